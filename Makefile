@@ -1,0 +1,37 @@
+# Everything runs from a fresh checkout: the first target that needs it makes .venv with the machine's python3.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test lint setup clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    train VQ, RQ and LFQ tokenizers on real photographs and print the comparison table"
+	@echo "make test    lint, types and the test suite"
+	@echo "make lint    ruff and mypy only"
+	@echo "make setup   only the .venv"
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@echo "setting up $(VENV) (once; about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "tokbench needs Python 3.10 or newer; set PYTHON=..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 cannot make a virtual environment: install its venv package (Debian: python3-venv)"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[test]'
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/tokbench demo
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache

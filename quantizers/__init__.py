@@ -1,0 +1,1 @@
+"""Vector quantizers for visual tokenizers."""

@@ -1,0 +1,29 @@
+"""Shared fixtures. One thread a process: the suite runs two processes side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Reference material beside the checkout; tests that need it are skipped where it is missing."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder ../shared (reference data) is not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Path:
+    """Inputs and outputs of the official implementations."""
+    folder = shared / "golden"
+    if not folder.is_dir():
+        pytest.skip("the folder ../shared/golden is not beside this checkout")
+    return folder
