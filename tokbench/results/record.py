@@ -75,7 +75,7 @@ class Record(_Block):
     group: str | None = None
     seed: int | None = None
     quantizer: dict[str, Any] = Field(default_factory=dict)  # {"name": "rq", "codebook_size": 256, "depth": 4}
-    model: dict[str, Any] = Field(default_factory=dict)  # {"architecture": "vqgan", "downsampling": 4, "parameters": ...}
+    model: dict[str, Any] = Field(default_factory=dict)  # {"architecture", "downsampling", "parameters"}
     data: DataRef | None = None
     weights: dict[str, Any] = Field(default_factory=dict)  # {"which": "ema" | "live", "sha256": ...}
     rate: Rate | None = None
