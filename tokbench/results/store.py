@@ -1,0 +1,168 @@
+"""The append-only file of records: one JSON line each, never edited, safe to write from several processes at once."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from tokbench.errors import TokbenchError
+from tokbench.results.record import MetricValue, Record
+
+
+class Records(list[Record]):
+    """Records in the order of their lines; ``damaged`` names the lines that could not be used: (number, reason)."""
+
+    def __init__(self, records: list[Record] | None = None, damaged: list[tuple[int, str]] | None = None) -> None:
+        super().__init__(records or [])
+        self.damaged: list[tuple[int, str]] = list(damaged or [])
+
+
+class Store:
+    """``results/runs.jsonl``, or any file like it.
+
+    Writers hold an exclusive lock for one whole line and wait until it is on the disk; readers hold a shared one,
+    so that no half-written line is ever seen. A missing file is an empty store.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] = "results/runs.jsonl") -> None:
+        self.path = Path(path)
+        self._seen: tuple[tuple[int, int, int], Records] | None = None
+
+    def append(self, record: Record) -> None:
+        """Write ``record`` as one line. On return it is on the disk; on an error the file is as it was.
+
+        A number that is not finite has no JSON form: it is written as missing, with a note that says so.
+
+        Raises:
+            TokbenchError: the file cannot be written.
+        """
+        line = _sanitised(record).model_dump_json().encode() + b"\n"
+        Record.model_validate_json(line)  # what cannot be read back is a bug of ours, and must not reach the file
+        try:
+            new = not self.path.exists()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(open(self.path, "a+b", buffering=0), fcntl.LOCK_EX) as file:
+                _append_line(file.fileno(), line)
+            if new:
+                _sync_folder(self.path.parent)
+        except OSError as error:
+            raise TokbenchError(f"{self.path}: cannot append a record: {error.strerror or error}") from error
+
+    def read(self) -> Records:
+        """All records that can be used; the others are in ``.damaged`` with line number and reason.
+
+        Raises:
+            TokbenchError: the file is there but cannot be read.
+        """
+        try:
+            with _locked(open(self.path, "rb", buffering=0), fcntl.LOCK_SH) as file:
+                status = os.fstat(file.fileno())
+                stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+                if self._seen is None or self._seen[0] != stamp:
+                    self._seen = (stamp, parse(file.read()))
+        except FileNotFoundError:
+            return Records()
+        except OSError as error:
+            raise TokbenchError(f"{self.path}: cannot read the records: {error.strerror or error}") from error
+        records = self._seen[1]
+        return Records(records, records.damaged)
+
+    def find(self, cell: str) -> Record | None:
+        """The newest record of ``cell`` that finished without error."""
+        return next((r for r in reversed(self.read()) if r.cell == cell and r.error is None), None)
+
+    def cells(self) -> set[str]:
+        """The cells that have a record without error: these need not run again."""
+        return {record.cell for record in self.read() if record.error is None}
+
+
+def parse(content: bytes) -> Records:
+    """Records from the bytes of a ``runs.jsonl``; blank lines are passed over, unusable ones are named."""
+    records = Records()
+    validate = Record.__pydantic_validator__.validate_json
+    with _without_garbage_collection():
+        lines = content.split(b"\n")
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                records.append(validate(line))
+            except ValidationError as error:
+                cut = " (the line has no end: its write was interrupted)" if number == len(lines) else ""
+                records.damaged.append((number, _reason(error) + cut))
+    return records
+
+
+def _reason(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
+
+
+def _sanitised(record: Record) -> Record:
+    metrics = {name: _finite(metric) for name, metric in record.metrics.items()}
+    return record.model_copy(update={"metrics": metrics})
+
+
+def _finite(metric: MetricValue) -> MetricValue:
+    update: dict[str, object] = {}
+    if metric.value is not None and not math.isfinite(metric.value):
+        update = {"value": None, "note": metric.note or f"the measured value was {metric.value}"}
+    if metric.stderr is not None and not math.isfinite(metric.stderr):
+        update["stderr"] = None
+    if metric.by_depth is not None and not all(math.isfinite(value) for value in metric.by_depth):
+        update["by_depth"] = None
+    return metric.model_copy(update=update) if update else metric
+
+
+def _append_line(descriptor: int, line: bytes) -> None:
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        # A write was interrupted here. Ending its line keeps the tail (it may be whole) apart from the new record.
+        line = b"\n" + line
+    try:
+        written = os.write(descriptor, line)
+        if written != len(line):
+            raise OSError(f"only {written} of {len(line)} bytes were written (is the disk full?)")
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(file: IO[bytes], how: int) -> Iterator[IO[bytes]]:
+    with file:
+        fcntl.flock(file, how)
+        try:
+            yield file
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    # Parsing makes a hundred objects a record and no cycle; the collector would walk all of them again and again.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
