@@ -1,0 +1,178 @@
+"""What a tokenizer is made of: one settings class an architecture, the quantizer, and the two together.
+
+Torch-free. ``config.json`` beside a tokenizer's weights is a :class:`TokenizerConfig` and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
+
+from .base import Strict
+
+Multipliers = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+class _Autoencoder(Strict):
+    """What every architecture says: how many pixels a latent position covers, and the quantizer's channels."""
+
+    code_channels: PositiveInt | None = Field(
+        None,
+        description="channels handed to the quantizer (taming's embed_dim); empty: the quantizer's own "
+        "(bits of an LFQ, levels of an FSQ), else as many as the latent has",
+    )
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels a side that one latent position stands for (the ``f`` of f8, f16)."""
+        raise NotImplementedError
+
+    @property
+    def default_code_channels(self) -> int:
+        """The quantizer's channels where neither ``code_channels`` nor the quantizer says."""
+        raise NotImplementedError
+
+
+class _Convolutional(_Autoencoder):
+    """A pyramid of residual levels, each half the resolution of the one before."""
+
+    channels: PositiveInt = Field(128, description="channels at full resolution")
+    multipliers: Multipliers = Field((1, 1, 2, 2, 4), description="channels of each level, in units of `channels`")
+    blocks: PositiveInt = Field(2, description="residual blocks a level (taming's decoder has one more)")
+
+    @property
+    def downsampling(self) -> int:
+        return 2 ** (len(self.multipliers) - 1)
+
+
+class VQGANConfig(_Convolutional):
+    """VQ-GAN's encoder and decoder (Esser et al. 2021, arXiv:2012.09841; CompVis/taming-transformers)."""
+
+    architecture: Literal["vqgan"] = "vqgan"
+    attention_resolutions: tuple[PositiveInt, ...] = Field((16,), description="feature-map sides with attention")
+    middle_attention: bool = Field(True, description="attention between the two middle blocks")
+    latent_channels: PositiveInt = Field(256, description="taming's z_channels")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+
+    @property
+    def default_code_channels(self) -> int:
+        return self.latent_channels
+
+    def attention_levels(self, image_size: int) -> tuple[int, ...]:
+        """Levels (0 is full resolution) whose feature maps have a side in ``attention_resolutions``."""
+        sides = [image_size // 2**level for level in range(len(self.multipliers))]
+        return tuple(level for level, side in enumerate(sides) if side in self.attention_resolutions)
+
+
+class RQVAEConfig(VQGANConfig):
+    """RQ-VAE's: VQ-GAN's blocks down to f32, attention at 8x8 (Lee et al. 2022, arXiv:2203.01941)."""
+
+    architecture: Literal["rqvae"] = "rqvae"  # type: ignore[assignment]
+    multipliers: Multipliers = (1, 1, 2, 2, 4, 4)
+    attention_resolutions: tuple[PositiveInt, ...] = (8,)
+
+
+class LlamaGenConfig(_Convolutional):
+    """LlamaGen's: VQ-GAN's blocks, attention at the lowest level whatever the size (Sun et al., arXiv:2406.06525)."""
+
+    architecture: Literal["llamagen"] = "llamagen"
+    latent_channels: PositiveInt = 256
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    middle_attention: ClassVar[bool] = True
+
+    @property
+    def default_code_channels(self) -> int:
+        return self.latent_channels
+
+    def attention_levels(self, image_size: int) -> tuple[int, ...]:
+        """The lowest level only."""
+        return (len(self.multipliers) - 1,)
+
+
+class MAGVIT2Config(_Convolutional):
+    """MAGVIT-v2's image tokenizer: strided convolutions down, depth-to-space up, no attention, adaptive GroupNorm in
+    the decoder (Yu et al. 2023, arXiv:2310.05737; the form of TencentARC/SEED-Voken Open-MAGVIT2)."""
+
+    architecture: Literal["magvit2"] = "magvit2"
+    blocks: PositiveInt = Field(4, description="residual blocks a level, and in the middle")
+
+    @property
+    def default_code_channels(self) -> int:
+        return 18
+
+
+class ViTConfig(_Autoencoder):
+    """ViT-VQGAN's plain transformers on patches (Yu et al. 2022, arXiv:2110.04627); the defaults are its Base."""
+
+    architecture: Literal["vit"] = "vit"
+    patch_size: PositiveInt = 8
+    width: PositiveInt = 768
+    depth: PositiveInt = 12
+    heads: PositiveInt = 12
+    decoder_depth: PositiveInt | None = Field(None, description="empty: as deep as the encoder")
+    mlp_ratio: float = Field(4.0, gt=0)
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ViTConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+    @property
+    def downsampling(self) -> int:
+        return self.patch_size
+
+    @property
+    def default_code_channels(self) -> int:
+        return 32  # the factorized codes of arXiv:2110.04627, section 3.2
+
+
+ModelConfig = Annotated[
+    VQGANConfig | RQVAEConfig | LlamaGenConfig | MAGVIT2Config | ViTConfig, Field(discriminator="architecture")
+]
+
+ARCHITECTURES: dict[str, type[_Autoencoder]] = {
+    "vqgan": VQGANConfig,
+    "rqvae": RQVAEConfig,
+    "llamagen": LlamaGenConfig,
+    "magvit2": MAGVIT2Config,
+    "vit": ViTConfig,
+}
+
+
+class QuantizerConfig(Strict):
+    """A quantizer by name with its own keywords (``codebook_size``, ``depth``, ...), which its class checks."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def _not_empty(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("the quantizer needs a name, for example rq")
+        return value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keywords for ``quantizers.build(name, **options)``."""
+        return dict(self.model_extra or {})
+
+
+class TokenizerConfig(Strict):
+    """An encoder, a quantizer and a decoder, and the image size they were made for (other sizes work too)."""
+
+    image_size: PositiveInt = Field(description="side in pixels of the training images; decides where attention sits")
+    model: ModelConfig
+    quantizer: QuantizerConfig
+
+    @model_validator(mode="after")
+    def _size_divides(self) -> TokenizerConfig:
+        if self.image_size % self.model.downsampling:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of the model's downsampling {self.model.downsampling}"
+            )
+        return self

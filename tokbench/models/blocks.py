@@ -1,0 +1,127 @@
+"""The building blocks the convolutional autoencoders share. Maps are (B, C, H, W) throughout.
+
+Residual, attention and resampling blocks follow CompVis/taming-transformers
+``taming/modules/diffusionmodules/model.py``; depth-to-space upsampling and adaptive GroupNorm follow MAGVIT-v2
+(arXiv:2310.05737) as in TencentARC/SEED-Voken. Values equal theirs, so their weights load.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def norm_groups(channels: int, most: int = 32) -> int:
+    """The largest number of groups, 32 at most, that divides ``channels``."""
+    return next(groups for groups in range(min(most, channels), 0, -1) if channels % groups == 0)
+
+
+def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:
+    """GroupNorm over 32 groups, epsilon 1e-6 (taming's ``Normalize``); fewer groups where 32 does not divide."""
+    return nn.GroupNorm(norm_groups(channels), channels, eps=1e-6, affine=affine)
+
+
+class ResnetBlock(nn.Module):
+    """Twice GroupNorm, swish, 3x3 convolution, added to the input (through a 1x1 where the channels change)."""
+
+    def __init__(self, channels_in: int, channels_out: int, dropout: float = 0.0, bias: bool = True) -> None:
+        super().__init__()
+        self.norm1 = group_norm(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=bias)
+        self.norm2 = group_norm(channels_out)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=bias)
+        same = channels_in == channels_out
+        self.shortcut: nn.Module = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1, bias=bias)
+        self.checkpointing = False
+
+    def _forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        return self.shortcut(x) + h
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(self._forward, x, use_reentrant=False)
+        return self._forward(x)
+
+
+class AttnBlock(nn.Module):
+    """Single-head self-attention over all positions, added to the input. Any map size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.k = nn.Conv2d(channels, channels, 1)
+        self.v = nn.Conv2d(channels, channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x)
+        q, k, v = (conv(h).flatten(2).transpose(1, 2).unsqueeze(1) for conv in (self.q, self.k, self.v))  # (B,1,HW,C)
+        h = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2)
+        return x + self.out(h.reshape(x.shape))
+
+
+class Downsample(nn.Module):
+    """Halve the sides with a strided 3x3 convolution, zero-padded right and below only, as taming pads."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Double the sides by repeating each position, then a 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def depth_to_space(x: Tensor, factor: int = 2) -> Tensor:
+    """(B, f*f*C, H, W) -> (B, C, f*H, f*W), the block offsets varying slowest (TensorFlow's order, not PixelShuffle's)."""
+    batch, channels, height, width = x.shape
+    x = x.view(batch, factor, factor, channels // factor**2, height, width)
+    x = x.permute(0, 3, 4, 1, 5, 2)
+    return x.reshape(batch, channels // factor**2, factor * height, factor * width)
+
+
+class DepthToSpaceUpsample(nn.Module):
+    """Double the sides: a 3x3 convolution to four times the channels, then depth to space."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4 * channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return depth_to_space(self.conv(x))
+
+
+class AdaptiveGroupNorm(nn.Module):
+    """GroupNorm whose scale and shift are linear in the codes' standard deviation and mean over positions.
+
+    MAGVIT-v2, section 3.2; the statistics (unbiased variance plus 1e-6) are those of Open-MAGVIT2. A single position
+    has no unbiased variance, so there the biased one, zero, is used.
+    """
+
+    def __init__(self, channels: int, code_channels: int) -> None:
+        super().__init__()
+        self.norm = group_norm(channels, affine=False)
+        self.scale = nn.Linear(code_channels, channels)
+        self.shift = nn.Linear(code_channels, channels)
+
+    def forward(self, x: Tensor, codes: Tensor) -> Tensor:
+        flat = codes.flatten(2)
+        deviation = (flat.var(dim=-1, correction=int(flat.shape[-1] > 1)) + 1e-6).sqrt()
+        scale, shift = self.scale(deviation), self.shift(flat.mean(dim=-1))
+        return torch.addcmul(shift[..., None, None], self.norm(x), scale[..., None, None])

@@ -1,0 +1,197 @@
+"""The tokenizer: an encoder, a quantizer and a decoder under one configuration.
+
+Images are float RGB (B, 3, H, W) in [-1, 1]; codes are int64 (B, H/f, W/f, D), f the downsampling, D the depth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import quantizers
+from tokbench.config.model import QuantizerConfig, TokenizerConfig
+from tokbench.errors import TokbenchError
+
+from . import storage
+from .registry import builder
+
+
+@dataclass
+class TokenizerOutput:
+    """What one pass gives. ``loss`` is the quantizer's weighted loss (a scalar), ``losses`` its parts by name."""
+
+    reconstruction: Tensor  # (B, 3, H, W), not clamped
+    codes: Tensor  # (B, H/f, W/f, D) int64
+    loss: Tensor
+    losses: dict[str, Tensor]
+    latents: Tensor  # (B, C, H/f, W/f), before quantization
+
+
+class Tokenizer(nn.Module):
+    """Images to codes and back.
+
+    Args:
+        config: the architecture and its settings, the quantizer and its keywords, the image size.
+
+    Raises:
+        TokbenchError: an unknown architecture or quantizer, or a keyword the quantizer does not take.
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        model = config.model
+        self.quantizer = _build_quantizer(config.quantizer, model.code_channels, model.default_code_channels)
+        self.encoder, self.decoder = builder(model.architecture)(model, config.image_size, self.quantizer.dim)
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels a side of one latent position."""
+        return self.config.model.downsampling
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """The weight of the decoder's final convolution (VQ-GAN's adaptive weight takes gradients there)."""
+        return self.decoder.last_layer  # type: ignore[return-value]
+
+    def latent_shape(self, image_size: int | tuple[int, int] | None = None) -> tuple[int, int]:
+        """(H/f, W/f) of an image of ``image_size`` (a side, or height and width; empty: the configured size)."""
+        height, width = _sides(image_size or self.config.image_size)
+        self._check_sides(height, width)
+        return height // self.downsampling, width // self.downsampling
+
+    def _check_sides(self, height: int, width: int) -> None:
+        f = self.downsampling
+        if height % f or width % f or not height or not width:
+            raise ValueError(
+                f"image sides {height}x{width} are not multiples of the downsampling {f}: "
+                "crop or resize the images, or pad them with pad_to_multiple"
+            )
+
+    def _check_images(self, images: Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise ValueError(f"images must be float (B, 3, H, W), got {images.dtype} {tuple(images.shape)}")
+        self._check_sides(*images.shape[-2:])
+
+    def forward(self, images: Tensor) -> TokenizerOutput:
+        """Encode, quantize and decode; gradients flow, and in training mode the quantizer may update its codebook."""
+        latents = self.latents(images)
+        out = self.quantizer(latents)
+        return TokenizerOutput(self.decoder(out.quantized), out.indices, out.loss, out.losses, latents)
+
+    def latents(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) to the unquantized latents (B, C, H/f, W/f). ValueError for sides that f does not divide."""
+        self._check_images(images)
+        return self.encoder(images)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) to codes (B, H/f, W/f, D); changes no state, no gradient."""
+        return self.quantizer.encode(self.latents(images))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, h, w, d) to images (B, 3, f*h, f*w); d may be a prefix of the depths (coarse to fine)."""
+        if codes.ndim != 4:
+            raise ValueError(f"codes must be (B, H, W, D), got {tuple(codes.shape)}")
+        weight = next(self.decoder.parameters())
+        return self.decoder(self.quantizer.decode(codes).to(weight.dtype))
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, depth: int | None = None) -> Tensor:
+        """Images through their codes, the first ``depth`` of them where given; not clamped."""
+        codes = self.encode(images)
+        if depth is not None and not 1 <= depth <= codes.shape[-1]:
+            raise ValueError(f"depth {depth} is not within 1..{codes.shape[-1]}")
+        return self.decode(codes if depth is None else codes[..., :depth])
+
+    def rate(self, image_size: int | tuple[int, int] | None = None) -> dict[str, Any]:
+        """The exact rate of fixed-length codes: H * W * sum of log2 K_d over the depths, in bits."""
+        height, width = _sides(image_size or self.config.image_size)
+        rows, columns = self.latent_shape((height, width))
+        sizes = [int(k) for k in self.quantizer.codebook_sizes]
+        bits = sum(math.log2(k) for k in sizes)
+        return {
+            "tokens": [rows, columns, len(sizes)],
+            "codebook_sizes": sizes,
+            "bits_per_position": bits,
+            "bits_per_image": rows * columns * bits,
+            "bits_per_pixel": rows * columns * bits / (height * width),
+        }
+
+    def checkpoint_activations(self, on: bool = True) -> None:
+        """Recompute the blocks' activations in the backward pass instead of keeping them: less memory, more time."""
+        for module in self.modules():
+            if hasattr(module, "checkpointing"):
+                module.checkpointing = on
+
+    def sha256(self) -> str:
+        """A hash of every weight and persistent buffer, by name; the same on every device and memory layout."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def save_pretrained(self, folder: str | PathLike[str]) -> None:
+        """Write ``config.json`` and ``model.safetensors``; the folder's old files stay whole until both are written."""
+        storage.save(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, source: str | PathLike[str], revision: str | None = None) -> Tokenizer:
+        """Read a folder, or a repository of the Hugging Face hub such as ``name/repository``, in evaluation mode.
+
+        Raises:
+            TokbenchError: nothing there, a missing file, or weights that do not fit the configuration.
+        """
+        return storage.load(cls, source, revision)
+
+    def push_to_hub(self, repository: str, private: bool = False, message: str = "Upload a tokenizer") -> str:
+        """Upload both files to the Hugging Face hub; the answer is the commit's address."""
+        return storage.push(self, repository, private, message)
+
+
+def _build_quantizer(config: QuantizerConfig, channels: int | None, default: int) -> nn.Module:
+    """The quantizer with ``channels`` inputs; without a number, its own where it has one, else ``default``."""
+    options = dict(config.options)
+    if "dim" in options:
+        raise TokbenchError("quantizer.dim: say model.code_channels instead, which the encoder shares")
+    try:
+        if channels is None and not _has_own_dim(config.name):
+            channels = default
+        if channels is not None:
+            options["dim"] = channels
+        return quantizers.build(config.name, channel_first=True, **options)
+    except (ValueError, TypeError, KeyError) as error:
+        raise TokbenchError(f"quantizer {config.name!r}: {error}") from error
+
+
+def _has_own_dim(name: str) -> bool:
+    """Whether the quantizer finds its number of channels by itself (an LFQ's bits, an FSQ's levels)."""
+    parameter = inspect.signature(quantizers.get(name)).parameters.get("dim")
+    return parameter is not None and parameter.default is None
+
+
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def pad_to_multiple(images: Tensor, factor: int) -> tuple[Tensor, tuple[int, int]]:
+    """Pad (B, C, H, W) right and below to multiples of ``factor``; also the (H, W) to crop the result back to.
+
+    The border is mirrored, or its last row and column repeated where the image is too small to mirror.
+    """
+    height, width = images.shape[-2:]
+    below, right = -height % factor, -width % factor
+    if not below and not right:
+        return images, (height, width)
+    mode = "reflect" if below < height and right < width else "replicate"
+    return F.pad(images, (0, right, 0, below), mode=mode), (height, width)
+

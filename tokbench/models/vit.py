@@ -1,0 +1,104 @@
+"""ViT-VQGAN's encoder and decoder (arXiv:2110.04627, section 3.1): transformers on patches, built on timm's blocks.
+
+Each side ends in a two-layer network with a tanh between, as the paper has it. Positions are learned on the grid of
+the configured image size and interpolated for others.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from tokbench.config.model import ViTConfig
+
+from .registry import architecture
+
+
+class Positions(nn.Module):
+    """Learned positions of a square grid, added to a map (B, H, W, C); bicubic in between for other grids."""
+
+    def __init__(self, side: int, width: int) -> None:
+        super().__init__()
+        self.grid = nn.Parameter(torch.empty(1, width, side, side))
+        nn.init.trunc_normal_(self.grid, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = self.grid
+        if x.shape[1:3] != grid.shape[2:]:
+            grid = F.interpolate(grid.float(), size=tuple(x.shape[1:3]), mode="bicubic", antialias=True)
+        return x + grid.permute(0, 2, 3, 1).to(x.dtype)
+
+
+class Transformer(nn.Module):
+    """Positions, pre-norm blocks and a final norm on a map (B, H, W, C)."""
+
+    def __init__(self, config: ViTConfig, depth: int, side: int) -> None:
+        super().__init__()
+        from timm.models.vision_transformer import Block
+
+        self.positions = Positions(side, config.width)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.mlp_ratio, qkv_bias=True, proj_drop=config.dropout)
+            for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, height, width, _ = x.shape
+        x = self.positions(x).flatten(1, 2)
+        for block in self.blocks:
+            if self.checkpointing and self.training and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return self.norm(x).unflatten(1, (height, width))
+
+
+def tanh_head(width: int, out: int) -> nn.Sequential:
+    """The paper's output projection: two linear layers with a tanh between."""
+    return nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, out))
+
+
+class Encoder(nn.Module):
+    """Images (B, 3, H, W) to latents (B, code_channels, H/p, W/p)."""
+
+    def __init__(self, config: ViTConfig, side: int, code_channels: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size)
+        self.transformer = Transformer(config, config.depth, side)
+        self.to_code = tanh_head(config.width, code_channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.patches(images).permute(0, 2, 3, 1)
+        return self.to_code(self.transformer(x)).permute(0, 3, 1, 2)
+
+
+class Decoder(nn.Module):
+    """Quantized latents (B, code_channels, h, w) to images (B, 3, p*h, p*w)."""
+
+    def __init__(self, config: ViTConfig, side: int, code_channels: int) -> None:
+        super().__init__()
+        self.patch_size = config.patch_size
+        self.from_code = nn.Linear(code_channels, config.width)
+        self.transformer = Transformer(config, config.decoder_depth or config.depth, side)
+        self.head = tanh_head(config.width, 3 * config.patch_size**2)
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """The weight of the linear layer that makes the patches' pixels."""
+        return self.head[-1].weight  # type: ignore[return-value]
+
+    def forward(self, quantized: Tensor) -> Tensor:
+        x = self.from_code(quantized.permute(0, 2, 3, 1))
+        x = self.head(self.transformer(x)).permute(0, 3, 1, 2)
+        return F.pixel_shuffle(x, self.patch_size)
+
+
+@architecture("vit")
+def build(config: ViTConfig, image_size: int, code_channels: int) -> tuple[Encoder, Decoder]:
+    """Encoder and decoder of ``config``, positions for ``image_size``."""
+    side = image_size // config.patch_size
+    return Encoder(config, side, code_channels), Decoder(config, side, code_channels)

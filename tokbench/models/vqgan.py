@@ -1,0 +1,153 @@
+"""VQ-GAN's encoder and decoder (arXiv:2012.09841); RQ-VAE's and LlamaGen's differ only in their settings.
+
+Layout of CompVis/taming-transformers ``taming/modules/diffusionmodules/model.py``. The 1x1 convolutions to and from
+the quantizer's channels (taming's ``quant_conv`` and ``post_quant_conv``) sit at the encoder's end and the
+decoder's start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tokbench.config.model import LlamaGenConfig, RQVAEConfig, VQGANConfig
+
+from .blocks import AttnBlock, Downsample, ResnetBlock, Upsample, group_norm
+from .registry import architecture
+
+
+class Level(nn.Module):
+    """The residual blocks of one resolution, each followed by attention where the level has it, then a resampling."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, blocks: int, dropout: float, attention: bool, resample: nn.Module
+    ) -> None:
+        super().__init__()
+        sizes = [channels_in] + [channels_out] * blocks
+        self.blocks = nn.ModuleList(ResnetBlock(a, b, dropout) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.attention = nn.ModuleList(AttnBlock(channels_out) for _ in range(blocks if attention else 0))
+        self.resample = resample
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if len(self.attention):
+                x = self.attention[i](x)
+        return self.resample(x)
+
+
+def middle(channels: int, dropout: float, attention: bool) -> nn.Sequential:
+    """Residual block, attention, residual block at the lowest resolution."""
+    return nn.Sequential(
+        ResnetBlock(channels, channels, dropout),
+        AttnBlock(channels) if attention else nn.Identity(),
+        ResnetBlock(channels, channels, dropout),
+    )
+
+
+class Encoder(nn.Module):
+    """Images (B, 3, H, W) to latents (B, code_channels, H/f, W/f), f = 2^(levels - 1)."""
+
+    def __init__(
+        self,
+        channels: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        attention_levels: Sequence[int],
+        middle_attention: bool,
+        latent_channels: int,
+        code_channels: int,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        sizes = [channels * m for m in (1, *multipliers)]
+        last = len(multipliers) - 1
+        self.stem = nn.Conv2d(3, channels, 3, padding=1)
+        self.levels = nn.ModuleList(
+            Level(
+                sizes[i],
+                sizes[i + 1],
+                blocks,
+                dropout,
+                i in attention_levels,
+                Downsample(sizes[i + 1]) if i < last else nn.Identity(),
+            )
+            for i in range(last + 1)
+        )
+        self.middle = middle(sizes[-1], dropout, middle_attention)
+        self.norm = group_norm(sizes[-1])
+        self.head = nn.Conv2d(sizes[-1], latent_channels, 3, padding=1)
+        self.to_code = nn.Conv2d(latent_channels, code_channels, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        for level in self.levels:
+            x = level(x)
+        x = self.middle(x)
+        return self.to_code(self.head(F.silu(self.norm(x))))
+
+
+class Decoder(nn.Module):
+    """Quantized latents (B, code_channels, h, w) to images (B, 3, f*h, f*w). Levels run from the lowest resolution up."""
+
+    def __init__(
+        self,
+        channels: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        attention_levels: Sequence[int],
+        middle_attention: bool,
+        latent_channels: int,
+        code_channels: int,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        sizes = [channels * m for m in multipliers]
+        last = len(multipliers) - 1
+        self.from_code = nn.Conv2d(code_channels, latent_channels, 1)
+        self.stem = nn.Conv2d(latent_channels, sizes[-1], 3, padding=1)
+        self.middle = middle(sizes[-1], dropout, middle_attention)
+        self.levels = nn.ModuleList(
+            Level(
+                sizes[min(i + 1, last)],
+                sizes[i],
+                blocks + 1,
+                dropout,
+                i in attention_levels,
+                Upsample(sizes[i]) if i > 0 else nn.Identity(),
+            )
+            for i in reversed(range(last + 1))
+        )
+        self.norm = group_norm(sizes[0])
+        self.head = nn.Conv2d(sizes[0], 3, 3, padding=1)
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """The weight of the convolution that makes the picture (for VQ-GAN's adaptive discriminator weight)."""
+        return self.head.weight
+
+    def forward(self, quantized: Tensor) -> Tensor:
+        x = self.middle(self.stem(self.from_code(quantized)))
+        for level in self.levels:
+            x = level(x)
+        return self.head(F.silu(self.norm(x)))
+
+
+@architecture("vqgan")
+def build(
+    config: VQGANConfig | RQVAEConfig | LlamaGenConfig, image_size: int, code_channels: int
+) -> tuple[Encoder, Decoder]:
+    """Encoder and decoder of ``config``; ``image_size`` decides which levels have attention."""
+    shared = {
+        "channels": config.channels,
+        "multipliers": config.multipliers,
+        "blocks": config.blocks,
+        "attention_levels": config.attention_levels(image_size),
+        "middle_attention": config.middle_attention,
+        "latent_channels": config.latent_channels,
+        "code_channels": code_channels,
+        "dropout": config.dropout,
+    }
+    return Encoder(**shared), Decoder(**shared)  # type: ignore[arg-type]
