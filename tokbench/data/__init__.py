@@ -1,1 +1,26 @@
+"""Images in: built-in photographs, folders, Parquet, the hub, WebDataset shards; all as uint8 squares with stable ids."""
 
+from tokbench.data.base import Batch, ImageDataset, Sample, Split
+from tokbench.data.crops import CROPS, PROTOCOLS, Protocol
+from tokbench.data.decode import UnreadableImage, load_image
+from tokbench.data.loader import Loader, loader
+from tokbench.data.pixels import to_float, to_uint8
+from tokbench.data.sources import SOURCES, open_images
+
+__all__ = [
+    "CROPS",
+    "PROTOCOLS",
+    "SOURCES",
+    "Batch",
+    "ImageDataset",
+    "Loader",
+    "Protocol",
+    "Sample",
+    "Split",
+    "UnreadableImage",
+    "load_image",
+    "loader",
+    "open_images",
+    "to_float",
+    "to_uint8",
+]

@@ -1,0 +1,32 @@
+"""The ``data`` block of a recipe."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tokbench.config.base import Strict
+
+Crop = Literal["random", "adm", "center", "bilinear", "taming", "none"]
+
+
+class DataConfig(Strict):
+    """Which pictures, how large, how cut."""
+
+    source: str = Field(
+        "photos",
+        description="where pictures come from: photos, folder:PATH, parquet:FILES, hub:NAME, webdataset:FILES",
+    )
+    image_size: int = Field(64, ge=1, description="side of the square pictures, in pixels")
+    crop: Crop | None = Field(
+        None,
+        description="how training pictures become square; unset: random (ADM's random crop; for photos crops at random "
+        "scales). Evaluation always uses the protocol's crop",
+    )
+    flip: bool = Field(True, description="mirror half of the training pictures, by chance")
+    workers: int = Field(0, ge=0, description="processes that decode pictures beside the training one")
+    limit: int | None = Field(
+        None, ge=1, description="at most so many training pictures, spread evenly; for photos, crops an epoch (2048)"
+    )
+    eval_limit: int | None = Field(None, ge=1, description="at most so many evaluation pictures, spread evenly")

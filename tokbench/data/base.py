@@ -1,0 +1,146 @@
+"""What every set of pictures is: a length, samples by index, and the truth about what was left out."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, TypedDict
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tokbench.data.crops import View, protocol_of
+from tokbench.data.decode import UnreadableImage
+from tokbench.errors import TokbenchError
+
+Split = Literal["train", "eval"]
+
+
+class Sample(TypedDict):
+    """One picture: ``image`` uint8 (3, S, S), ``label`` (-1 where there is none), ``id`` stable between runs."""
+
+    image: Tensor
+    label: int
+    id: str
+
+
+class Batch(TypedDict):
+    """``image`` uint8 (B, 3, S, S), ``label`` int64 (B,), ``id`` list of B strings."""
+
+    image: Tensor
+    label: Tensor
+    id: list[str]
+
+
+class ImageDataset(Dataset[Sample]):
+    """Pictures by index, in raster order. Subclasses give ``__len__`` and ``picture``.
+
+    Attributes:
+        source, split: the spec string and ``train`` or ``eval``.
+        image_size: side of a sample in pixels.
+        classes: names of the labels; empty where there are none.
+        skipped: (id or path, reason) of every picture that could not be used, as far as is known by now.
+        fingerprint: hash of the content and of everything done to it; equal fingerprints mean equal samples.
+        protocol: how pictures are made square: ``tokbench-v1`` or the crop's own name.
+    """
+
+    classes: list[str]
+    skipped: list[tuple[str, str]]
+
+    def __init__(self, source: str, split: Split, view: View) -> None:
+        self.source, self.split, self.view = source, split, view
+        self.image_size = view.image_size
+        self.classes, self.skipped = [], []
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def picture(self, index: int) -> tuple[Image.Image, int, str]:
+        """(decoded RGB picture, label, id) of one index, before any crop.
+
+        Raises:
+            UnreadableImage: where the file turns out to be damaged only now.
+        """
+        raise NotImplementedError
+
+    @property
+    def content(self) -> str:
+        """Hash of what the pictures are, before anything is done to them."""
+        raise NotImplementedError
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """One sample. Random crops and flips depend on (seed, epoch, index) and on nothing else.
+
+        Raises:
+            UnreadableImage: where the file turns out to be damaged only now.
+        """
+        image, label, name = self.picture(index)
+        try:
+            square = self.view(image, epoch, index)
+        except ValueError as error:
+            raise UnreadableImage(name, str(error)) from None
+        return {"image": _tensor(square), "label": label, "id": name}
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample as in epoch 0. Raises IndexError beyond the end and UnreadableImage for a damaged file."""
+        size = len(self)
+        if not -size <= index < size:
+            raise IndexError(f"{self.source} ({self.split}) has {size} pictures; there is no {index}")
+        return self.sample(index % size)
+
+    def samples(self, indices: list[int], epoch: int) -> tuple[list[Sample], list[tuple[str, str]]]:
+        """Samples of a batch, and what was found unreadable on the way.
+
+        In training the next readable picture stands in, so that batches stay full; in evaluation the picture is left
+        out, so that nothing counts twice. Both depend on the files alone, not on workers or on what was read before.
+        """
+        found: list[Sample] = []
+        bad: list[tuple[str, str]] = []
+        for first in indices:
+            index = first
+            while True:
+                try:
+                    found.append(self.sample(index, epoch))
+                    break
+                except UnreadableImage as error:
+                    bad.append((error.path, error.reason))
+                if self.split == "eval":
+                    break
+                index = (index + 1) % len(self)
+                if index == first:
+                    raise TokbenchError(f"{self.source}: none of its {len(self)} pictures can be read")
+        return found, bad
+
+    @property
+    def protocol(self) -> str:
+        """The name under which figures on these samples may be compared."""
+        return protocol_of(self.view.crop)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits: content, split and preprocessing."""
+        return digest(self.content, self.split, self.view.describe(), str(len(self)))
+
+    def describe(self) -> str:
+        """One line for people: source, split, count, preprocessing, what was skipped."""
+        text = f"{self.source} ({self.split}): {len(self)} pictures, {self.view.describe()}"
+        text += f", {len(self.classes)} classes" if self.classes else ""
+        return text + (f"; {len(self.skipped)} skipped" if self.skipped else "")
+
+
+def digest(*parts: str) -> str:
+    """16 hex digits over the parts; ("ab", "c") and ("a", "bc") differ."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def evenly(count: int, limit: int | None) -> list[int]:
+    """``limit`` indices spread evenly over ``count`` (all, where there are no more): class-sorted sets stay mixed."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [k * count // limit for k in range(limit)]
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

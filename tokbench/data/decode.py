@@ -1,0 +1,110 @@
+"""A picture file, whatever is odd about it, as an 8-bit RGB picture or as one exception that says why not."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tokbench.errors import TokbenchError
+
+MAX_ASPECT = 32
+"""A picture longer than this many times its width would need gigabytes once its short side is resized: refused."""
+
+
+class UnreadableImage(TokbenchError):
+    """A file that cannot be had as an RGB picture. ``path`` is the file, ``reason`` a few words."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: cannot be read as a picture: {reason}")
+        self.path, self.reason = path, reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
+
+def load_image(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> Image.Image:
+    """A path, or a file's bytes, -> PIL picture in mode RGB, upright.
+
+    EXIF orientation is applied; of an animation the first frame is taken; transparency is composited on white;
+    16-bit greys are scaled (not clipped) to 8 bits; CMYK is converted without its colour profile.
+
+    Raises:
+        UnreadableImage: missing, empty, truncated, damaged, no picture at all, a picture of floats or of 32-bit
+            integers, larger than Pillow's decompression-bomb limit, or longer than 32 times its width.
+            ``name`` stands in the message for pictures given as bytes.
+    """
+    label = name or ("<bytes>" if isinstance(source, bytes) else str(source))
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError as error:
+        raise UnreadableImage(label, error.strerror or "cannot be opened") from None
+    if not data:
+        raise UnreadableImage(label, "the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a picture half-way to the bomb limit, damaged EXIF: no news to the user
+            with Image.open(io.BytesIO(data)) as image:
+                _check_shape(image, label)
+                image.load()
+                return _to_rgb(_upright(image), label)
+    except UnreadableImage:
+        raise
+    except Exception as error:  # Pillow's plug-ins raise OSError, SyntaxError, struct.error, zlib.error, IndexError...
+        reason = "not a picture in a known format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        raise UnreadableImage(label, " ".join(reason.split()) or type(error).__name__) from None
+
+
+def read_header(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> tuple[int, int]:
+    """(width, height) without decoding. Finds empty files, files that are no picture and impossible shapes; not damage.
+
+    Raises:
+        UnreadableImage: as :func:`load_image`.
+    """
+    label = name or ("<bytes>" if isinstance(source, bytes) else str(source))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                _check_shape(image, label)
+                return image.size
+    except UnreadableImage:
+        raise
+    except Exception as error:
+        if isinstance(error, Image.UnidentifiedImageError):
+            empty = not source if isinstance(source, bytes) else os.path.getsize(source) == 0
+            raise UnreadableImage(label, "the file is empty" if empty else "not a picture in a known format") from None
+        raise UnreadableImage(label, " ".join(str(error).split()) or type(error).__name__) from None
+
+
+def _check_shape(image: Image.Image, label: str) -> None:
+    width, height = image.size
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise UnreadableImage(label, f"{width}x{height} is more than {MAX_ASPECT} times longer than wide")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # metadata that cannot be parsed tells no orientation; the pixels were decoded all the same
+        return image
+
+
+def _to_rgb(image: Image.Image, label: str) -> Image.Image:
+    if image.mode == "F":
+        raise UnreadableImage(label, "floating-point pixels, whose range is not known")
+    if image.mode.startswith("I"):
+        # Pillow's own conversion clips at 255, which turns a 16-bit picture white.
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise UnreadableImage(label, "32-bit integer pixels, whose range is not known")
+        return Image.fromarray(((values * 2 + 257) // 514).astype(np.uint8), "L").convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        picture = image.convert("RGBA")
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()

@@ -1,0 +1,152 @@
+"""Batches in an order that depends on (seed, epoch) alone: not on the workers, and not on having been interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tokbench.data.base import Batch, ImageDataset
+from tokbench.errors import TokbenchError
+
+
+class Loader:
+    """Batches of an :class:`ImageDataset` for one process of ``world_size``.
+
+    One order of the whole epoch is cut into global batches of ``world_size * batch_size`` and each rank takes its
+    ``batch_size`` of them: together the ranks see what one process with the joined batch would. Without
+    ``drop_last`` the remainder is dealt out as evenly as it goes: no picture is padded, doubled or lost, and a rank
+    may have one batch less than another.
+
+    ``len(loader)`` is the number of batches of a whole epoch on this rank. ``start_batch`` skips that many batches of
+    the next epoch iterated, without reading them; later epochs are whole.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        *,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        workers: int = 0,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        start_batch: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        if batch_size < 1 or world_size < 1 or not 0 <= rank < world_size or workers < 0 or start_batch < 0:
+            raise TokbenchError(
+                f"no such loader: batch_size {batch_size}, rank {rank} of {world_size}, workers {workers}, "
+                f"start_batch {start_batch}"
+            )
+        total = batch_size * world_size
+        if drop_last and len(dataset) < total:
+            processes = f" on {world_size} processes" if world_size > 1 else ""
+            raise TokbenchError(
+                f"{dataset.source} ({dataset.split}) has {len(dataset)} pictures, fewer than one batch of "
+                f"{batch_size}{processes}: use a smaller batch or more pictures"
+            )
+        self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
+        self.drop_last, self.rank, self.world_size = drop_last, rank, world_size
+        self.epoch, self.start_batch = 0, start_batch
+        self.workers = workers
+        self._keys = _Keys(self)
+        self._torch_loader: DataLoader[Any] = DataLoader(
+            _Fetch(dataset),
+            batch_sampler=self._keys,
+            collate_fn=_as_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+            # Its own generator: the default would draw from torch's global one, and training would depend on it.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration goes through: another order, other random crops."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        total = self.batch_size * self.world_size
+        full, rest = divmod(len(self.dataset), total)
+        return full if self.drop_last or self._share(rest) == 0 else full + 1
+
+    def _share(self, rest: int) -> int:
+        return rest // self.world_size + (self.rank < rest % self.world_size)
+
+    def batches(self) -> list[list[int]]:
+        """This rank's indices of the current epoch, batch by batch."""
+        count, size = len(self.dataset), self.batch_size
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(_order_seed(self.seed, self.epoch))
+            order = torch.randperm(count, generator=generator)
+        else:
+            order = torch.arange(count)
+        total = size * self.world_size
+        full = count // total
+        mine = order[: full * total].view(full, self.world_size, size)[:, self.rank].tolist()
+        rest = order[full * total :].tolist()
+        if not self.drop_last and self._share(len(rest)):
+            before = sum(len(rest) // self.world_size + (r < len(rest) % self.world_size) for r in range(self.rank))
+            mine.append(rest[before : before + self._share(len(rest))])
+        return mine
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches of the current epoch from ``start_batch`` on. What was unreadable goes to ``dataset.skipped``."""
+        known = set(self.dataset.skipped)
+        for batch, bad in self._torch_loader:
+            for entry in bad:
+                if entry not in known:
+                    known.add(entry)
+                    self.dataset.skipped.append(entry)
+            if batch["id"]:
+                yield batch
+
+
+def loader(dataset: ImageDataset, **settings: Any) -> Loader:
+    """A :class:`Loader`; the keywords are its own."""
+    return Loader(dataset, **settings)
+
+
+class _Keys(Sampler[tuple[int, list[int]]]):
+    """(epoch, indices) of each batch: the epoch travels with the indices, so that living workers need not be told."""
+
+    def __init__(self, owner: Loader) -> None:
+        self.owner = owner
+
+    def __iter__(self) -> Iterator[Any]:
+        owner = self.owner
+        start, owner.start_batch = owner.start_batch, 0
+        epoch = owner.epoch
+        for indices in owner.batches()[start:]:
+            yield [(epoch, indices)]
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+
+class _Fetch(Dataset[Any]):
+    """A whole batch as one item, with what was unreadable in it."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: tuple[int, list[int]]) -> tuple[Batch, list[tuple[str, str]]]:
+        epoch, indices = key
+        samples, bad = self.dataset.samples(indices, epoch)
+        size = self.dataset.image_size
+        images = torch.stack([s["image"] for s in samples]) if samples else torch.empty(0, 3, size, size).byte()
+        labels = torch.tensor([s["label"] for s in samples], dtype=torch.int64)
+        return {"image": images, "label": labels, "id": [s["id"] for s in samples]}, bad
+
+
+def _as_is(items: list[Any]) -> Any:
+    return items[0]
+
+
+def _order_seed(seed: int, epoch: int) -> int:
+    return (seed * 1_000_003 + epoch) % (1 << 63)

@@ -1,0 +1,198 @@
+"""The pictures everyone has: colour photographs that ship inside the packages tokbench depends on. No network.
+
+Photographs, not crops, are held out. Training crops are drawn at random places and scales, evaluation crops lie on a
+fixed grid that covers each held-out photograph at four scales. Both are cut from copies scaled once, on opening.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tokbench.data.base import ImageDataset, Sample, Split, digest, evenly
+from tokbench.data.crops import View
+from tokbench.data.decode import load_image
+from tokbench.data.draws import below, uniforms
+from tokbench.errors import TokbenchError
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A file inside an installed package."""
+
+    name: str
+    package: str
+    path: str
+    split: Split
+
+    def file(self) -> Path:
+        """Where it lies. Raises TokbenchError where the package, or the file in it, is not there."""
+        spec = importlib.util.find_spec(self.package)
+        root = Path(spec.origin).parent if spec and spec.origin else None
+        if root is None or not (root / self.path).is_file():
+            where = f"{root / self.path} is missing" if root else f"{self.package} is not installed"
+            raise TokbenchError(f"the built-in photograph {self.name!r} is not there: {where}; reinstall the package")
+        return root / self.path
+
+
+PHOTOGRAPHS = (
+    Photograph("astronaut", "skimage", "data/astronaut.png", "train"),
+    Photograph("motorcycle", "skimage", "data/motorcycle_left.png", "train"),
+    Photograph("rocket", "skimage", "data/rocket.jpg", "train"),
+    Photograph("ihc", "skimage", "data/ihc.png", "train"),
+    Photograph("china", "sklearn", "datasets/images/china.jpg", "train"),
+    Photograph("flower", "sklearn", "datasets/images/flower.jpg", "train"),
+    Photograph("chelsea", "skimage", "data/chelsea.png", "eval"),
+    Photograph("coffee", "skimage", "data/coffee.png", "eval"),
+    Photograph("grace_hopper", "matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "eval"),
+)
+"""An animal, a still life and a portrait are held out; people, machines, buildings, plants and tissue are trained on."""
+
+TRAIN_ZOOMS = tuple(2 ** (k / 4) for k in range(13))
+"""Short side of the scaled photograph over the crop's side, 1 (the whole scene) to 8 (a detail), log-uniform."""
+
+EVAL_ZOOMS = (1.0, 2**0.5, 2.0, 2 * 2**0.5)
+
+EPOCH = 2048
+"""Training crops an epoch where no limit is given: chance decides the crops, so the length is a convention."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A photograph at one scale: uint8 (3, H, W)."""
+
+    photo: str
+    pixels: np.ndarray
+
+    def crop(self, top: int, left: int, size: int) -> np.ndarray:
+        return self.pixels[:, top : top + size, left : left + size]
+
+    def name(self, top: int, left: int) -> str:
+        return f"{self.photo}@{min(self.pixels.shape[1:])}+{top}+{left}"
+
+
+def _pyramid(photo: Photograph, size: int, zooms: tuple[float, ...]) -> list[Level]:
+    """The photograph with its short side at ``size`` times each zoom, as far as it has the pixels (1 always)."""
+    image = _decoded(photo)
+    levels = []
+    for zoom in zooms:
+        short = round(size * zoom)
+        if short > min(image.size) and zoom > 1:
+            break
+        scale = short / min(image.size)
+        scaled = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+        levels.append(Level(photo.name, np.ascontiguousarray(np.asarray(scaled).transpose(2, 0, 1))))
+    return levels
+
+
+@functools.lru_cache(maxsize=16)
+def _decoded(photo: Photograph) -> Image.Image:
+    return load_image(photo.file())
+
+
+def _tiles(length: int, size: int) -> list[int]:
+    """Starts of the fewest evenly spaced tiles that cover ``length``."""
+    count = math.ceil(length / size)
+    return [round(k * (length - size) / (count - 1)) for k in range(count)] if count > 1 else [0]
+
+
+class _Photos(ImageDataset):
+    def __init__(self, split: Split, view: View, zooms: tuple[float, ...]) -> None:
+        super().__init__("photos", split, view)
+        self.photographs = [p for p in PHOTOGRAPHS if p.split == split]
+        self.levels = [_pyramid(p, view.image_size, zooms) for p in self.photographs]
+
+    @property
+    def content(self) -> str:
+        hashes = [hashlib.sha256(p.file().read_bytes()).hexdigest() for p in self.photographs]
+        return digest("photos", *hashes)
+
+
+class TrainPhotos(_Photos):
+    """Random crops at random scales of the training photographs, ``length`` to an epoch."""
+
+    def __init__(self, view: View, length: int = EPOCH) -> None:
+        super().__init__("train", view, TRAIN_ZOOMS)
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """Photograph, scale and place are each uniform; all follow from (seed, epoch, index)."""
+        size = self.image_size
+        photo, zoom, row, column, flip = uniforms(5, self.view.seed, epoch, index)
+        levels = self.levels[below(len(self.levels), photo)]
+        level = levels[below(len(levels), zoom)]
+        _, height, width = level.pixels.shape
+        top, left = below(height - size + 1, row), below(width - size + 1, column)
+        pixels = level.crop(top, left, size)
+        if self.view.flip and flip < 0.5:
+            pixels = pixels[:, :, ::-1]
+        return {"image": torch.from_numpy(pixels.copy()), "label": -1, "id": level.name(top, left)}
+
+    def describe(self) -> str:
+        """One line for people."""
+        names = ", ".join(p.name for p in self.photographs)
+        flips = ", flips" if self.view.flip else ""
+        return f"photos (train): {len(self)} random {self.image_size}x{self.image_size} crops of {names}{flips}"
+
+
+class EvalPhotos(_Photos):
+    """The fixed grid of crops over the held-out photographs: whole scenes first, the photographs taking turns."""
+
+    def __init__(self, view: View, limit: int | None = None) -> None:
+        super().__init__("eval", view, EVAL_ZOOMS)
+        grids = [list(self._grid(levels)) for levels in self.levels]
+        turns = itertools.zip_longest(*grids)
+        crops = [crop for turn in turns for crop in turn if crop is not None]
+        self.crops = [crops[k] for k in evenly(len(crops), limit)]
+
+    def _grid(self, levels: list[Level]) -> Iterator[tuple[Level, int, int]]:
+        for level in levels:
+            _, height, width = level.pixels.shape
+            for top in _tiles(height, self.image_size):
+                for left in _tiles(width, self.image_size):
+                    yield level, top, left
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """The same crop in every epoch."""
+        level, top, left = self.crops[index]
+        pixels = level.crop(top, left, self.image_size).copy()
+        return {"image": torch.from_numpy(pixels), "label": -1, "id": level.name(top, left)}
+
+    @property
+    def protocol(self) -> str:
+        """The grid is no centre crop: it carries its own name."""
+        return "tokbench-v1"
+
+    def describe(self) -> str:
+        """One line for people."""
+        names = ", ".join(p.name for p in self.photographs)
+        return f"photos (eval): {len(self)} fixed {self.image_size}x{self.image_size} crops of {names}, never trained on"
+
+
+def open_photos(split: Split, view: View, crop: str | None, limit: int | None) -> ImageDataset:
+    """``photos``. Its crops are part of what it is, so another crop is refused."""
+    usual = "random" if split == "train" else "adm"
+    if crop not in (None, usual):
+        raise TokbenchError(
+            f"photos cuts its own crops ({'random' if split == 'train' else 'a fixed grid'} at several scales); "
+            f"crop {crop!r} is for whole pictures: leave it out, or use another data source"
+        )
+    if split == "train":
+        return TrainPhotos(view, EPOCH if limit is None else limit)
+    return EvalPhotos(view, limit)
