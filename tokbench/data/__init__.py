@@ -1,4 +1,4 @@
-"""Images in: built-in photographs, folders, Parquet, the hub, WebDataset shards; all as uint8 squares with stable ids."""
+"""Images in: built-in photographs, folders, Parquet, the hub, WebDataset shards; all as uint8 squares."""
 
 from tokbench.data.base import Batch, ImageDataset, Sample, Split
 from tokbench.data.crops import CROPS, PROTOCOLS, Protocol

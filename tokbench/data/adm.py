@@ -18,7 +18,7 @@ def shrink_to(image: Image.Image, short_side: int) -> Image.Image:
 
 
 def adm_center_crop(image: Image.Image, size: int) -> Image.Image:
-    """RGB picture -> ``size`` x ``size``: :func:`shrink_to`, then the middle square (the odd pixel goes right and below).
+    """RGB picture -> ``size`` x ``size``: :func:`shrink_to`, then the middle square.
 
     Source: Dhariwal and Nichol, "Diffusion models beat GANs on image synthesis" (2021), openai/guided-diffusion
     ``image_datasets.center_crop_arr``. LlamaGen evaluates its tokenizers with the same crop.

@@ -56,7 +56,7 @@ PHOTOGRAPHS = (
     Photograph("coffee", "skimage", "data/coffee.png", "eval"),
     Photograph("grace_hopper", "matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "eval"),
 )
-"""An animal, a still life and a portrait are held out; people, machines, buildings, plants and tissue are trained on."""
+"""Held out: an animal, a still life, a portrait. Trained on: a person, machines, a building, a plant, tissue."""
 
 TRAIN_ZOOMS = tuple(2 ** (k / 4) for k in range(13))
 """Short side of the scaled photograph over the crop's side, 1 (the whole scene) to 8 (a detail), log-uniform."""
@@ -182,7 +182,8 @@ class EvalPhotos(_Photos):
     def describe(self) -> str:
         """One line for people."""
         names = ", ".join(p.name for p in self.photographs)
-        return f"photos (eval): {len(self)} fixed {self.image_size}x{self.image_size} crops of {names}, never trained on"
+        size = f"{self.image_size}x{self.image_size}"
+        return f"photos (eval): {len(self)} fixed {size} crops of {names}, which are never trained on"
 
 
 def open_photos(split: Split, view: View, crop: str | None, limit: int | None) -> ImageDataset:
