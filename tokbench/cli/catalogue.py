@@ -1,0 +1,70 @@
+"""What ``tokbench list`` shows: each section is a function that gives columns and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Section = tuple[tuple[str, ...], list[tuple[str, ...]]]
+
+
+def _quantizers() -> Section:
+    import quantizers
+
+    rows = []
+    for name in quantizers.names():
+        kind = quantizers.get(name)
+        rows.append((name, kind.summary, ", ".join(quantizers.options(name)), kind.paper))
+    rows.append(("vqp:CLASS", "any class of vector-quantize-pytorch", "that class's own", ""))
+    return ("name", "what it is", "settings", "paper"), rows
+
+
+def _architectures() -> Section:
+    from tokbench.config.model import ARCHITECTURES
+
+    rows = []
+    for name, model in ARCHITECTURES.items():
+        summary = " ".join((model.__doc__ or "").split()).partition(" (")[0]
+        rows.append((name, summary, ", ".join(k for k in model.model_fields if k != "architecture")))
+    return ("name", "what it is", "settings"), rows
+
+
+def _recipes() -> Section:
+    from tokbench.config.loading import draft_recipe, recipe_names
+
+    rows = []
+    for name in recipe_names():
+        values = draft_recipe(name).values
+        quantizer = values.get("quantizer", {})
+        data = values.get("data", {})
+        settings = ", ".join(f"{k} {v}" for k, v in quantizer.items() if k != "name")
+        size = data.get("image_size", "")
+        rows.append(
+            (name, str(values.get("description", "")), f"{quantizer.get('name', '')} {settings}", f"{data.get('source', '')} {size}")
+        )
+    return ("name", "what it is", "quantizer", "data"), rows
+
+
+def _metrics() -> Section:
+    from tokbench import metrics
+
+    arrows = {"higher": "↑", "lower": "↓", "none": ""}
+    rows = []
+    for name in metrics.names():
+        metric = metrics.get(name)
+        rows.append((name, f"{metric.label} {arrows[metric.direction]}", metric.unit, metric.unavailable() or "ready"))
+    return ("name", "metric", "unit", "state"), rows
+
+
+def _data() -> Section:
+    from tokbench.data import SOURCES
+
+    return ("source", "what it is"), [(pattern, text) for pattern, text in SOURCES.items()]
+
+
+SECTIONS: dict[str, Callable[[], Section]] = {
+    "quantizers": _quantizers,
+    "architectures": _architectures,
+    "recipes": _recipes,
+    "metrics": _metrics,
+    "data": _data,
+}

@@ -1,0 +1,44 @@
+"""Options that several commands share, and lists given as ``--x 1,2 --x 3``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokbench.errors import TokbenchError
+
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key; may be given often.")
+]
+Results = Annotated[Path, typer.Option("--results", help="The records: a runs.jsonl, or the folder that holds one.")]
+Cpu = Annotated[bool, typer.Option("--cpu", help="Stay on the CPU where there is a GPU.")]
+
+
+def words(given: Sequence[str] | None) -> list[str]:
+    """``["vq,rq", "lfq"]`` -> ``["vq", "rq", "lfq"]``."""
+    return [word.strip() for text in given or () for word in text.split(",") if word.strip()]
+
+
+def numbers(option: str, given: Sequence[str] | None) -> list[int]:
+    """Positive whole numbers, ``2^16`` and ``2**16`` included. Raises TokbenchError naming the option."""
+    found = []
+    for word in words(given):
+        base, power, exponent = word.replace("**", "^").partition("^")
+        try:
+            value = int(base) ** int(exponent) if power and int(exponent) <= 64 else int(base + power + exponent)
+        except ValueError:
+            raise TokbenchError(f"{option} {word}: expected a whole number, e.g. 1024 or 2^10") from None
+        if value < 0:
+            raise TokbenchError(f"{option} {word}: cannot be negative")
+        found.append(value)
+    return found
+
+
+def device(cpu: bool) -> str:
+    """``cuda`` where there is a GPU and it is wanted, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() and not cpu else "cpu"

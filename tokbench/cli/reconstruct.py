@@ -1,0 +1,41 @@
+"""tokbench reconstruct"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokbench.cli.options import Cpu
+
+
+def reconstruct(
+    tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
+    images: Annotated[list[Path], typer.Argument(help="Your pictures, of any size; folders are searched.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("reconstructions"),
+    depths: Annotated[
+        bool, typer.Option("--depths", help="Coarse to fine: a column for each depth of the codes.")
+    ] = False,
+    cpu: Cpu = False,
+) -> None:
+    """Put your own pictures through a tokenizer and look at what comes back."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tokbench.cli.options import device
+    from tokbench.models import Tokenizer
+    from tokbench.reconstruction import reconstruct_files
+
+    model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
+    table = Table("image", "size", "codes", "bits per pixel", "PSNR dB", "SSIM")
+    console = Console()
+    rows, skipped = reconstruct_files(model, images, out, depths=depths)
+    for row in rows:
+        size = f"{row.width}x{row.height}"
+        codes = "x".join(str(n) for n in row.codes)
+        table.add_row(row.name, size, codes, f"{row.bits_per_pixel:.3f}", f"{row.psnr:.2f}", f"{row.ssim:.3f}")
+    console.print(table)
+    for path, reason in skipped:
+        console.print(f"skipped {path}: {reason}", markup=False, highlight=False)
+    console.print(f"pictures in {out} (side by side: {out / 'side-by-side'})", highlight=False)

@@ -1,0 +1,49 @@
+"""tokbench train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokbench.cli.options import Cpu, Set
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name (tokbench list) or file.")],
+    overrides: Set = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; default runs/RECIPE.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")] = False,
+    cpu: Cpu = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it, train nothing.")] = False,
+) -> None:
+    """Train what a recipe describes.
+
+    Several GPUs or nodes: accelerate launch -m tokbench train RECIPE ...
+    """
+    from rich.console import Console
+
+    from tokbench.config.loading import draft_recipe
+    from tokbench.training.checks import check_recipe
+
+    draft = draft_recipe(recipe, overrides or ())
+    checked = draft.check()
+    parameters = check_recipe(checked, f"{draft.where('quantizer')}: quantizer")
+    console = Console(stderr=True)
+    if dry_run:
+        import yaml
+
+        print(yaml.safe_dump(checked.resolved(), sort_keys=False), end="")
+        console.print(f"{parameters:,} parameters", highlight=False)
+        return
+
+    from tokbench.training.loop import make_accelerator
+    from tokbench.training.loop import train as run
+
+    folder = out or Path("runs") / checked.name
+    accelerator = make_accelerator(checked, cpu)
+    result = run(checked, folder, resume=resume, accelerator=accelerator)
+    if accelerator.is_main_process and result.finished:
+        console.print(f"{result.steps} steps in {result.seconds:.0f} s; the tokenizer is in {result.tokenizer}")
+        console.print(f"next: tokbench evaluate {result.tokenizer} --data {checked.data.source}", highlight=False)

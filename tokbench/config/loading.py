@@ -1,0 +1,152 @@
+"""From a recipe's name or file, its ancestors and ``--set`` to one checked recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tokbench.config.explain import explain
+from tokbench.config.recipe import TokenizerRecipe
+from tokbench.config.yaml_files import parse_value, read_yaml
+from tokbench.errors import TokbenchError, did_you_mean
+
+# In a checkout recipes/ stands beside the package; in a wheel it is inside.
+_FOLDERS = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[2] / "recipes")
+# A block whose kind changes is replaced, not merged: the old kind's settings mean nothing to the new one.
+_KIND_KEYS = ("name", "architecture")
+_KINDS: dict[str, type[TokenizerRecipe]] = {"tokenizer": TokenizerRecipe}
+
+
+@dataclass
+class Draft:
+    """A recipe before it was checked: plain values, and for each dotted key the file (or ``--set``) it came from."""
+
+    values: dict[str, Any]
+    origin: dict[str, str] = field(default_factory=dict)
+    source: str = "recipe"
+
+    def set(self, key: str, value: Any, origin: str) -> None:
+        """Set one dotted key, making the blocks on the way."""
+        block = self.values
+        *path, leaf = key.split(".")
+        for part in path:
+            if not isinstance(block.get(part), dict):
+                block[part] = {}
+            block = block[part]
+        if isinstance(block.get(leaf), dict) and isinstance(value, dict):
+            value = merge(block[leaf], value)
+        elif leaf in _KIND_KEYS and path and block.get(leaf, value) != value:
+            block.clear()
+        block[leaf] = value
+        self.origin[key] = origin
+
+    def where(self, key: str) -> str:
+        """The file or option that set ``key``, or the nearest block above it."""
+        parts = key.split(".")
+        for end in range(len(parts), 0, -1):
+            origin = self.origin.get(".".join(parts[:end]))
+            if origin:
+                return origin
+        return self.source
+
+    def check(self) -> TokenizerRecipe:
+        """The checked recipe. Raises TokbenchError: one line a mistake, naming file, key and what was meant."""
+        kind = self.values.get("kind", "tokenizer")
+        if kind not in _KINDS:
+            raise TokbenchError(f"{self.where('kind')}: kind: unknown kind {kind!r}{did_you_mean(str(kind), _KINDS)}")
+        model = _KINDS[kind]
+        try:
+            return model.model_validate(self.values)
+        except ValidationError as error:
+            raise TokbenchError("\n".join(explain(model, error, self.where))) from None
+
+
+def recipe_names() -> dict[str, Path]:
+    """Every recipe that ships with tokbench, by name (its path under ``recipes/`` without ``.yaml``)."""
+    found: dict[str, Path] = {}
+    for folder in _FOLDERS:
+        for path in sorted(folder.rglob("*.yaml")) if folder.is_dir() else ():
+            found.setdefault(str(path.relative_to(folder).with_suffix("")), path)
+    return found
+
+
+def find_recipe(name: str) -> Path:
+    """A file as given, or a recipe that ships with tokbench."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file() and name.removesuffix(".yaml") not in recipe_names():
+            raise TokbenchError(f"{name}: no such recipe file")
+        if path.is_file():
+            return path
+    names = recipe_names()
+    key = name.removesuffix(".yaml")
+    if key not in names:
+        raise TokbenchError(f"{name}: no such recipe{did_you_mean(key, names)}; a file's path works too")
+    return names[key]
+
+
+def draft_recipe(name: str, overrides: Sequence[str] = ()) -> Draft:
+    """Read a recipe and what it extends, and apply ``a.b=c`` overrides, without checking it yet."""
+    draft = _read(find_recipe(name), seen=())
+    # What changes a block's kind goes first: the order on the command line must not matter.
+    for override in sorted(overrides, key=lambda text: text.partition("=")[0].split(".")[-1] not in _KIND_KEYS):
+        key, equals, text = override.partition("=")
+        key = key.strip()
+        if not equals or not all(key.split(".")):
+            raise TokbenchError(f"--set {override}: expected key=value, e.g. training.steps=2000")
+        draft.set(key, parse_value(text), f"--set {override}")
+    return draft
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> TokenizerRecipe:
+    """The checked recipe of that name or file. Raises TokbenchError naming file and key."""
+    return draft_recipe(name, overrides).check()
+
+
+def merge(base: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+    """``delta`` over ``base``, block by block; a block that changes its kind is replaced."""
+    if any(k in delta and k in base and delta[k] != base[k] for k in _KIND_KEYS):
+        return dict(delta)
+    merged = dict(base)
+    for key, value in delta.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = merge(base[key], value) if both else value
+    return merged
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> Draft:
+    path = path.resolve() if path.is_symlink() else path
+    if path in seen:
+        raise TokbenchError(f"{path}: extends itself by way of {' -> '.join(p.name for p in seen)}")
+    values = read_yaml(path)
+    parent = values.pop("extends", None)
+    draft = Draft({}, source=str(path))
+    if parent is not None:
+        if not isinstance(parent, str):
+            raise TokbenchError(f"{path}: extends: expected the name of one recipe, got {parent!r}")
+        beside = path.parent / f"{parent.removesuffix('.yaml')}.yaml"
+        try:
+            found = beside if beside.is_file() else find_recipe(parent)
+        except TokbenchError as error:
+            raise TokbenchError(f"{path}: extends: {error}") from None
+        draft = _read(found, (*seen, path))
+        draft.source = str(path)
+    top = {k: v for k, v in draft.values.items() if k not in ("name", "description")} if parent else {}
+    # The name is the recipe's own: it is no "kind" of the whole file.
+    named = {k: values.pop(k) for k in ("name", "description") if k in values}
+    draft.values = {"name": path.stem, **merge(top, values), **named}
+    for key in _leaves(values):
+        draft.origin[key] = str(path)
+    draft.origin.update(dict.fromkeys(named, str(path)))
+    return draft
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> Iterable[str]:
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")

@@ -1,0 +1,42 @@
+"""The recipe: one file that describes one run, whole."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from tokbench.config.base import Strict
+from tokbench.config.data import DataConfig
+from tokbench.config.loss import LossConfig
+from tokbench.config.model import ModelConfig, QuantizerConfig
+from tokbench.config.training import EvaluationConfig, TrainingConfig
+
+
+class TokenizerRecipe(Strict):
+    """Stage 1: an autoencoder around a quantizer, trained on images."""
+
+    kind: Literal["tokenizer"] = "tokenizer"
+    name: str = Field(min_length=1, description="shown in tables and file names")
+    description: str = ""
+    seed: int = Field(0, ge=0)
+    data: DataConfig = DataConfig()
+    model: ModelConfig
+    quantizer: QuantizerConfig
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> TokenizerRecipe:
+        size, factor = self.data.image_size, self.model.downsampling
+        if size % factor:
+            raise ValueError(
+                f"data.image_size {size} is not divisible by the model's downsampling {factor}; "
+                f"nearest sizes: {size // factor * factor}, {(size // factor + 1) * factor}"
+            )
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting, defaults included: what the record keeps and the content address is made of."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,58 @@
+"""How a run is optimised: steps, batch, learning rate, averaging, precision, checkpoints."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from tokbench.config.base import Strict
+
+
+class TrainingConfig(Strict):
+    """Settings of the one training loop, the same for tokenizers and generators.
+
+    ``batch_size`` is the *effective* batch: images an optimizer step, over all processes and accumulation
+    steps together. It is split evenly, so one recipe means the same run on one device or on eight, and the
+    learning rate is never rescaled behind your back.
+    """
+
+    steps: PositiveInt = Field(10_000, description="optimizer steps (of the autoencoder, where there are two)")
+    batch_size: PositiveInt = Field(32, description="images an optimizer step, over all processes together")
+    gradient_accumulation: PositiveInt = Field(1, description="micro-batches an optimizer step")
+    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate, for exactly this batch_size")
+    warmup_steps: int = Field(0, ge=0, description="linear warm-up from 0")
+    schedule: Literal["constant", "cosine", "linear"] = Field("cosine", description="decay after the warm-up")
+    final_learning_rate: float = Field(0.05, ge=0, le=1, description="end of the decay, as a fraction of the peak")
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(0.0, ge=0)
+    gradient_clip: float | None = Field(1.0, gt=0, description="global gradient norm; null switches it off")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are saved; 0 = none")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto = bf16 on a GPU, fp32 on a CPU; quantizers always work in fp32"
+    )
+    compile: bool = Field(False, description="torch.compile the training step")
+    channels_last: bool = Field(False, description="channels-last memory format")
+    activation_checkpointing: bool = Field(False, description="trade time for memory in encoder and decoder")
+    log_every: PositiveInt = 10
+    picture_every: int = Field(500, ge=0, description="steps between reconstruction grids; 0 = only at the end")
+    checkpoint_every: int = Field(1000, ge=0, description="steps between checkpoints; 0 = only at the end")
+    keep_checkpoints: PositiveInt = Field(2, description="how many of the last checkpoints stay on disk")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingConfig:
+        if self.batch_size % self.gradient_accumulation:
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide into gradient_accumulation {self.gradient_accumulation}"
+            )
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} leave nothing of steps {self.steps}")
+        return self
+
+
+class EvaluationConfig(Strict):
+    """What is measured when training is done."""
+
+    metrics: list[str] | None = Field(None, description="metric names; null = all whose weights are at hand")
+    batch_size: PositiveInt = 64
+    by_depth: bool = Field(True, description="also measure the reconstruction from every prefix of depths")

@@ -1,0 +1,73 @@
+"""YAML as people expect it: ``1e-4`` is a number, a key given twice is an error."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tokbench.errors import TokbenchError
+
+
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+# YAML 1.1 (PyYAML) reads 1e-4 as a string because the mantissa has no dot.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*(\.[\d_]*)?([eE][-+]?\d+)|\d[\d_]*\.[\d_]*|\.\d[\d_]*([eE][-+]?\d+)?|\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    list("-+0123456789."),
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str):
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is not text", key_node.start_mark)
+        if key in keys:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
+        keys.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def parse_value(text: str) -> Any:
+    """One value as written on the command line: ``3``, ``1e-4``, ``true``, ``[1, 2]``, ``rq``."""
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise TokbenchError(f"{text!r} is not a YAML value: {_reason(error)}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping a file holds. Raises TokbenchError naming file and line where it is damaged."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise TokbenchError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise TokbenchError(f"{path}: is a folder, not a recipe file") from None
+    except UnicodeDecodeError:
+        raise TokbenchError(f"{path}: is not a text file") from None
+    except OSError as error:
+        raise TokbenchError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        value = yaml.load(text, _Loader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise TokbenchError(f"{path}: is not valid YAML: {_reason(error)}") from None
+    if not isinstance(value, dict):
+        raise TokbenchError(f"{path}: holds {type(value).__name__}, expected keys and values")
+    return value
+
+
+def _reason(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f" at line {mark.line + 1}" if mark is not None else ""
+    return f"{getattr(error, 'problem', None) or str(error) or type(error).__name__}{where}".replace("\n", " ")

@@ -1,0 +1,60 @@
+"""Pictures people look at: grids, originals beside reconstructions, coarse to fine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+_GAP, _INK, _PAPER = 2, (40, 40, 40), (255, 255, 255)
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """A uint8 (3, H, W) tensor as a PIL image."""
+    return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
+
+
+def grid(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom: int = 1) -> Image.Image:
+    """Rows of uint8 (3, H, W) images of one size as one picture, with a heading over each column."""
+    height, width = rows[0][0].shape[-2:]
+    height, width = height * zoom, width * zoom
+    count = max(len(row) for row in rows)
+    font = ImageFont.load_default(size=max(10, min(18, width // 8)))
+    lines = max((len(_wrap(title, font, width)) for title in columns), default=0)
+    top = lines * (font.size + 3) + 4 if columns else 0
+    canvas = Image.new("RGB", (count * (width + _GAP) - _GAP, top + len(rows) * (height + _GAP) - _GAP), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for x, title in enumerate(columns):
+        for i, line in enumerate(_wrap(title, font, width)):
+            draw.text((x * (width + _GAP) + 2, 1 + i * (font.size + 3)), line, _INK, font)
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            tile = to_pil(image)
+            if zoom > 1:
+                tile = tile.resize((width, height), Image.Resampling.NEAREST)
+            canvas.paste(tile, (x * (width + _GAP), top + y * (height + _GAP)))
+    return canvas
+
+
+def save_picture(picture: Image.Image, path: Path) -> Path:
+    """Write a PNG whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    picture.save(scratch, "PNG")
+    os.replace(scratch, path)
+    return path
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width - 4:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines

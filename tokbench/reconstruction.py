@@ -1,0 +1,111 @@
+"""Any picture of any size through a tokenizer, and back as a picture."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokbench.data.pixels import UnreadableImage, load_image, to_float, to_uint8
+from tokbench.errors import TokbenchError
+from tokbench.metrics.psnr import psnr
+from tokbench.metrics.ssim import ssim
+from tokbench.models import Tokenizer
+from tokbench.models.tokenizer import pad_to_multiple
+from tokbench.pictures import grid, save_picture, to_pil
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """One picture's figures. ``codes`` is (H, W, D) of its code stack, padding included."""
+
+    name: str
+    width: int
+    height: int
+    codes: tuple[int, int, int]
+    bits_per_pixel: float
+    psnr: float
+    ssim: float
+
+
+def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> tuple[list[Tensor], Tensor]:
+    """image uint8 (3, H, W) -> its reconstruction from the first 1, 2, ... D codes (each uint8 (3, H, W)), codes.
+
+    Sides that the downsampling does not divide are padded by reflection before and cropped after.
+    """
+    device = next(tokenizer.parameters()).device
+    padded, (height, width) = pad_to_multiple(to_float(image[None].to(device)), tokenizer.downsampling)
+    with torch.no_grad():
+        codes = tokenizer.encode(padded)
+        stages = [tokenizer.decode(codes[..., : d + 1]) for d in range(codes.shape[-1])]
+    return [to_uint8(stage[0, :, :height, :width]).cpu() for stage in stages], codes[0].cpu()
+
+
+def reconstruct_files(
+    tokenizer: Tokenizer, sources: Sequence[Path], out: Path, *, depths: bool = False
+) -> tuple[list[Reconstructed], list[tuple[Path, str]]]:
+    """Write ``out/NAME.png``, ``out/side-by-side/NAME.png`` and with ``depths`` ``out/depths/NAME.png``.
+
+    Returns the figures, and the files that were skipped with the reason. Raises TokbenchError when nothing is left.
+    """
+    rows: list[Reconstructed] = []
+    skipped: list[tuple[Path, str]] = []
+    bits = tokenizer.quantizer.bits_per_vector
+    used: set[str] = set()
+    for path in _files(sources):
+        try:
+            image = torch.from_numpy(np.array(load_image(path))).permute(2, 0, 1).contiguous()
+        except UnreadableImage as error:
+            skipped.append((path, str(error)))
+            continue
+        stages, codes = reconstruct_image(tokenizer, image)
+        name = path.stem if path.stem not in used else f"{path.stem}-{_tag(path)}"
+        used.add(name)
+        save_picture(to_pil(stages[-1]), out / f"{name}.png")
+        save_picture(grid([[image, stages[-1]]], columns=["original", "reconstruction"]), out / "side-by-side" / f"{name}.png")
+        if depths:
+            headings = ["original", *(f"depth {d + 1}" for d in range(len(stages)))]
+            save_picture(grid([[image, *stages]], columns=headings), out / "depths" / f"{name}.png")
+        height, width = image.shape[-2:]
+        small = min(height, width) < 11  # SSIM's window
+        rows.append(
+            Reconstructed(
+                name=f"{name}.png",
+                width=width,
+                height=height,
+                codes=(codes.shape[0], codes.shape[1], codes.shape[2]),
+                bits_per_pixel=codes.shape[0] * codes.shape[1] * bits / (height * width),
+                psnr=float(psnr(image[None], stages[-1][None])),
+                ssim=float("nan") if small else float(ssim(image[None], stages[-1][None])),
+            )
+        )
+    if not rows:
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped)
+        raise TokbenchError(f"no picture could be read: {reasons or 'none was given'}")
+    return rows, skipped
+
+
+def _files(sources: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for source in sources:
+        if source.is_dir():
+            inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in _SUFFIXES)
+            if not inside:
+                raise TokbenchError(f"{source}: holds no pictures ({', '.join(sorted(_SUFFIXES))})")
+            found += inside
+        elif source.is_file():
+            found.append(source)
+        else:
+            raise TokbenchError(f"{source}: no such picture or folder")
+    return found
+
+
+def _tag(path: Path) -> str:
+    return hashlib.sha256(str(path).encode()).hexdigest()[:6]

@@ -1,0 +1,1 @@
+"""Grids of runs: cells, and what it takes to finish them."""

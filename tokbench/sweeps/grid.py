@@ -1,0 +1,156 @@
+"""From the options of a sweep to its cells: one checked recipe each, addressed by its content."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import quantizers
+from tokbench.config.loading import draft_recipe
+from tokbench.config.recipe import TokenizerRecipe
+from tokbench.config.yaml_files import parse_value
+from tokbench.errors import TokbenchError
+from tokbench.results.environment import content_hash
+from tokbench.training.checks import check_recipe
+
+_DOWNSAMPLING = "model.downsampling"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep. Equal ``key`` means the same experiment, whatever it is called."""
+
+    recipe: TokenizerRecipe
+    key: str
+    label: str
+
+
+@dataclass
+class Grid:
+    """What to sweep over. Every list is an axis; an empty one leaves the recipe's own value."""
+
+    recipe: str = "demo"
+    quantizers: Sequence[str] = ()
+    codebook_sizes: Sequence[int] = ()
+    depths: Sequence[int] = ()
+    bits: Sequence[int] = ()
+    seeds: Sequence[int] = ()
+    image_sizes: Sequence[int] = ()
+    downsamplings: Sequence[int] = ()
+    code_dims: Sequence[int] = ()
+    overrides: Sequence[str] = ()  # a.b=c, for every cell
+    vary: Sequence[str] = field(default=())  # a.b=1,2,3: an axis of its own
+
+    def cells(self) -> tuple[list[Cell], list[tuple[str, str]]]:
+        """The cells, none twice, and (label, why) of the impossible ones.
+
+        Raises TokbenchError when options contradict each other or no cell is possible.
+        """
+        if self.bits and (self.codebook_sizes or self.depths):
+            raise TokbenchError("--bits fixes codebook size and depth: give --bits, or --codebook-size and --depth")
+        cells: dict[str, Cell] = {}
+        impossible: dict[str, str] = {}
+        axes = [self._axis("seed", self.seeds), self._axis("data.image_size", self.image_sizes)]
+        axes += [self._axis(_DOWNSAMPLING, self.downsamplings), self._axis("model.code_channels", self.code_dims)]
+        axes += [self._varied(text) for text in self.vary]
+        for settings, (quantizer, problem) in itertools.product(itertools.product(*axes), self._quantizers()):
+            chosen = {key: value for pair in settings for key, value in pair.items()}
+            label = _label(quantizer, chosen)
+            try:
+                if problem:
+                    raise TokbenchError(problem)
+                recipe = self._recipe(quantizer, chosen)
+            except TokbenchError as error:
+                impossible.setdefault(label, str(error))
+                continue
+            key = cell_key(recipe)
+            cells.setdefault(key, Cell(recipe, key, label))
+        if not cells:
+            reasons = "; ".join(f"{label}: {why}" for label, why in impossible.items())
+            raise TokbenchError(f"no cell of this sweep is possible: {reasons}")
+        return list(cells.values()), list(impossible.items())
+
+    def _axis(self, key: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+        return [{key: value} for value in dict.fromkeys(values)] or [{}]
+
+    def _varied(self, text: str) -> list[dict[str, Any]]:
+        key, equals, values = text.partition("=")
+        if not equals or not values:
+            raise TokbenchError(f"--vary {text}: expected key=value,value,..., e.g. training.learning_rate=1e-4,1e-3")
+        parsed = parse_value(f"[{values}]")
+        return [{key.strip(): value} for value in parsed]
+
+    def _quantizers(self) -> list[tuple[dict[str, Any], str]]:
+        """Quantizer blocks (name and constructor arguments) to run, with a reason where one is impossible."""
+        blocks: list[tuple[dict[str, Any], str]] = []
+        names = list(self.quantizers)
+        if not names:
+            own = draft_recipe(self.recipe, self.overrides).values.get("quantizer", {})
+            if not (self.codebook_sizes or self.depths or self.bits):
+                return [(dict(own), "")]
+            names = [own.get("name", "rq")]
+        for name in dict.fromkeys(names):
+            try:
+                kind = quantizers.get(name)
+            except ValueError as error:
+                raise TokbenchError(f"--quantizer {name}: {error}") from None
+            has_depth = "depth" in quantizers.options(name)
+            sizes: Sequence[int | None] = list(self.codebook_sizes) or [None]
+            # Depth means nothing to a quantizer with one code a position: it is one cell, not one for each depth.
+            depths: Sequence[int | None] = (list(self.depths) if has_depth else []) or [None]
+            bits: Sequence[int | None] = list(self.bits) or [None]
+            for size, depth, bit in itertools.product(sizes, depths, bits):
+                request = {"codebook_size": size, "depth": depth, "bits": bit}
+                try:
+                    found = kind.configurations(**request)
+                    blocks += [({"name": name, **configuration}, "") for configuration in found]
+                except ValueError as error:
+                    given = {key: value for key, value in request.items() if value is not None}
+                    blocks.append(({"name": name, **given}, str(error)))
+        return blocks
+
+    def _recipe(self, quantizer: dict[str, Any], chosen: dict[str, Any]) -> TokenizerRecipe:
+        draft = draft_recipe(self.recipe, self.overrides)
+        own = draft.values.get("quantizer", {})
+        # Settings of the same quantizer in the recipe (a loss weight, say) stay unless the grid sets them.
+        draft.values["quantizer"] = {**own, **quantizer} if own.get("name") == quantizer.get("name") else quantizer
+        for key in quantizer:
+            draft.origin.setdefault(f"quantizer.{key}", "sweep")
+        for key, value in chosen.items():
+            if key == _DOWNSAMPLING:
+                draft.values["model"] = _with_downsampling(draft.values.get("model", {}), value)
+            else:
+                draft.set(key, value, f"sweep {key}={value}")
+        recipe = draft.check()
+        check_recipe(recipe, draft.where("quantizer"))
+        return recipe
+
+
+def cell_key(recipe: TokenizerRecipe) -> str:
+    """The content address of a run: every setting but what it is called and how often it reports."""
+    settings = recipe.resolved()
+    for key in ("name", "description"):
+        settings.pop(key)
+    for key in ("log_every", "picture_every", "checkpoint_every", "keep_checkpoints"):
+        settings["training"].pop(key)
+    settings["data"].pop("workers", None)
+    return content_hash(settings)
+
+
+def _label(quantizer: dict[str, Any], chosen: dict[str, Any]) -> str:
+    rest = [f"{key}={value}" for key, value in quantizer.items() if key != "name"]
+    rest += [f"{key.rpartition('.')[2]}={value}" for key, value in chosen.items()]
+    return " ".join([str(quantizer.get("name", "?")), *rest])
+
+
+def _with_downsampling(model: dict[str, Any], factor: int) -> dict[str, Any]:
+    """The model block with levels taken away or the last one repeated until one code covers factor x factor."""
+    if model.get("architecture") == "vit":
+        return {**model, "patch_size": factor}
+    levels = factor.bit_length()
+    if factor < 1 or factor != 1 << (levels - 1):
+        raise TokbenchError(f"downsampling {factor} is not a power of two")
+    given = list(model.get("multipliers") or [1, 1, 2, 2, 4])
+    return {**model, "multipliers": (given + given[-1:] * levels)[:levels]}

@@ -1,0 +1,26 @@
+"""Exponential moving average of the weights: what is saved and measured."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy of ``model`` that follows it by ``update_parameters``; its buffers (codebooks) are the live ones.
+
+    The decay warms up as (1 + n) / (10 + n) until it reaches ``decay``, as in TensorFlow's
+    ExponentialMovingAverage, so that a short run is not dominated by its initial weights.
+    """
+
+    def move(average: list[Tensor], live: list[Tensor], n: Tensor | int) -> None:
+        warm = min(decay, (1.0 + float(n)) / (10.0 + float(n)))
+        floating = [(a, b) for a, b in zip(average, live, strict=True) if a.is_floating_point()]
+        if floating:
+            a, b = (list(column) for column in zip(*floating, strict=True))
+            torch._foreach_lerp_(a, b, 1.0 - warm)
+
+    copy = AveragedModel(model, multi_avg_fn=move)
+    copy.requires_grad_(False)
+    return copy.eval()

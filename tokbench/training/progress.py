@@ -1,0 +1,59 @@
+"""What a person sees while a run goes on: a live bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class TrainingProgress:
+    """Shows step, the logged values and the time left. ``enabled=False`` (other processes) shows nothing."""
+
+    def __init__(self, title: str, steps: int, *, start: int = 0, enabled: bool = True, console: Console | None = None):
+        self.console = console or Console(stderr=True)
+        self.enabled = enabled
+        self.title, self.steps = title, steps
+        self._live = enabled and self.console.is_terminal
+        self._task: TaskID | None = None
+        self._last_line = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[values]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=False,
+        )
+        self._start = start
+
+    def __enter__(self) -> TrainingProgress:
+        if self._live:
+            self._bar.start()
+            self._task = self._bar.add_task(self.title, total=self.steps, completed=self._start, values="")
+        return self
+
+    def update(self, step: int, values: Mapping[str, float]) -> None:
+        """Show that ``step`` steps are done, with these values."""
+        if not self.enabled:
+            return
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._task is not None:
+            self._bar.update(self._task, completed=step, **({"values": text} if text else {}))
+        elif text and (time.monotonic() - self._last_line > 15 or step == self.steps):
+            self._last_line = time.monotonic()
+            self.console.print(f"{self.title}  {step}/{self.steps}  {text}", highlight=False)
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        if self.enabled:
+            self.console.print(text, highlight=False, markup=False)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._bar.stop()
