@@ -1,0 +1,235 @@
+"""The columns a table can have: what a row is (attributes) and what was measured (metrics)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.results.entries import CODE_METRICS, Entry, Spread, Variant
+from tokbench.results.record import Record
+
+Direction = Literal["higher", "lower", "none"]
+Value = float | int | str | None
+ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
+
+_DIGITS = {"psnr": 2, "ssim": 4, "ms_ssim": 4, "l1": 4, "inception_score": 1, "perplexity": 1, "entropy": 2}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. ``key`` is its name in CSV and JSON; ``variant`` is set for a metric."""
+
+    key: str
+    label: str
+    direction: Direction = "none"
+    unit: str = ""
+    numeric: bool = True
+    digits: int | None = None
+    variant: Variant | None = None
+
+    @property
+    def header(self) -> str:
+        """Label, unit and arrow: ``PSNR (dB) ↑``."""
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.label}{unit} {ARROWS[self.direction]}".rstrip()
+
+    def format(self, value: Value) -> str:
+        """The value as printed: fixed digits for metrics, thousands separated in whole numbers."""
+        if value is None:
+            return "-"
+        if isinstance(value, str):
+            return value
+        if self.digits is not None:
+            return f"{value:,.{self.digits}f}"
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A column that is not a metric. ``value`` gives text or a whole number, or a Spread over the seeds."""
+
+    column: Column
+    value: Callable[[Entry], Value | Spread]
+
+
+def _sizes(entry: Entry) -> Value:
+    sizes = entry.codebook_sizes()
+    if not sizes:
+        return None
+    return sizes[0] if len(set(sizes)) == 1 else "·".join(str(size) for size in sizes)
+
+
+def _codes(entry: Entry) -> Value:
+    rate = entry.first.rate
+    if rate is None:
+        return None
+    height, width, depth = rate.tokens
+    # Of a published row only the number of tokens is known, not their grid.
+    grid = [width] if entry.published and height == 1 else [height, width]
+    return "×".join(str(size) for size in [*grid, entry.prefix or depth])
+
+
+def _whole(value: float | None) -> Value:
+    return int(value) if value is not None and float(value).is_integer() else value
+
+
+def _quantizer(entry: Entry) -> Value:
+    name = entry.first.quantizer.get("name")
+    if entry.prefix is None or name is None:
+        return name
+    return f"{name}, first {entry.prefix} of {entry.depth}"
+
+
+def _source(entry: Entry) -> Value:
+    record = entry.first
+    return f"published, {record.provenance}" if entry.published else "measured"
+
+
+def _revision(entry: Entry) -> Value:
+    git = entry.first.git
+    return None if git is None or git.revision is None else git.revision[:10] + ("+changes" if git.dirty else "")
+
+
+def _over_seeds(block: str, name: str) -> Callable[[Entry], Spread | None]:
+    def read(entry: Entry) -> Spread | None:
+        values = [getattr(record, block).get(name) for record in entry.records]
+        return Spread.over(value for value in values if isinstance(value, int | float))
+
+    return read
+
+
+def _text(key: str, label: str, value: Callable[[Entry], Value | Spread]) -> Attribute:
+    return Attribute(Column(key, label, numeric=False), value)
+
+
+def _number(
+    key: str, label: str, value: Callable[[Entry], Value | Spread], digits: int | None = None, unit: str = ""
+) -> Attribute:
+    return Attribute(Column(key, label, digits=digits, unit=unit), value)
+
+
+ATTRIBUTES: dict[str, Attribute] = {
+    attribute.column.key: attribute
+    for attribute in (
+        _text("quantizer", "quantizer", _quantizer),
+        _text("name", "name", lambda e: e.first.name),
+        _number("K", "K", _sizes),
+        _number("D", "D", lambda e: e.depth if e.prefix is None else e.prefix),
+        _text("codes", "codes", _codes),
+        _number("bits", "bits/image", lambda e: _whole(e.bits())),
+        _number("bpp", "bpp", lambda e: e.bits_per_pixel(), digits=3),
+        _text("weights", "weights", lambda e: e.first.weights.get("which")),
+        _text("architecture", "architecture", lambda e: e.first.model.get("architecture")),
+        _number("downsampling", "f", lambda e: e.first.model.get("downsampling")),
+        _number("params", "params", lambda e: e.first.model.get("parameters")),
+        _number("steps", "steps", lambda e: e.first.training.get("steps")),
+        _text("train_data", "trained on", lambda e: e.first.training.get("data")),
+        _number("train_time", "train", _over_seeds("training", "seconds"), digits=0, unit="s"),
+        _number("time", "evaluation", _over_seeds("timing", "seconds"), digits=1, unit="s"),
+        _number("seeds", "seeds", lambda e: None if e.published else len(e.records)),
+        _text("source", "source", _source),
+        _text("recipe_hash", "recipe hash", lambda e: e.first.recipe_hash),
+        _text("group", "sweep", lambda e: e.first.group),
+        _text("revision", "revision", _revision),
+        _text("created", "created", lambda e: e.first.created),
+        _text("id", "id", lambda e: " ".join(record.id for record in e.records)),
+    )
+}
+
+ALIASES = {
+    "k": "K",
+    "codebook_size": "K",
+    "d": "D",
+    "depth": "D",
+    "bits_per_image": "bits",
+    "bits_per_pixel": "bpp",
+    "parameters": "params",
+    "seed": "seeds",
+    "f": "downsampling",
+}
+
+_BLOCKS = ("quantizer", "model", "data", "weights", "rate", "training", "timing", "environment", "recipe")
+BEFORE = ("quantizer", "K", "D", "codes", "bits", "bpp")
+AFTER = ("params", "train_time", "seeds")
+METRICS = ("psnr", "ssim", "lpips*", "rfid*", "gfid*", "inception_score*", "usage", "perplexity")
+# Shown, where they differ, when the usual columns do not tell two rows apart.
+TELLING = ("name", "weights", "architecture", "downsampling", "train_data", "steps", "revision", "created")
+
+
+def default_keys(metrics: Sequence[str]) -> list[str]:
+    """The default columns over what was measured: identity and rate, metrics, cost."""
+    chosen = [name for pattern in METRICS for name in metrics if _matches(name, pattern)]
+    return [*BEFORE, *chosen, *AFTER]
+
+
+def resolve(keys: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """Column names as typed to keys: aliases, any case, ``lpips`` for every LPIPS, dotted paths into the record.
+
+    Raises:
+        TokbenchError: a name that is neither.
+    """
+    resolved: list[str] = []
+    for typed in keys:
+        name = typed.strip()
+        if name in ATTRIBUTES or name in metrics:
+            found = [name]
+        elif name.lower() in ALIASES:
+            found = [ALIASES[name.lower()]]
+        elif name.lower() in ATTRIBUTES or name.lower() in metrics:
+            found = [name.lower()]
+        elif family := [metric for metric in metrics if metric.startswith(f"{name.lower()}_")]:
+            found = family
+        elif name.partition(".")[0] in _BLOCKS and "." in name:
+            found = [name]
+        else:
+            raise TokbenchError(f"no column {name!r}{did_you_mean(name, [*ATTRIBUTES, *metrics])}")
+        resolved.extend(key for key in found if key not in resolved)
+    return resolved
+
+
+def attribute(key: str) -> Attribute:
+    """The attribute of a key, or of a dotted path into the record (``recipe.training.steps``)."""
+    return ATTRIBUTES[key] if key in ATTRIBUTES else _text(key, key, lambda entry: as_text(lookup(entry.first, key)))
+
+
+def metric_column(name: str, records: Sequence[Record], variant: Variant) -> Column:
+    """The column of one variant of a metric; label, unit and direction are those its records carry."""
+    found = (record.metrics[name] for record in records if name in record.metrics)
+    metric = next(metric for metric in found if Variant.of(name, metric) == variant)
+    digits = _DIGITS.get(name)
+    if digits is None and name.startswith("lpips"):
+        digits = 4
+    if digits is None and name.endswith("_bpp"):
+        digits = 3
+    if name == "usage":
+        digits = 1 if metric.unit == "%" else 3
+    if digits is None and ("fid" in name or metric.unit == "%"):
+        digits = 2
+    return Column(name, metric.label, metric.direction, metric.unit, digits=digits, variant=variant)
+
+
+def counted_over_images(name: str) -> bool:
+    """Whether the metric's ``n`` counts images (or samples), so that it must be equal to compare."""
+    return name not in CODE_METRICS
+
+
+def lookup(record: Record, path: str) -> Any:
+    """The value at a dotted path of a record, or None."""
+    value: Any = record
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+        if value is None:
+            return None
+    return value
+
+
+def as_text(value: Any) -> Value:
+    """A value as a table cell: numbers and text as they are, anything else as its text."""
+    return value if value is None or type(value) in (str, int, float) else str(value)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    stem = pattern.removesuffix("*")
+    return name == stem or (pattern.endswith("*") and name.startswith(f"{stem}_"))

@@ -1,0 +1,185 @@
+"""From records to what a table row stands for: one experiment, all its seeds, whole or only its first depths."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tokbench.results.record import MetricValue, Record
+
+# Counted over codes, not over images: their ``n`` differs between quantizers on the very same images.
+CODE_METRICS = frozenset({"usage", "perplexity", "entropy", "entropy_bpp", "model_bpp"})
+
+
+class Context(NamedTuple):
+    """What must be equal for two numbers to stand in one table."""
+
+    kind: str
+    spec: str | None
+    split: str | None
+    size: int | None
+    protocol: str | None
+    n: int | None
+
+    @classmethod
+    def of(cls, record: Record) -> Context:
+        data = record.data
+        if data is None:
+            return cls(record.kind, None, None, None, None, None)
+        return cls(record.kind, data.spec, data.split, data.size, data.protocol, data.n)
+
+
+class Variant(NamedTuple):
+    """One definition of one metric: values of different variants never share a column."""
+
+    name: str
+    version: str
+    n: int | None
+
+    @classmethod
+    def of(cls, name: str, metric: MetricValue) -> Variant:
+        return cls(name, metric.version, None if name in CODE_METRICS else metric.n)
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation over seeds (``deviation`` is None for one)."""
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def over(cls, values: Iterable[float | None]) -> Spread | None:
+        numbers = [value for value in values if value is not None and math.isfinite(value)]
+        if not numbers:
+            return None
+        if len(numbers) == 1:
+            return cls(numbers[0], None)
+        return cls(statistics.fmean(numbers), statistics.stdev(numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row: the records that differ only in their seed; with ``prefix`` d, decoded from the first d depths only."""
+
+    records: tuple[Record, ...]
+    prefix: int | None = None
+
+    @property
+    def first(self) -> Record:
+        return self.records[0]
+
+    @property
+    def published(self) -> bool:
+        return self.records[0].source == "published"
+
+    @property
+    def depth(self) -> int | None:
+        """D of the whole code stack, whatever the prefix."""
+        record = self.first
+        if record.rate is not None:
+            return record.rate.tokens[-1]
+        depth = record.quantizer.get("depth")
+        return depth if isinstance(depth, int) else None
+
+    def codebook_sizes(self) -> list[int] | None:
+        """K_1 ... K_D, or up to the prefix."""
+        record = self.first
+        if record.rate is not None:
+            return record.rate.codebook_sizes[: self.prefix]
+        size = record.quantizer.get("codebook_size")
+        return [size] * ((self.depth or 1) if self.prefix is None else self.prefix) if isinstance(size, int) else None
+
+    def bits(self) -> float | None:
+        """Bits an image: those of the whole stack, or H * W * sum(log2 K_d) of the prefix."""
+        rate = self.first.rate
+        if rate is None:
+            return None
+        if self.prefix is None:
+            return rate.bits_per_image
+        return math.prod(rate.tokens[:-1]) * sum(math.log2(size) for size in rate.codebook_sizes[: self.prefix])
+
+    def bits_per_pixel(self) -> float | None:
+        rate = self.first.rate
+        if rate is None:
+            return None
+        if self.prefix is None or not rate.bits_per_image:
+            return rate.bits_per_pixel
+        return rate.bits_per_pixel * (self.bits() or 0.0) / rate.bits_per_image
+
+    def metric(self, name: str) -> Spread | None:
+        """The metric over the seeds; of a prefix only where it was measured by depth."""
+        found = [record.metrics.get(name) for record in self.records]
+        if self.prefix is None:
+            return Spread.over(metric.value for metric in found if metric is not None)
+        depths = [metric.by_depth for metric in found if metric is not None and metric.by_depth]
+        return Spread.over(values[self.prefix - 1] for values in depths if len(values) >= self.prefix)
+
+    def prefixes(self) -> list[Entry]:
+        """The same row after 1, 2, ... D-1 depths, where something was measured by depth."""
+        depth = self.depth or 1
+        lengths = [len(metric.by_depth) for metric in self.first.metrics.values() if metric.by_depth]
+        return [Entry(self.records, prefix) for prefix in range(1, min(depth, max(lengths, default=0) + 1))]
+
+
+class Gathered(NamedTuple):
+    """Rows, and what was left out of them and why."""
+
+    entries: list[Entry]
+    failed: list[Record]
+    superseded: int
+
+
+def gather(records: Sequence[Record]) -> Gathered:
+    """One entry an experiment, in the order of first appearance.
+
+    A cell measured again counts once, by its newest line. A cell whose newest line is an error counts as failed
+    only if it never succeeded. Records that differ only in their seed become one entry; two records of one
+    experiment and one seed (or of none) that are different cells stay two rows.
+    """
+    newest: dict[tuple[str, str], Record] = {}
+    failed: dict[str, Record] = {}
+    superseded = 0
+    for record in records:
+        if record.error is not None:
+            failed[record.cell] = record
+            continue
+        key = (record.source, record.cell)
+        superseded += key in newest
+        newest[key] = record
+    seeds: defaultdict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    for record in newest.values():
+        seeds[experiment(record)].append(record)
+    entries: list[Entry] = []
+    for group in seeds.values():
+        rounds: list[dict[int | None, Record]] = []
+        for record in group:
+            free = next((r for r in rounds if record.seed not in r and None not in r), None)
+            if free is None or record.seed is None:
+                rounds.append(free := {})
+            free[record.seed] = record
+        entries.extend(Entry(tuple(chosen.values())) for chosen in rounds)
+    done = {cell for _, cell in newest}
+    return Gathered(entries, [record for cell, record in failed.items() if cell not in done], superseded)
+
+
+def experiment(record: Record) -> tuple[Any, ...]:
+    """What is the same for all seeds of one experiment: the recipe without seed and name, else what the row says."""
+    if record.source == "published":
+        return (record.cell,)
+    which = record.weights.get("which")
+    variants = tuple(sorted((name, metric.version) for name, metric in record.metrics.items()))
+    if record.recipe:
+        asked: dict[str, Any] = {k: v for k, v in record.recipe.items() if k not in ("name", "description")}
+    else:
+        steps = {k: record.training.get(k) for k in ("steps", "batch_size", "data")}
+        asked = {"name": record.name, "quantizer": record.quantizer, "model": record.model, **steps}
+    return (Context.of(record), which, variants, json.dumps(_without_seed(asked), sort_keys=True, default=str))
+
+
+def _without_seed(block: dict[str, Any]) -> dict[str, Any]:
+    return {k: _without_seed(v) if isinstance(v, dict) else v for k, v in block.items() if k != "seed"}

@@ -1,0 +1,99 @@
+"""Numbers others published, as records: facts with their source, never mixed up with what was measured here."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from typing import Any, Literal, NamedTuple
+
+from tokbench.results.environment import content_hash
+from tokbench.results.record import Record
+
+
+class _Metric(NamedTuple):
+    name: str
+    label: str
+    direction: Literal["higher", "lower", "none"]
+    unit: str = ""
+
+
+# The column of published.csv -> what the same thing is called where tokbench measures it.
+_METRICS = {
+    "psnr": _Metric("psnr", "PSNR", "higher", "dB"),
+    "ssim": _Metric("ssim", "SSIM", "higher"),
+    "lpips": _Metric("lpips_published", "LPIPS (as published)", "lower"),  # the source seldom says which network
+    "rfid": _Metric("rfid", "rFID", "lower"),
+    "usage_pct": _Metric("usage", "usage", "higher", "%"),
+    "gfid": _Metric("gfid", "gFID", "lower"),
+    "is": _Metric("inception_score", "IS", "higher"),
+    "precision": _Metric("precision", "precision", "higher"),
+    "recall": _Metric("recall", "recall", "higher"),
+}
+
+
+def load() -> list[Record]:
+    """Every published row that comes with tokbench, unverified ones included (see ``verified``)."""
+    return list(_load())
+
+
+def verified(records: Iterable[Record]) -> list[Record]:
+    """Without the rows that were written down from memory and checked by nobody."""
+    return [record for record in records if not (record.provenance or "").startswith("unverified")]
+
+
+@cache
+def _load() -> tuple[Record, ...]:
+    text = resources.files("tokbench.results").joinpath("published.csv").read_text(encoding="utf-8")
+    # Rows of other kinds (video, compression, speed) stay in the file: their numbers have no column here.
+    return tuple(_record(row) for row in csv.DictReader(text.splitlines()) if row["kind"] in ("tokenizer", "generator"))
+
+
+def _record(row: dict[str, str]) -> Record:
+    size, depth = int(row["resolution"]), int(row["depth"] or 1)
+    tokens = int(row["tokens"]) if row["tokens"] else None
+    codebook = int(row["codebook"]) if row["codebook"] else None
+    identity = content_hash(row)
+    metrics = {
+        metric.name: {
+            "value": float(row[column]),
+            "n": 0,  # papers seldom say
+            "version": "published",
+            "label": metric.label,
+            "direction": metric.direction,
+            "unit": metric.unit,
+        }
+        for column, metric in _METRICS.items()
+        if row[column]
+    }
+    return Record.model_validate(
+        {
+            "id": f"published-{identity}",
+            "cell": f"published-{identity}",
+            "kind": row["kind"],
+            "source": "published",
+            "created": "",
+            "name": row["system"],
+            "quantizer": {"name": row["quantizer"] or None, "codebook_size": codebook, "depth": depth},
+            "data": {"spec": row["dataset"], "split": "", "n": 0, "size": size, "protocol": "published"},
+            "rate": _rate(tokens, depth, codebook, size),
+            "metrics": metrics,
+            "provenance": f"{row['provenance']}: {row['source']}",
+            "note": row["note"] or None,
+        }
+    )
+
+
+def _rate(tokens: int | None, depth: int, codebook: int | None, size: int) -> dict[str, Any] | None:
+    if tokens is None or codebook is None:
+        return None
+    bits = depth * math.log2(codebook)
+    return {
+        "tokens": [1, tokens, depth],  # their number is published, their grid is not
+        "codebook_sizes": [codebook] * depth,
+        "bits_per_position": bits,
+        "bits_per_image": bits * tokens,
+        "bits_per_pixel": bits * tokens / size**2,
+    }

@@ -1,0 +1,366 @@
+"""The comparison table, a pure function of records: ``comparison(records)``, then ``to_markdown(table)`` and others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tokbench.results.columns import (
+    AFTER,
+    TELLING,
+    Column,
+    Value,
+    attribute,
+    counted_over_images,
+    default_keys,
+    metric_column,
+    resolve,
+)
+from tokbench.results.entries import Context, Entry, Gathered, Spread, Variant, gather
+from tokbench.results.record import Record
+from tokbench.results.render import to_markdown, to_terminal
+
+__all__ = [
+    "Cell",
+    "Row",
+    "Section",
+    "Table",
+    "comparison",
+    "to_markdown",
+    "to_terminal",
+]
+
+_SPREAD = "± is the standard deviation over seeds."
+_UNMEASURED = "not measured for this row."
+_UNPUBLISHED = "- in a published row: the source gives no such number."
+_PUBLISHED = (
+    "† published: measured by its authors under their own protocol, not by tokbench; never in bold; "
+    "codes are tokens×depth."
+)
+
+
+@dataclass
+class Cell:
+    """One value: as a number (``value``, ``deviation`` over seeds) and as printed (``text``)."""
+
+    value: Value
+    text: str
+    deviation: float | None = None
+    best: bool = False
+    note: int | None = None  # index into the section's notes
+    published: bool = False
+
+
+@dataclass
+class Row:
+    """One experiment (or a prefix of its depths); ``cells`` run parallel to the section's columns."""
+
+    entry: Entry
+    cells: list[Cell]
+
+
+@dataclass
+class Section:
+    """Rows that may be compared: measured on the same images, prepared in the same way."""
+
+    title: str
+    context: Context
+    columns: list[Column]
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)  # numbered, cells point at them
+    remarks: list[str] = field(default_factory=list)  # about the section as a whole
+
+
+@dataclass
+class Table:
+    """Sections, and remarks on what is in none of them."""
+
+    sections: list[Section]
+    remarks: list[str] = field(default_factory=list)
+
+
+def comparison(
+    records: Sequence[Record],
+    *,
+    columns: Sequence[str] | None = None,
+    sort: str | None = None,
+    group_by: str | None = None,
+    published: bool | Sequence[Record] = False,
+    unverified: bool = False,
+    by_depth: bool = False,
+    bd_rate: str | None = None,
+) -> Table:
+    """Rows of equal data, size and protocol in one section, one row an experiment, best values marked.
+
+    Args:
+        records: measured ones, and any published ones already among them.
+        columns: keys, aliases, families (``lpips``) or dotted paths (``recipe.training.steps``); default: identity,
+            rate, the usual metrics that were measured, cost.
+        sort: a column; ``-`` before it reverses. Metrics sort best first. Default: bits per pixel, then PSNR.
+        group_by: a column whose values make sections of their own.
+        published: True adds the published rows that come with tokbench; records add those.
+        unverified: also the published rows whose numbers nobody checked.
+        by_depth: also one row for the first 1, 2, ... D-1 depths of every residual stack.
+        bd_rate: a quantizer; adds each other quantizer's Bjontegaard rate difference to it, from PSNR.
+
+    Raises:
+        TokbenchError: a column that is not there.
+    """
+    gathered = gather([*records, *_published(published, unverified)])
+    metrics = list(dict.fromkeys(name for entry in gathered.entries for name in entry.first.metrics))
+    grouping = attribute(resolve([group_by], metrics)[0]) if group_by else None
+    if columns:
+        resolve(columns, metrics)
+    if sort:
+        resolve([sort.removeprefix("-")], metrics)
+    parts: dict[tuple[Any, ...], list[Entry]] = {}
+    for entry, context in zip(gathered.entries, _contexts(gathered.entries), strict=True):
+        value = grouping.value(entry) if grouping else None
+        parts.setdefault((context, value), []).append(entry)
+    sections = []
+    for (context, value), entries in parts.items():
+        title = _title(context, entries)
+        if grouping:
+            title += f" · {grouping.column.label} {grouping.column.format(_plain(value))}"
+        sections.append(_section(title, context, entries, columns, sort, by_depth, bd_rate))
+    return Table(sections, _remarks(gathered))
+
+
+def _published(wanted: bool | Sequence[Record], unverified: bool) -> list[Record]:
+    from tokbench.results.published import load, verified
+
+    rows = load() if wanted is True else list(wanted or ())
+    return rows if unverified else verified(rows)
+
+
+def _contexts(entries: Sequence[Entry]) -> list[Context]:
+    """Each entry's section. A published row goes to the measured rows of its dataset and size, where there are any."""
+    measured = {context: None for entry in entries if not entry.published for context in [Context.of(entry.first)]}
+    contexts = []
+    for entry in entries:
+        own = Context.of(entry.first)
+        home = next((c for c in measured if _same_images(c, own)), own) if entry.published else own
+        contexts.append(home)
+    return contexts
+
+
+def _same_images(measured: Context, published: Context) -> bool:
+    same = measured.kind == published.kind and measured.size == published.size
+    return same and (published.spec or "").lower() in (measured.spec or "").lower()
+
+
+def _title(context: Context, entries: Sequence[Entry]) -> str:
+    kinds = {"tokenizer": "Tokenizers", "generator": "Generators", "benchmark": "Benchmarks"}
+    parts = [kinds[context.kind]]
+    if context.spec is None:
+        return " · ".join([*parts, "data not recorded"])
+    parts.append(f"{context.spec} ({context.split})" if context.split else context.spec)
+    parts.append(f"{context.size}×{context.size}")
+    if all(entry.published for entry in entries):
+        return " · ".join([*parts, "published"])
+    return " · ".join([*parts, f"{context.n:,} images", f"protocol {context.protocol}"])
+
+
+def _section(
+    title: str,
+    context: Context,
+    entries: list[Entry],
+    columns: Sequence[str] | None,
+    sort: str | None,
+    by_depth: bool,
+    bd_rate: str | None,
+) -> Section:
+    records = [record for entry in entries for record in entry.records]
+    variants = _variants(records)
+    names = list(variants)
+    keys = resolve(columns, [*names, *_everywhere(columns)]) if columns else default_keys(names)
+    if not columns:
+        keys = [key for key in _telling_apart(keys, entries) if key in variants or _has_values(key, entries)]
+    ordered = _with_prefixes(_sorted(entries, sort, names, records), by_depth)
+    section = Section(title, context, [], [Row(entry, []) for entry in ordered])
+    for key in keys:
+        if key in variants:
+            for variant in variants[key]:
+                _add_metric(section, metric_column(key, records, variant), variant, len(variants[key]) > 1)
+        else:
+            _add_attribute(section, key)
+    for name, several in variants.items():
+        if len(several) > 1 and name in keys:
+            section.remarks.append(f"{name} was computed in {len(several)} ways: one column for each, not comparable.")
+    if bd_rate:
+        from tokbench.results.curves import add_bd_rate
+
+        add_bd_rate(section, entries, bd_rate)
+    if any(cell.deviation is not None for row in section.rows for cell in row.cells):
+        section.remarks.append(_SPREAD)
+    if any(entry.published for entry in entries):
+        section.remarks.append(_PUBLISHED)
+        if any(cell.value is None for row in section.rows if row.entry.published for cell in row.cells):
+            section.remarks.append(_UNPUBLISHED)
+    return section
+
+
+def _everywhere(columns: Sequence[str] | None) -> list[str]:
+    # A metric asked for that only another section has is no error: its column is simply not in this one.
+    return list(columns or ())
+
+
+def _variants(records: Sequence[Record]) -> dict[str, list[Variant]]:
+    """Every metric's definitions among measured rows; published values join the first, marked as what they are."""
+    found: dict[str, list[Variant]] = {}
+    for source in ("measured", "published"):
+        for record in records:
+            if record.source != source:
+                continue
+            for name, metric in record.metrics.items():
+                variant = Variant.of(name, metric)
+                several = found.setdefault(name, [])
+                if variant not in several and not (several and (source == "published" or metric.value is None)):
+                    several.append(variant)
+    return found
+
+
+def _telling_apart(keys: list[str], entries: Sequence[Entry]) -> list[str]:
+    def identity(entry: Entry) -> tuple[Any, ...]:
+        return tuple(attribute(key).value(entry) for key in chosen)
+
+    chosen = ["quantizer", "K", "D", "codes"]
+    added: list[str] = []
+    if any(entry.published for entry in entries):
+        added = ["name", "source"]
+        chosen.append("name")
+    for key in TELLING:
+        if len({identity(entry) for entry in entries}) == len(entries):
+            break
+        if key not in added and len({attribute(key).value(entry) for entry in entries}) > 1:
+            added.append(key)
+            chosen.append(key)
+    return [keys[0], *added, *keys[1:]]
+
+
+def _sorted(entries: list[Entry], sort: str | None, names: list[str], records: Sequence[Record]) -> list[Entry]:
+    if sort is None:
+        return sorted(entries, key=lambda e: (e.published, *_order(e.bits_per_pixel()), *_order(e.metric("psnr"))))
+    reverse = sort.startswith("-")
+    key = resolve([sort.removeprefix("-")], [*names, sort.removeprefix("-")])[0]
+    if key in names:
+        best_first = any(r.metrics[key].direction == "higher" for r in records if key in r.metrics)
+        return sorted(entries, key=lambda e: (e.published, *_order(e.metric(key), reverse != best_first)))
+    value = attribute(key).value
+    return sorted(entries, key=lambda e: (e.published, *_order(value(e), reverse)))
+
+
+def _has_values(key: str, entries: Sequence[Entry]) -> bool:
+    return any(attribute(key).value(entry) is not None for entry in entries)
+
+
+class _Reversed(str):
+    def __lt__(self, other: str) -> bool:
+        return str(self) > str(other)
+
+
+def _order(value: Value | Spread, descending: bool = False) -> tuple[int, float, str]:
+    """A key that sorts numbers before text before missing values, whichever way it runs."""
+    plain = _plain(value)
+    if plain is None:
+        return (2, 0.0, "")
+    if isinstance(plain, str):
+        return (1, 0.0, _Reversed(plain) if descending else plain)
+    return (0, -plain if descending else plain, "")
+
+
+def _with_prefixes(entries: list[Entry], by_depth: bool) -> list[Entry]:
+    return [each for entry in entries for each in ([*entry.prefixes(), entry] if by_depth else [entry])]
+
+
+def _add_attribute(section: Section, key: str) -> None:
+    chosen = attribute(key)
+    column = chosen.column
+    section.columns.append(column)
+    for row in section.rows:
+        if row.entry.prefix is not None and key in AFTER:
+            row.cells.append(Cell(None, ""))  # one model, counted once
+            continue
+        row.cells.append(_cell(column, chosen.value(row.entry), row.entry.published))
+        if key == "name" and row.entry.published:
+            row.cells[-1].text += " †"
+            remark = (row.entry.first.model_extra or {}).get("note")
+            row.cells[-1].note = _note(section, remark) if remark else None
+
+
+def _add_metric(section: Section, column: Column, variant: Variant, several: bool) -> None:
+    label, n = column.label, variant.n
+    if several:
+        label += f" [{variant.version}]"
+    if n and counted_over_images(variant.name) and n != section.context.n:
+        label += f" [n={n:,}]"
+    key = column.key + (f"@{variant.version}" + (f"@{n}" if n else "") if several else "")
+    column = Column(key, label, column.direction, column.unit, digits=column.digits, variant=variant)
+    section.columns.append(column)
+    first = not any(c.variant and c.variant.name == variant.name for c in section.columns[:-1])
+    for row in section.rows:
+        row.cells.append(_metric_cell(section, column, variant, row.entry, first))
+    _mark_best(section, column)
+
+
+def _metric_cell(section: Section, column: Column, variant: Variant, entry: Entry, first: bool) -> Cell:
+    metric = entry.first.metrics.get(variant.name)
+    missing = metric is None or metric.value is None
+    if metric is not None and (Variant.of(variant.name, metric) == variant or (first and (entry.published or missing))):
+        spread = entry.metric(variant.name)
+        if spread is not None:
+            return _cell(column, spread, entry.published)
+    if entry.prefix is not None:
+        return Cell(None, "")
+    if entry.published:
+        return _cell(column, None, True)
+    other_column = metric is not None and not missing
+    note = (metric.note if metric is not None and missing else None) or _UNMEASURED
+    cell = _cell(column, None, False)
+    if not other_column:
+        cell.note = _note(section, f"{column.label}: {note}" if note == _UNMEASURED else note)
+    return cell
+
+
+def _note(section: Section, text: str) -> int:
+    if text not in section.notes:
+        section.notes.append(text)
+    return section.notes.index(text)
+
+
+def _mark_best(section: Section, column: Column) -> None:
+    """Bold for the best measured value; ties as printed share it, and nothing is best where all are equal."""
+    if column.direction == "none":
+        return
+    rivals = [
+        row.cells[-1]
+        for row in section.rows
+        if not row.entry.published and row.entry.prefix is None and isinstance(row.cells[-1].value, int | float)
+    ]
+    values = {column.format(cell.value): float(cell.value) for cell in rivals if not isinstance(cell.value, str | None)}
+    if len(values) < 2:
+        return
+    best = (max if column.direction == "higher" else min)(values, key=lambda text: values[text])
+    for cell in rivals:
+        cell.best = column.format(cell.value) == best
+
+
+def _cell(column: Column, value: Value | Spread, published: bool) -> Cell:
+    if isinstance(value, Spread):
+        text = column.format(value.mean)
+        if value.deviation is not None:
+            text += f" ± {column.format(value.deviation)}"
+        return Cell(value.mean, text, value.deviation, published=published)
+    return Cell(value, column.format(value), published=published)
+
+
+def _plain(value: Value | Spread) -> Value:
+    return value.mean if isinstance(value, Spread) else value
+
+
+def _remarks(gathered: Gathered) -> list[str]:
+    remarks = [f"failed, in no table: {record.name} ({record.id}): {record.error}" for record in gathered.failed]
+    if gathered.superseded:
+        remarks.append(f"{gathered.superseded} older records of cells measured again are not shown.")
+    return remarks
