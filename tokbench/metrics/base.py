@@ -1,0 +1,128 @@
+"""What a metric is: features of images -> additive statistics -> one value, with name, direction, unit and version.
+
+Three kinds, told apart by what they look at:
+
+- ``PairMetric``: original and reconstruction, one number an image, averaged (PSNR, SSIM, LPIPS).
+- ``CodeMetric``: the histogram of the codes of the whole split (usage, perplexity, entropy).
+- ``DistributionMetric``: a feature space in which two sets of images are compared as wholes (FID, KID).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from tokbench.errors import TokbenchError
+from tokbench.metrics.statistics import CodeHistogram, FeatureStatistics, Mean
+from tokbench.results.record import MetricValue
+
+Direction = Literal["higher", "lower", "none"]
+Task = Literal["reconstruction", "generation"]
+
+FEW_IMAGES = 10_000  # under this many, distribution metrics are biased enough to say so beside the number
+
+
+class Metric(ABC):
+    """What every metric declares once. ``version`` grows whenever the number for the same images would change."""
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    direction: ClassVar[Direction]
+    unit: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    tasks: ClassVar[tuple[Task, ...]] = ("reconstruction",)
+    weights: ClassVar[tuple[str, ...]] = ()
+    min_size: ClassVar[int] = 1  # the smallest image side it is defined for, in pixels
+
+    def unavailable(self, size: int | None = None) -> str | None:
+        """One line on why there can be no value here (weights, image size), or None when it can be computed."""
+        if size is not None and size < self.min_size:
+            return f"{self.label} needs images of at least {self.min_size} pixels a side; these have {size}"
+        if self.weights:
+            from tokbench import weights
+
+            for name in self.weights:
+                if weights.find(name) is None:
+                    return f"no weights {name!r}: run `tokbench weights get {name}`"
+        return None
+
+    def result(
+        self, value: float | None, n: int, protocol: str, *, stderr: float | None = None,
+        by_depth: list[float] | None = None, note: str | None = None, **extra: object,
+    ) -> MetricValue:
+        """The value with everything a table needs. ``version`` names protocol, metric and its own version."""
+        if value is not None and not math.isfinite(value):
+            value, note = None, note or f"{self.label} came out as {value}"
+        return MetricValue(
+            value=value, n=n, version=f"{protocol}/{self.name}-{self.version}", label=self.label,
+            direction=self.direction, unit=self.unit, stderr=stderr, by_depth=by_depth, note=note, **extra,
+        )
+
+
+class PairMetric(Metric):
+    """A number for every (original, reconstruction) pair. The value is the mean over images."""
+
+    @abstractmethod
+    def per_image(self, reference: Tensor, sample: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) twice -> float (B,)."""
+
+    def statistics(self) -> Mean:
+        return Mean()
+
+    def update(self, statistics: Mean, reference: Tensor, sample: Tensor) -> None:
+        statistics.update(self.per_image(reference, sample))
+
+
+class CodeMetric(Metric):
+    """A function of how often every code was used, at every depth of the code stack."""
+
+    @abstractmethod
+    def per_depth(self, histogram: CodeHistogram) -> list[float]:
+        """One number for each of the D codes of a position."""
+
+    def total(self, per_depth: list[float], histogram: CodeHistogram) -> float:
+        return sum(per_depth) / len(per_depth)
+
+
+class DistributionMetric(Metric):
+    """Two sets of images compared in the feature space ``extractor`` (``tokbench.metrics.extractors``)."""
+
+    extractor: ClassVar[str]
+    reference_split: ClassVar[Literal["same", "train", "given"]] = "same"
+    reservoir: ClassVar[bool] = False  # needs features themselves, not their mean and covariance alone
+    logits: ClassVar[bool] = False  # needs class probabilities
+
+    @abstractmethod
+    def compare(
+        self, reference: FeatureStatistics, sample: FeatureStatistics, *, quick: bool = False
+    ) -> tuple[float, float | None]:
+        """The value and, unless ``quick``, its standard error where there is one. ``TokbenchError`` is a refusal."""
+
+
+def check_pair(name: str, reference: Tensor, sample: Tensor, *, min_size: int = 1) -> None:
+    """Both uint8 (B, 3, H, W) of one shape, or one clear line saying which is not."""
+    for role, images in (("reference", reference), ("sample", sample)):
+        check_uint8(name, images, role)
+    if reference.shape != sample.shape:
+        raise TokbenchError(
+            f"{name}: reference {tuple(reference.shape)} and sample {tuple(sample.shape)} differ in shape; "
+            "crop or resize both the same way first"
+        )
+    if min(reference.shape[-2:]) < min_size:
+        raise TokbenchError(f"{name} needs images of at least {min_size} pixels a side, got {tuple(reference.shape)}")
+
+
+def check_uint8(name: str, images: Tensor, role: str = "images") -> None:
+    """A batch of uint8 RGB images (B, 3, H, W), or a ``TokbenchError`` that says what was given."""
+    if images.dtype != torch.uint8:
+        low, high = (f"{float(images.min()):.3g}", f"{float(images.max()):.3g}") if images.numel() else ("-", "-")
+        raise TokbenchError(
+            f"{name}: {role} must be uint8 in 0..255, got {str(images.dtype).removeprefix('torch.')} in "
+            f"[{low}, {high}]; tokbench.data.pixels.to_uint8 rounds images in [-1, 1] the protocol's way"
+        )
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise TokbenchError(f"{name}: {role} must be (B, 3, H, W), got {tuple(images.shape)}")

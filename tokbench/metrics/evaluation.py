@@ -1,0 +1,230 @@
+"""One pass over the images, all metrics: encode, decode every depth, round to uint8, measure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.metrics.base import CodeMetric, DistributionMetric, Metric, PairMetric, check_uint8
+from tokbench.metrics.batches import batches, place
+from tokbench.metrics.clock import Clock
+from tokbench.metrics.registry import get, names
+from tokbench.metrics.spaces import FeatureSpaces
+from tokbench.metrics.statistics import CodeHistogram, Mean, sum_over_processes
+from tokbench.results.record import DataRef, MetricValue, Rate
+
+
+@dataclass
+class Evaluation:
+    """What one pass found. ``histogram`` holds, per depth, how often each code was used (int64 tensors)."""
+
+    metrics: dict[str, MetricValue]
+    rate: Rate
+    data: DataRef
+    timing: dict[str, Any]
+    histogram: list[Tensor]
+    warnings: list[str] = field(default_factory=list)
+
+
+def default_metrics(size: int, task: str = "reconstruction") -> list[str]:
+    """Every metric that can be computed here: no weights missing, images large enough, no second data set needed."""
+    return [
+        name for name in names(task)
+        if get(name).unavailable(size) is None and getattr(get(name), "reference_split", "same") == "same"
+    ]
+
+
+@torch.inference_mode()
+def evaluate_tokenizer(
+    tokenizer: Any, dataset: Any, *, metrics: Sequence[str] | None = None, batch_size: int = 64,
+    device: torch.device | str | None = None, protocol: str | None = None, by_depth: bool = True, workers: int = 0,
+    progress: Callable[[int, int], None] | None = None, accelerator: Any = None, train_dataset: Any = None,
+) -> Evaluation:
+    """Measure how well ``tokenizer`` reconstructs ``dataset`` and what its codes cost.
+
+    Args:
+        tokenizer: ``encode`` (images in [-1, 1] -> codes (B, H, W, D)), ``decode`` (also of ``codes[..., :d]``),
+            ``rate(image_size)`` and ``quantizer.codebook_sizes``. Measured in float32 and in eval mode.
+        dataset: a ``tokbench.data.ImageDataset``; what cannot be read is left out and counted.
+        metrics: names from ``tokbench.metrics.names("reconstruction")``; by default all that can be computed here.
+            A metric that was asked for and cannot be computed has the value None and says why.
+        protocol: a name of ``tokbench.data.PROTOCOLS``; goes into every version. By default the data set's own; a
+            protocol with another crop than the data set's is an error.
+        by_depth: also decode the first 1, 2, ... D - 1 codes of every position and measure each of them.
+        progress: called with (images done, images in all) after every batch.
+        accelerator: an ``accelerate.Accelerator``; the images are divided over its processes and the statistics
+            added up exactly, whether or not the count divides.
+        train_dataset: the reference of the metrics against training images (``rfid_train``).
+
+    Reconstructions are rounded to uint8 before every metric. Those with NaN or infinite pixels are counted, and every
+    metric that compares images then has no value.
+    """
+    start = time.perf_counter()
+    rank, world = place(accelerator)
+    device = torch.device(device or (accelerator.device if accelerator is not None else _device_of(tokenizer)))
+    image_size = int(dataset.image_size)
+    protocol = check_protocol(protocol, dataset)
+    wanted = _wanted(metrics, image_size)
+    rate = Rate.model_validate(tokenizer.rate(image_size))
+    depths = list(range(1, len(rate.codebook_sizes) + 1)) if by_depth else [len(rate.codebook_sizes)]
+
+    was_training = tokenizer.training
+    tokenizer.to(device).eval()
+    try:
+        run = _Pass(wanted, rate, depths, image_size, device, dataset, protocol, train_dataset)
+        total = len(dataset)
+        for images, positions in batches(dataset, batch_size, workers, rank, world):
+            run.step(tokenizer, images, positions)
+            if progress is not None:
+                progress(min(run.seen * world, total), total)
+        values = run.finish()
+    finally:
+        tokenizer.train(was_training)
+    n = run.histogram.n
+    return Evaluation(
+        metrics=values, rate=rate, histogram=run.histogram.counts, warnings=run.warnings,
+        data=DataRef(
+            spec=dataset.source, split=dataset.split, n=n, size=image_size, protocol=protocol,
+            skipped=len(dataset.skipped),
+        ),
+        timing={
+            "seconds": round(time.perf_counter() - start, 3), **run.clock.summary(), "device": _device_name(device),
+            "precision": "float32", "batch_size": batch_size, "processes": world,
+        },
+    )
+
+
+class _Pass:
+    """The running state of one pass over the images."""
+
+    def __init__(
+        self, metrics: dict[str, Metric], rate: Rate, depths: list[int], size: int, device: torch.device,
+        dataset: Any, protocol: str, train_dataset: Any,
+    ) -> None:
+        self.metrics, self.depths, self.device, self.protocol = metrics, depths, device, protocol
+        self.reasons = {name: reason for name, metric in metrics.items() if (reason := metric.unavailable(size))}
+        usable = [metric for name, metric in metrics.items() if name not in self.reasons]
+        self.pairs = [m for m in usable if isinstance(m, PairMetric)]
+        self.distributions = [m for m in usable if isinstance(m, DistributionMetric)]
+        for metric in [m for m in self.distributions if m.reference_split == "train" and train_dataset is None]:
+            self.reasons[metric.name] = f"{metric.label} compares with training images, and none were given"
+            self.distributions.remove(metric)
+        self.means = {(m.name, depth): Mean() for m in self.pairs for depth in depths}
+        self.histogram = CodeHistogram(rate.codebook_sizes, rate.tokens[0] * rate.tokens[1], size * size)
+        self.spaces = FeatureSpaces(self.distributions, depths, device, dataset, protocol, train_dataset)
+        self.seen, self.broken = 0, 0
+        self.clock = Clock(device)
+        self.warnings: list[str] = []
+
+    def step(self, tokenizer: Any, images: Tensor, positions: Tensor) -> None:
+        from tokbench.data.pixels import to_float, to_uint8
+
+        check_uint8("evaluate", images, "the data set's images")
+        images = images.to(self.device)
+        with self.clock.lap("encode", len(images)):
+            codes = tokenizer.encode(to_float(images))
+        self.histogram.update(codes)
+        self.seen += len(images)
+        if not (self.pairs or self.distributions):
+            return
+        finite = torch.ones(len(images), dtype=torch.bool, device=self.device)
+        for depth in self.depths:
+            with self.clock.lap("decode" if depth == self.depths[-1] else "decode prefixes", len(images)):
+                decoded = tokenizer.decode(codes[..., :depth])
+            if decoded.shape != images.shape:
+                raise TokbenchError(
+                    f"reconstructions are {tuple(decoded.shape)} where the images are {tuple(images.shape)}: "
+                    "the image size must be a multiple of the tokenizer's downsampling"
+                )
+            good = decoded.isfinite().flatten(1).all(1)
+            finite &= good
+            with self.clock.lap("metrics", len(images)):
+                if bool(good.all()):
+                    self._measure(depth, images, to_uint8(decoded), positions)
+                elif bool(good.any()):
+                    self._measure(depth, images[good], to_uint8(decoded[good]), positions[good.cpu()])
+        self.broken += int((~finite).sum())
+        with self.clock.lap("metrics", 0):
+            self.spaces.update_reference(images, positions)
+
+    def _measure(self, depth: int, images: Tensor, decoded: Tensor, positions: Tensor) -> None:
+        for metric in self.pairs:
+            metric.update(self.means[metric.name, depth], images, decoded)
+        self.spaces.update_sample(depth, decoded, positions)
+
+    def finish(self) -> dict[str, MetricValue]:
+        self.histogram.all_reduce()
+        for mean in self.means.values():
+            mean.all_reduce()
+        self.spaces.all_reduce()
+        self.broken = int(sum_over_processes(torch.tensor(self.broken)))
+        n = self.histogram.n
+        if not n:
+            raise TokbenchError("the data set has no images to evaluate on")
+        if self.broken:
+            self.warnings.append(f"{self.broken} of {n} reconstructions have NaN or infinite pixels")
+        values = {name: self._value(metric, n) for name, metric in self.metrics.items()}
+        self.warnings += self.spaces.warnings
+        return values
+
+    def _value(self, metric: Metric, n: int) -> MetricValue:
+        if metric.name in self.reasons:
+            return metric.result(None, 0, self.protocol, note=self.reasons[metric.name])
+        if isinstance(metric, CodeMetric):
+            per_depth = metric.per_depth(self.histogram)
+            note = None
+            fewest = max(self.histogram.codebook_sizes)
+            if self.histogram.codes < fewest:
+                note = f"only {self.histogram.codes} positions for a codebook of {fewest}"
+            return metric.result(
+                metric.total(per_depth, self.histogram), n, self.protocol, by_depth=per_depth, note=note,
+                positions=self.histogram.codes,
+            )
+        if self.broken:
+            note = f"{self.broken} of {n} reconstructions have NaN or infinite pixels"
+            return metric.result(None, n, self.protocol, note=note)
+        if isinstance(metric, PairMetric):
+            means = [self.means[metric.name, depth] for depth in self.depths]
+            by_depth = [mean.value() for mean in means] if len(means) > 1 else None
+            return metric.result(means[-1].value(), n, self.protocol, stderr=means[-1].stderr(), by_depth=by_depth)
+        assert isinstance(metric, DistributionMetric)
+        return self.spaces.value(metric, self.protocol)
+
+
+def _wanted(metrics: Sequence[str] | None, size: int) -> dict[str, Metric]:
+    chosen = list(metrics) if metrics is not None else default_metrics(size)
+    for name in chosen:
+        if "reconstruction" not in get(name).tasks:
+            raise TokbenchError(f"{name!r} measures generated images, not reconstructions; "
+                                f"metrics of reconstructions: {', '.join(names('reconstruction'))}")
+    return {name: get(name) for name in chosen}
+
+
+def _device_of(tokenizer: Any) -> torch.device:
+    parameter = next(iter(tokenizer.parameters()), None)
+    return parameter.device if parameter is not None else torch.device("cpu")
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def check_protocol(protocol: str | None, dataset: Any) -> str:
+    """The protocol's name (the data set's own by default); an error when its pictures were cropped another way."""
+    from tokbench.data import PROTOCOLS
+
+    made = dataset.protocol
+    if protocol is None or protocol == made:
+        return made
+    if protocol not in PROTOCOLS:
+        raise TokbenchError(f"no protocol {protocol!r}{did_you_mean(protocol, PROTOCOLS)}")
+    crop = PROTOCOLS[protocol].crop
+    if made not in PROTOCOLS or PROTOCOLS[made].crop != crop:
+        raise TokbenchError(f"protocol {protocol!r} crops by {crop!r}, and this data set was opened as {made!r}")
+    return protocol

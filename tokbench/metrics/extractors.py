@@ -1,0 +1,48 @@
+"""Feature spaces in which two sets of images are compared. Each carries the hash of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from tokbench.errors import TokbenchError, did_you_mean
+
+
+class Extractor(Protocol):
+    """Images to features, without gradient."""
+
+    name: str
+    dim: int
+    digest: str  # of the weights and the preprocessing inside: features of different digests never meet
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) -> float32 (B, dim)."""
+        ...
+
+
+Factory = Callable[[torch.device], Extractor]
+_FACTORIES: dict[str, Factory] = {}
+
+
+def register_extractor(name: str) -> Callable[[Factory], Factory]:
+    """Decorator: a function from a device to an ``Extractor`` becomes known under ``name``."""
+
+    def decorate(factory: Factory) -> Factory:
+        if name in _FACTORIES:
+            raise ValueError(f"extractor {name!r} is declared twice")
+        _FACTORIES[name] = factory
+        return factory
+
+    return decorate
+
+
+def load_extractor(name: str, device: torch.device | str = "cpu") -> Extractor:
+    """The extractor of that name on ``device``; ``TokbenchError`` when its weights are missing."""
+    import tokbench.metrics.inception  # noqa: F401  (registers its extractor)
+
+    if name not in _FACTORIES:
+        raise TokbenchError(f"no feature extractor {name!r}{did_you_mean(name, _FACTORIES)}")
+    return _FACTORIES[name](torch.device(device))

@@ -1,0 +1,24 @@
+"""Mean absolute error."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from tokbench.metrics.base import PairMetric, check_pair
+from tokbench.metrics.registry import register
+
+
+def l1(reference: Tensor, sample: Tensor) -> Tensor:
+    """``mean |x - y| / 255`` of each pair: uint8 (B, 3, H, W) twice -> float64 (B,) in [0, 1]."""
+    check_pair("L1", reference, sample)
+    return (reference.double() - sample.double()).abs().mean(dim=(1, 2, 3)) / 255
+
+
+@register
+class L1(PairMetric):
+    """Mean absolute error on a scale where black to white is 1."""
+
+    name, label, direction = "l1", "L1", "lower"
+
+    def per_image(self, reference: Tensor, sample: Tensor) -> Tensor:
+        return l1(reference, sample)

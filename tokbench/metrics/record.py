@@ -1,0 +1,50 @@
+"""From an evaluation to the line that is kept."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from tokbench.metrics.evaluation import Evaluation
+from tokbench.results import environment
+from tokbench.results.record import Record
+
+
+def tokenizer_record(
+    evaluation: Evaluation, tokenizer: Any, *, name: str, recipe: dict[str, Any], cell: str, seed: int | None,
+    group: str | None = None, training: dict[str, Any] | None = None, artifacts: dict[str, str] | None = None,
+    weights_which: str = "ema",
+) -> Record:
+    """One record of kind ``tokenizer``.
+
+    Args:
+        recipe: the resolved recipe, as JSON.
+        cell: the content address of what was asked for (recipe and evaluation).
+        training: what the training says of itself: steps, images, seconds, batch size, data.
+        artifacts: files by role, relative to the store.
+        weights_which: ``"ema"``, ``"live"`` or ``"published"``: averaging the weights moves rFID and PSNR in
+            opposite directions, so a record says which ones were measured.
+    """
+    quantizer, model = tokenizer.config.quantizer, tokenizer.config.model
+    parameters = sum(parameter.numel() for parameter in tokenizer.parameters())
+    return Record(
+        id=environment.new_id(),
+        cell=cell,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        name=name,
+        group=group,
+        seed=seed,
+        quantizer=quantizer.model_dump(mode="json"),
+        model={**model.model_dump(mode="json"), "parameters": parameters, "image_size": tokenizer.config.image_size},
+        data=evaluation.data,
+        weights={"which": weights_which, "sha256": tokenizer.sha256()},
+        rate=evaluation.rate,
+        metrics=evaluation.metrics,
+        training=training or {},
+        timing=evaluation.timing,
+        environment=environment.describe(),
+        git=environment.git_state(),
+        recipe=recipe,
+        recipe_hash=environment.content_hash(recipe) if recipe else None,
+        artifacts=artifacts or {},
+    )

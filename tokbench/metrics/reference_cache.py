@@ -1,0 +1,82 @@
+"""Statistics of the originals, kept on disk: they depend on data, preprocessing and extractor, and on nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tokbench.metrics.extractors import Extractor
+from tokbench.metrics.statistics import FeatureStatistics
+from tokbench.weights import cache_dir
+
+_VERSION = 1
+
+
+def path_of(dataset: Any, protocol: str, extractor: Extractor) -> Path:
+    """Where the statistics belong: equal fingerprints (content, crop, size) and equal weights, equal place."""
+    parts = (_VERSION, dataset.fingerprint, len(dataset), dataset.image_size, protocol, extractor.name, extractor.digest)
+    key = "|".join(map(str, parts))
+    return cache_dir() / "statistics" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+
+
+def load(dataset: Any, protocol: str, extractor: Extractor, capacity: int) -> FeatureStatistics | None:
+    """What an earlier pass has kept, if it kept as many features as are needed now. A damaged file counts as none."""
+    path = path_of(dataset, protocol, extractor)
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: torch.from_numpy(file[key]) for key in ("n", "sum", "outer", "kept", "positions")}
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    n = int(arrays["n"])
+    if n != len(dataset) or len(arrays["kept"]) < min(capacity, n) or arrays["sum"].shape != (extractor.dim,):
+        return None
+    statistics = FeatureStatistics(extractor.dim, capacity=capacity)
+    statistics.load(arrays)
+    if capacity:
+        statistics._keep(arrays["kept"], arrays["positions"])
+    return statistics
+
+
+def save(dataset: Any, protocol: str, extractor: Extractor, statistics: FeatureStatistics) -> None:
+    """Keep complete statistics for the next run; a cache that cannot be written costs time, not the result."""
+    path = path_of(dataset, protocol, extractor)
+    if statistics.n != len(dataset):
+        return
+    state = {key: value.cpu().numpy() for key, value in statistics.tensors().items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, kept=statistics.kept.numpy(), positions=statistics.positions.numpy(), **state)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError:
+        return
+
+
+def statistics_of(
+    dataset: Any, protocol: str, extractor: Extractor, capacity: int, *, batch_size: int = 64, workers: int = 0
+) -> FeatureStatistics:
+    """Statistics of a whole data set: from disk, else by one look at every image (divided over the processes)."""
+    known = load(dataset, protocol, extractor, capacity)
+    if known is not None:
+        return known
+    from tokbench.metrics.batches import batches, place
+
+    statistics = FeatureStatistics(extractor.dim, capacity=capacity)
+    for images, positions in batches(dataset, batch_size, workers, *place(None)):
+        statistics.update(extractor(images), positions)
+    statistics.all_reduce()
+    save(dataset, protocol, extractor, statistics)
+    return statistics

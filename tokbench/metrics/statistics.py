@@ -1,0 +1,209 @@
+"""Statistics that add up: over batches (``update``), over parts (``merge``) and over processes (``all_reduce``).
+
+All sums are float64, so the order in which images arrive changes nothing that is printed.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def distributed() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """The sum of ``tensor`` over all processes, on the device of the input; the input itself when there is one."""
+    if not distributed():
+        return tensor
+    on_gpu = dist.get_backend() == "nccl"
+    moved = tensor.to("cuda") if on_gpu else tensor.cpu().clone()
+    dist.all_reduce(moved)
+    return moved.to(tensor.device)
+
+
+class Statistics(ABC):
+    """Additive over images: ``tensors`` names the sums that describe what was seen."""
+
+    n: int
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """The sums, by name; ``load`` is the inverse."""
+
+    @abstractmethod
+    def load(self, tensors: dict[str, Tensor]) -> None: ...
+
+    def merge(self, other: Statistics) -> None:
+        """Add what ``other`` has seen."""
+        mine, theirs = self.tensors(), other.tensors()
+        self.load({key: mine[key] + theirs[key].to(mine[key].device) for key in mine})
+
+    def all_reduce(self) -> None:
+        """Afterwards every process holds the statistics of all of them. Call once, at the end."""
+        self.load({key: sum_over_processes(value) for key, value in self.tensors().items()})
+
+
+class Mean(Statistics):
+    """Mean of one number an image, and the standard error of that mean."""
+
+    def __init__(self) -> None:
+        self.n, self.total, self.squares = 0, 0.0, 0.0
+
+    def update(self, values: Tensor) -> None:
+        """values: (B,)."""
+        values = values.detach().double()
+        self.n += values.numel()
+        self.total += float(values.sum())
+        self.squares += float((values * values).sum())
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"sums": torch.tensor([self.n, self.total, self.squares], dtype=torch.float64)}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        n, self.total, self.squares = tensors["sums"].tolist()
+        self.n = int(n)
+
+    def value(self) -> float:
+        return self.total / self.n if self.n else math.nan
+
+    def stderr(self) -> float | None:
+        """Standard deviation over images / sqrt(n); None for fewer than two images."""
+        if self.n < 2:
+            return None
+        variance = max(self.squares - self.total**2 / self.n, 0.0) / (self.n - 1)
+        return math.sqrt(variance / self.n)
+
+
+class CodeHistogram(Statistics):
+    """How often each code was used, per depth. Memory: sum of the codebook sizes, whatever the number of images."""
+
+    def __init__(self, codebook_sizes: list[int], positions: int = 0, pixels: int = 0) -> None:
+        self.codebook_sizes = list(codebook_sizes)
+        self.counts = [torch.zeros(size, dtype=torch.int64) for size in self.codebook_sizes]
+        self.positions, self.pixels = positions, pixels  # of one image
+
+    def update(self, codes: Tensor) -> None:
+        """codes: int64 (B, H, W, D)."""
+        if codes.ndim != 4 or codes.shape[-1] != len(self.counts):
+            raise ValueError(f"codes must be (B, H, W, {len(self.counts)}), got {tuple(codes.shape)}")
+        self.positions = codes.shape[1] * codes.shape[2]
+        for depth, size in enumerate(self.codebook_sizes):
+            at_depth = codes[..., depth].reshape(-1)
+            low, high = int(at_depth.min()), int(at_depth.max())
+            if low < 0 or high >= size:
+                wrong = low if low < 0 else high
+                raise ValueError(f"code {wrong} at depth {depth + 1} is outside its codebook of {size}")
+            self.counts[depth] += torch.bincount(at_depth, minlength=size).cpu()
+
+    @property
+    def n(self) -> int:  # type: ignore[override]
+        """Images seen."""
+        return self.codes // self.positions if self.positions else 0
+
+    @property
+    def codes(self) -> int:
+        """Positions seen: codes of one depth."""
+        return int(self.counts[0].sum())
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {str(depth): counts for depth, counts in enumerate(self.counts)}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        self.counts = [tensors[str(depth)] for depth in range(len(self.counts))]
+
+    def entropies(self) -> list[float]:
+        """Order-0 (empirical, plug-in) entropy of each depth's codes, in bits."""
+        result = []
+        for counts in self.counts:
+            p = counts[counts > 0].double()
+            p = p / p.sum()
+            result.append(float(-(p * p.log2()).sum()))
+        return result
+
+
+class FeatureStatistics(Statistics):
+    """Mean and covariance of features from running sums; the features themselves only in a bounded sample.
+
+    ``capacity`` features are kept (0: none), those whose position in the data set hashes lowest: a uniform sample
+    that does not depend on batch size, order or number of processes. ``classes`` > 0 also keeps the sums that the
+    Inception Score needs, in ``splits`` groups.
+    """
+
+    def __init__(self, dim: int, *, capacity: int = 0) -> None:
+        self.dim, self.capacity = dim, capacity
+        self.n = 0
+        self.sum = torch.zeros(dim, dtype=torch.float64)
+        self.outer = torch.zeros(dim, dim, dtype=torch.float64)
+        self.kept = torch.zeros(0, dim)  # float32
+        self.positions = torch.zeros(0, dtype=torch.int64)
+
+    def update(self, features: Tensor, positions: Tensor) -> None:
+        """features: float (B, dim); positions: int64 (B,), the place of each image in its data set."""
+        if features.ndim != 2 or features.shape[1] != self.dim or len(features) != len(positions):
+            raise ValueError(f"features must be ({len(positions)}, {self.dim}), got {tuple(features.shape)}")
+        self.n += len(features)
+        wide = features.detach().double()
+        device = wide.device
+        self.sum = self.sum.to(device) + wide.sum(0)
+        self.outer = torch.addmm(self.outer.to(device), wide.T, wide)
+        if self.capacity:
+            self._keep(features.detach().float().cpu(), positions.cpu())
+
+    def _keep(self, features: Tensor, positions: Tensor) -> None:
+        self.kept = torch.cat([self.kept, features])
+        self.positions = torch.cat([self.positions, positions])
+        if len(self.positions) > self.capacity:
+            lowest = _hash(self.positions).argsort()[: self.capacity]
+            lowest = lowest.sort().values
+            self.kept, self.positions = self.kept[lowest], self.positions[lowest]
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"n": torch.tensor(self.n), "sum": self.sum, "outer": self.outer}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        self.n, self.sum, self.outer = int(tensors["n"]), tensors["sum"], tensors["outer"]
+
+    def merge(self, other: Statistics) -> None:
+        assert isinstance(other, FeatureStatistics)
+        super().merge(other)
+        if self.capacity:
+            self._keep(other.kept, other.positions)
+
+    def all_reduce(self) -> None:
+        super().all_reduce()
+        if self.capacity and distributed():
+            parts: list[tuple[Tensor, Tensor] | None] = [None] * dist.get_world_size()
+            dist.all_gather_object(parts, (self.kept, self.positions))
+            self.kept, self.positions = self.kept[:0], self.positions[:0]
+            for part in parts:
+                assert part is not None
+                self._keep(*part)
+
+    @property
+    def mean(self) -> Tensor:
+        """float64 (dim,)."""
+        return (self.sum / self.n).cpu()
+
+    @property
+    def covariance(self) -> Tensor:
+        """float64 (dim, dim), unbiased (n - 1)."""
+        mean = self.sum / self.n
+        return ((self.outer - self.n * torch.outer(mean, mean)) / (self.n - 1)).cpu()
+
+    def features(self) -> Tensor:
+        """The kept features, float32 (min(n, capacity), dim), in the order of the data set."""
+        return self.kept[self.positions.argsort(stable=True)]
+
+
+def _hash(positions: Tensor) -> Tensor:
+    """A fixed mixing of int64 into int64 (splitmix64's finaliser, wrapping): equal everywhere, without a seed."""
+    x = positions.to(torch.int64) + -7046029254386353131
+    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
+        x = (x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))) * factor
+    return x ^ ((x >> 31) & ((1 << 33) - 1))

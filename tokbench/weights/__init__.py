@@ -1,0 +1,7 @@
+"""Weights of measuring networks: found in the user's cache, fetched on request, never silently."""
+
+from __future__ import annotations
+
+from tokbench.weights.store import cache_dir, digest, find, load, require
+
+__all__ = ["cache_dir", "digest", "find", "load", "require"]

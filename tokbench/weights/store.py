@@ -1,0 +1,124 @@
+"""The user's cache of weights: ``<cache>/weights/NAME.safetensors``, written whole or not at all, checked when read.
+
+Where: ``$TOKBENCH_CACHE``, else ``$XDG_CACHE_HOME/tokbench``, else ``~/.cache/tokbench``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokbench.errors import TokbenchError
+from tokbench.weights.catalogue import entry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def cache_dir() -> Path:
+    """The folder of everything that can be made again: weights and reference statistics."""
+    if own := os.environ.get("TOKBENCH_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokbench"
+
+
+def path_of(name: str) -> Path:
+    return cache_dir() / "weights" / f"{entry(name).name}.safetensors"
+
+
+def find(name: str) -> Path | None:
+    """The file of ``name`` in the cache, or None. Unknown names are a ``TokbenchError``."""
+    path = path_of(name)
+    return path if path.is_file() else None
+
+
+def require(name: str) -> Path:
+    """The file of ``name``, or a ``TokbenchError`` whose line says how to get it."""
+    path = find(name)
+    if path is None:
+        raise TokbenchError(
+            f"no weights {name!r} ({entry(name).title}): run `tokbench weights get {name}`, "
+            f"or `tokbench weights add {name} FILE` with a file you have"
+        )
+    return path
+
+
+def load(name: str) -> dict[str, Tensor]:
+    """The tensors of ``name``, checked against the published hash. A damaged file is an error naming both hashes."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = require(name)
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise TokbenchError(f"{path}: damaged ({error}); run `tokbench weights get {name} --force`") from None
+    verify(name, tensors, path)
+    return tensors
+
+
+def verify(name: str, tensors: Mapping[str, Tensor], source: object) -> None:
+    """Raises ``TokbenchError`` with both hashes unless ``tensors`` are the weights that ``name`` stands for."""
+    expected, found = entry(name).content, content_hash(tensors, entry(name).optional)
+    if found != expected:
+        raise TokbenchError(
+            f"{source}: not the weights {name!r}: their content hash is {expected}, this file's is {found}"
+        )
+
+
+def save(name: str, tensors: Mapping[str, Tensor], source: str) -> Path:
+    """Check ``tensors`` and put them into the cache. ``source`` is said by ``tokbench weights list``."""
+    from safetensors.torch import save_file
+
+    verify(name, tensors, source)
+    path = path_of(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        try:
+            contiguous = {key: value.contiguous() for key, value in tensors.items()}
+            save_file(contiguous, temporary, metadata={"source": source, "content": entry(name).content})
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise TokbenchError(f"{path}: cannot write the weights: {error.strerror or error}") from error
+    return path
+
+
+def digest(name: str) -> str:
+    """The hash by which features of these weights are told from others."""
+    return entry(name).content
+
+
+def header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file: tensor names with shapes, and ``__metadata__``."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return json.loads(file.read(size)) if size < 10_000_000 else {}
+
+
+def content_hash(tensors: Mapping[str, Tensor], optional: tuple[str, ...] = ()) -> str:
+    """First 32 hex digits of SHA-256 over name, type, shape and bytes of every tensor, sorted by name.
+
+    The file format does not matter, nor do the tensors named in ``optional`` (a classifier some files lack) and the
+    batch counters of BatchNorm, which no evaluation reads.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        if name in optional or name.endswith("num_batches_tracked"):
+            continue
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:32]
