@@ -69,7 +69,8 @@ def reconstruct_files(
         name = path.stem if path.stem not in used else f"{path.stem}-{_tag(path)}"
         used.add(name)
         save_picture(to_pil(stages[-1]), out / f"{name}.png")
-        save_picture(grid([[image, stages[-1]]], columns=["original", "reconstruction"]), out / "side-by-side" / f"{name}.png")
+        beside = grid([[image, stages[-1]]], columns=["original", "reconstruction"])
+        save_picture(beside, out / "side-by-side" / f"{name}.png")
         if depths:
             headings = ["original", *(f"depth {d + 1}" for d in range(len(stages)))]
             save_picture(grid([[image, *stages]], columns=headings), out / "depths" / f"{name}.png")

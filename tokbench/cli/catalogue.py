@@ -37,10 +37,8 @@ def _recipes() -> Section:
         quantizer = values.get("quantizer", {})
         data = values.get("data", {})
         settings = ", ".join(f"{k} {v}" for k, v in quantizer.items() if k != "name")
-        size = data.get("image_size", "")
-        rows.append(
-            (name, str(values.get("description", "")), f"{quantizer.get('name', '')} {settings}", f"{data.get('source', '')} {size}")
-        )
+        source = f"{data.get('source', '')} {data.get('image_size', '')}"
+        rows.append((name, str(values.get("description", "")), f"{quantizer.get('name', '')} {settings}", source))
     return ("name", "what it is", "quantizer", "data"), rows
 
 

@@ -40,7 +40,7 @@ def doctor() -> None:
     devices = [("cpu", f"{about['cpu']}, {about['cores']} cores, {torch.get_num_threads()} threads")]
     devices += [(f"cuda:{i}", name) for i, name in enumerate(about["gpus"])]
     if not about["gpus"]:
-        devices.append(("gpu", f"none seen by torch {torch.__version__}; everything runs on the CPU, large recipes slowly"))
+        devices.append(("gpu", f"none seen by torch {torch.__version__}: runs go to the CPU, large ones slowly"))
     devices.append(("python", about["python"]))
     if git.revision:
         devices.append(("revision", git.revision[:12] + (" with changes on top" if git.dirty else "")))

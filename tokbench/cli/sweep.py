@@ -13,7 +13,7 @@ _List = list[str] | None
 
 
 def sweep(
-    quantizer: Annotated[_List, typer.Option("--quantizer", "-q", help="Names (tokbench list), e.g. vq,rq,lfq.")] = None,
+    quantizer: Annotated[_List, typer.Option("--quantizer", "-q", help="tokbench list; e.g. vq,rq,lfq.")] = None,
     codebook_size: Annotated[_List, typer.Option("--codebook-size", "-k", help="e.g. 256,1024 or 2^14.")] = None,
     depth: Annotated[_List, typer.Option("--depth", "-d", help="Codes a position, e.g. 1,2,4,8.")] = None,
     bits: Annotated[

@@ -45,5 +45,5 @@ def train(
     accelerator = make_accelerator(checked, cpu)
     result = run(checked, folder, resume=resume, accelerator=accelerator)
     if accelerator.is_main_process and result.finished:
-        console.print(f"{result.steps} steps in {result.seconds:.0f} s; the tokenizer is in {result.tokenizer}")
-        console.print(f"next: tokbench evaluate {result.tokenizer} --data {checked.data.source}", highlight=False)
+        console.print(f"{result.steps} steps in {result.seconds:.0f} s: {result.product}", highlight=False)
+        console.print(f"next: tokbench evaluate {result.product} --data {checked.data.source}", highlight=False)

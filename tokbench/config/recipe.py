@@ -40,3 +40,6 @@ class TokenizerRecipe(Strict):
     def resolved(self) -> dict[str, Any]:
         """Every setting, defaults included: what the record keeps and the content address is made of."""
         return self.model_dump(mode="json")
+
+
+Recipe = TokenizerRecipe

@@ -1,0 +1,15 @@
+"""Which task a recipe's kind means."""
+
+from __future__ import annotations
+
+from accelerate import Accelerator
+
+from tokbench.config.recipe import Recipe
+from tokbench.training.task import Task
+
+
+def build_task(recipe: Recipe, accelerator: Accelerator) -> Task:
+    """The task of ``recipe.kind``, its models prepared in ``accelerator``."""
+    from tokbench.training.tokenizer_task import TokenizerTask
+
+    return TokenizerTask(recipe, accelerator)
