@@ -1,1 +1,37 @@
-"""Vector quantizers for visual tokenizers."""
+"""Vector quantizers for visual tokenizers: VQ, RQ, LFQ, FSQ, BSQ, SimVQ, IBQ, in one interface. Needs torch and einops.
+
+    quantized, indices, loss = RQ(dim=256, codebook_size=2048, depth=4)(z)
+
+Every module of this package is imported here, so a new file with an ``@register``-ed class is all a quantizer needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+from quantizers import functional  # noqa: E402
+from quantizers.base import Quantizer, QuantizerOutput  # noqa: E402
+from quantizers.lfq import LFQ  # noqa: E402
+from quantizers.registry import build, get, names, options, register  # noqa: E402
+from quantizers.rq import RQ  # noqa: E402
+from quantizers.usage import Usage  # noqa: E402
+from quantizers.vq import VQ  # noqa: E402
+
+__all__ = [
+    "LFQ",
+    "RQ",
+    "VQ",
+    "Quantizer",
+    "QuantizerOutput",
+    "Usage",
+    "build",
+    "functional",
+    "get",
+    "names",
+    "options",
+    "register",
+]

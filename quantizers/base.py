@@ -1,0 +1,314 @@
+"""What every quantizer shares: layouts, precision, input checks, projections, usage. One quantizer, one subclass.
+
+Shape legend: B batch, ... positions of any number of axes, T their product, D codes a position ("depth"),
+K codebook size, d channels of a code vector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from quantizers.usage import Usage
+
+
+@dataclass
+class QuantizerOutput:
+    """What a quantizer returns; unpacks to ``quantized, indices, loss``.
+
+    quantized: shape and dtype of the input. indices: int64 (B, ..., D). loss: scalar to add to a reconstruction loss,
+    already weighted; 0 in eval mode. losses: its unweighted parts by name, detached; empty in eval mode.
+    """
+
+    quantized: Tensor
+    indices: Tensor
+    loss: Tensor
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.quantized, self.indices, self.loss))
+
+
+class Quantizer(nn.Module):
+    """Base class. A subclass calls ``super().__init__`` with its sizes and defines ``_encode`` and ``_embed``;
+    one that trains defines ``_train_step`` as well. All three work channel-last on fp32.
+
+    Args:
+        dim: channels of z coming in and of the quantized map going out.
+        code_dim: channels of a code vector; where it differs from ``dim``, learned linear maps lie on either side.
+        codebook_sizes: vocabulary by depth.
+        channel_first: z is (B, dim, ...) instead of (B, ..., dim). Said, never guessed.
+        check_finite: raise ValueError where z holds NaN or Inf.
+    """
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    # A prefix of the depths decodes to a coarser version of the same map.
+    decodes_prefix: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        code_dim: int,
+        codebook_sizes: Sequence[int],
+        channel_first: bool = False,
+        check_finite: bool = True,
+    ) -> None:
+        super().__init__()
+        require_positive(self.label, dim=dim, code_dim=code_dim, depth=len(codebook_sizes))
+        require_positive(self.label, codebook_size=min(codebook_sizes))
+        self.dim, self.code_dim = dim, code_dim
+        self.codebook_sizes = tuple(int(k) for k in codebook_sizes)
+        self.channel_first, self.check_finite = channel_first, check_finite
+        self.project_in = nn.Linear(dim, code_dim) if code_dim != dim else None
+        self.project_out = nn.Linear(code_dim, dim) if code_dim != dim else None
+        self.usage = Usage(self.codebook_sizes)
+
+    # What a subclass defines -----------------------------------------------------------------------------------
+
+    def _encode(self, z: Tensor) -> Tensor:
+        """z (B, T, d) -> codes (B, T, D), without touching any state."""
+        raise NotImplementedError
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        """codes (B, T, D') -> (B, T, D', d), D' <= D: each depth's vector; their sum over depths is the decode."""
+        raise NotImplementedError
+
+    def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """z (B, T, d) -> quantized (B, T, d) with its gradient, codes (B, T, D), loss, losses; may update state."""
+        raise NotImplementedError
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Small constructor arguments, ``dim`` among them, that the contract tests run."""
+        raise NotImplementedError
+
+    @classmethod
+    def configurations(
+        cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The constructor arguments that a sweep runs for one grid point.
+
+        codebook_size and depth as they are, or ``bits`` a position split in every way the quantizer has.
+        Raises ValueError in one line where there is no such configuration.
+        """
+        raise ValueError(f"{cls.name} has no sweep configurations: give its options in full")
+
+    # The interface ---------------------------------------------------------------------------------------------
+
+    def forward(self, z: Tensor) -> QuantizerOutput:
+        """Quantize z: (B, ..., dim), or (B, dim, ...) with ``channel_first``; fp32 inside whatever comes in."""
+        with torch.autocast(z.device.type, enabled=False):
+            flat, positions = self._flatten(z)
+            if self.training:
+                quantized, codes, loss, losses = self._train_step(self._into_code_space(flat, positions))
+                quantized = self._out_of_code_space(quantized)
+            else:
+                codes = self._encode(self._into_code_space(flat, positions)) + self._finite_flag(flat)
+                quantized = self._out_of_code_space(self._decode(codes))
+                loss, losses = quantized.new_zeros(()), {}
+            self.usage.update(codes)
+            quantized = self._unflatten(quantized, positions).to(z.dtype)
+        return QuantizerOutput(quantized, codes.reshape(*positions, -1), loss, losses)
+
+    @torch.no_grad()
+    def encode(self, z: Tensor) -> Tensor:
+        """z -> codes (B, ..., D), int64. Changes no state, usage included."""
+        with torch.autocast(z.device.type, enabled=False):
+            flat, positions = self._flatten(z)
+            codes = self._encode(self._into_code_space(flat, positions)) + self._finite_flag(flat)
+            return codes.reshape(*positions, -1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes (B, ..., D) -> the quantized map of the eval forward, (B, ..., dim) or channel first, fp32.
+
+        Where ``decodes_prefix``, codes of the first d depths (B, ..., d) are decoded too.
+        """
+        with torch.autocast(codes.device.type, enabled=False):
+            flat, positions = self._check_codes(codes)
+            return self._unflatten(self._out_of_code_space(self._decode(flat)), positions)
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """codes (B, ..., D) -> (B, ..., D, dim), always channel-last: each depth's share of the decoded vector.
+
+        The cumulative sums over depth are the prefix decodes, the whole sum is ``decode``.
+        """
+        with torch.autocast(codes.device.type, enabled=False):
+            flat, positions = self._check_codes(codes)
+            vectors = self._embed(flat)
+            if self.project_out is not None:
+                # The bias enters once, with the first depth, so that the sums come out right.
+                first = _linear(vectors[..., :1, :], self.project_out)
+                rest = _linear(vectors[..., 1:, :], self.project_out, with_bias=False)
+                vectors = torch.cat([first, rest], dim=-2)
+            return vectors.reshape(*positions, codes.shape[-1], self.dim)
+
+    def subcodes(self, codes: Tensor) -> Tensor:
+        """The codes as a generator models them: (B, ..., D) -> (B, ..., S) over ``subcode_sizes``.
+
+        The codes themselves, unless the quantizer splits one large vocabulary into several small ones.
+        """
+        return codes
+
+    def join(self, subcodes: Tensor) -> Tensor:
+        """The inverse of ``subcodes``."""
+        return subcodes
+
+    @property
+    def subcode_sizes(self) -> tuple[int, ...]:
+        """Vocabulary of each of the ``subcodes``."""
+        return self.codebook_sizes
+
+    @property
+    def num_codebooks(self) -> int:
+        """D, the codes a position has."""
+        return len(self.codebook_sizes)
+
+    @property
+    def bits_per_vector(self) -> float:
+        """The rate: sum of log2 of the vocabularies, bits a position."""
+        return math.fsum(math.log2(k) for k in self.codebook_sizes)
+
+    @property
+    def label(self) -> str:
+        return type(self).__name__
+
+    def extra_repr(self) -> str:
+        sizes = self.codebook_sizes
+        shown = f"{len(sizes)} x {sizes[0]}" if len(set(sizes)) == 1 else str(list(sizes))
+        return f"dim={self.dim}, codes={shown}, {self.bits_per_vector:g} bits, channel_first={self.channel_first}"
+
+    # Layout, precision and checks ------------------------------------------------------------------------------
+
+    def _normalize(self, z: Tensor, positions: tuple[int, ...]) -> Tensor:
+        """Hook: what happens to z (B, T, d) in code space before anything else. Nothing, by default."""
+        return z
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        vectors = self._embed(codes)
+        return vectors[..., 0, :] if vectors.shape[-2] == 1 else vectors.sum(dim=-2)
+
+    def _into_code_space(self, flat: Tensor, positions: tuple[int, ...]) -> Tensor:
+        return self._normalize(flat if self.project_in is None else _linear(flat, self.project_in), positions)
+
+    def _out_of_code_space(self, quantized: Tensor) -> Tensor:
+        return quantized if self.project_out is None else _linear(quantized, self.project_out)
+
+    def _flatten(self, z: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """z -> fp32 (B, T, dim) and the positions' shape (B, ...)."""
+        axis = 1 if self.channel_first else -1
+        if z.ndim < 2 or z.shape[axis] != self.dim:
+            layout = "(B, dim, ...)" if self.channel_first else "(B, ..., dim)"
+            other = "" if self.channel_first else "; a map (B, dim, H, W) needs channel_first=True"
+            raise ValueError(f"{self.label} takes z of shape {layout} with dim={self.dim}, not {tuple(z.shape)}{other}")
+        if z.numel() == 0:
+            raise ValueError(f"{self.label} got an empty z of shape {tuple(z.shape)}")
+        if not z.is_floating_point():
+            raise ValueError(f"{self.label} takes a floating-point z, not {z.dtype}")
+        if self.channel_first:
+            z = z.movedim(1, -1)
+        positions = tuple(z.shape[:-1])
+        flat = z.float().reshape(z.shape[0], math.prod(positions[1:]), self.dim)
+        if self.check_finite and not torch.compiler.is_compiling():
+            raise_unless_finite(flat, self.label)
+        return flat, positions
+
+    def _finite_flag(self, flat: Tensor) -> Tensor | int:
+        """0; under torch.compile an operator that raises in its place, since a branch on data would break the graph."""
+        if self.check_finite and torch.compiler.is_compiling():
+            return finite_flag(flat.detach(), self.label)
+        return 0
+
+    def _unflatten(self, flat: Tensor, positions: tuple[int, ...]) -> Tensor:
+        z = flat.reshape(*positions, self.dim)
+        return z.movedim(-1, 1) if self.channel_first else z
+
+    def _check_codes(self, codes: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        depth, shape = self.num_codebooks, tuple(codes.shape)
+        if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+            raise ValueError(f"{self.label} takes integer codes, not {codes.dtype}")
+        given = shape[-1] if codes.ndim else 0
+        if codes.ndim < 2 or not (given == depth or (self.decodes_prefix and 1 <= given < depth)):
+            wanted = f"1 to {depth}" if self.decodes_prefix and depth > 1 else f"{depth}"
+            raise ValueError(f"{self.label} takes codes of shape (B, ..., D) with D = {wanted}, not {shape}")
+        positions = shape[:-1]
+        flat = codes.long().reshape(shape[0], math.prod(positions[1:]), given)
+        if not torch.compiler.is_compiling() and flat.device.type != "meta":
+            sizes = torch.tensor(self.codebook_sizes[:given], device=codes.device)
+            outside = int(((flat < 0) | (flat >= sizes)).sum())
+            if outside:
+                low, high = int(flat.min()), int(flat.max())
+                raise ValueError(
+                    f"{self.label}: {outside} of the codes of shape {shape} are outside their vocabularies "
+                    f"{list(self.codebook_sizes[:given])} (lowest {low}, highest {high})"
+                )
+        return flat, positions
+
+
+def _linear(x: Tensor, layer: nn.Linear, with_bias: bool = True) -> Tensor:
+    """In fp32, also where the whole model was cast to a smaller type."""
+    return nn.functional.linear(x, layer.weight.float(), layer.bias.float() if with_bias else None)
+
+
+def raise_unless_finite(z: Tensor, label: str) -> None:
+    """ValueError that counts the NaN and Inf in z. One reduction where all is well."""
+    if z.device.type == "meta" or bool(torch.isfinite(z.detach().sum())):
+        return
+    # A sum of large finite values may overflow too, so count before raising.
+    bad = int((~torch.isfinite(z)).sum())
+    if bad:
+        raise ValueError(
+            f"{label} got {bad} NaN or Inf among the {z.numel()} values of z; "
+            "find where they arise, or pass check_finite=False"
+        )
+
+
+@torch.library.custom_op("quantizers::finite_flag", mutates_args=())
+def finite_flag(z: Tensor, label: str) -> Tensor:
+    """A zero that depends on the check having passed; adding it to the codes keeps the check in a compiled graph."""
+    raise_unless_finite(z, label)
+    return torch.zeros((), dtype=torch.int64, device=z.device)
+
+
+@finite_flag.register_fake
+def _(z: Tensor, label: str) -> Tensor:
+    return torch.empty((), dtype=torch.int64, device=z.device)
+
+
+def require_positive(label: str, **values: int) -> None:
+    """ValueError where one of the named sizes is not an integer of at least 1."""
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{label}: {key} must be an integer of at least 1, not {value!r}")
+
+
+def require_between(label: str, low: float, high: float, **values: float) -> None:
+    """ValueError where one of the named numbers is not within [low, high]."""
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise ValueError(f"{label}: {key} must be a number from {low:g} to {high:g}, not {value!r}")
+
+
+def require_choice(label: str, key: str, value: str, choices: Sequence[str]) -> None:
+    """ValueError where ``value`` is none of the ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{label}: {key} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def power_of_two_bits(label: str, size: int) -> int:
+    """log2 of a codebook size that must be a power of two; ValueError with the nearest one otherwise."""
+    require_positive(label, codebook_size=size)
+    if size < 2 or size & (size - 1):
+        low = 1 << (size.bit_length() - 1)
+        nearest = max(2, low if size - low <= 2 * low - size else 2 * low)
+        raise ValueError(f"{label} needs a codebook size that is a power of two; {size} is not (nearest {nearest})")
+    return size.bit_length() - 1
+
+

@@ -1,0 +1,188 @@
+"""K code vectors and how they learn: by gradient, or as the moving average of what fell to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quantizers.base import require_between, require_choice, require_positive
+from quantizers.distributed import draw_rows, gather_rows, shared_generator, sum_over_processes
+from quantizers.functional.kmeans import kmeans
+from quantizers.functional.nearest import nearest_code
+
+
+class Codebook(nn.Module):
+    """Code vectors (K, d) with nearest-code lookup.
+
+    Args:
+        update: "ema", the exponential moving average of the assigned vectors (van den Oord et al. 2017,
+            arXiv:1711.00937, appendix A.1), or "gradient".
+        decay, eps: of the moving average and of its Laplace smoothing.
+        restart_threshold: a code whose moving average of hits a batch is below this is put on a random vector of the
+            batch; 0 is never. Where a batch has fewer than ten vectors a code the bar is a tenth of that number, or
+            codes in ordinary use would restart for ever.
+        kmeans_init: start from k-means over the first training batches, until ten vectors a code have been seen.
+        l2_norm: code vectors of length 1 (the caller normalises z).
+    """
+
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        *,
+        update: str = "ema",
+        decay: float = 0.99,
+        eps: float = 1e-5,
+        restart_threshold: float = 0.0,
+        kmeans_init: bool = False,
+        l2_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        require_positive("Codebook", codebook_size=size, dim=dim)
+        require_choice("Codebook", "codebook_update", update, ("ema", "gradient"))
+        require_between("Codebook", 0, 1, decay=decay)
+        require_between("Codebook", 0, float("inf"), eps=eps, restart_threshold=restart_threshold)
+        self.size, self.dim, self.update_rule = size, dim, update
+        self.decay, self.eps, self.restart_threshold, self.l2_norm = decay, eps, restart_threshold, l2_norm
+        # Forward passes whose statistics make one update: set it to the number of gradient-accumulation steps.
+        self.update_every = 1
+        weight = torch.empty(size, dim)
+        if update == "gradient":
+            self.weight = nn.Parameter(weight)
+        else:
+            self.register_buffer("weight", weight)
+            self.register_buffer("embed_sum", torch.empty(size, dim))
+        self.register_buffer("cluster_size", torch.empty(size))
+        # How many vectors k-means still waits for; a buffer, so that a resumed run does not start over.
+        self.register_buffer("kmeans_wanted", torch.tensor(10 * size if kmeans_init else 0))
+        self._kmeans_done = not kmeans_init
+        self._seen: list[Tensor] = []
+        self._pending: list[tuple[Tensor, Tensor]] = []
+        self.reset_parameters()
+
+    weight: Tensor
+    embed_sum: Tensor
+    cluster_size: Tensor
+    kmeans_wanted: Tensor
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """U(-1/K, 1/K), as in VQ-VAE and taming; unit vectors with ``l2_norm``."""
+        self.weight.uniform_(-1 / self.size, 1 / self.size)
+        if self.l2_norm:
+            self.weight.copy_(F.normalize(self.weight, dim=-1))
+        # With restarts, a fresh code has no standing: all but the most used move onto the first batch, as in Kakao's.
+        self._start_average(0.0 if self.restart_threshold else 1.0)
+
+    @torch.no_grad()
+    def load(self, weight: Tensor, cluster_size: Tensor | None = None, embed_sum: Tensor | None = None) -> None:
+        """Take over code vectors (K, d), and the state of their moving average where it is at hand."""
+        if tuple(weight.shape) != (self.size, self.dim):
+            raise ValueError(f"the codebook is ({self.size}, {self.dim}), not {tuple(weight.shape)}")
+        self.weight.copy_(F.normalize(weight.float(), dim=-1) if self.l2_norm and self.is_average else weight)
+        self._start_average(1.0)
+        if cluster_size is not None:
+            self.cluster_size.copy_(cluster_size)
+        if embed_sum is not None and self.is_average:
+            self.embed_sum.copy_(embed_sum)
+        self.kmeans_wanted.zero_()
+        self._kmeans_done = True
+        self._seen.clear()
+
+    @property
+    def is_average(self) -> bool:
+        return self.update_rule == "ema"
+
+    @property
+    def vectors(self) -> Tensor:
+        """(K, d) as they are compared and looked up, with their gradient if they have one."""
+        weight = self.weight.float()
+        return F.normalize(weight, dim=-1) if self.l2_norm else weight
+
+    def nearest(self, z: Tensor) -> Tensor:
+        """z (..., d) -> int64 (...)."""
+        return nearest_code(z, self.vectors)
+
+    def lookup(self, index: Tensor) -> Tensor:
+        """int64 (...) -> (..., d)."""
+        vectors = F.embedding(index, self.weight).float()
+        return F.normalize(vectors, dim=-1) if self.l2_norm else vectors
+
+    @torch.no_grad()
+    def prepare(self, z: Tensor) -> None:
+        """Called with z (..., d) before the lookup of a training step: k-means over the first batches."""
+        if self._kmeans_done:
+            return
+        wanted = int(self.kmeans_wanted)
+        if wanted > 0:
+            batch = gather_rows(z.detach().reshape(-1, self.dim).float())
+            self._seen.append(batch)
+            centroids, sizes = kmeans(
+                torch.cat(self._seen), self.size, spherical=self.l2_norm, generator=shared_generator(z.device)
+            )
+            self.weight.copy_(centroids)
+            # Sizes as one batch gives them, so that decay acts from the first update as from any other.
+            self.cluster_size.copy_(sizes / len(self._seen))
+            if self.is_average:
+                self.embed_sum.copy_(centroids * self.cluster_size[:, None])
+            wanted = max(0, wanted - len(batch))
+            self.kmeans_wanted.fill_(wanted)
+        if wanted == 0:
+            self._kmeans_done = True
+            self._seen.clear()
+
+    @torch.no_grad()
+    def learn(self, assigned: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """One training step's statistics: pairs of vectors (..., d) and the codes (...) they fell to.
+
+        All processes take part; the codebook is the same on each afterwards.
+        """
+        if not self.is_average and not self.restart_threshold:
+            return
+        self._pending += [(z.detach().reshape(-1, self.dim).float(), i.reshape(-1)) for z, i in assigned]
+        if len(self._pending) < self.update_every * len(assigned):
+            return
+        pending, self._pending = self._pending, []
+        self._average(pending)
+        if self.restart_threshold:
+            self._restart(pending)
+        if self.is_average:
+            total = self.cluster_size.sum()
+            smoothed = (self.cluster_size + self.eps) * (total / (total + self.size * self.eps))
+            torch.div(self.embed_sum, smoothed[:, None], out=self.weight)
+            if self.l2_norm:
+                self.weight.copy_(F.normalize(self.weight, dim=-1))
+
+    def _average(self, pending: Sequence[tuple[Tensor, Tensor]]) -> None:
+        counts = torch.zeros_like(self.cluster_size)
+        sums = torch.zeros_like(self.embed_sum) if self.is_average else None
+        for z, index in pending:
+            counts.index_add_(0, index, counts.new_ones(len(index)))
+            if sums is not None:
+                sums.index_add_(0, index, z)
+        sum_over_processes(counts)
+        self.cluster_size.mul_(self.decay).add_(counts, alpha=1 - self.decay)
+        self._hits_per_code = counts.sum() / self.size
+        if sums is not None:
+            sum_over_processes(sums)
+            self.embed_sum.mul_(self.decay).add_(sums, alpha=1 - self.decay)
+
+    def _restart(self, pending: Sequence[tuple[Tensor, Tensor]]) -> None:
+        bar = (0.1 * self._hits_per_code).clamp_max(self.restart_threshold)
+        dead = (self.cluster_size < bar).nonzero()[:, 0]
+        if not len(dead):
+            return
+        fresh = draw_rows(torch.cat([z for z, _ in pending]), len(dead), shared_generator(dead.device))
+        self.cluster_size[dead] = 1.0
+        if self.is_average:
+            self.embed_sum[dead] = fresh
+        else:
+            self.weight[dead] = fresh
+
+    def _start_average(self, size: float) -> None:
+        self.cluster_size.fill_(size)
+        if self.is_average:
+            self.embed_sum.copy_(self.weight * size)

@@ -1,0 +1,63 @@
+"""How a gradient passes through the choice of a code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+
+class _StraightThrough(Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, quantized: Tensor) -> Tensor:
+        return quantized.view_as(quantized)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
+
+
+def straight_through(z: Tensor, quantized: Tensor) -> Tensor:
+    """``quantized`` (same shape as z), exactly, with d quantized / d z = 1 and no gradient to the code vectors.
+
+    The usual ``z + (quantized - z).detach()`` is the same up to rounding. Bengio et al. 2013, arXiv:1308.3432;
+    van den Oord et al. 2017, arXiv:1711.00937, section 3.2.
+    """
+    return _StraightThrough.apply(z, quantized.detach())
+
+
+def rotate_to(z: Tensor, quantized: Tensor, eps: float = 1e-6) -> Tensor:
+    """``quantized`` with the gradient of the rotation and rescaling that carries z onto it. Shapes (..., d).
+
+    The rotation trick: quantized = (|q|/|z|) R z, with R = I - 2 r r^T + 2 q' z'^T held constant, where z', q' are the
+    unit vectors and r = (z' + q') / |z' + q'|. Fifty et al. 2024, arXiv:2410.06424, section 4.2.
+    """
+    q = quantized.detach()
+    with torch.no_grad():
+        z_norm = z.norm(dim=-1, keepdim=True).clamp_min(eps)
+        q_norm = q.norm(dim=-1, keepdim=True)
+        z_unit, q_unit = z / z_norm, q / q_norm.clamp_min(eps)
+        r = torch.nn.functional.normalize(z_unit + q_unit, dim=-1, eps=eps)
+        scale = q_norm / z_norm
+    along_r = (z * r).sum(-1, keepdim=True)
+    along_z = (z * z_unit).sum(-1, keepdim=True)
+    return scale * (z - 2 * along_r * r + 2 * along_z * q_unit)
+
+
+class _WithGradient(Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, z: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return None, gradient * grad, None
+
+
+def with_gradient(value: Tensor, z: Tensor, gradient: Tensor) -> Tensor:
+    """The scalar ``value``, whose gradient with respect to z is ``gradient``: for losses whose parts are at hand."""
+    return _WithGradient.apply(value.detach(), z, gradient.detach())

@@ -1,0 +1,164 @@
+"""VQ: the nearest of K learned vectors. VQ-VAE, VQ-GAN, and the low-dimensional l2-normalised form of ViT-VQGAN."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from quantizers.base import Quantizer, require_between, require_choice
+from quantizers.codebook import Codebook
+from quantizers.functional.gradient import rotate_to, straight_through
+from quantizers.registry import register
+from quantizers.soft import sample_codes, soft_assignment
+
+
+@register("vq")
+class VQ(Quantizer):
+    """Vector quantization with one codebook of ``codebook_size`` vectors.
+
+    Args:
+        dim: channels of z.
+        codebook_size: K.
+        codebook_dim: channels of the code vectors, with learned linear maps to and from ``dim``. Low values (8) keep
+            large codebooks in use (Yu et al. 2021, arXiv:2110.04627, section 3.2).
+        l2_norm: compare on the unit sphere (same paper; LlamaGen). ``quantized`` then has length 1 in code space.
+        codebook_update: "ema" (moving average of the assigned vectors) or "gradient" (the codebook loss).
+        decay, eps: of the moving average.
+        beta: 0.25 in the papers.
+        beta_on: the loss term that beta weights. "commitment": |sg[e] - z|^2, as in the VQ-VAE paper, eq. 3.
+            "codebook": |e - sg[z]|^2 while the commitment has weight 1, as in taming-transformers' ``legacy=True``,
+            with which the VQ-GAN weights were trained. With "ema" there is no codebook loss to weight.
+        restart_threshold: hits a batch, on average, below which a code restarts on a random vector of the batch;
+            0 is never. None: 1 with "ema" (as Kakao's rq-vae-transformer), 0 with "gradient" (as taming).
+        kmeans_init: start from k-means over the first batches.
+        rotation_trick: pass gradients by rotation instead of straight through (Fifty et al. 2024, arXiv:2410.06424).
+
+    losses: ``commitment``, and with "gradient" ``codebook``.
+    """
+
+    summary = "nearest of K learned vectors"
+    paper = "van den Oord et al. 2017, arXiv:1711.00937; Esser et al. 2021, arXiv:2012.09841"
+
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int,
+        *,
+        codebook_dim: int | None = None,
+        l2_norm: bool = False,
+        codebook_update: Literal["ema", "gradient"] = "ema",
+        decay: float = 0.99,
+        eps: float = 1e-5,
+        beta: float = 0.25,
+        beta_on: Literal["commitment", "codebook"] = "commitment",
+        restart_threshold: float | None = None,
+        kmeans_init: bool = False,
+        rotation_trick: bool = False,
+        channel_first: bool = False,
+        check_finite: bool = True,
+    ) -> None:
+        super().__init__(
+            dim,
+            code_dim=dim if codebook_dim is None else codebook_dim,
+            codebook_sizes=[codebook_size],
+            channel_first=channel_first,
+            check_finite=check_finite,
+        )
+        require_choice("VQ", "beta_on", beta_on, ("commitment", "codebook"))
+        require_between("VQ", 0, float("inf"), beta=beta)
+        if codebook_update == "ema" and beta_on == "codebook":
+            raise ValueError('VQ: beta_on="codebook" needs codebook_update="gradient"; EMA has no such loss')
+        if restart_threshold is None:
+            restart_threshold = 1.0 if codebook_update == "ema" else 0.0
+        self.beta, self.beta_on, self.rotation_trick = beta, beta_on, rotation_trick
+        self.codes = Codebook(
+            codebook_size,
+            self.code_dim,
+            update=codebook_update,
+            decay=decay,
+            eps=eps,
+            restart_threshold=restart_threshold,
+            kmeans_init=kmeans_init,
+            l2_norm=l2_norm,
+        )
+
+    @property
+    def codebook(self) -> Tensor:
+        """(K, d), as compared: unit vectors with ``l2_norm``."""
+        return self.codes.vectors
+
+    def load_codebook(
+        self, codebook: Tensor, *, cluster_size: Tensor | None = None, embed_sum: Tensor | None = None
+    ) -> None:
+        """Take over code vectors (K, d), and the moving average's state (K,), (K, d) where it is at hand."""
+        self.codes.load(codebook, cluster_size, embed_sum)
+
+    @torch.no_grad()
+    def soft_targets(self, z: Tensor, temperature: float = 1.0) -> Tensor:
+        """softmax over k of -|z - e_k|^2 / temperature: (B, ..., 1, K)."""
+        flat, positions = self._flatten(z)
+        soft = soft_assignment(self._into_code_space(flat, positions), self.codebook, temperature)
+        return soft.reshape(*positions, 1, -1)
+
+    @torch.no_grad()
+    def sample(self, z: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """Codes (B, ..., 1) drawn from ``soft_targets``."""
+        flat, positions = self._flatten(z)
+        codes, _ = sample_codes(self._into_code_space(flat, positions), self.codebook, temperature, generator)
+        return codes.reshape(*positions, 1)
+
+    def _normalize(self, z: Tensor, positions: tuple[int, ...]) -> Tensor:
+        return F.normalize(z, dim=-1) if self.codes.l2_norm else z
+
+    def _encode(self, z: Tensor) -> Tensor:
+        return self.codes.nearest(z)[..., None]
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return self.codes.lookup(codes)
+
+    def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        self.codes.prepare(z)
+        index = self.codes.nearest(z)
+        chosen = self.codes.lookup(index)
+        commitment = F.mse_loss(z, chosen.detach())
+        losses = {"commitment": commitment.detach()}
+        if self.codes.is_average:
+            loss = self.beta * commitment
+        else:
+            codebook = F.mse_loss(chosen, z.detach())
+            losses["codebook"] = codebook.detach()
+            on_codebook = self.beta_on == "codebook"
+            loss = self.beta * codebook + commitment if on_codebook else codebook + self.beta * commitment
+        self.codes.learn([(z, index)])
+        quantized = rotate_to(z, chosen) if self.rotation_trick else straight_through(z, chosen)
+        return quantized, index[..., None], loss, losses
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        return [
+            {"dim": 8, "codebook_size": 16},
+            {"dim": 8, "codebook_size": 40, "codebook_update": "gradient", "beta_on": "codebook"},
+            {"dim": 12, "codebook_size": 16, "codebook_dim": 4, "l2_norm": True, "rotation_trick": True},
+            {"dim": 4, "codebook_size": 8, "kmeans_init": True},
+        ]
+
+    @classmethod
+    def configurations(
+        cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
+    ) -> list[dict[str, Any]]:
+        return one_code_configurations(cls.name, codebook_size, depth, bits)
+
+
+def one_code_configurations(
+    name: str, codebook_size: int | None, depth: int | None, bits: int | None
+) -> list[dict[str, Any]]:
+    """Sweep configurations of a quantizer with one code a position, given by its vocabulary."""
+    if depth not in (None, 1):
+        raise ValueError(f"{name} has one code a position: depth {depth} is not possible (rq has depth)")
+    if (codebook_size is None) == (bits is None):
+        raise ValueError(f"{name} needs either codebook_size or bits")
+    size = codebook_size if bits is None else 2**bits
+    return [{"codebook_size": size}]
