@@ -175,6 +175,8 @@ def _build_quantizer(config: QuantizerConfig, channels: int | None, default: int
 
 def _has_own_dim(name: str) -> bool:
     """Whether the quantizer finds its number of channels by itself (an LFQ's bits, an FSQ's levels)."""
+    if ":" in name:  # a wrapped class of another library, which always needs telling
+        return False
     parameter = inspect.signature(quantizers.get(name)).parameters.get("dim")
     return parameter is not None and parameter.default is None
 

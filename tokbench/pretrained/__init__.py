@@ -1,1 +1,76 @@
+"""Published checkpoints in, and back out: taming, LlamaGen, RQ-VAE, Open-MAGVIT2.
 
+>>> tokenizer = load("taming", "last.ckpt", "model.yaml")  # an ordinary Tokenizer: saves, evaluates, trains on
+"""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+from typing import TYPE_CHECKING
+
+from .report import ImportReport
+
+if TYPE_CHECKING:
+    from tokbench.models import Tokenizer
+
+    from .importer import Weights
+
+__all__ = ["ImportReport", "export", "load", "read", "sources"]
+
+
+def sources() -> list[str]:
+    """The names of the layouts that can be imported."""
+    from .importer import importers
+
+    return sorted(importers())
+
+
+def load(
+    source: str | None,
+    checkpoint: str | PathLike[str],
+    config: str | PathLike[str] | None = None,
+    weights: Weights = "auto",
+) -> Tokenizer:
+    """A published checkpoint as a :class:`~tokbench.models.Tokenizer`, in evaluation mode.
+
+    Args:
+        source: ``taming``, ``llamagen``, ``rqvae``, ``open-magvit2``; None or ``auto`` guesses from the weights' names.
+        checkpoint: the file; only tensors are read from it, no code in it is run.
+        config: the YAML or JSON it was published with. Without it the settings are read off the weights, and the image
+            size, which they do not show, is taken to be 256.
+        weights: ``live`` or ``ema`` where a file has both; ``auto`` takes what the official code evaluates.
+
+    Raises:
+        TokbenchError: a truncated file, a pickle with code in it, an unknown layout, missing weights, or a
+            configuration that does not fit them.
+    """
+    return read(source, checkpoint, config, weights)[0]
+
+
+def read(
+    source: str | None,
+    checkpoint: str | PathLike[str],
+    config: str | PathLike[str] | None = None,
+    weights: Weights = "auto",
+) -> tuple[Tokenizer, ImportReport]:
+    """:func:`load`, and what became of every key in the file."""
+    from .checkpoint import read_checkpoint, read_config
+    from .filling import fill
+    from .importer import choose
+
+    path = fspath(checkpoint)
+    content = read_checkpoint(path)
+    importer = choose(source, content, path)
+    plan = importer.read(content, read_config(config), path, weights)
+    return fill(plan, importer.name, path)
+
+
+def export(tokenizer: Tokenizer, format: str, out: str | PathLike[str]) -> list[str]:
+    """Write ``tokenizer`` in an official layout, ``taming`` or ``rqvae``, with its YAML beside it; the files' names.
+
+    Raises:
+        TokbenchError: an unknown format, or a tokenizer that the layout cannot hold.
+    """
+    from .exporter import export as write
+
+    return write(tokenizer, format, out)

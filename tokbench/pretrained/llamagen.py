@@ -1,0 +1,84 @@
+"""LlamaGen's VQ-8 and VQ-16 (FoundationVision/LlamaGen ``tokenizer/tokenizer_image/vq_model.py``).
+
+The file holds ``ema`` or ``model`` weights; no configuration is published, and none is needed. Vectors and codebook
+are l2-normalised when used, and ``codebook_used`` is a window of recent codes kept for monitoring only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from .checkpoint import section, tensors_of
+from .importer import Importer, Plan, Weights, register
+from .names import Layout
+from .settings import agree, size
+from .tokenizer_config import checked_config
+from .vqgan_family import COMPONENTS, attention_levels, model_settings, rename
+
+LAYOUT = Layout(
+    prefixes=(
+        ("encoder.conv_in", "encoder.stem"),
+        ("encoder.conv_blocks.{i}.res.{j}", "encoder.levels.{i}.blocks.{j}"),
+        ("encoder.conv_blocks.{i}.attn.{j}", "encoder.levels.{i}.attention.{j}"),
+        ("encoder.conv_blocks.{i}.downsample", "encoder.levels.{i}.resample"),
+        ("encoder.mid.{j}", "encoder.middle.{j}"),
+        ("encoder.norm_out", "encoder.norm"),
+        ("encoder.conv_out", "encoder.head"),
+        ("quant_conv", "encoder.to_code"),
+        ("post_quant_conv", "decoder.from_code"),
+        ("decoder.conv_in", "decoder.stem"),
+        ("decoder.mid.{j}", "decoder.middle.{j}"),
+        ("decoder.conv_blocks.{i}.res.{j}", "decoder.levels.{i}.blocks.{j}"),
+        ("decoder.conv_blocks.{i}.attn.{j}", "decoder.levels.{i}.attention.{j}"),
+        ("decoder.conv_blocks.{i}.upsample", "decoder.levels.{i}.resample"),
+        ("decoder.norm_out", "decoder.norm"),
+        ("decoder.conv_out", "decoder.head"),
+    ),
+    components=COMPONENTS,
+    level=r"encoder\.conv_blocks\.(\d+)\.",
+)
+
+# LlamaGen's defaults for what its weights do not show (``ModelArgs``).
+BETA, ENTROPY_RATIO = 0.25, 0.0
+
+
+def recognises(names: Collection[str]) -> bool:
+    """By the encoder's ``conv_blocks``."""
+    return any(name.startswith("encoder.conv_blocks.") for name in names)
+
+
+def read(content: dict[str, Any], config: dict[str, Any], path: str, weights: Weights) -> Plan:
+    """A plan from ``{"ema", "model"}``: EMA weights where there are any, unless told otherwise."""
+    order = {"auto": ("ema", "model", "state_dict"), "ema": ("ema",), "live": ("model", "state_dict")}[weights]
+    entry, given = tensors_of(content, path, *order)
+    tensors, other = rename(given, LAYOUT, path)
+    said = section(config, "codebook_size") or section(config, "z_channels")
+    settings = model_settings(tensors, said, path)
+    for key in ("encoder_ch_mult", "decoder_ch_mult"):
+        agree(said, {key: settings["multipliers"]}, path)
+    last = len(settings["multipliers"]) - 1
+    agree({"levels with attention": [last]}, {"levels with attention": attention_levels(tensors)}, path)
+    codebook = {"quantize.embedding.weight": "codebook"}
+    codes = size(given, "quantize.embedding.weight", 0, path)
+    agree(said, {"codebook_size": codes, "codebook_embed_dim": settings["code_channels"]}, path)
+    quantizer = {
+        "name": "vq",
+        "codebook_size": codes,
+        "l2_norm": bool(said.get("codebook_l2_norm", True)),
+        "codebook_update": "gradient",
+        "beta": float(said.get("commit_loss_beta", BETA)),
+    }
+    monitors = sorted(name for name in other if name == "quantize.codebook_used")
+    return Plan(
+        config=checked_config(int(said.get("image_size") or 256), {"architecture": "llamagen", **settings}, quantizer, path),
+        weights=f"{entry} ({'EMA' if entry == 'ema' else 'live'})",
+        tensors=tensors,
+        codebook={ours: given[name] for name, ours in codebook.items()},
+        layout=LAYOUT,
+        ignored={"monitoring": monitors} if monitors else {},
+        left_over=sorted(other - set(codebook) - set(monitors)),
+    )
+
+
+register(Importer("llamagen", recognises, read))

@@ -1,0 +1,29 @@
+"""What an import did with every key of the file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class ImportReport:
+    """Every key accounted for: loaded, left aside on purpose, or left over."""
+
+    source: str
+    weights: str  # the entry they came from, and whether live or EMA
+    loaded: int = 0
+    ignored: dict[str, list[str]] = field(default_factory=dict)  # reason -> official names
+    left_over: list[str] = field(default_factory=list)  # of no known purpose; listed, and not used
+    notes: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """The report for a terminal."""
+        lines = [f"source: {self.source}", f"weights: {self.weights}", f"loaded: {self.loaded} tensors"]
+        for reason, names in self.ignored.items():
+            groups = Counter(".".join(name.split(".")[:2]) for name in names)
+            shown = ", ".join(f"{group} ({count})" for group, count in list(groups.items())[:6])
+            lines.append(f"not used, {reason}: {len(names)} ({shown}{', ...' if len(groups) > 6 else ''})")
+        if self.left_over:
+            lines.append(f"left over, of no known purpose: {', '.join(self.left_over)}")
+        return lines + [f"note: {note}" for note in self.notes]

@@ -1,0 +1,77 @@
+"""Settings read off the weights themselves, and held against what a configuration file says."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import Tensor
+
+from tokbench.errors import TokbenchError
+
+
+def count(tensors: dict[str, Tensor], pattern: str) -> int:
+    """One more than the highest number that ``pattern``'s group takes among the names; 0 where none matches."""
+    found = [int(match[1]) for name in tensors if (match := re.match(pattern, name))]
+    return max(found) + 1 if found else 0
+
+
+def pyramid(tensors: dict[str, Tensor], path: str, block: str) -> dict[str, Any]:
+    """``channels``, ``multipliers`` and ``blocks`` of an encoder by our names.
+
+    ``block`` is a residual block's name with ``{i}`` for the level and ``{j}`` for the block.
+    """
+    levels = count(tensors, re.escape(block.split("{i}")[0]) + r"(\d+)\.")
+    channels = size(tensors, "encoder.stem.weight", 0, path)
+    widths = [size(tensors, block.format(i=i, j=0) + ".conv1.weight", 0, path) for i in range(levels)]
+    if not levels or any(width % channels for width in widths):
+        raise TokbenchError(f"{path}: the levels' channels {widths} are no multiples of the first layer's {channels}")
+    start = re.escape(block.format(i=0, j="NUMBER")).replace("NUMBER", r"(\d+)")
+    return {
+        "channels": channels,
+        "multipliers": [width // channels for width in widths],
+        "blocks": count(tensors, start + r"\."),
+    }
+
+
+def size(tensors: dict[str, Tensor], name: str, axis: int, path: str) -> int:
+    """One side of a weight; TokbenchError when the weight is missing."""
+    if name not in tensors:
+        raise TokbenchError(f"{path}: the checkpoint has no weight for {name}")
+    return int(tensors[name].shape[axis])
+
+
+def agree(said: dict[str, Any], found: dict[str, Any], path: str) -> None:
+    """TokbenchError naming every setting that the configuration gives otherwise than the weights have it.
+
+    A setting the configuration leaves out is taken from the weights.
+    """
+    wrong = []
+    for name, value in found.items():
+        given = said.get(name)
+        given = list(given) if isinstance(given, (list, tuple)) else given
+        if given is not None and given != value:
+            wrong.append(f"{name} is {given} in the configuration but {value} in the weights")
+    if wrong:
+        raise TokbenchError(f"{path}: the configuration does not fit the weights: {'; '.join(wrong)}")
+
+
+def attention_resolutions(said: Any, levels: list[int], image_size: int, total: int, path: str) -> list[int]:
+    """Map sides with attention, given the levels that have it in the weights; checked against the configuration."""
+    sides = [image_size // 2**level for level in range(total)]
+    if said is None:
+        return [sides[level] for level in levels]
+    by_config = [level for level, side in enumerate(sides) if side in said]
+    if by_config != levels:
+        raise TokbenchError(
+            f"{path}: the configuration does not fit the weights: attn_resolutions {list(said)} at resolution "
+            f"{image_size} puts attention at levels {by_config}, the weights have it at {levels}"
+        )
+    return [int(side) for side in said]
+
+
+def require(config: dict[str, Any], path: str, **wanted: Any) -> None:
+    """TokbenchError where the configuration asks for something other than ``wanted``; what it leaves out is fine."""
+    for key, value in wanted.items():
+        if config.get(key, value) != value:
+            raise TokbenchError(f"{path}: {key}: {config[key]!r} is not supported, only {value!r}")

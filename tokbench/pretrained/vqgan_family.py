@@ -1,0 +1,113 @@
+"""What taming, RQ-VAE and LlamaGen checkpoints share: VQ-GAN's modules with a 1x1 convolution on either side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from tokbench.errors import TokbenchError
+
+from .names import Layout
+from .settings import agree, attention_resolutions, count, pyramid, size
+
+COMPONENTS = (("nin_shortcut", "shortcut"), ("proj_out", "out"))
+
+# taming's names, which RQ-VAE keeps: the decoder's levels are numbered from full resolution.
+TAMING = Layout(
+    prefixes=(
+        ("encoder.conv_in", "encoder.stem"),
+        ("encoder.down.{i}.block.{j}", "encoder.levels.{i}.blocks.{j}"),
+        ("encoder.down.{i}.attn.{j}", "encoder.levels.{i}.attention.{j}"),
+        ("encoder.down.{i}.downsample", "encoder.levels.{i}.resample"),
+        ("encoder.mid.block_1", "encoder.middle.0"),
+        ("encoder.mid.attn_1", "encoder.middle.1"),
+        ("encoder.mid.block_2", "encoder.middle.2"),
+        ("encoder.norm_out", "encoder.norm"),
+        ("encoder.conv_out", "encoder.head"),
+        ("quant_conv", "encoder.to_code"),
+        ("post_quant_conv", "decoder.from_code"),
+        ("decoder.conv_in", "decoder.stem"),
+        ("decoder.mid.block_1", "decoder.middle.0"),
+        ("decoder.mid.attn_1", "decoder.middle.1"),
+        ("decoder.mid.block_2", "decoder.middle.2"),
+        ("decoder.up.{i}.block.{j}", "decoder.levels.{-i}.blocks.{j}"),
+        ("decoder.up.{i}.attn.{j}", "decoder.levels.{-i}.attention.{j}"),
+        ("decoder.up.{i}.upsample", "decoder.levels.{-i}.resample"),
+        ("decoder.norm_out", "decoder.norm"),
+        ("decoder.conv_out", "decoder.head"),
+    ),
+    components=COMPONENTS,
+    level=r"encoder\.down\.(\d+)\.",
+)
+
+_BLOCK = "encoder.levels.{i}.blocks.{j}"
+
+
+def rename(tensors: dict[str, Tensor], layout: Layout, path: str) -> tuple[dict[str, Tensor], set[str]]:
+    """The model's tensors by our names, and the official names that are not the model's."""
+    levels = layout.levels(tensors)
+    if not levels:
+        raise TokbenchError(f"{path}: no encoder in it; its first weights: {', '.join(list(tensors)[:5])}")
+    ours: dict[str, Tensor] = {}
+    other = set()
+    for name, tensor in tensors.items():
+        renamed = layout.ours(name, levels)
+        if renamed is None:
+            other.add(name)
+        else:
+            ours[renamed] = tensor
+    return ours, other
+
+
+def model_settings(tensors: dict[str, Tensor], ddconfig: dict[str, Any], path: str) -> dict[str, Any]:
+    """The model's settings by our names, read off the weights and held against a taming-style ``ddconfig``."""
+    if ddconfig.get("double_z"):
+        raise TokbenchError(f"{path}: ddconfig.double_z is true: a KL autoencoder, which has no codes")
+    found = pyramid(tensors, path, _BLOCK)
+    latent, code = (size(tensors, f"encoder.{name}.weight", 0, path) for name in ("head", "to_code"))
+    agree(
+        ddconfig,
+        {
+            "ch": found["channels"],
+            "ch_mult": found["multipliers"],
+            "num_res_blocks": found["blocks"],
+            "z_channels": latent,
+            "in_channels": size(tensors, "encoder.stem.weight", 1, path),
+            "out_ch": size(tensors, "decoder.head.weight", 0, path),
+        },
+        path,
+    )
+    if size(tensors, "encoder.stem.weight", 1, path) != 3 or size(tensors, "decoder.head.weight", 0, path) != 3:
+        raise TokbenchError(f"{path}: not an RGB model: only three image channels are supported")
+    return {
+        **found,
+        "latent_channels": latent,
+        "code_channels": code,
+        "dropout": float(ddconfig.get("dropout") or 0.0),
+    }
+
+
+def attention_levels(tensors: dict[str, Tensor]) -> list[int]:
+    """Encoder levels with attention blocks."""
+    levels = count(tensors, r"encoder\.levels\.(\d+)\.")
+    return [i for i in range(levels) if f"encoder.levels.{i}.attention.0.q.weight" in tensors]
+
+
+def taming_model(
+    architecture: str, tensors: dict[str, Tensor], ddconfig: dict[str, Any], path: str
+) -> tuple[int, dict[str, Any]]:
+    """(image size, model settings) where attention goes by resolution. The size is the configuration's, else 256."""
+    settings = model_settings(tensors, ddconfig, path)
+    image_size = int(ddconfig.get("resolution") or 256)
+    levels = attention_levels(tensors)
+    sides = attention_resolutions(
+        ddconfig.get("attn_resolutions"), levels, image_size, len(settings["multipliers"]), path
+    )
+    middle = "encoder.middle.1.q.weight" in tensors
+    return image_size, {
+        "architecture": architecture,
+        **settings,
+        "attention_resolutions": sides,
+        "middle_attention": middle,
+    }
