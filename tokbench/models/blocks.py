@@ -89,7 +89,7 @@ class Upsample(nn.Module):
 
 
 def depth_to_space(x: Tensor, factor: int = 2) -> Tensor:
-    """(B, f*f*C, H, W) -> (B, C, f*H, f*W), the block offsets varying slowest (TensorFlow's order, not PixelShuffle's)."""
+    """(B, f*f*C, H, W) -> (B, C, f*H, f*W), block offsets varying slowest (TensorFlow's order, not PixelShuffle's)."""
     batch, channels, height, width = x.shape
     x = x.view(batch, factor, factor, channels // factor**2, height, width)
     x = x.permute(0, 3, 4, 1, 5, 2)

@@ -46,7 +46,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Quantized latents (B, code_channels, h, w) to images (B, 3, f*h, f*w). Levels run from the lowest resolution up."""
+    """Quantized latents (B, code_channels, h, w) to images (B, 3, f*h, f*w). Levels run from the lowest upwards."""
 
     def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, code_channels: int) -> None:
         super().__init__()
@@ -54,15 +54,13 @@ class Decoder(nn.Module):
         self.stem = nn.Conv2d(code_channels, sizes[0], 3, padding=1)
         self.middle = residual_blocks(sizes[0], sizes[0], blocks)
         self.adaptive = nn.ModuleList(AdaptiveGroupNorm(c, code_channels) for c in sizes[:-1])
-        self.levels = nn.ModuleList(
-            residual_blocks(a, b, blocks) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.levels = nn.ModuleList(residual_blocks(a, b, blocks) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.up = nn.ModuleList(DepthToSpaceUpsample(c) for c in sizes[1:-1])
         self.norm = group_norm(sizes[-1])
         self.head = nn.Conv2d(sizes[-1], 3, 3, padding=1)
 
     @property
-    def last_layer(self) -> nn.Parameter:
+    def last_layer(self) -> Tensor:
         """The weight of the convolution that makes the picture."""
         return self.head.weight
 

@@ -116,7 +116,9 @@ def _folder(source: str | PathLike[str], revision: str | None) -> Path:
         return folder
     name = os.fspath(source)
     if folder.exists():
-        raise TokbenchError(f"{name}: a file, not a tokenizer's folder; published checkpoints come in by `tokbench import`")
+        raise TokbenchError(
+            f"{name}: a file, not a tokenizer's folder; published checkpoints come in by `tokbench import`"
+        )
     if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
         raise TokbenchError(f"{name}: no such folder, and no hub repository's name (owner/repository)")
     from huggingface_hub import snapshot_download

@@ -58,9 +58,11 @@ class Tokenizer(nn.Module):
         return self.config.model.downsampling
 
     @property
-    def last_layer(self) -> nn.Parameter:
+    def last_layer(self) -> Tensor:
         """The weight of the decoder's final convolution (VQ-GAN's adaptive weight takes gradients there)."""
-        return self.decoder.last_layer  # type: ignore[return-value]
+        layer = self.decoder.last_layer
+        assert isinstance(layer, Tensor)
+        return layer
 
     def latent_shape(self, image_size: int | tuple[int, int] | None = None) -> tuple[int, int]:
         """(H/f, W/f) of an image of ``image_size`` (a side, or height and width; empty: the configured size)."""
@@ -130,7 +132,7 @@ class Tokenizer(nn.Module):
         """Recompute the blocks' activations in the backward pass instead of keeping them: less memory, more time."""
         for module in self.modules():
             if hasattr(module, "checkpointing"):
-                module.checkpointing = on
+                module.checkpointing = on  # type: ignore[assignment]
 
     def sha256(self) -> str:
         """A hash of every weight and persistent buffer, by name; the same on every device and memory layout."""
@@ -158,7 +160,7 @@ class Tokenizer(nn.Module):
         return storage.push(self, repository, private, message)
 
 
-def _build_quantizer(config: QuantizerConfig, channels: int | None, default: int) -> nn.Module:
+def _build_quantizer(config: QuantizerConfig, channels: int | None, default: int) -> quantizers.Quantizer:
     """The quantizer with ``channels`` inputs; without a number, its own where it has one, else ``default``."""
     options = dict(config.options)
     if "dim" in options:
@@ -196,4 +198,3 @@ def pad_to_multiple(images: Tensor, factor: int) -> tuple[Tensor, tuple[int, int
         return images, (height, width)
     mode = "reflect" if below < height and right < width else "replicate"
     return F.pad(images, (0, right, 0, below), mode=mode), (height, width)
-

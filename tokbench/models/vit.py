@@ -25,7 +25,7 @@ class Positions(nn.Module):
         nn.init.trunc_normal_(self.grid, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        grid = self.grid
+        grid: Tensor = self.grid
         if x.shape[1:3] != grid.shape[2:]:
             grid = F.interpolate(grid.float(), size=tuple(x.shape[1:3]), mode="bicubic", antialias=True)
         return x + grid.permute(0, 2, 3, 1).to(x.dtype)
@@ -87,9 +87,11 @@ class Decoder(nn.Module):
         self.head = tanh_head(config.width, 3 * config.patch_size**2)
 
     @property
-    def last_layer(self) -> nn.Parameter:
+    def last_layer(self) -> Tensor:
         """The weight of the linear layer that makes the patches' pixels."""
-        return self.head[-1].weight  # type: ignore[return-value]
+        weight = self.head[-1].weight
+        assert isinstance(weight, Tensor)
+        return weight
 
     def forward(self, quantized: Tensor) -> Tensor:
         x = self.from_code(quantized.permute(0, 2, 3, 1))

@@ -90,7 +90,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Quantized latents (B, code_channels, h, w) to images (B, 3, f*h, f*w). Levels run from the lowest resolution up."""
+    """Quantized latents (B, code_channels, h, w) to images (B, 3, f*h, f*w). Levels run from the lowest upwards."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(sizes[0], 3, 3, padding=1)
 
     @property
-    def last_layer(self) -> nn.Parameter:
+    def last_layer(self) -> Tensor:
         """The weight of the convolution that makes the picture (for VQ-GAN's adaptive discriminator weight)."""
         return self.head.weight
 

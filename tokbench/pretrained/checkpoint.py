@@ -96,7 +96,9 @@ def tensors_of(content: dict[str, Any], path: str | PathLike[str], *keys: str) -
     if tensors and all(key.startswith("module.") for key in tensors):  # saved from inside DistributedDataParallel
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     if not tensors:
-        raise TokbenchError(f"{path}: no weights in it (its entries: {', '.join(map(str, list(content)[:8])) or 'none'})")
+        raise TokbenchError(
+            f"{path}: no weights in it (its entries: {', '.join(map(str, list(content)[:8])) or 'none'})"
+        )
     return name or "the file itself", tensors
 
 
@@ -111,7 +113,9 @@ def read_config(path: str | PathLike[str] | None) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise TokbenchError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
-        raise TokbenchError(f"{path}: not a readable YAML or JSON file: {' '.join(str(error).split())[:200]}") from error
+        raise TokbenchError(
+            f"{path}: not a readable YAML or JSON file: {' '.join(str(error).split())[:200]}"
+        ) from error
     if not isinstance(content, dict):
         raise TokbenchError(f"{path}: expected keys and values, found {type(content).__name__}")
     return content

@@ -71,7 +71,9 @@ def read(content: dict[str, Any], config: dict[str, Any], path: str, weights: We
     }
     monitors = sorted(name for name in other if name == "quantize.codebook_used")
     return Plan(
-        config=checked_config(int(said.get("image_size") or 256), {"architecture": "llamagen", **settings}, quantizer, path),
+        config=checked_config(
+            int(said.get("image_size") or 256), {"architecture": "llamagen", **settings}, quantizer, path
+        ),
         weights=f"{entry} ({'EMA' if entry == 'ema' else 'live'})",
         tensors=tensors,
         codebook={ours: given[name] for name, ours in codebook.items()},
