@@ -150,7 +150,7 @@ ALIASES = {
     "f": "downsampling",
 }
 
-_BLOCKS = ("quantizer", "model", "data", "weights", "rate", "training", "timing", "environment", "recipe")
+BLOCKS = ("quantizer", "model", "data", "weights", "rate", "training", "timing", "environment", "recipe")
 BEFORE = ("quantizer", "K", "D", "codes", "bits", "bpp")
 AFTER = ("params", "train_time", "seeds")
 METRICS = ("psnr", "ssim", "lpips*", "rfid*", "gfid*", "inception_score*", "usage", "perplexity")
@@ -181,7 +181,7 @@ def resolve(keys: Sequence[str], metrics: Sequence[str]) -> list[str]:
             found = [name.lower()]
         elif family := [metric for metric in metrics if metric.startswith(f"{name.lower()}_")]:
             found = family
-        elif name.partition(".")[0] in _BLOCKS and "." in name:
+        elif name.partition(".")[0] in BLOCKS and "." in name:
             found = [name]
         else:
             raise TokbenchError(f"no column {name!r}{did_you_mean(name, [*ATTRIBUTES, *metrics])}")

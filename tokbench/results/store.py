@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import math
 import os
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from tokbench.errors import TokbenchError
+from tokbench.results.bulk import without_collector
 from tokbench.results.record import MetricValue, Record
 
 
@@ -88,7 +88,7 @@ def parse(content: bytes) -> Records:
     """Records from the bytes of a ``runs.jsonl``; blank lines are passed over, unusable ones are named."""
     records = Records()
     validate = Record.__pydantic_validator__.validate_json
-    with _without_garbage_collection():
+    with without_collector():
         lines = content.split(b"\n")
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -154,15 +154,3 @@ def _locked(file: IO[bytes], how: int) -> Iterator[IO[bytes]]:
             yield file
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    # Parsing makes a hundred objects a record and no cycle; the collector would walk all of them again and again.
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tokbench.results.bulk import without_collector
 from tokbench.results.columns import (
     AFTER,
     TELLING,
@@ -18,8 +19,10 @@ from tokbench.results.columns import (
     resolve,
 )
 from tokbench.results.entries import Context, Entry, Gathered, Spread, Variant, gather
+from tokbench.results.exports import to_csv, to_html, to_json, to_latex
 from tokbench.results.record import Record
-from tokbench.results.render import to_markdown, to_terminal
+from tokbench.results.render import to_markdown
+from tokbench.results.terminal import to_terminal
 
 __all__ = [
     "Cell",
@@ -27,10 +30,15 @@ __all__ = [
     "Section",
     "Table",
     "comparison",
+    "to_csv",
+    "to_html",
+    "to_json",
+    "to_latex",
     "to_markdown",
     "to_terminal",
 ]
 
+_PLUS_MINUS = " ± "
 _SPREAD = "± is the standard deviation over seeds."
 _UNMEASURED = "not measured for this row."
 _UNPUBLISHED = "- in a published row: the source gives no such number."
@@ -107,24 +115,23 @@ def comparison(
     Raises:
         TokbenchError: a column that is not there.
     """
-    gathered = gather([*records, *_published(published, unverified)])
-    metrics = list(dict.fromkeys(name for entry in gathered.entries for name in entry.first.metrics))
-    grouping = attribute(resolve([group_by], metrics)[0]) if group_by else None
-    if columns:
-        resolve(columns, metrics)
-    if sort:
-        resolve([sort.removeprefix("-")], metrics)
-    parts: dict[tuple[Any, ...], list[Entry]] = {}
-    for entry, context in zip(gathered.entries, _contexts(gathered.entries), strict=True):
-        value = grouping.value(entry) if grouping else None
-        parts.setdefault((context, value), []).append(entry)
-    sections = []
-    for (context, value), entries in parts.items():
-        title = _title(context, entries)
-        if grouping:
-            title += f" · {grouping.column.label} {grouping.column.format(_plain(value))}"
-        sections.append(_section(title, context, entries, columns, sort, by_depth, bd_rate))
-    return Table(sections, _remarks(gathered))
+    with without_collector():
+        gathered = gather([*records, *_published(published, unverified)])
+        metrics = list(dict.fromkeys(name for entry in gathered.entries for name in entry.first.metrics))
+        grouping = attribute(resolve([group_by], metrics)[0]) if group_by else None
+        keys = resolve(columns, metrics) if columns else None
+        ordering = (resolve([sort.removeprefix("-")], metrics)[0], sort.startswith("-")) if sort else None
+        parts: dict[tuple[Any, ...], list[Entry]] = {}
+        for entry, context in zip(gathered.entries, _contexts(gathered.entries), strict=True):
+            value = grouping.value(entry) if grouping else None
+            parts.setdefault((context, value), []).append(entry)
+        sections = []
+        for (context, value), entries in parts.items():
+            title = _title(context, entries)
+            if grouping:
+                title += f" · {grouping.column.label} {grouping.column.format(_plain(value))}"
+            sections.append(_section(title, context, entries, keys, ordering, by_depth, bd_rate))
+        return Table(sections, _remarks(gathered))
 
 
 def _published(wanted: bool | Sequence[Record], unverified: bool) -> list[Record]:
@@ -166,18 +173,20 @@ def _section(
     title: str,
     context: Context,
     entries: list[Entry],
-    columns: Sequence[str] | None,
-    sort: str | None,
+    wanted: Sequence[str] | None,
+    ordering: tuple[str, bool] | None,
     by_depth: bool,
     bd_rate: str | None,
 ) -> Section:
-    records = [record for entry in entries for record in entry.records]
+    records = [entry.first for entry in entries]  # all seeds of an entry carry the same metrics, or it were two
     variants = _variants(records)
-    names = list(variants)
-    keys = resolve(columns, [*names, *_everywhere(columns)]) if columns else default_keys(names)
-    if not columns:
-        keys = [key for key in _telling_apart(keys, entries) if key in variants or _has_values(key, entries)]
-    ordered = _with_prefixes(_sorted(entries, sort, names, records), by_depth)
+    if wanted is None:
+        keys = _telling_apart(default_keys(list(variants)), entries)
+    else:
+        keys = list(wanted)
+    # Nothing here has a value: a metric only another section has, a cost nobody published.
+    keys = [key for key in keys if key in variants or (key in wanted if wanted else _has_values(key, entries))]
+    ordered = _with_prefixes(_sorted(entries, ordering, records), by_depth)
     section = Section(title, context, [], [Row(entry, []) for entry in ordered])
     for key in keys:
         if key in variants:
@@ -201,11 +210,6 @@ def _section(
     return section
 
 
-def _everywhere(columns: Sequence[str] | None) -> list[str]:
-    # A metric asked for that only another section has is no error: its column is simply not in this one.
-    return list(columns or ())
-
-
 def _variants(records: Sequence[Record]) -> dict[str, list[Variant]]:
     """Every metric's definitions among measured rows; published values join the first, marked as what they are."""
     found: dict[str, list[Variant]] = {}
@@ -227,8 +231,9 @@ def _telling_apart(keys: list[str], entries: Sequence[Entry]) -> list[str]:
 
     chosen = ["quantizer", "K", "D", "codes"]
     added: list[str] = []
+    last: list[str] = []
     if any(entry.published for entry in entries):
-        added = ["name", "source"]
+        added, last = ["name"], ["source"]
         chosen.append("name")
     for key in TELLING:
         if len({identity(entry) for entry in entries}) == len(entries):
@@ -236,17 +241,17 @@ def _telling_apart(keys: list[str], entries: Sequence[Entry]) -> list[str]:
         if key not in added and len({attribute(key).value(entry) for entry in entries}) > 1:
             added.append(key)
             chosen.append(key)
-    return [keys[0], *added, *keys[1:]]
+    return [keys[0], *added, *keys[1:], *last]
 
 
-def _sorted(entries: list[Entry], sort: str | None, names: list[str], records: Sequence[Record]) -> list[Entry]:
-    if sort is None:
+def _sorted(entries: list[Entry], ordering: tuple[str, bool] | None, records: Sequence[Record]) -> list[Entry]:
+    if ordering is None:
         return sorted(entries, key=lambda e: (e.published, *_order(e.bits_per_pixel()), *_order(e.metric("psnr"))))
-    reverse = sort.startswith("-")
-    key = resolve([sort.removeprefix("-")], [*names, sort.removeprefix("-")])[0]
-    if key in names:
-        best_first = any(r.metrics[key].direction == "higher" for r in records if key in r.metrics)
-        return sorted(entries, key=lambda e: (e.published, *_order(e.metric(key), reverse != best_first)))
+    key, reverse = ordering
+    directions = {record.metrics[key].direction for record in records if key in record.metrics}
+    if directions:
+        descending = reverse != ("higher" in directions)
+        return sorted(entries, key=lambda e: (e.published, *_order(e.metric(key), descending)))
     value = attribute(key).value
     return sorted(entries, key=lambda e: (e.published, *_order(value(e), reverse)))
 
@@ -338,19 +343,19 @@ def _mark_best(section: Section, column: Column) -> None:
         for row in section.rows
         if not row.entry.published and row.entry.prefix is None and isinstance(row.cells[-1].value, int | float)
     ]
-    values = {column.format(cell.value): float(cell.value) for cell in rivals if not isinstance(cell.value, str | None)}
+    values = {cell.text.partition(_PLUS_MINUS)[0]: float(cell.value or 0) for cell in rivals}
     if len(values) < 2:
         return
     best = (max if column.direction == "higher" else min)(values, key=lambda text: values[text])
     for cell in rivals:
-        cell.best = column.format(cell.value) == best
+        cell.best = cell.text.partition(_PLUS_MINUS)[0] == best
 
 
 def _cell(column: Column, value: Value | Spread, published: bool) -> Cell:
     if isinstance(value, Spread):
         text = column.format(value.mean)
         if value.deviation is not None:
-            text += f" ± {column.format(value.deviation)}"
+            text += _PLUS_MINUS + column.format(value.deviation)
         return Cell(value.mean, text, value.deviation, published=published)
     return Cell(value, column.format(value), published=published)
 

@@ -1,0 +1,51 @@
+"""What the commands that show results share: reading the records, writing what was made of them."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from tokbench.results.store import Records
+
+
+def load(path: Path) -> Records:
+    """The records of a file, or of the ``runs.jsonl`` in a folder; damaged lines are named on stderr.
+
+    Raises:
+        TokbenchError: there is no such file.
+    """
+    from tokbench.errors import TokbenchError
+    from tokbench.results.store import Store
+
+    file = path / "runs.jsonl" if path.is_dir() else path
+    if not file.exists():
+        raise TokbenchError(f"{file}: no records there; `tokbench sweep` or `tokbench evaluate` makes them")
+    records = Store(file).read()
+    for number, reason in records.damaged:
+        print(f"{file}, line {number}: not used: {reason}", file=sys.stderr)
+    return records
+
+
+def emit(content: str | RenderableType, out: Path | None) -> None:
+    """Print, or write the whole file or nothing of it."""
+    from rich.console import Console
+
+    from tokbench.results.files import write
+
+    if out is None:
+        if isinstance(content, str):
+            print(content, end="")
+        else:
+            Console().print(content)
+        return
+    if not isinstance(content, str):
+        page = io.StringIO()
+        Console(width=120, file=page).print(content)
+        content = page.getvalue()
+    write(out, content)
+    print(f"wrote {out}")

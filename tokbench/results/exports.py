@@ -1,0 +1,199 @@
+"""A comparison table for papers and programs: CSV, JSON, LaTeX (booktabs) and a piece of HTML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from tokbench.results.render import EMPTY, clean
+
+if TYPE_CHECKING:
+    from tokbench.results.table import Cell, Row, Section, Table
+
+_CONTEXT = ("kind", "data", "split", "size", "protocol", "images")
+
+
+def to_csv(table: Table) -> str:
+    """All sections in one sheet: what was measured on, source and prefix first, then unrounded values.
+
+    ``NAME_sd`` is the standard deviation over seeds. A metric of two definitions has a column for each, its version
+    behind an ``@``.
+    """
+    keys = list(dict.fromkeys(column.key for section in table.sections for column in section.columns))
+    spreads = {key for section in table.sections for row in section.rows for key in _spreads(section, row)}
+    header = [*_CONTEXT, "source", "first_depths"]
+    for key in keys:
+        if key != "source":
+            header += [key, f"{key}_sd"] if key in spreads else [key]
+    sheet = io.StringIO()
+    writer = csv.DictWriter(sheet, header, restval="", lineterminator="\n")
+    writer.writeheader()
+    for section in table.sections:
+        for row in section.rows:
+            values = {column.key: cell.value for column, cell in zip(section.columns, row.cells, strict=True)}
+            deviations = {f"{key}_sd": deviation for key, deviation in _spreads(section, row).items()}
+            about = {**_context(section, row), "source": _source(row), "first_depths": row.entry.prefix}
+            writer.writerow({k: "" if v is None else v for k, v in {**values, **deviations, **about}.items()})
+    return sheet.getvalue()
+
+
+def to_json(table: Table) -> str:
+    """Sections, columns and rows with unrounded values; ``null`` is what was not measured, ``why`` says why."""
+    sections = [
+        {
+            "title": section.title,
+            "columns": [
+                {
+                    "key": column.key,
+                    "label": column.label,
+                    "unit": column.unit,
+                    "direction": column.direction,
+                    "version": column.variant.version if column.variant else None,
+                }
+                for column in section.columns
+            ],
+            "rows": [_json_row(section, row) for row in section.rows],
+            "remarks": section.remarks,
+        }
+        for section in table.sections
+    ]
+    return json.dumps({"sections": sections, "remarks": table.remarks}, ensure_ascii=False, indent=1) + "\n"
+
+
+def _json_row(section: Section, row: Row) -> dict[str, Any]:
+    named = list(zip(section.columns, row.cells, strict=True))
+    record = row.entry.first
+    return {
+        **_context(section, row),
+        "source": _source(row),
+        "provenance": record.provenance,
+        "first_depths": row.entry.prefix,
+        "ids": [each.id for each in row.entry.records],
+        "seeds": [each.seed for each in row.entry.records],
+        "values": {column.key: cell.value for column, cell in named},
+        "deviations": _spreads(section, row),
+        "best": [column.key for column, cell in named if cell.best],
+        "why": {column.key: section.notes[cell.note] for column, cell in named if cell.note is not None},
+    }
+
+
+def _context(section: Section, row: Row) -> dict[str, Any]:
+    data = row.entry.first.data
+    values = (data.spec, data.split, data.size, data.protocol, data.n or None) if data else (None,) * 5
+    return dict(zip(_CONTEXT, (section.context.kind, *values), strict=True))
+
+
+def _source(row: Row) -> str:
+    return row.entry.first.source
+
+
+def _spreads(section: Section, row: Row) -> dict[str, float]:
+    named = zip(section.columns, row.cells, strict=True)
+    return {column.key: cell.deviation for column, cell in named if cell.deviation is not None}
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "$": r"\$",
+        "&": r"\&",
+        "#": r"\#",
+        "_": r"\_",
+        "%": r"\%",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "·": r"$\cdot$",
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        "†": r"\textdagger{}",
+    }
+)
+
+
+def to_latex(table: Table) -> str:
+    r"""One ``table`` a section, ruled by booktabs: needs only ``\usepackage{booktabs}``."""
+    if not table.sections:
+        return f"% {EMPTY}\n"
+    parts = ["% needs \\usepackage{booktabs}", *(_latex_section(section) for section in table.sections)]
+    parts += [f"% {clean(remark)}" for remark in table.remarks]
+    return "\n".join(parts) + "\n"
+
+
+def _latex_section(section: Section) -> str:
+    def text(cell: Cell) -> str:
+        body = "--" if cell.text == "-" else _latex(cell.text)
+        return (rf"\textbf{{{body}}}" if cell.best else body) + _mark(cell.note)
+
+    def _mark(note: int | None) -> str:
+        return "" if note is None else f"$^{{{note + 1}}}$"
+
+    columns = "".join("r" if column.numeric else "l" for column in section.columns)
+    lines = [
+        r"\begin{table}[t]",
+        r"\centering",
+        rf"\caption{{{_latex(section.title)}}}",
+        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+        r"\toprule",
+        " & ".join(_latex(column.header) for column in section.columns) + r" \\",
+        r"\midrule",
+    ]
+    previous = section.rows[0].entry.published if section.rows else False
+    for row in section.rows:
+        if row.entry.published != previous:
+            lines.append(r"\midrule")
+            previous = row.entry.published
+        lines.append(" & ".join(text(cell) for cell in row.cells) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    below = [f"{_mark(index)} {_latex(note)}" for index, note in enumerate(section.notes)]
+    below += [_latex(remark) for remark in section.remarks]
+    lines += [rf"\par\smallskip{{\footnotesize {line}\par}}" for line in below]
+    return "\n".join([*lines, r"\end{table}"])
+
+
+def _latex(text: str) -> str:
+    return clean(text).translate(_LATEX)
+
+
+def to_html(table: Table) -> str:
+    """``<table>`` elements with captions and scopes, everything escaped; no styles: they are the page's business."""
+    if not table.sections and not table.remarks:
+        return f"<p>{escape(EMPTY)}</p>\n"
+    parts = [_html_section(section) for section in table.sections]
+    parts += [f'<p class="remark">{_html(remark)}</p>' for remark in table.remarks]
+    return "\n".join(parts) + "\n"
+
+
+def _html_section(section: Section) -> str:
+    def text(cell: Cell) -> str:
+        body = f"<strong>{_html(cell.text)}</strong>" if cell.best else _html(cell.text)
+        return body + ("" if cell.note is None else f"<sup>{cell.note + 1}</sup>")
+
+    align = ["number" if column.numeric else "text" for column in section.columns]
+    head = "".join(
+        f'<th scope="col" class="{a}">{_html(column.header)}</th>'
+        for a, column in zip(align, section.columns, strict=True)
+    )
+    lines = [f"<table>\n<caption>{_html(section.title)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>"]
+    for row in section.rows:
+        kind = "published" if row.entry.published else "prefix" if row.entry.prefix is not None else "measured"
+        cells = "".join(f'<td class="{a}">{text(cell)}</td>' for a, cell in zip(align, row.cells, strict=True))
+        lines.append(f'<tr class="{kind}">{cells}</tr>')
+    lines.append("</tbody>\n</table>")
+    lines += [f'<p class="note"><sup>{i + 1}</sup> {_html(note)}</p>' for i, note in enumerate(section.notes)]
+    lines += [f'<p class="remark">{_html(remark)}</p>' for remark in section.remarks]
+    return "\n".join(lines)
+
+
+def _html(text: str) -> str:
+    return escape(re.sub(r"\s+", " ", clean(text)))

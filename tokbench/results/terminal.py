@@ -1,0 +1,129 @@
+"""A comparison table in a terminal of any width."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tokbench.results.render import EMPTY, clean, superscript
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+    from rich.style import Style
+
+    from tokbench.results.table import Cell, Column, Section, Table
+
+_GAP = 2
+_WIDEST_TEXT = 36
+
+
+def to_terminal(table: Table) -> Terminal:
+    """A rich renderable (``rich.print(to_terminal(table))``) that fits the width it is printed at."""
+    return Terminal(table)
+
+
+class Terminal:
+    """Columns that do not fit go to further blocks, which repeat what identifies the row. No number is ever broken.
+
+    Lays out its own lines: rich's tables take seconds for the thousands of rows of a large sweep.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        from rich.padding import Padding
+        from rich.text import Text
+
+        if not self.table.sections and not self.table.remarks:
+            yield Text(EMPTY.replace("`", ""))
+        for section in self.table.sections:
+            yield Text(clean(section.title), style="bold")
+            widths = [_width(section, index) for index in range(len(section.columns))]
+            for columns in _blocks(section, widths, options.max_width):
+                yield _Block(section, columns, widths)
+            for index, note in enumerate(section.notes):
+                yield Padding(Text(f"{superscript(index)} {clean(note)}", style="dim"), (0, 1))
+            for remark in section.remarks:
+                yield Padding(Text(clean(remark), style="dim"), (0, 1))
+            if section.notes or section.remarks:
+                yield Text("")
+        for remark in self.table.remarks:
+            yield Padding(Text(clean(remark), style="yellow"), (0, 1))
+
+
+class _Block:
+    """Some columns of a section: header, rule, rows."""
+
+    def __init__(self, section: Section, columns: list[int], widths: list[int]) -> None:
+        self.section, self.columns, self.widths = section, columns, widths
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+        from rich.style import Style
+
+        bold, best, dim = Style.parse("bold"), Style.parse("bold green"), Style.parse("dim")
+        section = self.section
+        headers = [_fold(_header(section.columns[index]), self.widths[index]) for index in self.columns]
+        height = max(len(header) for header in headers)
+        headers = [[""] * (height - len(header)) + header for header in headers]
+        yield from self._lines([(header, bold) for header in headers])
+        yield Segment("─" * (sum(self.widths[i] + _GAP for i in self.columns) - _GAP) + "\n")
+        for row in section.rows:
+            muted = row.entry.published or row.entry.prefix is not None
+            cells = [row.cells[index] for index in self.columns]
+            parts = [_fold(_text(cell), self.widths[i]) for cell, i in zip(cells, self.columns, strict=True)]
+            styles = [best if cell.best else dim if muted else Style.null() for cell in cells]
+            yield from self._lines(list(zip(parts, styles, strict=True)))
+        yield Segment("\n")
+
+    def _lines(self, parts: list[tuple[list[str], Style]]) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        for line in range(max(len(texts) for texts, _ in parts)):
+            for place, ((texts, style), index) in enumerate(zip(parts, self.columns, strict=True)):
+                text = texts[line] if line < len(texts) else ""
+                width = self.widths[index]
+                padded = text.rjust(width) if self.section.columns[index].numeric else text.ljust(width)
+                yield Segment(padded, style)
+                yield Segment("\n" if place == len(parts) - 1 else " " * _GAP)
+
+
+def _blocks(section: Section, widths: list[int], available: int) -> list[list[int]]:
+    """Column indices of each block: as many as fit, after those that say which row it is."""
+    repeated = [i for i, column in enumerate(section.columns) if column.key in ("quantizer", "name", "K", "D")]
+    room = available - sum(widths[i] + _GAP for i in repeated)
+    blocks, free = [list(repeated)], room
+    for index in range(len(section.columns)):
+        if index in repeated:
+            continue
+        if widths[index] > free and len(blocks[-1]) > len(repeated):
+            blocks.append(list(repeated))
+            free = room
+        blocks[-1].append(index)
+        free -= widths[index] + _GAP
+    return [sorted(block) for block in blocks]
+
+
+def _width(section: Section, index: int) -> int:
+    """Characters a column needs when its header may be broken between words, and long text as well."""
+    column: Column = section.columns[index]
+    longest = max((len(_text(row.cells[index])) for row in section.rows), default=0)
+    if not column.numeric:
+        longest = min(longest, _WIDEST_TEXT)
+    return max(longest, *(len(word) for word in _header(column).split(" ")))
+
+
+def _header(column: Column) -> str:
+    arrow = clean(column.header)
+    return f"{arrow[:-2]}\u00a0{arrow[-1]}" if column.direction != "none" else arrow  # the arrow stays with its word
+
+
+def _text(cell: Cell) -> str:
+    return clean(cell.text) + superscript(cell.note)
+
+
+def _fold(text: str, width: int) -> list[str]:
+    return [text] if len(text) <= width else textwrap.wrap(text, width) or [""]
