@@ -45,7 +45,8 @@ class Variant(NamedTuple):
 
     @classmethod
     def of(cls, name: str, metric: MetricValue) -> Variant:
-        return cls(name, metric.version, None if name in CODE_METRICS else metric.n)
+        # What could not be measured was measured on nothing: it is no variant of its own.
+        return cls(name, metric.version, None if name in CODE_METRICS or metric.value is None else metric.n)
 
 
 class Spread(NamedTuple):
@@ -114,11 +115,18 @@ class Entry:
             return rate.bits_per_pixel
         return rate.bits_per_pixel * (self.bits() or 0.0) / rate.bits_per_image
 
+    def measured(self, name: str) -> MetricValue | None:
+        """The metric of a seed that has a value, else of any (its note says why there is none)."""
+        found = [record.metrics[name] for record in self.records if name in record.metrics]
+        return next((metric for metric in found if metric.value is not None), found[0] if found else None)
+
     def metric(self, name: str) -> Spread | None:
         """The metric over the seeds; of a prefix only where it was measured by depth."""
         found = [record.metrics[name] for record in self.records if name in record.metrics]
         if self.prefix is None:
             return Spread.over([metric.value for metric in found])
+        if name in CODE_METRICS:
+            return None  # these are of one depth alone there, not of all up to it
         depths = [metric.by_depth for metric in found if metric.by_depth]
         return Spread.over(values[self.prefix - 1] for values in depths if len(values) >= self.prefix)
 
@@ -175,7 +183,7 @@ def experiment(record: Record) -> tuple[Any, ...]:
     if record.source == "published":
         return (record.cell,)
     which = record.weights.get("which")
-    variants = frozenset(Variant.of(name, metric) for name, metric in record.metrics.items())
+    variants = frozenset(Variant.of(name, metric) for name, metric in record.metrics.items() if metric.value is not None)
     if record.recipe:
         asked: dict[str, Any] = {k: v for k, v in record.recipe.items() if k not in ("name", "description")}
     else:

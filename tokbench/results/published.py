@@ -26,7 +26,7 @@ _METRICS = {
     "ssim": _Metric("ssim", "SSIM", "higher"),
     "lpips": _Metric("lpips_published", "LPIPS (as published)", "lower"),  # the source seldom says which network
     "rfid": _Metric("rfid", "rFID", "lower"),
-    "usage_pct": _Metric("usage", "usage", "higher", "%"),
+    "usage_pct": _Metric("usage", "usage", "higher"),
     "gfid": _Metric("gfid", "gFID", "lower"),
     "is": _Metric("inception_score", "IS", "higher"),
     "precision": _Metric("precision", "precision", "higher"),
@@ -58,7 +58,7 @@ def _record(row: dict[str, str]) -> Record:
     identity = content_hash(row)
     metrics = {
         metric.name: {
-            "value": float(row[column]),
+            "value": float(row[column]) / (100 if column.endswith("_pct") else 1),
             "n": 0,  # papers seldom say
             "version": "published",
             "label": metric.label,

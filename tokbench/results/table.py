@@ -178,8 +178,8 @@ def _section(
     by_depth: bool,
     bd_rate: str | None,
 ) -> Section:
-    records = [entry.first for entry in entries]  # all seeds of an entry carry the same metrics, or it were two
-    variants = _variants(records)
+    records = [record for entry in entries for record in entry.records]
+    variants = _variants(entries)
     if wanted is None:
         keys = _telling_apart(default_keys(list(variants)), entries)
     else:
@@ -210,19 +210,24 @@ def _section(
     return section
 
 
-def _variants(records: Sequence[Record]) -> dict[str, list[Variant]]:
+def _variants(entries: Sequence[Entry]) -> dict[str, list[Variant]]:
     """Every metric's definitions among measured rows; published values join the first, marked as what they are."""
     found: dict[str, list[Variant]] = {}
-    for source in ("measured", "published"):
-        for record in records:
-            if record.source != source:
+    missing: dict[str, Variant] = {}
+    for published in (False, True):
+        for entry in entries:
+            if entry.published != published:
                 continue
-            for name, metric in record.metrics.items():
+            for name in dict.fromkeys(name for record in entry.records for name in record.metrics):
+                metric = entry.measured(name)
+                assert metric is not None
                 variant = Variant.of(name, metric)
                 several = found.setdefault(name, [])
-                if variant not in several and not (several and (source == "published" or metric.value is None)):
+                if metric.value is None:
+                    missing.setdefault(name, variant)
+                elif variant not in several and not (several and published):
                     several.append(variant)
-    return found
+    return {name: several or [missing[name]] for name, several in found.items()}
 
 
 def _telling_apart(keys: list[str], entries: Sequence[Entry]) -> list[str]:
@@ -310,21 +315,20 @@ def _add_metric(section: Section, column: Column, variant: Variant, several: boo
 
 
 def _metric_cell(section: Section, column: Column, variant: Variant, entry: Entry, first: bool) -> Cell:
-    metric = entry.first.metrics.get(variant.name)
-    missing = metric is None or metric.value is None
-    if metric is not None and (Variant.of(variant.name, metric) == variant or (first and (entry.published or missing))):
-        spread = entry.metric(variant.name)
-        if spread is not None:
-            return _cell(column, spread, entry.published)
     if entry.prefix is not None:
-        return Cell(None, "")
+        spread = entry.metric(variant.name)
+        return Cell(None, "") if spread is None else _cell(column, spread, False)
+    metric = entry.measured(variant.name)
     if entry.published:
-        return _cell(column, None, True)
-    other_column = metric is not None and not missing
-    note = (metric.note if metric is not None and missing else None) or _UNMEASURED
-    cell = _cell(column, None, False)
-    if not other_column:
-        cell.note = _note(section, f"{column.label}: {note}" if note == _UNMEASURED else note)
+        return _cell(column, entry.metric(variant.name) if first else None, True)
+    if metric is None or metric.value is None:
+        cell = _cell(column, None, False)
+        cell.note = _note(section, f"{column.label}: {(metric and metric.note) or _UNMEASURED}")
+        return cell
+    if Variant.of(variant.name, metric) != variant:
+        return _cell(column, None, False)  # its value stands in the column of its own definition
+    cell = _cell(column, entry.metric(variant.name), False)
+    cell.note = _note(section, f"{column.label}: {metric.note}") if metric.note else None
     return cell
 
 
