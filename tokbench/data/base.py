@@ -81,7 +81,7 @@ class ImageDataset(Dataset[Sample]):
             square = self.view(image, epoch, index)
         except ValueError as error:
             raise UnreadableImage(name, str(error)) from None
-        return {"image": _tensor(square), "label": label, "id": name}
+        return {"image": to_tensor(square), "label": label, "id": name}
 
     def __getitem__(self, index: int) -> Sample:
         """The sample as in epoch 0. Raises IndexError beyond the end and UnreadableImage for a damaged file."""
@@ -142,5 +142,6 @@ def evenly(count: int, limit: int | None) -> list[int]:
     return [k * count // limit for k in range(limit)]
 
 
-def _tensor(image: Image.Image) -> Tensor:
+def to_tensor(image: Image.Image) -> Tensor:
+    """RGB picture -> uint8 (3, H, W)."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

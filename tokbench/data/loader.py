@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tokbench.data.base import Batch, ImageDataset
+from tokbench.data.stream import StreamedImages, StreamLoader
 from tokbench.errors import TokbenchError
 
 
@@ -107,8 +108,10 @@ class Loader:
                 yield batch
 
 
-def loader(dataset: ImageDataset, **settings: Any) -> Loader:
-    """A :class:`Loader`; the keywords are its own."""
+def loader(dataset: ImageDataset | StreamedImages, **settings: Any) -> Loader | StreamLoader:
+    """A :class:`Loader`, or for a stream a ``StreamLoader``, which takes the same keywords."""
+    if isinstance(dataset, StreamedImages):
+        return StreamLoader(dataset, **settings)
     return Loader(dataset, **settings)
 
 

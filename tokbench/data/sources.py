@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import importlib
+from typing import Any, get_args
 
 from tokbench.data.base import ImageDataset, Split
 from tokbench.data.crops import View
 from tokbench.errors import TokbenchError, did_you_mean
 
 SOURCES = {
-    "photos": "the photographs that ship with the installed packages; needs no network",
+    "photos": "photographs that ship with the installed packages; needs no network",
+    "folder:PATH": "a folder of pictures; sub-folders train/val are splits, others are classes",
+    "parquet:FILES": "Parquet files with a column of pictures; globs, or train=FILES,eval=FILES",
+    "hub:NAME[:CONFIG][:streaming]": "the Hugging Face hub; known names: cifar10, imagenet-1k, ffhq",
+    "webdataset:FILES[:streaming]": "tar shards of pictures; globs, or train=FILES,eval=FILES",
 }
+"""Spec strings and what they open."""
+
+KINDS = tuple(pattern.partition(":")[0] for pattern in SOURCES)
 
 
 def open_images(
@@ -26,7 +34,7 @@ def open_images(
     """The pictures of one split, as uint8 squares.
 
     Args:
-        source: ``photos``.
+        source: a spec string; :data:`SOURCES` lists them.
         split: ``train`` or ``eval``.
         image_size: side of a sample in pixels.
         crop: see :mod:`tokbench.data.crops`; None is ``random`` for training and ``adm`` for evaluation.
@@ -38,13 +46,28 @@ def open_images(
         TokbenchError: one line naming what is wrong with the spec, or what is not there.
     """
     kind, _, rest = source.partition(":")
-    if kind not in SOURCES:
-        raise TokbenchError(f"no data source is called {kind!r}{did_you_mean(kind, SOURCES)}")
+    if kind not in KINDS or (kind == "photos") != (not rest):
+        if kind not in KINDS:
+            raise TokbenchError(f"no data source is called {kind!r}{did_you_mean(kind, KINDS)}")
+        pattern = next(p for p in SOURCES if p.startswith(kind))
+        raise TokbenchError(f"{source!r} is no data source: write {pattern}")
     if split not in get_args(Split):
         raise TokbenchError(f"no split is called {split!r}: train or eval")
     if limit is not None and limit < 1:
         raise TokbenchError(f"limit is {limit}; it must be at least 1")
     view = View(image_size, crop or ("random" if split == "train" else "adm"), flip, seed)
-    from tokbench.data.photos import open_photos
+    if kind == "photos":
+        from tokbench.data.photos import open_photos
 
-    return open_photos(split, view, crop, limit)
+        return open_photos(split, view, crop, limit)
+    opener: Any = getattr(importlib.import_module(f"tokbench.data.{_OPENERS[kind][0]}"), _OPENERS[kind][1])
+    images: ImageDataset = opener(source, rest, split, view, limit)
+    return images
+
+
+_OPENERS = {
+    "folder": ("folder", "open_folder"),
+    "parquet": ("table", "open_parquet"),
+    "hub": ("hub", "open_hub"),
+    "webdataset": ("shards", "open_shards"),
+}

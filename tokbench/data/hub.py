@@ -1,0 +1,156 @@
+"""``hub:NAME``: data sets of the Hugging Face hub (or of a local folder in its layout) through ``datasets``."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tokbench.data.base import Split
+from tokbench.data.crops import View
+from tokbench.data.stream import StreamedImages, streamed_evaluation
+from tokbench.data.table import TableImages, columns_of, table_images, undecoded
+from tokbench.errors import TokbenchError
+
+EVAL_SPLITS = ("validation", "valid", "val", "test", "eval")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A data set under its usual name. ``held_out_from``: row at which the held-out part of its only split begins."""
+
+    repository: str
+    image: str
+    label: str | None
+    train: str
+    held_out: str
+    held_out_from: int | None = None
+    note: str = ""
+
+
+KNOWN = {
+    "cifar10": Known("uoft-cs/cifar10", "img", "label", "train", "test"),
+    "imagenet-1k": Known(
+        "ILSVRC/imagenet-1k", "image", "label", "train", "validation",
+        note="it is gated: accept its terms on its hub page, then run `hf auth login`",
+    ),
+    "ffhq": Known("merkol/ffhq-256", "image", None, "train", "train", held_out_from=60_000),
+}  # fmt: skip
+"""FFHQ: the first 60,000 pictures are for training, the others for validation (README of NVlabs/ffhq-dataset)."""
+
+
+def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None) -> TableImages | StreamedImages:
+    """``NAME[:CONFIG][:streaming]``; NAME is a known name, ``owner/name`` or a folder.
+
+    The evaluation split is ``validation``, else ``valid``, ``val``, ``test``, ``eval``; where there is only ``train``,
+    one row in ten is held out. No code from the hub is run.
+
+    Raises:
+        TokbenchError: unreachable and not in the cache, no such data set, gated, no picture column, no such split.
+    """
+    name, config, streaming = parse(rest, source)
+    known = KNOWN.get(name)
+    repository = known.repository if known else name
+    with reachable_or_offline(repository), _explained(source, name, known):
+        import datasets
+
+        if known:
+            chosen, divide = (known.train if split == "train" else known.held_out), False
+        else:
+            chosen, divide = _split_of(datasets.get_dataset_split_names(repository, config), split, source)
+        rows = datasets.load_dataset(repository, config, split=chosen, streaming=streaming)
+    image, label = (known.image, known.label) if known else (None, None)
+    if streaming:
+        if divide or (known and known.held_out_from is not None):
+            raise TokbenchError(f"{source}: it has no evaluation split and a stream cannot be divided: no :streaming")
+        if rows.features is None:
+            raise TokbenchError(f"{source}: its columns are not declared, so it cannot be streamed; no :streaming")
+        image, label = columns_of(rows.features, source, image, label)
+        rows = undecoded(rows, image)
+        info = rows.info.splits or {}
+        length = info[chosen].num_examples if chosen in info else None
+        if split == "eval":
+            return streamed_evaluation(source, view, rows, image, label, limit, length)
+        return StreamedImages(source, view, rows, image, label, limit, length)
+    positions = None
+    if known and known.held_out_from is not None:
+        whole = range(len(rows))
+        positions = whole[: known.held_out_from] if split == "train" else whole[known.held_out_from :]
+    return table_images(
+        source, split, view, rows, limit, divide=divide, image=image, label=label, positions=positions
+    )
+
+
+def parse(rest: str, source: str) -> tuple[str, str | None, bool]:
+    """``NAME[:CONFIG][:streaming]`` -> (name, config, streaming)."""
+    name, *options = rest.split(":")
+    streaming = "streaming" in options
+    configs = [option for option in options if option != "streaming"]
+    if not name or len(configs) > 1 or not all(configs):
+        raise TokbenchError(f"{source!r} is not hub:NAME[:CONFIG][:streaming] (known names: {', '.join(KNOWN)})")
+    return name, configs[0] if configs else None, streaming
+
+
+def _split_of(names: list[str], split: Split, source: str) -> tuple[str, bool]:
+    """(the data set's split, whether it has yet to be divided)."""
+    held_out = next((name for name in EVAL_SPLITS if name in names), None)
+    if "train" in names:
+        return ("train", False) if split == "train" and held_out else (held_out or "train", held_out is None)
+    if split == "eval" and held_out:
+        return held_out, False
+    raise TokbenchError(f"{source}: it has no {split} split (it has: {', '.join(names)})")
+
+
+@contextmanager
+def reachable_or_offline(repository: str) -> Iterator[None]:
+    """Where the hub does not answer within three seconds, look in the cache only: its own retries take a minute."""
+    import datasets
+    from huggingface_hub import constants
+
+    if Path(repository).exists() or _hub_answers(constants.ENDPOINT):
+        yield
+        return
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def _hub_answers(endpoint: str) -> bool:
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True  # only the proxy knows
+    address = urlsplit(endpoint)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 443), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _explained(source: str, name: str, known: Known | None) -> Iterator[None]:
+    """Errors of ``datasets`` as one line that says what to do."""
+    try:
+        yield
+    except TokbenchError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        chain = [error, error.__cause__, error.__context__]
+        kinds = {type(e).__name__ for e in chain if e is not None}
+        if "GatedRepo" in " ".join(kinds) or "gated" in text.lower():
+            advice = (known.note if known else "") or "it is gated: accept its terms on its hub page, then log in"
+        elif isinstance(error, ConnectionError) or "OfflineModeIsEnabled" in kinds:
+            advice = "the hub does not answer and the data set is not in the cache; go online once, or use folder:PATH"
+            advice += f" ({known.note})" if known and known.note else ""
+        elif isinstance(error, FileNotFoundError):
+            advice = f"no such data set on the hub (known names: {', '.join(KNOWN)}; others as owner/name)"
+        else:
+            advice = text[:300] or type(error).__name__
+        raise TokbenchError(f"{source}: {name} cannot be loaded: {advice}") from None

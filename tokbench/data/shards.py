@@ -1,0 +1,83 @@
+"""``webdataset:FILES``: shards of pictures in tar archives, read at any place.
+
+An index of each shard makes every picture addressable, so shards get what folders get: one order for any number of
+processes and workers, nothing lost or doubled however many shards there are, and exact resume without reading on.
+Shards far away, which can only be read from front to back, are streamed: ``webdataset:FILES:streaming``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tokbench.data.base import ImageDataset, Split, digest
+from tokbench.data.crops import View
+from tokbench.data.specs import split_files
+from tokbench.data.stream import StreamedImages, open_streamed_shards
+from tokbench.data.tarindex import Member, index_shard, read_member
+from tokbench.data.whole import WholePictures, hash_split
+from tokbench.errors import TokbenchError
+
+
+class ShardImages(WholePictures):
+    """Pictures of tar shards in the order of shards and of their members. The id is ``SHARD/KEY``."""
+
+    def __init__(self, source: str, split: Split, view: View, shards: list[Path]) -> None:
+        super().__init__(source, split, view)
+        self.shards = shards
+        self.members: list[list[Member]] = []
+        for shard in shards:
+            members, problems = index_shard(shard, source)
+            self.members.append(members)
+            self.skipped.extend(problems)
+        self._starts = np.cumsum([0] + [len(members) for members in self.members])
+
+    @property
+    def count(self) -> int:
+        """Pictures in all shards."""
+        return int(self._starts[-1])
+
+    def name(self, position: int) -> str:
+        shard, member = self._find(position)
+        return f"{shard.name}/{member.key}"
+
+    def label(self, position: int) -> int:
+        return self._find(position)[1].label
+
+    def encoded(self, position: int) -> bytes:
+        return read_member(*self._find(position))
+
+    def _find(self, position: int) -> tuple[Path, Member]:
+        shard = int(np.searchsorted(self._starts, position, side="right")) - 1
+        return self.shards[shard], self.members[shard][position - int(self._starts[shard])]
+
+    @property
+    def content(self) -> str:
+        """Keys, sizes and labels: what can be known of large shards without reading the pictures."""
+        return digest(*(f"{m.key} {m.size} {m.label}" for members in self.members for m in members))
+
+    @property
+    def store(self) -> str:
+        files = [f"{shard.resolve()} {shard.stat().st_size} {shard.stat().st_mtime_ns}" for shard in self.shards]
+        return digest(*files)
+
+
+def open_shards(source: str, rest: str, split: Split, view: View, limit: int | None) -> ImageDataset | StreamedImages:
+    """``FILES`` (paths or globs, comma-separated), or ``train=FILES,eval=FILES``; ``:streaming`` at the end streams.
+
+    Without names, shards called after their split (train-000.tar, val-000.tar) belong to it; otherwise one picture in
+    ten is held out.
+
+    Raises:
+        TokbenchError: no such shard, no tar archive, no pictures.
+    """
+    if rest.endswith(":streaming"):
+        return open_streamed_shards(source, rest.removesuffix(":streaming"), split, view, limit)
+    files, divide = split_files(rest, split, source)
+    images = ShardImages(source, split, view, files)
+    if not images.count:
+        raise TokbenchError(f"{source}: no pictures in its {len(files)} shards")
+    everything = range(images.count)
+    images.select(hash_split([images.name(k) for k in everything], split, source) if divide else everything, limit)
+    return images

@@ -1,0 +1,262 @@
+"""Pictures read from front to back: ``hub:NAME:streaming`` and ``webdataset:FILES:streaming``.
+
+``datasets`` divides the shards over processes and workers; nothing is lost or doubled, whatever divides or does not.
+The order depends on (seed, epoch, processes, workers), so resume with the same numbers of both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from tokbench.data.base import Batch, Split, digest, to_tensor
+from tokbench.data.crops import View, protocol_of
+from tokbench.data.decode import UnreadableImage, load_image
+from tokbench.data.specs import by_name, expand, named_parts, part_of
+from tokbench.data.table import TableImages, class_names, columns_of, encoded_of, quiet, table_images, undecoded
+from tokbench.errors import TokbenchError
+
+SHUFFLE_BUFFER = 1000
+"""Samples among which the next is drawn; the order of shards is shuffled besides."""
+
+
+class StreamedImages:
+    """Training pictures without an index. What :class:`~tokbench.data.base.ImageDataset` has, less ``[i]``."""
+
+    def __init__(
+        self, source: str, view: View, rows: Any, image: str, label: str | None, limit: int | None, length: int | None
+    ) -> None:
+        if limit is not None:
+            raise TokbenchError(f"{source}: a stream cannot be cut short evenly; leave data.limit out")
+        self.source, self.view, self.rows, self.length = source, view, rows, length
+        self.split: Split = "train"
+        self.image_size = view.image_size
+        self.image_column, self.label_column = image, label
+        self.classes = class_names(rows.features, label)
+        self.skipped: list[tuple[str, str]] = []
+
+    def __len__(self) -> int:
+        if self.length is None:
+            raise TokbenchError(f"{self.source}: the number of pictures in a stream is not known before its end")
+        return self.length
+
+    @property
+    def protocol(self) -> str:
+        return protocol_of(self.view.crop)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over the source's name and the preprocessing; a stream's content is not read for it."""
+        return digest("stream", self.source, str(self.length), self.view.describe())
+
+    def describe(self) -> str:
+        """One line for people."""
+        count = f"{self.length} pictures" if self.length is not None else "pictures"
+        text = f"{self.source} ({self.split}): {count}, streamed, {self.view.describe()}"
+        return text + (f"; {len(self.skipped)} skipped" if self.skipped else "")
+
+    def samples(self, rows: list[dict[str, Any]], epoch: int) -> tuple[Batch, list[tuple[str, str]]]:
+        """A batch of as many samples as rows. For an unreadable picture the next readable one of the batch stands in.
+
+        Raises:
+            TokbenchError: none of the rows can be read.
+        """
+        decoded: list[tuple[Image.Image, int, str] | None] = []
+        bad: list[tuple[str, str]] = []
+        for row in rows:
+            data = encoded_of(row[self.image_column])
+            name = _identity(row, data)
+            try:
+                label = row[self.label_column] if self.label_column else None
+                image = load_image(data, name=name)
+                if self.view.crop == "none":
+                    self.view(image, epoch, 0)
+                decoded.append((image, -1 if label is None else int(label), name))
+            except UnreadableImage as error:
+                bad.append((error.path, error.reason))
+                decoded.append(None)
+            except ValueError as error:
+                bad.append((name, str(error)))
+                decoded.append(None)
+        readable = [k for k, entry in enumerate(decoded) if entry is not None]
+        if not readable:
+            raise TokbenchError(f"{self.source}: {len(rows)} pictures in a row cannot be read, first {bad[0][0]}")
+        images, labels, names = [], [], []
+        for k in range(len(decoded)):
+            entry = decoded[next((j for j in readable if j >= k), readable[0])]
+            assert entry is not None
+            image, label, name = entry
+            # The name stands for the index that a stream has not; k keeps a stand-in from being the same crop twice.
+            key = name if decoded[k] is not None else f"{name} {k}"
+            draw = int.from_bytes(hashlib.sha256(key.encode("utf-8", "replace")).digest()[:8], "big")
+            images.append(to_tensor(self.view(image, epoch, draw)))
+            labels.append(label)
+            names.append(name)
+        return {"image": torch.stack(images), "label": torch.tensor(labels, dtype=torch.int64), "id": names}, bad
+
+
+class StreamLoader:
+    """Batches of a stream for one process of ``world_size``; the interface of :class:`~tokbench.data.loader.Loader`.
+
+    ``start_batch`` reads the skipped rows again without decoding them.
+    """
+
+    def __init__(
+        self,
+        dataset: StreamedImages,
+        *,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        workers: int = 0,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        start_batch: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
+        self.workers, self.drop_last, self.rank, self.world_size = workers, drop_last, rank, world_size
+        self.epoch, self.start_batch, self.pin_memory = 0, start_batch, pin_memory
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration goes through."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches of this process's share where the stream's length is known; the true number may differ by one."""
+        share = len(self.dataset) // self.world_size
+        return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        from datasets.distributed import split_dataset_by_node
+
+        start, self.start_batch = self.start_batch, 0
+        rows = self.dataset.rows
+        if self.shuffle:
+            rows = rows.shuffle(seed=self.seed, buffer_size=SHUFFLE_BUFFER)
+        if self.world_size > 1:
+            rows = split_dataset_by_node(rows, self.rank, self.world_size)
+        rows.set_epoch(self.epoch)
+        chunks: DataLoader[Any] = DataLoader(
+            _Chunks(self.dataset, rows, self.batch_size, self.epoch, start),
+            batch_size=None,
+            num_workers=self.workers,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator().manual_seed(0),
+        )
+        known = set(self.dataset.skipped)
+        emitted, rest = 0, None  # type: int, Batch | None
+        for batch, bad in chunks:
+            for entry in bad:
+                if entry not in known:
+                    known.add(entry)
+                    self.dataset.skipped.append(entry)
+            if batch is not None and len(batch["id"]) < self.batch_size:  # the end of one worker's share
+                rest = batch if rest is None else _join(rest, batch)
+                if len(rest["id"]) < self.batch_size:
+                    continue
+                batch, rest = _cut(rest, self.batch_size)
+            emitted += 1
+            if emitted > start and batch is not None:
+                yield batch
+        if rest is not None and len(rest["id"]) and not self.drop_last and emitted >= start:
+            yield rest
+
+
+class _Chunks(IterableDataset[Any]):
+    """A worker's rows by the batch. Those that lie before ``start`` come as None, not decoded."""
+
+    def __init__(self, dataset: StreamedImages, rows: Any, size: int, epoch: int, start: int) -> None:
+        self.dataset, self.rows, self.size, self.epoch, self.start = dataset, rows, size, epoch, start
+
+    def __iter__(self) -> Iterator[tuple[Batch | None, list[tuple[str, str]]]]:
+        worker = get_worker_info()
+        number, of = (worker.id, worker.num_workers) if worker else (0, 1)
+        waiting: list[dict[str, Any]] = []
+        for row in self.rows:
+            waiting.append(row)
+            if len(waiting) == self.size:
+                # Workers take turns, so this is at the latest the number-th batch of all: surely before the start.
+                yield (None, []) if number < self.start else self.dataset.samples(waiting, self.epoch)
+                waiting = []
+                number += of
+        if waiting:
+            yield self.dataset.samples(waiting, self.epoch)
+
+
+def streamed_evaluation(
+    source: str, view: View, rows: Any, image: str, label: str | None, limit: int | None, length: int | None
+) -> TableImages:
+    """The first ``limit`` pictures of a streamed evaluation split, held encoded in memory so that they have indices."""
+    import datasets
+
+    if limit is None:
+        held = f" of its {length}" if length is not None else ""
+        raise TokbenchError(f"{source}: say how many{held} evaluation pictures to hold in memory (data.eval_limit)")
+    columns = [image] if label is None else [image, label]
+    first = list(rows.select_columns(columns).take(limit))
+    if not first:
+        raise TokbenchError(f"{source}: no pictures in its eval split")
+    features = datasets.Features({name: rows.features[name] for name in columns})
+    table = datasets.Dataset.from_list(first, features=features)
+    return table_images(source, "eval", view, table, None, divide=False, image=image, label=label)
+
+
+def open_streamed_shards(
+    source: str, rest: str, split: Split, view: View, limit: int | None
+) -> StreamedImages | TableImages:
+    """``webdataset:FILES:streaming``; FILES may be addresses (https://..., hf://...).
+
+    Raises:
+        TokbenchError: no such shard, no pictures, or no way to tell the evaluation shards from the others.
+    """
+    import datasets
+
+    parts = named_parts(rest, source)
+    pattern = parts[""] if "" in parts else part_of(parts, split, source)
+    if "://" in pattern:
+        files, divide = pattern.split(","), "" in parts
+    else:
+        paths = expand(pattern, source)
+        groups = by_name(paths) if "" in parts else {}
+        files, divide = [str(path) for path in (groups[split] if groups else paths)], "" in parts and not groups
+    if divide:
+        raise TokbenchError(f"{source}: a stream cannot be divided; write webdataset:train=...,eval=...:streaming")
+    try:
+        with quiet():
+            rows = datasets.load_dataset("webdataset", data_files={"train": files}, split="train", streaming=True)
+    except Exception as error:
+        raise TokbenchError(f"{source}: the shards cannot be read: {' '.join(str(error).split())[:300]}") from None
+    image, label = columns_of(rows.features, source)
+    rows = undecoded(rows, image)
+    if split == "eval":
+        return streamed_evaluation(source, view, rows, image, label, limit, None)
+    return StreamedImages(source, view, rows, image, label, limit, None)
+
+
+def _identity(row: dict[str, Any], data: bytes | Path) -> str:
+    """A stable name for a row without an index: its key where it has one, else a hash of its bytes."""
+    if "__key__" in row:
+        return f"{str(row.get('__url__', '')).rpartition('/')[2]}/{row['__key__']}"
+    return hashlib.sha256(data).hexdigest()[:16] if isinstance(data, bytes) else data.name
+
+
+def _join(a: Batch, b: Batch) -> Batch:
+    return {
+        "image": torch.cat([a["image"], b["image"]]),
+        "label": torch.cat([a["label"], b["label"]]),
+        "id": a["id"] + b["id"],
+    }
+
+
+def _cut(batch: Batch, size: int) -> tuple[Batch, Batch | None]:
+    first: Batch = {"image": batch["image"][:size], "label": batch["label"][:size], "id": batch["id"][:size]}
+    left: Batch = {"image": batch["image"][size:], "label": batch["label"][size:], "id": batch["id"][size:]}
+    return first, left if left["id"] else None
