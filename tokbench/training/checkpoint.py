@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             if _sha256(path / _STATE) != manifest["sha256"]:
                 raise ValueError("its contents do not match its checksum")
             return torch.load(path / _STATE, map_location="cpu", weights_only=True), problems
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             problems.append(f"{path}: damaged, ignored ({str(error).splitlines()[0] if str(error) else error!r})")
     return None, problems
 

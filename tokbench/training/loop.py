@@ -124,8 +124,7 @@ class _Run:
                     progress.note(f"skipped {path}: {reason}")
                 while self.step < self.stop_at and not self._stopping():
                     micro = [next(stream) for _ in range(training.gradient_accumulation)]
-                    values = self.task.step(micro, self.step, learning_rate_factor(self.step, training))
-                    self._guard(values, micro)
+                    values = self._train_step(micro)
                     self.step += 1
                     self.seconds = before + time.monotonic() - started
                     for name, value in values.items():
@@ -242,10 +241,18 @@ class _Run:
 
     # --- faults
 
-    def _guard(self, values: dict[str, Tensor], batches: list[Batch]) -> None:
-        if math.isfinite(float(values["loss"])):
-            return
-        terms = ", ".join(f"{name} {float(value):.4g}" for name, value in values.items())
+    def _train_step(self, batches: list[Batch]) -> dict[str, Tensor]:
+        factor = learning_rate_factor(self.step, self.recipe.training)
+        try:
+            values = self.task.step(batches, self.step, factor)
+        except ValueError as error:  # a quantizer's word for latents that are NaN
+            if "NaN" not in str(error):
+                raise
+            terms = str(error)
+        else:
+            if math.isfinite(float(values["loss"])):
+                return values
+            terms = ", ".join(f"{name} {float(value):.4g}" for name, value in values.items())
         ids = [name for batch in batches for name in self.task.sample_ids(batch)]
         raise TokbenchError(
             f"step {self.step + 1}: the loss is not finite ({terms}); lower training.learning_rate or set "
