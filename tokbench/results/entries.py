@@ -169,7 +169,7 @@ def gather(records: Sequence[Record]) -> Gathered:
     for group in seeds.values():
         rounds: list[dict[int | None, Record]] = []
         for record in group:
-            free = next((r for r in rounds if record.seed not in r and None not in r), None)
+            free = next((r for r in rounds if record.seed not in r and _alike(record, next(iter(r.values())))), None)
             if free is None or record.seed is None:
                 rounds.append(free := {})
             free[record.seed] = record
@@ -178,12 +178,24 @@ def gather(records: Sequence[Record]) -> Gathered:
     return Gathered(entries, [record for cell, record in failed.items() if cell not in done], superseded)
 
 
+def _alike(one: Record, other: Record) -> bool:
+    """Whether what both measured was measured in the same way: else no mean may be taken over them."""
+    if one.seed is None or other.seed is None:
+        return False
+    for name, metric in one.metrics.items():
+        second = other.metrics.get(name)
+        if second is None or metric.value is None or second.value is None:
+            continue
+        if metric.version != second.version or (metric.n != second.n and name not in CODE_METRICS):
+            return False
+    return True
+
+
 def experiment(record: Record) -> tuple[Any, ...]:
     """What is the same for all seeds of one experiment: the recipe without seed and name, else what the row says."""
     if record.source == "published":
         return (record.cell,)
     which = record.weights.get("which")
-    variants = frozenset(Variant.of(name, metric) for name, metric in record.metrics.items() if metric.value is not None)
     if record.recipe:
         asked: dict[str, Any] = {k: v for k, v in record.recipe.items() if k not in ("name", "description")}
     else:
@@ -191,4 +203,4 @@ def experiment(record: Record) -> tuple[Any, ...]:
         asked = {"name": record.name, "quantizer": record.quantizer, "model": record.model, **steps}
     # Quotes inside a JSON string are escaped, so this finds keys only; ten times quicker than copying the recipe.
     text = _SEED.sub("", json.dumps(asked, sort_keys=True, default=str))
-    return (Context.of(record), which, variants, text)
+    return (Context.of(record), which, text)
