@@ -10,7 +10,7 @@ READY  := $(VENV)/.ready
 help:
 	@echo "make demo    train VQ, RQ and LFQ tokenizers on real photographs and print the comparison table"
 	@echo "make test    lint, types and the test suite"
-	@echo "make lint    ruff and mypy only"
+	@echo "make lint    ruff, mypy and the walls between the rooms"
 	@echo "make setup   only the .venv"
 
 setup: $(READY)
@@ -29,6 +29,7 @@ demo: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
