@@ -15,18 +15,30 @@ for _module in pkgutil.iter_modules(__path__):
 
 from quantizers import functional  # noqa: E402
 from quantizers.base import Quantizer, QuantizerOutput  # noqa: E402
+from quantizers.bsq import BSQ  # noqa: E402
+from quantizers.fsq import FSQ  # noqa: E402
+from quantizers.grouped import Grouped  # noqa: E402
+from quantizers.ibq import IBQ  # noqa: E402
 from quantizers.lfq import LFQ  # noqa: E402
 from quantizers.registry import build, get, names, options, register  # noqa: E402
+from quantizers.residual import Residual  # noqa: E402
 from quantizers.rq import RQ  # noqa: E402
+from quantizers.simvq import SimVQ  # noqa: E402
 from quantizers.usage import Usage  # noqa: E402
 from quantizers.vq import VQ  # noqa: E402
 
 __all__ = [
+    "BSQ",
+    "FSQ",
+    "IBQ",
     "LFQ",
     "RQ",
     "VQ",
+    "Grouped",
     "Quantizer",
     "QuantizerOutput",
+    "Residual",
+    "SimVQ",
     "Usage",
     "build",
     "functional",

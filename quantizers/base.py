@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -105,13 +106,13 @@ class Quantizer(nn.Module):
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantize z: (B, ..., dim), or (B, dim, ...) with ``channel_first``; fp32 inside whatever comes in."""
-        with torch.autocast(z.device.type, enabled=False):
+        with _full_precision(z.device):
             flat, positions = self._flatten(z)
             if self.training:
-                quantized, codes, loss, losses = self._train_step(self._into_code_space(flat, positions))
+                quantized, codes, loss, losses = self._train_step(self._into_code_space(flat))
                 quantized = self._out_of_code_space(quantized)
             else:
-                codes = self._encode(self._into_code_space(flat, positions)) + self._finite_flag(flat)
+                codes = self._encode(self._into_code_space(flat)) + self._finite_flag(flat)
                 quantized = self._out_of_code_space(self._decode(codes))
                 loss, losses = quantized.new_zeros(()), {}
             self.usage.update(codes)
@@ -121,9 +122,9 @@ class Quantizer(nn.Module):
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         """z -> codes (B, ..., D), int64. Changes no state, usage included."""
-        with torch.autocast(z.device.type, enabled=False):
+        with _full_precision(z.device):
             flat, positions = self._flatten(z)
-            codes = self._encode(self._into_code_space(flat, positions)) + self._finite_flag(flat)
+            codes = self._encode(self._into_code_space(flat)) + self._finite_flag(flat)
             return codes.reshape(*positions, -1)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ class Quantizer(nn.Module):
 
         Where ``decodes_prefix``, codes of the first d depths (B, ..., d) are decoded too.
         """
-        with torch.autocast(codes.device.type, enabled=False):
+        with _full_precision(codes.device):
             flat, positions = self._check_codes(codes)
             return self._unflatten(self._out_of_code_space(self._decode(flat)), positions)
 
@@ -140,7 +141,7 @@ class Quantizer(nn.Module):
 
         The cumulative sums over depth are the prefix decodes, the whole sum is ``decode``.
         """
-        with torch.autocast(codes.device.type, enabled=False):
+        with _full_precision(codes.device):
             flat, positions = self._check_codes(codes)
             vectors = self._embed(flat)
             if self.project_out is not None:
@@ -187,16 +188,20 @@ class Quantizer(nn.Module):
 
     # Layout, precision and checks ------------------------------------------------------------------------------
 
-    def _normalize(self, z: Tensor, positions: tuple[int, ...]) -> Tensor:
-        """Hook: what happens to z (B, T, d) in code space before anything else. Nothing, by default."""
+    def _normalize(self, z: Tensor) -> Tensor:
+        """Hook: brings z (B, T, d) to where the code vectors lie, by a norm or a bound. Nothing, by default."""
         return z
+
+    def residual_scale(self) -> float | Tensor:
+        """Size of what this quantizer leaves over, relative to what it was given: scales the next stage of Residual."""
+        return 1.0
 
     def _decode(self, codes: Tensor) -> Tensor:
         vectors = self._embed(codes)
         return vectors[..., 0, :] if vectors.shape[-2] == 1 else vectors.sum(dim=-2)
 
-    def _into_code_space(self, flat: Tensor, positions: tuple[int, ...]) -> Tensor:
-        return self._normalize(flat if self.project_in is None else _linear(flat, self.project_in), positions)
+    def _into_code_space(self, flat: Tensor) -> Tensor:
+        return self._normalize(flat if self.project_in is None else _linear(flat, self.project_in))
 
     def _out_of_code_space(self, quantized: Tensor) -> Tensor:
         return quantized if self.project_out is None else _linear(quantized, self.project_out)
@@ -250,6 +255,10 @@ class Quantizer(nn.Module):
                     f"{list(self.codebook_sizes[:given])} (lowest {low}, highest {high})"
                 )
         return flat, positions
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def _linear(x: Tensor, layer: nn.Linear, with_bias: bool = True) -> Tensor:

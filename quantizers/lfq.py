@@ -105,6 +105,9 @@ class LFQ(Quantizer):
     def subcode_sizes(self) -> tuple[int, ...]:
         return tuple(2**b for b in self.factor_bits)
 
+    def residual_scale(self) -> float:
+        return 0.5
+
     def annealed_entropy_weight(self) -> Tensor:
         """The weight of the entropy loss at the present step."""
         if not self.entropy_anneal_steps:
@@ -112,7 +115,7 @@ class LFQ(Quantizer):
         left = (1 - self.step / self.entropy_anneal_steps).clamp_min(0)
         return self.entropy_weight * (1 + (self.entropy_anneal_scale - 1) * left)
 
-    def _normalize(self, z: Tensor, positions: tuple[int, ...]) -> Tensor:
+    def _normalize(self, z: Tensor) -> Tensor:
         if self.norm == "none":
             return z
         return F.layer_norm(z, z.shape[-1:] if self.norm == "layer" else z.shape[1:])

@@ -116,7 +116,7 @@ class RQ(Quantizer):
     def soft_targets(self, z: Tensor, temperature: float = 1.0) -> Tensor:
         """softmax over k of -|r_{d-1} - e_k|^2 / temperature, residuals along the hard codes: (B, ..., D, K)."""
         flat, positions = self._flatten(z)
-        residual, soft = self._into_code_space(flat, positions), []
+        residual, soft = self._into_code_space(flat), []
         for d in range(self.depth):
             book = self.codebook_at(d)
             soft.append(soft_assignment(residual, book.vectors, temperature))
@@ -127,7 +127,7 @@ class RQ(Quantizer):
     def sample(self, z: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Stochastic codes (B, ..., D): each drawn from its soft target, residuals along the *drawn* codes."""
         flat, positions = self._flatten(z)
-        residual, codes = self._into_code_space(flat, positions), []
+        residual, codes = self._into_code_space(flat), []
         for d in range(self.depth):
             drawn, vectors = sample_codes(residual, self.codebook_at(d).vectors, temperature, generator)
             codes.append(drawn)

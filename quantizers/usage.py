@@ -42,6 +42,8 @@ class Usage:
     @torch.no_grad()
     def update(self, codes: Tensor) -> None:
         """Count ``codes`` (..., D) int64."""
+        if codes.device.type == "meta":
+            return
         codes = codes.detach().reshape(-1, len(self.sizes))
         if self._dense_size:
             if self._local is None or self._local.device != codes.device:

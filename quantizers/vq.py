@@ -100,17 +100,17 @@ class VQ(Quantizer):
     def soft_targets(self, z: Tensor, temperature: float = 1.0) -> Tensor:
         """softmax over k of -|z - e_k|^2 / temperature: (B, ..., 1, K)."""
         flat, positions = self._flatten(z)
-        soft = soft_assignment(self._into_code_space(flat, positions), self.codebook, temperature)
+        soft = soft_assignment(self._into_code_space(flat), self.codebook, temperature)
         return soft.reshape(*positions, 1, -1)
 
     @torch.no_grad()
     def sample(self, z: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Codes (B, ..., 1) drawn from ``soft_targets``."""
         flat, positions = self._flatten(z)
-        codes, _ = sample_codes(self._into_code_space(flat, positions), self.codebook, temperature, generator)
+        codes, _ = sample_codes(self._into_code_space(flat), self.codebook, temperature, generator)
         return codes.reshape(*positions, 1)
 
-    def _normalize(self, z: Tensor, positions: tuple[int, ...]) -> Tensor:
+    def _normalize(self, z: Tensor) -> Tensor:
         return F.normalize(z, dim=-1) if self.codes.l2_norm else z
 
     def _encode(self, z: Tensor) -> Tensor:

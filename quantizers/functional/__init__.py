@@ -4,7 +4,7 @@ from quantizers.functional.bits import bits_to_index, factorize, index_to_bits, 
 from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import rotate_to, straight_through
 from quantizers.functional.kmeans import kmeans
-from quantizers.functional.nearest import nearest_code
+from quantizers.functional.nearest import most_aligned_code, nearest_code
 
 __all__ = [
     "bits_to_index",
@@ -13,6 +13,7 @@ __all__ = [
     "join",
     "kmeans",
     "lfq_entropy",
+    "most_aligned_code",
     "nearest_code",
     "rotate_to",
     "straight_through",

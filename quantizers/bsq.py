@@ -1,0 +1,124 @@
+"""BSQ: lookup-free quantization on the unit sphere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from quantizers.base import Quantizer, power_of_two_bits, require_between, require_positive
+from quantizers.functional.bits import bits_to_index, factorize, index_to_bits, join
+from quantizers.functional.entropy import lfq_entropy
+from quantizers.functional.gradient import straight_through
+from quantizers.lfq import check_split, default_split
+from quantizers.registry import register
+
+
+@register("bsq")
+class BSQ(Quantizer):
+    """Binary spherical quantization: z / |z| to the nearest corner of the cube inside the sphere, sign(z) / sqrt(n).
+
+    Args:
+        bits: n, bits a position.
+        dim: channels of z; None is n. Otherwise learned linear maps lie on either side.
+        temperature: of the soft assignment, 1 / 100 in the official code.
+        entropy_weight: zeta, of temperature * (per-sample entropy - diversity_weight * codebook entropy).
+        diversity_weight: gamma.
+        commitment_weight: beta, of mean over positions of |z - sg[quantized]|^2.
+        entropy_groups: bits of the groups whose codebook entropies are summed, as the official code approximates them.
+            None: nines, the rest last. [n] is exact and needs 2^n numbers.
+        factor_bits: how ``subcodes`` splits an index for a generator, low bits first. None: two halves from 16 bits up.
+
+    Channel 0 is the most significant bit. The gradient through the sign is 1, so that of ``quantized`` with respect to
+    the normalised z is 1 / sqrt(n). losses: ``commitment``, ``per_sample_entropy``, ``codebook_entropy``; entropies in
+    nats.
+    """
+
+    summary = "lookup-free on the unit sphere: bounded error, entropies that factorise"
+    paper = "Zhao et al. 2024, arXiv:2406.07548"
+
+    def __init__(
+        self,
+        bits: int,
+        dim: int | None = None,
+        *,
+        temperature: float = 0.01,
+        entropy_weight: float = 0.1,
+        diversity_weight: float = 1.0,
+        commitment_weight: float = 0.25,
+        entropy_groups: Sequence[int] | None = None,
+        factor_bits: Sequence[int] | None = None,
+        channel_first: bool = False,
+        check_finite: bool = True,
+    ) -> None:
+        require_positive("BSQ", bits=bits)
+        if bits > 62:
+            raise ValueError(f"BSQ: bits must be at most 62, the range of an int64 index, not {bits}")
+        super().__init__(
+            bits if dim is None else dim,
+            code_dim=bits,
+            codebook_sizes=[2**bits],
+            channel_first=channel_first,
+            check_finite=check_finite,
+        )
+        require_between("BSQ", 1e-6, math.inf, temperature=temperature)
+        require_between("BSQ", 0, math.inf, entropy_weight=entropy_weight, diversity_weight=diversity_weight)
+        require_between("BSQ", 0, math.inf, commitment_weight=commitment_weight)
+        check_split("BSQ", "entropy_groups", entropy_groups, bits)
+        check_split("BSQ", "factor_bits", factor_bits, bits)
+        if entropy_groups is None:
+            entropy_groups = [9] * (bits // 9) + [bits % 9] * (bits % 9 > 0)
+        self.bits, self.temperature, self.entropy_groups = bits, temperature, tuple(entropy_groups)
+        self.entropy_weight, self.diversity_weight = entropy_weight, diversity_weight
+        self.commitment_weight = commitment_weight
+        self.factor_bits = tuple(factor_bits) if factor_bits is not None else default_split(bits)
+
+    def subcodes(self, codes: Tensor) -> Tensor:
+        return factorize(codes[..., 0], self.factor_bits)
+
+    def join(self, subcodes: Tensor) -> Tensor:
+        return join(subcodes, self.factor_bits)[..., None]
+
+    @property
+    def subcode_sizes(self) -> tuple[int, ...]:
+        return tuple(2**b for b in self.factor_bits)
+
+    def residual_scale(self) -> float:
+        return 0.5
+
+    def _normalize(self, z: Tensor) -> Tensor:
+        return F.normalize(z, dim=-1)
+
+    def _encode(self, z: Tensor) -> Tensor:
+        return bits_to_index(z > 0, msb_first=True)[..., None]
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return (index_to_bits(codes, self.bits, msb_first=True).float() * 2 - 1) / self.bits**0.5
+
+    def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        corner = ((z > 0).float() * 2 - 1) / self.bits**0.5
+        # Softmax over corners c / sqrt(n) at inverse temperature t is that over c of z / sqrt(n).
+        per_sample, codebook = lfq_entropy(z / self.bits**0.5, self.temperature, groups=self.entropy_groups)
+        commitment = (z - corner).square().sum(-1).mean()
+        entropy = self.temperature * (per_sample - self.diversity_weight * codebook)
+        loss = self.commitment_weight * commitment + self.entropy_weight * entropy
+        losses = {"commitment": commitment, "per_sample_entropy": per_sample, "codebook_entropy": codebook}
+        quantized = straight_through(z / self.bits**0.5, corner)
+        return quantized, self._encode(z), loss, {k: v.detach() for k, v in losses.items()}
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        return [{"dim": 6, "bits": 6}, {"dim": 8, "bits": 20, "factor_bits": [5, 15]}, {"dim": 4, "bits": 36}]
+
+    @classmethod
+    def configurations(
+        cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
+    ) -> list[dict[str, Any]]:
+        if depth not in (None, 1):
+            raise ValueError(f"bsq has one code a position: depth {depth} is not possible (rq has depth)")
+        if (codebook_size is None) == (bits is None):
+            raise ValueError("bsq needs either codebook_size or bits")
+        return [{"bits": bits if codebook_size is None else power_of_two_bits("bsq", codebook_size)}]

@@ -1,0 +1,107 @@
+"""FSQ: each channel rounds to a few fixed levels; no codebook, no auxiliary loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quantizers.base import Quantizer, require_positive
+from quantizers.functional.gradient import straight_through
+from quantizers.registry import register
+
+# The level sets that the paper recommends (its table 1 and appendix), by vocabulary.
+_RECOMMENDED = [[5, 3], [8, 8], [8, 6, 5], [8, 8, 8], [8, 5, 5, 5], [8, 8, 6, 5], [7, 5, 5, 5, 5], [8, 8, 8, 6, 5]] + [
+    [8, 8, 8, 5, 5, 5]
+]
+
+
+@register("fsq")
+class FSQ(Quantizer):
+    """Finite scalar quantization: tanh-bounded channels, rounded; a code vector lies on a grid within [-1, 1].
+
+    Args:
+        levels: values a channel can take; their product is the vocabulary. [8, 5, 5, 5] is 1000.
+        dim: channels of z; None is len(levels). Otherwise learned linear maps lie on either side.
+
+    The index counts the first channel fastest. There is nothing to add to the training loss: ``loss`` is 0.
+    """
+
+    summary = "channels rounded to a few levels each; no codebook and no loss"
+    paper = "Mentzer et al. 2023, arXiv:2309.15505"
+
+    levels: Tensor
+    strides: Tensor
+
+    def __init__(
+        self, levels: Sequence[int], dim: int | None = None, *, channel_first: bool = False, check_finite: bool = True
+    ) -> None:
+        if not levels:
+            raise ValueError("FSQ: levels is empty")
+        for count in levels:
+            require_positive("FSQ", levels=count)
+        if min(levels) < 2:
+            raise ValueError(f"FSQ: every channel needs 2 levels or more, not {list(levels)}")
+        super().__init__(
+            len(levels) if dim is None else dim,
+            code_dim=len(levels),
+            codebook_sizes=[math.prod(levels)],
+            channel_first=channel_first,
+            check_finite=check_finite,
+        )
+        strides = [math.prod(levels[:i]) for i in range(len(levels))]
+        self.register_buffer("levels", torch.tensor(levels), persistent=False)
+        self.register_buffer("strides", torch.tensor(strides), persistent=False)
+
+    def residual_scale(self) -> Tensor:
+        return 1 / (self.levels - 1)
+
+    @property
+    def half_width(self) -> Tensor:
+        return self.levels // 2
+
+    def _normalize(self, z: Tensor) -> Tensor:
+        # The paper's bound: an even number of levels is off centre by half a step, and the range is a trifle wider than
+        # the outermost levels, so that these are reached.
+        half = (self.levels - 1) * (1 + 1e-3) / 2
+        offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
+        return (torch.tanh(z + torch.atanh(offset / half)) * half - offset) / self.half_width
+
+    def _grid(self, bounded: Tensor) -> Tensor:
+        """Nearest grid point, in whole steps from 0 to levels - 1."""
+        steps = torch.round(bounded * self.half_width) + self.half_width
+        return torch.minimum(steps.clamp_min(0), self.levels - 1)
+
+    def _encode(self, z: Tensor) -> Tensor:
+        return (self._grid(z).long() * self.strides).sum(-1, keepdim=True)
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        steps = (codes[..., None] // self.strides) % self.levels
+        return (steps - self.half_width) / self.half_width
+
+    def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        codes = self._encode(z.detach())
+        return straight_through(z, self._decode(codes)), codes, z.new_zeros(()), {}
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        return [{"dim": 3, "levels": [8, 5, 5]}, {"dim": 10, "levels": [4, 3]}]
+
+    @classmethod
+    def configurations(
+        cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The level set recommended by the paper whose product is nearest, within a factor of 2."""
+        if depth not in (None, 1):
+            raise ValueError(f"fsq has one code a position: depth {depth} is not possible (rq has depth)")
+        if (codebook_size is None) == (bits is None):
+            raise ValueError("fsq needs either codebook_size or bits")
+        wanted = math.log2(codebook_size) if codebook_size is not None else float(bits or 0)
+        best = min(_RECOMMENDED, key=lambda levels: abs(math.log2(math.prod(levels)) - wanted))
+        if abs(math.log2(math.prod(best)) - wanted) > 1:
+            near = f"nearest {best} = {math.prod(best)}"
+            raise ValueError(f"fsq: no recommended levels near 2^{wanted:g} ({near}); give levels")
+        return [{"levels": list(best)}]

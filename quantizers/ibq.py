@@ -1,0 +1,132 @@
+"""IBQ: straight-through on the one-hot of a softmax over all codes, so that every code gets a gradient."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from quantizers.base import Quantizer, require_between
+from quantizers.functional.nearest import most_aligned_code
+from quantizers.registry import register
+from quantizers.vq import one_code_configurations
+
+_NUMBERS = 2**24  # probabilities held at a time; the pieces are computed again in the backward pass
+
+
+@register("ibq")
+class IBQ(Quantizer):
+    """Index backpropagation: k = argmax <z, e_k>, gradient of softmax(<z, e>) in place of that of the one-hot.
+
+    Args:
+        dim: channels of z.
+        codebook_size: K.
+        codebook_dim: channels of the code vectors, with learned linear maps to and from ``dim``.
+        beta: of |e - sg[z]|^2; |sg[e] - z|^2 and, through the softmax, |e - z|^2 have weight 1 (official code).
+        entropy_weight: of per-sample entropy - codebook entropy of softmax(<z, e> / entropy_temperature).
+        entropy_temperature: 0.01 in the official code.
+
+    losses: ``commitment`` |sg[e] - z|^2, ``codebook`` |e - sg[z]|^2, ``joint`` |e - z|^2 through the softmax; with an
+    entropy weight ``per_sample_entropy``, ``codebook_entropy`` in nats.
+    """
+
+    summary = "gradient to all codes through the softmax: large codebooks stay in use"
+    paper = "Shi et al. 2024, arXiv:2412.02692"
+
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int,
+        *,
+        codebook_dim: int | None = None,
+        beta: float = 0.25,
+        entropy_weight: float = 0.05,
+        entropy_temperature: float = 0.01,
+        channel_first: bool = False,
+        check_finite: bool = True,
+    ) -> None:
+        super().__init__(
+            dim,
+            code_dim=dim if codebook_dim is None else codebook_dim,
+            codebook_sizes=[codebook_size],
+            channel_first=channel_first,
+            check_finite=check_finite,
+        )
+        require_between("IBQ", 0, math.inf, beta=beta, entropy_weight=entropy_weight)
+        require_between("IBQ", 1e-6, math.inf, entropy_temperature=entropy_temperature)
+        self.beta, self.entropy_weight, self.entropy_temperature = beta, entropy_weight, entropy_temperature
+        self.weight = nn.Parameter(torch.empty(codebook_size, self.code_dim).uniform_(-1, 1) / codebook_size)
+
+    @property
+    def codebook(self) -> Tensor:
+        """(K, d)."""
+        return self.weight.float()
+
+    @torch.no_grad()
+    def load_codebook(self, codebook: Tensor) -> None:
+        """Take over code vectors (K, d)."""
+        if codebook.shape != self.weight.shape:
+            raise ValueError(f"the codebook is {tuple(self.weight.shape)}, not {tuple(codebook.shape)}")
+        self.weight.copy_(codebook)
+
+    def _encode(self, z: Tensor) -> Tensor:
+        return most_aligned_code(z, self.codebook)[..., None]
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return F.embedding(codes, self.weight).float()
+
+    def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        codes = self._encode(z)
+        chosen = self._decode(codes)
+        flat, step = z.reshape(-1, z.shape[-1]), max(1, _NUMBERS // len(self.weight))
+        pieces = flat.split(step)
+        soft = torch.cat([self._piecewise(_softmax_gradient, piece) for piece in pieces])
+        quantized = chosen + soft.reshape(z.shape)
+        losses = {
+            "commitment": F.mse_loss(z, chosen.detach()),
+            "codebook": F.mse_loss(chosen, z.detach()),
+            "joint": F.mse_loss(quantized, z),
+        }
+        loss = losses["joint"] + losses["commitment"] + self.beta * losses["codebook"]
+        if self.entropy_weight:
+            sums = [self._piecewise(self._entropy_sums, piece) for piece in pieces]
+            per_sample = torch.stack([s for s, _ in sums]).sum() / len(flat)
+            mean = torch.stack([p for _, p in sums]).sum(0) / len(flat)
+            losses["per_sample_entropy"] = per_sample
+            losses["codebook_entropy"] = -(mean * mean.clamp_min(1e-30).log()).sum()
+            loss = loss + self.entropy_weight * (per_sample - losses["codebook_entropy"])
+        return quantized, codes, loss, {k: v.detach() for k, v in losses.items()}
+
+    def _piecewise(self, function: Any, piece: Tensor) -> Any:
+        if len(piece) * len(self.weight) <= _NUMBERS // 16:
+            return function(piece, self.codebook)
+        return checkpoint(function, piece, self.codebook, use_reentrant=False)
+
+    def _entropy_sums(self, z: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum over z (n, d) of the entropies and of the probabilities (K,)."""
+        log_p = (z @ codebook.T / self.entropy_temperature).log_softmax(-1)
+        p = log_p.exp()
+        return -(p * log_p).sum(), p.sum(0)
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        return [
+            {"dim": 8, "codebook_size": 16},
+            {"dim": 6, "codebook_size": 70, "codebook_dim": 3, "entropy_weight": 0.0},
+        ]
+
+    @classmethod
+    def configurations(
+        cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
+    ) -> list[dict[str, Any]]:
+        return one_code_configurations(cls.name, codebook_size, depth, bits)
+
+
+def _softmax_gradient(z: Tensor, codebook: Tensor) -> Tensor:
+    """Zero (n, d), with the gradient of softmax(z codebook^T) codebook with the last factor held constant."""
+    p = (z @ codebook.T).softmax(-1)
+    return (p - p.detach()) @ codebook

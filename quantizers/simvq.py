@@ -1,0 +1,106 @@
+"""SimVQ: a frozen codebook seen through one learned linear map, so that every code moves with every step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quantizers.base import Quantizer, require_between, require_choice
+from quantizers.functional.gradient import rotate_to, straight_through
+from quantizers.functional.nearest import nearest_code
+from quantizers.registry import register
+from quantizers.vq import one_code_configurations
+
+
+@register("simvq")
+class SimVQ(Quantizer):
+    """Vector quantization with the codebook W c_k + b, c_k ~ N(0, 1/d) frozen, W and b learned.
+
+    Args:
+        dim: channels of z.
+        codebook_size: K.
+        codebook_dim: channels of the code vectors, with learned linear maps to and from ``dim``.
+        beta: 0.25 in the paper.
+        beta_on: the loss term that beta weights, as for VQ: "commitment" |sg[e] - z|^2, or "codebook" |e - sg[z]|^2.
+        rotation_trick: pass gradients by rotation instead of straight through.
+
+    losses: ``commitment``, ``codebook``.
+    """
+
+    summary = "frozen codebook behind one learned linear map: large vocabularies without collapse"
+    paper = "Zhu et al. 2024, arXiv:2411.02038"
+
+    frozen: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int,
+        *,
+        codebook_dim: int | None = None,
+        beta: float = 0.25,
+        beta_on: Literal["commitment", "codebook"] = "commitment",
+        rotation_trick: bool = False,
+        channel_first: bool = False,
+        check_finite: bool = True,
+    ) -> None:
+        super().__init__(
+            dim,
+            code_dim=dim if codebook_dim is None else codebook_dim,
+            codebook_sizes=[codebook_size],
+            channel_first=channel_first,
+            check_finite=check_finite,
+        )
+        require_choice("SimVQ", "beta_on", beta_on, ("commitment", "codebook"))
+        require_between("SimVQ", 0, math.inf, beta=beta)
+        self.beta, self.beta_on, self.rotation_trick = beta, beta_on, rotation_trick
+        self.register_buffer("frozen", torch.empty(codebook_size, self.code_dim).normal_(std=self.code_dim**-0.5))
+        self.map = nn.Linear(self.code_dim, self.code_dim)
+
+    @property
+    def codebook(self) -> Tensor:
+        """(K, d), mapped."""
+        return F.linear(self.frozen.float(), self.map.weight.float(), self.map.bias.float())
+
+    @torch.no_grad()
+    def load_codebook(self, codebook: Tensor) -> None:
+        """Take over code vectors (K, d): frozen as they are, the map reset to the identity."""
+        if codebook.shape != self.frozen.shape:
+            raise ValueError(f"the codebook is {tuple(self.frozen.shape)}, not {tuple(codebook.shape)}")
+        self.frozen.copy_(codebook)
+        nn.init.eye_(self.map.weight)
+        nn.init.zeros_(self.map.bias)
+
+    def _encode(self, z: Tensor) -> Tensor:
+        return nearest_code(z, self.codebook)[..., None]
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return F.linear(F.embedding(codes, self.frozen).float(), self.map.weight.float(), self.map.bias.float())
+
+    def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        with torch.no_grad():
+            codes = self._encode(z)
+        # Mapping the chosen vectors again costs N rows; the gradient through all K would cost K.
+        chosen = self._decode(codes)
+        commitment, codebook = F.mse_loss(z, chosen.detach()), F.mse_loss(chosen, z.detach())
+        on_codebook = self.beta_on == "codebook"
+        loss = self.beta * codebook + commitment if on_codebook else codebook + self.beta * commitment
+        quantized = rotate_to(z, chosen) if self.rotation_trick else straight_through(z, chosen)
+        return quantized, codes, loss, {"commitment": commitment.detach(), "codebook": codebook.detach()}
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        return [
+            {"dim": 8, "codebook_size": 16},
+            {"dim": 6, "codebook_size": 70, "codebook_dim": 3, "beta_on": "codebook", "rotation_trick": True},
+        ]
+
+    @classmethod
+    def configurations(
+        cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
+    ) -> list[dict[str, Any]]:
+        return one_code_configurations(cls.name, codebook_size, depth, bits)
