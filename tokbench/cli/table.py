@@ -42,6 +42,7 @@ def table(
     bd_rate: Annotated[
         str | None, typer.Option(help="a quantizer: adds the others' Bjontegaard rate difference to it")
     ] = None,
+    bd_metric: Annotated[str, typer.Option(help="the quality of --bd-rate")] = "psnr",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="write to this file instead of printing")] = None,
 ) -> None:
     """The comparison table: arrows for direction, best in bold, mean ± standard deviation over seeds."""
@@ -67,6 +68,7 @@ def table(
             unverified=unverified,
             by_depth=by_depth,
             bd_rate=bd_rate,
+            bd_metric=bd_metric,
         )
         if kind is Format.terminal:
             emit(tables.to_terminal(shown), out)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.bulk import without_collector
 from tokbench.results.columns import (
     AFTER,
@@ -98,6 +99,7 @@ def comparison(
     unverified: bool = False,
     by_depth: bool = False,
     bd_rate: str | None = None,
+    bd_metric: str = "psnr",
 ) -> Table:
     """Rows of equal data, size and protocol in one section, one row an experiment, best values marked.
 
@@ -110,28 +112,42 @@ def comparison(
         published: True adds the published rows that come with tokbench; records add those.
         unverified: also the published rows whose numbers nobody checked.
         by_depth: also one row for the first 1, 2, ... D-1 depths of every residual stack.
-        bd_rate: a quantizer; adds each other quantizer's Bjontegaard rate difference to it, from PSNR.
+        bd_rate: a quantizer; adds each other quantizer's Bjontegaard rate difference to it.
+        bd_metric: the quality that difference is taken at.
 
     Raises:
         TokbenchError: a column that is not there.
     """
+    from tokbench.results.curves import add_bd_rate
+
     with without_collector():
         gathered = gather([*records, *_published(published, unverified)])
         metrics = list(dict.fromkeys(name for entry in gathered.entries for name in entry.first.metrics))
         grouping = attribute(resolve([group_by], metrics)[0]) if group_by else None
         keys = resolve(columns, metrics) if columns else None
         ordering = (resolve([sort.removeprefix("-")], metrics)[0], sort.startswith("-")) if sort else None
+        if bd_rate:
+            _check_quantizer(bd_rate, gathered.entries)
         parts: dict[tuple[Any, ...], list[Entry]] = {}
         for entry, context in zip(gathered.entries, _contexts(gathered.entries), strict=True):
             value = grouping.value(entry) if grouping else None
             parts.setdefault((context, value), []).append(entry)
         sections = []
         for (context, value), entries in parts.items():
-            title = _title(context, entries)
+            title = context_title(context, entries)
             if grouping:
                 title += f" · {grouping.column.label} {grouping.column.format(_plain(value))}"
-            sections.append(_section(title, context, entries, keys, ordering, by_depth, bd_rate))
+            section = _section(title, context, entries, keys, ordering, by_depth)
+            if bd_rate and context.kind == "tokenizer":
+                add_bd_rate(section, entries, bd_rate, bd_metric)
+            sections.append(section)
         return Table(sections, _remarks(gathered))
+
+
+def _check_quantizer(name: str, entries: Sequence[Entry]) -> None:
+    known = {str(entry.first.quantizer.get("name")) for entry in entries if not entry.published}
+    if name not in known:
+        raise TokbenchError(f"BD-rate against {name!r}: no row has that quantizer{did_you_mean(name, known)}")
 
 
 def _published(wanted: bool | Sequence[Record], unverified: bool) -> list[Record]:
@@ -157,7 +173,8 @@ def _same_images(measured: Context, published: Context) -> bool:
     return same and (published.spec or "").lower() in (measured.spec or "").lower()
 
 
-def _title(context: Context, entries: Sequence[Entry]) -> str:
+def context_title(context: Context, entries: Sequence[Entry]) -> str:
+    """What was measured, and on what: ``Tokenizers · photos (eval) · 64×64 · 96 images · protocol tokbench-v1``."""
     kinds = {"tokenizer": "Tokenizers", "generator": "Generators", "benchmark": "Benchmarks"}
     parts = [kinds[context.kind]]
     if context.spec is None:
@@ -176,7 +193,6 @@ def _section(
     wanted: Sequence[str] | None,
     ordering: tuple[str, bool] | None,
     by_depth: bool,
-    bd_rate: str | None,
 ) -> Section:
     records = [record for entry in entries for record in entry.records]
     variants = _variants(entries)
@@ -197,10 +213,6 @@ def _section(
     for name, several in variants.items():
         if len(several) > 1 and name in keys:
             section.remarks.append(f"{name} was computed in {len(several)} ways: one column for each, not comparable.")
-    if bd_rate:
-        from tokbench.results.curves import add_bd_rate
-
-        add_bd_rate(section, entries, bd_rate)
     if any(cell.deviation is not None for row in section.rows for cell in row.cells):
         section.remarks.append(_SPREAD)
     if any(entry.published for entry in entries):

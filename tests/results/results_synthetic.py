@@ -1,0 +1,127 @@
+"""Made-up records in the shape of real ones: for testing how results are shown, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from tokbench.results.environment import content_hash
+from tokbench.results.record import Record
+from tokbench.results.store import Store
+
+
+def metric(value: float | None, label: str, direction: str = "higher", **more: Any) -> dict[str, Any]:
+    """A MetricValue as JSON."""
+    n = 0 if value is None else 96
+    return {"value": value, "n": n, "version": "tokbench-v1/1", "label": label, "direction": direction, **more}
+
+
+def record(name: str = "vq", size: int = 256, depth: int = 1, seed: int | None = 0, **changes: Any) -> Record:
+    """One tokenizer's record; ``changes`` replace whole fields, ``metrics`` adds to the usual ones."""
+    rng = random.Random(f"{name}{size}{depth}{seed}")
+    bits = depth * math.log2(size)
+    psnr = 17 + 2.2 * math.log2(1 + bits / 2) + {"rq": 0.4, "lfq": -0.5}.get(name, 0) + 0.3 * rng.random()
+    by_depth = [psnr - 2.5 * (depth - d) / depth for d in range(1, depth + 1)] if depth > 1 else None
+    metrics = {
+        "psnr": metric(psnr, "PSNR", unit="dB", by_depth=by_depth),
+        "ssim": metric(1 - 5 / psnr, "SSIM", by_depth=[1 - 5 / p for p in by_depth] if by_depth else None),
+        "lpips": metric(3 / psnr, "LPIPS (alex)", "lower"),
+        "usage": metric(0.6 + 0.4 * rng.random(), "usage"),
+        "perplexity": metric(size * 0.7, "perplexity"),
+        "entropy_bpp": metric(0.85 * bits / 16, "entropy-coded rate", "lower", unit="bpp"),
+    }
+    recipe = {
+        "name": f"{name}-{size}", "seed": seed, "quantizer": {"name": name, "codebook_size": size, "depth": depth},
+        "training": {"steps": 2000, "lr": 1e-3}, "model": {"ch": 64},
+    }
+    content = {
+        "id": content_hash([name, size, depth, seed, "id"]), "cell": content_hash(recipe), "name": f"{name}-{size}",
+        "created": "2025-01-01T12:00:00+00:00", "seed": seed, "quantizer": recipe["quantizer"],
+        "model": {"architecture": "vqgan", "downsampling": 4, "parameters": 512345},
+        "data": {"spec": "photos", "split": "eval", "n": 96, "size": 64, "protocol": "tokbench-v1"},
+        "weights": {"which": "ema"},
+        "rate": {
+            "tokens": [16, 16, depth], "codebook_sizes": [size] * depth, "bits_per_position": bits,
+            "bits_per_image": 256 * bits, "bits_per_pixel": bits / 16,
+        },
+        "training": {"steps": 2000, "seconds": 41.0 + rng.random(), "batch_size": 32, "data": "photos"},
+        "timing": {
+            "seconds": 3.0, "device": "cpu", "precision": "float32", "batch_size": 32, "decode_images_per_second": 210.0
+        },
+        "environment": {"python": "3.11", "torch": "2.9.0", "platform": "Linux x86_64", "cpu": "a CPU", "gpus": []},
+        "git": {"revision": "0123456789abcdef", "dirty": False}, "recipe": recipe,
+    }  # fmt: skip
+    content.update(changes)
+    content["metrics"] = {**metrics, **changes.get("metrics", {})}
+    return Record.model_validate(content)
+
+
+def sweep() -> list[Record]:
+    """VQ, LFQ and RQ over sizes, depths and three seeds; generators; a failed cell."""
+    rows = [record(name, size, 1, seed) for name in ("vq", "lfq") for size in (64, 256, 1024) for seed in (0, 1, 2)]
+    rows += [record("rq", 256, depth, seed) for depth in (1, 2, 4) for seed in (0, 1, 2)]
+    for kind, slope in (("ar", 0.4), ("mlm", -0.5)):
+        for size in (64, 256, 1024, 4096):
+            gfid = metric(30 + slope * math.log2(size) ** 1.5, "gFID", "lower")
+            model = {"architecture": "transformer", "generator": kind, "parameters": 3_000_000}
+            rows.append(record("lfq", size, kind="generator", id=content_hash([kind, size]), model=model,
+                               cell=content_hash([kind, size, 0]), recipe={"kind": kind, "size": size}))  # fmt: skip
+            rows[-1].metrics = {k: type(rows[0].metrics["psnr"]).model_validate(v) for k, v in {"gfid": gfid}.items()}
+    rows.append(record("fsq", 240, error="RuntimeError: loss is not finite at step 120", metrics={}))
+    return rows
+
+
+def folder(path: Path, rows: list[Record] | None = None) -> Path:
+    """A results folder with runs.jsonl, pictures, histograms and logs."""
+    store = Store(path / "runs.jsonl")
+    for index, row in enumerate(rows if rows is not None else sweep()):
+        if row.kind == "tokenizer" and row.error is None:
+            row = row.model_copy(update={"artifacts": artifacts(path, row, index)})
+        store.append(row)
+    return path
+
+
+def artifacts(path: Path, row: Record, index: int) -> dict[str, str]:
+    """Files a record points at: drawn, not trained."""
+    home = path / "cells" / row.cell
+    home.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(index)
+    depth = row.rate.tokens[-1] if row.rate else 1
+    grid(home / "originals.png", 2, 4, 0)
+    grid(home / "reconstructions.png", 2, 4, 6)
+    made = {"originals": "originals.png", "reconstructions": "reconstructions.png", "histogram": "histogram.json"}
+    if depth > 1:
+        grid(home / "depths.png", 4, depth, 10)
+        made["depths"] = "depths.png"
+    size = row.rate.codebook_sizes[0] if row.rate else 2
+    drawn = (int(1000 * rng.paretovariate(1.5)) * (rng.random() < 0.9) for _ in range(size * depth))
+    counts = [[next(drawn) for _ in range(size)] for _ in range(depth)]
+    (home / "histogram.json").write_text(json.dumps({"counts": counts}))
+    steps = range(0, 2000, 50)
+    lines = [{"step": s, "psnr": 26 - 12 * math.exp(-s / 400) + rng.random(), "loss": 1 / (1 + s)} for s in steps]
+    (home / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made["log"] = "log.jsonl"
+    return {key: str((home / name).relative_to(path)) for key, name in made.items()}
+
+
+def grid(path: Path, rows: int, columns: int, blur: int) -> None:
+    """A grid of little landscapes, coarser with ``blur``."""
+    tile = 64
+    picture = Image.new("RGB", (columns * tile, rows * tile))
+    for row in range(rows):
+        for column in range(columns):
+            rng = random.Random(row * columns + column)
+            scene = Image.new("RGB", (tile, tile), tuple(rng.randrange(80, 220) for _ in range(3)))
+            pen = ImageDraw.Draw(scene)
+            for _ in range(7):
+                x, y, r = rng.randrange(tile), rng.randrange(tile), rng.randrange(4, 18)
+                pen.ellipse((x - r, y - r, x + r, y + r), fill=tuple(rng.randrange(256) for _ in range(3)))
+            if blur:
+                scene = scene.resize((tile // blur + 2,) * 2).resize((tile, tile))
+            picture.paste(scene, (column * tile, row * tile))
+    picture.save(path)

@@ -1,0 +1,43 @@
+"""``tokbench plot``: figures for papers from the records."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Figure(str, Enum):
+    """The figures there are."""
+
+    rate_distortion = "rate-distortion"
+    codebook = "codebook"
+    depth = "depth"
+    usage = "usage"
+    training = "training"
+    speed = "speed"
+
+
+def plot(
+    figure: Annotated[Figure, typer.Argument(help="what to draw")],
+    results: Annotated[Path, typer.Argument(help="the records")] = Path("results/runs.jsonl"),
+    metric: Annotated[
+        str | None,
+        typer.Option(help="what is on the y axis: psnr, lpips, rfid, gfid, ... (default: what the figure is about)"),
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="only such rows: quantizer=rq,vq  K=256  (repeat: all must hold)")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="FIGURE.svg, .pdf or .png")] = None,
+) -> None:
+    """A figure: quality against rate, codebook size, depth or batch; codebook usage; training curves."""
+    from tokbench.cli._results import load
+    from tokbench.results.figures import draw, save
+    from tokbench.results.select import where as select
+
+    folder = results if results.is_dir() else results.parent
+    path = out or Path(f"{figure.value}.svg")
+    save(draw(figure.value, select(load(results), where or []), folder, metric), path)
+    print(f"wrote {path}")
