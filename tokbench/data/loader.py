@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,21 +45,17 @@ class Loader:
                 f"no such loader: batch_size {batch_size}, rank {rank} of {world_size}, workers {workers}, "
                 f"start_batch {start_batch}"
             )
-        total = batch_size * world_size
-        if drop_last and len(dataset) < total:
+        if drop_last and len(dataset) < batch_size * world_size:
             processes = f" on {world_size} processes" if world_size > 1 else ""
             raise TokbenchError(
                 f"{dataset.source} ({dataset.split}) has {len(dataset)} pictures, fewer than one batch of "
                 f"{batch_size}{processes}: use a smaller batch or more pictures"
             )
-        self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
-        self.drop_last, self.rank, self.world_size = drop_last, rank, world_size
-        self.epoch, self.start_batch = 0, start_batch
-        self.workers = workers
-        self._keys = _Keys(self)
+        self.dataset, self.workers = dataset, workers
+        self._plan = _Plan(len(dataset), batch_size, shuffle, seed, drop_last, rank, world_size, start_batch)
         self._torch_loader: DataLoader[Any] = DataLoader(
             _Fetch(dataset),
-            batch_sampler=self._keys,
+            batch_sampler=self._plan,
             collate_fn=_as_is,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -67,34 +64,30 @@ class Loader:
             generator=torch.Generator().manual_seed(0),
         )
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next iteration goes through."""
+        return self._plan.epoch
+
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration goes through: another order, other random crops."""
-        self.epoch = epoch
+        """Another epoch: another order, other random crops."""
+        self._plan.epoch = epoch
+
+    @property
+    def start_batch(self) -> int:
+        """Batches that the next iteration skips; 0 again once it began."""
+        return self._plan.start_batch
+
+    @start_batch.setter
+    def start_batch(self, batches: int) -> None:
+        self._plan.start_batch = batches
 
     def __len__(self) -> int:
-        total = self.batch_size * self.world_size
-        full, rest = divmod(len(self.dataset), total)
-        return full if self.drop_last or self._share(rest) == 0 else full + 1
-
-    def _share(self, rest: int) -> int:
-        return rest // self.world_size + (self.rank < rest % self.world_size)
+        return len(self._plan)
 
     def batches(self) -> list[list[int]]:
         """This rank's indices of the current epoch, batch by batch."""
-        count, size = len(self.dataset), self.batch_size
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(_order_seed(self.seed, self.epoch))
-            order = torch.randperm(count, generator=generator)
-        else:
-            order = torch.arange(count)
-        total = size * self.world_size
-        full = count // total
-        mine = order[: full * total].view(full, self.world_size, size)[:, self.rank].tolist()
-        rest = order[full * total :].tolist()
-        if not self.drop_last and self._share(len(rest)):
-            before = sum(len(rest) // self.world_size + (r < len(rest) % self.world_size) for r in range(self.rank))
-            mine.append(rest[before : before + self._share(len(rest))])
-        return mine
+        return self._plan.batches()
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches of the current epoch from ``start_batch`` on. What was unreadable goes to ``dataset.skipped``."""
@@ -115,21 +108,49 @@ def loader(dataset: ImageDataset | StreamedImages, **settings: Any) -> Loader | 
     return Loader(dataset, **settings)
 
 
-class _Keys(Sampler[tuple[int, list[int]]]):
+@dataclass
+class _Plan(Sampler[Any]):
     """(epoch, indices) of each batch: the epoch travels with the indices, so that living workers need not be told."""
 
-    def __init__(self, owner: Loader) -> None:
-        self.owner = owner
-
-    def __iter__(self) -> Iterator[Any]:
-        owner = self.owner
-        start, owner.start_batch = owner.start_batch, 0
-        epoch = owner.epoch
-        for indices in owner.batches()[start:]:
-            yield [(epoch, indices)]
+    count: int
+    batch_size: int
+    shuffle: bool
+    seed: int
+    drop_last: bool
+    rank: int
+    world_size: int
+    start_batch: int
+    epoch: int = 0
 
     def __len__(self) -> int:
-        return len(self.owner)
+        full, rest = divmod(self.count, self.batch_size * self.world_size)
+        return full if self.drop_last or self._share(rest, self.rank) == 0 else full + 1
+
+    def _share(self, rest: int, rank: int) -> int:
+        return rest // self.world_size + (rank < rest % self.world_size)
+
+    def batches(self) -> list[list[int]]:
+        if self.shuffle:
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % (1 << 63))
+            order = torch.randperm(self.count, generator=generator)
+        else:
+            order = torch.arange(self.count)
+        total = self.batch_size * self.world_size
+        full = self.count // total
+        whole = order[: full * total].view(full, self.world_size, self.batch_size)
+        mine: list[list[int]] = whole[:, self.rank].tolist()
+        rest: list[int] = order[full * total :].tolist()
+        share = self._share(len(rest), self.rank)
+        if share and not self.drop_last:
+            before = sum(self._share(len(rest), rank) for rank in range(self.rank))
+            mine.append(rest[before : before + share])
+        return mine
+
+    def __iter__(self) -> Iterator[Any]:
+        start, self.start_batch = self.start_batch, 0
+        epoch = self.epoch
+        for indices in self.batches()[start:]:
+            yield [(epoch, indices)]
 
 
 class _Fetch(Dataset[Any]):
@@ -150,6 +171,3 @@ class _Fetch(Dataset[Any]):
 def _as_is(items: list[Any]) -> Any:
     return items[0]
 
-
-def _order_seed(seed: int, epoch: int) -> int:
-    return (seed * 1_000_003 + epoch) % (1 << 63)

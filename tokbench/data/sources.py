@@ -15,6 +15,7 @@ SOURCES = {
     "parquet:FILES": "Parquet files with a column of pictures; globs, or train=FILES,eval=FILES",
     "hub:NAME[:CONFIG][:streaming]": "the Hugging Face hub; known names: cifar10, imagenet-1k, ffhq",
     "webdataset:FILES[:streaming]": "tar shards of pictures; globs, or train=FILES,eval=FILES",
+    "cached:SPEC": "any of folder, parquet, hub, webdataset, decoded once and kept as bytes in the user's cache",
 }
 """Spec strings and what they open."""
 
@@ -70,4 +71,5 @@ _OPENERS = {
     "parquet": ("table", "open_parquet"),
     "hub": ("hub", "open_hub"),
     "webdataset": ("shards", "open_shards"),
+    "cached": ("predecoded", "open_predecoded"),
 }

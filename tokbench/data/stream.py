@@ -26,6 +26,10 @@ SHUFFLE_BUFFER = 1000
 """Samples among which the next is drawn; the order of shards is shuffled besides."""
 
 
+class UnknownLength(TokbenchError, TypeError):
+    """``len`` of a stream. A TypeError too, which is what Python expects of something without a length."""
+
+
 class StreamedImages:
     """Training pictures without an index. What :class:`~tokbench.data.base.ImageDataset` has, less ``[i]``."""
 
@@ -43,7 +47,7 @@ class StreamedImages:
 
     def __len__(self) -> int:
         if self.length is None:
-            raise TokbenchError(f"{self.source}: the number of pictures in a stream is not known before its end")
+            raise UnknownLength(f"{self.source}: the number of pictures in a stream is not known before its end")
         return self.length
 
     @property

@@ -16,6 +16,7 @@ import PIL
 from PIL import Image
 
 from tokbench.data.base import ImageDataset, Split, digest, evenly
+from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.errors import TokbenchError
 from tokbench.weights import cache_dir
@@ -85,8 +86,12 @@ class WholePictures(ImageDataset):
     @property
     def fingerprint(self) -> str:
         """16 hex digits: content, which pictures of it, and preprocessing."""
+        return self.fingerprint_with(self.view)
+
+    def fingerprint_with(self, view: View) -> str:
+        """What the fingerprint of the same pictures would be under another view."""
         kept = hashlib.sha256(self.kept.astype("<i8").tobytes()).hexdigest()
-        return digest(self.content, kept, self.split, self.view.describe())
+        return digest(self.content, kept, self.split, view.describe())
 
     def _unreadable(self) -> dict[int, str]:
         """Position -> reason, decoded now or remembered."""

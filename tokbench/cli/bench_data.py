@@ -1,0 +1,57 @@
+"""``tokbench bench data``: does loading keep up with training?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def data(
+    source: Annotated[str, typer.Option("--data", help="Which pictures; see `tokbench list data`.")] = "photos",
+    image_size: Annotated[int, typer.Option(min=1, help="Side of the squares, in pixels.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures a batch.")] = 64,
+    workers: Annotated[
+        list[str] | None, typer.Option(help="Worker processes to try, e.g. 0,2,4; default 0,1,2,4... up to the cores.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure each.")] = 3.0,
+    crop: Annotated[str | None, typer.Option(help="How pictures become square; default random.")] = None,
+    flip: Annotated[bool, typer.Option(help="Mirror half of them.")] = True,
+    need: Annotated[
+        float | None, typer.Option(min=0, help="Images a second that training takes: marks what keeps up with it.")
+    ] = None,
+) -> None:
+    """Images a second by the number of worker processes, as a training run would load them."""
+    import os
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from tokbench.cli.options import numbers
+    from tokbench.data import open_images
+    from tokbench.data.throughput import measure
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    tried = sorted(set(numbers("--workers", workers))) or [0, *(n for n in (1, 2, 4, 8, 16) if n <= cores)]
+    images = open_images(source, "train", image_size=image_size, crop=crop, flip=flip)
+    console = Console()
+    console.print(images.describe(), highlight=False, markup=False)
+    table = Table("workers", "images/s", "x 0 workers" if tried[0] == 0 else f"x {tried[0]}", "first batch, s")
+    for column in table.columns:
+        column.justify = "right"
+    if need is not None:
+        table.add_column(f"keeps up with {need:,.0f}/s")
+    first = None
+    for count in tried:
+        with console.status(f"{count} workers"):
+            result = measure(images, batch_size=batch_size, workers=count, seconds=seconds)
+        rate = result.images_per_second
+        first = first or rate
+        row = [str(count), f"{rate:,.0f}", f"{rate / first:.2f}", f"{result.first_batch:.2f}"]
+        if need is not None:
+            row.append("yes" if rate >= need else f"no: {need / rate:.1f} times too slow")
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"batch {batch_size}, {cores} CPU cores, {seconds:g} s each", style="dim", highlight=False)
+    for path, reason in images.skipped[:10]:
+        console.print(f"skipped {path}: {reason}", markup=False, highlight=False)
