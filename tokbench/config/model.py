@@ -40,6 +40,11 @@ class _Convolutional(_Autoencoder):
     channels: PositiveInt = Field(128, description="channels at full resolution")
     multipliers: Multipliers = Field((1, 1, 2, 2, 4), description="channels of each level, in units of `channels`")
     blocks: PositiveInt = Field(2, description="residual blocks a level (taming's decoder has one more)")
+    norm_groups: PositiveInt = Field(
+        32,
+        description="groups of every GroupNorm, or the next fewer that divide the channels; 32 as published, but with "
+        "few channels a group of one loses the picture's brightness, so small models want 8 or less",
+    )
 
     @property
     def downsampling(self) -> int:

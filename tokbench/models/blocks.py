@@ -13,24 +13,22 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def norm_groups(channels: int, most: int = 32) -> int:
-    """The largest number of groups, 32 at most, that divides ``channels``."""
-    return next(groups for groups in range(min(most, channels), 0, -1) if channels % groups == 0)
-
-
-def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:
-    """GroupNorm over 32 groups, epsilon 1e-6 (taming's ``Normalize``); fewer groups where 32 does not divide."""
-    return nn.GroupNorm(norm_groups(channels), channels, eps=1e-6, affine=affine)
+def group_norm(channels: int, groups: int = 32, affine: bool = True) -> nn.GroupNorm:
+    """GroupNorm with epsilon 1e-6 (taming's ``Normalize``), over the most groups up to ``groups`` that divide."""
+    groups = next(n for n in range(min(groups, channels), 0, -1) if channels % n == 0)
+    return nn.GroupNorm(groups, channels, eps=1e-6, affine=affine)
 
 
 class ResnetBlock(nn.Module):
     """Twice GroupNorm, swish, 3x3 convolution, added to the input (through a 1x1 where the channels change)."""
 
-    def __init__(self, channels_in: int, channels_out: int, dropout: float = 0.0, bias: bool = True) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, dropout: float = 0.0, bias: bool = True, groups: int = 32
+    ) -> None:
         super().__init__()
-        self.norm1 = group_norm(channels_in)
+        self.norm1 = group_norm(channels_in, groups)
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=bias)
-        self.norm2 = group_norm(channels_out)
+        self.norm2 = group_norm(channels_out, groups)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=bias)
         same = channels_in == channels_out
@@ -51,9 +49,9 @@ class ResnetBlock(nn.Module):
 class AttnBlock(nn.Module):
     """Single-head self-attention over all positions, added to the input. Any map size."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int = 32) -> None:
         super().__init__()
-        self.norm = group_norm(channels)
+        self.norm = group_norm(channels, groups)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -114,9 +112,9 @@ class AdaptiveGroupNorm(nn.Module):
     has no unbiased variance, so there the biased one, zero, is used.
     """
 
-    def __init__(self, channels: int, code_channels: int) -> None:
+    def __init__(self, channels: int, code_channels: int, groups: int = 32) -> None:
         super().__init__()
-        self.norm = group_norm(channels, affine=False)
+        self.norm = group_norm(channels, groups, affine=False)
         self.scale = nn.Linear(code_channels, channels)
         self.shift = nn.Linear(code_channels, channels)
 

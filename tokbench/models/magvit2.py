@@ -18,24 +18,26 @@ from .blocks import AdaptiveGroupNorm, DepthToSpaceUpsample, ResnetBlock, group_
 from .registry import architecture
 
 
-def residual_blocks(channels_in: int, channels_out: int, blocks: int) -> nn.Sequential:
+def residual_blocks(channels_in: int, channels_out: int, blocks: int, groups: int) -> nn.Sequential:
     """``blocks`` residual blocks without bias, the first of which changes the channels."""
     sizes = [channels_in] + [channels_out] * blocks
-    return nn.Sequential(*(ResnetBlock(a, b, bias=False) for a, b in zip(sizes[:-1], sizes[1:], strict=True)))
+    return nn.Sequential(
+        *(ResnetBlock(a, b, bias=False, groups=groups) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    )
 
 
 class Encoder(nn.Module):
     """Images (B, 3, H, W) to latents (B, code_channels, H/f, W/f), f = 2^(levels - 1)."""
 
-    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, code_channels: int) -> None:
+    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, code_channels: int, groups: int) -> None:
         super().__init__()
         sizes = [channels * m for m in (1, *multipliers)]
         last = len(multipliers) - 1
         self.stem = nn.Conv2d(3, channels, 3, padding=1, bias=False)
-        self.levels = nn.ModuleList(residual_blocks(sizes[i], sizes[i + 1], blocks) for i in range(last + 1))
+        self.levels = nn.ModuleList(residual_blocks(sizes[i], sizes[i + 1], blocks, groups) for i in range(last + 1))
         self.down = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in sizes[1:-1])
-        self.middle = residual_blocks(sizes[-1], sizes[-1], blocks)
-        self.norm = group_norm(sizes[-1])
+        self.middle = residual_blocks(sizes[-1], sizes[-1], blocks, groups)
+        self.norm = group_norm(sizes[-1], groups)
         self.head = nn.Conv2d(sizes[-1], code_channels, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -48,15 +50,17 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Quantized latents (B, code_channels, h, w) to images (B, 3, f*h, f*w). Levels run from the lowest upwards."""
 
-    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, code_channels: int) -> None:
+    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, code_channels: int, groups: int) -> None:
         super().__init__()
         sizes = [channels * m for m in reversed((*multipliers, multipliers[-1]))]
         self.stem = nn.Conv2d(code_channels, sizes[0], 3, padding=1)
-        self.middle = residual_blocks(sizes[0], sizes[0], blocks)
-        self.adaptive = nn.ModuleList(AdaptiveGroupNorm(c, code_channels) for c in sizes[:-1])
-        self.levels = nn.ModuleList(residual_blocks(a, b, blocks) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.middle = residual_blocks(sizes[0], sizes[0], blocks, groups)
+        self.adaptive = nn.ModuleList(AdaptiveGroupNorm(c, code_channels, groups) for c in sizes[:-1])
+        self.levels = nn.ModuleList(
+            residual_blocks(a, b, blocks, groups) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
         self.up = nn.ModuleList(DepthToSpaceUpsample(c) for c in sizes[1:-1])
-        self.norm = group_norm(sizes[-1])
+        self.norm = group_norm(sizes[-1], groups)
         self.head = nn.Conv2d(sizes[-1], 3, 3, padding=1)
 
     @property
@@ -74,5 +78,5 @@ class Decoder(nn.Module):
 @architecture("magvit2")
 def build(config: MAGVIT2Config, image_size: int, code_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; any image size."""
-    settings = (config.channels, config.multipliers, config.blocks, code_channels)
+    settings = (config.channels, config.multipliers, config.blocks, code_channels, config.norm_groups)
     return Encoder(*settings), Decoder(*settings)

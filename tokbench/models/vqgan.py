@@ -22,12 +22,21 @@ class Level(nn.Module):
     """The residual blocks of one resolution, each followed by attention where the level has it, then a resampling."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, blocks: int, dropout: float, attention: bool, resample: nn.Module
+        self,
+        channels_in: int,
+        channels_out: int,
+        blocks: int,
+        dropout: float,
+        groups: int,
+        attention: bool,
+        resample: nn.Module,
     ) -> None:
         super().__init__()
         sizes = [channels_in] + [channels_out] * blocks
-        self.blocks = nn.ModuleList(ResnetBlock(a, b, dropout) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
-        self.attention = nn.ModuleList(AttnBlock(channels_out) for _ in range(blocks if attention else 0))
+        self.blocks = nn.ModuleList(
+            ResnetBlock(a, b, dropout, groups=groups) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.attention = nn.ModuleList(AttnBlock(channels_out, groups) for _ in range(blocks if attention else 0))
         self.resample = resample
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,12 +47,12 @@ class Level(nn.Module):
         return self.resample(x)
 
 
-def middle(channels: int, dropout: float, attention: bool) -> nn.Sequential:
+def middle(channels: int, dropout: float, groups: int, attention: bool) -> nn.Sequential:
     """Residual block, attention, residual block at the lowest resolution."""
     return nn.Sequential(
-        ResnetBlock(channels, channels, dropout),
-        AttnBlock(channels) if attention else nn.Identity(),
-        ResnetBlock(channels, channels, dropout),
+        ResnetBlock(channels, channels, dropout, groups=groups),
+        AttnBlock(channels, groups) if attention else nn.Identity(),
+        ResnetBlock(channels, channels, dropout, groups=groups),
     )
 
 
@@ -60,6 +69,7 @@ class Encoder(nn.Module):
         latent_channels: int,
         code_channels: int,
         dropout: float = 0.0,
+        groups: int = 32,
     ) -> None:
         super().__init__()
         sizes = [channels * m for m in (1, *multipliers)]
@@ -71,13 +81,14 @@ class Encoder(nn.Module):
                 sizes[i + 1],
                 blocks,
                 dropout,
+                groups,
                 i in attention_levels,
                 Downsample(sizes[i + 1]) if i < last else nn.Identity(),
             )
             for i in range(last + 1)
         )
-        self.middle = middle(sizes[-1], dropout, middle_attention)
-        self.norm = group_norm(sizes[-1])
+        self.middle = middle(sizes[-1], dropout, groups, middle_attention)
+        self.norm = group_norm(sizes[-1], groups)
         self.head = nn.Conv2d(sizes[-1], latent_channels, 3, padding=1)
         self.to_code = nn.Conv2d(latent_channels, code_channels, 1)
 
@@ -102,25 +113,27 @@ class Decoder(nn.Module):
         latent_channels: int,
         code_channels: int,
         dropout: float = 0.0,
+        groups: int = 32,
     ) -> None:
         super().__init__()
         sizes = [channels * m for m in multipliers]
         last = len(multipliers) - 1
         self.from_code = nn.Conv2d(code_channels, latent_channels, 1)
         self.stem = nn.Conv2d(latent_channels, sizes[-1], 3, padding=1)
-        self.middle = middle(sizes[-1], dropout, middle_attention)
+        self.middle = middle(sizes[-1], dropout, groups, middle_attention)
         self.levels = nn.ModuleList(
             Level(
                 sizes[min(i + 1, last)],
                 sizes[i],
                 blocks + 1,
                 dropout,
+                groups,
                 i in attention_levels,
                 Upsample(sizes[i]) if i > 0 else nn.Identity(),
             )
             for i in reversed(range(last + 1))
         )
-        self.norm = group_norm(sizes[0])
+        self.norm = group_norm(sizes[0], groups)
         self.head = nn.Conv2d(sizes[0], 3, 3, padding=1)
 
     @property
@@ -149,5 +162,6 @@ def build(
         "latent_channels": config.latent_channels,
         "code_channels": code_channels,
         "dropout": config.dropout,
+        "groups": config.norm_groups,
     }
     return Encoder(**shared), Decoder(**shared)  # type: ignore[arg-type]
