@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokbench.metrics.evaluation import Evaluation, evaluate_tokenizer
+    from tokbench.metrics.generated import evaluate_images
     from tokbench.metrics.record import tokenizer_record
     from tokbench.metrics.registry import get, names, register
 
 # Loaded at first use: the package is imported from the command line's help, which must not wait for torch.
 _HOME = {
-    "Evaluation": "evaluation", "evaluate_tokenizer": "evaluation", "tokenizer_record": "record",
+    "Evaluation": "evaluation", "evaluate_tokenizer": "evaluation", "evaluate_images": "generated",
+    "tokenizer_record": "record",
     "get": "registry", "names": "registry", "register": "registry",
 }
-__all__ = ["Evaluation", "evaluate_tokenizer", "get", "names", "register", "tokenizer_record"]
+__all__ = ["Evaluation", "evaluate_images", "evaluate_tokenizer", "get", "names", "register", "tokenizer_record"]
 
 
 def __getattr__(name: str) -> Any:

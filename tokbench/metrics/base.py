@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tokbench.errors import TokbenchError
-from tokbench.metrics.statistics import CodeHistogram, FeatureStatistics, Mean
+from tokbench.metrics.feature_statistics import FeatureStatistics
+from tokbench.metrics.statistics import CodeHistogram, Mean, Statistics
 from tokbench.results.record import MetricValue
 
 Direction = Literal["higher", "lower", "none"]
@@ -37,6 +38,7 @@ class Metric(ABC):
     tasks: ClassVar[tuple[Task, ...]] = ("reconstruction",)
     weights: ClassVar[tuple[str, ...]] = ()
     min_size: ClassVar[int] = 1  # the smallest image side it is defined for, in pixels
+    default: ClassVar[bool] = True  # measured when nobody says which metrics
 
     def unavailable(self, size: int | None = None) -> str | None:
         """One line on why there can be no value here (weights, image size), or None when it can be computed."""
@@ -88,19 +90,44 @@ class CodeMetric(Metric):
         return sum(per_depth) / len(per_depth)
 
 
+class Compared(NamedTuple):
+    """What a distribution metric found; ``extra`` goes into the record beside the value."""
+
+    value: float
+    stderr: float | None = None
+    extra: dict[str, float] = {}  # noqa: RUF012  (never changed)
+
+
 class DistributionMetric(Metric):
     """Two sets of images compared in the feature space ``extractor`` (``tokbench.metrics.extractors``)."""
 
     extractor: ClassVar[str]
-    reference_split: ClassVar[Literal["same", "train", "given"]] = "same"
+    reference_split: ClassVar[Literal["same", "train"]] = "same"
     reservoir: ClassVar[bool] = False  # needs features themselves, not their mean and covariance alone
-    logits: ClassVar[bool] = False  # needs class probabilities
 
     @abstractmethod
     def compare(
-        self, reference: FeatureStatistics, sample: FeatureStatistics, *, quick: bool = False
-    ) -> tuple[float, float | None]:
-        """The value and, unless ``quick``, its standard error where there is one. ``TokbenchError`` is a refusal."""
+        self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
+    ) -> Compared:
+        """The value and, unless ``quick``, its standard error where there is one.
+
+        ``paired``: equal positions belong together (an original and its reconstruction).
+        Raises ``TokbenchError`` where it must refuse.
+        """
+
+
+class ScoreMetric(Metric):
+    """A number about one set of images alone, from its features in the space ``extractor``."""
+
+    extractor: ClassVar[str]
+
+    @abstractmethod
+    def statistics(self, count: int) -> Statistics:
+        """Empty statistics for ``count`` images; ``update(features, positions)`` fills them."""
+
+    @abstractmethod
+    def score(self, statistics: Statistics) -> tuple[float, float]:
+        """The value and the standard deviation over its splits. ``TokbenchError`` is a refusal."""
 
 
 def check_pair(name: str, reference: Tensor, sample: Tensor, *, min_size: int = 1) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tokbench.errors import TokbenchError, did_you_mean
-from tokbench.metrics.base import CodeMetric, DistributionMetric, Metric, PairMetric, check_uint8
+from tokbench.metrics.base import CodeMetric, Metric, PairMetric, check_uint8
 from tokbench.metrics.batches import batches, place
 from tokbench.metrics.clock import Clock
 from tokbench.metrics.registry import get, names
@@ -33,11 +33,8 @@ class Evaluation:
 
 
 def default_metrics(size: int, task: str = "reconstruction") -> list[str]:
-    """Every metric that can be computed here: no weights missing, images large enough, no second data set needed."""
-    return [
-        name for name in names(task)
-        if get(name).unavailable(size) is None and getattr(get(name), "reference_split", "same") == "same"
-    ]
+    """The usual metrics that can be computed here: no weights missing, images large enough."""
+    return [name for name in names(task) if get(name).default and get(name).unavailable(size) is None]
 
 
 @torch.inference_mode()
@@ -77,7 +74,7 @@ def evaluate_tokenizer(
     was_training = tokenizer.training
     tokenizer.to(device).eval()
     try:
-        run = _Pass(wanted, rate, depths, image_size, device, dataset, protocol, train_dataset)
+        run = _Pass(wanted, rate, depths, device, dataset, protocol, train_dataset)
         total = len(dataset)
         for images, positions in batches(dataset, batch_size, workers, rank, world):
             run.step(tokenizer, images, positions)
@@ -104,20 +101,25 @@ class _Pass:
     """The running state of one pass over the images."""
 
     def __init__(
-        self, metrics: dict[str, Metric], rate: Rate, depths: list[int], size: int, device: torch.device,
-        dataset: Any, protocol: str, train_dataset: Any,
+        self, metrics: dict[str, Metric], rate: Rate, depths: list[int], device: torch.device, dataset: Any,
+        protocol: str, train_dataset: Any,
     ) -> None:
-        self.metrics, self.depths, self.device, self.protocol = metrics, depths, device, protocol
+        self.metrics, self.depths, self.device = metrics, depths, device
+        self.dataset, self.protocol = dataset, protocol
+        size = dataset.image_size
         self.reasons = {name: reason for name, metric in metrics.items() if (reason := metric.unavailable(size))}
+        for name, metric in metrics.items():
+            if getattr(metric, "reference_split", "same") == "train" and train_dataset is None:
+                self.reasons.setdefault(name, f"{metric.label} compares with training images, and none were given")
         usable = [metric for name, metric in metrics.items() if name not in self.reasons]
-        self.pairs = [m for m in usable if isinstance(m, PairMetric)]
-        self.distributions = [m for m in usable if isinstance(m, DistributionMetric)]
-        for metric in [m for m in self.distributions if m.reference_split == "train" and train_dataset is None]:
-            self.reasons[metric.name] = f"{metric.label} compares with training images, and none were given"
-            self.distributions.remove(metric)
-        self.means = {(m.name, depth): Mean() for m in self.pairs for depth in depths}
+        self.pairs = [metric for metric in usable if isinstance(metric, PairMetric)]
+        self.means = {(metric.name, depth): Mean() for metric in self.pairs for depth in depths}
         self.histogram = CodeHistogram(rate.codebook_sizes, rate.tokens[0] * rate.tokens[1], size * size)
-        self.spaces = FeatureSpaces(self.distributions, depths, device, dataset, protocol, train_dataset)
+        self.spaces = FeatureSpaces(usable, depths, device, len(dataset))
+        self.spaces.expect_reference(dataset, protocol)
+        if train_dataset is not None:
+            self.spaces.read_reference("train", train_dataset, protocol)
+        self.compares = any(not isinstance(metric, CodeMetric) for metric in usable)
         self.seen, self.broken = 0, 0
         self.clock = Clock(device)
         self.warnings: list[str] = []
@@ -131,7 +133,7 @@ class _Pass:
             codes = tokenizer.encode(to_float(images))
         self.histogram.update(codes)
         self.seen += len(images)
-        if not (self.pairs or self.distributions):
+        if not self.compares:
             return
         finite = torch.ones(len(images), dtype=torch.bool, device=self.device)
         for depth in self.depths:
@@ -144,11 +146,9 @@ class _Pass:
                 )
             good = decoded.isfinite().flatten(1).all(1)
             finite &= good
-            with self.clock.lap("metrics", len(images)):
-                if bool(good.all()):
+            if bool(good.all()):  # else no metric of this pass will have a value
+                with self.clock.lap("metrics", len(images)):
                     self._measure(depth, images, to_uint8(decoded), positions)
-                elif bool(good.any()):
-                    self._measure(depth, images[good], to_uint8(decoded[good]), positions[good.cpu()])
         self.broken += int((~finite).sum())
         with self.clock.lap("metrics", 0):
             self.spaces.update_reference(images, positions)
@@ -162,8 +162,8 @@ class _Pass:
         self.histogram.all_reduce()
         for mean in self.means.values():
             mean.all_reduce()
-        self.spaces.all_reduce()
         self.broken = int(sum_over_processes(torch.tensor(self.broken)))
+        self.spaces.all_reduce(self.dataset, self.protocol)
         n = self.histogram.n
         if not n:
             raise TokbenchError("the data set has no images to evaluate on")
@@ -177,15 +177,7 @@ class _Pass:
         if metric.name in self.reasons:
             return metric.result(None, 0, self.protocol, note=self.reasons[metric.name])
         if isinstance(metric, CodeMetric):
-            per_depth = metric.per_depth(self.histogram)
-            note = None
-            fewest = max(self.histogram.codebook_sizes)
-            if self.histogram.codes < fewest:
-                note = f"only {self.histogram.codes} positions for a codebook of {fewest}"
-            return metric.result(
-                metric.total(per_depth, self.histogram), n, self.protocol, by_depth=per_depth, note=note,
-                positions=self.histogram.codes,
-            )
+            return self._code_value(metric, n)
         if self.broken:
             note = f"{self.broken} of {n} reconstructions have NaN or infinite pixels"
             return metric.result(None, n, self.protocol, note=note)
@@ -193,8 +185,15 @@ class _Pass:
             means = [self.means[metric.name, depth] for depth in self.depths]
             by_depth = [mean.value() for mean in means] if len(means) > 1 else None
             return metric.result(means[-1].value(), n, self.protocol, stderr=means[-1].stderr(), by_depth=by_depth)
-        assert isinstance(metric, DistributionMetric)
-        return self.spaces.value(metric, self.protocol)
+        return self.spaces.value(metric, self.protocol, paired=True)
+
+    def _code_value(self, metric: CodeMetric, n: int) -> MetricValue:
+        per_depth = metric.per_depth(self.histogram)
+        codes, entries = self.histogram.codes, max(self.histogram.codebook_sizes)
+        note = f"only {codes} positions for a codebook of {entries}" if codes < entries else None
+        return metric.result(
+            metric.total(per_depth, self.histogram), n, self.protocol, by_depth=per_depth, note=note, positions=codes
+        )
 
 
 def _wanted(metrics: Sequence[str] | None, size: int) -> dict[str, Metric]:

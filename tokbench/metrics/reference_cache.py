@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from tokbench.metrics.extractors import Extractor
-from tokbench.metrics.statistics import FeatureStatistics
+from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.weights import cache_dir
 
 _VERSION = 1
@@ -20,8 +21,8 @@ _VERSION = 1
 
 def path_of(dataset: Any, protocol: str, extractor: Extractor) -> Path:
     """Where the statistics belong: equal fingerprints (content, crop, size) and equal weights, equal place."""
-    parts = (_VERSION, dataset.fingerprint, len(dataset), dataset.image_size, protocol, extractor.name, extractor.digest)
-    key = "|".join(map(str, parts))
+    data = (dataset.fingerprint, len(dataset), dataset.image_size, protocol)
+    key = "|".join(map(str, (_VERSION, *data, extractor.name, extractor.digest)))
     return cache_dir() / "statistics" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
 
@@ -47,22 +48,25 @@ def load(dataset: Any, protocol: str, extractor: Extractor, capacity: int) -> Fe
 
 def save(dataset: Any, protocol: str, extractor: Extractor, statistics: FeatureStatistics) -> None:
     """Keep complete statistics for the next run; a cache that cannot be written costs time, not the result."""
-    path = path_of(dataset, protocol, extractor)
     if statistics.n != len(dataset):
         return
     state = {key: value.cpu().numpy() for key, value in statistics.tensors().items()}
+    state |= {"kept": statistics.kept.numpy(), "positions": statistics.positions.numpy()}
+    with contextlib.suppress(OSError):
+        write_npz(path_of(dataset, protocol, extractor), **state)
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Write the file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, kept=statistics.kept.numpy(), positions=statistics.positions.numpy(), **state)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError:
-        return
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def statistics_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,91 +10,121 @@ from torch import Tensor
 
 from tokbench.errors import TokbenchError
 from tokbench.metrics import reference_cache
-from tokbench.metrics.base import FEW_IMAGES, DistributionMetric
+from tokbench.metrics.base import FEW_IMAGES, DistributionMetric, Metric, ScoreMetric
 from tokbench.metrics.extractors import Extractor, load_extractor
-from tokbench.metrics.statistics import FeatureStatistics
+from tokbench.metrics.feature_statistics import FeatureStatistics
+from tokbench.metrics.statistics import Statistics
 from tokbench.results.record import MetricValue
 
 RESERVOIR = 10_000  # features kept for metrics that need them: 80 MB at 2048 dimensions
 
 
 class FeatureSpaces:
-    """Statistics of originals and reconstructions in every feature space that some metric asks for.
+    """Statistics of samples (reconstructions at each depth, or generated images) in every feature space asked for.
 
-    The statistics of the originals depend on the data, its preprocessing and the extractor alone; they are kept on
-    disk (``reference_cache``) and the originals then need no second look.
+    Args:
+        metrics: those that can be computed; only distribution and score metrics are looked at.
+        depths: how many sets of samples there are, by name.
+        count: images in a set.
     """
 
-    def __init__(
-        self, metrics: list[DistributionMetric], depths: list[int], device: torch.device, dataset: Any, protocol: str,
-        train_dataset: Any = None,
-    ) -> None:
-        self.depths, self.dataset, self.protocol = depths, dataset, protocol
+    def __init__(self, metrics: Sequence[Metric], depths: list[int], device: torch.device, count: int) -> None:
+        self.depths, self.count = depths, count
+        self.metrics = [m for m in metrics if isinstance(m, DistributionMetric | ScoreMetric)]
         self.extractors: dict[str, Extractor] = {}
+        self.capacity: dict[str, int] = {}
         self.samples: dict[tuple[str, int], FeatureStatistics] = {}
+        self.scores: dict[tuple[str, int], Statistics] = {}
         self.references: dict[tuple[str, str], FeatureStatistics] = {}
         self.pending: list[str] = []  # extractors whose reference is gathered in this pass
         self.warnings: list[str] = []
-        # With few images the features themselves are kept: intervals are made by leaving some of them out.
-        few = len(dataset) < FEW_IMAGES
-        for name in dict.fromkeys(metric.extractor for metric in metrics):
-            using = [metric for metric in metrics if metric.extractor == name]
-            extractor = self.extractors[name] = load_extractor(name, device)
-            capacity = RESERVOIR if few or any(metric.reservoir for metric in using) else 0
+        for name in dict.fromkeys(metric.extractor for metric in self.metrics):
+            self.extractors[name] = load_extractor(name, device)
+            comparing = self._comparing(name)
+            if not comparing:
+                continue
+            # With few images all features are kept: intervals are made by leaving some of them out.
+            wanted = count < FEW_IMAGES or any(metric.reservoir for metric in comparing)
+            self.capacity[name] = RESERVOIR if wanted else 0
             for depth in depths:
-                self.samples[name, depth] = FeatureStatistics(extractor.dim, capacity=capacity)
-            if any(metric.reference_split == "same" for metric in using):
-                known = reference_cache.load(dataset, protocol, extractor, capacity)
-                if known is None:
-                    self.pending.append(name)
-                self.references[name, "same"] = known or FeatureStatistics(extractor.dim, capacity=capacity)
-            if any(metric.reference_split == "train" for metric in using):
-                self.references[name, "train"] = reference_cache.statistics_of(
-                    train_dataset, protocol, extractor, capacity
+                self.samples[name, depth] = FeatureStatistics(self.extractors[name].dim, capacity=self.capacity[name])
+        for metric in self.metrics:
+            if isinstance(metric, ScoreMetric):
+                self.scores |= {(metric.name, depth): metric.statistics(count) for depth in depths}
+
+    def _comparing(self, extractor: str) -> list[DistributionMetric]:
+        return [m for m in self.metrics if isinstance(m, DistributionMetric) and m.extractor == extractor]
+
+    def expect_reference(self, dataset: Any, protocol: str) -> None:
+        """The reference is ``dataset``, which this pass looks at anyway, unless its statistics are kept already."""
+        for name, capacity in self.capacity.items():
+            if all(metric.reference_split != "same" for metric in self._comparing(name)):
+                continue
+            known = reference_cache.load(dataset, protocol, self.extractors[name], capacity)
+            self.references[name, "same"] = known or FeatureStatistics(self.extractors[name].dim, capacity=capacity)
+            if known is None:
+                self.pending.append(name)
+
+    def read_reference(self, role: str, dataset: Any, protocol: str) -> None:
+        """The reference is another data set: its statistics from the cache, else by one look at all of it."""
+        for name, capacity in self.capacity.items():
+            if any(metric.reference_split == role for metric in self._comparing(name)):
+                self.references[name, role] = reference_cache.statistics_of(
+                    dataset, protocol, self.extractors[name], capacity
                 )
 
     def update_sample(self, depth: int, images: Tensor, positions: Tensor) -> None:
+        """images: uint8 (B, 3, H, W); positions: int64 (B,), the place of each in its set."""
         for name, extractor in self.extractors.items():
-            self.samples[name, depth].update(extractor(images), positions)
+            features = extractor(images)
+            if (name, depth) in self.samples:
+                self.samples[name, depth].update(features, positions)
+            for metric in self.metrics:
+                if isinstance(metric, ScoreMetric) and metric.extractor == name:
+                    self.scores[metric.name, depth].update(features, positions)  # type: ignore[attr-defined]
 
     def update_reference(self, images: Tensor, positions: Tensor) -> None:
+        """The originals of the same positions, for the extractors that have not seen them in an earlier run."""
         for name in self.pending:
             self.references[name, "same"].update(self.extractors[name](images), positions)
 
-    def all_reduce(self) -> None:
-        for statistics in self.samples.values():
+    def all_reduce(self, dataset: Any = None, protocol: str = "") -> None:
+        """Add up over processes; what was gathered of ``dataset`` is kept for later runs."""
+        for statistics in [*self.samples.values(), *self.scores.values()]:
             statistics.all_reduce()
         for name in self.pending:
             self.references[name, "same"].all_reduce()
-            reference_cache.save(self.dataset, self.protocol, self.extractors[name], self.references[name, "same"])
+            reference_cache.save(dataset, protocol, self.extractors[name], self.references[name, "same"])
 
-    def value(self, metric: DistributionMetric, protocol: str) -> MetricValue:
-        reference = self.references[metric.extractor, metric.reference_split]
-        return distribution_value(
-            metric, reference, [self.samples[metric.extractor, depth] for depth in self.depths], protocol,
-            self.warnings,
+    def value(self, metric: Metric, protocol: str, *, paired: bool) -> MetricValue:
+        """The value at the last depth, and at each of them ``by_depth`` when there are several.
+
+        A refusal (too few images for a covariance of full rank) is a value of None with its reason.
+        """
+        extra: dict[str, Any] = {}
+        try:
+            if isinstance(metric, ScoreMetric):
+                found = [metric.score(self.scores[metric.name, depth]) for depth in self.depths]
+                n, by_depth, stderr, extra = self.scores[metric.name, self.depths[-1]].n, [v for v, _ in found], None, {
+                    "split_std": found[-1][1]
+                }
+            else:
+                assert isinstance(metric, DistributionMetric)
+                reference = self.references[metric.extractor, metric.reference_split]
+                sets = [self.samples[metric.extractor, depth] for depth in self.depths]
+                paired = paired and metric.reference_split == "same"
+                n = sets[-1].n
+                last = metric.compare(reference, sets[-1], paired=paired)
+                by_depth = [metric.compare(reference, s, paired=paired, quick=True).value for s in sets[:-1]]
+                by_depth, stderr = [*by_depth, last.value], last.stderr
+                extra = {**last.extra, "n_reference": reference.n}
+        except TokbenchError as refusal:
+            return metric.result(None, self.count, protocol, note=str(refusal))
+        note = None
+        if n < FEW_IMAGES:
+            note = f"only {n:,} images: biased; compare at equal n only"
+            self.warnings.append(f"{metric.label}: {note}")
+        return metric.result(
+            by_depth[-1], n, protocol, stderr=stderr, by_depth=by_depth if len(by_depth) > 1 else None, note=note,
+            **extra,
         )
-
-
-def distribution_value(
-    metric: DistributionMetric, reference: FeatureStatistics, samples: list[FeatureStatistics], protocol: str,
-    warnings: list[str],
-) -> MetricValue:
-    """The value over the last of ``samples``, and over each of them ``by_depth`` when there are several.
-
-    A refusal (too few images for a covariance of full rank) is a value of None with its reason.
-    """
-    n = samples[-1].n
-    try:
-        value, stderr = metric.compare(reference, samples[-1])
-        by_depth = [metric.compare(reference, s, quick=True)[0] for s in samples[:-1]] + [value]
-    except TokbenchError as refusal:
-        return metric.result(None, n, protocol, note=str(refusal))
-    note = None
-    if n < FEW_IMAGES:
-        note = f"only {n} images: biased, compare at equal n only"
-        warnings.append(f"{metric.label} over {n} images is biased (under {FEW_IMAGES:,}); compare at equal n only")
-    return metric.result(
-        value, n, protocol, stderr=stderr, by_depth=by_depth if len(samples) > 1 else None, note=note,
-        n_reference=reference.n,
-    )

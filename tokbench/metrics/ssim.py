@@ -75,6 +75,7 @@ class SSIMLuma(PairMetric):
     """SSIM on the luma plane alone: another number than ``ssim``, so another name."""
 
     name, label, direction = "ssim_luma", "SSIM (luma)", "higher"
+    default = False
     min_size = WINDOW
 
     def per_image(self, reference: Tensor, sample: Tensor) -> Tensor:

