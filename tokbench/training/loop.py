@@ -112,7 +112,7 @@ class _Run:
         """All remaining steps."""
         training, steps = self.recipe.training, self.recipe.training.steps
         totals: dict[str, Tensor] = {}
-        counted = 0
+        counts: dict[str, int] = {}  # by name: a term may be switched on in the middle of a line
         last: dict[str, float] = {}
         stream = self._stream()
         started, before = time.monotonic(), self.seconds
@@ -129,16 +129,16 @@ class _Run:
                     self.seconds = before + time.monotonic() - started
                     for name, value in values.items():
                         totals[name] = totals.get(name, 0.0) + value.detach().float()
-                    counted += 1
+                        counts[name] = counts.get(name, 0) + 1
                     if self.step % training.log_every == 0 or self.step == steps:
-                        means = {name: float(value) / counted for name, value in totals.items()}
+                        means = {name: float(value) / counts[name] for name, value in totals.items()}
                         if self.step % WINDOW < training.log_every or self.step == steps:
                             means |= self.task.window()
                         last |= means
                         if self.main:
                             append_log(self.log, self.step, self.seconds, means)
                         progress.update(self.step, self.task.shown(last))
-                        totals, counted = {}, 0
+                        totals, counts = {}, {}
                     else:
                         progress.update(self.step, {})
                     if self.step < self.stop_at:

@@ -3,48 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from tokbench.config.loss import LossConfig
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.data import Batch, loader, open_images
 from tokbench.data.pixels import to_float, to_uint8
 from tokbench.errors import TokbenchError
+from tokbench.losses import ReconstructionLoss
 from tokbench.models import Tokenizer
 from tokbench.pictures import grid, save_picture
+from tokbench.training.adversary import AdversarialBackward, Adversary, keep_eager
 from tokbench.training.ema import averaged
+from tokbench.training.gradients import clip_gradients
 
 
 class TokenizerObjective(nn.Module):
-    """The tokenizer and its loss as one module, so that one forward under DDP covers every parameter."""
+    """The tokenizer as what one forward under DDP covers: every parameter, and no loss on the picture."""
 
-    def __init__(self, tokenizer: Tokenizer, config: LossConfig):
+    def __init__(self, tokenizer: Tokenizer):
         super().__init__()
         self.tokenizer = tokenizer
-        self.config = config
 
-    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """images (B, 3, H, W) in [-1, 1] -> total loss, its unweighted terms by name, reconstruction."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """images (B, 3, H, W) in [-1, 1] -> reconstruction, the quantizer's loss, its unweighted terms by name."""
         out = self.tokenizer(images)
-        difference = out.reconstruction.float() - images
-        l1, l2 = difference.abs().mean(), difference.square().mean()
-        pixels = l1 if self.config.reconstruction == "l1" else l2
-        total = self.config.reconstruction_weight * pixels + self.config.quantizer_weight * out.loss
-        terms = {"l1": l1, "l2": l2, "quantizer": out.loss}
-        terms |= {name: value for name, value in out.losses.items() if value.dim() == 0}
-        return total, {name: value.detach() for name, value in terms.items()}, out.reconstruction
+        terms = {name: value.detach() for name, value in out.losses.items() if value.dim() == 0}
+        return out.reconstruction, out.loss, {"quantizer": out.loss.detach(), **terms}
 
 
 class TokenizerTask:
-    """Holds tokenizer, optimizer and averaged weights; the loop calls ``step`` and asks for state."""
+    """Holds tokenizer, discriminator, both optimizers and averaged weights; the loop calls ``step``."""
 
     product = "tokenizer"
 
@@ -54,11 +50,16 @@ class TokenizerTask:
         config = TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)
         self.tokenizer = Tokenizer(config)
         self.parameters = sum(p.numel() for p in self.tokenizer.parameters())
-        objective = TokenizerObjective(self.tokenizer, recipe.loss)
+        self.tokenizer.checkpoint_activations(training.activation_checkpointing)
+        for module in self.tokenizer.quantizer.modules():
+            if hasattr(module, "update_every"):  # a moving average sees an optimizer step, not its micro-batches
+                module.update_every = training.gradient_accumulation  # type: ignore[assignment]
+        objective = TokenizerObjective(self.tokenizer)
         if training.channels_last:
             objective = objective.to(memory_format=torch.channels_last)
         decayed = [p for p in objective.parameters() if p.requires_grad and p.dim() > 1]
         others = [p for p in objective.parameters() if p.requires_grad and p.dim() <= 1]
+        self.trained = [*decayed, *others]
         self.optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=training.learning_rate,
@@ -66,7 +67,23 @@ class TokenizerTask:
         )
         self.objective, self.optimizer = accelerator.prepare(objective, self.optimizer)
         self.average = averaged(self.tokenizer, training.ema_decay) if training.ema_decay else None
-        self._forward = torch.compile(self.objective) if training.compile else self.objective
+        self.reconstruction_loss = ReconstructionLoss(recipe.loss).to(accelerator.device)
+        if training.channels_last:
+            self.reconstruction_loss.to(memory_format=torch.channels_last)
+        adversarial = recipe.loss.adversarial
+        self.adversary = Adversary(recipe, adversarial, accelerator) if adversarial is not None else None
+        self._forward: Callable[..., Any] = self.objective
+        self._nll: Callable[..., Any] = self.reconstruction_loss
+        if training.compile:
+            self._compile()
+
+    def _compile(self) -> None:
+        if self.adversary is not None and self.adversary.config.weighting == "adaptive":
+            keep_eager(self.tokenizer.decoder, self.tokenizer.last_layer)
+            if self.recipe.training.gradient_accumulation > 1:
+                # The two backward passes of AdversarialBackward need the compiled graph's tensors twice.
+                torch._functorch.config.donated_buffer = False
+        self._forward, self._nll = torch.compile(self.objective), torch.compile(self.reconstruction_loss)
 
     def batches(self, batch_size: int, rank: int, world_size: int) -> Any:
         """The training images; see ``tokbench.data.loader``."""
@@ -102,27 +119,48 @@ class TokenizerTask:
         return torch.stack([images[i]["image"] for i in list(picked)[:16]])
 
     def step(self, batches: Sequence[Batch], step: int, factor: float) -> dict[str, Tensor]:
-        """One optimizer step over the micro-batches; ``factor`` scales the learning rate. Returns named scalars."""
-        training, accelerator = self.recipe.training, self.accelerator
+        """One optimizer step over the micro-batches; ``factor`` scales the learning rates. Returns named scalars."""
+        training, accelerator, adversary = self.recipe.training, self.accelerator, self.adversary
         for group in self.optimizer.param_groups:
             group["lr"] = training.learning_rate * factor
         self.objective.train()
         self.optimizer.zero_grad(set_to_none=True)
+        share = adversary.config.generator_factor(step) if adversary is not None else 0.0
+        mixed: AdversarialBackward | None = None
+        if adversary is not None and share:
+            mixed = AdversarialBackward(adversary, self.trained, self.tokenizer.last_layer, len(batches), share)
         sums: dict[str, Tensor] = {}
+        real: list[Tensor] = []
+        fake: list[Tensor] = []
         for i, batch in enumerate(batches):
             images = self._images(batch)
             last = i == len(batches) - 1
             with nullcontext() if last else accelerator.no_sync(self.objective):
                 with accelerator.autocast():
-                    total, terms, _ = self._forward(images)
-                accelerator.backward(total / len(batches))
-            for name, value in {"loss": total.detach(), **terms}.items():
+                    reconstruction, quantizer_loss, terms = self._forward(images)
+                    reconstruction = reconstruction.float()
+                    nll, distances = self._nll(reconstruction, images)
+                quantizer_loss = self.recipe.loss.quantizer_weight * quantizer_loss
+                if mixed is not None:
+                    mixed(reconstruction, nll, quantizer_loss)
+                else:
+                    accelerator.backward((nll + quantizer_loss) / len(batches))
+            if adversary is not None and adversary.config.active(step):
+                real.append(images)
+                fake.append(reconstruction.detach())
+            total = nll.detach() + quantizer_loss.detach()
+            for name, value in {"loss": total, "nll": nll.detach(), **distances, **terms}.items():
                 sums[name] = sums.get(name, 0.0) + value.float() / len(batches)
-        if training.gradient_clip is not None:
-            sums["gradient_norm"] = accelerator.clip_grad_norm_(self.objective.parameters(), training.gradient_clip)
+        if mixed is not None:
+            sums |= mixed.finish()
+            sums["loss"] = sums["loss"] + sums["adversarial"]
+        sums["gradient_norm"] = clip_gradients(accelerator, self.optimizer, self.trained, training.gradient_clip)
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.tokenizer)
+        if adversary is not None and real:
+            # After the autoencoder's own step: fp16's loss scale may change in between, never within one backward.
+            sums |= adversary.learn(real, fake, step, factor)
         return sums
 
     def _images(self, batch: Batch) -> Tensor:
@@ -132,9 +170,10 @@ class TokenizerTask:
         return images
 
     def shown(self, values: dict[str, float]) -> dict[str, float]:
-        """Loss, PSNR (of the window's mean squared error) and codebook usage."""
+        """Loss, PSNR (of the window's mean squared error), the perceptual and adversarial terms, codebook usage."""
         shown = {"loss": values["loss"], "PSNR": 10 * math.log10(4.0 / max(values["l2"], 1e-10))}
-        return shown | ({"usage": values["usage"]} if "usage" in values else {})
+        names = {"perceptual": "LPIPS", "lambda": "lambda", "discriminator": "D", "usage": "usage"}
+        return shown | {label: values[name] for name, label in names.items() if name in values}
 
     def window(self) -> dict[str, float]:
         """Mean fraction of the codes used since the last call, over all processes."""
@@ -152,7 +191,7 @@ class TokenizerTask:
 
     def result(self) -> Tokenizer:
         """The tokenizer to save and to measure: averaged weights where there are any."""
-        return self.average.module if self.average is not None else self.tokenizer
+        return cast(Tokenizer, self.average.module) if self.average is not None else self.tokenizer
 
     @torch.no_grad()
     def picture(self, path: Path) -> None:
@@ -178,6 +217,8 @@ class TokenizerTask:
             "tokenizer": self.tokenizer.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
             "optimizer": self.optimizer.state_dict(),
+            "adversary": self.adversary.state_dict() if self.adversary is not None else None,
+            "loss_scale": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -186,3 +227,7 @@ class TokenizerTask:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.adversary is not None:
+            self.adversary.load_state_dict(state["adversary"])
+        if self.accelerator.scaler is not None and state["loss_scale"] is not None:
+            self.accelerator.scaler.load_state_dict(state["loss_scale"])

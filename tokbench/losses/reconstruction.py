@@ -1,0 +1,39 @@
+"""How far the reconstruction is from the original: pixels and LPIPS."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tokbench.config.loss import LossConfig
+
+
+class ReconstructionLoss(nn.Module):
+    """``nll = l1 |x - x'| + l2 (x - x')^2 + w LPIPS(x, x')``, each a mean over the batch.
+
+    The name is taming's (``vqperceptual.py``): up to constants the negative log likelihood under a Laplacian or a
+    Gaussian. Raises TokbenchError where LPIPS is wanted and its weights are not in the cache.
+    """
+
+    def __init__(self, config: LossConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.perceptual: nn.Module | None = None
+        if config.perceptual.net != "none":
+            from tokbench.metrics.lpips import LPIPS
+
+            self.perceptual = LPIPS(net=config.perceptual.net)
+
+    def forward(self, reconstruction: Tensor, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Both (B, 3, H, W) in [-1, 1] -> nll with its gradient; ``l1``, ``l2``, ``perceptual`` unweighted."""
+        difference = reconstruction.float() - images
+        l1, l2 = difference.abs().mean(), difference.square().mean()
+        terms = {"l1": l1, "l2": l2}
+        weighted = [(self.config.l1, l1), (self.config.l2, l2)]
+        if self.perceptual is not None:
+            terms["perceptual"] = self.perceptual(images, reconstruction).mean()
+            weighted.append((self.config.perceptual.weight, terms["perceptual"]))
+        parts = [value if weight == 1 else weight * value for weight, value in weighted if weight]
+        nll = parts[0]
+        for part in parts[1:]:
+            nll = nll + part
+        return nll, {name: value.detach() for name, value in terms.items()}
