@@ -105,7 +105,7 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("adm", "adm", "openai/guided-diffusion, image_datasets.center_crop_arr"),
         Protocol("llamagen", "adm", "FoundationVision/LlamaGen, dataset/augmentation.py center_crop_arr (as ADM)"),
         Protocol("taming", "taming", "CompVis/taming-transformers, taming/data/base.py: SmallestMaxSize, CenterCrop"),
-        Protocol("torchvision", "bilinear", "torchvision Resize (bilinear, antialiased) and CenterCrop"),
+        Protocol("rqvae", "bilinear", "kakaobrain/rq-vae-transformer, img_datasets/transforms.py: Resize, CenterCrop"),
     )
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
@@ -51,34 +52,13 @@ def load_image(source: str | os.PathLike[str] | bytes, *, name: str | None = Non
             with Image.open(io.BytesIO(data)) as image:
                 _check_shape(image, label)
                 image.load()
-                return _to_rgb(_upright(image), label)
+                _turn_upright(image)
+                return _to_rgb(image, label)
     except UnreadableImage:
         raise
     except Exception as error:  # Pillow's plug-ins raise OSError, SyntaxError, struct.error, zlib.error, IndexError...
         reason = "not a picture in a known format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         raise UnreadableImage(label, " ".join(reason.split()) or type(error).__name__) from None
-
-
-def read_header(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> tuple[int, int]:
-    """(width, height) without decoding. Finds empty files, files that are no picture and impossible shapes; not damage.
-
-    Raises:
-        UnreadableImage: as :func:`load_image`.
-    """
-    label = name or ("<bytes>" if isinstance(source, bytes) else str(source))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                _check_shape(image, label)
-                return image.size
-    except UnreadableImage:
-        raise
-    except Exception as error:
-        if isinstance(error, Image.UnidentifiedImageError):
-            empty = not source if isinstance(source, bytes) else os.path.getsize(source) == 0
-            raise UnreadableImage(label, "the file is empty" if empty else "not a picture in a known format") from None
-        raise UnreadableImage(label, " ".join(str(error).split()) or type(error).__name__) from None
 
 
 def _check_shape(image: Image.Image, label: str) -> None:
@@ -87,11 +67,10 @@ def _check_shape(image: Image.Image, label: str) -> None:
         raise UnreadableImage(label, f"{width}x{height} is more than {MAX_ASPECT} times longer than wide")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # metadata that cannot be parsed tells no orientation; the pixels were decoded all the same
-        return image
+def _turn_upright(image: Image.Image) -> None:
+    # Metadata that cannot be parsed tells no orientation; the pixels were decoded all the same.
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _to_rgb(image: Image.Image, label: str) -> Image.Image:

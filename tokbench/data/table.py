@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from tokbench.data.base import Split, digest, evenly
 from tokbench.data.crops import View
+from tokbench.data.decode import load_image
 from tokbench.data.specs import split_files
 from tokbench.data.whole import WholePictures, hash_split
 from tokbench.errors import TokbenchError, did_you_mean
@@ -33,14 +36,21 @@ class TableImages(WholePictures):
         return str(position)
 
     def label(self, position: int) -> int:
-        return int(self._cell(position, self.label_column)) if self.label_column else -1
+        return self._label(self._table[position])
 
     def encoded(self, position: int) -> bytes | Path:
-        return encoded_of(self._cell(position, self.image_column))
+        return encoded_of(self._table[position][self.image_column][0].as_py())
 
-    def _cell(self, position: int, column: str) -> Any:
-        value = self._table[position][column][0].as_py()
-        return -1 if value is None and column == self.label_column else value
+    def picture(self, index: int) -> tuple[Image.Image, int, str]:
+        """(decoded RGB picture, label, id), the row looked up once. Raises UnreadableImage."""
+        position = int(self.kept[index])
+        row = self._table[position]
+        image = load_image(encoded_of(row[self.image_column][0].as_py()), name=str(position))
+        return image, self._label(row), str(position)
+
+    def _label(self, row: Any) -> int:
+        value = row[self.label_column][0].as_py() if self.label_column else None
+        return -1 if value is None else int(value)
 
     @property
     def content(self) -> str:
