@@ -1,1 +1,13 @@
+"""Models of code stacks: ``AR`` and ``MLM``, how they are drawn from, and what they cost as a code.
 
+>>> generator = Generator.from_pretrained("runs/mine/generator")
+>>> codes = generator.generate(16, labels=207, seed=0, guidance=3.0)  # int64 (16, H, W, D)
+"""
+
+from tokbench.generators.ar import AR
+from tokbench.generators.base import Generator
+from tokbench.generators.mlm import MLM
+from tokbench.generators.sampling import Sampling
+from tokbench.generators.storage import build, check_tokenizer, configure, for_tokenizer
+
+__all__ = ["AR", "MLM", "Generator", "Sampling", "build", "check_tokenizer", "configure", "for_tokenizer"]

@@ -1,0 +1,159 @@
+"""Stage 2: what a generator is made of and how it is trained on a tokenizer's codes. Torch-free.
+
+``config.json`` beside a generator's weights is a :class:`GeneratorConfig` and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from tokbench.config.base import Strict
+from tokbench.config.data import DataConfig
+from tokbench.config.training import EvaluationConfig, TrainingConfig
+
+# Lee et al. 2022, arXiv:2203.01941, table 6 and the released configurations: width, heads, spatial and depth layers.
+# The parameters in a name are those of the released model (its vocabulary decides the last few million).
+SIZES: dict[str, dict[str, int]] = {
+    "rq-355m": {"width": 1024, "heads": 16, "layers": 24, "depth_layers": 4},
+    "rq-481m": {"width": 1536, "heads": 24, "layers": 12, "depth_layers": 4},
+    "rq-612m": {"width": 1280, "heads": 20, "layers": 26, "depth_layers": 4},
+    "rq-821m": {"width": 1536, "heads": 24, "layers": 24, "depth_layers": 4},
+    "rq-1.4b": {"width": 1536, "heads": 24, "layers": 42, "depth_layers": 6},
+    "rq-3.8b": {"width": 2560, "heads": 40, "layers": 42, "depth_layers": 6},
+}
+Size = Literal["rq-355m", "rq-481m", "rq-612m", "rq-821m", "rq-1.4b", "rq-3.8b"]
+CodeInput = Literal["codes", "learned", "bits"]
+
+
+class _Transformer(Strict):
+    """What both generators have."""
+
+    width: PositiveInt = Field(256, description="channels of the residual stream")
+    heads: PositiveInt = Field(4, description="attention heads; they divide the width")
+    layers: PositiveInt = Field(8, description="transformer layers over the positions")
+    input: CodeInput = Field(
+        "codes",
+        description="codes: the tokenizer's code vectors through a linear map; learned: a table of its own; "
+        "bits: the bits of each code as +1/-1 (vocabularies must be powers of two)",
+    )
+    positions: Literal["learned", "rotary"] = Field("learned", description="rotary: axial, by row and column")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    class_conditional: bool = Field(False, description="condition on the data's class labels")
+    class_dropout: float = Field(
+        0.1, ge=0, lt=1, description="chance that a training sample loses its label; 0 rules out guidance"
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> _Transformer:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.positions == "rotary" and self.width // self.heads % 4:
+            raise ValueError(f"rotary positions need a multiple of 4 channels a head, not {self.width // self.heads}")
+        return self
+
+
+class ARConfig(_Transformer):
+    """Causal over positions, then over the codes of a position: RQ-Transformer (arXiv:2203.01941); VQ-GAN's GPT
+    (arXiv:2012.09841) where the codes have depth 1 and ``depth_layers`` is 0."""
+
+    name: Literal["ar"] = "ar"
+    size: Size | None = Field(None, description="a size of the paper by name; what is given beside it counts")
+    depth_layers: int = Field(2, ge=0, description="layers over the codes of a position; 0 for codes of depth 1 only")
+    depth_heads: PositiveInt | None = Field(None, description="empty: as many as `heads`")
+    depth_context: Literal["sum", "last"] = Field(
+        "sum", description="what a depth step sees of the codes before it: the sum of their vectors, or the last one"
+    )
+    share_head: bool | None = Field(None, description="one classifier for all depths; empty: if vocabularies are equal")
+    soft_targets: float | None = Field(
+        None, gt=0, description="temperature of soft targets softmax(-|r - e_k|^2 / t); the paper's is 0.5; empty: hard"
+    )
+    stochastic_codes: float | None = Field(
+        None, gt=0, description="temperature at which training codes are drawn from the same distribution; empty: hard"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("size") in SIZES:
+            return {**SIZES[values["size"]], **values}
+        return values
+
+    @model_validator(mode="after")
+    def _depth_heads_divide(self) -> ARConfig:
+        if self.depth_heads and self.width % self.depth_heads:
+            raise ValueError(f"width {self.width} is not a multiple of depth_heads {self.depth_heads}")
+        return self
+
+
+class MLMConfig(_Transformer):
+    """Bidirectional, trained to fill in masked positions: MaskGIT (arXiv:2202.04200), MAGVIT-v2 (arXiv:2310.05737),
+    MaskBit (arXiv:2409.16211) with ``input: bits``."""
+
+    name: Literal["mlm"] = "mlm"
+    schedule: Literal["cosine", "arccos", "linear"] = Field("cosine", description="how training masks are drawn")
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+
+
+GeneratorModel = Annotated[ARConfig | MLMConfig, Field(discriminator="name")]
+
+
+class TokenizerRef(Strict):
+    """Which tokenizer the codes are of."""
+
+    source: str = Field(description="the folder or hub repository it was read from")
+    sha256: str = Field(description="of its weights; another tokenizer's codes are refused")
+    image_size: PositiveInt = Field(description="side in pixels of the images whose codes are modelled")
+
+
+class GeneratorConfig(Strict):
+    """A generator, and the code stack it models: ``shape`` (H, W, D) with a vocabulary for each depth."""
+
+    generator: GeneratorModel
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    vocabulary: tuple[PositiveInt, ...]
+    num_classes: int = Field(0, ge=0, description="0: unconditional")
+    code_channels: PositiveInt | None = Field(None, description="channels of the code vectors, where input is codes")
+    shared_codes: bool = Field(False, description="all depths have the same code vectors")
+    tokenizer: TokenizerRef | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> GeneratorConfig:
+        depth, generator = self.shape[2], self.generator
+        if len(self.vocabulary) != depth:
+            raise ValueError(f"{len(self.vocabulary)} vocabularies for codes of depth {depth}")
+        if generator.name == "ar":
+            if generator.depth_layers == 0 and depth > 1:
+                raise ValueError(f"generator.depth_layers is 0, but the codes have depth {depth}")
+            if generator.share_head and len(set(self.vocabulary)) > 1:
+                raise ValueError(f"generator.share_head needs equal vocabularies, not {list(self.vocabulary)}")
+        if generator.class_conditional != (self.num_classes > 0):
+            raise ValueError(f"num_classes {self.num_classes} with class_conditional {generator.class_conditional}")
+        if (generator.input == "codes") != (self.code_channels is not None):
+            raise ValueError(f"generator.input {generator.input} with code_channels {self.code_channels}")
+        if generator.input == "bits" and (odd := [k for k in self.vocabulary if k < 2 or k & (k - 1)]):
+            raise ValueError(f"generator.input bits needs vocabularies that are powers of two; {odd[0]} is not")
+        if self.shared_codes and len(set(self.vocabulary)) > 1:
+            raise ValueError("shared_codes needs equal vocabularies")
+        return self
+
+
+class GeneratorRecipe(Strict):
+    """Stage 2: a generator trained on the codes of a finished tokenizer."""
+
+    kind: Literal["generator"] = "generator"
+    name: str = Field(min_length=1, description="shown in tables and file names")
+    description: str = ""
+    seed: int = Field(0, ge=0)
+    tokenizer: str = Field(min_length=1, description="a tokenizer's folder, or a hub repository")
+    data: DataConfig = Field(
+        DataConfig(), description="pictures, encoded on the way; or codes:DIR, a cache by `tokbench encode`"
+    )
+    generator: GeneratorModel
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting, defaults included: what the record keeps and the content address is made of."""
+        return self.model_dump(mode="json")

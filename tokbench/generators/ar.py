@@ -1,0 +1,139 @@
+"""AR: a causal transformer over positions and one over the codes of a position.
+
+RQ-Transformer (Lee et al. 2022, arXiv:2203.01941, section 3.2; kakaobrain/rq-vae-transformer). On codes of depth 1 and
+without depth layers it is VQ-GAN's GPT (Esser et al. 2021, arXiv:2012.09841); on the sub-tokens of a factorised LFQ it
+is Open-MAGVIT2's. Cost: layers * T^2 + depth_layers * T * D^2, against layers * (T D)^2 for the flattened stack.
+
+Shape legend: B batch, T = H * W positions, D codes a position, K_d vocabulary at depth d, C width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tokbench.config.generator import ARConfig, GeneratorConfig
+from tokbench.errors import TokbenchError
+from tokbench.generators.base import Generator, Progress
+from tokbench.generators.embedding import CodeEmbedding
+from tokbench.generators.sampling import Sampling
+from tokbench.generators.transformer import Transformer, axial_rotation, initialise
+
+
+class AR(Generator):
+    """p(codes | class) = product over positions t and depths d of p(S_{t,d} | S_{<t}, S_{t,<d}, class).
+
+    The spatial transformer reads, at place 0, the condition and, at place t, the sum of the vectors of S_{t-1}; its
+    output h_t is the first input of the depth transformer, which then reads the sum of the vectors of S_{t,<d}.
+    """
+
+    exact_nll = True
+    rotation: Tensor | None
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config)
+        settings = config.generator
+        assert isinstance(settings, ARConfig)
+        self.settings = settings
+        height, columns, depth = config.shape
+        width = settings.width
+        self.places = height * columns
+        self.embedding = CodeEmbedding(config, depth_stack=settings.depth_layers > 0)
+        learned = settings.positions == "learned"
+        self.position_condition = nn.Parameter(torch.randn(width) * 0.02) if learned else None
+        # One row a position; what follows the last position is never read.
+        self.position = nn.Parameter(torch.randn(self.places, width) * 0.02) if learned else None
+        rotation = None if learned else axial_rotation(height, columns, width // settings.heads)
+        self.register_buffer("rotation", rotation, persistent=False)
+        self.drop = nn.Dropout(settings.dropout)
+        self.body = Transformer(width, settings.heads, settings.layers, settings.dropout)
+        if settings.depth_layers:
+            self.position_depth = nn.Parameter(torch.randn(depth, width) * 0.02)
+            heads = settings.depth_heads or settings.heads
+            self.head = Transformer(width, heads, settings.depth_layers, settings.dropout)
+        share = settings.share_head if settings.share_head is not None else len(set(config.vocabulary)) == 1
+        self.norm = nn.LayerNorm(width)
+        sizes = config.vocabulary[:1] if share else config.vocabulary
+        self.classifiers = nn.ModuleList(nn.Linear(width, size) for size in sizes)
+        self.apply(initialise)
+
+    # The whole stack at once -----------------------------------------------------------------------------------
+
+    def logits(self, codes: Tensor, labels: Tensor | None = None) -> list[Tensor]:
+        """Codes (B, H, W, D) -> for each depth logits (B, T, K_d), each conditioned on all codes before it."""
+        sequence = self.sequence(codes)
+        return self._logits(sequence, self.rows(labels, len(codes)))
+
+    def _logits(self, sequence: Tensor, rows: Tensor) -> list[Tensor]:
+        batch, places, depth = sequence.shape
+        vectors = self.embedding(sequence)  # (B, T, D, channels)
+        sums = vectors.cumsum(-2) if self.settings.depth_context == "sum" else vectors
+        x = torch.cat([self.start(rows), self._body_input(vectors[:, :-1].sum(-2), 0)], dim=1)
+        context = self.body(self.drop(x), self.rotation[:places] if self.rotation is not None else None)
+        if not self.settings.depth_layers:
+            return [self.classify(context, 0)]
+        inputs = torch.cat([context[:, :, None], self.embedding.depth_in(sums[:, :, :-1])], dim=2)
+        inputs = (inputs + self.position_depth).flatten(0, 1)
+        outputs = self.head(inputs).view(batch, places, depth, -1)
+        return [self.classify(outputs[:, :, d], d) for d in range(depth)]
+
+    def start(self, rows: Tensor) -> Tensor:
+        """The first input of the spatial transformer, (B, 1, C)."""
+        x = self.condition(rows)[:, None]
+        return x if self.position_condition is None else x + self.position_condition
+
+    def _body_input(self, sums: Tensor, first: int) -> Tensor:
+        """Sums of code vectors (B, N, channels) of the positions from ``first`` on -> (B, N, C)."""
+        x = self.embedding.body_in(sums)
+        return x if self.position is None else x + self.position[first : first + x.shape[1]]
+
+    def classify(self, x: Tensor, depth: int) -> Tensor:
+        """(..., C) -> logits (..., K_d)."""
+        head = self.classifiers[depth if len(self.classifiers) > 1 else 0]
+        return head(self.norm(x))
+
+    def loss(self, codes: Tensor, labels: Tensor | None = None, targets: Sequence[Tensor] | None = None) -> Tensor:
+        sequence = self.sequence(codes)
+        logits = self._logits(sequence, self.dropped(self.rows(labels, len(codes))))
+        if targets is None:
+            parts = [F.cross_entropy(x.flatten(0, 1), sequence[..., d].flatten()) for d, x in enumerate(logits)]
+        else:
+            parts = [
+                F.cross_entropy(x.flatten(0, 1), target.flatten(0, 1))
+                for x, target in zip(logits, targets, strict=True)
+            ]
+        return torch.stack(parts).mean()
+
+    @torch.no_grad()
+    def nll(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        self.check_codes(codes)
+        sequence = self.sequence(codes)
+        total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
+        for d, x in enumerate(self._logits(sequence, self.rows(labels, len(codes)))):
+            losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
+            total += losses.double().sum(-1)
+        return total
+
+    # One code at a time ----------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _draw(
+        self,
+        labels: Tensor,
+        seed: int,
+        images: Tensor,
+        sampling: Sampling,
+        known: Tensor | None,
+        kept: Tensor,
+        progress: Progress | None,
+    ) -> Tensor:
+        from tokbench.generators.ar_decoding import draw_codes
+
+        height, width, depth = self.shape
+        if self.training:
+            raise TokbenchError("call eval() before generate(): dropout is on")
+        codes = draw_codes(self, labels, seed, images, sampling, known, kept, progress)
+        return codes.view(len(images), height, width, depth)

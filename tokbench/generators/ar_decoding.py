@@ -1,0 +1,158 @@
+"""Drawing from an AR one code at a time, with static key/value caches for both stacks; on a GPU as CUDA graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tokbench.generators.ar import AR
+from tokbench.generators.base import Progress
+from tokbench.generators.noise import image_keys, place_keys
+from tokbench.generators.sampling import Sampling, draw, guided
+
+
+class ARDecoder:
+    """The model's logits, code by code: ``begin(t)``, then for every depth ``logits(t, d)`` and ``push(t, d, codes)``.
+
+    Encoding and decoding a compressed file, and drawing with and without given codes, all go through these three
+    calls in the same order, so they see the same numbers.
+
+    Args:
+        rows: rows of the condition table, int64 (R,): the batch.
+    """
+
+    def __init__(self, model: AR, rows: Tensor) -> None:
+        self.model, depth = model, model.shape[2]
+        self.body = model.body.caches(len(rows), model.places)
+        self.head = model.head.caches(len(rows), depth) if model.settings.depth_layers else []
+        self.input = model.start(rows)
+        self.sums = self.input.new_zeros(len(rows), 1, model.embedding.channels)
+        self.context = self.depth_input = self.input
+
+    def restart(self, rows: Tensor) -> None:
+        """Begin again with other conditions, in the same memory."""
+        self.input.copy_(self.model.start(rows))
+
+    def begin(self, t: int) -> None:
+        """The spatial step of position ``t``."""
+        self.context = self.model.body.step(self.input, t, self.body, self.model.rotation)
+        self.depth_input = self.context
+        self.sums = torch.zeros_like(self.sums)
+
+    def logits(self, t: int, d: int) -> Tensor:
+        """(R, K_d), given everything before depth ``d`` of position ``t``."""
+        model = self.model
+        if not model.settings.depth_layers:
+            return model.classify(self.context, 0)[:, 0]
+        x = model.head.step(self.depth_input + model.position_depth[d], d, self.head)
+        return model.classify(x, d)[:, 0]
+
+    def push(self, t: int, d: int, codes: Tensor) -> None:
+        """Codes (R,) of depth ``d`` at position ``t`` are settled."""
+        model = self.model
+        vectors = model.embedding.at(d, codes)[:, None]
+        self.sums = self.sums + vectors
+        if d + 1 < model.shape[2]:
+            seen = self.sums if model.settings.depth_context == "sum" else vectors
+            self.depth_input = model.embedding.depth_in(seen)
+        elif t + 1 < model.places:
+            self.input.copy_(model._body_input(self.sums, t))
+
+    def bytes_per_position(self, t: int) -> int:
+        """Bytes that position ``t`` must move at the least: the body's weights and its caches so far, and the depth
+        stack's weights and the classifier's once for every depth."""
+        model = self.model
+        of = {name: sum(p.numel() * p.element_size() for p in m.parameters()) for name, m in model.named_children()}
+        cache = sum(2 * k.shape[0] * k.shape[1] * k.shape[3] * (t + 1) * k.element_size() for k, _ in self.body)
+        heads = [sum(p.numel() * p.element_size() for p in c.parameters()) for c in model.classifiers]
+        depth = model.shape[2]
+        classifiers = sum(heads) if len(heads) > 1 else heads[0] * depth
+        return of["body"] + cache + depth * of.get("head", 0) + classifiers
+
+
+class Draw:
+    """One batch being drawn: the decoder, the codes so far and the noise keys; ``position(t)`` settles position t."""
+
+    def __init__(self, model: AR, rows: Tensor, sampling: Sampling, known: Tensor | None, kept: Tensor) -> None:
+        n, (_, _, depth) = len(rows), model.shape
+        self.model, self.sampling, self.known, self.kept = model, sampling, known, kept
+        self.doubled = sampling.guidance != 1.0
+        self.decoder = ARDecoder(model, self._both(rows))
+        self.codes = torch.zeros(n, model.places, depth, dtype=torch.int64, device=rows.device)
+        self.keys = torch.zeros(n, dtype=torch.int64, device=rows.device)
+
+    def restart(self, rows: Tensor, keys: Tensor) -> None:
+        """Another batch of as many images, in the same memory."""
+        self.decoder.restart(self._both(rows))
+        self.keys.copy_(keys)
+
+    def _both(self, rows: Tensor) -> Tensor:
+        return torch.cat([rows, torch.full_like(rows, self.model.null_label)]) if self.doubled else rows
+
+    def position(self, t: int) -> None:
+        """One spatial step and D depth steps."""
+        model, depth = self.model, self.model.shape[2]
+        scale = self.sampling.scale(t / max(1, model.places - 1))
+        self.decoder.begin(t)
+        for d in range(depth):
+            logits = self.decoder.logits(t, d).float()
+            if self.doubled:
+                logits = guided(logits, scale)
+            chosen = draw(logits, place_keys(self.keys, t * depth + d), self.sampling)
+            if self.known is not None:
+                chosen = torch.where(self.kept[:, t], self.known[:, t, d], chosen)
+            self.codes[:, t, d] = chosen
+            self.decoder.push(t, d, torch.cat([chosen, chosen]) if self.doubled else chosen)
+
+
+class Graphs:
+    """``Draw.position`` recorded once for every t as a CUDA graph and replayed for every further batch: no launch
+    overhead, and every graph attends to exactly the t + 1 places there are. Needs a CUDA device."""
+
+    def __init__(self, run: Draw) -> None:
+        self.run, self.graphs = run, []
+        pool = None
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # warm up outside of capture: libraries allocate their workspaces
+            for t in (0, min(1, run.model.places - 1)):
+                run.position(t)
+        torch.cuda.current_stream().wait_stream(stream)
+        for t in range(run.model.places):
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=pool):
+                run.position(t)
+            pool = pool or graph.pool()
+            self.graphs.append(graph)
+
+    def position(self, t: int) -> None:
+        """Replay position ``t``."""
+        self.graphs[t].replay()
+
+
+def draw_codes(
+    model: AR,
+    rows: Tensor,
+    seed: int,
+    images: Tensor,
+    sampling: Sampling,
+    known: Tensor | None,
+    kept: Tensor,
+    progress: Progress | None,
+) -> Tensor:
+    """Codes (n, T, D); see ``Generator.generate``."""
+    run = Draw(model, rows, sampling, known, kept)
+    run.restart(rows, image_keys(seed, images))
+    return complete(run, run.position, progress)
+
+
+def complete(run: Draw, position: Callable[[int], None], progress: Progress | None = None) -> Tensor:
+    """Settle every position of a batch; its codes (n, T, D)."""
+    places = run.model.places
+    for t in range(places):
+        position(t)
+        if progress is not None:
+            progress((t + 1) / places)
+    return run.codes.clone()

@@ -1,0 +1,185 @@
+"""MLM: a bidirectional transformer that fills in masked positions, many at a time.
+
+MaskGIT (Chang et al. 2022, arXiv:2202.04200; google-research/maskgit), MAGVIT-v2 on factorised sub-tokens (Yu et al.
+2023, arXiv:2310.05737), MaskBit with the codes' bits as input (Weber et al. 2024, arXiv:2409.16211). A position's
+codes are masked together and predicted independently of one another, by one head a depth.
+
+Shape legend: B batch, T = H * W positions, D codes a position, K_d vocabulary at depth d, C width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tokbench.config.generator import GeneratorConfig, MLMConfig
+from tokbench.errors import TokbenchError
+from tokbench.generators.base import Generator, Progress
+from tokbench.generators.embedding import CodeEmbedding
+from tokbench.generators.noise import gumbel, image_keys, place_keys
+from tokbench.generators.sampling import Sampling, draw, guided, mask_fraction
+from tokbench.generators.transformer import Transformer, axial_rotation, initialise
+
+BOUND_DRAWS = 8  # masks an image on which the bound of ``nll`` is estimated
+
+
+class MLM(Generator):
+    """p(codes at masked positions | codes at the others, class).
+
+    ``nll`` estimates the upper bound of an order-agnostic model (Hoogeboom et al. 2021, arXiv:2110.02037, eq. 4): what
+    the codes cost when positions are filled in one by one in a random order.
+    """
+
+    exact_nll = False
+    rotation: Tensor | None
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config)
+        settings = config.generator
+        assert isinstance(settings, MLMConfig)
+        self.settings = settings
+        height, columns, _ = config.shape
+        width = settings.width
+        self.places = height * columns
+        self.embedding = CodeEmbedding(config, depth_stack=False)
+        # MaskBit's masked bits are 0, which no bit is; the other inputs have a learned vector for "masked".
+        self.masked = None if settings.input == "bits" else nn.Parameter(torch.randn(width) * 0.02)
+        learned = settings.positions == "learned"
+        self.position = nn.Parameter(torch.randn(1 + self.places, width) * 0.02) if learned else None
+        rotation = None if learned else axial_rotation(height, columns, width // settings.heads)
+        self.register_buffer("rotation", rotation, persistent=False)
+        self.drop = nn.Dropout(settings.dropout)
+        self.body = Transformer(width, settings.heads, settings.layers, settings.dropout, causal=False)
+        self.norm = nn.LayerNorm(width)
+        self.classifiers = nn.ModuleList(nn.Linear(width, size) for size in config.vocabulary)
+        self.apply(initialise)
+
+    def logits(self, codes: Tensor, masked: Tensor, labels: Tensor | None = None) -> list[Tensor]:
+        """Codes (B, H, W, D), masked bool (B, T) -> for each depth logits (B, T, K_d), at every position."""
+        return self._logits(self.sequence(codes), masked, self.rows(labels, len(codes)))
+
+    def _logits(self, sequence: Tensor, masked: Tensor, rows: Tensor) -> list[Tensor]:
+        sums = self.embedding(sequence.masked_fill(masked[..., None], 0)).sum(-2)
+        if self.masked is None:
+            x = self.embedding.body_in(sums.masked_fill(masked[..., None], 0.0))
+        else:
+            x = self.embedding.body_in(sums)
+            x = torch.where(masked[..., None], self.masked.to(x.dtype), x)
+        x = torch.cat([self.condition(rows)[:, None].to(x.dtype), x], dim=1)
+        if self.position is not None:
+            x = x + self.position
+        x = self.norm(self.body(self.drop(x), self.rotation)[:, 1:])
+        return [head(x) for head in self.classifiers]
+
+    def training_mask(self, batch: int) -> Tensor:
+        """Bool (B, T): the schedule at a uniform draw says how many, at least 1; which, is uniform."""
+        device = self.device
+        done = torch.rand(batch, device=device)
+        schedule = self.settings.schedule
+        if schedule == "cosine":
+            fraction = torch.cos(torch.pi / 2 * done)
+        else:
+            fraction = torch.acos(done) / (torch.pi / 2) if schedule == "arccos" else 1 - done
+        count = (fraction * self.places).ceil().clamp(1, self.places)
+        order = torch.rand(batch, self.places, device=device).argsort(-1).argsort(-1)
+        return order < count[:, None]
+
+    def loss(self, codes: Tensor, labels: Tensor | None = None, targets: Sequence[Tensor] | None = None) -> Tensor:
+        if targets is not None:
+            raise TokbenchError("soft targets are for generator ar")
+        sequence = self.sequence(codes)
+        masked = self.training_mask(len(codes))
+        logits = self._logits(sequence, masked, self.dropped(self.rows(labels, len(codes))))
+        smoothing = self.settings.label_smoothing
+        parts = [
+            F.cross_entropy(x[masked], sequence[..., d][masked], label_smoothing=smoothing)
+            for d, x in enumerate(logits)
+        ]
+        return torch.stack(parts).mean()
+
+    @torch.no_grad()
+    def nll(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        self.check_codes(codes)
+        sequence = self.sequence(codes)
+        rows = self.rows(labels, len(codes))
+        total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
+        for i in range(BOUND_DRAWS):
+            # The same masks for every image: a value must not depend on its batch. The counts are stratified.
+            random = torch.Generator().manual_seed(i)
+            u = (i + float(torch.rand((), generator=random))) / BOUND_DRAWS
+            count = 1 + int(u * self.places)
+            masked = torch.zeros(self.places, dtype=torch.bool)
+            masked[torch.randperm(self.places, generator=random)[:count]] = True
+            masked = masked.to(codes.device)
+            for d, x in enumerate(self._logits(sequence, masked.expand(len(codes), -1), rows)):
+                losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
+                total += losses[:, masked].double().sum(-1) * (self.places / count / BOUND_DRAWS)
+        return total
+
+    @torch.no_grad()
+    def _draw(
+        self,
+        labels: Tensor,
+        seed: int,
+        images: Tensor,
+        sampling: Sampling,
+        known: Tensor | None,
+        kept: Tensor,
+        progress: Progress | None,
+    ) -> Tensor:
+        """MaskGIT's parallel decoding (maskgit/libml/parallel_decode.py): every step draws all masked positions and
+        keeps the most confident; confidence is log p plus Gumbel noise that fades."""
+        if self.training:
+            raise TokbenchError("call eval() before generate(): dropout is on")
+        height, columns, depth = self.shape
+        n, places, steps = len(images), self.places, sampling.steps
+        keys = image_keys(seed, images)[:, None]
+        place = torch.arange(places, device=self.device)
+        codes = torch.zeros(n, places, depth, dtype=torch.int64, device=self.device)
+        if known is not None:
+            codes = torch.where(kept[..., None], known, codes)
+        settled = kept.clone()
+        unknown = (~settled).sum(-1)
+        doubled = sampling.guidance != 1.0
+        null = torch.full_like(labels, self.null_label)
+        for step in range(steps):
+            masked = ~settled
+            if doubled:
+                twice = self._logits(codes.repeat(2, 1, 1), masked.repeat(2, 1), torch.cat([labels, null]))
+                scale = sampling.scale(step / max(1, steps - 1))
+                logits = [guided(x.float(), scale) for x in twice]
+            else:
+                logits = [x.float() for x in self._logits(codes, masked, labels)]
+            confidence = torch.zeros(n, places, device=self.device)
+            drawn = codes.clone()
+            for d, x in enumerate(logits):
+                at = place_keys(keys, (step * places + place) * (depth + 1) + d)
+                drawn[..., d] = draw(x, at, sampling)
+                confidence += x.log_softmax(-1).gather(-1, drawn[..., d, None])[..., 0]
+            codes = torch.where(masked[..., None], drawn, codes)
+            if step < steps - 1:
+                done = (step + 1) / steps
+                at = place_keys(keys, (step * places + place) * (depth + 1) + depth)
+                noise = gumbel(at, torch.zeros(1, dtype=torch.int64, device=self.device))[..., 0]
+                confidence += sampling.choice_temperature * (1 - done) * noise
+                settled = settled | ~self._masked_again(confidence, masked, unknown, done, sampling)
+            if progress is not None:
+                progress((step + 1) / steps)
+        return codes.view(n, height, columns, depth)
+
+    def _masked_again(
+        self, confidence: Tensor, masked: Tensor, unknown: Tensor, done: float, sampling: Sampling
+    ) -> Tensor:
+        """Bool (n, T): the least confident of the masked positions, as many as the schedule leaves masked."""
+        count = mask_count(unknown, masked.sum(-1), done, sampling)
+        rank = confidence.masked_fill(~masked, torch.inf).argsort(-1).argsort(-1)
+        return masked & (rank < count[:, None])
+
+
+def mask_count(unknown: Tensor, masked: Tensor, done: float, sampling: Sampling) -> Tensor:
+    """How many positions stay masked: floor(N gamma(done)), at least 1 and at most one less than there are."""
+    wanted = (unknown * mask_fraction(done, sampling.mask_schedule)).floor().long()
+    return wanted.minimum(masked - 1).clamp_min(1)

@@ -1,0 +1,136 @@
+"""Generators on disk and on the hub: ``config.json`` and ``model.safetensors``, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tokbench.config.generator import GeneratorConfig, TokenizerRef
+from tokbench.errors import TokbenchError
+from tokbench.generators.base import Generator
+from tokbench.generators.embedding import code_vectors
+from tokbench.models.storage import CONFIG, WEIGHTS, _folder, explain, load_exactly, read_weights
+
+
+def build(config: GeneratorConfig) -> Generator:
+    """The generator of a configuration, with random weights and empty code vectors."""
+    from tokbench.generators.ar import AR
+    from tokbench.generators.mlm import MLM
+
+    return AR(config) if config.generator.name == "ar" else MLM(config)
+
+
+def configure(
+    generator: Any,
+    tokenizer: Any,
+    *,
+    source: str,
+    image_size: int,
+    num_classes: int = 0,
+    tables: Sequence[Tensor] = (),
+) -> GeneratorConfig:
+    """The configuration of a generator for a tokenizer's code stack.
+
+    Args:
+        generator: an ``ARConfig`` or ``MLMConfig``.
+        tokenizer: a :class:`~tokbench.models.Tokenizer`; on the meta device (to count parameters) it has no hash.
+        source: where it was read from.
+        num_classes: of the data; counts only where the generator is class-conditional.
+        tables: the tokenizer's code vectors, where they are the input.
+
+    Raises:
+        TokbenchError: settings that do not go with this code stack.
+    """
+    quantizer = tokenizer.quantizer
+    rows, columns = tokenizer.latent_shape(image_size)
+    sizes = tuple(int(k) for k in quantizer.subcode_sizes)
+    meta = next(tokenizer.parameters()).is_meta
+    reference = TokenizerRef(source=source, sha256="" if meta else tokenizer.sha256(), image_size=image_size)
+    first = tables[0] if tables else None
+    try:
+        return GeneratorConfig(
+            generator=generator,
+            shape=(rows, columns, len(sizes)),
+            vocabulary=sizes,
+            num_classes=num_classes if generator.class_conditional else 0,
+            code_channels=quantizer.dim if generator.input == "codes" else None,
+            shared_codes=first is not None and len(tables) > 1 and all(_same(first, table) for table in tables),
+            tokenizer=reference,
+        )
+    except ValidationError as error:
+        raise TokbenchError(explain(error)) from None
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(a, b)
+
+
+def for_tokenizer(generator: Any, tokenizer: Any, *, source: str, image_size: int, num_classes: int = 0) -> Generator:
+    """A new generator for a tokenizer's code stack, its code vectors filled in; see ``configure``."""
+    tables = code_vectors(tokenizer.quantizer) if generator.input == "codes" else []
+    made = build(
+        configure(generator, tokenizer, source=source, image_size=image_size, num_classes=num_classes, tables=tables)
+    )
+    if tables:
+        made.set_code_vectors(tables)
+    return made
+
+
+def check_tokenizer(generator: Generator, tokenizer: Any, source: str = "the tokenizer") -> None:
+    """TokbenchError unless ``tokenizer`` is the one whose codes ``generator`` was trained on."""
+    config, quantizer = generator.config, tokenizer.quantizer
+    sizes = tuple(int(k) for k in quantizer.subcode_sizes)
+    if sizes != config.vocabulary:
+        raise TokbenchError(
+            f"{source}: its codes have vocabularies {list(sizes)}, the generator's {list(config.vocabulary)}"
+        )
+    if config.tokenizer is not None:
+        found = tokenizer.sha256()
+        if found != config.tokenizer.sha256:
+            raise TokbenchError(
+                f"{source}: not the tokenizer of this generator (weights {found[:12]}, "
+                f"trained on codes of {config.tokenizer.sha256[:12]} from {config.tokenizer.source})"
+            )
+
+
+def save(generator: Generator, folder: str | PathLike[str]) -> None:
+    """Write both files to temporary names in ``folder`` and rename them into place."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise TokbenchError(f"{folder}: a file is in the way; give the name of a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in generator.state_dict().items()
+    }
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
+        save_file(tensors, Path(scratch) / WEIGHTS, metadata={"format": "pt"})
+        text = json.dumps(generator.config.model_dump(mode="json"), indent=2) + "\n"
+        (Path(scratch) / CONFIG).write_text(text, encoding="utf-8")
+        for name in (WEIGHTS, CONFIG):
+            os.replace(Path(scratch) / name, folder / name)
+
+
+def load(source: str | PathLike[str], revision: str | None = None) -> Generator:
+    """See ``Generator.from_pretrained``."""
+    folder = _folder(source, revision)
+    path = folder / CONFIG
+    try:
+        config = GeneratorConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TokbenchError(f"{folder}: no {CONFIG} there, so this is no generator's folder") from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise TokbenchError(f"{path}: no generator's configuration: {explain(error)}") from None
+    tensors = read_weights(folder / WEIGHTS)
+    made = build(config)
+    load_exactly(made, tensors, str(folder / WEIGHTS))
+    return made.eval()

@@ -1,0 +1,143 @@
+"""The transformer both generators are made of: pre-norm blocks, SDPA attention, static caches, axial rotary positions.
+
+Shape legend: B batch, N sequence, C width, h heads, c channels a head.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class Cache(NamedTuple):
+    """Keys and values of one layer, allocated once for the longest sequence: (B, h, N, c) each."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; queries, keys and values come from one product."""
+
+    def __init__(self, width: int, heads: int, dropout: float, causal: bool) -> None:
+        super().__init__()
+        self.heads, self.dropout, self.causal = heads, dropout, causal
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, N, C) -> queries, keys, values (B, h, N, c)."""
+        batch, length, width = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+    def join(self, y: Tensor) -> Tensor:
+        """(B, h, N, c) -> (B, N, C), projected."""
+        batch, _, length, _ = y.shape
+        return self.out(y.transpose(1, 2).reshape(batch, length, -1))
+
+    def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
+        """x (B, N, C), rotation (N, c/2, 2) -> (B, N, C)."""
+        q, k, v = self.split(x)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        dropout = self.dropout if self.training else 0.0
+        return self.join(F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=self.causal))
+
+    def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None) -> Tensor:
+        """x (B, 1, C), the input at place ``at`` -> (B, 1, C); the cache gains one place. ``at`` is a plain number, so
+        that every shape is known when a CUDA graph is captured."""
+        q, k, v = self.split(x)
+        if rotation is not None:
+            q, k = rotate(q, rotation[at : at + 1]), rotate(k, rotation[at : at + 1])
+        cache.keys[:, :, at : at + 1] = k
+        cache.values[:, :, at : at + 1] = v
+        if at == 0:  # one key: the softmax is 1
+            return self.join(v)
+        return self.join(F.scaled_dot_product_attention(q, cache.keys[:, :, : at + 1], cache.values[:, :, : at + 1]))
+
+
+class Block(nn.Module):
+    """LayerNorm, attention, LayerNorm, GELU MLP of four times the width; both residual."""
+
+    def __init__(self, width: int, heads: int, dropout: float, causal: bool) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, dropout, causal)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
+        x = x + self.drop(self.attention(self.norm1(x), rotation))
+        return x + self.drop(self.mlp(self.norm2(x)))
+
+    def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None) -> Tensor:
+        """One place of the sequence, in evaluation: no dropout."""
+        x = x + self.attention.step(self.norm1(x), at, cache, rotation)
+        return x + self.mlp(self.norm2(x))
+
+
+class Transformer(nn.Module):
+    """A stack of blocks without a final norm."""
+
+    def __init__(self, width: int, heads: int, layers: int, dropout: float = 0.0, causal: bool = True) -> None:
+        super().__init__()
+        self.width, self.heads = width, heads
+        self.blocks = nn.ModuleList(Block(width, heads, dropout, causal) for _ in range(layers))
+        self.checkpointing = False
+
+    def forward(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        for block in self.blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, rotation, use_reentrant=False)
+            else:
+                x = block(x, rotation)
+        return x
+
+    def step(self, x: Tensor, at: int, caches: list[Cache], rotation: Tensor | None = None) -> Tensor:
+        """The output at place ``at`` of a causal stack, from its input x (B, 1, C) and the caches of those before."""
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x = block.step(x, at, cache, rotation)  # type: ignore[operator]
+        return x
+
+    def caches(self, batch: int, length: int) -> list[Cache]:
+        """Room for ``length`` places, in the weights' precision and on their device."""
+        like = next(self.parameters())
+        shape = (batch, self.heads, length, self.width // self.heads)
+        return [Cache(like.new_zeros(shape), like.new_zeros(shape)) for _ in self.blocks]
+
+
+def axial_rotation(rows: int, columns: int, channels: int) -> Tensor:
+    """(1 + rows * columns, channels / 2, 2) cosines and sines: half of a head's channels turn by the row, half by the
+    column; the first place, the condition's, does not turn. As in LlamaGen (Sun et al. 2024, arXiv:2406.06525), after
+    Su et al. 2021 (arXiv:2104.09864)."""
+    quarter = channels // 4
+    frequencies = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+    row = torch.arange(rows, dtype=torch.float64).repeat_interleave(columns)
+    column = torch.arange(columns, dtype=torch.float64).repeat(rows)
+    angles = torch.cat([row[:, None] * frequencies, column[:, None] * frequencies], dim=1)
+    angles = torch.cat([torch.zeros(1, 2 * quarter, dtype=torch.float64), angles])
+    return torch.stack([angles.cos(), angles.sin()], dim=-1).float()
+
+
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """x (B, h, N, c) with neighbouring channels as pairs, turned by rotation (N, c/2, 2)."""
+    pairs = x.unflatten(-1, (-1, 2))
+    cos, sin = rotation.to(x.dtype).unbind(-1)
+    a, b = pairs.unbind(-1)
+    return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
+
+
+def initialise(module: nn.Module) -> None:
+    """N(0, 0.02) for weights and tables, zero biases: GPT-2's, as taming and Kakao use it. For ``Module.apply``."""
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

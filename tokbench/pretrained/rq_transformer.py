@@ -1,0 +1,188 @@
+"""RQ-Transformer (kakaobrain/rq-vae-transformer): ``{state_dict, ...}`` and a ``config.yaml``, on an RQ-VAE's codes."""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from tokbench.config.generator import ARConfig, GeneratorConfig, TokenizerRef
+from tokbench.errors import TokbenchError
+from tokbench.generators.base import Generator
+from tokbench.generators.embedding import code_vectors
+from tokbench.generators.storage import build
+from tokbench.models import Tokenizer
+from tokbench.models.storage import explain, load_exactly
+
+from .checkpoint import read_checkpoint, read_config, section, tensors_of
+from .importer import Weights
+from .report import ImportReport
+from .settings import agree, count, require, size
+
+
+def load(
+    checkpoint: str | PathLike[str],
+    config: str | PathLike[str] | None,
+    tokenizer: Tokenizer,
+    *,
+    tokenizer_source: str,
+    weights: Weights = "auto",
+) -> tuple[Generator, ImportReport]:
+    """A released RQ-Transformer as an ``AR`` on ``tokenizer``, the imported RQ-VAE whose codes it models.
+
+    Args:
+        checkpoint: the file; only tensors are read from it.
+        config: its YAML, which alone knows the number of heads and the code map's sides.
+        tokenizer_source: where ``tokenizer`` lies; recorded beside the weights.
+        weights: ``ema`` for ``state_dict_ema`` where the file has one; live otherwise.
+
+    Raises:
+        TokbenchError: another layout, weights missing, a configuration or a tokenizer that does not fit them, or a
+            text-conditional model, whose condition is a sequence.
+    """
+    path = fspath(checkpoint)
+    content = read_checkpoint(path)
+    if weights == "ema" and "state_dict_ema" not in content:
+        raise TokbenchError(f"{path}: EMA weights were asked for, and the file has no state_dict_ema")
+    entry, given = tensors_of(content, path, *(["state_dict_ema"] if weights == "ema" else ["state_dict", "model"]))
+    if "body_transformer.blocks.0.ln1.weight" not in given:
+        raise TokbenchError(f"{path}: not an RQ-Transformer; its first weights: {', '.join(sorted(given)[:5])}")
+    arch = section(read_config(config), "block_size")
+    if not arch:
+        raise TokbenchError(f"{path}: the layout needs its config.yaml (arch.block_size, the heads); give it with it")
+    made = _build(given, arch, tokenizer, tokenizer_source, path)
+    load_exactly(made, _translate(given, made, path), path)
+    return made.eval(), ImportReport(source="rq-transformer", weights=entry, loaded=len(given))
+
+
+def _build(given: dict[str, Tensor], arch: dict[str, Any], tokenizer: Tokenizer, source: str, path: str) -> Generator:
+    """The generator that the weights need, its settings held against the configuration."""
+    height, columns, depth = (int(n) for n in arch["block_size"])
+    width = size(given, "classifier.layer_norm.weight", 0, path)
+    body = count(given, r"body_transformer\.blocks\.(\d+)\.")
+    head = count(given, r"head_transformer\.blocks\.(\d+)\.")
+    if size(given, "pos_emb_cond", 1, path) > 1:
+        raise TokbenchError(f"{path}: a condition of several tokens (text) is not supported, only a class")
+    agree(arch, {"embed_dim": width, "input_embed_dim": _columns(given, "input_mlp.weight")}, path)
+    agree(arch.get("body", {}), {"n_layer": body}, path)
+    agree(arch.get("head", {}), {"n_layer": head}, path)
+    for stack in ("body", "head"):
+        block = arch.get(stack, {}).get("block", {})
+        require(block, path, attn_bias=True, mlp_bias=True, gelu="v1")
+        if "n_head" not in block:
+            raise TokbenchError(f"{path}: the configuration does not say arch.{stack}.block.n_head")
+    body_codes, head_codes = "input_mlp.weight" in given, "head_mlp.weight" in given
+    if body_codes != head_codes:
+        raise TokbenchError(f"{path}: code vectors on one of the two inputs and a table on the other: not supported")
+    shared_head = given["classifier.linear.weight"].ndim == 2
+    codes = size(given, "classifier.linear.weight", 0 if shared_head else 2, path)
+    sizes = tuple(int(k) for k in tokenizer.quantizer.subcode_sizes)
+    if sizes != (codes,) * depth:
+        raise TokbenchError(
+            f"{path}: the generator has {depth} codes of a vocabulary of {codes}, the tokenizer {list(sizes)}"
+        )
+    conditions = size(given, "cond_emb.weight", 0, path)
+    classes = conditions if conditions > 1 else 0
+    generator = ARConfig(
+        width=width,
+        heads=arch["body"]["block"]["n_head"],
+        layers=body,
+        depth_layers=head,
+        depth_heads=arch["head"]["block"]["n_head"],
+        input="codes" if body_codes else "learned",
+        depth_context="sum" if body_codes and arch.get("cumsum_depth_ctx", False) else "last",
+        share_head=shared_head,
+        class_conditional=classes > 0,
+        class_dropout=0.0,
+    )
+    tables = code_vectors(tokenizer.quantizer) if body_codes else []
+    try:
+        config = GeneratorConfig(
+            generator=generator,
+            shape=(height, columns, depth),
+            vocabulary=sizes,
+            num_classes=classes,
+            code_channels=tables[0].shape[1] if tables else None,
+            shared_codes=bool(tables) and all(torch.equal(table, tables[0]) for table in tables),
+            tokenizer=TokenizerRef(
+                source=source,
+                sha256=tokenizer.sha256(),
+                image_size=height * tokenizer.downsampling,
+            ),
+        )
+    except ValidationError as error:
+        raise TokbenchError(f"{path}: {explain(error)}") from None
+    made = build(config)
+    if tables:
+        made.set_code_vectors(tables)
+    return made
+
+
+def _translate(given: dict[str, Tensor], made: Generator, path: str) -> dict[str, Tensor]:
+    """Their tensors by our names. The bias of the body's input is added once per depth there, once in all here."""
+    left = dict(given)
+
+    def take(name: str) -> Tensor:
+        if name not in left:
+            raise TokbenchError(f"{path}: the checkpoint has no weight for {name}")
+        return left.pop(name).float()
+
+    depth = made.shape[2]
+    ours = {
+        "condition.weight": take("cond_emb.weight"),
+        "position_condition": take("pos_emb_cond")[0, 0],
+        "position": take("pos_emb_hw")[0],
+        "position_depth": take("pos_emb_d")[0],
+        "norm.weight": take("classifier.layer_norm.weight"),
+        "norm.bias": take("classifier.layer_norm.bias"),
+    }
+    if made.config.generator.input == "codes":
+        ours["embedding.vectors"] = made.embedding.vectors
+        ours["embedding.body_in.weight"] = take("input_mlp.weight")
+        ours["embedding.body_in.bias"] = take("input_mlp.bias") * depth
+        ours["embedding.depth_in.weight"] = take("head_mlp.weight")
+        ours["embedding.depth_in.bias"] = take("head_mlp.bias")
+    else:
+        table = take("tok_emb.weight")
+        # A table that the depths share is repeated for each of them.
+        ours["embedding.vectors"] = table if len(table) == sum(made.vocabulary) else table.repeat(depth, 1)
+        left.pop("tok_emb.offsets", None)
+    weight, bias = take("classifier.linear.weight"), take("classifier.linear.bias")
+    if weight.ndim == 2:
+        ours["classifiers.0.weight"], ours["classifiers.0.bias"] = weight, bias
+    else:
+        for d, vocabulary in enumerate(made.vocabulary):
+            ours[f"classifiers.{d}.weight"] = weight[d, :, :vocabulary].T
+            ours[f"classifiers.{d}.bias"] = bias[d, :vocabulary]
+    for theirs, stack in (("body_transformer", "body"), ("head_transformer", "head")):
+        for i in range(count(given, rf"{theirs}\.blocks\.(\d+)\.")):
+            ours |= gpt_block(take, f"{theirs}.blocks.{i}.", f"{stack}.blocks.{i}.")
+    if left:
+        raise TokbenchError(f"{path}: weights of no known purpose: {', '.join(sorted(left)[:4])}")
+    return ours
+
+
+def gpt_block(take: Any, theirs: str, ours: str) -> dict[str, Tensor]:
+    """minGPT's block, which taming and Kakao share: separate query, key and value, one product here."""
+    parts = ("query", "key", "value")
+    return {
+        f"{ours}norm1.weight": take(f"{theirs}ln1.weight"),
+        f"{ours}norm1.bias": take(f"{theirs}ln1.bias"),
+        f"{ours}attention.qkv.weight": torch.cat([take(f"{theirs}attn.{part}.weight") for part in parts]),
+        f"{ours}attention.qkv.bias": torch.cat([take(f"{theirs}attn.{part}.bias") for part in parts]),
+        f"{ours}attention.out.weight": take(f"{theirs}attn.proj.weight"),
+        f"{ours}attention.out.bias": take(f"{theirs}attn.proj.bias"),
+        f"{ours}norm2.weight": take(f"{theirs}ln2.weight"),
+        f"{ours}norm2.bias": take(f"{theirs}ln2.bias"),
+        f"{ours}mlp.0.weight": take(f"{theirs}mlp.0.weight"),
+        f"{ours}mlp.0.bias": take(f"{theirs}mlp.0.bias"),
+        f"{ours}mlp.2.weight": take(f"{theirs}mlp.2.weight"),
+        f"{ours}mlp.2.bias": take(f"{theirs}mlp.2.bias"),
+    }
+
+
+def _columns(given: dict[str, Tensor], name: str) -> int | None:
+    return int(given[name].shape[1]) if name in given else None
