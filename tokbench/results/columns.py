@@ -114,6 +114,7 @@ ATTRIBUTES: dict[str, Attribute] = {
     attribute.column.key: attribute
     for attribute in (
         _text("quantizer", "quantizer", _quantizer),
+        _text("generator", "generator", lambda e: e.generator),
         _text("name", "name", lambda e: e.first.name),
         _number("K", "K", _sizes),
         _number("D", "D", lambda e: e.depth if e.prefix is None else e.prefix),
@@ -151,7 +152,7 @@ ALIASES = {
 }
 
 BLOCKS = ("quantizer", "model", "data", "weights", "rate", "training", "timing", "environment", "recipe")
-BEFORE = ("quantizer", "K", "D", "codes", "bits", "bpp")
+BEFORE = ("quantizer", "generator", "K", "D", "codes", "bits", "bpp")
 AFTER = ("params", "train_time", "seeds")
 METRICS = ("psnr", "ssim", "lpips*", "rfid*", "gfid*", "inception_score*", "usage", "perplexity")
 # Shown, where they differ, when the usual columns do not tell two rows apart.

@@ -90,6 +90,15 @@ class Entry:
         depth = record.quantizer.get("depth")
         return depth if isinstance(depth, int) else None
 
+    @property
+    def generator(self) -> str | None:
+        """``ar`` or ``mlm``; None for a tokenizer."""
+        record = self.first
+        if record.kind != "generator":
+            return None
+        named = record.model.get("generator") or record.model.get("kind") or record.model.get("architecture")
+        return str(named) if named else None
+
     def codebook_sizes(self) -> list[int] | None:
         """K_1 ... K_D, or up to the prefix."""
         record = self.first

@@ -246,7 +246,7 @@ def _telling_apart(keys: list[str], entries: Sequence[Entry]) -> list[str]:
     def identity(entry: Entry) -> tuple[Any, ...]:
         return tuple(attribute(key).value(entry) for key in chosen)
 
-    chosen = ["quantizer", "K", "D", "codes"]
+    chosen = ["quantizer", "generator", "K", "D", "codes"]
     added: list[str] = []
     last: list[str] = []
     if any(entry.published for entry in entries):

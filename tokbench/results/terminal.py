@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tokbench.results.table import Cell, Column, Section, Table
 
 _GAP = 2
+_IDENTITY = ("quantizer", "generator", "name", "K", "D")
 _WIDEST_TEXT = 36
 
 
@@ -93,7 +94,7 @@ class _Block:
 
 def _blocks(section: Section, widths: list[int], available: int) -> list[list[int]]:
     """Column indices of each block: as many as fit, after those that say which row it is."""
-    repeated = [i for i, column in enumerate(section.columns) if column.key in ("quantizer", "name", "K", "D")]
+    repeated = [index for index, column in enumerate(section.columns) if column.key in _IDENTITY]
     room = available - sum(widths[i] + _GAP for i in repeated)
     blocks, free = [list(repeated)], room
     for index in range(len(section.columns)):

@@ -43,6 +43,7 @@ _SETTINGS: Any = {
     "lines.linewidth": 1.3,
     "lines.markersize": 4.5,
     "legend.frameon": False,
+    "legend.handlelength": 2.8,
     "pdf.fonttype": 42,
     "svg.hashsalt": "tokbench",
 }

@@ -28,7 +28,7 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
         metric = "gfid" if any(entry.metric("gfid") for entry in entries) else "rfid"
     drawable = {}
     for context, own in by_context(entries).items():
-        lines = _lines(own, metric)
+        lines = lines_by_size(own, metric)
         if lines:
             drawable[context] = (own, lines)
     if not drawable:
@@ -52,15 +52,6 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
     return figure
 
 
-def generator(entry: Entry) -> str | None:
-    """``ar`` or ``mlm``; None for a tokenizer."""
-    record = entry.first
-    if record.kind != "generator":
-        return None
-    named = record.model.get("generator") or record.model.get("kind") or record.model.get("architecture")
-    return str(named) if named else None
-
-
 def codebook_size(entry: Entry) -> int | None:
     """That of the quantizer: 2^18 for an LFQ of 18 bits, whether or not it is modelled in two halves."""
     size = entry.first.quantizer.get("codebook_size")
@@ -68,16 +59,20 @@ def codebook_size(entry: Entry) -> int | None:
     return size if isinstance(size, int) else sizes[0] if sizes else None
 
 
-def _lines(entries: Sequence[Entry], metric: str) -> dict[_Line, list[tuple[int, Spread]]]:
-    lines: dict[_Line, list[tuple[int, Spread]]] = {}
+def lines_by_size(entries: Sequence[Entry], metric: str) -> dict[_Line, list[tuple[int, Spread]]]:
+    """Points (codebook size, metric) of every quantizer, depth and generator, by size; of several there, the best."""
+    lines: dict[_Line, dict[int, Spread]] = {}
+    higher = any(m.direction == "higher" for e in entries if (m := e.measured(metric)) is not None)
     for entry in entries:
         spread, size = entry.metric(metric), codebook_size(entry)
         if spread is None or not size:
             continue
         depth = entry.first.quantizer.get("depth")
-        key = _Line(str(entry.first.quantizer.get("name")), depth if isinstance(depth, int) else 1, generator(entry))
-        lines.setdefault(key, []).append((size, spread))
-    return {key: sorted(points) for key, points in sorted(lines.items(), key=lambda item: tuple(map(str, item[0])))}
+        key = _Line(str(entry.first.quantizer.get("name")), depth if isinstance(depth, int) else 1, entry.generator)
+        known = lines.setdefault(key, {}).get(size)
+        if known is None or (spread.mean > known.mean) == higher:
+            lines[key][size] = spread
+    return {key: sorted(lines[key].items()) for key in sorted(lines, key=lambda key: tuple(map(str, key)))}
 
 
 def _power(size: float) -> str:

@@ -40,12 +40,12 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
         seen[name] = seen.get(name, 0) + 1
         axis.plot(
             [step for step, _ in points], [value for _, value in points],
-            line_style, color=style(name).colour, label=record.name, linewidth=1,
+            line_style, color=style(name).colour, linewidth=1,
+            label=record.name if len(logs) <= 12 else name if seen[name] == 1 else None,
         )
     axis.set_xlabel("step")
     axis.set_ylabel(metric)
-    if len(logs) <= 12:
-        axis.legend()
+    axis.legend()
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
     """One panel a row, one line a depth (lighter is deeper); dashed: all codes equally often."""
+    from matplotlib.ticker import NullFormatter
+
     if metric is not None:
         raise TokbenchError("plot usage draws histograms of codes: it takes no --metric")
     found = []
@@ -40,6 +43,9 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
         axis.axhline(1 / size, color="#444444", linestyle="--", linewidth=0.8)
         axis.set_yscale("log")
         axis.set_xscale("log")
+        axis.yaxis.set_minor_formatter(NullFormatter())
+        low, high = axis.get_ylim()
+        axis.set_ylim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)))
         axis.set_xlabel("code, by rank")
         axis.set_ylabel("share of positions")
         used = [sum(count > 0 for count in of_depth) / len(of_depth) for of_depth in counts]

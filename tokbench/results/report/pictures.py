@@ -1,0 +1,71 @@
+"""The pictures records point at, to be carried inside the page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tokbench.results.entries import Entry
+
+_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
+_LARGEST = 16 * 2**20
+
+
+@dataclass
+class Shown:
+    """What there is to see of one row. A missing picture is None, and ``missing`` says why."""
+
+    label: str
+    detail: str
+    originals: str | None = None
+    reconstructions: str | None = None
+    depths: str | None = None
+    samples: str | None = None
+    depth: int = 1
+    missing: list[str] = field(default_factory=list)
+
+
+def gather_pictures(entries: Sequence[Entry], folder: Path, most: int) -> tuple[list[Shown], int]:
+    """The first ``most`` rows that have pictures, and how many more do."""
+    having = [e for e in entries if {"originals", "reconstructions", "depths", "samples"} & set(e.first.artifacts)]
+    return [_shown(entry, folder) for entry in having[:most]], max(0, len(having) - most)
+
+
+def _shown(entry: Entry, folder: Path) -> Shown:
+    record, sizes = entry.first, entry.codebook_sizes()
+    name = str(record.quantizer.get("name") or record.name)
+    parts = [entry.generator.upper() + " on " + name if entry.generator else name]
+    parts += [f"K={sizes[0]:,}"] if sizes else []
+    parts += [f"D={entry.depth}"] if entry.depth and entry.depth > 1 else []
+    details = [record.name]
+    bpp, psnr, gfid = entry.bits_per_pixel(), record.metrics.get("psnr"), record.metrics.get("gfid")
+    details += [f"{bpp:.3f} bpp"] if bpp else []
+    details += [f"{psnr.value:.2f} dB"] if psnr and psnr.value is not None else []
+    details += [f"gFID {gfid.value:.2f}"] if gfid and gfid.value is not None else []
+    details += [f"seed {record.seed}"] if record.seed is not None and len(entry.records) > 1 else []
+    shown = Shown(" ".join(parts), " · ".join(details), depth=entry.depth or 1)
+    for key in ("originals", "reconstructions", "depths", "samples"):
+        if key in record.artifacts:
+            uri, why = _embedded(folder, record.artifacts[key])
+            setattr(shown, key, uri)
+            if why:
+                shown.missing.append(f"{key}: {why}")
+    return shown
+
+
+def _embedded(folder: Path, name: str) -> tuple[str | None, str | None]:
+    """A data URI, or why there is none. Only pictures beneath the results folder are ever read."""
+    kind = _TYPES.get(Path(name).suffix.lower())
+    path = (folder / name).resolve()
+    if kind is None:
+        return None, f"{name} is not a picture"
+    if not path.is_relative_to(folder.resolve()):
+        return None, f"{name} lies outside the results folder"
+    try:
+        if path.stat().st_size > _LARGEST:
+            return None, f"{name} is larger than {_LARGEST // 2**20} MiB"
+        return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}", None
+    except OSError as error:
+        return None, f"{name}: {error.strerror}"
