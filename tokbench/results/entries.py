@@ -7,7 +7,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tokbench.results.record import MetricValue, Record
@@ -72,6 +72,8 @@ class Entry:
 
     records: tuple[Record, ...]
     prefix: int | None = None
+    _metrics: dict[str, Spread | None] = field(default_factory=dict, compare=False, repr=False)
+    _prefixes: list[Entry] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def first(self) -> Record:
@@ -131,6 +133,11 @@ class Entry:
 
     def metric(self, name: str) -> Spread | None:
         """The metric over the seeds; of a prefix only where it was measured by depth."""
+        if name not in self._metrics:
+            self._metrics[name] = self._metric(name)
+        return self._metrics[name]
+
+    def _metric(self, name: str) -> Spread | None:
         found = [record.metrics[name] for record in self.records if name in record.metrics]
         if self.prefix is None:
             return Spread.over([metric.value for metric in found])
@@ -142,8 +149,10 @@ class Entry:
     def prefixes(self) -> list[Entry]:
         """The same row after 1, 2, ... D-1 depths, where something was measured by depth."""
         depth = self.depth or 1
-        lengths = [len(metric.by_depth) for metric in self.first.metrics.values() if metric.by_depth]
-        return [Entry(self.records, prefix) for prefix in range(1, min(depth, max(lengths, default=0) + 1))]
+        if depth > 1 and not self._prefixes:
+            lengths = [len(metric.by_depth) for metric in self.first.metrics.values() if metric.by_depth]
+            self._prefixes.extend(Entry(self.records, d) for d in range(1, min(depth, max(lengths, default=0) + 1)))
+        return self._prefixes
 
 
 class Gathered(NamedTuple):

@@ -87,6 +87,7 @@ class Table:
 
     sections: list[Section]
     remarks: list[str] = field(default_factory=list)
+    failed: list[Record] = field(default_factory=list)
 
 
 def comparison(
@@ -141,7 +142,7 @@ def comparison(
             if bd_rate and context.kind == "tokenizer":
                 add_bd_rate(section, entries, bd_rate, bd_metric)
             sections.append(section)
-        return Table(sections, _remarks(gathered))
+        return Table(sections, _remarks(gathered), gathered.failed)
 
 
 def _check_quantizer(name: str, entries: Sequence[Entry]) -> None:

@@ -17,13 +17,14 @@ from tokbench.results.styles import RATES, style
 from tokbench.results.table import context_title
 
 _MOST_LINES = 40
+_MOST_NAMED = 8
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def charts(entries: Sequence[Entry], folder: Path) -> list[dict[str, Any]]:
     """Every chart there is data for: ``{"title", "about", "options": [{"label", "data", "layout"}]}``."""
     own = [entry for entry in entries if not entry.published]
-    made = []
+    made: list[dict[str, Any]] = []
     for context, together in by_context(own).items():
         about = context_title(context, together)
         if context.kind == "tokenizer":
@@ -83,9 +84,13 @@ def _curve(
 
 
 def _depth(entries: Sequence[Entry], metric: str) -> dict[str, Any] | None:
-    data = []
+    data: list[dict[str, Any]] = []
     seen: dict[str, int] = {}
     for entry in entries:
+        if len(data) == _MOST_LINES:
+            break
+        if not entry.prefixes():
+            continue
         points = [(p.prefix or entry.depth or 1, p.metric(metric)) for p in [*entry.prefixes(), entry]]
         drawn = [(depth, spread) for depth, spread in points if spread is not None]
         if len(drawn) < 2:
@@ -96,14 +101,14 @@ def _depth(entries: Sequence[Entry], metric: str) -> dict[str, Any] | None:
                           name, _about(entry), _DASHES[(seen[name] - 1) % 4]))  # fmt: skip
     layout = _layout("depths decoded", metric_label(entries, metric))
     layout["xaxis"]["dtick"] = 1
-    return {"data": data[:_MOST_LINES], "layout": layout} if data else None
+    return {"data": data, "layout": layout} if data else None
 
 
 def _codebook(entries: Sequence[Entry], metric: str) -> dict[str, Any] | None:
     found = lines_by_size(entries, metric)
     if max((len(points) for points in found.values()), default=0) < 2:
         return None
-    data = []
+    data: list[dict[str, Any]] = []
     for key, points in found.items():
         name = key.quantizer + (f" D={key.depth}" if key.depth > 1 else "") + f" {(key.generator or '').upper()}"
         dash = "dash" if key.generator == "mlm" else "solid"
@@ -131,6 +136,8 @@ def _training(entries: Sequence[Entry], folder: Path) -> dict[str, Any]:
             label = escape(record.name + ("" if record.seed is None else f", seed {record.seed}"))
             line = _line([x for x, _ in points], [y for _, y in points], [], quantizer, label, "solid")
             data.append({**line, "mode": "lines", "line": {**line["line"], "width": 1.5}})
+            if len(logs) > _MOST_NAMED:  # one name a quantizer, which hides or shows all of its runs
+                data[-1] |= {"name": escape(quantizer), "legendgroup": quantizer, "showlegend": seen[quantizer] == 1}
         options.append({"label": name, "data": data, "layout": _layout("step", name)})
     about = f"the first {_MOST_LINES} runs with a log" if len(logs) == _MOST_LINES else "from the training logs"
     return {"title": "Training", "about": about, "options": options}

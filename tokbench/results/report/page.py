@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.results.bulk import without_collector
-from tokbench.results.entries import gather
 from tokbench.results.record import Record
 from tokbench.results.report.charts import charts
 from tokbench.results.report.pictures import gather_pictures
@@ -41,7 +40,6 @@ def build(
 
     with without_collector():
         table = comparison(records, by_depth=True, published=published, unverified=unverified)
-        gathered = gather(records)
         entries = [row.entry for s in table.sections for row in s.rows if row.entry.prefix is None]
         pictures, more = gather_pictures([e for e in entries if not e.published], folder, MOST_PICTURES)
         environment = Environment(
@@ -59,11 +57,11 @@ def build(
             newest=max((record.created for record in records), default="")[:10],
             sections=[_section(section) for section in table.sections],
             remarks=[remark for remark in table.remarks if not remark.startswith("failed")],
-            charts=Markup(_script_json(drawn := charts(gathered.entries, folder))),
+            charts=Markup(_script_json(drawn := charts(entries, folder))),
             chart_titles=[(chart["title"], chart["about"], [o["label"] for o in chart["options"]]) for chart in drawn],
             pictures=pictures,
             more_pictures=more,
-            failures=gathered.failed,
+            failures=table.failed,
             damaged=damaged,
             environments=_environments(records),
         )

@@ -76,7 +76,7 @@ for (const slider of document.querySelectorAll(".slider")) {
 const charts = JSON.parse(document.getElementById("charts").textContent);
 const common = {
   margin: { l: 10, r: 10, t: 10, b: 10 },
-  legend: { orientation: "h", y: -0.22, yanchor: "top" },
+  legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
   font: { family: "system-ui, sans-serif", size: 13, color: "#1b1f24" },
   hovermode: "closest",
   paper_bgcolor: "#fff",
@@ -86,7 +86,12 @@ const common = {
 function draw(plot) {
   const select = plot.parentElement.querySelector(".metric");
   const chosen = charts[plot.dataset.chart].options[select.value];
-  const settings = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  const settings = {
+    responsive: true,
+    displaylogo: false,
+    displayModeBar: matchMedia("(hover: none)").matches ? false : "hover",
+    modeBarButtonsToRemove: ["select2d", "lasso2d"],
+  };
   return Plotly.react(plot, chosen.data, { ...common, ...chosen.layout }, settings);
 }
 
