@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import quantizers
-from tokbench.config.loading import draft_recipe
+from tokbench.config.loading import Draft, draft_recipe
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.config.yaml_files import parse_value
 from tokbench.errors import TokbenchError
@@ -50,18 +51,19 @@ class Grid:
         """
         if self.bits and (self.codebook_sizes or self.depths):
             raise TokbenchError("--bits fixes codebook size and depth: give --bits, or --codebook-size and --depth")
+        base = draft_recipe(self.recipe, self.overrides)
         cells: dict[str, Cell] = {}
         impossible: dict[str, str] = {}
         axes = [self._axis("seed", self.seeds), self._axis("data.image_size", self.image_sizes)]
         axes += [self._axis(_DOWNSAMPLING, self.downsamplings), self._axis("model.code_channels", self.code_dims)]
         axes += [self._varied(text) for text in self.vary]
-        for settings, (quantizer, problem) in itertools.product(itertools.product(*axes), self._quantizers()):
+        for settings, (quantizer, problem) in itertools.product(itertools.product(*axes), self._quantizers(base)):
             chosen = {key: value for pair in settings for key, value in pair.items()}
             label = _label(quantizer, chosen)
             try:
                 if problem:
                     raise TokbenchError(problem)
-                recipe = self._recipe(quantizer, chosen)
+                recipe = _recipe(base, quantizer, chosen)
             except TokbenchError as error:
                 impossible.setdefault(label, str(error))
                 continue
@@ -82,22 +84,21 @@ class Grid:
         parsed = parse_value(f"[{values}]")
         return [{key.strip(): value} for value in parsed]
 
-    def _quantizers(self) -> list[tuple[dict[str, Any], str]]:
+    def _quantizers(self, base: Draft) -> list[tuple[dict[str, Any], str]]:
         """Quantizer blocks (name and constructor arguments) to run, with a reason where one is impossible."""
+        own = base.values.get("quantizer", {})
+        if not (self.quantizers or self.codebook_sizes or self.depths or self.bits):
+            return [(dict(own), "")]
         blocks: list[tuple[dict[str, Any], str]] = []
-        names = list(self.quantizers)
-        if not names:
-            own = draft_recipe(self.recipe, self.overrides).values.get("quantizer", {})
-            if not (self.codebook_sizes or self.depths or self.bits):
-                return [(dict(own), "")]
-            names = [own.get("name", "rq")]
-        for name in dict.fromkeys(names):
+        # Without a size of its own, every quantizer is compared at the recipe's.
+        default = None if self.bits else own.get("codebook_size")
+        for name in dict.fromkeys(self.quantizers or [own.get("name", "rq")]):
             try:
                 kind = quantizers.get(name)
             except ValueError as error:
                 raise TokbenchError(f"--quantizer {name}: {error}") from None
             has_depth = "depth" in quantizers.options(name)
-            sizes: Sequence[int | None] = list(self.codebook_sizes) or [None]
+            sizes: Sequence[int | None] = list(self.codebook_sizes) or [default]
             # Depth means nothing to a quantizer with one code a position: it is one cell, not one for each depth.
             depths: Sequence[int | None] = (list(self.depths) if has_depth else []) or [None]
             bits: Sequence[int | None] = list(self.bits) or [None]
@@ -111,21 +112,32 @@ class Grid:
                     blocks.append(({"name": name, **given}, str(error)))
         return blocks
 
-    def _recipe(self, quantizer: dict[str, Any], chosen: dict[str, Any]) -> TokenizerRecipe:
-        draft = draft_recipe(self.recipe, self.overrides)
-        own = draft.values.get("quantizer", {})
-        # Settings of the same quantizer in the recipe (a loss weight, say) stay unless the grid sets them.
-        draft.values["quantizer"] = {**own, **quantizer} if own.get("name") == quantizer.get("name") else quantizer
-        for key in quantizer:
-            draft.origin.setdefault(f"quantizer.{key}", "sweep")
-        for key, value in chosen.items():
-            if key == _DOWNSAMPLING:
-                draft.values["model"] = _with_downsampling(draft.values.get("model", {}), value)
-            else:
-                draft.set(key, value, f"sweep {key}={value}")
-        recipe = draft.check()
-        check_recipe(recipe, draft.where("quantizer"))
-        return recipe
+
+def _recipe(base: Draft, quantizer: dict[str, Any], chosen: dict[str, Any]) -> TokenizerRecipe:
+    draft = copy.deepcopy(base)
+    own = draft.values.get("quantizer", {})
+    # Settings of the same quantizer in the recipe (a loss weight, say) stay unless the grid sets them.
+    kept = own if own.get("name") == quantizer.get("name") else _given(base)
+    draft.values["quantizer"] = {**kept, **quantizer}
+    for key in quantizer:
+        draft.origin.setdefault(f"quantizer.{key}", "sweep")
+    for key, value in chosen.items():
+        if key == _DOWNSAMPLING:
+            draft.values["model"] = _with_downsampling(draft.values.get("model", {}), value)
+        else:
+            draft.set(key, value, f"sweep {key}={value}")
+    recipe = draft.check()
+    if not isinstance(recipe, TokenizerRecipe):
+        raise TokbenchError(f"{draft.where('kind')}: a sweep is over tokenizers; this recipe's kind is {recipe.kind}")
+    check_recipe(recipe, draft.where("quantizer"))
+    return recipe
+
+
+def _given(base: Draft) -> dict[str, Any]:
+    """What ``--set quantizer.x=`` asks of every quantizer of the grid, whatever the recipe's own is."""
+    own = base.values.get("quantizer", {})
+    given = [key for key in own if base.origin.get(f"quantizer.{key}", "").startswith("--set")]
+    return {key: own[key] for key in given if key != "name"}
 
 
 def cell_key(recipe: TokenizerRecipe) -> str:
@@ -140,7 +152,8 @@ def cell_key(recipe: TokenizerRecipe) -> str:
 
 
 def _label(quantizer: dict[str, Any], chosen: dict[str, Any]) -> str:
-    rest = [f"{key}={value}" for key, value in quantizer.items() if key != "name"]
+    short = {"codebook_size": "K", "depth": "D"}
+    rest = [f"{short.get(key, key)}={value}" for key, value in quantizer.items() if key != "name"]
     rest += [f"{key.rpartition('.')[2]}={value}" for key, value in chosen.items()]
     return " ".join([str(quantizer.get("name", "?")), *rest])
 

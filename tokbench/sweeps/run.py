@@ -178,7 +178,7 @@ def _show(cells: list[Cell], store: Store, out: Path, console: Console) -> None:
     records = [record for record in store.read() if record.cell in keys]
     if any(record.error is None for record in records):
         table = comparison(records, by_depth=True)
-        to_terminal(table)
+        Console().print(to_terminal(table))
         write_text(out / "table.md", to_markdown(table))
         console.print(f"\nrecords {store.path}, table {out / 'table.md'}", highlight=False)
     picture = _comparison_picture(cells, records, out)
