@@ -62,7 +62,11 @@ def read(
     content = read_checkpoint(path)
     importer = choose(source, content, path)
     plan = importer.read(content, read_config(config), path, weights)
-    return fill(plan, importer.name, path)
+    tokenizer, report = fill(plan, importer.name, path)
+    entry = plan.weights.split(" ")[0]
+    if entry in content:  # not when the weights are the file itself
+        report.entries = sorted(str(key) for key in content if key != entry)
+    return tokenizer, report
 
 
 def export(tokenizer: Tokenizer, format: str, out: str | PathLike[str]) -> list[str]:

@@ -15,6 +15,7 @@ class ImportReport:
     loaded: int = 0
     ignored: dict[str, list[str]] = field(default_factory=dict)  # reason -> official names
     left_over: list[str] = field(default_factory=list)  # of no known purpose; listed, and not used
+    entries: list[str] = field(default_factory=list)  # what else the file holds beside the weights used
     notes: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
@@ -24,6 +25,8 @@ class ImportReport:
             groups = Counter(".".join(name.split(".")[:2]) for name in names)
             shown = ", ".join(f"{group} ({count})" for group, count in list(groups.items())[:6])
             lines.append(f"not used, {reason}: {len(names)} ({shown}{', ...' if len(groups) > 6 else ''})")
+        if self.entries:
+            lines.append(f"not used, other entries of the file: {', '.join(self.entries)}")
         if self.left_over:
             lines.append(f"left over, of no known purpose: {', '.join(self.left_over)}")
         return lines + [f"note: {note}" for note in self.notes]

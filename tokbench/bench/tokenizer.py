@@ -1,0 +1,151 @@
+"""How many images a second a tokenizer encodes, decodes and trains on."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from tokbench.config.model import TokenizerConfig
+from tokbench.errors import TokbenchError
+from tokbench.models import Tokenizer
+from tokbench.results.environment import describe
+
+PARTS = ("encode", "decode", "train step")
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How the same tokenizer is run."""
+
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+    activation_checkpointing: bool = False
+
+    @property
+    def label(self) -> str:
+        """For example ``bf16 channels-last compile``."""
+        words = [self.precision]
+        words += ["channels-last"] if self.channels_last else []
+        words += ["compile"] if self.compile else ["eager"]
+        words += ["activation checkpointing"] if self.activation_checkpointing else []
+        return " ".join(words)
+
+
+def bench_tokenizer(
+    config: TokenizerConfig,
+    variants: list[Variant],
+    *,
+    batch_size: int = 8,
+    repeats: int = 5,
+    warmup: int = 2,
+    device: str = "cpu",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Time encode, decode and a training step of ``config`` with random weights on random images, for each variant.
+
+    The training step is forward, L1 plus the quantizer's loss, backward and AdamW. The variants take turns within
+    every repeat, so that a machine that slows down slows all of them; the figure is the median of the repeats.
+
+    Returns:
+        ``environment``, the settings, and ``rows``: one a variant, with ``seconds`` (median, a batch),
+        ``images_per_second``, ``speedup`` over the first variant, and on a GPU ``peak_mib``, by part.
+    """
+    if batch_size < 1 or repeats < 1 or warmup < 0:
+        raise TokbenchError(f"nothing to time: batch size {batch_size}, repeats {repeats}, warm-up {warmup}")
+    where = torch.device(device)
+    runs = [_prepare(config, variant, batch_size, where, seed) for variant in variants]
+    seconds: list[dict[str, list[float]]] = [{part: [] for part in PARTS} for _ in variants]
+    peaks: list[dict[str, float]] = [{} for _ in variants]
+    for turn in range(warmup + repeats):
+        for run, spent, peak in zip(runs, seconds, peaks, strict=True):
+            for part in PARTS:
+                elapsed, memory = _timed(run[part], where)
+                if turn >= warmup:
+                    spent[part].append(elapsed)
+                    if memory is not None:
+                        peak[part] = max(peak.get(part, 0.0), memory)
+    rows = []
+    medians = [{part: statistics.median(times) for part, times in spent.items()} for spent in seconds]
+    for variant, median, peak in zip(variants, medians, peaks, strict=True):
+        row: dict[str, Any] = {"variant": variant.label, **asdict(variant), "seconds": median}
+        row["images_per_second"] = {part: batch_size / value for part, value in median.items()}
+        row["speedup"] = {part: medians[0][part] / value for part, value in median.items()}
+        rows.append(row | ({"peak_mib": peak} if peak else {}))
+    return {
+        "environment": describe(),
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else f"{torch.get_num_threads()} CPU threads",
+        "config": config.model_dump(mode="json"),
+        "parameters": sum(p.numel() for p in Tokenizer(config).parameters()),
+        "batch_size": batch_size,
+        "repeats": repeats,
+        "warmup": warmup,
+        "rows": rows,
+    }
+
+
+def _prepare(
+    config: TokenizerConfig, variant: Variant, batch_size: int, device: torch.device, seed: int
+) -> dict[str, Callable[[], object]]:
+    """The three things to time, as functions without arguments."""
+    torch.manual_seed(seed)
+    tokenizer = Tokenizer(config).to(device)
+    images = torch.rand(batch_size, 3, config.image_size, config.image_size, device=device) * 2 - 1
+    if variant.channels_last:
+        tokenizer = tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = images.contiguous(memory_format=torch.channels_last)
+    tokenizer.checkpoint_activations(variant.activation_checkpointing)
+    optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=1e-6)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[variant.precision]
+    autocast = torch.autocast(device.type, dtype=dtype, enabled=variant.precision != "fp32")
+
+    def objective(x: Tensor) -> Tensor:
+        out = tokenizer(x)
+        return (out.reconstruction.float() - x).abs().mean() + out.loss
+
+    def maybe(function: Callable[..., Any]) -> Callable[..., Any]:
+        return torch.compile(function) if variant.compile else function
+
+    forward, encoder, decoder = maybe(objective), maybe(tokenizer.encode), maybe(tokenizer.decode)
+    codes = tokenizer.eval().encode(images)
+
+    def encode() -> None:
+        tokenizer.eval()
+        with torch.no_grad(), autocast:
+            encoder(images)
+
+    def decode() -> None:
+        tokenizer.eval()
+        with torch.no_grad(), autocast:
+            decoder(codes)
+
+    def train_step() -> None:
+        tokenizer.train()
+        optimizer.zero_grad(set_to_none=True)
+        with autocast:
+            loss = forward(images)
+        loss.backward()
+        optimizer.step()
+
+    return {"encode": encode, "decode": decode, "train step": train_step}
+
+
+def _timed(function: Callable[[], object], device: torch.device) -> tuple[float, float | None]:
+    """Seconds, and on a GPU the peak of allocated MiB."""
+    if device.type != "cuda":
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start, None
+    torch.cuda.reset_peak_memory_stats(device)
+    torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    function()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - start, torch.cuda.max_memory_allocated(device) / 2**20

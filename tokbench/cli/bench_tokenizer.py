@@ -1,0 +1,75 @@
+"""tokbench bench tokenizer"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tokbench.cli.options import Cpu, Set
+
+
+def bench_tokenizer(
+    what: Annotated[str, typer.Argument(help="A recipe's name or file, or a tokenizer's folder.")] = "demo",
+    overrides: Set = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")] = 8,
+    precision: Annotated[Literal["fp32", "bf16", "fp16"], typer.Option("--precision")] = "fp32",
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="Channels-last memory format.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Through torch.compile.")] = False,
+    checkpointing: Annotated[
+        bool, typer.Option("--activation-checkpointing", help="Recompute activations in the backward pass.")
+    ] = False,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed turns; the median is shown.")] = 5,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write everything measured here, as JSON.")] = None,
+    cpu: Cpu = False,
+) -> dict[str, Any]:
+    """Images a second of encode, decode and train step; any option is compared with plain fp32 in the same run."""
+    import json
+    import os
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from tokbench.bench.tokenizer import PARTS, Variant
+    from tokbench.bench.tokenizer import bench_tokenizer as run
+    from tokbench.cli.options import device
+
+    plain = Variant()
+    asked = Variant(precision, channels_last, compile, checkpointing)
+    variants = [plain] if asked == plain else [plain, asked]
+    result = run(_config(what, overrides or ()), variants, batch_size=batch_size, repeats=repeats, device=device(cpu))
+    columns = ["images/s"] + [f"{part}" for part in PARTS]
+    table = Table(*columns, title=f"{what}: {result['parameters']:,} parameters, batch {batch_size}, {result['device']}")
+    for row in result["rows"]:
+        cells = []
+        for part in PARTS:
+            cell = f"{row['images_per_second'][part]:.1f}"
+            cell += f" ({row['speedup'][part]:.2f}x)" if row is not result["rows"][0] else ""
+            cell += f", {row['peak_mib'][part]:.0f} MiB" if "peak_mib" in row else ""
+            cells.append(cell)
+        table.add_row(row["variant"], *cells)
+    Console().print(table)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = out.with_name(out.name + ".part")
+        scratch.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        os.replace(scratch, out)
+    return result
+
+
+def _config(what: str, overrides: Any) -> Any:
+    """The tokenizer's configuration out of a folder or a recipe."""
+    from tokbench.config.loading import draft_recipe
+    from tokbench.config.model import TokenizerConfig
+    from tokbench.errors import TokbenchError
+    from tokbench.models.storage import CONFIG, read_config
+
+    if (Path(what) / CONFIG).is_file():
+        if overrides:
+            raise TokbenchError(f"--set goes with a recipe; {what} is a trained tokenizer")
+        return read_config(Path(what) / CONFIG)
+    recipe = draft_recipe(what, overrides).check()
+    if not hasattr(recipe, "quantizer"):
+        raise TokbenchError(f"{what}: not a tokenizer's recipe")
+    return TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)

@@ -1,0 +1,27 @@
+"""tokbench export"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
+    out: Annotated[Path, typer.Option("--out", help="The checkpoint to write; its YAML goes beside it.")],
+    format: Annotated[str, typer.Option("--format", help="Official layout: taming or rqvae.")],
+) -> None:
+    """Write a tokenizer in an official layout, for the authors' own code."""
+    from rich.console import Console
+
+    from tokbench.errors import TokbenchError
+    from tokbench.models import Tokenizer
+    from tokbench.pretrained import export as write
+
+    for path in (out, out.with_suffix(".yaml")):
+        if path.exists():
+            raise TokbenchError(f"--out {out}: {path} is already there; name a new file")
+    written = write(Tokenizer.from_pretrained(tokenizer), format, out)
+    Console().print(f"wrote {' and '.join(written)}", markup=False, highlight=False)

@@ -1,0 +1,149 @@
+"""Back to the official layouts, so that what was trained here loads in the authors' code.
+
+A container of tensors (``{"state_dict": ...}``) and the YAML their code builds the model from.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+import quantizers
+from tokbench.config.model import LlamaGenConfig, VQGANConfig
+from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.models import Tokenizer
+
+from .rqvae import BOOK
+from .taming import CODEBOOK
+from .vqgan_family import TAMING
+
+Model = VQGANConfig | LlamaGenConfig
+
+
+def export(tokenizer: Tokenizer, format: str, out: str | PathLike[str]) -> list[str]:
+    """Write ``out`` and the YAML of the same name beside it; see :func:`tokbench.pretrained.export`."""
+    if format not in FORMATS:
+        raise TokbenchError(f"unknown format {format!r}{did_you_mean(format, FORMATS)}")
+    out = Path(out)
+    config = out.with_suffix(".yaml")
+    if out.suffix in (".yaml", ".yml"):
+        raise TokbenchError(f"{out}: the weights' file; the YAML goes beside it by itself")
+    model = _model(tokenizer, format)
+    tensors, settings = FORMATS[format](tokenizer, model)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".exporting-") as scratch:
+        torch.save({"state_dict": tensors}, Path(scratch) / "weights")
+        (Path(scratch) / "config").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        os.replace(Path(scratch) / "weights", out)
+        os.replace(Path(scratch) / "config", config)
+    return [str(out), str(config)]
+
+
+def _model(tokenizer: Tokenizer, format: str) -> Model:
+    """The settings, if the authors' encoder and decoder can be built from them."""
+    model = tokenizer.config.model
+    if not isinstance(model, Model):
+        raise TokbenchError(f"{format} has no architecture like {model.architecture}: only vqgan, rqvae and llamagen fit")
+    widths = [model.channels * m for m in (1, *model.multipliers)]
+    if model.norm_groups != 32 or any(width % 32 for width in widths):
+        raise TokbenchError(
+            f"{format} normalises over 32 groups; this model has norm_groups {model.norm_groups} and channels {widths}"
+        )
+    if not model.middle_attention:
+        raise TokbenchError(f"{format} always has attention in the middle; this model has middle_attention false")
+    return model
+
+
+def _ddconfig(tokenizer: Tokenizer, model: Model) -> dict[str, Any]:
+    size = tokenizer.config.image_size
+    return {
+        "double_z": False,
+        "z_channels": model.latent_channels,
+        "resolution": size,
+        "in_channels": 3,
+        "out_ch": 3,
+        "ch": model.channels,
+        "ch_mult": list(model.multipliers),
+        "num_res_blocks": model.blocks,
+        "attn_resolutions": [size // 2**level for level in model.attention_levels(size)],
+        "dropout": model.dropout,
+    }
+
+
+def _autoencoder(tokenizer: Tokenizer, model: Model) -> dict[str, Tensor]:
+    tensors = {}
+    for name, tensor in tokenizer.state_dict().items():
+        if name.startswith("quantizer."):
+            continue
+        official = TAMING.official(name, len(model.multipliers))
+        if official is None:
+            raise TokbenchError(f"the layout has no place for {name} {list(tensor.shape)}")
+        tensors[official] = tensor.detach().cpu().contiguous().clone()
+    return tensors
+
+
+def _plain(quantizer: quantizers.Quantizer, format: str) -> None:
+    if quantizer.project_in is not None or quantizer.project_out is not None:
+        raise TokbenchError(f"{format} has no maps around its codebook; this quantizer has (codebook_dim)")
+
+
+def taming(tokenizer: Tokenizer, model: Model) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """VQ-GAN's state dict and ``model.params``; taming trains on with its own beta of 0.25 on the codebook's term."""
+    quantizer = tokenizer.quantizer
+    if not isinstance(quantizer, quantizers.VQ):
+        raise TokbenchError(f"taming's layout holds a vq quantizer, this tokenizer has {quantizer.name}")
+    _plain(quantizer, "taming")
+    if quantizer.codes.l2_norm:
+        raise TokbenchError("taming's layout has no l2-normalised codebook")
+    tensors = _autoencoder(tokenizer, model)
+    tensors[CODEBOOK] = quantizer.codebook.detach().cpu().clone()
+    params = {
+        "embed_dim": quantizer.dim,
+        "n_embed": quantizer.codebook_sizes[0],
+        "ddconfig": _ddconfig(tokenizer, model),
+        "lossconfig": {"target": "taming.modules.losses.vqperceptual.DummyLoss"},
+    }
+    return tensors, {"model": {"target": "taming.models.vqgan.VQModel", "params": params}}
+
+
+def rqvae(tokenizer: Tokenizer, model: Model) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """RQ-VAE's state dict, with its padding row and a shared codebook repeated, and ``arch``."""
+    quantizer = tokenizer.quantizer
+    if not isinstance(quantizer, quantizers.RQ):
+        raise TokbenchError(f"rqvae's layout holds an rq quantizer, this tokenizer has {quantizer.name}")
+    _plain(quantizer, "rqvae")
+    tensors = _autoencoder(tokenizer, model)
+    for depth in range(quantizer.depth):
+        book = quantizer.codebook_at(depth)
+        weight = book.vectors.detach().cpu()
+        tensors[f"{BOOK}{depth}.weight"] = torch.cat([weight, weight.new_zeros(1, weight.shape[1])])
+        tensors[f"{BOOK}{depth}.cluster_size_ema"] = book.cluster_size.detach().cpu().clone()
+        tensors[f"{BOOK}{depth}.embed_ema"] = book.embed_sum.detach().cpu().clone()
+    first = quantizer.codebook_at(0)
+    rows, columns = tokenizer.latent_shape()
+    hparams = {
+        "bottleneck_type": "rq",
+        "embed_dim": quantizer.dim,
+        "n_embed": quantizer.codebook_sizes[0],
+        "latent_shape": [rows, columns, quantizer.dim],
+        "code_shape": [rows, columns, quantizer.depth],
+        "shared_codebook": quantizer.shared_codebook,
+        "decay": first.decay,
+        "restart_unused_codes": first.restart_threshold > 0,
+        "loss_type": "mse",
+        "latent_loss_weight": quantizer.commitment_weight,
+    }
+    arch = {"type": "rq-vae", "code_hier": 1, "hparams": hparams, "ddconfig": _ddconfig(tokenizer, model)}
+    return tensors, {"arch": {**arch, "checkpointing": False}}
+
+
+Writer = Callable[[Tokenizer, Model], tuple[dict[str, Tensor], dict[str, Any]]]
+FORMATS: dict[str, Writer] = {"taming": taming, "rqvae": rqvae}
