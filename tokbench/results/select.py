@@ -62,7 +62,7 @@ def by_id(records: Sequence[Record], wanted: str) -> Record:
     if found:
         some = ", ".join(f"{record.id} ({record.name})" for record in found[:5])
         raise TokbenchError(f"{wanted!r} begins {len(found)} ids: {some}{', ...' if len(found) > 5 else ''}; type more")
-    raise TokbenchError(f"no run {wanted!r}{did_you_mean(wanted, [r.id for r in records[-20:]]) if records else ''}")
+    raise TokbenchError(f"no run {wanted!r}; `tokbench table --columns id,name,psnr` lists them")
 
 
 def _known(key: str) -> str:

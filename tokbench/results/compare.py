@@ -1,0 +1,135 @@
+"""One run whole, or what differs between two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tokbench.results.columns import ARROWS
+from tokbench.results.record import MetricValue, Record
+
+_BLOCKS = ("quantizer", "model", "data", "weights", "rate", "recipe", "training", "timing", "environment", "git")
+# Different in every two runs, and so no news.
+_ALWAYS = {"timing.seconds", "training.seconds"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One key with two values; ``change`` is the second less the first where both are numbers."""
+
+    block: str
+    key: str
+    first: str
+    second: str
+    change: str = ""
+
+
+def facts(record: Record) -> dict[str, dict[str, str]]:
+    """Everything a record says, in blocks of ``key: text``, in reading order."""
+    run = {
+        "id": record.id,
+        "cell": record.cell,
+        "name": record.name,
+        "kind": record.kind,
+        "source": record.provenance or record.source,
+        "created": record.created,
+        "sweep": record.group,
+        "seed": record.seed,
+        "error": record.error,
+    }
+    blocks = {"run": {key: text(value) for key, value in run.items() if value is not None}}
+    blocks["metrics"] = {metric.label: metric_text(metric) for metric in record.metrics.values()}
+    for name in _BLOCKS:
+        blocks[name] = {key: text(value) for key, value in _flat(_dumped(record, name))}
+    blocks["artifacts"] = dict(record.artifacts)
+    return {name: block for name, block in blocks.items() if block}
+
+
+def differences(first: Record, second: Record) -> list[Difference]:
+    """What differs in metrics (of equal definition), recipe, data, model, environment and git.
+
+    A metric of two definitions is listed with both versions and no change: the numbers do not compare.
+    """
+    found = list(_metric_differences(first, second))
+    asked = [dict(_flat(record.recipe)) for record in (first, second)]
+    for block in _BLOCKS:
+        one, two = dict(_flat(_dumped(first, block))), dict(_flat(_dumped(second, block)))
+        for key in dict.fromkeys([*one, *two]):
+            left, right = one.get(key), two.get(key)
+            name = f"{block}.{key}"
+            if left == right or name in _ALWAYS:
+                continue
+            if name in asked[0] and name in asked[1]:
+                continue  # the recipe's lines say it
+            change = ""
+            if _number(left) and _number(right):
+                change = f"{right - left:+.6g}"  # type: ignore[operator]
+            found.append(Difference(block, key, text(left), text(right), change))
+    return found
+
+
+def metric_text(metric: MetricValue) -> str:
+    """``26.31 dB ± 0.12 ↑ (n=96, tokbench-v1/psnr-1)``."""
+    if metric.value is None:
+        return f"- ({metric.note or 'not measured'})"
+    unit = f" {metric.unit}" if metric.unit else ""
+    error = f" ± {metric.stderr:.2g}" if metric.stderr is not None else ""
+    note = f"; {metric.note}" if metric.note else ""
+    depths = f"; by depth {', '.join(f'{value:.4g}' for value in metric.by_depth)}" if metric.by_depth else ""
+    arrow = f" {ARROWS[metric.direction]}".rstrip()
+    return f"{metric.value:.6g}{error}{unit}{arrow} (n={metric.n:,}, {metric.version}{depths}{note})"
+
+
+def text(value: Any) -> str:
+    """A value in one line; ``-`` for one that is not there."""
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return "[" + ", ".join(text(item) for item in value) + "]"
+    return str(value)
+
+
+def _metric_differences(first: Record, second: Record) -> Iterator[Difference]:
+    for name in dict.fromkeys([*first.metrics, *second.metrics]):
+        one, two = first.metrics.get(name), second.metrics.get(name)
+        label = (one or two).label  # type: ignore[union-attr]
+        same = first.data is not None and second.data is not None and _images(first) == _images(second)
+        shown = [f"{m.value:.6g}" if m is not None and m.value is not None else "-" for m in (one, two)]
+        if one is None or two is None or one.value is None or two.value is None:
+            if shown[0] != shown[1]:
+                yield Difference("metrics", label, shown[0], shown[1])
+        elif one.version != two.version:
+            yield Difference("metrics", label, f"{shown[0]} [{one.version}]", f"{shown[1]} [{two.version}]")
+        elif one.value != two.value:
+            change = two.value - one.value
+            verdict = {"higher": change > 0, "lower": change < 0}.get(one.direction)
+            word = {True: " better", False: " worse", None: ""}[verdict] if same else " (other images)"
+            yield Difference("metrics", label, shown[0], shown[1], f"{change:+.4g}{word}")
+
+
+def _images(record: Record) -> tuple[Any, ...]:
+    data = record.data
+    return () if data is None else (data.spec, data.split, data.n, data.size, data.protocol)
+
+
+def _dumped(record: Record, name: str) -> Any:
+    block = getattr(record, name)
+    return block.model_dump() if hasattr(block, "model_dump") else block
+
+
+def _flat(block: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(block, dict):
+        if block is not None:
+            yield prefix, block
+        return
+    for key, value in block.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, dict) and value:
+            yield from _flat(value, name)
+        else:
+            yield name, value
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
