@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from tokbench.config.explain import explain
-from tokbench.config.recipe import TokenizerRecipe
+from tokbench.config.generator import GeneratorRecipe
+from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.config.yaml_files import parse_value, read_yaml
 from tokbench.errors import TokbenchError, did_you_mean
 
@@ -18,7 +19,7 @@ from tokbench.errors import TokbenchError, did_you_mean
 _FOLDERS = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[2] / "recipes")
 # A block whose kind changes is replaced, not merged: the old kind's settings mean nothing to the new one.
 _KIND_KEYS = ("name", "architecture")
-_KINDS: dict[str, type[TokenizerRecipe]] = {"tokenizer": TokenizerRecipe}
+_KINDS: dict[str, type[Recipe]] = {"tokenizer": TokenizerRecipe, "generator": GeneratorRecipe}
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Draft:
                 return origin
         return self.source
 
-    def check(self) -> TokenizerRecipe:
+    def check(self) -> Recipe:
         """The checked recipe. Raises TokbenchError: one line a mistake, naming file, key and what was meant."""
         kind = self.values.get("kind", "tokenizer")
         if kind not in _KINDS:
@@ -102,7 +103,7 @@ def draft_recipe(name: str, overrides: Sequence[str] = ()) -> Draft:
     return draft
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> TokenizerRecipe:
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """The checked recipe of that name or file. Raises TokbenchError naming file and key."""
     return draft_recipe(name, overrides).check()
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from tokbench.config.base import Strict
 from tokbench.config.data import DataConfig
+from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.loss import LossConfig
 from tokbench.config.model import ModelConfig, QuantizerConfig
 from tokbench.config.training import EvaluationConfig, TrainingConfig
@@ -42,4 +43,4 @@ class TokenizerRecipe(Strict):
         return self.model_dump(mode="json")
 
 
-Recipe = TokenizerRecipe
+Recipe = TokenizerRecipe | GeneratorRecipe

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tokbench.config.generator import GeneratorConfig, TokenizerRef
 from tokbench.errors import TokbenchError
 from tokbench.generators.sampling import Sampling
+from tokbench.generators.transformer import Transformer
 
 Progress = Any  # called with the fraction that is done, 0..1
 
@@ -97,7 +98,7 @@ class Generator(nn.Module):
     def checkpoint_activations(self, on: bool = True) -> None:
         """Recompute the blocks' activations in the backward pass: less memory, more time."""
         for module in self.modules():
-            if hasattr(module, "checkpointing"):
+            if isinstance(module, Transformer):
                 module.checkpointing = on
 
     # What they share -------------------------------------------------------------------------------------------

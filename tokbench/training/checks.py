@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import torch
 
+from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.model import TokenizerConfig
-from tokbench.config.recipe import TokenizerRecipe
+from tokbench.config.recipe import Recipe
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 
 
-def check_recipe(recipe: TokenizerRecipe, source: str = "recipe") -> int:
-    """Build the tokenizer on the meta device (no memory, no time) and return its number of parameters.
+def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
+    """Build the model on the meta device (no memory, no time) and return its number of parameters.
+
+    Of a generator whose tokenizer is not there yet, only the transformer's: the tokenizer decides the rest.
 
     Raises TokbenchError naming ``source`` when the combination is impossible: LFQ with a codebook that is no
     power of two, an unknown quantizer argument.
     """
+    if isinstance(recipe, GeneratorRecipe):
+        from tokbench.training.generator_task import count_parameters
+
+        return count_parameters(recipe)
     config = TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)
     try:
         with torch.device("meta"):

@@ -1,0 +1,83 @@
+"""A tiny tokenizer whose codes use their whole vocabulary, and generators small enough for a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig
+from tokbench.config.model import TokenizerConfig
+from tokbench.generators import Generator, build
+from tokbench.models import Tokenizer
+
+MODEL = {
+    "architecture": "vqgan", "channels": 8, "multipliers": [1, 1, 1], "blocks": 1, "attention_resolutions": [],
+    "middle_attention": False, "latent_channels": 8, "code_channels": 6,
+}  # fmt: skip
+
+
+def make_tokenizer(quantizer: dict[str, Any], model: dict[str, Any] | None = None, seed: int = 0) -> Tokenizer:
+    """16x16 images to 4x4 latents of 6 channels, random weights; a codebook of the size of the latents."""
+    torch.manual_seed(seed)
+    config = TokenizerConfig.model_validate(
+        {"image_size": 16, "model": {**MODEL, **(model or {})}, "quantizer": quantizer}
+    )
+    tokenizer = Tokenizer(config).eval()
+    with torch.no_grad():
+        latents = tokenizer.latents(torch.rand(64, 3, 16, 16) * 2 - 1).movedim(1, -1).flatten(0, 2)
+        if hasattr(tokenizer.quantizer, "load_codebook"):
+            size = quantizer["codebook_size"]
+            vectors = latents[torch.randperm(len(latents))[:size]]
+            scale = torch.linspace(1.0, 0.1, size)[:, None] if quantizer["name"] == "rq" else 1.0
+            tokenizer.quantizer.load_codebook(vectors * scale)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def rq_tokenizer() -> Tokenizer:
+    return make_tokenizer({"name": "rq", "codebook_size": 16, "depth": 2})
+
+
+@pytest.fixture(scope="session")
+def rq_folder(rq_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rq") / "tokenizer"
+    rq_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_generator() -> Callable[..., Generator]:
+    """``make("ar", shape=(3, 4, 2), vocabulary=(7, 7), classes=5, **settings)``, random weights that are not timid."""
+
+    def make(
+        name: str,
+        shape: tuple[int, int, int] = (3, 4, 2),
+        vocabulary: tuple[int, ...] | None = None,
+        classes: int = 0,
+        **settings: Any,
+    ) -> Generator:
+        torch.manual_seed(0)
+        kind = ARConfig if name == "ar" else MLMConfig
+        values = {"width": 24, "heads": 2, "layers": 2, "input": "learned", **settings}
+        generator = kind.model_validate({"class_conditional": classes > 0, **values})
+        config = GeneratorConfig(
+            generator=generator,
+            shape=shape,
+            vocabulary=vocabulary or (7,) * shape[2],
+            num_classes=classes,
+            code_channels=5 if generator.input == "codes" else None,
+        )
+        made = build(config)
+        with torch.no_grad():
+            for name_, parameter in made.named_parameters():
+                if parameter.dim() > 1:
+                    parameter.mul_(8.0)
+            if generator.input == "codes":
+                made.embedding.vectors.normal_()
+        return made.eval()
+
+    return make

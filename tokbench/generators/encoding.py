@@ -1,0 +1,137 @@
+"""Images to codes: batches as a generator sees them, and the code cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokbench.data import loader, to_float
+from tokbench.data.base import ImageDataset, digest
+from tokbench.data.codes import CodeHeader, CodeWriter
+from tokbench.errors import TokbenchError
+from tokbench.generators.embedding import code_vectors
+from tokbench.models import Tokenizer
+
+
+@torch.no_grad()
+def write_codes(
+    tokenizer: Tokenizer,
+    images: ImageDataset,
+    folder: Path,
+    *,
+    source: str,
+    batch_size: int = 64,
+    passes: int = 1,
+    latents: bool = False,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Encode every image of a split into a code cache; how many there are.
+
+    Args:
+        folder: the split's folder in the cache; it must not exist yet.
+        source: where the tokenizer was read from.
+        passes: over the images, each with other random crops and flips.
+        latents: keep the latents too (float16), for soft targets and stochastic codes.
+        progress: called with the images done and to do.
+    """
+    shape = tokenizer.latent_shape(images.image_size)
+    quantizer: Any = tokenizer.quantizer
+    header = CodeHeader(
+        tokenizer=source,
+        tokenizer_sha256=tokenizer.sha256(),
+        codebook_sizes=tuple(int(k) for k in quantizer.codebook_sizes),
+        shape=(*shape, int(quantizer.num_codebooks)),
+        image_size=images.image_size,
+        source=images.source,
+        split=images.split,
+        preprocessing=images.view.describe(),
+        fingerprint=digest(images.fingerprint, str(passes)),
+        passes=passes,
+        classes=tuple(images.classes),
+        latent_channels=int(quantizer.dim) if latents else None,
+    )
+    device = next(tokenizer.parameters()).device
+    done = 0
+    with CodeWriter(folder, header) as writer:
+        batches = loader(images, batch_size=batch_size, shuffle=False, seed=0, workers=workers)
+        for number in range(passes):
+            batches.set_epoch(number)
+            for batch in batches:
+                z = tokenizer.latents(to_float(batch["image"].to(device)))
+                kept = z.movedim(1, -1).half() if latents else None
+                writer.add(quantizer.encode(z), batch["label"], kept)
+                done += len(z)
+                if progress is not None:
+                    progress(done, len(images) * passes)
+    if not done:
+        raise TokbenchError(f"{images.source} ({images.split}): no image could be encoded")
+    return done
+
+
+class SoftCodes:
+    """Training codes and targets of RQ-Transformer's section 3.2.3: soft targets, stochastic codes, or both.
+
+    Args:
+        soft: temperature of the targets, None for hard ones.
+        stochastic: temperature at which codes are drawn, None for the nearest ones.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, soft: float | None, stochastic: float | None) -> None:
+        self.quantizer: Any = tokenizer.quantizer
+        self.soft, self.stochastic = soft, stochastic
+        name = type(self.quantizer).__name__
+        for wanted, key, method in ((soft, "soft_targets", "soft_targets"), (stochastic, "stochastic_codes", "sample")):
+            if wanted is not None and not hasattr(self.quantizer, method):
+                raise TokbenchError(f"generator.{key}: {name} has no code vectors to take distances to")
+        self.path = soft is not None and stochastic is not None and self.quantizer.num_codebooks > 1
+        if self.path and self.quantizer.project_in is not None:
+            raise TokbenchError(
+                f"generator.soft_targets with stochastic_codes: {name} has codes in another space than its latents "
+                "(codebook_dim); use one of the two"
+            )
+        self.tables = code_vectors(self.quantizer) if self.path else []
+
+    @property
+    def wanted(self) -> bool:
+        """Whether latents are needed at all."""
+        return self.soft is not None or self.stochastic is not None
+
+    @torch.no_grad()
+    def __call__(self, latents: Tensor, codes: Tensor | None = None) -> tuple[Tensor, list[Tensor] | None]:
+        """Latents in the quantizer's layout -> codes (B, H, W, D) and targets (B, T, K_d) of each depth, or None.
+
+        Codes that are known (from a cache) are not computed again, unless they are to be drawn.
+        """
+        q = self.quantizer
+        if self.stochastic is not None:
+            codes = q.sample(latents, self.stochastic)
+        elif codes is None:
+            codes = q.encode(latents)
+        if self.soft is None:
+            return codes, None
+        if self.path:
+            flat = latents.movedim(1, -1) if q.channel_first else latents
+            return codes, targets_along(self.tables, flat.flatten(1, 2), codes.flatten(1, 2), self.soft)
+        soft = q.soft_targets(latents, self.soft).flatten(1, 2)
+        return codes, list(soft.unbind(-2))
+
+
+def targets_along(tables: Sequence[Tensor], latents: Tensor, codes: Tensor, temperature: float) -> list[Tensor]:
+    """softmax over k of -|r_{d-1} - e_k|^2 / temperature with the residuals of the *given* codes.
+
+    Args:
+        tables: code vectors (K_d, dim) of each depth.
+        latents: (B, T, dim).
+        codes: (B, T, D).
+    """
+    residual, found = latents.float(), []
+    for depth, table in enumerate(tables):
+        table = table.to(residual.device)
+        found.append(((2 * residual @ table.T - table.square().sum(1)) / temperature).softmax(-1))
+        residual = residual - table[codes[..., depth]]
+    return found

@@ -1,0 +1,293 @@
+"""Stage 2: what one optimizer step of a generator is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from tokbench.config.generator import ARConfig, GeneratorRecipe
+from tokbench.data import loader, open_images, to_float, to_uint8
+from tokbench.data.codes import CodeCache, CodeLoader
+from tokbench.errors import TokbenchError
+from tokbench.generators import Generator, build, configure, for_tokenizer
+from tokbench.generators.encoding import SoftCodes
+from tokbench.generators.transformer import Transformer
+from tokbench.models import Tokenizer
+from tokbench.models.storage import CONFIG, read_config
+from tokbench.pictures import grid, save_picture
+from tokbench.training.ema import averaged
+
+CODES = "codes:"
+MEASURED = 64  # images on which the bits a code are measured while training goes on
+
+
+class GeneratorObjective(nn.Module):
+    """The generator's loss as a forward pass, so that DDP covers every parameter."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, codes: Tensor, labels: Tensor | None, targets: Sequence[Tensor] | None) -> Tensor:
+        """codes (B, H, W, D), labels (B,), targets (B, T, K_d) of each depth -> scalar, nats a code."""
+        return self.generator.loss(codes, labels, targets)
+
+
+class GeneratorTask:
+    """Holds the frozen tokenizer, the generator, its optimizer and averaged weights."""
+
+    product = "generator"
+
+    def __init__(self, recipe: GeneratorRecipe, accelerator: Accelerator) -> None:
+        self.recipe, self.accelerator = recipe, accelerator
+        training, settings = recipe.training, recipe.generator
+        self.tokenizer = Tokenizer.from_pretrained(recipe.tokenizer).to(accelerator.device).requires_grad_(False)
+        self._open_data()
+        classes = len(self.classes)
+        if settings.class_conditional and not classes:
+            raise TokbenchError(f"generator.class_conditional: {recipe.data.source} has no class labels")
+        size = recipe.data.image_size
+        self.generator = for_tokenizer(
+            settings, self.tokenizer, source=recipe.tokenizer, image_size=size, num_classes=classes
+        )
+        self.parameters = sum(p.numel() for p in self.generator.parameters())
+        soft, drawn = (settings.soft_targets, settings.stochastic_codes) if isinstance(settings, ARConfig) else (None, None)
+        self.soft = SoftCodes(self.tokenizer, soft, drawn)
+        if self.soft.wanted and self.cache is not None and self.cache.header.latent_channels is None:
+            raise TokbenchError(
+                f"{self.cache.folder}: holds no latents, which soft_targets and stochastic_codes need; "
+                "encode again with --latents"
+            )
+        self.generator.checkpoint_activations(training.activation_checkpointing)
+        decayed, others = _groups(self.generator)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=training.learning_rate,
+            betas=training.betas,
+        )
+        self.objective, self.optimizer = accelerator.prepare(GeneratorObjective(self.generator), self.optimizer)
+        self.average = averaged(self.generator, training.ema_decay) if training.ema_decay else None
+        self._forward = torch.compile(self.objective) if training.compile else self.objective
+        self._held_out: tuple[Tensor, Tensor] | None = None
+        self._latest: tuple[Tensor, Tensor] | None = None
+
+    # Data ------------------------------------------------------------------------------------------------------
+
+    def _open_data(self) -> None:
+        data, recipe = self.recipe.data, self.recipe
+        self.cache: CodeCache | None = None
+        if data.source.startswith(CODES):
+            folder = data.source.removeprefix(CODES)
+            self.cache = CodeCache(folder, "train", data.limit)
+            self.held_cache = CodeCache(folder, "eval", data.eval_limit)
+            sha256 = self.tokenizer.sha256()
+            for cache in (self.cache, self.held_cache):
+                cache.check_tokenizer(sha256, recipe.tokenizer)
+                if cache.header.image_size != data.image_size:
+                    raise TokbenchError(
+                        f"{cache.folder}: codes of images of {cache.header.image_size} pixels, data.image_size is "
+                        f"{data.image_size}: set data.image_size={cache.header.image_size}"
+                    )
+            self.classes = list(self.cache.header.classes)
+            return
+        self.images = open_images(
+            data.source,
+            "train",
+            image_size=data.image_size,
+            crop=data.crop,
+            flip=data.flip,
+            seed=recipe.seed,
+            limit=data.limit,
+        )
+        self.held_images = open_images(data.source, "eval", image_size=data.image_size, limit=data.eval_limit)
+        self.classes = list(self.images.classes)
+
+    def batches(self, batch_size: int, rank: int, world_size: int) -> Any:
+        """Codes from the cache, or images that ``step`` encodes."""
+        data, seed = self.recipe.data, self.recipe.seed
+        if self.cache is not None:
+            return CodeLoader(self.cache, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size)
+        return loader(
+            self.images,
+            batch_size=batch_size,
+            shuffle=True,
+            seed=seed,
+            workers=data.workers,
+            drop_last=True,
+            rank=rank,
+            world_size=world_size,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+
+    def _encoded(self, batch: Any) -> tuple[Tensor, Tensor, list[Tensor] | None]:
+        """Generator codes (B, H, W, D), labels (B,), soft targets."""
+        device, quantizer = self.accelerator.device, self._quantizer
+        labels = batch["label"].to(device, non_blocking=True)
+        if "codes" not in batch:
+            with torch.no_grad():
+                latents = self.tokenizer.latents(to_float(batch["image"].to(device, non_blocking=True)))
+            codes, targets = self.soft(latents)
+        else:
+            codes, targets = batch["codes"].to(device, non_blocking=True), None
+            if self.soft.wanted:
+                latents = batch["latents"].to(device).float()
+                codes, targets = self.soft(latents.movedim(-1, 1) if quantizer.channel_first else latents, codes)
+        return quantizer.subcodes(codes), labels, targets
+
+    @property
+    def _quantizer(self) -> Any:
+        return self.tokenizer.quantizer
+
+    def _held(self) -> tuple[Tensor, Tensor]:
+        """Held-out codes and labels, encoded once."""
+        if self._held_out is None:
+            source: Any = self.held_cache if self.cache is not None else self.held_images
+            if not len(source):
+                raise TokbenchError(f"data.source {self.recipe.data.source}: no held-out images to measure on")
+            chosen = [k * len(source) // min(MEASURED, len(source)) for k in range(min(MEASURED, len(source)))]
+            device = self.accelerator.device
+            if self.cache is not None:
+                batch = self.held_cache.read(chosen)
+                codes, labels = batch["codes"].to(device), batch["label"]
+            else:
+                samples = [self.held_images[i] for i in chosen]
+                codes = self.tokenizer.encode(to_float(torch.stack([s["image"] for s in samples]).to(device)))
+                labels = torch.tensor([s["label"] for s in samples])
+            self._held_out = self._quantizer.subcodes(codes), labels.to(device)
+        return self._held_out
+
+    # Training --------------------------------------------------------------------------------------------------
+
+    def step(self, batches: Sequence[Any], step: int, factor: float) -> dict[str, Tensor]:
+        """One optimizer step over the micro-batches; ``factor`` scales the learning rate."""
+        training, accelerator = self.recipe.training, self.accelerator
+        for group in self.optimizer.param_groups:
+            group["lr"] = training.learning_rate * factor
+        self.objective.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        total: Tensor | float = 0.0
+        for i, batch in enumerate(batches):
+            codes, labels, targets = self._encoded(batch)
+            self._latest = codes[:MEASURED], labels[:MEASURED]
+            last = i == len(batches) - 1
+            with nullcontext() if last else accelerator.no_sync(self.objective):
+                with accelerator.autocast():
+                    loss = self._forward(codes, labels if self.generator.num_classes else None, targets)
+                accelerator.backward(loss / len(batches))
+            total = total + loss.detach().float() / len(batches)
+        values: dict[str, Tensor] = {"loss": torch.as_tensor(total)}
+        if training.gradient_clip is not None:
+            values["gradient_norm"] = accelerator.clip_grad_norm_(self.objective.parameters(), training.gradient_clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.generator)
+        return values
+
+    def window(self) -> dict[str, float]:
+        """Bits a code and a pixel of the weights that are saved, on the latest training images and on held-out ones.
+
+        Of ``mlm`` the bound is measured, and named so.
+        """
+        found = {}
+        sets = {"held_out": self._held()} | ({"train": self._latest} if self._latest is not None else {})
+        for name, (codes, labels) in sets.items():
+            bits = self._bits(codes, labels)
+            kind = "bits" if self.generator.exact_nll else "bound_bits"
+            found[f"{name}_{kind}_per_code"] = bits / self.generator.codes_per_image
+            found[f"{name}_{kind}_per_pixel"] = bits / self.recipe.data.image_size**2
+        return found
+
+    def _bits(self, codes: Tensor, labels: Tensor) -> float:
+        generator = self.result()
+        training = generator.training
+        generator.eval()
+        with self.accelerator.autocast():
+            nats = generator.nll(codes, labels if generator.num_classes else None)
+        generator.train(training)
+        return float(nats.mean()) / math.log(2)
+
+    def shown(self, values: dict[str, float]) -> dict[str, float]:
+        """Loss, and bits a code where they were just measured."""
+        names = {
+            f"{where}_{kind}_per_code": label
+            for where, label in (("train", "bits/code"), ("held_out", "held out"))
+            for kind in ("bits", "bound_bits")
+        }
+        return {"loss": values["loss"]} | {label: values[key] for key, label in names.items() if key in values}
+
+    def sample_ids(self, batch: Any) -> list[str]:
+        return batch["id"]
+
+    def skipped(self) -> list[tuple[str, str]]:
+        return self.images.skipped if self.cache is None else []
+
+    def result(self) -> Generator:
+        """The generator to save and to measure: averaged weights where there are any."""
+        if self.average is None:
+            return self.generator
+        assert isinstance(self.average.module, Generator)
+        return self.average.module
+
+    @torch.no_grad()
+    def picture(self, path: Path) -> None:
+        """Sixteen samples, of sixteen classes where there are classes."""
+        generator = self.result()
+        training = generator.training
+        generator.eval()
+        count = generator.num_classes
+        labels = [i * count // 16 for i in range(16)] if count else None
+        with self.accelerator.autocast():
+            codes = self._quantizer.join(generator.generate(16, labels=labels, seed=self.recipe.seed))
+        images = to_uint8(self.tokenizer.decode(codes)).cpu()
+        generator.train(training)
+        rows = [list(images[start : start + 8]) for start in (0, 8)]
+        save_picture(grid(rows, zoom=max(1, 128 // images.shape[-1])), path)
+
+    def save(self, folder: Path) -> None:
+        """Write the finished generator."""
+        self.result().save_pretrained(folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a bit-exact continuation needs from this task."""
+        return {
+            "generator": self.generator.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of ``state_dict``."""
+        self.generator.load_state_dict(state["generator"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _groups(generator: Generator) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters with weight decay (the matrices of linear layers) and without (biases, norms, tables, positions)."""
+    matrices = {id(m.weight) for m in generator.modules() if isinstance(m, nn.Linear)}
+    decayed = [p for p in generator.parameters() if id(p) in matrices]
+    return decayed, [p for p in generator.parameters() if id(p) not in matrices]
+
+
+def count_parameters(recipe: GeneratorRecipe) -> int:
+    """Of the recipe's generator, without its weights; see ``tokbench.training.checks.check_recipe``."""
+    settings = recipe.generator
+    folder = Path(recipe.tokenizer)
+    with torch.device("meta"):
+        if not (folder / CONFIG).is_file():
+            stacks = [Transformer(settings.width, settings.heads, settings.layers)]
+            if isinstance(settings, ARConfig):
+                stacks.append(Transformer(settings.width, settings.heads, settings.depth_layers))
+            return sum(p.numel() for stack in stacks for p in stack.parameters())
+        tokenizer = Tokenizer(read_config(folder / CONFIG))
+        unconditional = settings.model_copy(update={"class_conditional": False})
+        config = configure(unconditional, tokenizer, source=recipe.tokenizer, image_size=recipe.data.image_size)
+        return sum(p.numel() for p in build(config).parameters())
