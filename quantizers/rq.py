@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from quantizers.base import Quantizer, require_between, require_choice
 from quantizers.codebook import Codebook
-from quantizers.functional.gradient import straight_through, with_gradient
+from quantizers.functional.gradient import mean_square, straight_through
 from quantizers.registry import register
 from quantizers.soft import sample_codes, soft_assignment
 
@@ -159,10 +159,7 @@ class RQ(Quantizer):
                 if self.update_order == "sequential" or not self.shared_codebook:
                     book.learn([(residuals[d], codes[d])])
             quantized = self._prefixes(z, residuals)
-        per_depth = torch.stack([r.square().mean() for r in residuals[1:]])
-        # The residuals are the gradient: d commitment / d z = 2 / (D numel) sum_d (z - z_hat(d)).
-        gradient = torch.stack(residuals[1:]).sum(0).mul_(2 / (self.depth * z.numel()))
-        commitment = with_gradient(per_depth.mean(), z, gradient)
+        commitment, per_depth = mean_square(z, *residuals[1:])
         if self.update_order == "joint" and self.shared_codebook:
             self.codebook_at(0).learn(list(zip(residuals[:-1], codes, strict=True)))
         losses = {"commitment": commitment.detach(), "commitment_per_depth": per_depth}

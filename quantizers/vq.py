@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from quantizers.base import Quantizer, require_between, require_choice
 from quantizers.codebook import Codebook
-from quantizers.functional.gradient import rotate_to, straight_through
+from quantizers.functional.gradient import mean_square, rotate_to, straight_through
 from quantizers.registry import register
 from quantizers.soft import sample_codes, soft_assignment
 
@@ -121,9 +121,10 @@ class VQ(Quantizer):
 
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         self.codes.prepare(z)
-        index = self.codes.nearest(z)
+        with torch.no_grad():
+            index = self.codes.nearest(z)
         chosen = self.codes.lookup(index)
-        commitment = F.mse_loss(z, chosen.detach())
+        commitment, _ = mean_square(z, z.detach() - chosen.detach())
         losses = {"commitment": commitment.detach()}
         if self.codes.is_average:
             loss = self.beta * commitment

@@ -46,18 +46,27 @@ def rotate_to(z: Tensor, quantized: Tensor, eps: float = 1e-6) -> Tensor:
     return scale * (z - 2 * along_r * r + 2 * along_z * q_unit)
 
 
-class _WithGradient(Function):
+class _MeanSquare(Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, z: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
+    def forward(ctx: Any, z: Tensor, differences: Tensor, scale: float, value: Tensor) -> Tensor:
+        ctx.save_for_backward(differences)
+        ctx.scale = scale
         return value.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
-        (gradient,) = ctx.saved_tensors
-        return None, gradient * grad, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (differences,) = ctx.saved_tensors
+        return differences * (grad * ctx.scale), None, None, None
 
 
-def with_gradient(value: Tensor, z: Tensor, gradient: Tensor) -> Tensor:
-    """The scalar ``value``, whose gradient with respect to z is ``gradient``: for losses whose parts are at hand."""
-    return _WithGradient.apply(value.detach(), z, gradient.detach())
+def mean_square(z: Tensor, *targets_minus: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over targets t of mean((z - t)^2), given the differences z - t; and the value of each, (targets,).
+
+    For where the differences are at hand: the backward pass is one product.
+    """
+    count = len(targets_minus)
+    with torch.no_grad():
+        flat = [r.detach().reshape(-1) for r in targets_minus]
+        each = torch.stack([torch.dot(r, r) for r in flat]) / z.numel()
+        total = targets_minus[0] if count == 1 else torch.stack(targets_minus).sum(0)
+    return _MeanSquare.apply(z, total.detach(), 2 / (count * z.numel()), each.mean()), each

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-_ROUND = {"highest": 0.0, "high": 2.0**-10, "medium": 2.0**-7}  # what a matrix product may do to its fp32 inputs
 _RECHECK_NUMBERS = 2**20  # fp64 numbers that the settling of near ties holds at a time
+_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def nearest_code(z: Tensor, codebook: Tensor) -> Tensor:
@@ -59,17 +59,23 @@ def find_in_pieces(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
         columns = torch.cat([codebook, codebook.new_zeros(padded - size, d)])
         bias = torch.cat([bias, bias.new_full((padded - size,), -math.inf)])
     # Rounding of a score is below this times |z||c| + |c|^2 / 2, for any order of summation.
-    relative = d * 2.0**-23 + _ROUND[torch.get_float32_matmul_precision()]
+    relative = d * 2.0**-23 + _input_rounding(z.device)
     largest = half_norms.max()
-    rows = max(512, 2**20 // padded)
+    tolerance = 2 * relative * (torch.linalg.vector_norm(z, dim=1) * (2 * largest).sqrt() + largest)
+    rows = _rows_at_a_time(padded, z.device)
     found = torch.empty(n, dtype=torch.int64, device=z.device)
-    scores = z.new_empty(min(rows, n), padded)
     for start in range(0, n, rows):
-        part = z[start : start + rows]
-        out = torch.addmm(bias, part, columns.t(), out=scores[: len(part)])
-        tolerance = 2 * relative * (part.norm(dim=1) * (2 * largest).sqrt() + largest)
-        found[start : start + rows] = _pick(out, width, tolerance, part, codebook, by_length)
+        piece = slice(start, start + rows)
+        scores = _product(z[piece], columns, bias)
+        found[piece] = _pick(scores, width, tolerance[piece], z[piece], codebook, by_length)
     return found
+
+
+def _product(z: Tensor, codebook: Tensor, bias: Tensor) -> Tensor:
+    """z codebook^T + bias. On CPU by oneDNN where torch has it: twice as fast as MKL's product on an AMD EPYC."""
+    if z.device.type == "cpu" and _HAS_ONEDNN and torch.backends.mkldnn.enabled:
+        return torch.ops.mkldnn._linear_pointwise(z, codebook, bias, "none", [], "")
+    return torch.addmm(bias, z, codebook.t())
 
 
 def _pick(scores: Tensor, width: int, tolerance: Tensor, z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
@@ -77,39 +83,60 @@ def _pick(scores: Tensor, width: int, tolerance: Tensor, z: Tensor, codebook: Te
     n, size = scores.shape
     table = scores.view(n, size // width, width)
     # A maximum over the middle axis is one vectorised pass; the exact place is then sought in one column only.
-    two_columns = table.amax(1).topk(min(2, width), dim=1)
-    column = two_columns.indices[:, :1]
+    columns = table.amax(1)
+    best, column = columns.max(1, keepdim=True)
     inside = table.gather(2, column[:, None].expand(-1, table.shape[1], 1))[..., 0]
-    two_inside = inside.topk(min(2, table.shape[1]), dim=1)
-    index = two_inside.indices[:, 0] * width + column[:, 0]
-    second = torch.full_like(tolerance, -math.inf)
-    for pair in (two_columns.values, two_inside.values):
-        if pair.shape[1] == 2:
-            second = torch.maximum(second, pair[:, 1])
-    bar = two_columns.values[:, 0] - tolerance
-    doubtful = (second >= bar).nonzero()[:, 0]
+    row = inside.argmax(1, keepdim=True)
+    index = (row * width + column)[:, 0]
+    # What is left once the best is taken away is the runner-up: in its own column, or at the head of another.
+    inside.scatter_(1, row, -math.inf)
+    elsewhere = columns.scatter(1, column, -math.inf).amax(1)
+    bar = best[:, 0] - tolerance
+    doubtful = (torch.maximum(elsewhere, inside.amax(1)) >= bar).nonzero()[:, 0]
     if len(doubtful):
-        index[doubtful] = _settle(scores[doubtful] >= bar[doubtful, None], z[doubtful], codebook, by_length)
+        index[doubtful] = _settle(table, columns, bar, doubtful, z, codebook, by_length)
     return index
 
 
-def _settle(candidates: Tensor, z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
-    """candidates (n, K) bool, z (n, d) -> the best candidate a row in fp64, the lowest index of equals."""
-    n = len(candidates)
-    row, code = candidates.nonzero().unbind(1)
-    cost = torch.empty(len(row), dtype=torch.float64, device=z.device)
+def _settle(
+    table: Tensor, columns: Tensor, bar: Tensor, doubtful: Tensor, z: Tensor, codebook: Tensor, by_length: bool
+) -> Tensor:
+    """The best code of each doubtful row among those with a score of at least ``bar``: in fp64, the lowest of equals.
+
+    table (n, G, width) scores, columns (n, width) their maxima over G, bar (n,), doubtful (m,) rows -> (m,).
+    """
+    place, column = (columns[doubtful] >= bar[doubtful, None]).nonzero().unbind(1)
+    owner = doubtful[place]
+    pair, row = (table[owner, :, column] >= bar[owner, None]).nonzero().unbind(1)
+    code, place = row * table.shape[2] + column[pair], place[pair]
+    cost = torch.empty(len(code), dtype=torch.float64, device=z.device)
     step = max(1, _RECHECK_NUMBERS // z.shape[1])
-    for start in range(0, len(row), step):
-        x, c = z[row[start : start + step]].double(), codebook[code[start : start + step]].double()
-        cost[start : start + step] = (x - c).square().sum(1) if by_length else -(x * c).sum(1)
-    best = cost.new_full((n,), math.inf).scatter_reduce_(0, row, cost, "amin")
-    code = code.where(cost == best[row], len(codebook))
-    return code.new_full((n,), len(codebook)).scatter_reduce_(0, row, code, "amin")
+    for start in range(0, len(code), step):
+        piece = slice(start, start + step)
+        x, c = z[doubtful[place[piece]]].double(), codebook[code[piece]].double()
+        cost[piece] = (x - c).square().sum(1) if by_length else -(x * c).sum(1)
+    least = cost.new_full((len(doubtful),), math.inf).scatter_reduce_(0, place, cost, "amin")
+    code = code.where(cost == least[place], len(codebook))
+    return code.new_full((len(doubtful),), len(codebook)).scatter_reduce_(0, place, code, "amin")
 
 
 def _column_width(size: int) -> int:
     """About the square root of the codebook size, in whole vector registers."""
     return max(16, round(math.sqrt(size) / 16) * 16) if size >= 64 else size
+
+
+def _rows_at_a_time(size: int, device: torch.device) -> int:
+    """Rows whose scores fit the cache, or on a GPU a quarter GiB."""
+    return max(64, min(1024, 2**22 // size)) if device.type == "cpu" else max(64, 2**26 // size)
+
+
+def _input_rounding(device: torch.device) -> float:
+    """Twice the relative rounding that matrix products may apply to fp32 inputs (TF32, bf16), by torch's settings."""
+    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    setting = getattr(backend.matmul, "fp32_precision", "none")
+    if setting == "none":
+        setting = getattr(torch.backends, "fp32_precision", "none")
+    return {"ieee": 0.0, "none": 0.0, "tf32": 2.0**-10}.get(setting, 2.0**-7)
 
 
 @torch.library.custom_op("quantizers::find_code", mutates_args=())
