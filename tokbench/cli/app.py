@@ -7,20 +7,50 @@ from typing import Annotated
 import typer
 
 from tokbench import __version__
+from tokbench.cli import weights
+from tokbench.cli.bench_data import data as bench_data
+from tokbench.cli.bench_tokenizer import bench_tokenizer
+from tokbench.cli.diff import diff
 from tokbench.cli.doctor import doctor
+from tokbench.cli.evaluate import evaluate
+from tokbench.cli.export import export
+from tokbench.cli.import_ import import_
 from tokbench.cli.list import list_
+from tokbench.cli.plot import plot
 from tokbench.cli.reconstruct import reconstruct
+from tokbench.cli.report import report
+from tokbench.cli.show import show
 from tokbench.cli.sweep import sweep
+from tokbench.cli.table import table
 from tokbench.cli.train import train
 
+ABOUT = "The comparative toolkit for visual tokenizers: train, measure and compare VQ, RQ, LFQ and successors."
+
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     name="tokbench",
-    help="The comparative toolkit for visual tokenizers: train, measure and compare VQ, RQ, LFQ and successors.",
+    help=ABOUT,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_SETTINGS,
 )
+
+_PANELS = {
+    "Train and measure": {"train": train, "sweep": sweep, "evaluate": evaluate, "reconstruct": reconstruct},
+    "Look": {"table": table, "plot": plot, "report": report, "show": show, "diff": diff},
+    "Published checkpoints": {"import": import_, "export": export},
+    "This machine": {"list": list_, "doctor": doctor},
+}
+for _panel, _commands in _PANELS.items():
+    for _name, _command in _commands.items():
+        app.command(_name, rich_help_panel=_panel)(_command)
+
+bench = typer.Typer(help="Speed and memory, side by side.", no_args_is_help=True, context_settings=_SETTINGS)
+for _name, _command in {"tokenizer": bench_tokenizer, "data": bench_data}.items():
+    bench.command(_name)(_command)
+app.add_typer(bench, name="bench", rich_help_panel="This machine")
+app.add_typer(weights.app, name="weights", rich_help_panel="This machine")
 
 
 def _version(wanted: bool) -> None:
@@ -29,17 +59,10 @@ def _version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
+@app.callback(help=ABOUT)
 def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """The comparative toolkit for visual tokenizers: train, measure and compare VQ, RQ, LFQ and successors."""
-
-
-app.command()(train)
-app.command()(sweep)
-app.command()(reconstruct)
-app.command("list")(list_)
-app.command()(doctor)
+    """What comes before every command."""

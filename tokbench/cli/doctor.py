@@ -11,10 +11,10 @@ def doctor() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tokbench import weights
     from tokbench.cli.catalogue import SECTIONS
     from tokbench.data import open_images
     from tokbench.results.environment import describe, git_state
+    from tokbench.weights.fetch import status
 
     console = Console()
 
@@ -46,7 +46,11 @@ def doctor() -> None:
         devices.append(("revision", git.revision[:12] + (" with changes on top" if git.dirty else "")))
     show("machine", devices)
 
-    show("weights", [(name, text) for name, text in weights.status()])
+    weights = []
+    for entry, path in status():
+        missing = f"not here: tokbench weights get {entry.name} ({entry.megabytes} MB)"
+        weights.append((entry.name, f"{entry.title}: " + ("here" if path else missing)))
+    show("weights", weights)
     train, held_out = open_images("photos", "train", image_size=64), open_images("photos", "eval", image_size=64)
     photographs = f"{len(train)} training crops an epoch, {len(held_out)} held-out crops of other photographs"
     columns, rows = SECTIONS["data"]()
