@@ -32,7 +32,7 @@ class Variant:
     @property
     def label(self) -> str:
         """For example ``bf16 channels-last compile``."""
-        words = [self.precision]
+        words: list[str] = [self.precision]
         words += ["channels-last"] if self.channels_last else []
         words += ["compile"] if self.compile else ["eager"]
         words += ["activation checkpointing"] if self.activation_checkpointing else []
@@ -81,7 +81,9 @@ def bench_tokenizer(
         rows.append(row | ({"peak_mib": peak} if peak else {}))
     return {
         "environment": describe(),
-        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else f"{torch.get_num_threads()} CPU threads",
+        "device": torch.cuda.get_device_name(where)
+        if where.type == "cuda"
+        else f"{torch.get_num_threads()} CPU threads",
         "config": config.model_dump(mode="json"),
         "parameters": sum(p.numel() for p in Tokenizer(config).parameters()),
         "batch_size": batch_size,

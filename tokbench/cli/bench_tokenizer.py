@@ -40,7 +40,9 @@ def bench_tokenizer(
     variants = [plain] if asked == plain else [plain, asked]
     result = run(_config(what, overrides or ()), variants, batch_size=batch_size, repeats=repeats, device=device(cpu))
     columns = ["images/s"] + [f"{part}" for part in PARTS]
-    table = Table(*columns, title=f"{what}: {result['parameters']:,} parameters, batch {batch_size}, {result['device']}")
+    table = Table(
+        *columns, title=f"{what}: {result['parameters']:,} parameters, batch {batch_size}, {result['device']}"
+    )
     for row in result["rows"]:
         cells = []
         for part in PARTS:
@@ -62,6 +64,7 @@ def _config(what: str, overrides: Any) -> Any:
     """The tokenizer's configuration out of a folder or a recipe."""
     from tokbench.config.loading import draft_recipe
     from tokbench.config.model import TokenizerConfig
+    from tokbench.config.recipe import TokenizerRecipe
     from tokbench.errors import TokbenchError
     from tokbench.models.storage import CONFIG, read_config
 
@@ -70,6 +73,6 @@ def _config(what: str, overrides: Any) -> Any:
             raise TokbenchError(f"--set goes with a recipe; {what} is a trained tokenizer")
         return read_config(Path(what) / CONFIG)
     recipe = draft_recipe(what, overrides).check()
-    if not hasattr(recipe, "quantizer"):
+    if not isinstance(recipe, TokenizerRecipe):
         raise TokbenchError(f"{what}: not a tokenizer's recipe")
     return TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)

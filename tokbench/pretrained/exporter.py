@@ -51,7 +51,9 @@ def _model(tokenizer: Tokenizer, format: str) -> Model:
     """The settings, if the authors' encoder and decoder can be built from them."""
     model = tokenizer.config.model
     if not isinstance(model, Model):
-        raise TokbenchError(f"{format} has no architecture like {model.architecture}: only vqgan, rqvae and llamagen fit")
+        raise TokbenchError(
+            f"{format} has no architecture like {model.architecture}: only vqgan, rqvae and llamagen fit"
+        )
     widths = [model.channels * m for m in (1, *model.multipliers)]
     if model.norm_groups != 32 or any(width % 32 for width in widths):
         raise TokbenchError(
