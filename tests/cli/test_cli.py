@@ -1,0 +1,117 @@
+"""The command line as a stranger uses it: one clear line for a mistake, no traceback, the promised files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from recipes_tiny import TINY
+from typer.testing import CliRunner
+
+from tokbench.cli.app import app
+from tokbench.errors import TokbenchError
+from tokbench.results.store import Store
+
+run = CliRunner()
+SETS = [part for setting in TINY for part in ("--set", setting)]
+
+
+def tokbench(*arguments: str) -> str:
+    result = run.invoke(app, list(arguments), catch_exceptions=False, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from tokbench.cli.app import app; from typer.testing import CliRunner; "
+        "r = CliRunner().invoke(app, ['--help']); assert r.exit_code == 0 and 'sweep' in r.output; "
+        "heavy = {'torch', 'numpy', 'pydantic', 'matplotlib', 'datasets'} & set(sys.modules); assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_mistake_is_one_line_and_exit_code_2() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tokbench", "train", "demo", "--set", "training.step=3"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("tokbench: --set training.step=3: training.step: unknown key") and "'steps'" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "nowhere"], "no such recipe"),
+        (["train", "demo", "--set", "quantizer.name=lfq", "--set", "quantizer.codebook_size=1000"], "power of two"),
+        (["train", "demo", "--set", "quantizer.depht=3"], "depth"),
+        (["train", "demo", "--set", "data.source=folder:/not/there"], "/not/there"),
+        (["sweep", "--quantizer", "rqq"], "did you mean 'rq'"),
+        (["sweep", "--codebook-size", "many"], "--codebook-size many: expected a whole number"),
+        (["reconstruct", "/not/there", "x.png"], "/not/there"),
+        (["evaluate", "/not/there", "--data", "photos"], "/not/there"),
+        (["list", "quantisers"], "did you mean 'quantizers'"),
+    ],
+)
+def test_mistakes_name_what_was_given(arguments: list[str], said: str, tmp_path: Path) -> None:
+    extra = ["--out", str(tmp_path / "o")] if arguments[0] == "train" else []
+    with pytest.raises(TokbenchError) as error:
+        run.invoke(app, [*arguments, *extra], catch_exceptions=False)
+    assert said in str(error.value)
+    assert not (tmp_path / "o" / "tokenizer").exists()
+
+
+def test_train_evaluate_reconstruct_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tokbench("train", "demo", *SETS, "--out", "run")
+    assert Path("run/tokenizer/config.json").exists()
+    tokbench("evaluate", "run/tokenizer", "--data", "photos", "--metrics", "psnr,usage", "--results", "results")
+    (record,) = Store(tmp_path / "results" / "runs.jsonl").read()
+    assert record.metrics["psnr"].value is not None and record.rate is not None
+    assert f"{record.metrics['psnr'].value:.2f}" in tokbench("table", "results", "--format", "markdown")
+
+    rng = np.random.default_rng(0)
+    for name, size in {"tall": (37, 61), "one": (1, 1), "wide": (90, 16)}.items():
+        Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(f"{name}.png")
+    Path("broken.png").write_bytes(b"\x89PNG not really")
+    output = tokbench(
+        "reconstruct", "run/tokenizer", "tall.png", "one.png", "wide.png", "broken.png", "--out", "o", "--depths"
+    )
+    assert "skipped broken.png" in output
+    for name, size in {"tall": (37, 61), "one": (1, 1), "wide": (90, 16)}.items():
+        assert Image.open(f"o/{name}.png").size == size
+        assert Path(f"o/side-by-side/{name}.png").exists()
+    assert Image.open("o/depths/tall.png").width > 4 * 37  # the original and four depths
+
+
+def test_sweep_exactly_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    output = tokbench("sweep", "--quantizer", "rq", "--depth", "4", *SETS)
+    (record,) = Store(tmp_path / "results" / "runs.jsonl").read()
+    assert record.quantizer["name"] == "rq" and record.quantizer["depth"] == 4
+    assert "PSNR" in output and "first 1 of 4" in output
+
+
+def test_dry_run_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    output = tokbench("sweep", "-q", "vq,rq,lfq", "--bits", "8", "--dry-run")
+    assert "to run" in output and "2,048" in output
+    assert "training:" in tokbench("train", "demo", "--dry-run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_list_and_doctor_show_what_is_there() -> None:
+    listed = tokbench("list")
+    for name in ("rq", "lfq", "vqgan", "demo", "psnr", "photos"):
+        assert name in listed
+    assert torch.__version__.split("+")[0] in tokbench("doctor")
