@@ -106,6 +106,8 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("llamagen", "adm", "FoundationVision/LlamaGen, dataset/augmentation.py center_crop_arr (as ADM)"),
         Protocol("taming", "taming", "CompVis/taming-transformers, taming/data/base.py: SmallestMaxSize, CenterCrop"),
         Protocol("rqvae", "bilinear", "kakaobrain/rq-vae-transformer, img_datasets/transforms.py: Resize, CenterCrop"),
+        Protocol("center", "center", "antialiased bicubic in one step, then the middle square"),
+        Protocol("none", "none", "pictures that have the size already; others are left out"),
     )
 }
 

@@ -151,6 +151,7 @@ class StreamLoader:
         chunks: DataLoader[Any] = DataLoader(
             _Chunks(self.dataset, rows, self.batch_size, self.epoch, start),
             batch_size=None,
+            collate_fn=_as_is,
             num_workers=self.workers,
             pin_memory=self.pin_memory,
             generator=torch.Generator().manual_seed(0),
@@ -250,6 +251,10 @@ def _identity(row: dict[str, Any], data: bytes | Path) -> str:
     if "__key__" in row:
         return f"{str(row.get('__url__', '')).rpartition('/')[2]}/{row['__key__']}"
     return hashlib.sha256(data).hexdigest()[:16] if isinstance(data, bytes) else data.name
+
+
+def _as_is(item: Any) -> Any:
+    return item
 
 
 def _join(a: Batch, b: Batch) -> Batch:

@@ -129,11 +129,15 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
     import pyarrow.parquet
 
     files, divide = split_files(rest, split, source)
+    count = 0
     for file in files:
         try:
-            pyarrow.parquet.ParquetFile(file).close()
+            with pyarrow.parquet.ParquetFile(file) as table:
+                count += table.metadata.num_rows
         except (pyarrow.ArrowException, OSError) as error:
             raise TokbenchError(f"{source}: {file} is not a readable Parquet file: {_one_line(error)}") from None
+    if not count:
+        raise TokbenchError(f"{source}: no rows, so no pictures")
     try:
         with quiet():
             rows = datasets.load_dataset("parquet", data_files=[str(file) for file in files], split="train")

@@ -1,0 +1,156 @@
+"""WebDataset shards, addressed and streamed: counted over processes and workers, resumed, damaged."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from data_pictures import encoded, picture, write_shard
+
+from tokbench.data import loader, open_images
+from tokbench.errors import TokbenchError
+
+pytestmark = pytest.mark.usefixtures("own_hub_cache")
+SIZES = (13, 7, 19, 5, 11)
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    start = 0
+    for number, size in enumerate(SIZES):
+        write_shard(tmp_path / f"train-{number:03d}.tar", range(start, start + size))
+        start += size
+    write_shard(tmp_path / "val-000.tar", range(100, 109))
+    return tmp_path
+
+
+def test_addressed_shards(shards: Path) -> None:
+    train, held_out = (open_images(f"webdataset:{shards}/*.tar", s, image_size=8) for s in ("train", "eval"))
+    assert len(train) == sum(SIZES) and len(held_out) == 9
+    assert (train[13]["id"], train[13]["label"]) == ("train-001.tar/000013", 13 % 7)
+    expected = open_images(f"folder:eval={_unpacked(shards)}", "eval", image_size=8)
+    assert torch.equal(held_out[2]["image"], expected[2]["image"])
+    again = open_images(f"webdataset:{shards}/*.tar", "train", image_size=8)
+    assert again.fingerprint == train.fingerprint != held_out.fingerprint
+
+
+def _unpacked(shards: Path) -> Path:
+    folder = shards / "unpacked"
+    folder.mkdir(exist_ok=True)
+    for key in range(100, 109):
+        (folder / f"{key}.jpg").write_bytes(encoded(picture(key), "JPEG"))
+    return folder
+
+
+@pytest.mark.parametrize("form", ["", ":streaming"])
+@pytest.mark.parametrize("world, workers", [(1, 0), (3, 0), (2, 2)])
+def test_nothing_lost_nothing_doubled_and_resumed_exactly(shards: Path, form: str, world: int, workers: int) -> None:
+    images = open_images(f"webdataset:train={shards}/train-*.tar{form}", "train", image_size=8, flip=True)
+
+    def batches(rank: int, start: int = 0) -> list[tuple[list[str], torch.Tensor]]:
+        source = loader(
+            images, batch_size=4, shuffle=True, seed=1, workers=workers, rank=rank, world_size=world, start_batch=start
+        )
+        source.set_epoch(2)
+        return [(b["id"], b["image"]) for b in source]
+
+    whole = [batches(rank) for rank in range(world)]
+    seen = [i for rank in whole for ids, _ in rank for i in ids]
+    assert len(seen) == len(set(seen)) == sum(SIZES)
+    for start in (1, 3):
+        rest = batches(0, start)
+        assert [ids for ids, _ in rest] == [ids for ids, _ in whole[0][start:]]
+        assert all(torch.equal(a, b) for (_, a), (_, b) in zip(rest, whole[0][start:], strict=True))
+
+
+def test_a_stream_is_shuffled_by_epoch_and_keeps_its_labels(shards: Path) -> None:
+    stream = open_images(f"webdataset:train={shards}/train-*.tar:streaming", "train", image_size=8)
+    orders = []
+    for epoch in (0, 0, 1):
+        source = loader(stream, batch_size=8, shuffle=True, seed=1, drop_last=True)
+        source.set_epoch(epoch)
+        batches = list(source)
+        assert len(batches) == sum(SIZES) // 8 and all(len(b["id"]) == 8 for b in batches)
+        orders.append([i for b in batches for i in b["id"]])
+        for batch in batches:
+            assert batch["label"].tolist() == [int(i.split("/")[1]) % 7 for i in batch["id"]]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_streamed_evaluation_is_held_in_memory(shards: Path) -> None:
+    held_out = open_images(f"webdataset:{shards}/*.tar:streaming", "eval", image_size=8, limit=4)
+    assert len(held_out) == 4 and [held_out[i]["label"] for i in range(4)] == [100 % 7, 101 % 7, 102 % 7, 103 % 7]
+
+
+def add(path: Path, name: str, data: bytes) -> None:
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("form", ["", ":streaming"])
+def test_a_damaged_picture(shards: Path, form: str) -> None:
+    add(shards / "train-004.tar", "999999.jpg", b"broken")
+    add(shards / "train-004.tar", "999999.cls", b"1")
+    images = open_images(f"webdataset:train={shards}/train-*.tar{form}", "train", image_size=8)
+    seen = [i for b in loader(images, batch_size=8, shuffle=False, seed=0) for i in b["id"]]
+    assert set(seen) == {f"train-{n:03d}.tar/{k:06d}" for n, k in _keys()}
+    assert [name for name, _ in images.skipped] == ["train-004.tar/999999"]
+
+
+def _keys() -> list[tuple[int, int]]:
+    return [(n, sum(SIZES[:n]) + k) for n, size in enumerate(SIZES) for k in range(size)]
+
+
+def test_a_shard_that_breaks_off_gives_what_it_has(shards: Path) -> None:
+    shard = shards / "train-002.tar"
+    with tarfile.open(shard) as archive:
+        third = archive.getmembers()[4]
+    shard.write_bytes(shard.read_bytes()[: third.offset_data + 10])
+    images = open_images(f"webdataset:{shards}/*.tar", "train", image_size=8)
+    assert len(images) == sum(SIZES) - SIZES[2] + 2
+    assert images.skipped[0][0] == "train-002.tar" and "breaks off" in images.skipped[0][1]
+
+
+def test_members_cannot_reach_outside(shards: Path, tmp_path: Path) -> None:
+    """Nothing is unpacked: a hostile name is a key and no path, a link is no picture."""
+    evil = tmp_path / "evil.tar"
+    with tarfile.open(evil, "w") as archive:
+        link = tarfile.TarInfo("a.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    add(evil, "../../b.jpg", encoded(picture(1), "JPEG"))
+    images = open_images(f"webdataset:eval={evil}", "eval", image_size=8)
+    assert [images[i]["id"] for i in range(len(images))] == ["evil.tar/../../b"]
+    assert not (tmp_path.parent.parent / "b.jpg").exists()
+
+
+def test_wrong_shards_are_one_line(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(b"no tar at all" * 100)
+    with tarfile.open(tmp_path / "packed.tar", "w:gz") as archive:
+        archive.add(__file__, "a.jpg")
+    with tarfile.open(tmp_path / "text.tar", "w"):
+        pass
+    write_shard(tmp_path / "word.tar", range(1))
+    add(tmp_path / "word.tar", "000001.cls", b"cat")
+    for name, message in {
+        "x.tar": "not a plain tar",
+        "packed.tar": "not a plain tar",
+        "text.tar": "no pictures",
+        "word.tar": "holds 'cat'",
+        "none.tar": "no file matches",
+    }.items():
+        with pytest.raises(TokbenchError, match=message) as caught:
+            open_images(f"webdataset:eval={tmp_path}/{name}", "eval", image_size=8)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(TokbenchError, match="cannot be divided"):
+        open_images(f"webdataset:{shards}/train-*.tar:streaming", "train", image_size=8)
+    with pytest.raises(TokbenchError, match="limit"):
+        open_images(f"webdataset:train={shards}/train-*.tar:streaming", "train", image_size=8, limit=3)
+    stream = open_images(f"webdataset:train={shards}/train-*.tar:streaming", "train", image_size=8)
+    with pytest.raises(TokbenchError, match="not known"):
+        len(stream)
