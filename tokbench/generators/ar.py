@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.errors import TokbenchError
-from tokbench.generators.base import Generator, Progress
+from tokbench.generators.base import BatchSampler, Generator, Progress
 from tokbench.generators.embedding import CodeEmbedding
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.transformer import Transformer, axial_rotation, initialise
@@ -75,7 +75,7 @@ class AR(Generator):
         context = self.body(self.drop(x), self.rotation[:places] if self.rotation is not None else None)
         if not self.settings.depth_layers:
             return [self.classify(context, 0)]
-        inputs = torch.cat([context[:, :, None], self.embedding.depth_in(sums[:, :, :-1])], dim=2)
+        inputs = torch.cat([context[:, :, None], self.embedding.into_depth(sums[:, :, :-1])], dim=2)
         inputs = (inputs + self.position_depth).flatten(0, 1)
         outputs = self.head(inputs).view(batch, places, depth, -1)
         return [self.classify(outputs[:, :, d], d) for d in range(depth)]
@@ -87,7 +87,7 @@ class AR(Generator):
 
     def _body_input(self, sums: Tensor, first: int) -> Tensor:
         """Sums of code vectors (B, N, channels) of the positions from ``first`` on -> (B, N, C)."""
-        x = self.embedding.body_in(sums)
+        x = self.embedding.into_body(sums)
         return x if self.position is None else x + self.position[first : first + x.shape[1]]
 
     def classify(self, x: Tensor, depth: int) -> Tensor:
@@ -117,6 +117,12 @@ class AR(Generator):
             total += losses.double().sum(-1)
         return total
 
+    def batch_sampler(self, n: int, sampling: Sampling) -> BatchSampler:
+        from tokbench.generators.ar_decoding import GraphedSampler
+
+        # Recording costs about as much as drawing one batch, so only repeated batches are worth it.
+        return GraphedSampler(self, n, sampling) if self.device.type == "cuda" else super().batch_sampler(n, sampling)
+
     # One code at a time ----------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -135,5 +141,9 @@ class AR(Generator):
         height, width, depth = self.shape
         if self.training:
             raise TokbenchError("call eval() before generate(): dropout is on")
+        if bool((kept[:, 1:] & ~kept[:, :-1]).any()):
+            raise TokbenchError(
+                "ar completes in raster order: the kept positions must be the first ones (keep the top)"
+            )
         codes = draw_codes(self, labels, seed, images, sampling, known, kept, progress)
         return codes.view(len(images), height, width, depth)

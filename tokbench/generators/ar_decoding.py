@@ -28,7 +28,8 @@ class ARDecoder:
         self.body = model.body.caches(len(rows), model.places)
         self.head = model.head.caches(len(rows), depth) if model.settings.depth_layers else []
         self.input = model.start(rows)
-        self.sums = self.input.new_zeros(len(rows), 1, model.embedding.channels)
+        like = model.embedding.vectors
+        self.sums = torch.zeros(len(rows), 1, model.embedding.channels, dtype=like.dtype, device=like.device)
         self.context = self.depth_input = self.input
 
     def restart(self, rows: Tensor) -> None:
@@ -56,7 +57,7 @@ class ARDecoder:
         self.sums = self.sums + vectors
         if d + 1 < model.shape[2]:
             seen = self.sums if model.settings.depth_context == "sum" else vectors
-            self.depth_input = model.embedding.depth_in(seen)
+            self.depth_input = model.embedding.into_depth(seen)
         elif t + 1 < model.places:
             self.input.copy_(model._body_input(self.sums, t))
 
@@ -107,29 +108,33 @@ class Draw:
             self.decoder.push(t, d, torch.cat([chosen, chosen]) if self.doubled else chosen)
 
 
-class Graphs:
-    """``Draw.position`` recorded once for every t as a CUDA graph and replayed for every further batch: no launch
-    overhead, and every graph attends to exactly the t + 1 places there are. Needs a CUDA device."""
+class GraphedSampler:
+    """Batches of one size: ``Draw.position`` recorded once for every t as a CUDA graph and replayed for every batch.
+    No launch overhead, and every graph attends to exactly the t + 1 places there are. Needs a CUDA device."""
 
-    def __init__(self, run: Draw) -> None:
-        self.run, self.graphs = run, []
-        pool = None
+    @torch.no_grad()
+    def __init__(self, model: AR, n: int, sampling: Sampling) -> None:
+        rows = torch.zeros(n, dtype=torch.int64, device=model.device)
+        kept = torch.zeros(n, model.places, dtype=torch.bool, device=model.device)
+        self.run = Draw(model, rows, sampling, None, kept)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # warm up outside of capture: libraries allocate their workspaces
-            for t in (0, min(1, run.model.places - 1)):
-                run.position(t)
+            for t in range(min(2, model.places)):
+                self.run.position(t)
         torch.cuda.current_stream().wait_stream(stream)
-        for t in range(run.model.places):
+        self.graphs: list[torch.cuda.CUDAGraph] = []
+        for t in range(model.places):
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool):
-                run.position(t)
-            pool = pool or graph.pool()
+            with torch.cuda.graph(graph, pool=self.graphs[0].pool() if self.graphs else None):
+                self.run.position(t)
             self.graphs.append(graph)
 
-    def position(self, t: int) -> None:
-        """Replay position ``t``."""
-        self.graphs[t].replay()
+    @torch.no_grad()
+    def __call__(self, rows: Tensor, seed: int, images: Tensor, progress: Progress | None = None) -> Tensor:
+        self.run.restart(rows, image_keys(seed, images))
+        codes = complete(self.run, lambda t: self.graphs[t].replay(), progress)
+        return codes.view(len(images), *self.run.model.shape)
 
 
 def draw_codes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -15,7 +15,8 @@ from tokbench.errors import TokbenchError
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.transformer import Transformer
 
-Progress = Any  # called with the fraction that is done, 0..1
+Progress = Callable[[float], None]  # called with the fraction that is done, 0..1
+BatchSampler = Callable[..., Tensor]
 
 
 class Generator(nn.Module):
@@ -78,7 +79,7 @@ class Generator(nn.Module):
             raise TokbenchError(f"n is {n}: at least one image")
         chosen = self.labels(labels, n)
         if sampling.guidance != 1.0:
-            self._check_guidance(chosen)
+            self.check_guidance(chosen)
         known, kept = self._kept(given, mask, n)
         images = torch.arange(first, first + n, device=self.device)
         return self._draw(chosen, seed, images, sampling, known, kept, progress)
@@ -100,6 +101,24 @@ class Generator(nn.Module):
         for module in self.modules():
             if isinstance(module, Transformer):
                 module.checkpointing = on
+
+    def batch_sampler(self, n: int, sampling: Sampling) -> BatchSampler:
+        """``generate`` for many batches of the same size and settings: called with rows of the condition table (n,),
+        the seed, the images' numbers (n,) and a progress callback; codes (n, H, W, D)."""
+        kept = torch.zeros(n, self.shape[0] * self.shape[1], dtype=torch.bool, device=self.device)
+
+        def sample(rows: Tensor, seed: int, images: Tensor, progress: Progress | None = None) -> Tensor:
+            return self._draw(rows, seed, images, sampling, None, kept, progress)
+
+        return sample
+
+    def cast(self, dtype: torch.dtype) -> Generator:
+        """Weights in another precision, for drawing; the tokenizer's code vectors, which are summed, stay fp32."""
+        vectors = self.embedding.vectors
+        self.to(dtype)
+        if self.config.generator.input != "learned":
+            self.embedding.vectors = vectors
+        return self
 
     # What they share -------------------------------------------------------------------------------------------
 
@@ -146,7 +165,8 @@ class Generator(nn.Module):
             )
         return torch.where(labels < 0, self.null_label, labels)
 
-    def _check_guidance(self, rows: Tensor) -> None:
+    def check_guidance(self, rows: Tensor) -> None:
+        """TokbenchError where rows of the condition table cannot be guided."""
         if self.num_classes == 0:
             raise TokbenchError("guidance needs a class-conditional generator; this one is unconditional")
         if not self.has_null:

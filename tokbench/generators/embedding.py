@@ -17,8 +17,7 @@ class CodeEmbedding(nn.Module):
 
     ``vectors`` holds the rows of all depths one after the other (once, where the depths share them): a buffer that is
     never trained for ``codes`` and ``bits``, a parameter of the full width for ``learned``. Sums of such vectors go
-    through ``body_in`` (what a position adds to the sequence) and ``depth_in`` (what a depth step sees), linear maps
-    for ``codes`` and ``bits``, nothing for ``learned``.
+    through ``into_body`` or ``into_depth``: linear maps for ``codes`` and ``bits``, nothing for ``learned``.
     """
 
     offsets: Tensor
@@ -56,6 +55,17 @@ class CodeEmbedding(nn.Module):
     def at(self, depth: int, codes: Tensor) -> Tensor:
         """Codes (...) of one depth -> (..., channels)."""
         return F.embedding(codes + self.starts[depth], self.vectors)
+
+    def into_body(self, sums: Tensor) -> Tensor:
+        """(..., channels) -> (..., C): what a position adds to the sequence."""
+        return self.body_in(sums.to(self._precision(self.body_in)))
+
+    def into_depth(self, sums: Tensor) -> Tensor:
+        """(..., channels) -> (..., C): what a depth step sees."""
+        return self.depth_in(sums.to(self._precision(self.depth_in)))
+
+    def _precision(self, module: nn.Module) -> torch.dtype:
+        return module.weight.dtype if isinstance(module, nn.Linear) else self.vectors.dtype
 
     def table(self, depth: int, size: int) -> Tensor:
         """The vectors (K_d, channels) of one depth."""

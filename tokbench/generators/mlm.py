@@ -64,9 +64,9 @@ class MLM(Generator):
     def _logits(self, sequence: Tensor, masked: Tensor, rows: Tensor) -> list[Tensor]:
         sums = self.embedding(sequence.masked_fill(masked[..., None], 0)).sum(-2)
         if self.masked is None:
-            x = self.embedding.body_in(sums.masked_fill(masked[..., None], 0.0))
+            x = self.embedding.into_body(sums.masked_fill(masked[..., None], 0.0))
         else:
-            x = self.embedding.body_in(sums)
+            x = self.embedding.into_body(sums)
             x = torch.where(masked[..., None], self.masked.to(x.dtype), x)
         x = torch.cat([self.condition(rows)[:, None].to(x.dtype), x], dim=1)
         if self.position is not None:

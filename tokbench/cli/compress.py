@@ -1,0 +1,49 @@
+"""tokbench compress"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokbench.cli.options import Cpu
+
+Generator = Annotated[str | None, typer.Option("--generator", help="Code under this ar generator.")]
+Histogram = Annotated[
+    Path | None, typer.Option("--histogram", help="Code under the frequencies in this code cache (tokbench encode).")
+]
+TokenizerOption = Annotated[
+    str | None, typer.Option("--tokenizer", help="With --generator: where its tokenizer lies now; else required.")
+]
+
+
+def compress(
+    image: Annotated[Path, typer.Argument(help="A picture, of any size.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The .tokb file.")],
+    generator: Generator = None,
+    histogram: Histogram = None,
+    tokenizer: TokenizerOption = None,
+    label: Annotated[int, typer.Option("--class", help="The picture's class, for a generator that has classes.")] = -1,
+    cpu: Cpu = False,
+) -> None:
+    """Write a picture as entropy-coded codes: lossless for the codes, lossy for the picture.
+
+    The generator's probabilities are computed in float64 on the CPU, in both directions alike.
+    """
+    from rich.console import Console
+
+    from tokbench.cli.options import device
+    from tokbench.generators.compression import open_codec, read_picture
+
+    codec = open_codec(generator, histogram, tokenizer, device(cpu))
+    picture = read_picture(image)
+    made = codec.write(picture, out, label)
+    console = Console()
+    for name, bits in (
+        ("file", made.file_bits),
+        ("coded", made.payload_bits),
+        ("predicted by the model", made.predicted_bits),
+        ("fixed length", made.fixed_bits),
+    ):
+        console.print(f"{name:>22}: {bits / 8:>10.1f} bytes  {bits / made.pixels:.4f} bits per pixel", highlight=False)

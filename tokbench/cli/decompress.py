@@ -1,0 +1,28 @@
+"""tokbench decompress"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokbench.cli.compress import Generator, Histogram, TokenizerOption
+from tokbench.cli.options import Cpu
+
+
+def decompress(
+    file: Annotated[Path, typer.Argument(help="A .tokb file.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The PNG.")],
+    generator: Generator = None,
+    histogram: Histogram = None,
+    tokenizer: TokenizerOption = None,
+    cpu: Cpu = False,
+) -> None:
+    """Turn a .tokb file back into a picture. Needs the tokenizer and generator (or histogram) it was written with."""
+    from tokbench.generators.compression import open_codec
+    from tokbench.data import to_uint8
+    from tokbench.pictures import save_picture, to_pil
+
+    codec = open_codec(generator, histogram, tokenizer, cpu)
+    save_picture(to_pil(to_uint8(codec.read(file))[0]), out)

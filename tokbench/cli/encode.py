@@ -1,0 +1,82 @@
+"""tokbench encode"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokbench.cli.options import Cpu
+
+
+def encode(
+    tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
+    data: Annotated[str, typer.Option("--data", help="Pictures: photos, folder:PATH, ... (tokbench list data).")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the code cache; a recipe's data.source is codes:OUT.")],
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", help="Side of the pictures; default: the tokenizer's.")
+    ] = None,
+    crop: Annotated[str | None, typer.Option("--crop", help="How training pictures become square.")] = None,
+    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Mirror half of the training pictures.")] = True,
+    passes: Annotated[int, typer.Option("--passes", min=1, help="Passes over the training pictures.")] = 1,
+    latents: Annotated[
+        bool, typer.Option("--latents", help="Keep latents too, for soft targets and stochastic codes.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many training pictures.")] = None,
+    eval_limit: Annotated[int | None, typer.Option("--eval-limit", min=1, help="At most so many held out.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode pictures.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of random crops and flips.")] = 0,
+    cpu: Cpu = False,
+) -> None:
+    """Encode pictures once into a code cache, so that a generator trains without the encoder."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from tokbench.cli.options import device
+    from tokbench.data import open_images
+    from tokbench.data.base import Split
+    from tokbench.errors import TokbenchError
+    from tokbench.generators.encoding import write_codes
+    from tokbench.models import Tokenizer
+
+    splits: tuple[Split, ...] = ("train", "eval")
+    for split in splits:
+        if (out / split).exists():
+            raise TokbenchError(f"{out / split}: exists already; delete it or choose another --out")
+    model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
+    size = image_size or model.config.image_size
+    console = Console(stderr=True)
+    with Progress(console=console) as bar:
+        for split in splits:
+            training = split == "train"
+            images = open_images(
+                data,
+                split,
+                image_size=size,
+                crop=crop if training else None,
+                flip=flip and training,
+                seed=seed,
+                limit=limit if training else eval_limit,
+            )
+            task = bar.add_task(split, total=None)
+
+            def report(done: int, total: int, task: int = task) -> None:
+                bar.update(task, completed=done, total=total)  # type: ignore[arg-type]
+
+            count = write_codes(
+                model,
+                images,
+                out / split,
+                source=tokenizer,
+                batch_size=batch_size,
+                passes=passes if training else 1,
+                latents=latents,
+                workers=workers,
+                progress=report,
+            )
+            for path, reason in images.skipped[:5]:
+                bar.console.print(f"skipped {path}: {reason}", markup=False, highlight=False)
+            bar.console.print(f"{split}: {count} pictures, {images.view.describe()}", highlight=False)
+    console.print(f"use it: data.source=codes:{out} data.image_size={size}", markup=False, highlight=False)

@@ -1,0 +1,85 @@
+"""tokbench generate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokbench.cli.options import Cpu
+
+
+def generate(
+    generator: Annotated[str, typer.Argument(help="A generator's folder, or a model hub id.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("generated"),
+    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many pictures.")] = 16,
+    classes: Annotated[
+        list[int] | None, typer.Option("--class", help="Class id; may be given often. Default: all in turn.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    temperature: Annotated[float, typer.Option("--temperature", help="0 takes the likeliest code.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option("--top-k", help="Only the k likeliest codes.")] = None,
+    top_p: Annotated[float, typer.Option("--top-p", help="Only the likeliest codes that reach p together.")] = 1.0,
+    guidance: Annotated[float, typer.Option("--guidance", help="s in u + s (c - u); 1 is none.")] = 1.0,
+    guidance_schedule: Annotated[
+        str, typer.Option("--guidance-schedule", help="constant, or linear / cosine from 1 up.")
+    ] = "constant",
+    steps: Annotated[int, typer.Option("--steps", help="Decoding steps (mlm).")] = 12,
+    choice_temperature: Annotated[float, typer.Option("--choice-temperature", help="Of what is kept (mlm).")] = 4.5,
+    mask_schedule: Annotated[str, typer.Option("--mask-schedule", help="cosine, arccos or linear (mlm).")] = "cosine",
+    image: Annotated[
+        Path | None, typer.Option("--image", help="Complete this picture instead of starting from nothing.")
+    ] = None,
+    keep: Annotated[
+        str,
+        typer.Option("--keep", help="What stays of --image: top:0.5; mlm also bottom, left, right, inside, outside."),
+    ] = "top:0.5",
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
+    tokenizer: Annotated[str | None, typer.Option("--tokenizer", help="Where the tokenizer lies now.")] = None,
+    precision: Annotated[str, typer.Option("--precision", help="auto (bf16 on a GPU), fp32, bf16.")] = "auto",
+    cpu: Cpu = False,
+) -> None:
+    """Draw pictures from a generator: PNG files and a grid. The same command again continues where it stopped.
+
+    Picture i of a seed is the same whatever -n and --batch-size are.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from tokbench.cli.options import device
+    from tokbench.generating import Settings, generate_files
+    from tokbench.generators import Sampling
+
+    sampling = Sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        guidance=guidance,
+        guidance_schedule=guidance_schedule,  # type: ignore[arg-type]
+        steps=steps,
+        choice_temperature=choice_temperature,
+        mask_schedule=mask_schedule,  # type: ignore[arg-type]
+    )
+    settings = Settings(
+        generator=generator,
+        tokenizer=tokenizer,
+        classes=tuple(classes or ()),
+        seed=seed,
+        sampling=sampling,
+        image=image,
+        keep=keep,
+        precision=precision,
+    )
+    console = Console(stderr=True)
+    with Progress(console=console) as bar:
+        task = bar.add_task("drawing", total=1.0)
+        done = generate_files(
+            settings,
+            n,
+            out,
+            batch_size=batch_size,
+            device=device(cpu),
+            progress=lambda f: bar.update(task, completed=f),
+        )
+    console.print(f"{done} new pictures in {out}, the first of them in {out / 'grid.png'}", highlight=False)

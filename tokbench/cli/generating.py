@@ -1,0 +1,166 @@
+"""Drawn pictures as files: streamed, resumable, with a grid to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokbench.data import load_image, to_float
+from tokbench.data.crops import CROPS
+from tokbench.data.decode import UnreadableImage
+from tokbench.errors import TokbenchError
+from tokbench.generators import Sampling
+from tokbench.generators.pipeline import Pipeline, keep_mask
+from tokbench.pictures import grid, save_picture, to_pil
+from tokbench.training.files import write_text
+
+_SETTINGS, _GRID = "settings.json", "grid.png"
+GRID_MOST, GRID_COLUMNS = 64, 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides which pictures are drawn; how many and in which batches does not."""
+
+    generator: str
+    tokenizer: str | None
+    classes: tuple[int, ...]
+    seed: int
+    sampling: Sampling
+    image: Path | None
+    keep: str
+    precision: str
+
+    def to_json(self, pair: Pipeline) -> dict[str, Any]:
+        """As ``settings.json`` keeps it: the models by their weights, not by where they lie."""
+        return {
+            "generator": pair.generator.sha256(),
+            "tokenizer": pair.tokenizer.sha256(),
+            "classes": list(self.classes),
+            "seed": self.seed,
+            "sampling": dataclasses.asdict(self.sampling),
+            "image": str(self.image) if self.image else None,
+            "keep": self.keep if self.image else None,
+            "precision": self.precision,
+        }
+
+
+def generate_files(
+    settings: Settings,
+    n: int,
+    out: Path,
+    *,
+    batch_size: int = 16,
+    device: str = "cpu",
+    progress: Callable[[float], None] | None = None,
+) -> int:
+    """Pictures 0 to n - 1 as ``out/000000.png`` and so on, those that are there already left alone; how many were new.
+
+    Raises:
+        TokbenchError: ``out`` holds pictures drawn with other settings, or the settings do not go with the generator.
+    """
+    if settings.precision not in ("auto", "fp32", "bf16"):
+        raise TokbenchError(f"--precision {settings.precision}: expected auto, fp32 or bf16")
+    low = settings.precision == "bf16" or (settings.precision == "auto" and device == "cuda")
+    dtype = torch.bfloat16 if low else torch.float32
+    pair = Pipeline.load(settings.generator, settings.tokenizer, device=device, dtype=dtype)
+    _claim(out, settings.to_json(pair))
+    missing = [i for i in range(n) if not (out / f"{i:06d}.png").exists()]
+    if settings.image is not None:
+        batches = _completions(pair, settings, missing, batch_size)
+    else:
+        batches = pair.stream(
+            missing,
+            classes=settings.classes,
+            seed=settings.seed,
+            sampling=settings.sampling,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    done = 0
+    for numbers, _, images in batches:
+        for number, image in zip(numbers, images, strict=True):
+            save_picture(to_pil(image), out / f"{number:06d}.png")
+        done += len(numbers)
+        if progress is not None:
+            progress(done / len(missing))
+    _write_grid(out, n)
+    return len(missing)
+
+
+def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_size: int) -> Any:
+    """As ``Pipeline.stream``, around the kept part of one picture."""
+    assert settings.image is not None
+    try:
+        picture = CROPS["adm"](load_image(settings.image), pair.image_size)
+    except UnreadableImage as error:
+        raise TokbenchError(f"{settings.image}: {error.reason}") from None
+    image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+    given = pair.encode(to_float(image))
+    mask = keep_mask(settings.keep, *pair.generator.shape[:2])
+    for start in range(0, len(numbers), batch_size):
+        chosen = numbers[start : start + batch_size]
+        parts: list[Tensor] = []
+        labels = None
+        if pair.generator.num_classes and (settings.classes or not pair.generator.has_null):
+            labels = torch.tensor([pair.label(number, settings.classes) for number in chosen])
+        # The numbers may have gaps, where earlier runs left pictures: each run of neighbours is one batch.
+        for first, count in _runs(chosen):
+            of = None if labels is None else labels[chosen.index(first) : chosen.index(first) + count]
+            codes = pair.generator.generate(
+                count,
+                labels=of,
+                seed=settings.seed,
+                first=first,
+                sampling=settings.sampling,
+                given=given,
+                mask=mask,
+            )
+            parts.append(pair.decode(codes))
+        yield chosen, labels, torch.cat(parts)
+
+
+def _runs(numbers: list[int]) -> list[tuple[int, int]]:
+    """(first, length) of the stretches of neighbouring numbers."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and number == sum(runs[-1]):
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((number, 1))
+    return runs
+
+
+def _claim(out: Path, settings: dict[str, Any]) -> None:
+    path = out / _SETTINGS
+    if path.exists():
+        try:
+            held = json.loads(path.read_text())
+        except ValueError:
+            held = None
+        if held != settings:
+            other = sorted(k for k in settings if not isinstance(held, dict) or held.get(k) != settings[k])
+            raise TokbenchError(
+                f"{out}: holds pictures drawn otherwise ({', '.join(other)} differ); choose another --out"
+            )
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(settings, indent=2) + "\n")
+    except OSError as error:
+        raise TokbenchError(f"{out}: cannot be written: {error.strerror}") from None
+
+
+def _write_grid(out: Path, n: int) -> None:
+    shown = min(n, GRID_MOST)
+    images = [torch.from_numpy(np.array(load_image(out / f"{i:06d}.png"))).permute(2, 0, 1) for i in range(shown)]
+    rows = [images[start : start + GRID_COLUMNS] for start in range(0, shown, GRID_COLUMNS)]
+    save_picture(grid(rows, zoom=max(1, 128 // images[0].shape[-1])), out / _GRID)

@@ -1,0 +1,118 @@
+"""Codes as a string of bits: a range coder under the generator's probabilities or under fixed frequencies.
+
+Encoder and decoder must see the same probabilities to the last bit, or everything after the first difference is lost.
+So both evaluate the model code by code through the same calls (:class:`~tokbench.generators.ar_decoding.ARDecoder`),
+in float64 on the CPU, and round the logits to a grid a thousand times coarser than any rounding error there; what
+follows is integer arithmetic. The coder is constriction's (Bamler 2022, arXiv:2201.01741).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import constriction
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokbench.errors import TokbenchError
+from tokbench.generators.ar import AR
+from tokbench.generators.ar_decoding import ARDecoder
+from tokbench.generators.base import Generator
+
+_GRID = 512  # steps of a logit in base 2: the rounding costs under 1e-6 bits a code
+_TABLE = np.array([round(2 ** (i / _GRID) * 2**30) for i in range(_GRID)], dtype=np.int64)
+
+Words = np.ndarray[Any, Any]
+
+
+def _categorical() -> Any:
+    return constriction.stream.model.Categorical(perfect=False)
+
+
+class ModelCoder:
+    """Code stacks to words and back under an ``AR``.
+
+    Raises:
+        TokbenchError: a generator without an exact likelihood.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        if not isinstance(generator, AR):
+            raise TokbenchError("codes can be compressed under an ar generator only: an mlm has no exact likelihood")
+        self.model = copy.deepcopy(generator).cpu().double().eval()
+
+    @torch.no_grad()
+    def _run(self, n: int, label: int, coder: Any, codes: Tensor | None) -> Tensor:
+        model, depth = self.model, self.model.shape[2]
+        out = torch.zeros(n, model.places, depth, dtype=torch.int64)
+        decoder = ARDecoder(model, model.rows(torch.full((n,), label)))
+        for t in range(model.places):
+            decoder.begin(t)
+            for d in range(depth):
+                weights = frequencies(decoder.logits(t, d))
+                if codes is not None:
+                    out[:, t, d] = codes[:, t, d]
+                    coder.encode(codes[:, t, d].numpy().astype(np.int32), _categorical(), weights)
+                else:
+                    out[:, t, d] = torch.from_numpy(coder.decode(_categorical(), weights).astype(np.int64))
+                decoder.push(t, d, out[:, t, d])
+        return out
+
+    def encode(self, codes: Tensor, label: int = -1) -> Words:
+        """int64 (n, H, W, D) of one class (-1: none) -> uint32 words."""
+        self.model.check_codes(codes)
+        coder = constriction.stream.queue.RangeEncoder()
+        self._run(len(codes), label, coder, codes.flatten(1, 2))
+        return coder.get_compressed()
+
+    def decode(self, words: Words, n: int, label: int = -1) -> Tensor:
+        """The inverse: int64 (n, H, W, D)."""
+        coder = constriction.stream.queue.RangeDecoder(words)
+        return self._run(n, label, coder, None).view(n, *self.model.shape)
+
+
+class HistogramCoder:
+    """Code maps to words and back under fixed frequencies of each depth: order 0.
+
+    Args:
+        histogram: counts (K_d,) of each depth; a code that was never seen counts as half a time.
+    """
+
+    def __init__(self, histogram: list[Words]) -> None:
+        self.weights = [2.0 * counts.astype(np.float64) + 1.0 for counts in histogram]
+
+    def _models(self) -> list[Any]:
+        return [constriction.stream.model.Categorical(weights, perfect=False) for weights in self.weights]
+
+    def bits(self, codes: Tensor) -> float:
+        """What codes (n, H, W, D) cost under these frequencies."""
+        total = 0.0
+        for depth, weights in enumerate(self.weights):
+            p = weights / weights.sum()
+            total -= float(np.log2(p[codes[..., depth].flatten().numpy()]).sum())
+        return total
+
+    def encode(self, codes: Tensor) -> Words:
+        """int64 (n, H, W, D) -> uint32 words."""
+        coder = constriction.stream.queue.RangeEncoder()
+        for depth, model in enumerate(self._models()):
+            coder.encode(codes[..., depth].flatten().numpy().astype(np.int32), model)
+        return coder.get_compressed()
+
+    def decode(self, words: Words, shape: tuple[int, int, int]) -> Tensor:
+        """The inverse, of ``shape`` (n, H, W): int64 (n, H, W, D)."""
+        coder = constriction.stream.queue.RangeDecoder(words)
+        count = math.prod(shape)
+        maps = [coder.decode(model, count).astype(np.int64).reshape(shape) for model in self._models()]
+        return torch.from_numpy(np.stack(maps, axis=-1))
+
+
+def frequencies(logits: Tensor) -> Words:
+    """Logits float64 (n, K) -> whole numbers proportional to the rounded probabilities, as float64 (n, K)."""
+    steps = torch.round(logits * (_GRID / math.log(2))).to(torch.int64)
+    steps = (steps.amax(-1, keepdim=True) - steps).numpy()  # how far below the likeliest, from 0 up
+    whole = -(-steps // _GRID)
+    return (_TABLE[whole * _GRID - steps] >> np.minimum(whole, 62)).astype(np.float64)

@@ -1,0 +1,151 @@
+"""A picture to a ``.tokb`` file and back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokbench.errors import TokbenchError
+from tokbench.generators.base import Generator
+from tokbench.generators.coder import HistogramCoder, ModelCoder
+from tokbench.generators.rate import fixed_bits, model_bits
+from tokbench.generators.tokb import Tokb, codes_crc
+from tokbench.models import Tokenizer, pad_to_multiple
+
+Histogram = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """Sizes in bits: ``predicted_bits`` is what the model says the codes cost, ``payload_bits`` what was written."""
+
+    file_bits: int
+    payload_bits: int
+    predicted_bits: float
+    fixed_bits: float
+    pixels: int
+
+
+class Codec:
+    """A tokenizer with either a generator or a histogram of its codes (``CodeCache.histogram``).
+
+    A picture of any size is padded to whole tiles, encoded at once, and its code map cut into the tiles that the
+    generator models, one independent of the other; so the picture has no seams.
+
+    Raises:
+        TokbenchError: neither or both given, or one that does not fit the tokenizer.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, generator: Generator | None = None, histogram: Histogram | None = None
+    ) -> None:
+        if (generator is None) == (histogram is None):
+            raise TokbenchError("compress needs a generator or a histogram of the codes, one of the two")
+        self.tokenizer, self.generator, self.histogram = tokenizer, generator, histogram
+        quantizer: Any = tokenizer.quantizer
+        self.quantizer, f = quantizer, tokenizer.downsampling
+        if generator is not None:
+            self.tile = generator.shape[:2]
+            self.coder: ModelCoder | HistogramCoder = ModelCoder(generator)
+            self.model = generator.sha256()[:8]
+        else:
+            assert histogram is not None
+            sizes = [int(k) for k in quantizer.codebook_sizes]
+            if (given := [len(counts) for counts in histogram]) != sizes:
+                raise TokbenchError(f"the histogram is of vocabularies {given}, the tokenizer's are {sizes}")
+            self.tile, self.coder = (1, 1), HistogramCoder(histogram)
+            digest = hashlib.sha256(b"".join(np.ascontiguousarray(c, dtype="<i8").tobytes() for c in histogram))
+            self.model = digest.hexdigest()[:8]
+        self.multiple = (self.tile[0] * f, self.tile[1] * f)
+
+    @torch.no_grad()
+    def encode(self, image: Tensor) -> Tensor:
+        """Float (1, 3, H, W) in [-1, 1] -> the tokenizer's codes of the padded picture, int64 (1, h, w, D)."""
+        if self.multiple[0] != self.multiple[1]:
+            raise TokbenchError(f"tiles of {self.multiple[0]}x{self.multiple[1]} pixels are not square")
+        padded, _ = pad_to_multiple(image, self.multiple[0])
+        device = next(self.tokenizer.parameters()).device
+        return self.tokenizer.encode(padded.to(device)).cpu()
+
+    def write(self, image: Tensor, path: Path, label: int = -1) -> Compressed:
+        """Compress a float picture (1, 3, H, W) in [-1, 1] into ``path``."""
+        codes = self.encode(image)
+        _, rows, columns, _ = codes.shape
+        if isinstance(self.coder, ModelCoder):
+            assert self.generator is not None
+            tiles = self._tiles(codes)
+            words = self.coder.encode(tiles, label)
+            labels = torch.full((len(tiles),), label)
+            predicted = float(model_bits(self.generator, tiles, labels).sum())
+        else:
+            words, predicted = self.coder.encode(codes), self.coder.bits(codes)
+        file = Tokb(
+            mode="generator" if self.generator is not None else "histogram",
+            tokenizer=self.tokenizer.sha256()[:8],
+            model=self.model,
+            height=image.shape[-2],
+            width=image.shape[-1],
+            label=label,
+            codes_crc=codes_crc(codes),
+            words=words,
+        )
+        size = file.write(path)
+        sizes = tuple(int(k) for k in self.quantizer.codebook_sizes)
+        pixels = image.shape[-2] * image.shape[-1]
+        return Compressed(8 * size, 32 * len(words), predicted, fixed_bits(sizes, rows * columns), pixels)
+
+    def read_codes(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
+        """The codes (1, h, w, D) of a file and the picture's height and width.
+
+        Raises:
+            TokbenchError: a damaged file, one of another tokenizer, generator or histogram, or codes that come out
+                otherwise than they went in.
+        """
+        file = Tokb.read(path)
+        mine = "generator" if self.generator is not None else "histogram"
+        if file.tokenizer != self.tokenizer.sha256()[:8]:
+            raise TokbenchError(f"{path}: written with another tokenizer (weights {file.tokenizer})")
+        if file.mode != mine:
+            raise TokbenchError(f"{path}: coded under a {file.mode}, and a {mine} was given")
+        if file.model != self.model:
+            raise TokbenchError(f"{path}: coded under another {mine} ({file.model}, this one is {self.model})")
+        height, width = self.tile
+        rows = -(-file.height // self.multiple[0]) * height
+        columns = -(-file.width // self.multiple[1]) * width
+        if isinstance(self.coder, ModelCoder):
+            n = rows // height * (columns // width)
+            codes = self._untiled(self.coder.decode(file.words, n, file.label), rows, columns)
+        else:
+            codes = self.coder.decode(file.words, (1, rows, columns))
+        if codes_crc(codes) != file.codes_crc:
+            raise TokbenchError(
+                f"{path}: the codes came out otherwise than they went in: this machine or version of torch computes "
+                "other probabilities; decompress where it was compressed"
+            )
+        return codes, (file.height, file.width)
+
+    @torch.no_grad()
+    def read(self, path: Path) -> Tensor:
+        """The picture of a file, float (1, 3, H, W), not clamped."""
+        codes, (height, width) = self.read_codes(path)
+        device = next(self.tokenizer.parameters()).device
+        return self.tokenizer.decode(codes.to(device))[..., :height, :width].cpu()
+
+    def _tiles(self, codes: Tensor) -> Tensor:
+        """Codes (1, h, w, D) -> generator codes (n, H, W, D'), tiles in raster order."""
+        height, width = self.tile
+        sub = self.quantizer.subcodes(codes)
+        rows, columns = sub.shape[1] // height, sub.shape[2] // width
+        cut = sub.view(rows, height, columns, width, -1).transpose(1, 2)
+        return cut.reshape(rows * columns, height, width, -1)
+
+    def _untiled(self, tiles: Tensor, rows: int, columns: int) -> Tensor:
+        height, width = self.tile
+        cut = tiles.view(rows // height, columns // width, height, width, -1).transpose(1, 2)
+        return self.quantizer.join(cut.reshape(1, rows, columns, -1))

@@ -1,0 +1,153 @@
+"""A generator with its tokenizer: codes drawn, images decoded, one after the other for as many as are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokbench.data.pixels import to_uint8
+from tokbench.errors import TokbenchError
+from tokbench.generators.base import Generator, Progress
+from tokbench.generators.sampling import Sampling
+from tokbench.generators.storage import check_tokenizer
+from tokbench.models import Tokenizer
+
+
+@dataclass
+class Pipeline:
+    """Both models on one device, in evaluation mode."""
+
+    generator: Generator
+    tokenizer: Tokenizer
+
+    @classmethod
+    def load(
+        cls,
+        generator: str | PathLike[str],
+        tokenizer: str | None = None,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Pipeline:
+        """Read a generator and its tokenizer.
+
+        Args:
+            tokenizer: where the tokenizer lies; empty: where it lay when the generator was trained.
+            dtype: precision of the generator's weights; the tokenizer stays fp32.
+
+        Raises:
+            TokbenchError: one of them is not there, or the tokenizer is another than the generator's.
+        """
+        model = Generator.from_pretrained(generator)
+        reference = model.config.tokenizer
+        source = tokenizer or (reference.source if reference else None)
+        if source is None:
+            raise TokbenchError(f"{generator}: does not say which tokenizer it was trained on; give --tokenizer")
+        try:
+            pair = Tokenizer.from_pretrained(source)
+        except TokbenchError as error:
+            hint = "" if tokenizer else " (the generator's tokenizer; say where it is now with --tokenizer)"
+            raise TokbenchError(f"{error}{hint}") from None
+        check_tokenizer(model, pair, source)
+        return cls(model.to(device).cast(dtype).eval(), pair.to(device).eval())
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images, in pixels."""
+        return self.generator.shape[0] * self.tokenizer.downsampling
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Generator codes (n, H, W, D) -> uint8 images (n, 3, S, S) on the CPU."""
+        quantizer: Any = self.tokenizer.quantizer
+        return to_uint8(self.tokenizer.decode(quantizer.join(codes))).cpu()
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Float images (n, 3, S, S) in [-1, 1] -> generator codes (n, H, W, D)."""
+        quantizer: Any = self.tokenizer.quantizer
+        return quantizer.subcodes(self.tokenizer.encode(images.to(self.generator.device)))
+
+    def label(self, number: int, classes: Sequence[int] | None) -> int:
+        """The class of image ``number``: the given ones in turn, else all in turn; -1 for an unconditional model."""
+        if classes:
+            return classes[number % len(classes)]
+        return number % self.generator.num_classes if self.generator.num_classes else -1
+
+    def stream(
+        self,
+        numbers: Sequence[int],
+        *,
+        classes: Sequence[int] | None = None,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+        batch_size: int = 16,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Images of these numbers, batch by batch: (numbers, labels (b,), uint8 images (b, 3, S, S)).
+
+        Which images they are depends on seed, number and class, and not on ``batch_size``.
+
+        Raises:
+            TokbenchError: a class that does not exist, guidance without a condition.
+        """
+        generator, sampling = self.generator, sampling or Sampling()
+        labels = torch.tensor([self.label(number, classes) for number in numbers], dtype=torch.int64)
+        if classes and not generator.num_classes:
+            raise TokbenchError("a class was asked for, but the generator is unconditional")
+        rows = generator.rows(labels.to(generator.device))
+        if sampling.guidance != 1.0:
+            generator.check_guidance(rows)
+        samplers: dict[int, Callable[..., Tensor]] = {}
+        for start in range(0, len(numbers), batch_size):
+            chosen = list(numbers[start : start + batch_size])
+            if len(chosen) not in samplers:
+                samplers = {len(chosen): generator.batch_sampler(len(chosen), sampling)}
+
+            def report(done: float, start: int = start, size: int = len(chosen)) -> None:
+                if progress is not None:
+                    progress((start + done * size) / len(numbers))
+
+            images = torch.tensor(chosen, device=generator.device)
+            codes = samplers[len(chosen)](rows[start : start + len(chosen)], seed, images, report)
+            yield chosen, labels[start : start + len(chosen)], self.decode(codes)
+
+
+def keep_mask(text: str, height: int, width: int) -> Tensor:
+    """Which positions (H, W) of a code map are kept: ``top``, ``bottom``, ``left``, ``right``, ``inside`` (the middle:
+    out-painting) or ``outside`` (the border: in-painting), with ``:FRACTION`` of the side (0.5).
+
+    Raises:
+        TokbenchError: another word, or a fraction that keeps nothing or everything.
+    """
+    side, _, number = text.partition(":")
+    try:
+        fraction = float(number) if number else 0.5
+    except ValueError:
+        fraction = -1.0
+    if not 0 < fraction < 1 or side not in ("top", "bottom", "left", "right", "inside", "outside"):
+        raise TokbenchError(
+            f"--keep {text}: expected top, bottom, left, right, inside or outside, and a fraction such as top:0.5"
+        )
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    rows, columns = max(1, round(height * fraction)), max(1, round(width * fraction))
+    if side == "top":
+        mask[:rows] = True
+    elif side == "bottom":
+        mask[height - rows :] = True
+    elif side == "left":
+        mask[:, :columns] = True
+    elif side == "right":
+        mask[:, width - columns :] = True
+    else:
+        top, left = (height - rows) // 2, (width - columns) // 2
+        mask[top : top + rows, left : left + columns] = True
+        mask = ~mask if side == "outside" else mask
+    if mask.all() or not mask.any():
+        raise TokbenchError(f"--keep {text}: leaves nothing to draw on a map of {height}x{width} codes")
+    return mask

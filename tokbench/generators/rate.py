@@ -1,0 +1,39 @@
+"""What codes cost: fixed length, order-0 entropy, and the generator's own code length. All in bits."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from tokbench.generators.base import Generator
+
+
+@torch.no_grad()
+def model_bits(generator: Generator, codes: Tensor, labels: Tensor | None = None, batch_size: int = 16) -> Tensor:
+    """Bits that each image's codes (n, H, W, D) cost under the generator, float64 (n,).
+
+    The code length of an ideal entropy coder for ``ar``; an estimate of an upper bound of it for ``mlm``.
+    """
+    found = []
+    for start in range(0, len(codes), batch_size):
+        part = codes[start : start + batch_size].to(generator.device)
+        of = None if labels is None else labels[start : start + batch_size].to(generator.device)
+        found.append(generator.nll(part, of).cpu() / math.log(2))
+    return torch.cat(found)
+
+
+def entropy_bits(codes: Tensor) -> float:
+    """Bits an image when each depth's codes (n, H, W, D) are coded on their own with the frequencies of these n."""
+    total, per_image = 0.0, codes[0, ..., 0].numel()
+    for depth in range(codes.shape[-1]):
+        counts = torch.bincount(codes[..., depth].flatten()).double()
+        p = counts[counts > 0] / counts.sum()
+        total -= float((p * p.log2()).sum()) * per_image
+    return total
+
+
+def fixed_bits(vocabulary: tuple[int, ...], positions: int) -> float:
+    """Bits an image at a fixed length: positions times the sum of log2 K_d."""
+    return positions * math.fsum(math.log2(size) for size in vocabulary)

@@ -1,0 +1,143 @@
+"""From a generator and held-out codes to the line that is kept."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokbench.generators.base import Generator
+from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
+from tokbench.models import Tokenizer
+from tokbench.results import environment
+from tokbench.results.record import DataRef, MetricValue, Rate, Record
+
+
+def rate_metrics(
+    generator: Generator,
+    tokenizer: Tokenizer,
+    codes: Tensor,
+    labels: Tensor | None = None,
+    *,
+    image_size: int,
+    protocol: str,
+    batch_size: int = 16,
+) -> dict[str, MetricValue]:
+    """``nll_bits_per_code``, ``model_bpp``, ``entropy_bpp`` and ``fixed_bpp`` of generator codes (n, H, W, D).
+
+    ``mlm`` has no exact likelihood: its two are ``nll_bound_bits_per_code`` and ``model_bound_bpp`` instead.
+    """
+    bits = model_bits(generator, codes, labels, batch_size)
+    n, pixels = len(codes), image_size**2
+    quantizer: Any = tokenizer.quantizer
+    stored = quantizer.join(codes.cpu())
+    fixed = fixed_bits(tuple(int(k) for k in quantizer.codebook_sizes), stored[0, ..., 0].numel())
+    bound, words = ("", "") if generator.exact_nll else ("_bound", " (bound)")
+    spread = float(bits.std()) / math.sqrt(n) if n > 1 else None
+
+    def metric(name: str, label: str, value: float, unit: str, scale: float | None = None) -> MetricValue:
+        return MetricValue(
+            value=value,
+            n=n,
+            version=f"{protocol}/{name}-1",
+            label=label,
+            direction="lower",
+            unit=unit,
+            stderr=spread * scale if scale is not None and spread is not None else None,
+        )
+
+    mean, codes_per_image = float(bits.mean()), generator.codes_per_image
+    nll, model = f"nll{bound}_bits_per_code", f"model{bound}_bpp"
+    return {
+        nll: metric(nll, f"NLL{words}", mean / codes_per_image, "bits/code", 1 / codes_per_image),
+        model: metric(model, f"model-coded rate{words}", mean / pixels, "bpp", 1 / pixels),
+        "entropy_bpp": metric("entropy_bpp", "entropy-coded rate", entropy_bits(stored) / pixels, "bpp"),
+        "fixed_bpp": metric("fixed_bpp", "fixed-length rate", fixed / pixels, "bpp"),
+    }
+
+
+def generator_record(
+    generator: Generator,
+    tokenizer: Tokenizer,
+    metrics: dict[str, MetricValue],
+    *,
+    name: str,
+    recipe: dict[str, Any],
+    cell: str,
+    seed: int | None,
+    data: DataRef | None = None,
+    group: str | None = None,
+    training: dict[str, Any] | None = None,
+    timing: dict[str, Any] | None = None,
+    artifacts: dict[str, str] | None = None,
+    weights_which: str = "ema",
+) -> Record:
+    """One record of kind ``generator``.
+
+    Args:
+        metrics: of ``rate_metrics``, and whatever else was measured (gFID).
+        recipe: the resolved recipe, as JSON.
+        cell: the content address of what was asked for.
+        data: what was measured on.
+        weights_which: ``"ema"``, ``"live"`` or ``"published"``.
+    """
+    config = generator.config
+    size = config.tokenizer.image_size if config.tokenizer else config.shape[0] * tokenizer.downsampling
+    return Record(
+        id=environment.new_id(),
+        cell=cell,
+        kind="generator",
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        name=name,
+        group=group,
+        seed=seed,
+        quantizer=tokenizer.config.quantizer.model_dump(mode="json"),
+        model={
+            **config.generator.model_dump(mode="json"),
+            "architecture": config.generator.name,
+            "parameters": sum(p.numel() for p in generator.parameters()),
+            "image_size": size,
+            "num_classes": config.num_classes,
+            "vocabulary": list(config.vocabulary),
+        },
+        data=data,
+        weights={
+            "which": weights_which,
+            "sha256": generator.sha256(),
+            "tokenizer_sha256": config.tokenizer.sha256 if config.tokenizer else tokenizer.sha256(),
+        },
+        rate=Rate(**tokenizer.rate(size)),
+        metrics=metrics,
+        training=training or {},
+        timing=timing or {},
+        environment=environment.describe(),
+        git=environment.git_state(),
+        recipe=recipe,
+        recipe_hash=environment.content_hash(recipe) if recipe else None,
+        artifacts=artifacts or {},
+    )
+
+
+def held_out_codes(tokenizer: Tokenizer, images: Any, *, batch_size: int = 64) -> tuple[Tensor, Tensor, DataRef]:
+    """Generator codes (n, H, W, D), labels (n,) and the reference of a split of images (``open_images``)."""
+    from tokbench.data import loader, to_float
+
+    quantizer: Any = tokenizer.quantizer
+    device = next(tokenizer.parameters()).device
+    codes, labels = [], []
+    for batch in loader(images, batch_size=batch_size, shuffle=False, seed=0):
+        codes.append(quantizer.subcodes(tokenizer.encode(to_float(batch["image"].to(device)))).cpu())
+        labels.append(batch["label"])
+    stack = torch.cat(codes)
+    reference = DataRef(
+        spec=images.source,
+        split=images.split,
+        n=len(stack),
+        size=images.image_size,
+        protocol=images.protocol,
+        skipped=len(images.skipped),
+    )
+    return stack, torch.cat(labels), reference
