@@ -20,9 +20,10 @@ def decompress(
     cpu: Cpu = False,
 ) -> None:
     """Turn a .tokb file back into a picture. Needs the tokenizer and generator (or histogram) it was written with."""
-    from tokbench.generators.compression import open_codec
+    from tokbench.cli.options import device
     from tokbench.data import to_uint8
+    from tokbench.generators.compression import open_codec
     from tokbench.pictures import save_picture, to_pil
 
-    codec = open_codec(generator, histogram, tokenizer, cpu)
+    codec = open_codec(generator, histogram, tokenizer, device(cpu))
     save_picture(to_pil(to_uint8(codec.read(file))[0]), out)

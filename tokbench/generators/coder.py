@@ -113,6 +113,6 @@ class HistogramCoder:
 def frequencies(logits: Tensor) -> Words:
     """Logits float64 (n, K) -> whole numbers proportional to the rounded probabilities, as float64 (n, K)."""
     steps = torch.round(logits * (_GRID / math.log(2))).to(torch.int64)
-    steps = (steps.amax(-1, keepdim=True) - steps).numpy()  # how far below the likeliest, from 0 up
-    whole = -(-steps // _GRID)
-    return (_TABLE[whole * _GRID - steps] >> np.minimum(whole, 62)).astype(np.float64)
+    below = (steps.amax(-1, keepdim=True) - steps).numpy()  # how far below the likeliest, from 0 up
+    whole = -(-below // _GRID)
+    return (_TABLE[whole * _GRID - below] >> np.minimum(whole, 62)).astype(np.float64)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokbench.data import UnreadableImage, load_image, to_float
+from tokbench.data.codes import CodeCache
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator
 from tokbench.generators.coder import HistogramCoder, ModelCoder
@@ -149,3 +151,33 @@ class Codec:
         height, width = self.tile
         cut = tiles.view(rows // height, columns // width, height, width, -1).transpose(1, 2)
         return self.quantizer.join(cut.reshape(1, rows, columns, -1))
+
+
+def open_codec(generator: str | None, histogram: Path | None, tokenizer: str | None, device: str = "cpu") -> Codec:
+    """A codec from a generator's folder or from a code cache's; see :class:`Codec`.
+
+    Raises:
+        TokbenchError: neither or both, a cache of another tokenizer, or no tokenizer to go with a histogram.
+    """
+    from tokbench.generators.pipeline import Pipeline
+
+    if (generator is None) == (histogram is None):
+        raise TokbenchError("give either --generator or --histogram")
+    if generator is not None:
+        pair = Pipeline.load(generator, tokenizer)
+        return Codec(pair.tokenizer.to(device), generator=pair.generator)
+    assert histogram is not None
+    if tokenizer is None:
+        raise TokbenchError("--histogram needs --tokenizer, the tokenizer whose codes the cache holds")
+    cache, model = CodeCache(histogram, "train"), Tokenizer.from_pretrained(tokenizer)
+    cache.check_tokenizer(model.sha256(), tokenizer)
+    return Codec(model.to(device), histogram=cache.histogram)
+
+
+def read_picture(path: Path) -> Tensor:
+    """A picture file as float (1, 3, H, W) in [-1, 1]."""
+    try:
+        image = load_image(path)
+    except UnreadableImage as error:
+        raise TokbenchError(f"{path}: {error.reason}") from None
+    return to_float(torch.from_numpy(np.array(image)).permute(2, 0, 1))[None]
