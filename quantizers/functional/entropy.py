@@ -12,6 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from quantizers.functional.bits import index_to_bits
+
+_TOKENS = 4096  # whose joint probabilities are held at a time
 
 
 def lfq_entropy(
@@ -35,27 +40,36 @@ def lfq_entropy(
     if groups is not None and (sum(groups) != n or min(groups) < 1):
         raise ValueError(f"lfq_entropy: groups {list(groups)} must be positive and add up to the {n} bits of z")
     logits = z.reshape(-1, n).float() * (4.0 / temperature)
-    p = torch.sigmoid(logits)
-    # H(Bernoulli(sigmoid(l))) = softplus(|l|) - |l| sigmoid(|l|): no logarithm of a rounded 0. Even in l.
-    per_sample = (F.softplus(logits) - logits * p).sum(-1).mean()
-    parts = torch.split(p, [n] if groups is None else list(groups), dim=-1)
+    # H(Bernoulli(sigmoid(l))) = softplus(l) - l sigmoid(l): no logarithm of a rounded 0.
+    per_sample = (F.softplus(logits) - logits * torch.sigmoid(logits)).sum(-1).mean()
+    parts = torch.split(logits, [n] if groups is None else list(groups), dim=-1)
     codebook = torch.stack([_entropy(_mean_joint(part), log_eps) for part in parts]).sum()
     return per_sample, codebook
 
 
-def _mean_joint(p: Tensor) -> Tensor:
-    """p (N, n), chances that each bit is 1 -> (2^high, 2^low), the batch average of the joint probabilities."""
-    low = p.shape[1] // 2
-    return _joint(p[:, low:]).T @ _joint(p[:, :low]) / p.shape[0]
+def _mean_joint(logits: Tensor) -> Tensor:
+    """logits (N, n) of each bit being 1 -> (2^high, 2^low), the batch average of the joint probabilities."""
+    pieces = logits.split(_TOKENS)
+    total = _sum_joint(pieces[0])
+    for piece in pieces[1:]:
+        # Many tokens: the pieces' joint probabilities are computed again in the backward pass instead of kept.
+        total = total + checkpoint(_sum_joint, piece, use_reentrant=False)
+    return total / len(logits)
 
 
-def _joint(p: Tensor) -> Tensor:
-    """p (N, m) -> (N, 2^m): probability of every pattern of m independent bits, bit 0 the least significant."""
-    joint = p.new_ones(p.shape[0], 1)
-    for i in range(p.shape[1]):
-        one = p[:, i : i + 1]
-        joint = torch.cat([joint * (1 - one), joint * one], dim=1)
-    return joint
+def _sum_joint(logits: Tensor) -> Tensor:
+    low = logits.shape[1] // 2
+    return _joint(logits[:, low:]).T @ _joint(logits[:, :low])
+
+
+def _joint(logits: Tensor) -> Tensor:
+    """logits (N, m) -> (N, 2^m): probability of every pattern of m independent bits, bit 0 the least significant."""
+    m = logits.shape[1]
+    patterns = index_to_bits(torch.arange(2**m, device=logits.device), m).T.to(logits.dtype)
+    # Sums of log-probabilities: all terms are negative, so that nothing cancels.
+    log_bits = torch.cat([F.logsigmoid(logits), F.logsigmoid(-logits)], dim=1)
+    # e^-40 stands in for anything smaller: denormal numbers would cost ten times as much.
+    return (log_bits @ torch.cat([patterns, 1 - patterns])).clamp_min(-40).exp()
 
 
 def _entropy(p: Tensor, log_eps: float) -> Tensor:

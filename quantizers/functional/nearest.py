@@ -52,21 +52,25 @@ def find_in_pieces(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
     size = codebook.shape[0]
     width = _column_width(size)
     padded = -(-size // width) * width
-    half_norms = 0.5 * (codebook * codebook).sum(1)
+    columns, centred = codebook, z
+    if by_length:
+        # A shift changes no distance, but an offset that z and codes share would make every row doubtful.
+        centre = codebook.mean(0)
+        columns, centred = codebook - centre, z - centre
+    half_norms = 0.5 * torch.linalg.vecdot(columns, columns)
     bias = -half_norms if by_length else torch.zeros_like(half_norms)
-    columns = codebook
     if padded != size:
-        columns = torch.cat([codebook, codebook.new_zeros(padded - size, d)])
+        columns = torch.cat([columns, columns.new_zeros(padded - size, d)])
         bias = torch.cat([bias, bias.new_full((padded - size,), -math.inf)])
     # Rounding of a score is below this times |z||c| + |c|^2 / 2, for any order of summation.
-    relative = d * 2.0**-23 + _input_rounding(z.device)
+    relative = (d + 4) * 2.0**-23 + _input_rounding(z.device)
     largest = half_norms.max()
-    tolerance = 2 * relative * (torch.linalg.vector_norm(z, dim=1) * (2 * largest).sqrt() + largest)
+    tolerance = 2 * relative * (torch.linalg.vector_norm(centred, dim=1) * (2 * largest).sqrt() + largest)
     rows = _rows_at_a_time(padded, z.device)
     found = torch.empty(n, dtype=torch.int64, device=z.device)
     for start in range(0, n, rows):
         piece = slice(start, start + rows)
-        scores = _product(z[piece], columns, bias)
+        scores = _product(centred[piece], columns, bias)
         found[piece] = _pick(scores, width, tolerance[piece], z[piece], codebook, by_length)
     return found
 
@@ -121,8 +125,8 @@ def _settle(
 
 
 def _column_width(size: int) -> int:
-    """About the square root of the codebook size, in whole vector registers."""
-    return max(16, round(math.sqrt(size) / 16) * 16) if size >= 64 else size
+    """A power of two near the square root of the codebook size: whole vector registers."""
+    return 2 ** (size.bit_length() // 2) if size >= 256 else min(size, 16)
 
 
 def _rows_at_a_time(size: int, device: torch.device) -> int:
