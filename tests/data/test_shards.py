@@ -11,6 +11,7 @@ import torch
 from data_pictures import encoded, picture, write_shard
 
 from tokbench.data import loader, open_images
+from tokbench.data.stream import StreamedImages
 from tokbench.errors import TokbenchError
 
 pytestmark = pytest.mark.usefixtures("own_hub_cache")
@@ -152,5 +153,9 @@ def test_wrong_shards_are_one_line(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(TokbenchError, match="limit"):
         open_images(f"webdataset:train={shards}/train-*.tar:streaming", "train", image_size=8, limit=3)
     stream = open_images(f"webdataset:train={shards}/train-*.tar:streaming", "train", image_size=8)
+    assert len(stream) == sum(SIZES)
+    assert isinstance(stream, StreamedImages)
+    stream.length = None
     with pytest.raises(TokbenchError, match="not known"):
         len(stream)
+    assert len(list(loader(stream, batch_size=99, shuffle=True, seed=0))) == 1

@@ -16,13 +16,13 @@ class DataConfig(Strict):
 
     source: str = Field(
         "photos",
-        description="where pictures come from: photos, folder:PATH, parquet:FILES, hub:NAME, webdataset:FILES",
+        description="photos, folder:PATH, parquet:FILES, hub:NAME, webdataset:FILES; or cached: and one of those",
     )
     image_size: int = Field(64, ge=1, description="side of the square pictures, in pixels")
     crop: Crop | None = Field(
         None,
-        description="how training pictures become square; unset: random (ADM's random crop; for photos crops at random "
-        "scales). Evaluation always uses the protocol's crop",
+        description="how training pictures become square; unset: random, ADM's random crop, which also rescales "
+        "(pictures that have the size already want adm). Evaluation always uses the protocol's crop",
     )
     flip: bool = Field(True, description="mirror half of the training pictures, by chance")
     workers: int = Field(0, ge=0, description="processes that decode pictures beside the training one")

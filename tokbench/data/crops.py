@@ -45,7 +45,7 @@ def taming_center_crop(image: Image.Image, size: int) -> Image.Image:
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
     resized = torch.nn.functional.interpolate(pixels, (high, wide), mode="bilinear", align_corners=False)
     array = resized[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    return _middle(Image.fromarray(array, "RGB"), size)
+    return _middle(Image.fromarray(array), size)
 
 
 def exact(image: Image.Image, size: int) -> Image.Image:

@@ -81,7 +81,7 @@ def _to_rgb(image: Image.Image, label: str) -> Image.Image:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise UnreadableImage(label, "32-bit integer pixels, whose range is not known")
-        return Image.fromarray(((values * 2 + 257) // 514).astype(np.uint8), "L").convert("RGB")
+        return Image.fromarray(((values * 2 + 257) // 514).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         picture = image.convert("RGBA")
         white = Image.new("RGBA", picture.size, (255, 255, 255, 255))

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.progress import TaskID
 
 from tokbench.data.base import ImageDataset, Sample, Split, digest
 from tokbench.data.crops import View
 from tokbench.data.draws import uniforms
 from tokbench.data.loader import Loader
+from tokbench.data.waiting import progress
 from tokbench.data.whole import WholePictures
 from tokbench.errors import TokbenchError
 from tokbench.weights import cache_dir
@@ -81,11 +83,12 @@ class PredecodedImages(ImageDataset):
         part = Path(name)
         try:
             known: dict[str, list[Any]] = {"label": [], "id": [], "skipped": []}
-            with os.fdopen(handle, "wb") as out:
+            with os.fdopen(handle, "wb") as out, progress(f"decoding {self.source}, once", shape[0]) as bar:
                 for batch in Loader(self.whole, batch_size=64, shuffle=False, seed=0, workers=min(8, _cores() - 1)):
                     out.write(batch["image"].numpy().tobytes())
                     known["label"] += batch["label"].tolist()
                     known["id"] += batch["id"]
+                    bar.advance(TaskID(0), len(batch["id"]))
                 out.flush()
                 os.fsync(out.fileno())
             if len(known["id"]) != shape[0]:

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import PIL
 from PIL import Image
+from rich.progress import TaskID
 
 from tokbench.data.base import ImageDataset, Split, digest, evenly
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage, load_image
+from tokbench.data.waiting import progress
 from tokbench.errors import TokbenchError
 from tokbench.weights import cache_dir
 
@@ -119,12 +121,14 @@ class WholePictures(ImageDataset):
             return None
 
         bad: dict[int, str] = {}
-        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        what = f"checking {self.source} ({self.split}), once"
+        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool, progress(what, len(self.kept)) as bar:
             for start in range(0, len(self.kept), 1024):
                 block = range(start, min(start + 1024, len(self.kept)))
                 for index, reason in zip(block, pool.map(problem, block), strict=True):
                     if reason is not None:
                         bad[int(self.kept[index])] = reason
+                bar.advance(TaskID(0), len(block))
         return bad
 
 

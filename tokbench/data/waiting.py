@@ -1,0 +1,22 @@
+"""A progress bar for what takes minutes with large sets, shown only where someone looks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress
+
+WORTH_SHOWING = 2_000
+"""Fewer pictures are done before a bar could be read."""
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Progress]:
+    """A bar over ``total`` pictures on standard error, gone when done. Call ``advance`` of its only task, 0."""
+    hidden = total < WORTH_SHOWING or not sys.stderr.isatty()
+    with Progress(console=Console(stderr=True), transient=True, disable=hidden) as bar:
+        bar.add_task(what, total=total)
+        yield bar
