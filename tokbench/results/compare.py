@@ -60,7 +60,7 @@ def differences(first: Record, second: Record) -> list[Difference]:
             name = f"{block}.{key}"
             if left == right or name in _ALWAYS:
                 continue
-            if name in asked[0] and name in asked[1]:
+            if [side.get(name) for side in asked] == [left, right]:
                 continue  # the recipe's lines say it
             change = ""
             if _number(left) and _number(right):

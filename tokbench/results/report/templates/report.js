@@ -50,7 +50,7 @@ for (const box of document.querySelectorAll(".comparison")) {
     });
   });
   for (const control of [filter, quantizer, prefixes]) {
-    if (control) control.addEventListener("input", show);
+    if (control) control.addEventListener(control === filter ? "input" : "change", show);
   }
   show();
 }
@@ -106,6 +106,6 @@ const seen = new IntersectionObserver(
   { rootMargin: "300px" },
 );
 for (const plot of document.querySelectorAll(".plot")) {
-  plot.parentElement.querySelector(".metric").addEventListener("input", () => draw(plot));
+  plot.parentElement.querySelector(".metric").addEventListener("change", () => draw(plot));
   seen.observe(plot);
 }

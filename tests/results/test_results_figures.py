@@ -1,0 +1,108 @@
+"""Figures show the records' numbers, a quantizer always in its own colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from results_synthetic import folder, metric, record, sweep
+
+from tokbench.errors import TokbenchError
+from tokbench.results.entries import gather
+from tokbench.results.figures import FIGURES, draw, save
+from tokbench.results.store import Store
+from tokbench.results.styles import style
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("results"))
+
+
+def lines(figure: Figure, colour: str) -> list[tuple[list[float], list[float], str]]:
+    found = []
+    for axis in figure.axes:
+        for line in axis.get_lines():
+            if to_hex(line.get_color()).lower() == colour.lower() and len(line.get_xdata()):
+                found.append((list(line.get_xdata()), list(line.get_ydata()), line.get_linestyle()))
+    return found
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_every_figure_draws_and_is_the_same_bytes_every_time(kind: str, home: Path, tmp_path: Path) -> None:
+    records = [r for r in Store(home / "runs.jsonl").read() if kind != "usage" or r.quantizer["depth"] == 4]
+    both = []
+    for number in range(2):
+        path = tmp_path / f"{number}.svg"
+        save(draw(kind, records, home), path)
+        both.append(path.read_bytes())
+    assert both[0] == both[1] and both[0].startswith(b"<?xml") and len(both[0]) > 5000
+
+
+def test_the_name_says_the_format_and_the_same_bytes_come_every_time(tmp_path: Path) -> None:
+    figure = draw("rate-distortion", sweep()[:6])
+    for end, start in ((".pdf", b"%PDF"), (".png", b"\x89PNG"), (".SVG", b"<?xml")):
+        for name in "ab":
+            save(figure, tmp_path / f"{name}{end}")
+        assert (tmp_path / f"a{end}").read_bytes().startswith(start)
+        assert (tmp_path / f"a{end}").read_bytes() == (tmp_path / f"b{end}").read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_rate_distortion_shows_bits_per_pixel_and_means_and_tells_rates_apart() -> None:
+    figure = draw("rate-distortion", sweep())
+    rows = {e.bits_per_pixel(): e.metric("psnr") for e in gather(sweep()).entries if e.first.quantizer["name"] == "vq"}
+    drawn = lines(figure, style("vq").colour)
+    solid = next(points for points in drawn if points[2] == "-")
+    assert solid[0] == sorted(rows) and solid[1] == pytest.approx([rows[bpp].mean for bpp in sorted(rows)])  # type: ignore[union-attr, type-var]
+    dashed = next(points for points in drawn if points[2] == "--")
+    assert dashed[0] == pytest.approx([0.85 * bpp for bpp in solid[0]])
+    texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert texts == ["lfq", "rq", "vq", "fixed-length", "entropy-coded"]
+
+
+def test_codebook_tells_ar_from_mlm() -> None:
+    figure = draw("codebook", sweep())
+    drawn = {line: x for x, _, line in lines(figure, style("lfq").colour)}
+    assert drawn["-"] == drawn["--"] == [64, 256, 1024, 4096]
+    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == ["lfq AR", "lfq MLM"]
+
+
+def test_depth_rises_over_the_prefixes() -> None:
+    deepest = max(lines(draw("depth", sweep()), style("rq").colour), key=lambda points: len(points[0]))
+    assert deepest[0] == [1, 2, 3, 4] and deepest[1] == sorted(deepest[1])
+
+
+def test_what_cannot_be_drawn_says_what_could(tmp_path: Path) -> None:
+    rows = [record("vq")]
+    for kind, metric_name, says in (
+        ("rate-distortion", "psrn", "did you mean 'psnr'"),
+        ("depth", "psnr", "depth"),
+        ("usage", None, "histogram"),
+        ("training", None, "log"),
+        ("codebook", "gfid", "gfid"),
+    ):
+        with pytest.raises(TokbenchError, match=says):
+            draw(kind, rows, tmp_path, metric_name)
+    with pytest.raises(TokbenchError, match="did you mean 'depth'"):
+        draw("dpeth", rows)
+    with pytest.raises(TokbenchError, match="no finished records"):
+        draw("depth", [])
+    with pytest.raises(TokbenchError, match=r"\.svg, \.pdf, \.png"):
+        save(draw("rate-distortion", rows), tmp_path / "figure.bmp")
+
+
+def test_sections_are_panels() -> None:
+    data = {"spec": "cifar10", "split": "test", "n": 10, "size": 32, "protocol": "tokbench-v1"}
+    figure = draw("rate-distortion", [record("vq"), record("vq", 64, data=data)])
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert len(titles) == 2 and titles[0] != titles[1]
+
+
+def test_a_distance_draws_its_lower_front() -> None:
+    values = {4: 9.0, 16: 5.0}
+    rows = [record("vq", size, metrics={"rfid": metric(rfid, "rFID", "lower")}) for size, rfid in values.items()]
+    (points,) = [p for p in lines(draw("rate-distortion", rows, metric="rfid"), style("vq").colour) if p[2] == "-"]
+    assert points[1] == [9.0, 5.0]

@@ -1,0 +1,76 @@
+"""Committed tables are what the committed records give; published rows are the facts they were taken from."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from results_synthetic import folder, record, sweep
+
+import tokbench.results
+from tokbench.errors import TokbenchError
+from tokbench.results.folder import stale
+from tokbench.results.store import Store
+
+COMMITTED = Path(__file__).resolve().parents[2] / "results"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = folder(tmp_path_factory.mktemp("results"))
+    tokbench.results.regenerate(home)
+    return home
+
+
+def test_the_committed_tables_are_what_the_committed_records_give() -> None:
+    assert stale(COMMITTED) == [], "python -c \"import tokbench.results; tokbench.results.regenerate('results')\""
+
+
+def test_regenerate_writes_tables_and_figures_that_are_not_stale(made: Path) -> None:
+    assert {p.name for p in (made / "tables").iterdir()} == {
+        "comparison.md", "comparison.csv", "comparison.tex", "published.md"
+    }  # fmt: skip
+    assert {"rate-distortion-psnr.svg", "codebook-gfid.svg", "depth-psnr.svg"} <= {
+        p.name for p in (made / "figures").iterdir()
+    }
+    assert stale(made) == []
+
+
+def test_an_edited_a_missing_and_a_foreign_table_are_stale(made: Path, tmp_path: Path) -> None:
+    home = tmp_path / "results"
+    shutil.copytree(made, home)
+    table = home / "tables" / "comparison.md"
+    table.write_text(table.read_text().replace("21.", "31.", 1))
+    (home / "tables" / "comparison.csv").unlink()
+    (home / "tables" / "mine.md").write_text("better than all")
+    assert stale(home) == ["comparison.csv", "comparison.md", "mine.md"]
+
+
+def test_a_new_record_makes_the_tables_stale(made: Path, tmp_path: Path) -> None:
+    home = tmp_path / "results"
+    shutil.copytree(made, home)
+    Store(home / "runs.jsonl").append(record("bsq", 512))
+    assert "comparison.md" in stale(home)
+
+
+def test_regenerate_refuses_damaged_or_no_records(tmp_path: Path) -> None:
+    with pytest.raises(TokbenchError, match="no records"):
+        tokbench.results.regenerate(tmp_path)
+    folder(tmp_path, sweep()[:2])
+    with open(tmp_path / "runs.jsonl", "a") as file:
+        file.write("{half\n")
+    with pytest.raises(TokbenchError, match="line 3"):
+        tokbench.results.regenerate(tmp_path)
+
+
+def test_published_rows_are_the_reference_facts(shared: Path) -> None:
+    source = shared / "reference" / "published.csv"
+    if not source.exists():
+        pytest.skip("../shared/reference/published.csv is not there")
+    facts = list(csv.DictReader(source.read_text(encoding="utf-8").splitlines()))
+    text = resources.files("tokbench.results").joinpath("published.csv").read_text(encoding="utf-8")
+    ours = [{k: v for k, v in row.items() if k != "quantizer"} for row in csv.DictReader(text.splitlines())]
+    assert ours == facts
