@@ -104,8 +104,8 @@ class _Run:
         self.stop_signal: int | None = None
         if continued:
             self._restore()
-        elif accelerator.num_processes > 1:
-            # Each process draws its own noise, whatever it drew while building the (identical) model.
+        else:
+            # Each process draws its own noise; the first one draws what a single process would.
             set_seed(recipe.seed, device_specific=True)
 
     def go(self) -> TrainingResult:
@@ -120,8 +120,6 @@ class _Run:
         progress = TrainingProgress(self.title, steps, start=self.step, enabled=self.main and not self.quiet)
         try:
             with progress:
-                for path, reason in self.task.skipped()[:5]:
-                    progress.note(f"skipped {path}: {reason}")
                 while self.step < self.stop_at and not self._stopping():
                     micro = [next(stream) for _ in range(training.gradient_accumulation)]
                     values = self._train_step(micro)
@@ -148,6 +146,11 @@ class _Run:
                     progress.note(f"stopped at step {self.step} of {steps}; checkpoint saved, continue with --resume")
                 else:
                     self._finish(last)
+                skipped = self.task.skipped()
+                for path, reason in skipped[:5]:
+                    progress.note(f"skipped {path}: {reason}")
+                if len(skipped) > 5:
+                    progress.note(f"skipped {len(skipped)} in all")
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)

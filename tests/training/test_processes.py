@@ -1,0 +1,74 @@
+"""Two processes train to the same weights as one with the joined batch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+from recipes_tiny import TINY
+from tokbench.config.loading import load_recipe
+from tokbench.training.loop import train
+for i, settings in enumerate({settings!r}):
+    recipe = load_recipe("demo", [*TINY, "training.precision=fp32", "training.steps=6", *settings])
+    train(recipe, Path({out!r}) / str(i), quiet=True)
+"""
+
+SETTINGS = [
+    ["quantizer.name=vq", "quantizer.codebook_size=16"],
+    ["quantizer.name=rq", "quantizer.codebook_size=16", "quantizer.depth=2"],
+    ["quantizer.name=lfq", "quantizer.codebook_size=16"],
+]
+
+
+def _run(processes: int, out: Path) -> None:
+    script = _SCRIPT.format(tests=str(Path(__file__).parents[1]), settings=SETTINGS, out=str(out))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(processes):
+        place = {} if processes == 1 else {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+        env = {
+            **os.environ,
+            **place,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "ACCELERATE_USE_CPU": "true",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "OMP_NUM_THREADS": "1",
+        }
+        children.append(
+            subprocess.Popen([sys.executable, "-c", script], env=env, stderr=subprocess.PIPE, text=True)
+        )
+    for child in children:
+        _, errors = child.communicate(timeout=240)
+        assert child.returncode == 0, errors
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    _run(1, one)
+    _run(2, two)
+    return one, two
+
+
+@pytest.mark.parametrize("case", range(len(SETTINGS)), ids=lambda i: SETTINGS[i][0].partition("=")[2])
+def test_two_processes_equal_one_with_the_joined_batch(outcomes: tuple[Path, Path], case: int) -> None:
+    one, two = (load_file(folder / str(case) / "tokenizer" / "model.safetensors") for folder in outcomes)
+    assert one.keys() == two.keys()
+    for name, expected in one.items():
+        difference = (two[name].double() - expected.double()).norm() / (expected.double().norm() + 1e-12)
+        assert difference < 1e-5, f"{name}: relative difference {difference:.2e}"
