@@ -59,14 +59,23 @@ def _rate(entries: Sequence[Entry], metric: str) -> dict[str, Any] | None:
             points = found[rate].get(key, [])
             if points:
                 data += _curve(key, names[key], rate, word, dash, points, direction != "lower")
+    drawn = [rate for rate in RATES if found[rate]]
+    if len(drawn) > 1:
+        data += [_sample_line(*RATES[rate]) for rate in drawn]
     return {"data": data, "layout": _layout("bits per pixel", metric_label(entries, metric), log=True)}
+
+
+def _sample_line(word: str, _: str, dash: str) -> dict[str, Any]:
+    """A line in the legend only: what its style stands for."""
+    line = {"color": "#444444", "dash": dash, "width": 2}
+    return {"type": "scatter", "mode": "lines", "x": [None], "y": [None], "name": word, "line": line}
 
 
 def _curve(
     key: CurveKey, name: str, rate: str, word: str, dash: str, points: Sequence[Point], higher: bool
 ) -> list[dict[str, Any]]:
     look = style(key.quantizer)
-    group = escape(f"{name}, {word}")
+    group = escape(name)
     best = front([(p.bpp, p.value) for p in points], higher)
     line = {
         "type": "scatter", "mode": "lines", "x": [x for x, _ in best], "y": [y for _, y in best], "legendgroup": group,
@@ -74,7 +83,7 @@ def _curve(
     }  # fmt: skip
     symbol = look.symbol if rate == "fixed" else f"{look.symbol}-open"
     dots = {
-        "type": "scatter", "mode": "markers", "name": group, "legendgroup": group,
+        "type": "scatter", "mode": "markers", "name": group, "legendgroup": group, "showlegend": rate == "fixed",
         "x": [p.bpp for p in points], "y": [p.value for p in points], "error_y": _bars([p.deviation for p in points]),
         "marker": {"color": look.colour, "symbol": symbol, "size": 9},
         "customdata": [_about(p.entry) for p in points],
