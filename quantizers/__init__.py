@@ -24,6 +24,7 @@ from quantizers.registry import build, get, names, options, register  # noqa: E4
 from quantizers.residual import Residual  # noqa: E402
 from quantizers.rq import RQ  # noqa: E402
 from quantizers.simvq import SimVQ  # noqa: E402
+from quantizers.third_party import from_vector_quantize_pytorch  # noqa: E402
 from quantizers.usage import Usage  # noqa: E402
 from quantizers.vq import VQ  # noqa: E402
 
@@ -41,6 +42,7 @@ __all__ = [
     "SimVQ",
     "Usage",
     "build",
+    "from_vector_quantize_pytorch",
     "functional",
     "get",
     "names",

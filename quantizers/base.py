@@ -51,7 +51,7 @@ class Quantizer(nn.Module):
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     # A prefix of the depths decodes to a coarser version of the same map.
-    decodes_prefix: ClassVar[bool] = False
+    decodes_prefix: bool = False
 
     def __init__(
         self,
@@ -319,5 +319,3 @@ def power_of_two_bits(label: str, size: int) -> int:
         nearest = max(2, low if size - low <= 2 * low - size else 2 * low)
         raise ValueError(f"{label} needs a codebook size that is a power of two; {size} is not (nearest {nearest})")
     return size.bit_length() - 1
-
-

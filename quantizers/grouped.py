@@ -64,13 +64,10 @@ class Grouped(Quantizer):
     def subcode_sizes(self) -> tuple[int, ...]:
         return tuple(k for part in self.parts for k in part.subcode_sizes)
 
-
     def _shares(self, z: Tensor) -> list[Tensor]:
         """z (B, T, dim) -> each group's channels, in its own code space."""
         shares = z.chunk(self.groups, dim=-1)
-        return [
-            part._into_code_space(share) for part, share in zip(self.parts, shares, strict=True)
-        ]
+        return [part._into_code_space(share) for part, share in zip(self.parts, shares, strict=True)]
 
     def _encode(self, z: Tensor) -> Tensor:
         return torch.cat([p._encode(s) for p, s in zip(self.parts, self._shares(z), strict=True)], dim=-1)

@@ -39,7 +39,7 @@ def names() -> list[str]:
 def get(name: str) -> type[Quantizer]:
     """The class registered as ``name``; ValueError with the nearest known name otherwise."""
     if name not in _CLASSES:
-        raise ValueError(f"no quantizer is named {name!r}{_did_you_mean(name, names())}")
+        raise ValueError(f"no quantizer is named {name!r}{did_you_mean(name, names())}")
     return _CLASSES[name]
 
 
@@ -75,10 +75,10 @@ def check_options(cls: type[Quantizer], given: dict[str, Any]) -> None:
         if key not in plain:
             if open_ended:
                 continue
-            raise ValueError(f"{cls.name} has no option {key!r}{_did_you_mean(key, plain)}")
+            raise ValueError(f"{cls.name} has no option {key!r}{did_you_mean(key, plain)}")
         wanted = hints.get(key, Any)
         if not _fits(value, wanted):
-            hint = _did_you_mean(value, get_args(wanted)) if _is_choice(value, wanted) else ""
+            hint = did_you_mean(value, get_args(wanted)) if _is_choice(value, wanted) else ""
             raise ValueError(f"{cls.name}: {key} must be {_spelled(wanted)}, not {value!r}{hint}")
     missing = [k for k, p in plain.items() if p.default is p.empty and k not in given]
     if missing:
@@ -89,7 +89,8 @@ def _parameters(cls: type[Quantizer]) -> dict[str, inspect.Parameter]:
     return {k: p for k, p in inspect.signature(cls.__init__).parameters.items() if k != "self"}
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``" (did you mean 'rq'?)"`` where something known is near ``word``, else what is known."""
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1)
     return f" (did you mean {near[0]!r}?)" if near else f" (known: {', '.join(known)})"

@@ -53,8 +53,9 @@ class Usage:
                     self._local += old.to(codes.device)
             for d in range(len(self.sizes)):
                 if self.sizes[d] <= DENSE_LIMIT:
-                    hits = codes[:, d] + self._offsets[d]
-                    self._local.scatter_add_(0, hits, torch.ones_like(hits))
+                    # vector-quantize-pytorch marks a dropped code by -1; it counts for nothing.
+                    hits = codes[:, d].clamp_min(0) + self._offsets[d]
+                    self._local.scatter_add_(0, hits, (codes[:, d] >= 0).long())
         for d, seen in self._sparse.items():
             seen.append(_histogram([(codes[:, d], torch.ones_like(codes[:, d]))]))
             if len(seen) > 64:

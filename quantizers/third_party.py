@@ -1,0 +1,163 @@
+"""vector-quantize-pytorch's classes behind this library's interface, for running them in the same comparisons."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quantizers.base import Quantizer
+from quantizers.registry import did_you_mean
+
+
+class VectorQuantizePytorch(Quantizer):
+    """One module of vector-quantize-pytorch: anything with ``module(x (B, T, dim)) -> quantized, indices[, loss]`` and
+    a way back from indices.
+
+    Its index layouts, (B, T), (B, T, D) or (G, B, T, D), become (B, ..., D). loss: the sum of what the module returns,
+    0 in eval mode; losses: ``auxiliary``, and ``auxiliary_per_depth`` where the module returns one a depth.
+    """
+
+    name = "vqp"
+    summary = "a class of vector-quantize-pytorch"
+    paper = "github.com/lucidrains/vector-quantize-pytorch"
+
+    def __init__(self, module: nn.Module, dim: int, *, channel_first: bool = False, check_finite: bool = True) -> None:
+        label = type(module).__name__
+        if not (hasattr(module, "get_output_from_indices") or hasattr(module, "indices_to_codes")):
+            raise ValueError(f"{label} of vector-quantize-pytorch has no way from indices back to vectors")
+        for flag in ("accept_image_fmap", "channel_first"):
+            if getattr(module, flag, False):
+                raise ValueError(f"{label}: build it without {flag}; layouts are converted here")
+        self.groups, self.depth = _groups(module), _depth(module)
+        super().__init__(
+            dim,
+            code_dim=dim,
+            codebook_sizes=[_codebook_size(module)] * (self.groups * self.depth),
+            channel_first=channel_first,
+            check_finite=check_finite,
+        )
+        self.module = module
+        # A residual quantizer's later codes can be left out: its -1 means "no code".
+        self.decodes_prefix = self.groups == 1 and hasattr(module, "num_quantizers")
+
+    @property
+    def label(self) -> str:
+        return f"vqp:{type(self.module).__name__}" if "module" in self._modules else "vqp"
+
+    def _encode(self, z: Tensor) -> Tensor:
+        training = self.module.training
+        self.module.eval()
+        try:
+            return self._ours(self.module(z)[1])
+        finally:
+            self.module.train(training)
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        missing = self.num_codebooks - codes.shape[-1]
+        return self._back(self._theirs(nn.functional.pad(codes, (0, missing), value=-1)))
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        depth = codes.shape[-1]
+        if depth > 1 and not hasattr(self.module, "get_output_from_indices"):
+            raise ValueError(f"{self.label}: the module does not decode part of its codes, so they have no embeddings")
+        # Differences of the decodes of 1, 2, ... codes, those after them left out.
+        prefixes = [
+            self._back(self._theirs(nn.functional.pad(codes[..., :d], (0, self.num_codebooks - d), value=-1)))
+            for d in range(1, depth + 1)
+        ]
+        return torch.stack([p if i == 0 else p - prefixes[i - 1] for i, p in enumerate(prefixes)], dim=-2)
+
+    def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        quantized, indices, *rest = self.module(z)
+        loss = rest[0] if rest and isinstance(rest[0], Tensor) else z.new_zeros(())
+        losses = {"auxiliary": loss.detach().sum()}
+        if loss.ndim:
+            losses["auxiliary_per_depth"] = loss.detach().reshape(-1)
+        return quantized, self._ours(indices), loss.sum(), losses
+
+    def _ours(self, indices: Tensor) -> Tensor:
+        if indices.ndim == 4:  # (G, B, T, D)
+            indices = indices.movedim(0, 2).flatten(2)
+        return indices.long().reshape(*indices.shape[:2], -1)
+
+    def _theirs(self, codes: Tensor) -> Tensor:
+        if hasattr(self.module, "rvqs"):
+            return codes.unflatten(-1, (self.groups, self.depth)).movedim(2, 0)
+        many = self.num_codebooks > 1 or hasattr(self.module, "num_quantizers")
+        return codes if many else codes[..., 0]
+
+    def _back(self, indices: Tensor) -> Tensor:
+        find = getattr(self.module, "get_output_from_indices", None) or self.module.indices_to_codes
+        assert callable(find)
+        return find(indices)
+
+
+def from_vector_quantize_pytorch(
+    module: nn.Module, *, dim: int | None = None, channel_first: bool = False, check_finite: bool = True
+) -> Quantizer:
+    """Wrap a module of vector-quantize-pytorch (VectorQuantize, ResidualVQ, GroupedResidualVQ, LFQ, FSQ, SimVQ, ...).
+
+    ``dim``: channels of z; needed only where the module does not say. ValueError where it cannot be wrapped.
+    """
+    found = _dim(module) if dim is None else dim
+    if found is None:
+        raise ValueError(f"{type(module).__name__} does not tell its dim: pass dim=")
+    return VectorQuantizePytorch(module, found, channel_first=channel_first, check_finite=check_finite)
+
+
+def build_vector_quantize_pytorch(
+    class_name: str, *, dim: int | None, channel_first: bool = False, check_finite: bool = True, **kwargs: Any
+) -> Quantizer:
+    """``build("vqp:ResidualVQ", dim=..., ...)``: construct the class of that name and wrap it."""
+    try:
+        import vector_quantize_pytorch as package
+    except ImportError as error:
+        raise ValueError(f"vqp:{class_name} needs the package vector-quantize-pytorch installed") from error
+    classes = {k: v for k, v in vars(package).items() if inspect.isclass(v) and issubclass(v, nn.Module)}
+    if class_name not in classes:
+        raise ValueError(f"vector-quantize-pytorch has no class {class_name!r}{did_you_mean(class_name, classes)}")
+    cls = classes[class_name]
+    parameters = inspect.signature(cls.__init__).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for key in kwargs:
+            if key not in parameters:
+                raise ValueError(f"vqp:{class_name} has no option {key!r}{did_you_mean(key, parameters)}")
+    if dim is None:
+        raise ValueError(f"vqp:{class_name} needs dim")
+    try:
+        module = cls(dim=dim, **kwargs)
+    except (AssertionError, TypeError) as error:
+        raise ValueError(f"vqp:{class_name}: {error}") from error
+    return from_vector_quantize_pytorch(module, dim=dim, channel_first=channel_first, check_finite=check_finite)
+
+
+def _groups(module: nn.Module) -> int:
+    return len(module.rvqs) if isinstance(getattr(module, "rvqs", None), nn.ModuleList) else 1  # type: ignore[arg-type]
+
+
+def _depth(module: nn.Module) -> int:
+    inner = module.rvqs[0] if _groups(module) > 1 or hasattr(module, "rvqs") else module  # type: ignore[index]
+    for attribute in ("num_quantizers", "num_codebooks", "heads"):
+        if hasattr(inner, attribute):
+            return int(getattr(inner, attribute))
+    return 1
+
+
+def _codebook_size(module: nn.Module) -> int:
+    for part in module.modules():
+        size = getattr(part, "codebook_size", None)
+        if isinstance(size, int):
+            return size
+    raise ValueError(f"{type(module).__name__} does not tell its codebook size")
+
+
+def _dim(module: nn.Module) -> int | None:
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            return part.in_features
+        if isinstance(getattr(part, "dim", None), int):
+            return int(part.dim)  # type: ignore[arg-type]
+    return None
