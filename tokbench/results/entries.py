@@ -101,6 +101,16 @@ class Entry:
         named = record.model.get("generator") or record.model.get("kind") or record.model.get("architecture")
         return str(named) if named else None
 
+    @property
+    def label(self) -> str:
+        """In a few characters: ``rq K=256 D=4``, ``MLM on lfq K=1,024``."""
+        record, sizes = self.first, self.codebook_sizes()
+        parts = [f"{self.generator.upper()} on"] if self.generator else []
+        parts.append(str(record.quantizer.get("name") or record.name))
+        parts += [f"K={sizes[0]:,}"] if sizes else []
+        parts += [f"D={self.depth}"] if self.depth and self.depth > 1 else []
+        return " ".join(parts)
+
     def codebook_sizes(self) -> list[int] | None:
         """K_1 ... K_D, or up to the prefix."""
         record = self.first

@@ -86,6 +86,8 @@ class Record(_Block):
     git: Git | None = None
     recipe: dict[str, Any] = Field(default_factory=dict)  # resolved
     recipe_hash: str | None = None
-    artifacts: dict[str, str] = Field(default_factory=dict)  # {"tokenizer": path, "grid": path}, relative to the store
+    # Files by role, relative to the folder of the store: tokenizer, log (training log), histogram ({"counts": per
+    # depth}), and pictures: originals and reconstructions (grids of one layout), depths (coarse to fine), samples.
+    artifacts: dict[str, str] = Field(default_factory=dict)
     provenance: str | None = None  # of a published row: "read", "second-hand", "unverified", with its source
     error: str | None = None  # a cell that failed says why

@@ -22,10 +22,11 @@ _MOST = 40
 
 def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
     """One line a run; runs of one quantizer share its colour and differ in line style."""
-    logs = [(record, log) for entry in entries for record in entry.records if (log := read_log(record, folder))]
+    runs = [(entry, record) for entry in entries for record in entry.records]
+    logs = [(entry, record, log) for entry, record in runs if (log := read_log(record, folder))]
     if not logs:
         raise TokbenchError("plot training: no record's training log is where the record says")
-    known = sorted({key for _, log in logs for line in log for key in line} - {"step", "seconds"})
+    known = sorted({key for _, _, log in logs for line in log for key in line} - {"step", "seconds"})
     metric = metric or next((name for name in ("psnr", "loss") if name in known), known[0] if known else "loss")
     if metric not in known:
         raise TokbenchError(f"plot training: {metric!r} was not logged{did_you_mean(metric, known)}")
@@ -33,7 +34,7 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
         raise TokbenchError(f"{len(logs)} training curves are more than can be told apart: choose with --where")
     figure, (axis,) = panels(1, width=4.4, height=3.0)
     seen: dict[str, int] = {}
-    for record, log in logs:
+    for entry, record, log in logs:
         name = str(record.quantizer.get("name"))
         points = [(line["step"], line[metric]) for line in log if metric in line]
         line_style = _LINES[seen.get(name, 0) % len(_LINES)]
@@ -41,12 +42,16 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
         axis.plot(
             [step for step, _ in points], [value for _, value in points],
             line_style, color=style(name).colour, linewidth=1,
-            label=record.name if len(logs) <= 12 else name if seen[name] == 1 else None,
+            label=_name(entry, record) if len(logs) <= 12 else name if seen[name] == 1 else None,
         )
     axis.set_xlabel("step")
     axis.set_ylabel(metric)
     axis.legend()
     return figure
+
+
+def _name(entry: Entry, record: Record) -> str:
+    return entry.label + (f", seed {record.seed}" if len(entry.records) > 1 else "")
 
 
 def read_log(record: Record, folder: Path) -> list[dict[str, float]]:

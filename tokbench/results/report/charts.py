@@ -128,25 +128,26 @@ def _codebook(entries: Sequence[Entry], metric: str) -> dict[str, Any] | None:
 
 
 def _training(entries: Sequence[Entry], folder: Path) -> dict[str, Any]:
-    logs: list[tuple[Record, list[dict[str, float]]]] = []
-    for record in [record for entry in entries for record in entry.records]:
+    logs: list[tuple[Entry, Record, list[dict[str, float]]]] = []
+    for entry, record in [(each, record) for each in entries for record in each.records]:
         if len(logs) == _MOST_LINES:
             break
         if log := read_log(record, folder):
-            logs.append((record, log))
-    names = dict.fromkeys(k for _, log in logs for line in log for k in line if k not in ("step", "seconds"))
+            logs.append((entry, record, log))
+    names = dict.fromkeys(k for _, _, log in logs for line in log for k in line if k not in ("step", "seconds"))
     options = []
     for name in sorted(names, key=lambda n: (n != "psnr", n != "loss")):
         data, seen = [], dict[str, int]()
-        for record, log in logs:
+        for entry, record, log in logs:
             quantizer = str(record.quantizer.get("name"))
             seen[quantizer] = seen.get(quantizer, 0) + 1
             points = [(line["step"], line[name]) for line in log if name in line]
-            label = escape(record.name + ("" if record.seed is None else f", seed {record.seed}"))
+            label = _about(entry) + (f", seed {record.seed}" if len(entry.records) > 1 else "")
             line = _line([x for x, _ in points], [y for _, y in points], [], quantizer, label, "solid")
             data.append({**line, "mode": "lines", "line": {**line["line"], "width": 1.5}})
             if len(logs) > _MOST_NAMED:  # one name a quantizer, which hides or shows all of its runs
-                data[-1] |= {"name": escape(quantizer), "legendgroup": quantizer, "showlegend": seen[quantizer] == 1}
+                group = escape(quantizer)
+                data[-1] |= {"name": group, "legendgroup": group, "showlegend": seen[quantizer] == 1}
         options.append({"label": name, "data": data, "layout": _layout("step", name)})
     about = f"the first {_MOST_LINES} runs with a log" if len(logs) == _MOST_LINES else "from the training logs"
     return {"title": "Training", "about": about, "options": options}
@@ -170,12 +171,8 @@ def _bars(deviations: Sequence[float | None]) -> dict[str, Any]:
 
 
 def _about(entry: Entry) -> str:
-    record, sizes = entry.first, entry.codebook_sizes()
-    parts = [str(record.quantizer.get("name"))]
-    parts += [f"K={sizes[0]:,}"] if sizes else []
-    parts += [f"D={entry.depth}"] if entry.depth and entry.depth > 1 else []
-    parts += [record.name] if record.name not in parts else []
-    return escape(" · ".join(parts))
+    name = entry.first.name
+    return escape(entry.label + ("" if name == entry.first.quantizer.get("name") else f" · {name}"))
 
 
 def _layout(x: str, y: str, log: bool = False) -> dict[str, Any]:

@@ -34,18 +34,14 @@ def gather_pictures(entries: Sequence[Entry], folder: Path, most: int) -> tuple[
 
 
 def _shown(entry: Entry, folder: Path) -> Shown:
-    record, sizes = entry.first, entry.codebook_sizes()
-    name = str(record.quantizer.get("name") or record.name)
-    parts = [entry.generator.upper() + " on " + name if entry.generator else name]
-    parts += [f"K={sizes[0]:,}"] if sizes else []
-    parts += [f"D={entry.depth}"] if entry.depth and entry.depth > 1 else []
+    record = entry.first
     details = [record.name]
     bpp, psnr, gfid = entry.bits_per_pixel(), record.metrics.get("psnr"), record.metrics.get("gfid")
     details += [f"{bpp:.3f} bpp"] if bpp else []
     details += [f"{psnr.value:.2f} dB"] if psnr and psnr.value is not None else []
     details += [f"gFID {gfid.value:.2f}"] if gfid and gfid.value is not None else []
     details += [f"seed {record.seed}"] if record.seed is not None and len(entry.records) > 1 else []
-    shown = Shown(" ".join(parts), " · ".join(details), depth=entry.depth or 1)
+    shown = Shown(entry.label, " · ".join(details), depth=entry.depth or 1)
     for key in ("originals", "reconstructions", "depths", "samples"):
         if key in record.artifacts:
             uri, why = _embedded(folder, record.artifacts[key])
