@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import pickletools
@@ -71,21 +72,28 @@ def _foreign_names(path: Path) -> Iterator[str]:
         else:
             data = [path.read_bytes()]
         for blob in data:
-            strings: list[str] = []
-            for opcode, argument, _ in pickletools.genops(blob):
-                if opcode.name == "GLOBAL":
-                    module, _, name = str(argument).partition(" ")
-                elif opcode.name == "STACK_GLOBAL" and len(strings) > 1:
-                    module, name = strings[-2:]
-                else:
-                    if isinstance(argument, str):
-                        strings.append(argument)
-                    continue
-                full = f"{module}.{name}"
-                if not full.startswith(_PLAIN) and not (module == "torch" and name.endswith("Storage")):
-                    yield full
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile):
+            stream = io.BytesIO(blob)
+            while True:  # torch's older format is several pickles in a row, then raw numbers, which end this
+                yield from _globals(stream)
+    except (ValueError, OSError, KeyError, IndexError, UnicodeError, zipfile.BadZipFile):
         return
+
+
+def _globals(stream: io.BytesIO) -> Iterator[str]:
+    """The foreign globals of one pickle; ValueError where there is none."""
+    strings: list[str] = []
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name == "GLOBAL":
+            module, _, name = str(argument).partition(" ")
+        elif opcode.name == "STACK_GLOBAL" and len(strings) > 1:
+            module, name = strings[-2:]
+        else:
+            if isinstance(argument, str):
+                strings.append(argument)
+            continue
+        full = f"{module}.{name}"
+        if not full.startswith(_PLAIN) and not (module == "torch" and name.endswith("Storage")):
+            yield full
 
 
 def tensors_of(content: dict[str, Any], path: str | PathLike[str], *keys: str) -> tuple[str, dict[str, Tensor]]:

@@ -92,7 +92,7 @@ def choose(source: str | None, content: dict[str, Any], path: str) -> Importer:
 
 def weight_names(content: dict[str, Any]) -> set[str]:
     """The names of all tensors in a checkpoint's dictionary and the dictionaries directly in it."""
-    names = {str(key) for key, value in content.items() if isinstance(value, Tensor)}
+    names = {str(key).removeprefix("module.") for key, value in content.items() if isinstance(value, Tensor)}
     for value in content.values():
         if isinstance(value, dict):
             names |= {str(key).removeprefix("module.") for key, inner in value.items() if isinstance(inner, Tensor)}

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from small_tokenizers import make
+
+from tokbench.bench.tokenizer import PARTS, Variant, bench_tokenizer
+from tokbench.cli.bench_tokenizer import bench_tokenizer as command
+from tokbench.errors import TokbenchError
+
+
+def test_rows_and_ratios() -> None:
+    config = make("vqgan").config
+    lean = Variant("bf16", channels_last=True, activation_checkpointing=True)
+    result = bench_tokenizer(config, [Variant(), lean], batch_size=2, repeats=2, warmup=0)
+    first, second = result["rows"]
+    assert (first["variant"], second["variant"]) == ("fp32 eager", "bf16 channels-last eager activation checkpointing")
+    for part in PARTS:
+        assert first["speedup"][part] == 1.0
+        assert first["images_per_second"][part] == pytest.approx(2 / first["seconds"][part])
+        assert second["speedup"][part] == pytest.approx(first["seconds"][part] / second["seconds"][part])
+    assert result["parameters"] == sum(p.numel() for p in make("vqgan").parameters())
+    assert result["environment"]["torch"] and "CPU" in result["device"]
+
+
+def test_nothing_to_time() -> None:
+    with pytest.raises(TokbenchError, match="repeats 0"):
+        bench_tokenizer(make("vqgan").config, [Variant()], repeats=0)
+
+
+def test_command_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make("vqgan").save_pretrained(tmp_path / "t")
+    out = tmp_path / "bench.json"
+    result = command(str(tmp_path / "t"), batch_size=1, repeats=1, channels_last=True, out=out, cpu=True)
+    printed = capsys.readouterr().out
+    assert "train step" in printed and "channels-last" in printed
+    assert [row["variant"] for row in result["rows"]] == ["fp32 eager", "fp32 channels-last eager"]
+    assert json.loads(out.read_text())["rows"][0]["variant"] == "fp32 eager"
+    with pytest.raises(TokbenchError, match="--set goes with a recipe"):
+        command(str(tmp_path / "t"), overrides=["model.channels=8"])
