@@ -72,7 +72,7 @@ def find_in_pieces(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
         piece = slice(start, start + rows)
         scores = _product(centred[piece], columns, bias)
         found[piece] = _pick(scores, width, tolerance[piece], z[piece], codebook, by_length)
-    return found
+    return found.clamp_(max=size - 1)
 
 
 def _product(z: Tensor, codebook: Tensor, bias: Tensor) -> Tensor:
@@ -113,6 +113,8 @@ def _settle(
     owner = doubtful[place]
     pair, row = (table[owner, :, column] >= bar[owner, None]).nonzero().unbind(1)
     code, place = row * table.shape[2] + column[pair], place[pair]
+    real = code < len(codebook)  # where values overflow, even padding can pass the bar
+    code, place = code[real], place[real]
     cost = torch.empty(len(code), dtype=torch.float64, device=z.device)
     step = max(1, _RECHECK_NUMBERS // z.shape[1])
     for start in range(0, len(code), step):

@@ -1,0 +1,212 @@
+"""What holds for every registered quantizer. Registering one is testing it: its ``examples()`` run here."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import quantizers as Q
+
+CASES = [(name, kwargs) for name in Q.names() for kwargs in Q.get(name).examples()]
+IDS = [f"{name}-{i}" for name in Q.names() for i in range(len(Q.get(name).examples()))]
+LAYOUTS = {"vector": (3,), "sequence": (2, 7), "map": (2, 3, 5), "video": (1, 2, 3, 4), "batch of one": (1, 4, 4)}
+
+every = pytest.mark.parametrize(("name", "kwargs"), CASES, ids=IDS)
+
+
+def make(name: str, kwargs: dict[str, Any], **more: Any) -> Q.Quantizer:
+    torch.manual_seed(0)
+    return Q.build(name, **kwargs, **more)
+
+
+def trained(q: Q.Quantizer, steps: int = 2) -> Q.Quantizer:
+    """After a few training steps, so that data-dependent starts lie behind it."""
+    torch.manual_seed(1)
+    for _ in range(steps):
+        q.train()(torch.randn(4, 30, q.dim) if not q.channel_first else torch.randn(4, q.dim, 30))
+    return q.eval()
+
+
+def state(q: Q.Quantizer) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in q.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@every
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
+def test_layouts(name: str, kwargs: dict[str, Any], layout: str, train: bool) -> None:
+    positions = LAYOUTS[layout]
+    last = make(name, kwargs)
+    first = make(name, kwargs, channel_first=True)
+    first.load_state_dict(last.state_dict())
+    z = torch.randn(*positions, last.dim)
+    torch.manual_seed(2)
+    a = last.train(train)(z)
+    torch.manual_seed(2)
+    b = first.train(train)(z.movedim(-1, 1))
+    assert a.quantized.shape == z.shape and a.quantized.dtype == z.dtype
+    assert a.indices.shape == (*positions, last.num_codebooks) and a.indices.dtype == torch.int64
+    assert a.loss.shape == ()
+    for d, size in enumerate(last.codebook_sizes):
+        assert 0 <= a.indices[..., d].min() and a.indices[..., d].max() < size
+    assert torch.equal(a.indices, b.indices)
+    assert torch.allclose(a.quantized, b.quantized.movedim(1, -1), atol=1e-6)
+    quantized, indices, loss = a
+    assert quantized is a.quantized and indices is a.indices and loss is a.loss
+
+
+@every
+def test_eval_is_a_function_of_the_codes(name: str, kwargs: dict[str, Any]) -> None:
+    q = trained(make(name, kwargs))
+    z = torch.randn(2, 3, 5, q.dim)
+    before = state(q)
+    with torch.no_grad():
+        out, codes = q(z), q.encode(z)
+    assert torch.equal(codes, out.indices)
+    assert torch.equal(q.decode(codes), out.quantized)
+    assert out.loss == 0 and not out.loss.requires_grad and out.losses == {}
+    assert same(before, state(q)), "eval changed the state"
+    assert torch.equal(q.join(q.subcodes(codes)), codes)
+    for d, size in enumerate(q.subcode_sizes):
+        assert q.subcodes(codes)[..., d].max() < size
+
+    sums = q.embed(codes).cumsum(-2)
+    assert sums.shape == (2, 3, 5, q.num_codebooks, q.dim)
+    assert torch.allclose(sums[..., -1, :], out.quantized, atol=1e-5)
+    if q.decodes_prefix:
+        for d in range(1, q.num_codebooks + 1):
+            assert torch.allclose(sums[..., d - 1, :], q.decode(codes[..., :d]), atol=1e-5)
+
+
+@every
+def test_encode_in_training_changes_nothing(name: str, kwargs: dict[str, Any]) -> None:
+    q = make(name, kwargs).train()
+    before, counted = state(q), q.usage.total
+    q.encode(torch.randn(2, 9, q.dim))
+    assert same(before, state(q)) and q.training and q.usage.total == counted
+
+
+@every
+def test_gradients_reach_z_and_parameters(name: str, kwargs: dict[str, Any]) -> None:
+    q = make(name, kwargs)
+    q.train()(torch.randn(4, 30, q.dim))
+    z = torch.randn(2, 9, q.dim, requires_grad=True)
+    out = q(z)
+    (out.quantized.square().sum() + out.loss).backward()
+    assert z.grad is not None and z.grad.abs().sum() > 0 and z.grad.isfinite().all()
+    for key, parameter in q.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+    assert all(not value.requires_grad for value in out.losses.values())
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_dtypes_are_quantized_in_fp32(name: str, kwargs: dict[str, Any], dtype: torch.dtype) -> None:
+    q = trained(make(name, kwargs))
+    z = torch.randn(2, 6, q.dim).to(dtype)
+    out = q(z)
+    assert out.quantized.dtype == dtype
+    assert torch.equal(out.indices, q(z.float()).indices)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = q(z.float())
+    assert torch.equal(inside.quantized, q(z.float()).quantized)
+    z.requires_grad_(True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = q.train()(z)
+    (out.quantized.float().sum() + out.loss).backward()
+    assert out.loss.dtype == torch.float32 and z.grad is not None and z.grad.dtype == dtype
+
+
+@every
+def test_state_dict_and_deepcopy(name: str, kwargs: dict[str, Any]) -> None:
+    q = trained(make(name, kwargs))
+    z = torch.randn(2, 6, q.dim)
+    expected = q(z).quantized
+    file = io.BytesIO()
+    torch.save(q.state_dict(), file)
+    file.seek(0)
+    fresh = Q.build(name, **kwargs).eval()
+    fresh.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(fresh(z).quantized, expected)
+    twin = copy.deepcopy(q)
+    assert torch.equal(twin(z).quantized, expected)
+    twin.train()(torch.randn(4, 30, q.dim))
+    assert torch.equal(q(z).quantized, expected), "the copy shares state with the original"
+
+
+@every
+def test_usage_counts_every_forward(name: str, kwargs: dict[str, Any]) -> None:
+    q = make(name, kwargs)
+    z = torch.randn(2, 5, q.dim)
+    first = q.train()(z).indices
+    second = q.eval()(z).indices
+    assert q.usage.total == 20
+    seen = torch.cat([first, second]).reshape(-1, q.num_codebooks)
+    for d, size in enumerate(q.codebook_sizes):
+        values, hits = seen[:, d].unique(return_counts=True)
+        assert q.usage.usage[d] == len(values) / size
+        if size < 2**20:
+            assert torch.equal(q.usage.counts[d][values], hits) and int(q.usage.counts[d].sum()) == 20
+    assert not any("usage" in key for key in q.state_dict())
+    q.usage.reset()
+    assert q.usage.total == 0 and q.usage.usage == [0.0] * q.num_codebooks
+
+
+@every
+def test_meta_device(name: str, kwargs: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        q = Q.build(name, **kwargs).eval()
+        out = q(torch.randn(2, 5, q.dim))
+    assert out.quantized.shape == (2, 5, q.dim) and out.quantized.device.type == "meta"
+
+
+@every
+def test_bad_input_is_one_clear_line(name: str, kwargs: dict[str, Any]) -> None:
+    q = trained(make(name, kwargs))
+    with pytest.raises(ValueError, match=rf"dim={q.dim}, not \(2, 5, {q.dim + 1}\)"):
+        q(torch.randn(2, 5, q.dim + 1))
+    with pytest.raises(ValueError, match="empty"):
+        q(torch.randn(0, 5, q.dim))
+    with pytest.raises(ValueError, match="floating-point"):
+        q(torch.zeros(2, q.dim, dtype=torch.long))
+    z = torch.zeros(2, 5, q.dim)
+    z[0, :2, 0] = float("nan")
+    z[1, 0, 0] = float("inf")
+    for call in (q, q.encode):
+        with pytest.raises(ValueError, match=f"3 NaN or Inf among the {z.numel()}"):
+            call(z)
+    q.check_finite = False
+    q(z)
+    codes = q.encode(torch.randn(2, 5, q.dim))
+    with pytest.raises(ValueError, match=r"D = .*, not \(2, 5, \d+\)"):
+        q.decode(torch.cat([codes, codes], -1))
+    with pytest.raises(ValueError, match="integer codes"):
+        q.decode(codes.float())
+    for wrong in (-1, q.codebook_sizes[0]):
+        outside = codes.clone()
+        outside[0, 0, 0] = wrong
+        with pytest.raises(ValueError, match="1 of the codes"):
+            q.decode(outside)
+
+
+@every
+def test_large_finite_values_pass_the_check(name: str, kwargs: dict[str, Any]) -> None:
+    q = trained(make(name, kwargs))
+    q.encode(torch.full((2, 40, q.dim), 1e37))  # their sum overflows fp32
+
+
+@pytest.mark.parametrize("name", Q.names())
+def test_described(name: str) -> None:
+    cls = Q.get(name)
+    assert cls.name == name and cls.summary and cls.paper
+    undocumented = {k for k in Q.options(name) if k not in (cls.__doc__ or "")} - {"check_finite", "options"}
+    assert not undocumented

@@ -1,0 +1,182 @@
+"""Values, indices and gradients of the official implementations, run with random weights (see golden/README.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import quantizers as Q
+from quantizers.functional import factorize, join, lfq_entropy
+
+
+def load(golden: Path, name: str) -> dict[str, Tensor]:
+    with np.load(golden / f"{name}.npz") as data:
+        return {k: torch.from_numpy(v) for k, v in data.items() if v.dtype.kind in "fiub"}
+
+
+def assert_close(a: Tensor, b: Tensor, tolerance: float = 1e-5) -> None:
+    error = (a.double() - b.double()).norm() / b.double().norm().clamp_min(1e-12)
+    assert a.shape == b.shape and error < tolerance, f"relative error {error:.2e}"
+
+
+def quantize_with_gradients(q: Q.Quantizer, d: dict[str, Tensor]) -> tuple[Q.QuantizerOutput, Tensor]:
+    z = d["z"].clone().requires_grad_(True)
+    out = q.train()(z)
+    (out.loss + (out.quantized * d["upstream"]).sum()).backward()
+    assert z.grad is not None
+    return out, z.grad
+
+
+@pytest.mark.parametrize(("name", "beta_on"), [("vq_taming_legacy", "codebook"), ("vq_taming_paper", "commitment")])
+def test_vq_taming(golden: Path, name: str, beta_on: str) -> None:
+    d = load(golden, name)
+    q = Q.VQ(8, 64, codebook_update="gradient", beta=float(d["beta"]), beta_on=beta_on, channel_first=True)  # type: ignore[arg-type]
+    q.load_codebook(d["codebook"])
+    out, grad = quantize_with_gradients(q, d)
+    assert torch.equal(out.indices[..., 0], d["indices"])
+    assert_close(out.quantized, d["quantized"])
+    assert_close(out.loss, d["loss"])
+    assert_close(grad, d["grad_z"])
+    assert_close(q.codes.weight.grad, d["grad_codebook"])
+
+
+def test_vq_llamagen_l2(golden: Path) -> None:
+    d = load(golden, "vq_llamagen_l2")
+    q = Q.VQ(8, 64, codebook_update="gradient", l2_norm=True, beta=float(d["beta"]), channel_first=True)
+    q.load_codebook(d["codebook"])
+    out, grad = quantize_with_gradients(q, d)
+    assert torch.equal(out.indices[..., 0], d["indices"])
+    assert_close(out.quantized, d["quantized"])
+    assert_close(out.losses["codebook"], d["codebook_loss"])
+    assert_close(out.losses["commitment"] * d["beta"], d["commitment_loss_weighted"])
+    assert_close(grad, d["grad_z"])
+    assert_close(q.codes.weight.grad, d["grad_codebook"])
+
+
+def test_vq_ema_steps(golden: Path) -> None:
+    d = load(golden, "vq_ema")
+    q = Q.VQ(16, 32, decay=float(d["decay"]), eps=float(d["eps"]), restart_threshold=0.0)
+    q.load_codebook(d["codebook0"], cluster_size=d["cluster_size0"])
+    for step in range(3):
+        out = q(d["z"][step])
+        assert torch.equal(out.indices[..., 0], d["indices"][step])
+        assert_close(q.codebook, d["codebook"][step])
+        assert_close(q.codes.cluster_size, d["cluster_size"][step])
+
+
+@pytest.mark.parametrize("kind", ["shared", "separate"])
+def test_rq_eval(golden: Path, kind: str) -> None:
+    d = load(golden, f"rq_kakao_eval_{kind}")
+    q = Q.RQ(16, 32, 4, shared_codebook=kind == "shared", restart_threshold=0.0)
+    q.load_codebook(d["codebook"])
+    q.eval()
+    out = q(d["z"])
+    assert torch.equal(out.indices, d["indices"])
+    assert_close(out.quantized, d["quantized"])
+    assert_close(q.soft_targets(d["z"], float(d["soft_temperature"])), d["soft_targets"])
+    for depth in range(1, 5):
+        assert_close(q.decode(d["indices"][..., :depth]), d["cumulative"][depth - 1])
+    assert_close(q.embed(d["indices"]).cumsum(-2).movedim(-2, 0), d["cumulative"])
+
+    z = d["z"].clone().requires_grad_(True)
+    out = q.train()(z)
+    (grad,) = torch.autograd.grad(out.loss / q.commitment_weight, z, retain_graph=True)
+    assert_close(out.losses["commitment"], d["commitment_loss"])
+    assert_close(grad, d["grad_z"])
+    (grad,) = torch.autograd.grad(out.quantized.sum(), z)
+    assert torch.equal(grad, torch.ones_like(grad))
+
+
+def test_rq_train_sequential_order(golden: Path) -> None:
+    d = load(golden, "rq_kakao_train_ema_sequential")
+    q = Q.RQ(16, 32, 2, decay=float(d["decay"]), restart_threshold=0.0, update_order="sequential")
+    q.load_codebook(d["codebook0"], cluster_size=d["cluster_size0"])
+    for step in range(3):
+        out = q(d["z"][step])
+        assert torch.equal(out.indices, d["indices"][step])
+        assert_close(q.codebook, d["codebook"][step])
+        assert_close(q.codes[0].cluster_size, d["cluster_size"][step])
+        assert_close(q.codes[0].embed_sum, d["embed_ema"][step])
+
+
+@pytest.mark.parametrize("bits", [10, 18])
+def test_lfq_open_magvit2(golden: Path, bits: int) -> None:
+    d = load(golden, f"lfq_open_magvit2_2pow{bits}")
+    q = Q.LFQ(2**bits, temperature=float(d["temperature"]), log_eps=float(d["log_eps"]), channel_first=True)
+    z = d["z"].clone().requires_grad_(True)
+    out = q(z)
+    assert torch.equal(out.indices[..., 0], d["indices"])
+    assert torch.equal(out.quantized, d["quantized"])
+    for name in ("commitment", "per_sample_entropy", "codebook_entropy"):
+        assert_close(out.losses[name], d[name])
+    per_sample, codebook = lfq_entropy(z.movedim(1, -1), log_eps=float(d["log_eps"]))
+    assert_close((per_sample - codebook).detach(), d["entropy_loss"], 5e-5)
+    (grad,) = torch.autograd.grad(per_sample - codebook, z)
+    exact = brute_force_entropy_gradient(d["z"].movedim(1, -1), float(d["temperature"]), float(d["log_eps"]))
+    assert_close(grad.movedim(1, -1), exact, 2e-5)
+    # The official gradient at 2^18 comes from an fp32 softmax over all codes, itself 1.2e-3 from fp64.
+    assert_close(grad, d["grad_z_of_entropy_loss"], 1e-5 if bits == 10 else 2e-3)
+
+
+def brute_force_entropy_gradient(z: Tensor, temperature: float, log_eps: float) -> Tensor:
+    n = z.shape[-1]
+    x = z.double().requires_grad_(True)
+    corners = ((torch.arange(2**n)[:, None] >> torch.arange(n)) & 1).double() * 2 - 1
+    log_p = (2 * x.reshape(-1, n) @ corners.T / temperature).log_softmax(-1)
+    mean = log_p.exp().mean(0)
+    loss = -(log_p.exp() * log_p).sum(-1).mean() + (mean * (mean + log_eps).log()).sum()
+    return torch.autograd.grad(loss, x)[0]
+
+
+def test_lfq_bit_orders_and_factors(golden: Path) -> None:
+    d = load(golden, "lfq_lucidrains_msb")
+    q = Q.LFQ(2**10, bit_order="msb_first", channel_first=True)
+    assert torch.equal(q.encode(d["z"])[..., 0], d["indices"])
+
+    d = load(golden, "lfq_token_factorization")
+    q = Q.LFQ(2**18, factor_bits=[6, 12], channel_first=True)
+    codes = q.encode(d["z"])
+    assert torch.equal(codes[..., 0], d["index"])
+    assert torch.equal(q.subcodes(codes), torch.stack([d["sub_low"], d["sub_high"]], -1))
+    assert torch.equal(join(factorize(codes[..., 0], (6, 12)), (6, 12)), d["index"])
+
+
+def test_bsq(golden: Path) -> None:
+    d = load(golden, "bsq")
+    q = Q.BSQ(10, entropy_groups=[5, 5], factor_bits=[5, 5], commitment_weight=float(d["beta"]), channel_first=True)
+    z = d["z_unit"].clone().requires_grad_(True)
+    out = q(z)
+    assert torch.equal(out.indices[..., 0], d["indices"])
+    # Their groups are most significant first, sub-codes here are least significant first.
+    assert torch.equal(q.subcodes(out.indices).flip(-1), d["group_indices"])
+    assert_close(out.quantized, d["quantized"])
+    assert_close(out.losses["codebook_entropy"], d["entropy"])
+    assert_close(out.loss, d["loss"])
+    # The official module does not normalise: compare after that.
+    unit = d["z_unit"].movedim(1, -1).reshape(2, -1, 10).clone().requires_grad_(True)
+    (grad,) = torch.autograd.grad(q._train_step(unit)[2], unit)
+    assert_close(grad.reshape(2, 5, 7, 10).movedim(-1, 1), d["grad_z"])
+
+
+def test_fsq(golden: Path) -> None:
+    d = load(golden, "fsq_cosmos")
+    q = Q.FSQ(d["levels"].tolist(), channel_first=True)
+    out = q(d["z"])
+    assert torch.equal(out.indices[..., 0], d["indices"].long())
+    assert_close(out.quantized, d["quantized"])
+
+
+def test_ibq(golden: Path) -> None:
+    d = load(golden, "ibq")
+    q = Q.IBQ(8, 64, beta=float(d["beta"]), entropy_weight=0.0, channel_first=True)
+    q.load_codebook(d["codebook"])
+    out, grad = quantize_with_gradients(q, d)
+    assert torch.equal(out.indices[..., 0], d["indices"])
+    assert_close(out.quantized, d["quantized"])
+    assert_close(out.loss, d["loss_parts"].sum())
+    assert_close(grad, d["grad_z"])
+    assert_close(q.weight.grad, d["grad_codebook"])
