@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
-from metric_fakes import GreyTokenizer, Pictures
+from metric_fakes import FakeSpace, GreyTokenizer, Pictures
+
+from tokbench import weights
+from tokbench.metrics import extractors, inception
+
+_USERS = os.environ.get("TOKBENCH_CACHE")
 
 
 @pytest.fixture
@@ -17,5 +25,24 @@ def tokenizer() -> GreyTokenizer:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def users_cache(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache of whoever runs the tests: the only place where weights can be."""
+    if _USERS is None:
+        monkeypatch.delenv("TOKBENCH_CACHE")
+    else:
+        monkeypatch.setenv("TOKBENCH_CACHE", _USERS)
+
+
+@pytest.fixture
+def space(monkeypatch: pytest.MonkeyPatch) -> FakeSpace:
+    """A small feature space in the place of the Inception network, so that FID's own code runs without weights."""
+    fake = FakeSpace()
+    monkeypatch.setitem(extractors._FACTORIES, inception.NAME, lambda device: fake)
+    monkeypatch.setattr(weights, "find", lambda name: Path(name))
+    return fake

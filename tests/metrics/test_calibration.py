@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tokbench import weights
@@ -38,9 +37,7 @@ class Parquet(ImageDataset):
 
 
 @pytest.fixture
-def inception(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's own cache, which alone can have the weights."""
-    monkeypatch.setenv("TOKBENCH_CACHE", os.environ.get("TOKBENCH_TEST_CACHE", ""))
+def inception(users_cache: None) -> None:
     if weights.find("inception-fid") is None:
         pytest.skip("no weights inception-fid: run `tokbench weights get inception-fid`")
 

@@ -16,7 +16,7 @@ from tokbench.metrics.batches import batches, place
 from tokbench.metrics.clock import Clock
 from tokbench.metrics.registry import get, names
 from tokbench.metrics.spaces import FeatureSpaces
-from tokbench.metrics.statistics import CodeHistogram, Mean, sum_over_processes
+from tokbench.metrics.statistics import CodeHistogram, Mean, sum_over_processes, union_over_processes
 from tokbench.results.record import DataRef, MetricValue, Rate
 
 
@@ -32,7 +32,7 @@ class Evaluation:
     warnings: list[str] = field(default_factory=list)
 
 
-def default_metrics(size: int, task: str = "reconstruction") -> list[str]:
+def default_metrics(size: int | None, task: str = "reconstruction") -> list[str]:
     """The usual metrics that can be computed here: no weights missing, images large enough."""
     return [name for name in names(task) if get(name).default and get(name).unavailable(size) is None]
 
@@ -88,7 +88,7 @@ def evaluate_tokenizer(
         metrics=values, rate=rate, histogram=run.histogram.counts, warnings=run.warnings,
         data=DataRef(
             spec=dataset.source, split=dataset.split, n=n, size=image_size, protocol=protocol,
-            skipped=len(dataset.skipped),
+            skipped=len(union_over_processes(dataset.skipped)),
         ),
         timing={
             "seconds": round(time.perf_counter() - start, 3), **run.clock.summary(), "device": _device_name(device),

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def distributed() -> bool:
@@ -25,6 +29,15 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
     moved = tensor.to("cuda") if on_gpu else tensor.cpu().clone()
     dist.all_reduce(moved)
     return moved.to(tensor.device)
+
+
+def union_over_processes(items: Iterable[T]) -> set[T]:
+    """Everything that any process has."""
+    if not distributed():
+        return set(items)
+    parts: list[list[T]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, list(items))
+    return set().union(*parts)
 
 
 class Statistics(ABC):

@@ -1,0 +1,120 @@
+"""tokbench evaluate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokbench.cli.options import Cpu
+
+if TYPE_CHECKING:
+    from tokbench.metrics import Evaluation
+
+
+def evaluate(
+    tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
+    data: Annotated[str, typer.Option("--data", help="Which pictures: photos, folder:PATH, parquet:FILES, hub:NAME.")],
+    split: Annotated[str, typer.Option("--split", help="eval or train.")] = "eval",
+    size: Annotated[int | None, typer.Option("--size", help="Side in pixels; default the tokenizer's own.")] = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metrics", help="Names, e.g. psnr,ssim,rfid; default all that work here.")
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="How pictures are made square: tokbench-v1, adm, llamagen, taming.")
+    ] = "tokbench-v1",
+    train_data: Annotated[
+        bool, typer.Option("--train-reference", help="Also open the training split, which rfid_train compares with.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option("--limit", help="At most so many pictures, spread evenly.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode pictures.")] = 0,
+    by_depth: Annotated[bool, typer.Option("--by-depth/--no-by-depth", help="Measure every prefix of depths.")] = True,
+    name: Annotated[str | None, typer.Option("--name", help="The row's name; default the tokenizer's.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "--results", help="The records: a runs.jsonl, or the folder that holds one.")
+    ] = Path("results/runs.jsonl"),
+    cpu: Cpu = False,
+) -> None:
+    """Measure a tokenizer: fidelity, code use and rate, as one record in the results.
+
+    Several GPUs: accelerate launch -m tokbench evaluate TOKENIZER --data ...
+    """
+    from accelerate import Accelerator
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from tokbench.cli.options import words
+    from tokbench.data import PROTOCOLS, open_images
+    from tokbench.errors import TokbenchError, did_you_mean
+    from tokbench.metrics import evaluate_tokenizer, get
+    from tokbench.metrics.record import tokenizer_record
+    from tokbench.models import Tokenizer
+    from tokbench.results.environment import content_hash
+    from tokbench.results.store import Store
+
+    wanted = words(metrics) or None
+    for metric in wanted or []:
+        get(metric)  # a misspelt name costs a second, not a pass over the images
+    if protocol not in PROTOCOLS:
+        raise TokbenchError(f"no protocol {protocol!r}{did_you_mean(protocol, PROTOCOLS)}")
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no")
+    model = Tokenizer.from_pretrained(tokenizer)
+    image_size, crop = size or model.config.image_size, PROTOCOLS[protocol].crop
+    dataset = open_images(data, split, image_size=image_size, crop=crop, limit=limit)  # type: ignore[arg-type]
+    train = open_images(data, "train", image_size=image_size, crop=crop) if train_data else None
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not accelerator.is_main_process) as bar:
+        task = bar.add_task("measuring", total=len(dataset))
+        result = evaluate_tokenizer(
+            model, dataset, metrics=wanted, batch_size=batch_size, protocol=protocol, by_depth=by_depth,
+            workers=workers, accelerator=accelerator, train_dataset=train,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if not accelerator.is_main_process:
+        return
+    asked = {"tokenizer": model.sha256(), "data": dataset.fingerprint, "protocol": protocol, "by_depth": by_depth,
+             "metrics": {name: value.version for name, value in result.metrics.items()}}
+    record = tokenizer_record(
+        result, model, name=name or Path(tokenizer).resolve().name, recipe=model.config.model_dump(mode="json"),
+        cell=content_hash(asked), seed=None, weights_which="saved",
+    )
+    file = out if out.suffix == ".jsonl" else out / "runs.jsonl"
+    Store(file).append(record)
+    _show(result)
+    console.print(f"record {record.id} appended to {file}", highlight=False)
+
+
+def _show(result: Evaluation) -> None:
+    """A row a metric, with a column for every depth where the codes have several; below, what needs saying."""
+    from rich.console import Console
+    from rich.table import Table
+
+    arrows = {"higher": " ↑", "lower": " ↓", "none": ""}
+    depths = len(result.rate.codebook_sizes)
+    columns = [f"depth {d}" for d in range(1, depths + 1)] if depths > 1 else []
+    table = Table("metric", "value", "±", *columns, "n")
+    console, rate, data = Console(), result.rate, result.data
+    for value in result.metrics.values():
+        whole = value.by_depth is not None and len(value.by_depth) == depths
+        by_depth = [_number(v) for v in value.by_depth or []] if whole else ["" for _ in columns]
+        title = f"{value.label}{arrows[value.direction]}{f' ({value.unit})' if value.unit else ''}"
+        error = _number(value.stderr) if value.stderr is not None else ""
+        table.add_row(title, _number(value.value), error, *by_depth[: len(columns)], f"{value.n:,}")
+    console.print(table)
+    for value in result.metrics.values():
+        if value.note:
+            console.print(f"{value.label}: {value.note}", highlight=False, markup=False, soft_wrap=True)
+    tokens = "x".join(map(str, rate.tokens))
+    bits = f"{rate.bits_per_image:,.0f} bits an image, {rate.bits_per_pixel:.4f} bits per pixel"
+    skipped = f", {data.skipped} skipped" if data.skipped else ""
+    console.print(f"{tokens} codes, {bits}", highlight=False)
+    pictures = f"{data.n:,} pictures of {data.spec} ({data.split}), {data.size}x{data.size}"
+    line = f"{pictures}, protocol {data.protocol}{skipped}; {result.timing['seconds']:.0f} s"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
