@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from small_tokenizers import make
 
-from tokbench.models.blocks import AdaptiveGroupNorm, AttnBlock, Downsample, Upsample, depth_to_space, group_norm
+from tokbench.models.blocks import (
+    AdaptiveGroupNorm,
+    AttnBlock,
+    Downsample,
+    ResnetBlock,
+    Upsample,
+    depth_to_space,
+    group_norm,
+)
 from tokbench.models.vit import Positions
 
 
@@ -66,3 +75,17 @@ def test_positions_are_exact_on_their_grid_and_smooth_elsewhere() -> None:
     with torch.no_grad():
         positions.grid.fill_(0.5)
     assert torch.allclose(positions(torch.zeros(1, 7, 3, 6)), torch.tensor(0.5), atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["vqgan", "rqvae", "llamagen", "magvit2"])
+def test_zero_residual_blocks_start_as_the_identity(architecture: str) -> None:
+    tokenizer = make(architecture, initialization="zero-residual")
+    x = torch.randn(1, 16, 4, 4)
+    for block in tokenizer.modules():
+        if isinstance(block, ResnetBlock) and block.conv1.in_channels == 16:
+            assert torch.equal(block(x), block.shortcut(x))
+        if isinstance(block, AttnBlock) and block.q.in_channels == 16:
+            assert torch.equal(block(x), x)
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    assert 0.1 < tokenizer.latents(images).std() < 3
+    assert 0.1 < tokenizer(images).reconstruction.std() < 3

@@ -42,6 +42,12 @@ def taming() -> Tokenizer:
     return tokenizer(VQGAN, GRADIENT)
 
 
+def vqgan(**changes: Any) -> Tokenizer:
+    """The same, with some of the model's settings or the codebook's dimension changed."""
+    codebook = {key: changes.pop(key) for key in ("codebook_dim",) if key in changes}
+    return tokenizer({**VQGAN, **changes}, {**GRADIENT, **codebook})
+
+
 def rqvae(shared: bool = True) -> Tokenizer:
     quantizer = {"name": "rq", "codebook_size": 20, "depth": 3, "shared_codebook": shared}
     return tokenizer({**VQGAN, "architecture": "rqvae"}, quantizer)

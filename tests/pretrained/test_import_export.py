@@ -137,17 +137,17 @@ def test_unknown_weights_are_listed(tmp_path: Path) -> None:
         (official.magvit2, "taming", "no architecture like magvit2"),
         (official.taming, "tamin", "did you mean 'taming'"),
         (
-            lambda: official.tokenizer({**official.VQGAN, "middle_attention": False}, official.GRADIENT),
+            lambda: official.vqgan(middle_attention=False),
             "taming",
             "middle",
         ),
         (
-            lambda: official.tokenizer({**official.VQGAN, "norm_groups": 8}, official.GRADIENT),
+            lambda: official.vqgan(norm_groups=8),
             "taming",
             "norm_groups 8",
         ),
         (
-            lambda: official.tokenizer(official.VQGAN, {**official.GRADIENT, "codebook_dim": 4}),
+            lambda: official.vqgan(codebook_dim=4),
             "taming",
             "codebook_dim",
         ),

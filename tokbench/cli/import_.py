@@ -9,7 +9,9 @@ import typer
 
 
 def import_(
-    source: Annotated[str, typer.Argument(help="taming, llamagen, rqvae, open-magvit2, or auto: by the weights' names.")],
+    source: Annotated[
+        str, typer.Argument(help="taming, llamagen, rqvae, open-magvit2, or auto: by the weights' names.")
+    ],
     checkpoint: Annotated[Path, typer.Argument(help="The published file.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the tokenizer.")],
     config: Annotated[

@@ -46,6 +46,12 @@ class _Convolutional(_Autoencoder):
         "few channels a group of one loses the picture's brightness, so small models want 8 or less",
     )
 
+    initialization: Literal["default", "zero-residual"] = Field(
+        "default",
+        description="default: PyTorch's, as published; zero-residual: residual blocks start as the identity and the "
+        "rest keeps the variance, which learns much faster in short runs",
+    )
+
     @property
     def downsampling(self) -> int:
         return 2 ** (len(self.multipliers) - 1)

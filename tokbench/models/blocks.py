@@ -46,6 +46,26 @@ class ResnetBlock(nn.Module):
         return self._forward(x)
 
 
+@torch.no_grad()
+def zero_residual_(module: nn.Module) -> nn.Module:
+    """Initialise in place: residual and attention blocks add nothing at first, every other convolution keeps the
+    variance of its input. The network then starts linear but for its last normalisation, whatever its depth.
+
+    (Zero at the end of residual branches: Goyal et al. 2017, arXiv:1706.02677, section 5.1.)
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+            if layer.bias is not None:
+                layer.bias.zero_()
+    for layer in module.modules():
+        if isinstance(layer, ResnetBlock):
+            layer.conv2.weight.zero_()
+        elif isinstance(layer, AttnBlock):
+            layer.out.weight.zero_()
+    return module
+
+
 class AttnBlock(nn.Module):
     """Single-head self-attention over all positions, added to the input. Any map size."""
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tokbench.config.model import MAGVIT2Config
 
-from .blocks import AdaptiveGroupNorm, DepthToSpaceUpsample, ResnetBlock, group_norm
+from .blocks import AdaptiveGroupNorm, DepthToSpaceUpsample, ResnetBlock, group_norm, zero_residual_
 from .registry import architecture
 
 
@@ -79,4 +79,8 @@ class Decoder(nn.Module):
 def build(config: MAGVIT2Config, image_size: int, code_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; any image size."""
     settings = (config.channels, config.multipliers, config.blocks, code_channels, config.norm_groups)
-    return Encoder(*settings), Decoder(*settings)
+    encoder, decoder = Encoder(*settings), Decoder(*settings)
+    if config.initialization == "zero-residual":
+        zero_residual_(encoder)
+        zero_residual_(decoder)
+    return encoder, decoder

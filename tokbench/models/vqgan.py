@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tokbench.config.model import LlamaGenConfig, RQVAEConfig, VQGANConfig
 
-from .blocks import AttnBlock, Downsample, ResnetBlock, Upsample, group_norm
+from .blocks import AttnBlock, Downsample, ResnetBlock, Upsample, group_norm, zero_residual_
 from .registry import architecture
 
 
@@ -164,4 +164,8 @@ def build(
         "dropout": config.dropout,
         "groups": config.norm_groups,
     }
-    return Encoder(**shared), Decoder(**shared)  # type: ignore[arg-type]
+    encoder, decoder = Encoder(**shared), Decoder(**shared)  # type: ignore[arg-type]
+    if config.initialization == "zero-residual":
+        zero_residual_(encoder)
+        zero_residual_(decoder)
+    return encoder, decoder
