@@ -1,4 +1,4 @@
-"""A tiny tokenizer whose codes use their whole vocabulary, and generators small enough for a test."""
+"""A tiny tokenizer, and generators small enough for a test."""
 
 from __future__ import annotations
 
@@ -8,33 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_tokenizer import make_tokenizer
 
 from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig
-from tokbench.config.model import TokenizerConfig
 from tokbench.generators import Generator, build
 from tokbench.models import Tokenizer
-
-MODEL = {
-    "architecture": "vqgan", "channels": 8, "multipliers": [1, 1, 1], "blocks": 1, "attention_resolutions": [],
-    "middle_attention": False, "latent_channels": 8, "code_channels": 6,
-}  # fmt: skip
-
-
-def make_tokenizer(quantizer: dict[str, Any], model: dict[str, Any] | None = None, seed: int = 0) -> Tokenizer:
-    """16x16 images to 4x4 latents of 6 channels, random weights; a codebook of the size of the latents."""
-    torch.manual_seed(seed)
-    config = TokenizerConfig.model_validate(
-        {"image_size": 16, "model": {**MODEL, **(model or {})}, "quantizer": quantizer}
-    )
-    tokenizer = Tokenizer(config).eval()
-    with torch.no_grad():
-        latents = tokenizer.latents(torch.rand(64, 3, 16, 16) * 2 - 1).movedim(1, -1).flatten(0, 2)
-        if hasattr(tokenizer.quantizer, "load_codebook"):
-            size = quantizer["codebook_size"]
-            vectors = latents[torch.randperm(len(latents))[:size]]
-            scale = torch.linspace(1.0, 0.1, size)[:, None] if quantizer["name"] == "rq" else 1.0
-            tokenizer.quantizer.load_codebook(vectors * scale)
-    return tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +51,7 @@ def make_generator() -> Callable[..., Generator]:
         )
         made = build(config)
         with torch.no_grad():
-            for name_, parameter in made.named_parameters():
+            for parameter in made.parameters():
                 if parameter.dim() > 1:
                     parameter.mul_(8.0)
             if generator.input == "codes":

@@ -1,0 +1,150 @@
+"""AR: what it conditions on, that it is a distribution, and that the cache changes nothing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tokbench.config.generator import SIZES, ARConfig, GeneratorConfig
+from tokbench.errors import TokbenchError
+from tokbench.generators import Generator, build
+from tokbench.generators.ar_decoding import ARDecoder
+
+Make = Callable[..., Generator]
+
+VARIANTS = {
+    "rq": {},
+    "class": {"classes": 5},
+    "gpt": {"shape": (3, 4, 1), "depth_layers": 0},
+    "rotary": {"positions": "rotary"},
+    "code vectors": {"input": "codes", "classes": 3},
+    "bits": {"input": "bits", "vocabulary": (8, 16)},
+    "sub-tokens of unequal size": {"vocabulary": (5, 9)},
+    "last code": {"depth_context": "last", "input": "codes", "depth_heads": 4},
+    "separate heads": {"share_head": False, "shape": (2, 3, 4)},
+}
+
+
+def random_codes(generator: Generator, n: int = 3) -> torch.Tensor:
+    torch.manual_seed(1)
+    height, width, _ = generator.shape
+    return torch.stack([torch.randint(k, (n, height, width)) for k in generator.vocabulary], dim=-1)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_cached_steps_equal_the_full_pass(make_generator: Make, variant: str) -> None:
+    model = make_generator("ar", **VARIANTS[variant])
+    codes = random_codes(model)
+    labels = torch.arange(3) if model.num_classes else None
+    with torch.no_grad():
+        full = model.logits(codes, labels)
+        decoder = ARDecoder(model, model.rows(labels, 3))
+        sequence = codes.flatten(1, 2)
+        for t in range(sequence.shape[1]):
+            decoder.begin(t)
+            for d in range(sequence.shape[2]):
+                step = decoder.logits(t, d)
+                torch.testing.assert_close(step, full[d][:, t], rtol=1e-5, atol=1e-5)
+                decoder.push(t, d, sequence[:, t, d])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_code_depends_on_those_before_it_and_on_no_other(make_generator: Make, variant: str) -> None:
+    model = make_generator("ar", **VARIANTS[variant])
+    codes = random_codes(model, 1)
+    height, width, depth = model.shape
+    before = model.logits(codes) if not model.num_classes else model.logits(codes, torch.tensor([0]))
+    for t, d in ((0, 0), (height * width // 2, depth - 1), (height * width - 1, 0)):
+        changed = codes.clone()
+        changed[0, t // width, t % width, d] = (changed[0, t // width, t % width, d] + 1) % model.vocabulary[d]
+        after = model.logits(changed) if not model.num_classes else model.logits(changed, torch.tensor([0]))
+        moved = {
+            (u, e): not torch.equal(before[e][0, u], after[e][0, u])
+            for u in range(height * width)
+            for e in range(depth)
+        }
+        assert not any(hit for place, hit in moved.items() if place <= (t, d))
+        later = [place for place in moved if place > (t, d)]
+        if later and model.config.generator.depth_context == "sum":
+            assert all(moved[place] for place in later)
+
+
+@pytest.mark.parametrize(("shape", "vocabulary"), [((1, 2, 2), (2, 3)), ((1, 3, 1), (3,))])
+def test_probabilities_of_all_stacks_sum_to_one(
+    make_generator: Make, shape: tuple[int, int, int], vocabulary: tuple[int, ...]
+) -> None:
+    model = make_generator("ar", shape=shape, vocabulary=vocabulary)
+    choices = [range(vocabulary[d]) for _ in range(shape[1]) for d in range(shape[2])]
+    stacks = torch.tensor(list(itertools.product(*choices))).view(-1, *shape)
+    assert float((-model.nll(stacks)).exp().sum()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_loss_is_the_mean_nll_of_a_code(make_generator: Make) -> None:
+    model = make_generator("ar")
+    codes = random_codes(model)
+    assert model.loss(codes).item() == pytest.approx(float(model.nll(codes).mean()) / model.codes_per_image, rel=1e-5)
+
+
+def test_hard_soft_targets_give_the_hard_loss(make_generator: Make) -> None:
+    model = make_generator("ar", vocabulary=(5, 7))
+    codes = random_codes(model)
+    targets = [torch.nn.functional.one_hot(codes[..., d].flatten(1), k).float() for d, k in enumerate((5, 7))]
+    torch.testing.assert_close(model.loss(codes, targets=targets), model.loss(codes))
+
+
+def test_checkpointing_changes_no_gradient(make_generator: Make) -> None:
+    model = make_generator("ar").train()
+    codes, found = random_codes(model), []
+    for on in (False, True):
+        model.checkpoint_activations(on)
+        model.zero_grad()
+        model.loss(codes).backward()
+        found.append(model.body.blocks[0].attention.qkv.weight.grad.clone())
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_sizes_have_the_parameters_of_the_paper(size: str) -> None:
+    """By name; the released ImageNet models have a vocabulary of 16384 and vectors of 256 channels."""
+    with torch.device("meta"):
+        config = GeneratorConfig(
+            generator=ARConfig(size=size, class_conditional=True),
+            shape=(8, 8, 4),
+            vocabulary=(2048 if size == "rq-355m" else 16384,) * 4,
+            num_classes=1000,
+            code_channels=256,
+            shared_codes=True,
+        )
+        count = sum(p.numel() for p in build(config).parameters())
+    number, unit = float(size[3:-1]), size[-1]
+    assert count / (1e9 if unit == "b" else 1e6) == pytest.approx(number, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"depth_layers": 0}, "depth_layers is 0"),
+        ({"vocabulary": (5, 7), "share_head": True}, "share_head needs equal"),
+        ({"input": "bits", "vocabulary": (8, 9)}, "powers of two; 9"),
+        ({"heads": 5}, "width 24 is not a multiple"),
+        ({"positions": "rotary", "heads": 4}, "multiple of 4 channels"),
+    ],
+)
+def test_impossible_settings_say_what_is_wrong(make_generator: Make, settings: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make_generator("ar", **settings)
+
+
+def test_codes_of_another_vocabulary_are_refused(make_generator: Make) -> None:
+    model = make_generator("ar")
+    codes = random_codes(model)
+    codes[1, 0, 0, 1] = 7
+    with pytest.raises(TokbenchError, match="code 7 at depth 2 is outside the generator's vocabulary of 7"):
+        model.nll(codes)
+    with pytest.raises(TokbenchError, match="codes must be int64"):
+        model.loss(codes[:, :2])
+    assert math.isfinite(float(model.nll(random_codes(model)).sum()))

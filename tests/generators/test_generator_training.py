@@ -1,0 +1,192 @@
+"""Stage 2 through the one loop: it learns, it resumes to the bit, and it says what is wrong with a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tokbench.config.generator import GeneratorRecipe
+from tokbench.data import open_images
+from tokbench.data.codes import CodeHeader, CodeWriter
+from tokbench.errors import TokbenchError
+from tokbench.generators import Generator
+from tokbench.generators.encoding import write_codes
+from tokbench.models import Tokenizer
+from tokbench.training.checks import check_recipe
+from tokbench.training.loop import TrainingResult, make_accelerator, train
+
+Recipes = Callable[..., GeneratorRecipe]
+TINY = {"width": 16, "heads": 2, "layers": 1}
+
+
+@pytest.fixture
+def recipe(rq_folder: Path) -> Recipes:
+    def make(generator: dict[str, Any], source: str = "photos", **training: Any) -> GeneratorRecipe:
+        quiet = {"batch_size": 8, "log_every": 2, "picture_every": 0, "checkpoint_every": 0, "learning_rate": 1e-3}
+        return GeneratorRecipe.model_validate(
+            {
+                "name": "test",
+                "tokenizer": str(rq_folder),
+                "data": {"source": source, "image_size": 16, "limit": 64, "eval_limit": 16},
+                "generator": generator,
+                "training": {"steps": 6, **quiet, **training},
+            }
+        )
+
+    return make
+
+
+def run(recipe: GeneratorRecipe, out: Path, **settings: Any) -> TrainingResult:
+    return train(recipe, out, accelerator=make_accelerator(recipe, cpu=True), quiet=True, **settings)
+
+
+def cache_of(folder: Path, tokenizer: Tokenizer, n: int, latents: bool = False) -> torch.Tensor:
+    """Random codes of n images, each a class of its own, as both splits."""
+    torch.manual_seed(0)
+    codes = torch.randint(16, (n, 4, 4, 2))
+    for split in ("train", "eval"):
+        header = CodeHeader(
+            tokenizer="made", tokenizer_sha256=tokenizer.sha256(), codebook_sizes=(16, 16), shape=(4, 4, 2),
+            image_size=16, source="made", split=split, preprocessing="", fingerprint="",
+            classes=tuple(map(str, range(n))),
+        )  # fmt: skip
+        with CodeWriter(folder / split, header) as writer:
+            writer.add(codes, torch.arange(n))
+    return codes
+
+
+OVERFIT = {
+    "ar": {"name": "ar", "width": 64, "heads": 2, "layers": 2, "depth_layers": 1},
+    "mlm": {"name": "mlm", "width": 64, "heads": 2, "layers": 2, "label_smoothing": 0.0},
+}
+
+
+@pytest.mark.parametrize(("name", "steps"), [("ar", 130), ("mlm", 220)])
+def test_overfits_64_images_and_draws_them(
+    recipe: Recipes, rq_tokenizer: Tokenizer, tmp_path: Path, name: str, steps: int
+) -> None:
+    """Under 0.1 bit a code on 64 images, each with its own class, and every one of them comes out again."""
+    codes = cache_of(tmp_path / "cache", rq_tokenizer, 64)
+    settings = {**OVERFIT[name], "class_conditional": True, "class_dropout": 0.0}
+    made = recipe(
+        settings, f"codes:{tmp_path / 'cache'}", steps=steps, batch_size=64, learning_rate=5e-3, warmup_steps=10,
+        ema_decay=0.0,
+    )  # fmt: skip
+    result = run(made, tmp_path / "run")
+    kind = "bits" if name == "ar" else "bound_bits"
+    assert result.last[f"train_{kind}_per_code"] < 0.1
+    assert result.last[f"train_{kind}_per_pixel"] == pytest.approx(result.last[f"train_{kind}_per_code"] * 32 / 256)
+    generator = Generator.from_pretrained(result.product)
+    drawn = generator.generate(64, labels=list(range(64)), temperature=0.0, choice_temperature=0.0, steps=8)
+    assert torch.equal(drawn, codes)
+    drawn = generator.generate(64, labels=list(range(64)), seed=1, steps=8)
+    assert float((drawn == codes).float().mean()) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ar", "mlm"])
+def test_overfits_without_classes(recipe: Recipes, rq_tokenizer: Tokenizer, tmp_path: Path, name: str) -> None:
+    """The AR reaches log2(64) bits an image, and what it draws are the images; the MLM fills in their other half."""
+    codes = cache_of(tmp_path / "cache", rq_tokenizer, 64)
+    made = recipe(
+        OVERFIT[name], f"codes:{tmp_path / 'cache'}", steps=1500, batch_size=64, learning_rate=3e-3, warmup_steps=50
+    )
+    result = run(made, tmp_path / "run")
+    generator = Generator.from_pretrained(result.product)
+    if name == "ar":
+        assert result.last["train_bits_per_code"] * 32 == pytest.approx(6.0, abs=0.5)
+        drawn = generator.generate(64, seed=0)
+        distance = (drawn[:, None] != codes[None]).flatten(2).float().mean(-1).amin(1)
+        assert float((distance == 0).float().mean()) > 0.9
+    else:
+        mask = torch.zeros(4, 4, dtype=torch.bool)
+        mask[:2] = True
+        drawn = generator.generate(64, given=codes, mask=mask, seed=0)
+        assert float((drawn == codes).float().mean()) > 0.98
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        {"name": "ar", **TINY, "depth_layers": 1, "dropout": 0.1, "soft_targets": 0.5, "stochastic_codes": 0.5},
+        {"name": "mlm", **TINY, "dropout": 0.1},
+    ],
+)
+def test_resume_is_exact_to_the_bit(recipe: Recipes, tmp_path: Path, generator: dict[str, Any]) -> None:
+    made = recipe(generator)
+    whole = run(made, tmp_path / "whole")
+    half = run(made, tmp_path / "parts", stop_at=3)
+    assert not half.finished and not half.product.exists()
+    run(made, tmp_path / "parts", resume=True)
+    one, two = (load_file(tmp_path / name / "generator" / "model.safetensors") for name in ("whole", "parts"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert whole.finished
+
+
+def test_codes_from_a_cache_and_from_images_train_alike(
+    recipe: Recipes, rq_tokenizer: Tokenizer, rq_folder: Path, tmp_path: Path
+) -> None:
+    """The held-out bits of equal weights are equal, whether the codes were stored or computed."""
+    for split in ("train", "eval"):
+        images = open_images("photos", split, image_size=16, limit=16)
+        write_codes(rq_tokenizer, images, tmp_path / "cache" / split, source=str(rq_folder))
+    settings = {"name": "ar", **TINY, "depth_layers": 1}
+    stored = run(recipe(settings, f"codes:{tmp_path / 'cache'}", steps=1, learning_rate=1e-9), tmp_path / "a")
+    computed = run(recipe(settings, steps=1, learning_rate=1e-9), tmp_path / "b")
+    key = "held_out_bits_per_code"
+    assert stored.last[key] == pytest.approx(computed.last[key], rel=1e-4)
+
+
+def test_the_log_has_train_and_held_out_bits_and_the_pictures_are_there(recipe: Recipes, tmp_path: Path) -> None:
+    result = run(recipe({"name": "mlm", **TINY, "input": "bits"}, picture_every=3), tmp_path / "r")
+    log = (tmp_path / "r" / "log.jsonl").read_text()
+    assert "held_out_bound_bits_per_code" in log and "train_bound_bits_per_pixel" in log
+    assert len(list((tmp_path / "r" / "pictures").iterdir())) == 2
+    assert Generator.from_pretrained(result.product).config.tokenizer is not None
+
+
+def test_what_does_not_go_together_is_said_before_training(
+    recipe: Recipes, rq_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    ar = {"name": "ar", **TINY}
+    with pytest.raises(TokbenchError, match="no class labels"):
+        run(recipe({**ar, "class_conditional": True}), tmp_path / "a")
+    with pytest.raises(TokbenchError, match="no code cache there"):
+        run(recipe(ar, "codes:nowhere"), tmp_path / "a")
+    with pytest.raises(TokbenchError, match="depth_layers is 0, but the codes have depth 2"):
+        run(recipe({**ar, "depth_layers": 0}), tmp_path / "a")
+    cache_of(tmp_path / "cache", rq_tokenizer, 8)
+    source = f"codes:{tmp_path / 'cache'}"
+    with pytest.raises(TokbenchError, match="holds no latents"):
+        run(recipe({**ar, "soft_targets": 0.5}, source), tmp_path / "a")
+    larger = recipe(ar, source).model_copy(
+        update={"data": recipe(ar, source).data.model_copy(update={"image_size": 32})}
+    )
+    with pytest.raises(TokbenchError, match=r"set data.image_size=16"):
+        run(larger, tmp_path / "a")
+    with pytest.raises(TokbenchError, match="no such folder"):
+        run(recipe(ar).model_copy(update={"tokenizer": str(tmp_path / "none")}), tmp_path / "a")
+
+
+def test_another_tokenizers_cache_is_refused(recipe: Recipes, tmp_path: Path, rq_tokenizer: Tokenizer) -> None:
+    from tiny_tokenizer import make_tokenizer
+
+    cache_of(tmp_path / "cache", make_tokenizer({"name": "rq", "codebook_size": 16, "depth": 2}, seed=9), 8)
+    with pytest.raises(TokbenchError, match="codes of another tokenizer"):
+        run(recipe({"name": "ar", **TINY}, f"codes:{tmp_path / 'cache'}"), tmp_path / "a")
+
+
+def test_parameters_are_counted_without_weights(recipe: Recipes, tmp_path: Path) -> None:
+    made = recipe({"name": "ar", **TINY, "input": "learned"}, steps=1)
+    result = run(made, tmp_path / "a")
+    generator = Generator.from_pretrained(result.product)
+    assert check_recipe(made) == sum(p.numel() for p in generator.parameters())
+    # Without the tokenizer only the blocks are known: 12 C^2 + 13 C a layer.
+    absent = made.model_copy(update={"tokenizer": str(tmp_path / "none")})
+    assert check_recipe(absent) == (1 + 2) * (12 * 16**2 + 13 * 16)

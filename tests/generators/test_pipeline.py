@@ -1,0 +1,141 @@
+"""Generators with their tokenizers: pictures on disk, completion, the record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_tokenizer import make_tokenizer
+
+from tokbench.cli.generating import Settings, generate_files
+from tokbench.config.generator import ARConfig, MLMConfig
+from tokbench.data import open_images
+from tokbench.errors import TokbenchError
+from tokbench.generators import Generator, Sampling, for_tokenizer
+from tokbench.generators.embedding import code_vectors
+from tokbench.generators.pipeline import Pipeline, keep_mask
+from tokbench.generators.record import generator_record, held_out_codes, rate_metrics
+from tokbench.models import Tokenizer
+
+TINY = {"width": 16, "heads": 2, "layers": 1}
+
+
+def saved(folder: Path, name: str, rq_folder: Path, classes: int = 0) -> str:
+    torch.manual_seed(0)
+    kind = ARConfig if name == "ar" else MLMConfig
+    settings = kind.model_validate({**TINY, "class_conditional": classes > 0})
+    tokenizer = Tokenizer.from_pretrained(rq_folder)
+    made = for_tokenizer(settings, tokenizer, source=str(rq_folder), image_size=16, num_classes=classes)
+    made.save_pretrained(folder)
+    return str(folder)
+
+
+def settings(generator: str, **changes: object) -> Settings:
+    values = {
+        "generator": generator, "tokenizer": None, "classes": (), "seed": 0, "sampling": Sampling(), "image": None,
+        "keep": "top:0.5", "precision": "auto",
+    }  # fmt: skip
+    return Settings(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("0*.png"))}
+
+
+@pytest.mark.parametrize("name", ["ar", "mlm"])
+def test_pictures_do_not_depend_on_the_batch_and_drawing_continues(tmp_path: Path, rq_folder: Path, name: str) -> None:
+    generator = saved(tmp_path / "g", name, rq_folder, classes=3)
+    assert generate_files(settings(generator), 7, tmp_path / "a", batch_size=3) == 7
+    whole = pictures(tmp_path / "a")
+    assert len(whole) == 7 and Image.open(tmp_path / "a" / "000006.png").size == (16, 16)
+    assert (tmp_path / "a" / "grid.png").exists()
+
+    assert generate_files(settings(generator), 4, tmp_path / "b", batch_size=2) == 4
+    (tmp_path / "b" / "000001.png").unlink()
+    assert generate_files(settings(generator), 7, tmp_path / "b", batch_size=16) == 4
+    assert pictures(tmp_path / "b") == whole
+    with pytest.raises(TokbenchError, match=r"drawn otherwise \(seed differ\)"):
+        generate_files(settings(generator, seed=1), 7, tmp_path / "b")
+
+
+def test_completion_keeps_the_top_of_a_picture(tmp_path: Path, rq_folder: Path) -> None:
+    generator = saved(tmp_path / "g", "ar", rq_folder)
+    picture = tmp_path / "p.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)).save(picture)
+    assert generate_files(settings(generator, image=picture), 3, tmp_path / "out", batch_size=2) == 3
+    assert len(set(pictures(tmp_path / "out").values())) == 3
+    with pytest.raises(TokbenchError, match="raster order"):
+        generate_files(settings(generator, image=picture, keep="left"), 3, tmp_path / "left")
+
+
+def test_masks_say_what_is_kept() -> None:
+    assert keep_mask("top:0.25", 4, 6).sum() == 6 and keep_mask("top:0.25", 4, 6)[0].all()
+    assert keep_mask("right", 4, 6)[:, 3:].all() and keep_mask("right", 4, 6).sum() == 12
+    inside = keep_mask("inside:0.5", 4, 4)
+    assert inside[1:3, 1:3].all() and inside.sum() == 4
+    assert torch.equal(keep_mask("outside:0.5", 4, 4), ~inside)
+    for wrong in ("middle", "top:2", "top:x", "top:0"):
+        with pytest.raises(TokbenchError, match="--keep"):
+            keep_mask(wrong, 4, 4)
+
+
+def test_a_generator_goes_with_its_own_tokenizer_only(tmp_path: Path, rq_folder: Path) -> None:
+    generator = saved(tmp_path / "g", "ar", rq_folder)
+    other = make_tokenizer({"name": "rq", "codebook_size": 16, "depth": 2}, seed=3)
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(TokbenchError, match="not the tokenizer of this generator"):
+        Pipeline.load(generator, str(tmp_path / "other"))
+    make_tokenizer({"name": "vq", "codebook_size": 16}).save_pretrained(tmp_path / "vq")
+    with pytest.raises(TokbenchError, match=r"vocabularies \[16\], the generator's \[16, 16\]"):
+        Pipeline.load(generator, str(tmp_path / "vq"))
+    with pytest.raises(TokbenchError, match="no generator's configuration"):
+        Generator.from_pretrained(rq_folder)
+    with pytest.raises(TokbenchError, match="unconditional"):
+        list(Pipeline.load(generator).stream([0], classes=[1]))
+
+
+def test_code_vectors_sum_to_what_the_tokenizer_decodes() -> None:
+    for quantizer in (
+        {"name": "rq", "codebook_size": 16, "depth": 3},
+        {"name": "rq", "codebook_size": 16, "depth": 2, "codebook_dim": 4},
+        {"name": "lfq", "codebook_size": 64, "factor_bits": [2, 4]},
+        {"name": "lfq", "codebook_size": 64},
+    ):
+        q = make_tokenizer({**quantizer}).quantizer if "codebook_dim" not in quantizer else _projected(quantizer)
+        tables = code_vectors(q)
+        codes = torch.stack([torch.randint(k, (50,)) for k in q.subcode_sizes], dim=-1)
+        total = torch.stack([table[codes[:, d]] for d, table in enumerate(tables)]).sum(0)
+        expected = q.embed(q.join(codes)).sum(-2)
+        torch.testing.assert_close(total, expected, rtol=1e-4, atol=1e-5)
+
+
+def _projected(quantizer: dict[str, object]) -> torch.nn.Module:
+    import quantizers
+
+    torch.manual_seed(0)
+    options = {k: v for k, v in quantizer.items() if k != "name"}
+    return quantizers.build("rq", dim=6, channel_first=True, **options).eval()
+
+
+@pytest.mark.parametrize("name", ["ar", "mlm"])
+def test_the_record_holds_the_rates_side_by_side(tmp_path: Path, rq_folder: Path, name: str) -> None:
+    pair = Pipeline.load(saved(tmp_path / "g", name, rq_folder))
+    images = open_images("photos", "eval", image_size=16, limit=12)
+    codes, labels, data = held_out_codes(pair.tokenizer, images)
+    metrics = rate_metrics(
+        pair.generator, pair.tokenizer, codes, labels, image_size=16, protocol=data.protocol, batch_size=5
+    )
+    record = generator_record(
+        pair.generator, pair.tokenizer, metrics, name="x", recipe={"a": 1}, cell="c", seed=0, data=data
+    )
+    bound = "" if name == "ar" else "_bound"
+    assert set(metrics) == {f"nll{bound}_bits_per_code", f"model{bound}_bpp", "entropy_bpp", "fixed_bpp"}
+    assert record.kind == "generator" and record.rate is not None and record.data == data
+    assert metrics["fixed_bpp"].value == pytest.approx(record.rate.bits_per_pixel) == pytest.approx(0.5)
+    assert metrics["entropy_bpp"].value < metrics["fixed_bpp"].value
+    model, nll = metrics[f"model{bound}_bpp"].value, metrics[f"nll{bound}_bits_per_code"].value
+    assert model is not None and nll is not None and model == pytest.approx(nll * 32 / 256)
+    assert record.model_validate_json(record.model_dump_json()) == record
