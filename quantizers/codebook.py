@@ -176,7 +176,7 @@ class Codebook(nn.Module):
         dead = (self.cluster_size < bar).nonzero()[:, 0]
         if not len(dead):
             return
-        fresh = draw_rows(torch.cat([z for z, _ in pending]), len(dead), shared_generator(dead.device))
+        fresh = draw_rows([z for z, _ in pending], len(dead), shared_generator(dead.device))
         self.cluster_size[dead] = 1.0
         if self.is_average:
             self.embed_sum[dead] = fresh

@@ -6,6 +6,8 @@ processes choose what one process with the joined batch would have chosen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -31,24 +33,26 @@ def shared_generator(device: torch.device) -> torch.Generator:
     return torch.Generator().manual_seed(int(seed))
 
 
-def draw_rows(z: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` rows of the joined batch of all processes, z (N, d) being this one's share.
+def draw_rows(parts: Sequence[Tensor], count: int, generator: torch.Generator) -> Tensor:
+    """``count`` rows of the joined batch of all processes, each of ``parts`` (N_i, d) being this one's share of a part.
 
     Without replacement; where the batch is smaller than ``count`` it is repeated with noise of std 0.01/sqrt(d), as in
     Kakao's rq-vae-transformer (VQEmbedding._tile_with_noise).
     """
-    offset, total = _place(z)
+    dim, device = parts[0].shape[1], parts[0].device
+    offsets, total = _places(parts)
     order = torch.randperm(total, generator=generator)
     repeats = -(-count // total)
-    chosen = order.repeat(repeats)[:count].to(z.device)
-    local = chosen - offset
-    mine = (local >= 0) & (local < len(z))
-    rows = z.new_zeros(count, z.shape[1])
-    rows[mine] = z[local[mine]]
-    sum_over_processes(rows)  # every row is non-zero on one process only, so the sum is exact
+    chosen = order.repeat(repeats)[:count].to(device)
+    rows = torch.zeros(count, dim, dtype=parts[0].dtype, device=device)
+    for part, offset in zip(parts, offsets, strict=True):
+        local = chosen - offset
+        mine = ((local >= 0) & (local < len(part))).nonzero()[:, 0]
+        rows[mine] = part[local[mine]]
+    sum_over_processes(rows)  # a row is written by one process only, so the sum is exact
     if repeats > 1:
-        noise = torch.randn(count, z.shape[1], generator=generator)
-        rows += noise.to(rows) * (0.01 / z.shape[1] ** 0.5)
+        noise = torch.randn(count, dim, generator=generator)
+        rows += noise.to(rows) * (0.01 / dim**0.5)
     return rows
 
 
@@ -56,18 +60,23 @@ def gather_rows(z: Tensor) -> Tensor:
     """The joined batch, in rank order; shares may differ in size."""
     if world_size() == 1:
         return z
-    offset, total = _place(z)
+    (offset,), total = _places([z])
     rows = z.new_zeros(total, z.shape[1])
     rows[offset : offset + len(z)] = z
     sum_over_processes(rows)
     return rows
 
 
-def _place(z: Tensor) -> tuple[int, int]:
-    """Where this process's rows begin in the joined batch, and how many there are in all."""
+def _places(parts: Sequence[Tensor]) -> tuple[list[int], int]:
+    """Where this process's rows of each part begin in the joined batch (part by part, in each by rank), and its size."""
     if world_size() == 1:
-        return 0, len(z)
-    sizes = torch.zeros(world_size(), dtype=torch.int64, device=z.device)
-    sizes[dist.get_rank()] = len(z)
-    dist.all_reduce(sizes)
-    return int(sizes[: dist.get_rank()].sum()), int(sizes.sum())
+        sizes, rank = torch.tensor([[len(part) for part in parts]]), 0
+    else:
+        rank = dist.get_rank()
+        counted = torch.zeros(world_size(), len(parts), dtype=torch.int64, device=parts[0].device)
+        counted[rank] = torch.tensor([len(part) for part in parts])
+        dist.all_reduce(counted)
+        sizes = counted.cpu()
+    whole = sizes.sum(0)
+    starts = whole.cumsum(0) - whole + sizes[:rank].sum(0)
+    return starts.tolist(), int(whole.sum())

@@ -1,0 +1,77 @@
+"""Two processes: equal codebooks on both after every step, and equal to one process that has the joined batch."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+import quantizers as Q
+
+# Small codebooks over few vectors, so that restarts happen at every step; batches too small for one k-means.
+CASES: dict[str, dict[str, Any]] = {
+    "vq": {"dim": 4, "codebook_size": 24},
+    "vq-kmeans": {"dim": 4, "codebook_size": 12, "kmeans_init": True},
+    "vq-l2": {"dim": 4, "codebook_size": 24, "l2_norm": True},
+    "rq": {"dim": 4, "codebook_size": 48, "depth": 3},
+    "rq-separate": {"dim": 4, "codebook_size": 24, "depth": 2, "shared_codebook": False},
+    "rq-sequential": {"dim": 4, "codebook_size": 24, "depth": 2, "update_order": "sequential"},
+    "vq-tiny-batch": {"dim": 4, "codebook_size": 200},
+}
+STEPS, SAMPLES, POSITIONS = 4, 6, 8
+
+
+def batch(step: int) -> Tensor:
+    z = torch.randn(SAMPLES, POSITIONS, 4, generator=torch.Generator().manual_seed(step))
+    return z * torch.linspace(0.2, 3, SAMPLES)[:, None, None]  # the two shares differ in distribution
+
+
+def run(shares: slice) -> dict[str, list[Any]]:
+    """Codebooks after each step, codes of this process's share, usage after merging."""
+    results: dict[str, list[Any]] = {}
+    for case, kwargs in CASES.items():
+        torch.manual_seed(7)
+        q = Q.build(case.split("-")[0], **kwargs).train()
+        steps = []
+        for step in range(STEPS):
+            out = q(batch(step)[shares])
+            steps.append((q.codebook.detach().clone(), out.indices))  # type: ignore[union-attr,operator]
+        q.usage.merge()
+        q.usage.merge()
+        results[case] = [steps, q.usage.counts, q.usage.total]
+    return results
+
+
+def worker(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        # Shares of unequal size: 2 and 4 samples.
+        torch.save(run(slice(0, 2) if rank == 0 else slice(2, None)), Path(folder) / f"{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+def test_two_processes_equal_one_on_the_joined_batch(tmp_path: Path) -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    mp.spawn(worker, (port, str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    alone = run(slice(None))
+    for case in CASES:
+        for step in range(STEPS):
+            book, codes = first[case][0][step]
+            other_book, other_codes = second[case][0][step]
+            assert torch.equal(book, other_book), f"{case}: codebooks differ after step {step}"
+            joined_book, joined_codes = alone[case][0][step]
+            assert torch.equal(torch.cat([codes, other_codes]), joined_codes), f"{case}: codes differ in step {step}"
+            assert torch.allclose(book, joined_book, atol=1e-5), f"{case}: not the joined batch's codebook"
+        for counts, other, joined in zip(first[case][1], second[case][1], alone[case][1], strict=True):
+            assert torch.equal(counts, other) and torch.equal(counts, joined)
+        assert first[case][2] == STEPS * SAMPLES * POSITIONS
