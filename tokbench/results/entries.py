@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import math
 import re
 from collections import defaultdict
@@ -138,8 +139,13 @@ class Entry:
 
     def measured(self, name: str) -> MetricValue | None:
         """The metric of a seed that has a value, else of any (its note says why there is none)."""
-        found = [record.metrics[name] for record in self.records if name in record.metrics]
-        return next((metric for metric in found if metric.value is not None), found[0] if found else None)
+        without: MetricValue | None = None
+        for record in self.records:
+            metric = record.metrics.get(name)
+            if metric is not None and metric.value is not None:
+                return metric
+            without = without or metric
+        return without
 
     def metric(self, name: str) -> Spread | None:
         """The metric over the seeds; of a prefix only where it was measured by depth."""
@@ -191,8 +197,12 @@ def gather(records: Sequence[Record]) -> Gathered:
         superseded += key in newest
         newest[key] = record
     seeds: defaultdict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    known: dict[Any, tuple[Any, ...]] = {}
     for record in newest.values():
-        seeds[experiment(record)].append(record)
+        quick = _quick(record)
+        if quick not in known:
+            known[quick] = experiment(record)
+        seeds[known[quick]].append(record)
     entries: list[Entry] = []
     for group in seeds.values():
         rounds: list[dict[int | None, Record]] = []
@@ -204,6 +214,17 @@ def gather(records: Sequence[Record]) -> Gathered:
         entries.extend(Entry(tuple(chosen.values())) for chosen in rounds)
     done = {cell for _, cell in newest}
     return Gathered(entries, [record for cell, record in failed.items() if cell not in done], superseded)
+
+
+def _quick(record: Record) -> Any:
+    """Equal only for equal experiments, but not always equal for them: a tenth of the time of ``experiment``."""
+    asked = {k: v for k, v in record.recipe.items() if k not in ("name", "description", "seed")}
+    if not asked:
+        return record.id
+    try:
+        return record.source, Context.of(record), record.weights.get("which"), marshal.dumps(asked)
+    except ValueError:  # something in the recipe that JSON never makes
+        return record.id
 
 
 def _alike(one: Record, other: Record) -> bool:

@@ -49,7 +49,7 @@ _PUBLISHED = (
 )
 
 
-@dataclass
+@dataclass(slots=True)
 class Cell:
     """One value: as a number (``value``, ``deviation`` over seeds) and as printed (``text``)."""
 
@@ -61,7 +61,7 @@ class Cell:
     published: bool = False
 
 
-@dataclass
+@dataclass(slots=True)
 class Row:
     """One experiment (or a prefix of its depths); ``cells`` run parallel to the section's columns."""
 
