@@ -56,7 +56,7 @@ def test_llamagen(tmp_path: Path) -> None:
     same(again, tokenizer)
     assert report.source == "llamagen" and report.ignored == {"monitoring": ["quantize.codebook_used"]}
     assert report.entries == ["model", "optimizer", "steps"]
-    assert "ema" in report.weights
+    assert "ema" in report.weights and report.notes == ["no image size was given: taken to be 256"]
 
 
 def test_open_magvit2(tmp_path: Path) -> None:

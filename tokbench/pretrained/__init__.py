@@ -54,15 +54,18 @@ def read(
     weights: Weights = "auto",
 ) -> tuple[Tokenizer, ImportReport]:
     """:func:`load`, and what became of every key in the file."""
-    from .checkpoint import read_checkpoint, read_config
+    from .checkpoint import read_checkpoint, read_config, section
     from .filling import fill
     from .importer import choose
 
     path = fspath(checkpoint)
     content = read_checkpoint(path)
     importer = choose(source, content, path)
-    plan = importer.read(content, read_config(config), path, weights)
+    settings = read_config(config)
+    plan = importer.read(content, settings, path, weights)
     tokenizer, report = fill(plan, importer.name, path)
+    if not section(settings, "resolution") and not section(settings, "image_size"):
+        report.notes.append(f"no image size was given: taken to be {plan.config.image_size}")
     entry = plan.weights.split(" ")[0]
     if entry in content:  # not when the weights are the file itself
         report.entries = sorted(str(key) for key in content if key != entry)

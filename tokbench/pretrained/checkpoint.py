@@ -44,8 +44,8 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
         raise TokbenchError(
             f"{path}: the file holds more than tensors ({', '.join(held[:4])}{', ...' if len(held) > 4 else ''}), and "
             "code in a pickle is never run here. If you trust whoever made it, keep only the weights, once, with the "
-            "packages it names installed: torch.save({'state_dict': torch.load(FILE, map_location='cpu', "
-            "weights_only=False)['state_dict']}, 'weights.ckpt')"
+            "packages it names installed: content = torch.load(FILE, map_location='cpu', weights_only=False); "
+            "torch.save({k: content[k] for k in ('state_dict', 'model', 'ema') if k in content}, 'weights.ckpt')"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
         raise TokbenchError(f"{path}: truncated or not a checkpoint ({_first_line(error)}); copy it again") from error
