@@ -1,0 +1,153 @@
+"""Drawing speed at equal parameters: one code at each of 16x16 positions against four at each of 8x8.
+
+The comparison of Lee et al. 2022 (arXiv:2203.01941, figure 4), with random weights, which cost as much to evaluate as
+trained ones.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from tokbench.config.generator import ARConfig, GeneratorConfig
+from tokbench.generators.ar import AR
+from tokbench.generators.ar_decoding import ARDecoder
+from tokbench.generators.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A code stack and the transformer for it."""
+
+    name: str
+    shape: tuple[int, int, int]
+    layers: int
+    depth_layers: int
+
+    def build(self, width: int, heads: int, vocabulary: int, device: str, dtype: torch.dtype) -> AR:
+        """Random weights."""
+        config = GeneratorConfig(
+            generator=ARConfig(
+                width=width,
+                heads=heads,
+                layers=self.layers,
+                depth_layers=self.depth_layers,
+                input="codes",
+            ),
+            shape=self.shape,
+            vocabulary=(vocabulary,) * self.shape[2],
+            code_channels=256,
+            shared_codes=self.shape[2] > 1,
+        )
+        with torch.device(device):
+            model = AR(config)
+        model.embedding.vectors.normal_()
+        model.cast(dtype)
+        return model.eval()
+
+
+def contenders(layers: int, depth_layers: int) -> tuple[Contender, Contender]:
+    """VQ 16x16x1 and RQ 8x8x4 with the same number of layers in all, so the same parameters but for a few."""
+    return (
+        Contender("VQ 16x16x1", (16, 16, 1), layers + depth_layers, 0),
+        Contender("RQ 8x8x4", (8, 8, 4), layers, depth_layers),
+    )
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One contender at one batch size. ``floor`` is what moving the weights and caches alone would take, or None."""
+
+    name: str
+    batch: int
+    seconds: float  # the median of the turns, for the whole batch
+    parameters: int
+    memory: int  # bytes: weights and caches; on a GPU the peak that was allocated
+    floor: float | None
+
+    @property
+    def per_image(self) -> float:
+        return self.seconds / self.batch
+
+
+def bandwidth(device: str, megabytes: int = 512, turns: int = 5) -> float:
+    """Bytes a second that this device reads, measured by summing a large tensor."""
+    x = torch.ones(megabytes * 2**18, device=device)
+    best = float("inf")
+    for _ in range(turns):
+        started = _now(device)
+        x.sum()
+        best = min(best, _now(device) - started)
+    return x.numel() * x.element_size() / best
+
+
+def floor_seconds(model: AR, batch: int, bytes_per_second: float) -> float:
+    """Time that moving the bytes takes, every weight once a step and every cache once a position."""
+    decoder = ARDecoder(model, torch.zeros(batch, dtype=torch.int64, device=model.device))
+    total = sum(decoder.bytes_per_position(t) for t in range(model.places))
+    return total / bytes_per_second
+
+
+@torch.no_grad()
+def compare(
+    batches: list[int],
+    *,
+    layers: int,
+    depth_layers: int,
+    width: int,
+    heads: int,
+    vocabulary: int,
+    device: str,
+    dtype: torch.dtype,
+    turns: int = 3,
+    sampling: Sampling | None = None,
+) -> list[Timing]:
+    """Both contenders at every batch size, their turns alternating; the first turn of each warms up, untimed."""
+    sampling = sampling or Sampling()
+    models = {c.name: c.build(width, heads, vocabulary, device, dtype) for c in contenders(layers, depth_layers)}
+    rate = bandwidth(device)
+    found = []
+    for batch in batches:
+        samplers = {name: model.batch_sampler(batch, sampling) for name, model in models.items()}
+        seconds: dict[str, list[float]] = {name: [] for name in models}
+        memory = dict.fromkeys(models, 0)
+        for turn in range(turns + 1):
+            for name, model in models.items():
+                if device == "cuda":
+                    torch.cuda.reset_peak_memory_stats()
+                rows = torch.zeros(batch, dtype=torch.int64, device=device)
+                images = torch.arange(batch, device=device) + turn * batch
+                started = _now(device)
+                samplers[name](rows, 0, images)
+                took = _now(device) - started
+                memory[name] = torch.cuda.max_memory_allocated() if device == "cuda" else held_bytes(model, batch)
+                if turn:
+                    seconds[name].append(took)
+        for name, model in models.items():
+            found.append(
+                Timing(
+                    name=name,
+                    batch=batch,
+                    seconds=sorted(seconds[name])[len(seconds[name]) // 2],
+                    parameters=sum(p.numel() for p in model.parameters()),
+                    memory=memory[name],
+                    floor=floor_seconds(model, batch, rate),
+                )
+            )
+    return found
+
+
+def held_bytes(model: AR, batch: int) -> int:
+    """Bytes of the weights and of the caches of a batch."""
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    decoder = ARDecoder(model, torch.zeros(batch, dtype=torch.int64, device=model.device))
+    caches = [*decoder.body, *decoder.head]
+    return weights + sum(2 * cache.keys.numel() * cache.keys.element_size() for cache in caches)
+
+
+def _now(device: str) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
