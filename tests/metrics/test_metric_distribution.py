@@ -216,3 +216,20 @@ def test_fid_infinity_takes_the_bias_away() -> None:
     assert abs(fid_infinity(reference, sample)) < biased / 2
     with pytest.raises(TokbenchError, match="well over 32 images"):
         fid_infinity(reference, _statistics(torch.randn(20, 16, generator=generator)))
+
+
+def test_dinov2_runs_through_torch_fidelity(
+    tmp_path: Path, tokenizer: GreyTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tiny(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean(1).flatten(1)[:, ::49]  # (B, 1024) of 224 x 224
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "load", lambda *_: Tiny())
+    missing = evaluate_tokenizer(tokenizer, Pictures(3), metrics=["fd_dinov2"]).metrics["fd_dinov2"]
+    assert missing.value is None and "torch.hub.load('facebookresearch/dinov2'" in (missing.note or "")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "dinov2_vitl14_pretrain.pth").touch()
+    refused = evaluate_tokenizer(tokenizer, Pictures(3), metrics=["fd_dinov2"]).metrics["fd_dinov2"]
+    assert refused.value is None and "1025 reference images" in (refused.note or "")

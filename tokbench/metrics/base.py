@@ -104,6 +104,7 @@ class DistributionMetric(Metric):
     extractor: ClassVar[str]
     reference_split: ClassVar[Literal["same", "train"]] = "same"
     reservoir: ClassVar[bool] = False  # needs features themselves, not their mean and covariance alone
+    depthwise: ClassVar[bool] = True  # cheap enough for a value at every depth
 
     @abstractmethod
     def compare(

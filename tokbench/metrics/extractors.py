@@ -41,7 +41,7 @@ def register_extractor(name: str) -> Callable[[Factory], Factory]:
 
 def load_extractor(name: str, device: torch.device | str = "cpu") -> Extractor:
     """The extractor of that name on ``device``; ``TokbenchError`` when its weights are missing."""
-    import tokbench.metrics.inception  # noqa: F401  (registers its extractor)
+    from tokbench.metrics import fd_dinov2, inception  # noqa: F401  (they register their extractors)
 
     if name not in _FACTORIES:
         raise TokbenchError(f"no feature extractor {name!r}{did_you_mean(name, _FACTORIES)}")

@@ -45,7 +45,7 @@ class FIDInfinity(DistributionMetric):
     name, label, direction = "fid_infinity", "FID∞", "lower"
     tasks = ("reconstruction", "generation")
     extractor, weights = "inception-fid", ("inception-fid",)
-    reservoir, default = True, False
+    reservoir, default, depthwise = True, False, False
 
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False

@@ -14,6 +14,7 @@ import torch
 
 from tokbench.metrics.extractors import Extractor
 from tokbench.metrics.feature_statistics import FeatureStatistics
+from tokbench.metrics.statistics import sum_over_processes
 from tokbench.weights import cache_dir
 
 _VERSION = 1
@@ -46,6 +47,13 @@ def load(dataset: Any, protocol: str, extractor: Extractor, capacity: int) -> Fe
     return statistics
 
 
+def load_everywhere(dataset: Any, protocol: str, extractor: Extractor, capacity: int) -> FeatureStatistics | None:
+    """``load``, and None on every process unless all of them have it: else some would gather what others read."""
+    known = load(dataset, protocol, extractor, capacity)
+    missing = sum_over_processes(torch.tensor(int(known is None)))
+    return None if int(missing) else known
+
+
 def save(dataset: Any, protocol: str, extractor: Extractor, statistics: FeatureStatistics) -> None:
     """Keep complete statistics for the next run; a cache that cannot be written costs time, not the result."""
     if statistics.n != len(dataset):
@@ -73,7 +81,7 @@ def statistics_of(
     dataset: Any, protocol: str, extractor: Extractor, capacity: int, *, batch_size: int = 64, workers: int = 0
 ) -> FeatureStatistics:
     """Statistics of a whole data set: from disk, else by one look at every image (divided over the processes)."""
-    known = load(dataset, protocol, extractor, capacity)
+    known = load_everywhere(dataset, protocol, extractor, capacity)
     if known is not None:
         return known
     from tokbench.metrics.batches import batches, place

@@ -60,7 +60,7 @@ class FeatureSpaces:
         for name, capacity in self.capacity.items():
             if all(metric.reference_split != "same" for metric in self._comparing(name)):
                 continue
-            known = reference_cache.load(dataset, protocol, self.extractors[name], capacity)
+            known = reference_cache.load_everywhere(dataset, protocol, self.extractors[name], capacity)
             self.references[name, "same"] = known or FeatureStatistics(self.extractors[name].dim, capacity=capacity)
             if known is None:
                 self.pending.append(name)
@@ -101,23 +101,21 @@ class FeatureSpaces:
 
         A refusal (too few images for a covariance of full rank) is a value of None with its reason.
         """
-        extra: dict[str, Any] = {}
         try:
             if isinstance(metric, ScoreMetric):
+                n, stderr = self.scores[metric.name, self.depths[-1]].n, None
                 found = [metric.score(self.scores[metric.name, depth]) for depth in self.depths]
-                n, by_depth, stderr, extra = self.scores[metric.name, self.depths[-1]].n, [v for v, _ in found], None, {
-                    "split_std": found[-1][1]
-                }
+                by_depth, extra = [value for value, _ in found], {"split_std": found[-1][1]}
             else:
                 assert isinstance(metric, DistributionMetric)
                 reference = self.references[metric.extractor, metric.reference_split]
-                sets = [self.samples[metric.extractor, depth] for depth in self.depths]
+                depths = self.depths if metric.depthwise else self.depths[-1:]
+                *prefixes, last = [self.samples[metric.extractor, depth] for depth in depths]
                 paired = paired and metric.reference_split == "same"
-                n = sets[-1].n
-                last = metric.compare(reference, sets[-1], paired=paired)
-                by_depth = [metric.compare(reference, s, paired=paired, quick=True).value for s in sets[:-1]]
-                by_depth, stderr = [*by_depth, last.value], last.stderr
-                extra = {**last.extra, "n_reference": reference.n}
+                result = metric.compare(reference, last, paired=paired)
+                by_depth = [metric.compare(reference, s, paired=paired, quick=True).value for s in prefixes]
+                by_depth, stderr, n = [*by_depth, result.value], result.stderr, last.n
+                extra = {**result.extra, "n_reference": reference.n}
         except TokbenchError as refusal:
             return metric.result(None, self.count, protocol, note=str(refusal))
         note = None

@@ -1,0 +1,62 @@
+"""Fréchet distance in DINOv2's features (Stein et al., 2023, "Exposing flaws of generative model evaluation
+metrics and their unfair treatment of diffusion models")."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tokbench.metrics.extractors import register_extractor
+from tokbench.metrics.frechet import FrechetMetric
+from tokbench.metrics.registry import register
+from tokbench.weights.store import content_hash
+
+NAME = "dinov2-vitl14"
+_FETCH = "python -c \"import torch; torch.hub.load('facebookresearch/dinov2', 'dinov2_vitl14')\""
+
+
+class DINOv2:
+    """The class token of DINOv2 ViT-L/14, as torch-fidelity runs it: TensorFlow 1's bilinear resize to 224, float32."""
+
+    name = NAME
+    dim = 1024
+
+    def __init__(self, device: torch.device) -> None:
+        from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
+
+        self.network = FeatureExtractorDinoV2("dinov2-vit-l-14", ["dinov2"]).to(device)
+        self.digest = content_hash(self.network.state_dict())
+        self.device = device
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.network(images.to(self.device))[0]
+
+
+def checkpoint() -> Path:
+    """Where torch.hub keeps the weights once they were fetched."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / "dinov2_vitl14_pretrain.pth"
+
+
+@register_extractor(NAME)
+def _dinov2(device: torch.device) -> DINOv2:
+    return DINOv2(device)
+
+
+@register
+class FDDINOv2(FrechetMetric):
+    """Fréchet distance in DINOv2's space, which follows human judgement more closely than Inception's.
+
+    Its weights (1.2 GB) and code come through torch.hub and are used once they are there; never fetched unasked.
+    """
+
+    name, label = "fd_dinov2", "FD-DINOv2"
+    tasks = ("reconstruction", "generation")
+    extractor, default = NAME, False
+
+    def unavailable(self, size: int | None = None) -> str | None:
+        if (reason := super().unavailable(size)) is not None:
+            return reason
+        return None if checkpoint().is_file() else f"no DINOv2 weights in torch.hub's cache: run {_FETCH}"
