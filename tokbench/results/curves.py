@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tokbench.results.entries import Entry
 
 if TYPE_CHECKING:
-    from tokbench.results.table import Section
+    from tokbench.results.layout import Section
 
 
 class CurveKey(NamedTuple):
@@ -126,7 +126,7 @@ def bd_rate(
 def add_bd_rate(section: Section, entries: Sequence[Entry], reference: str, metric: str = "psnr") -> None:
     """A column with each curve's BD-rate against the ``reference`` quantizer's of the same model and weights."""
     from tokbench.results.columns import Column
-    from tokbench.results.table import Cell
+    from tokbench.results.layout import Cell
 
     measured = [entry for entry in entries if not entry.published]
     if reference not in {curve_key(entry).quantizer for entry in measured}:

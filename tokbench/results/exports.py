@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tokbench.results.render import EMPTY, clean
 
 if TYPE_CHECKING:
-    from tokbench.results.table import Cell, Row, Section, Table
+    from tokbench.results.layout import Cell, Row, Section, Table
 
 _CONTEXT = ("kind", "data", "split", "size", "protocol", "images")
 

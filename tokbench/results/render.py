@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tokbench.results.table import Cell, Section, Table
+    from tokbench.results.layout import Cell, Section, Table
 
 _SPECIAL = re.compile(r"([\\|*`<>\[\]])")
 _PLAIN = re.compile(r"[\w .,±×·%+()-]*")  # nothing to escape: most cells of a large table

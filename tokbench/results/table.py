@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.bulk import without_collector
+from tokbench.results.cells import add_attribute, add_metric
 from tokbench.results.columns import (
-    AFTER,
     TELLING,
-    Column,
     Value,
     attribute,
-    counted_over_images,
     default_keys,
     metric_column,
     resolve,
 )
 from tokbench.results.entries import Context, Entry, Gathered, Spread, Variant, gather
 from tokbench.results.exports import to_csv, to_html, to_json, to_latex
+from tokbench.results.layout import Cell, Row, Section, Table
 from tokbench.results.record import Record
 from tokbench.results.render import to_markdown
 from tokbench.results.terminal import to_terminal
@@ -39,55 +37,12 @@ __all__ = [
     "to_terminal",
 ]
 
-_PLUS_MINUS = " ± "
 _SPREAD = "± is the standard deviation over seeds."
-_UNMEASURED = "not measured for this row."
 _UNPUBLISHED = "- in a published row: the source gives no such number."
 _PUBLISHED = (
     "† published: measured by its authors under their own protocol, not by tokbench; never in bold; "
     "codes are tokens×depth."
 )
-
-
-@dataclass(slots=True)
-class Cell:
-    """One value: as a number (``value``, ``deviation`` over seeds) and as printed (``text``)."""
-
-    value: Value
-    text: str
-    deviation: float | None = None
-    best: bool = False
-    note: int | None = None  # index into the section's notes
-    published: bool = False
-
-
-@dataclass(slots=True)
-class Row:
-    """One experiment (or a prefix of its depths); ``cells`` run parallel to the section's columns."""
-
-    entry: Entry
-    cells: list[Cell]
-
-
-@dataclass
-class Section:
-    """Rows that may be compared: measured on the same images, prepared in the same way."""
-
-    title: str
-    context: Context
-    columns: list[Column]
-    rows: list[Row]
-    notes: list[str] = field(default_factory=list)  # numbered, cells point at them
-    remarks: list[str] = field(default_factory=list)  # about the section as a whole
-
-
-@dataclass
-class Table:
-    """Sections, and remarks on what is in none of them."""
-
-    sections: list[Section]
-    remarks: list[str] = field(default_factory=list)
-    failed: list[Record] = field(default_factory=list)
 
 
 def comparison(
@@ -208,9 +163,9 @@ def _section(
     for key in keys:
         if key in variants:
             for variant in variants[key]:
-                _add_metric(section, metric_column(key, records, variant), variant, len(variants[key]) > 1)
+                add_metric(section, metric_column(key, records, variant), variant, len(variants[key]) > 1)
         else:
-            _add_attribute(section, key)
+            add_attribute(section, key)
     for name, several in variants.items():
         if len(several) > 1 and name in keys:
             section.remarks.append(f"{name} was computed in {len(several)} ways: one column for each, not comparable.")
@@ -295,86 +250,6 @@ def _order(value: Value | Spread, descending: bool = False) -> tuple[int, float,
 
 def _with_prefixes(entries: list[Entry], by_depth: bool) -> list[Entry]:
     return [each for entry in entries for each in ([*entry.prefixes(), entry] if by_depth else [entry])]
-
-
-def _add_attribute(section: Section, key: str) -> None:
-    chosen = attribute(key)
-    column = chosen.column
-    section.columns.append(column)
-    for row in section.rows:
-        if row.entry.prefix is not None and key in AFTER:
-            row.cells.append(Cell(None, ""))  # one model, counted once
-            continue
-        row.cells.append(_cell(column, chosen.value(row.entry), row.entry.published))
-        if key == "name" and row.entry.published:
-            row.cells[-1].text += " †"
-            remark = (row.entry.first.model_extra or {}).get("note")
-            row.cells[-1].note = _note(section, remark) if remark else None
-
-
-def _add_metric(section: Section, column: Column, variant: Variant, several: bool) -> None:
-    label, n = column.label, variant.n
-    if several:
-        label += f" [{variant.version}]"
-    if n and counted_over_images(variant.name) and n != section.context.n:
-        label += f" [n={n:,}]"
-    key = column.key + (f"@{variant.version}" + (f"@{n}" if n else "") if several else "")
-    column = Column(key, label, column.direction, column.unit, digits=column.digits, variant=variant)
-    section.columns.append(column)
-    first = not any(c.variant and c.variant.name == variant.name for c in section.columns[:-1])
-    for row in section.rows:
-        row.cells.append(_metric_cell(section, column, variant, row.entry, first))
-    _mark_best(section, column)
-
-
-def _metric_cell(section: Section, column: Column, variant: Variant, entry: Entry, first: bool) -> Cell:
-    if entry.prefix is not None:
-        spread = entry.metric(variant.name)
-        return Cell(None, "") if spread is None else _cell(column, spread, False)
-    metric = entry.measured(variant.name)
-    if entry.published:
-        return _cell(column, entry.metric(variant.name) if first else None, True)
-    if metric is None or metric.value is None:
-        cell = _cell(column, None, False)
-        cell.note = _note(section, f"{column.label}: {(metric and metric.note) or _UNMEASURED}")
-        return cell
-    if Variant.of(variant.name, metric) != variant:
-        return _cell(column, None, False)  # its value stands in the column of its own definition
-    cell = _cell(column, entry.metric(variant.name), False)
-    cell.note = _note(section, f"{column.label}: {metric.note}") if metric.note else None
-    return cell
-
-
-def _note(section: Section, text: str) -> int:
-    if text not in section.notes:
-        section.notes.append(text)
-    return section.notes.index(text)
-
-
-def _mark_best(section: Section, column: Column) -> None:
-    """Bold for the best measured value; ties as printed share it, and nothing is best where all are equal."""
-    if column.direction == "none":
-        return
-    rivals = [
-        row.cells[-1]
-        for row in section.rows
-        if not row.entry.published and row.entry.prefix is None and isinstance(row.cells[-1].value, int | float)
-    ]
-    values = {cell.text.partition(_PLUS_MINUS)[0]: float(cell.value or 0) for cell in rivals}
-    if len(values) < 2:
-        return
-    best = (max if column.direction == "higher" else min)(values, key=lambda text: values[text])
-    for cell in rivals:
-        cell.best = cell.text.partition(_PLUS_MINUS)[0] == best
-
-
-def _cell(column: Column, value: Value | Spread, published: bool) -> Cell:
-    if isinstance(value, Spread):
-        text = column.format(value.mean)
-        if value.deviation is not None:
-            text += _PLUS_MINUS + column.format(value.deviation)
-        return Cell(value.mean, text, value.deviation, published=published)
-    return Cell(value, column.format(value), published=published)
 
 
 def _plain(value: Value | Spread) -> Value:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.style import Style
 
-    from tokbench.results.table import Cell, Column, Section, Table
+    from tokbench.results.layout import Cell, Column, Section, Table
 
 _GAP = 2
 _IDENTITY = ("quantizer", "generator", "name", "K", "D")
