@@ -113,8 +113,11 @@ def _run_cell(cell: Cell, out: Path, title: str, again: bool, cpu: bool, console
             batch_size=recipe.evaluation.batch_size,
             by_depth=recipe.evaluation.by_depth,
         )
-    artifacts = {k: str(v.relative_to(out)) for k, v in _pictures(tokenizer, images, folder).items()}
-    artifacts["tokenizer"] = str((folder / "tokenizer").relative_to(out))
+    histogram = {"counts": [counts.tolist() for counts in evaluation.histogram]}
+    write_text(folder / "histogram.json", json.dumps(histogram))
+    found = {"tokenizer": folder / "tokenizer", "log": folder / "log.jsonl", "histogram": folder / "histogram.json"}
+    found |= _pictures(tokenizer, images, folder)
+    artifacts = {name: str(path.relative_to(out)) for name, path in found.items()}
     return tokenizer_record(
         evaluation,
         tokenizer,
