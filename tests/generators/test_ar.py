@@ -132,6 +132,7 @@ def test_sizes_have_the_parameters_of_the_paper(size: str) -> None:
         ({"input": "bits", "vocabulary": (8, 9)}, "powers of two; 9"),
         ({"heads": 5}, "width 24 is not a multiple"),
         ({"positions": "rotary", "heads": 4}, "multiple of 4 channels"),
+        ({"size": "rq-355m"}, "size rq-355m has width 1024, not 24"),
     ],
 )
 def test_impossible_settings_say_what_is_wrong(make_generator: Make, settings: dict, said: str) -> None:

@@ -59,7 +59,7 @@ class ARConfig(_Transformer):
     (arXiv:2012.09841) where the codes have depth 1 and ``depth_layers`` is 0."""
 
     name: Literal["ar"] = "ar"
-    size: Size | None = Field(None, description="a size of the paper by name; what is given beside it counts")
+    size: Size | None = Field(None, description="a size of the paper by name: width, heads and both numbers of layers")
     depth_layers: int = Field(2, ge=0, description="layers over the codes of a position; 0 for codes of depth 1 only")
     depth_heads: PositiveInt | None = Field(None, description="empty: as many as `heads`")
     depth_context: Literal["sum", "last"] = Field(
@@ -76,9 +76,13 @@ class ARConfig(_Transformer):
     @model_validator(mode="before")
     @classmethod
     def _by_name(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("size") in SIZES:
-            return {**SIZES[values["size"]], **values}
-        return values
+        size = values.get("size") if isinstance(values, dict) else None
+        if size not in SIZES:
+            return values
+        for key, value in SIZES[size].items():
+            if values.get(key, value) != value:
+                raise ValueError(f"size {size} has {key} {value}, not {values[key]}: leave out one of the two")
+        return {**SIZES[size], **values}
 
     @model_validator(mode="after")
     def _depth_heads_divide(self) -> ARConfig:
