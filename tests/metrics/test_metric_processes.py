@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch_fidelity  # noqa: F401  (here, so that the forked processes need not import it each)
 from metric_fakes import FakeSpace, GreyTokenizer, Pictures
 
 from tokbench.metrics import evaluate_images, evaluate_tokenizer

@@ -92,7 +92,7 @@ def evaluate_tokenizer(
         ),
         timing={
             "seconds": round(time.perf_counter() - start, 3), **run.clock.summary(), "device": _device_name(device),
-            "precision": "float32", "batch_size": batch_size, "processes": world,
+            "precision": _precision(device), "batch_size": batch_size, "processes": world,
         },
     )
 
@@ -212,6 +212,12 @@ def _device_of(tokenizer: Any) -> torch.device:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _precision(device: torch.device) -> str:
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    tf32 = device.type == "cuda" and convolutions.fp32_precision == "tf32"
+    return "float32, TF32 convolutions" if tf32 else "float32"
 
 
 def check_protocol(protocol: str | None, dataset: Any) -> str:

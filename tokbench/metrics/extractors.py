@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -24,6 +25,18 @@ class Extractor(Protocol):
 
 
 Factory = Callable[[torch.device], Extractor]
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Convolutions in full float32: TF32, torch's default on a GPU, moves features in the third digit."""
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    precision = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = precision
+
+
 _FACTORIES: dict[str, Factory] = {}
 
 

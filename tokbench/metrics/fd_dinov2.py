@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tokbench.metrics.extractors import register_extractor
+from tokbench.metrics.extractors import exact_convolutions, register_extractor
 from tokbench.metrics.frechet import FrechetMetric
 from tokbench.metrics.registry import register
 from tokbench.weights.store import content_hash
@@ -32,7 +32,8 @@ class DINOv2:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        return self.network(images.to(self.device))[0]
+        with exact_convolutions():
+            return self.network(images.to(self.device))[0]
 
 
 def checkpoint() -> Path:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tokbench import weights
-from tokbench.metrics.extractors import register_extractor
+from tokbench.metrics.extractors import exact_convolutions, register_extractor
 
 NAME = "inception-fid"
 
@@ -20,16 +20,17 @@ class InceptionFID:
     """
 
     name = NAME
-    dim = 2048
 
-    def __init__(self, device: torch.device, layer: str = "2048") -> None:
-        self.network = build(weights.load(NAME), [layer]).to(device)
+    def __init__(self, device: torch.device, layer: int = 2048) -> None:
+        self.dim = layer  # 64, 192 and 768 are the earlier layers that torch-fidelity names by their channels
+        self.network = build(weights.load(NAME), [str(layer)]).to(device)
         self.digest = weights.digest(NAME)
         self.device = device
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        return self.network(images.to(self.device))[0]
+        with exact_convolutions():
+            return self.network(images.to(self.device))[0]
 
 
 def build(state: dict[str, Tensor], layers: list[str]) -> torch.nn.Module:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
 from tokbench.metrics.base import PairMetric, check_pair
+from tokbench.metrics.extractors import exact_convolutions
 from tokbench.metrics.registry import register
 
 # The layers of torchvision's ``features``, numbered as there: convolutions by (stride, padding), each followed by a
@@ -107,7 +108,7 @@ class _LPIPSMetric(PairMetric):
         if self._module is None:
             self._module = LPIPS(self.net)
         module = self._module.to(reference.device)
-        with torch.no_grad():
+        with torch.no_grad(), exact_convolutions():
             return module(to_float(reference), to_float(sample))
 
 

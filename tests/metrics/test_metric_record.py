@@ -1,0 +1,86 @@
+"""From a tokenizer in a folder to one line in the results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from tokbench.cli.evaluate import evaluate
+from tokbench.config.model import TokenizerConfig
+from tokbench.data import open_images
+from tokbench.errors import TokbenchError
+from tokbench.metrics import evaluate_tokenizer, tokenizer_record
+from tokbench.models import Tokenizer
+from tokbench.results.store import Store
+
+CONFIG = {
+    "image_size": 16,
+    "model": {"architecture": "vqgan", "channels": 32, "multipliers": (1, 1), "blocks": 1, "latent_channels": 8},
+    "quantizer": {"name": "rq", "codebook_size": 16, "depth": 2},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    Tokenizer(TokenizerConfig.model_validate(CONFIG)).save_pretrained(tmp_path / "small")
+    return tmp_path / "small"
+
+
+def test_a_record_holds_what_was_measured_and_on_what(folder: Path) -> None:
+    tokenizer = Tokenizer.from_pretrained(folder)
+    dataset = open_images("photos", "eval", image_size=16, limit=6)
+    result = evaluate_tokenizer(tokenizer, dataset, metrics=["psnr", "usage", "rfid"])
+    record = tokenizer_record(
+        result, tokenizer, name="small", recipe={"a": 1}, cell="c", seed=3, group="g", training={"steps": 5},
+        artifacts={"tokenizer": "small"}, weights_which="live",
+    )
+    assert record.metrics["psnr"].value == result.metrics["psnr"].value
+    assert record.metrics["rfid"].value is None and record.metrics["rfid"].note
+    assert record.quantizer == {"name": "rq", "codebook_size": 16, "depth": 2}
+    assert record.rate is not None and record.rate.tokens == [8, 8, 2] and record.rate.bits_per_pixel == 2.0
+    assert record.data is not None and (record.data.n, record.data.size) == (6, 16)
+    assert record.data.protocol == "tokbench-v1" and record.data.spec == "photos"
+    assert record.weights == {"which": "live", "sha256": tokenizer.sha256()}
+    assert record.model["parameters"] == sum(p.numel() for p in tokenizer.parameters())
+    assert (record.seed, record.group, record.training["steps"]) == (3, "g", 5)
+
+
+def _run(*arguments: str) -> str:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(evaluate)
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+def test_the_command_appends_one_record_and_shows_it(folder: Path, tmp_path: Path) -> None:
+    arguments = (str(folder), "--data", "photos", "--limit", "5", "--metrics", "psnr,usage", "--metrics", "rfid",
+                 "--cpu", "--out", str(tmp_path))
+    output = _run(*arguments)
+    _run(*arguments)
+    first, second = Store(tmp_path / "runs.jsonl").read()
+    assert set(first.metrics) == {"psnr", "usage", "rfid"}
+    assert first.name == "small" and first.kind == "tokenizer"
+    assert first.cell == second.cell and first.id != second.id
+    assert first.metrics["psnr"].value == second.metrics["psnr"].value
+    assert "PSNR ↑ (dB)" in output and "tokbench weights get inception-fid" in output and "5 pictures" in output
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--metrics", "pnsr"), "no metric 'pnsr'.*'psnr'"),
+        (("--protocol", "tokbench"), "no protocol 'tokbench'.*tokbench-v1"),
+        (("--split", "test"), "no split is called 'test'"),
+    ],
+)
+def test_mistakes_are_one_line(folder: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(TokbenchError, match=message):
+        _run(str(folder), "--data", "photos", "--limit", "5", "--cpu", "--out", str(tmp_path), *arguments)
+    assert not (tmp_path / "runs.jsonl").exists()
