@@ -1,0 +1,205 @@
+"""Training steps of quantizers beside vector-quantize-pytorch's, in one run: seconds, peak memory, ratio, the floor."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import quantizers
+from tokbench.errors import TokbenchError
+from tokbench.results.environment import describe
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training step: z (batch, tokens, dim) through ours, and through theirs where they can."""
+
+    label: str
+    shape: tuple[int, int, int]
+    ours: tuple[str, dict[str, Any]]
+    theirs: tuple[str, dict[str, Any]] | None
+    codebook: int | None = None  # K of the matrix products that any codebook search must do; none for LFQ
+    products: int = 1
+    heavy: bool = field(default=False)  # minutes, or many GiB, for theirs
+
+
+def _vq(tokens: tuple[int, int], dim: int, size: int) -> Case:
+    options = {"dim": dim, "codebook_size": size}
+    label = f"VQ {tokens[0] * tokens[1]} x {dim}, K={size}"
+    return Case(label, (*tokens, dim), ("vq", options), ("VectorQuantize", options), size)
+
+
+def _rq(tokens: tuple[int, int], dim: int, size: int, depth: int) -> Case:
+    theirs = {"dim": dim, "codebook_size": size, "num_quantizers": depth, "shared_codebook": True}
+    label = f"RQ D={depth} shared, {tokens[0] * tokens[1]} x {dim}, K={size}"
+    ours = {"dim": dim, "codebook_size": size, "depth": depth}
+    return Case(label, (*tokens, dim), ("rq", ours), ("ResidualVQ", theirs), size, depth)
+
+
+def _lfq(bits: int, theirs: bool = True, heavy: bool = False) -> Case:
+    options = {"dim": bits, "codebook_size": 2**bits}
+    beside = ("LFQ", options) if theirs else None
+    return Case(f"LFQ 2^{bits}, 4096 tokens", (16, 256, bits), ("lfq", options), beside, heavy=heavy)
+
+
+CPU_CASES = [
+    _vq((16, 256), 256, 1024),
+    _vq((16, 256), 256, 16384),
+    _rq((16, 64), 256, 2048, 4),
+    _rq((16, 64), 256, 16384, 4),
+    _lfq(10),
+    _lfq(14),
+    _lfq(16, heavy=True),
+    _lfq(18, theirs=False),
+]
+GPU_CASES = [_vq((32, 1024), 256, 16384), _vq((32, 1024), 8, 16384), _lfq(14), _lfq(18, theirs=False)]
+
+
+def bench_quantizers(
+    *, device: str = "cpu", only: str | None = None, repeats: int = 5, memory: bool = True, heavy: bool = False
+) -> dict[str, Any]:
+    """Time forward + backward + codebook update in fp32, ours and theirs taking turns; medians.
+
+    Args:
+        only: run the cases whose label contains this.
+        memory: also measure the peak: on a GPU the allocator's, on CPU the growth of a fresh process's resident set.
+        heavy: run vector-quantize-pytorch's LFQ at 2^16 too (7.4 GiB, minutes).
+
+    Returns:
+        ``environment``, ``device``, ``threads``, ``load`` (of the machine when it began) and ``rows``: ``case``,
+        ``seconds``, ``theirs_seconds``, ``ratio``, ``floor_seconds`` (the bare matrix products), ``peak_mib``,
+        ``theirs_peak_mib``; None where there is nothing to measure.
+    """
+    where = torch.device(device)
+    cases = [c for c in (GPU_CASES if where.type == "cuda" else CPU_CASES) if only is None or only in c.label]
+    if not cases or repeats < 1:
+        raise TokbenchError(f"nothing to time: no case contains {only!r}, or repeats {repeats} is below 1")
+    load = _load()
+    rows = []
+    for case in cases:
+        beside = case.theirs if heavy or not case.heavy else None
+        sides = [_step(case, "ours", where)] + ([_step(case, "theirs", where)] if beside else [])
+        times = _alternate(sides, repeats, where)
+        del sides
+        gc.collect()
+        peaks = [_peak(case, side, where) if memory else None for side in ("ours", "theirs")[: len(times)]]
+        rows.append(
+            {
+                "case": case.label,
+                "seconds": times[0],
+                "theirs_seconds": times[1] if beside else None,
+                "ratio": times[1] / times[0] if beside else None,
+                "floor_seconds": _floor(case, repeats, where),
+                "peak_mib": peaks[0],
+                "theirs_peak_mib": peaks[1] if beside else None,
+            }
+        )
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else "CPU"
+    return {
+        "environment": describe(),
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "load": load,
+        "repeats": repeats,
+        "rows": rows,
+    }
+
+
+def _build(case: Case, side: str) -> nn.Module:
+    if side == "ours":
+        return quantizers.build(case.ours[0], **case.ours[1])
+    import vector_quantize_pytorch
+
+    assert case.theirs is not None
+    return getattr(vector_quantize_pytorch, case.theirs[0])(**case.theirs[1])
+
+
+def _step(case: Case, side: str, device: torch.device) -> Callable[[], None]:
+    """A training step as a function without arguments."""
+    torch.manual_seed(0)
+    module, data = _build(case, side).to(device).train(), torch.randn(case.shape, device=device)
+
+    def step() -> None:
+        z = data.clone().requires_grad_(True)
+        quantized, *rest = tuple(module(z))
+        losses = [t.sum() for t in rest if isinstance(t, Tensor) and t.is_floating_point()]
+        (quantized.sum() + sum(losses)).backward()
+
+    return step
+
+
+def _alternate(steps: list[Callable[[], None]], repeats: int, device: torch.device) -> list[float]:
+    """Median seconds of each, taking turns, so that a slow moment of the machine falls on all."""
+    spent: list[list[float]] = [[] for _ in steps]
+    for turn in range(repeats + 1):
+        for step, times in zip(steps, spent, strict=True):
+            elapsed = _seconds(step, device)
+            if turn:
+                times.append(elapsed)
+    return [statistics.median(times) for times in spent]
+
+
+def _seconds(function: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _floor(case: Case, repeats: int, device: torch.device) -> float | None:
+    """Seconds of torch's own matrix products of this size, which a codebook search cannot do without."""
+    if case.codebook is None:
+        return None
+    batch, tokens, dim = case.shape
+    z, codebook = torch.randn(batch * tokens, dim, device=device), torch.randn(case.codebook, dim, device=device)
+    (median,) = _alternate([lambda: z @ codebook.T], repeats, device)  # type: ignore[list-item,return-value]
+    return median * case.products
+
+
+def _peak(case: Case, side: str, device: torch.device) -> float:
+    """MiB that one step takes beyond the module and its input."""
+    if device.type == "cuda":
+        step = _step(case, side, device)
+        step()
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        torch.cuda.synchronize(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    # A process's peak resident set only ever grows, so every case gets a process of its own.
+    code = "import sys; from tokbench.bench.quantizers import resident_growth; resident_growth(*sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", code, case.label, side], capture_output=True, text=True)
+    if done.returncode:
+        raise TokbenchError(f"{case.label}: the memory measurement failed: {done.stderr.strip().splitlines()[-1]}")
+    return float(done.stdout)
+
+
+def resident_growth(label: str, side: str) -> None:
+    """Print the MiB by which one step of a CPU case grows this process."""
+    import resource
+
+    case = next(c for c in CPU_CASES if c.label == label)
+    step = _step(case, side, torch.device("cpu"))
+    nn.Linear(8, 8)(torch.randn(4, 8)).sum().backward()  # thread pools and lazy imports are not the step's
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(growth / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def _load() -> float | None:
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None

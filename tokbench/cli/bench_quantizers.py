@@ -1,0 +1,56 @@
+"""tokbench bench quantizers"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tokbench.cli.options import Cpu
+
+
+def quantizers(
+    only: Annotated[str | None, typer.Option("--only", help="Run only the cases whose label contains this.")] = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed turns; the median is shown.")] = 5,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Also measure peak memory.")] = True,
+    heavy: Annotated[
+        bool, typer.Option("--heavy", help="Run vector-quantize-pytorch's LFQ at 2^16 too: 7.4 GiB, minutes.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the JSON file with everything measured.")] = Path(
+        "results/bench"
+    ),
+    cpu: Cpu = False,
+) -> dict[str, Any]:
+    """Training steps of VQ, RQ and LFQ beside vector-quantize-pytorch's: time, memory, ratio, floor."""
+    import json
+    import os
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from tokbench.bench.quantizers import bench_quantizers
+    from tokbench.cli.options import device
+
+    result = bench_quantizers(device=device(cpu), only=only, repeats=repeats, memory=memory, heavy=heavy)
+    load = f", load {result['load']:.1f} at the start" if result["load"] is not None else ""
+    title = f"Train step, fp32, {result['device']}, {result['threads']} threads{load}"
+    columns = ("case", "seconds", "vqp seconds", "ratio", "matrix product", "peak MiB", "vqp peak MiB")
+    table = Table(*columns, title=title)
+    for row in result["rows"]:
+        cells = [f"{row['seconds']:.4f}", _shown(row["theirs_seconds"], ".4f"), _shown(row["ratio"], ".1f", "x")]
+        cells += [_shown(row["floor_seconds"], ".4f")]
+        cells += [_shown(row[key], ".0f") for key in ("peak_mib", "theirs_peak_mib")]
+        table.add_row(row["case"], *cells)
+    Console().print(table)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"quantizers-{'cpu' if result['device'] == 'CPU' else 'gpu'}.json"
+    scratch = path.with_name(path.name + ".part")
+    scratch.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    os.replace(scratch, path)
+    Console().print(f"written to {path}")
+    return result
+
+
+def _shown(value: float | None, form: str, unit: str = "") -> str:
+    return "" if value is None else f"{value:{form}}{unit}"
