@@ -47,8 +47,8 @@ def generate(
     from rich.console import Console
     from rich.progress import Progress
 
+    from tokbench.cli.generating import Settings, generate_files
     from tokbench.cli.options import device
-    from tokbench.generating import Settings, generate_files
     from tokbench.generators import Sampling
 
     sampling = Sampling(

@@ -72,7 +72,11 @@ def generate_files(
     low = settings.precision == "bf16" or (settings.precision == "auto" and device == "cuda")
     dtype = torch.bfloat16 if low else torch.float32
     pair = Pipeline.load(settings.generator, settings.tokenizer, device=device, dtype=dtype)
-    _claim(out, settings.to_json(pair))
+    described = settings.to_json(pair)
+    held = _held_settings(out)
+    if held is not None and held != described:
+        other = sorted(key for key in described if held.get(key) != described[key])
+        raise TokbenchError(f"{out}: holds pictures drawn otherwise ({', '.join(other)} differ); choose another --out")
     missing = [i for i in range(n) if not (out / f"{i:06d}.png").exists()]
     if settings.image is not None:
         batches = _completions(pair, settings, missing, batch_size)
@@ -87,6 +91,8 @@ def generate_files(
         )
     done = 0
     for numbers, _, images in batches:
+        if held is None:  # only now, when it is known that these settings can be drawn with
+            held = _claim(out, described)
         for number, image in zip(numbers, images, strict=True):
             save_picture(to_pil(image), out / f"{number:06d}.png")
         done += len(numbers)
@@ -139,24 +145,24 @@ def _runs(numbers: list[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    path = out / _SETTINGS
-    if path.exists():
-        try:
-            held = json.loads(path.read_text())
-        except ValueError:
-            held = None
-        if held != settings:
-            other = sorted(k for k in settings if not isinstance(held, dict) or held.get(k) != settings[k])
-            raise TokbenchError(
-                f"{out}: holds pictures drawn otherwise ({', '.join(other)} differ); choose another --out"
-            )
-        return
+def _held_settings(out: Path) -> dict[str, Any] | None:
+    """What ``out`` was drawn with; None where nothing was yet."""
+    try:
+        held = json.loads((out / _SETTINGS).read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        held = None
+    return held if isinstance(held, dict) else {}
+
+
+def _claim(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(settings, indent=2) + "\n")
+        write_text(out / _SETTINGS, json.dumps(settings, indent=2) + "\n")
     except OSError as error:
         raise TokbenchError(f"{out}: cannot be written: {error.strerror}") from None
+    return settings
 
 
 def _write_grid(out: Path, n: int) -> None:

@@ -1,0 +1,69 @@
+"""The commands, as they are typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from tokbench.cli.compress import compress
+from tokbench.cli.decompress import decompress
+from tokbench.cli.encode import encode
+from tokbench.cli.generate import generate
+from tokbench.config.generator import ARConfig
+from tokbench.data.codes import CodeCache
+from tokbench.errors import TokbenchError
+from tokbench.generators import for_tokenizer
+from tokbench.models import Tokenizer
+
+
+def call(command: Callable[..., None], *arguments: object) -> str:
+    app = typer.Typer()
+    app.command()(command)
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+def test_encode_generate_compress_decompress(tmp_path: Path, rq_tokenizer: Tokenizer, rq_folder: Path) -> None:
+    cache = tmp_path / "cache"
+    call(
+        encode, rq_folder, "--data", "photos", "--out", cache, "--limit", 12, "--eval-limit", 6, "--passes", 2, "--cpu"
+    )
+    train = CodeCache(cache, "train")
+    assert len(train) == 24 and len(CodeCache(cache, "eval")) == 6
+    first, second = train.read(list(range(12)))["codes"], train.read(list(range(12, 24)))["codes"]
+    assert not torch.equal(first, second)  # other crops in the second pass
+    with pytest.raises(TokbenchError, match="exists already"):
+        call(encode, rq_folder, "--data", "photos", "--out", cache, "--cpu")
+
+    settings = ARConfig(width=16, heads=2, layers=1, depth_layers=1)
+    torch.manual_seed(0)
+    made = for_tokenizer(settings, rq_tokenizer, source=str(rq_folder), image_size=16)
+    made.save_pretrained(tmp_path / "g")
+    call(generate, tmp_path / "g", "-n", 3, "--out", tmp_path / "drawn", "--cpu")
+    assert Image.open(tmp_path / "drawn" / "000002.png").size == (16, 16)
+    with pytest.raises(TokbenchError, match="guidance needs a class-conditional"):
+        call(generate, tmp_path / "g", "-n", 3, "--out", tmp_path / "x", "--guidance", 3, "--cpu")
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(TokbenchError, match="top_p 2.0"):
+        call(generate, tmp_path / "g", "--out", tmp_path / "x", "--top-p", 2, "--cpu")
+
+    picture = tmp_path / "p.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 32, 3), dtype=np.uint8)).save(picture)
+    results = []
+    for under in (["--generator", tmp_path / "g"], ["--histogram", cache, "--tokenizer", rq_folder]):
+        printed = call(compress, picture, "-o", tmp_path / "p.tokb", *under, "--cpu")
+        assert "predicted by the model" in printed
+        call(decompress, tmp_path / "p.tokb", "-o", tmp_path / "back.png", *under, "--cpu")
+        results.append(np.array(Image.open(tmp_path / "back.png")))
+    assert results[0].shape == (48, 32, 3) and np.array_equal(*results)
+    with pytest.raises(TokbenchError, match="give either"):
+        call(compress, picture, "-o", tmp_path / "p.tokb", "--cpu")
