@@ -191,3 +191,12 @@ def test_a_few_steps_learn(architecture: str, images: torch.Tensor) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert min(losses[-3:]) < losses[0]
+
+
+def test_compiled_networks_are_the_same_under_the_same_names(images: torch.Tensor) -> None:
+    tokenizer = make("vqgan").eval()
+    compiled = copy.deepcopy(tokenizer)
+    compiled.compile_networks(backend="aot_eager", fullgraph=True)  # a graph break is an error
+    assert torch.equal(compiled.encode(images), tokenizer.encode(images))
+    assert torch.allclose(compiled.reconstruct(images), tokenizer.reconstruct(images), atol=1e-5)
+    assert compiled.sha256() == tokenizer.sha256()

@@ -112,27 +112,25 @@ def _prepare(
         out = tokenizer(x)
         return (out.reconstruction.float() - x).abs().mean() + out.loss
 
-    def maybe(function: Callable[..., Any]) -> Callable[..., Any]:
-        return torch.compile(function) if variant.compile else function
-
-    forward, encoder, decoder = maybe(objective), maybe(tokenizer.encode), maybe(tokenizer.decode)
     codes = tokenizer.eval().encode(images)
+    if variant.compile:
+        tokenizer.compile_networks()
 
     def encode() -> None:
         tokenizer.eval()
         with torch.no_grad(), autocast:
-            encoder(images)
+            tokenizer.encode(images)
 
     def decode() -> None:
         tokenizer.eval()
         with torch.no_grad(), autocast:
-            decoder(codes)
+            tokenizer.decode(codes)
 
     def train_step() -> None:
         tokenizer.train()
         optimizer.zero_grad(set_to_none=True)
         with autocast:
-            loss = forward(images)
+            loss = objective(images)
         loss.backward()
         optimizer.step()
 

@@ -16,7 +16,7 @@ def bench_tokenizer(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")] = 8,
     precision: Annotated[Literal["fp32", "bf16", "fp16"], typer.Option("--precision")] = "fp32",
     channels_last: Annotated[bool, typer.Option("--channels-last", help="Channels-last memory format.")] = False,
-    compile: Annotated[bool, typer.Option("--compile", help="Through torch.compile.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Encoder and decoder through torch.compile.")] = False,
     checkpointing: Annotated[
         bool, typer.Option("--activation-checkpointing", help="Recompute activations in the backward pass.")
     ] = False,

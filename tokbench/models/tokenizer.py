@@ -134,6 +134,15 @@ class Tokenizer(nn.Module):
             if hasattr(module, "checkpointing"):
                 module.checkpointing = on  # type: ignore[assignment]
 
+    def compile_networks(self, **options: Any) -> None:
+        """``torch.compile`` the encoder and the decoder in place; weights keep their names.
+
+        The quantizer stays as it is: its codebook update draws random numbers and talks to other processes, which
+        would break the graph, and its products gain nothing.
+        """
+        self.encoder.compile(**options)
+        self.decoder.compile(**options)
+
     def sha256(self) -> str:
         """A hash of every weight and persistent buffer, by name; the same on every device and memory layout."""
         digest = hashlib.sha256()
