@@ -23,14 +23,15 @@ def grid(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom:
     height, width = rows[0][0].shape[-2:]
     height, width = height * zoom, width * zoom
     count = max(len(row) for row in rows)
-    font = ImageFont.load_default(size=max(10, min(18, width // 8)))
+    size = max(10, min(18, width // 8))
+    font = ImageFont.load_default(size=size)
     lines = max((len(_wrap(title, font, width)) for title in columns), default=0)
-    top = lines * (font.size + 3) + 4 if columns else 0
+    top = lines * (size + 3) + 4 if columns else 0
     canvas = Image.new("RGB", (count * (width + _GAP) - _GAP, top + len(rows) * (height + _GAP) - _GAP), _PAPER)
     draw = ImageDraw.Draw(canvas)
     for x, title in enumerate(columns):
         for i, line in enumerate(_wrap(title, font, width)):
-            draw.text((x * (width + _GAP) + 2, 1 + i * (font.size + 3)), line, _INK, font)
+            draw.text((x * (width + _GAP) + 2, 1 + i * (size + 3)), line, _INK, font)
     for y, row in enumerate(rows):
         for x, image in enumerate(row):
             tile = to_pil(image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -9,11 +10,17 @@ import typer
 from tokbench import __version__
 from tokbench.cli import weights
 from tokbench.cli.bench_data import data as bench_data
+from tokbench.cli.bench_quantizers import quantizers as bench_quantizers
+from tokbench.cli.bench_sampling import bench_sampling
 from tokbench.cli.bench_tokenizer import bench_tokenizer
+from tokbench.cli.compress import compress
+from tokbench.cli.decompress import decompress
 from tokbench.cli.diff import diff
 from tokbench.cli.doctor import doctor
+from tokbench.cli.encode import encode
 from tokbench.cli.evaluate import evaluate
 from tokbench.cli.export import export
+from tokbench.cli.generate import generate
 from tokbench.cli.import_ import import_
 from tokbench.cli.list import list_
 from tokbench.cli.plot import plot
@@ -36,8 +43,9 @@ app = typer.Typer(
     context_settings=_SETTINGS,
 )
 
-_PANELS = {
+_PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Train and measure": {"train": train, "sweep": sweep, "evaluate": evaluate, "reconstruct": reconstruct},
+    "Generate": {"encode": encode, "generate": generate, "compress": compress, "decompress": decompress},
     "Look": {"table": table, "plot": plot, "report": report, "show": show, "diff": diff},
     "Published checkpoints": {"import": import_, "export": export},
     "This machine": {"list": list_, "doctor": doctor},
@@ -46,8 +54,14 @@ for _panel, _commands in _PANELS.items():
     for _name, _command in _commands.items():
         app.command(_name, rich_help_panel=_panel)(_command)
 
+_BENCHES: dict[str, Callable[..., object]] = {
+    "quantizers": bench_quantizers,
+    "tokenizer": bench_tokenizer,
+    "sampling": bench_sampling,
+    "data": bench_data,
+}
 bench = typer.Typer(help="Speed and memory, side by side.", no_args_is_help=True, context_settings=_SETTINGS)
-for _name, _command in {"tokenizer": bench_tokenizer, "data": bench_data}.items():
+for _name, _command in _BENCHES.items():
     bench.command(_name)(_command)
 app.add_typer(bench, name="bench", rich_help_panel="This machine")
 app.add_typer(weights.app, name="weights", rich_help_panel="This machine")

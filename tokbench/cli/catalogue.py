@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-Section = tuple[tuple[str, ...], list[tuple[str, ...]]]
+Section = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
 
 
 def _quantizers() -> Section:

@@ -138,8 +138,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Draft:
         draft.source = str(path)
     top = {k: v for k, v in draft.values.items() if k not in ("name", "description")} if parent else {}
     # The name is the recipe's own: it is no "kind" of the whole file.
-    named = {k: values.pop(k) for k in ("name", "description") if k in values}
-    draft.values = {"name": path.stem, **merge(top, values), **named}
+    named: dict[str, Any] = {k: values.pop(k) for k in ("name", "description") if k in values}
+    draft.values = {"name": path.stem} | merge(top, values) | named
     for key in _leaves(values):
         draft.origin[key] = str(path)
     draft.origin.update(dict.fromkeys(named, str(path)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -14,7 +16,7 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel:
     ExponentialMovingAverage, so that a short run is not dominated by its initial weights.
     """
 
-    def move(average: list[Tensor], live: list[Tensor], n: Tensor | int) -> None:
+    def move(average: Sequence[Tensor], live: Sequence[Tensor], n: Tensor | int) -> None:
         warm = min(decay, (1.0 + float(n)) / (10.0 + float(n)))
         floating = [(a, b) for a, b in zip(average, live, strict=True) if a.is_floating_point()]
         if floating:

@@ -44,7 +44,9 @@ class TrainingProgress:
             return
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         if self._task is not None:
-            self._bar.update(self._task, completed=step, **({"values": text} if text else {}))
+            self._bar.update(self._task, completed=step)
+            if text:
+                self._bar.update(self._task, values=text)
         elif text and (time.monotonic() - self._last_line > 15 or step == self.steps):
             self._last_line = time.monotonic()
             self.console.print(f"{self.title}  {step}/{self.steps}  {text}", highlight=False)
