@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tokbench.config.loading import load_recipe, recipe_names
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.errors import TokbenchError
 from tokbench.training.checkpoint import load_checkpoint
+from tokbench.training.checks import check_recipe
 from tokbench.training.loop import train
 
 Tiny = Callable[..., TokenizerRecipe]
@@ -118,3 +120,20 @@ def test_half_precision_with_everything_on_learns(tiny: Tiny, tmp_path: Path, pr
     lines = log(tmp_path / "run")
     assert lines[-1]["l2"] < 0.8 * lines[0]["l2"]
     assert all(math.isfinite(value) for value in lines[-1].values())
+
+
+def test_a_recipe_is_checked_with_its_discriminator(tiny: Tiny) -> None:
+    deep = tiny("loss.adversarial={discriminator: {name: patchgan, layers: 4, spectral_norm: true}}")
+    with pytest.raises(TokbenchError, match="mine.yaml: loss.adversarial.discriminator.layers 4"):
+        check_recipe(deep, "mine.yaml")
+    settings = "loss.adversarial={discriminator: {name: patchgan, layers: 2, spectral_norm: true}}"
+    assert check_recipe(tiny(settings)) == check_recipe(tiny())  # what is saved has no discriminator
+
+
+def test_lookup_free_recipes_anneal_their_entropy() -> None:
+    recipes = [load_recipe(name) for name in recipe_names() if "lfq" in name or "magvit2" in name]
+    recipes = [recipe for recipe in recipes if isinstance(recipe, TokenizerRecipe)]
+    assert len(recipes) >= 6
+    for recipe in recipes:
+        options = recipe.quantizer.options
+        assert (options["entropy_anneal_scale"], options["entropy_anneal_steps"]) == (3.0, 2000), recipe.name

@@ -9,6 +9,7 @@ from tokbench.config.model import TokenizerConfig
 from tokbench.config.recipe import Recipe
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
+from tokbench.models.discriminator import build_discriminator
 
 
 def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
@@ -17,7 +18,7 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
     Of a generator whose tokenizer is not there yet, only the transformer's: the tokenizer decides the rest.
 
     Raises TokbenchError naming ``source`` when the combination is impossible: LFQ with a codebook that is no
-    power of two, an unknown quantizer argument.
+    power of two, an unknown quantizer argument, a discriminator too deep for the pictures.
     """
     if isinstance(recipe, GeneratorRecipe):
         from tokbench.training.generator_task import count_parameters
@@ -27,6 +28,8 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
     try:
         with torch.device("meta"):
             tokenizer = Tokenizer(config)
+            if recipe.loss.adversarial is not None:
+                build_discriminator(recipe.loss.adversarial.discriminator, recipe.data.image_size)
     except (ValueError, TokbenchError) as error:
         raise TokbenchError(f"{source}: {error}") from None
     return sum(p.numel() for p in tokenizer.parameters())

@@ -81,8 +81,10 @@ class TokenizerTask:
         if self.adversary is not None and self.adversary.config.weighting == "adaptive":
             keep_eager(self.tokenizer.decoder, self.tokenizer.last_layer)
             if self.recipe.training.gradient_accumulation > 1:
-                # The two backward passes of AdversarialBackward need the compiled graph's tensors twice.
-                torch._functorch.config.donated_buffer = False
+                # AdversarialBackward passes through the compiled graph twice, which then must keep its tensors.
+                from torch._functorch import config as functorch
+
+                functorch.donated_buffer = False
         self._forward, self._nll = torch.compile(self.objective), torch.compile(self.reconstruction_loss)
 
     def batches(self, batch_size: int, rank: int, world_size: int) -> Any:
