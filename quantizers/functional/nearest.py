@@ -6,12 +6,14 @@ never exists whole, and rows whose two best scores are closer than rounding coul
 
 from __future__ import annotations
 
+import importlib.util
 import math
 
 import torch
 from torch import Tensor
 
 _RECHECK_NUMBERS = 2**20  # fp64 numbers that the settling of near ties holds at a time
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
@@ -43,7 +45,40 @@ def find_code(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
     """The search for fp32 z (N, d), on whatever suits the device."""
     if z.device.type == "meta":
         return torch.empty(z.shape[0], dtype=torch.int64, device="meta")
+    if z.device.type == "cuda" and _HAS_TRITON:
+        with torch.cuda.device(z.device):
+            return find_fused(z, codebook, by_length)
     return find_in_pieces(z, codebook, by_length)
+
+
+def find_fused(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
+    """The search by one Triton kernel; the few rows whose runner-up is too close are searched again in pieces."""
+    from quantizers.functional.fused_search import best_two
+
+    centred, columns, bias, tolerance = _prepare(z, codebook, by_length, input_rounding=0.0)
+    best, second, index = best_two(centred, columns, bias)
+    doubtful = (second >= best - tolerance).nonzero()[:, 0]
+    if len(doubtful):
+        index[doubtful] = find_in_pieces(z[doubtful], codebook, by_length)
+    return index
+
+
+def _prepare(
+    z: Tensor, codebook: Tensor, by_length: bool, input_rounding: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """z (N, d), codebook (K, d), bias (K,) of the scores z.c + bias, and the tolerance (N,) of a row's scores."""
+    columns, centred = codebook, z
+    if by_length:
+        # A shift changes no distance, but an offset that z and codes share would make every row doubtful.
+        centre = codebook.mean(0)
+        columns, centred = codebook - centre, z - centre
+    half_norms = 0.5 * torch.linalg.vecdot(columns, columns)
+    bias = -half_norms if by_length else torch.zeros_like(half_norms)
+    # Rounding of a score is below this times |z||c| + |c|^2 / 2, for any order of summation.
+    relative = (z.shape[1] + 4) * 2.0**-23 + input_rounding
+    largest = half_norms.max()
+    tolerance = 2 * relative * (torch.linalg.vector_norm(centred, dim=1) * (2 * largest).sqrt() + largest)
+    return centred, columns, bias, tolerance
 
 
 def find_in_pieces(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
@@ -52,20 +87,10 @@ def find_in_pieces(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
     size = codebook.shape[0]
     width = _column_width(size)
     padded = -(-size // width) * width
-    columns, centred = codebook, z
-    if by_length:
-        # A shift changes no distance, but an offset that z and codes share would make every row doubtful.
-        centre = codebook.mean(0)
-        columns, centred = codebook - centre, z - centre
-    half_norms = 0.5 * torch.linalg.vecdot(columns, columns)
-    bias = -half_norms if by_length else torch.zeros_like(half_norms)
+    centred, columns, bias, tolerance = _prepare(z, codebook, by_length, _input_rounding(z.device))
     if padded != size:
         columns = torch.cat([columns, columns.new_zeros(padded - size, d)])
         bias = torch.cat([bias, bias.new_full((padded - size,), -math.inf)])
-    # Rounding of a score is below this times |z||c| + |c|^2 / 2, for any order of summation.
-    relative = (d + 4) * 2.0**-23 + _input_rounding(z.device)
-    largest = half_norms.max()
-    tolerance = 2 * relative * (torch.linalg.vector_norm(centred, dim=1) * (2 * largest).sqrt() + largest)
     rows = _rows_at_a_time(padded, z.device)
     found = torch.empty(n, dtype=torch.int64, device=z.device)
     for start in range(0, n, rows):
