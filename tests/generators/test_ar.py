@@ -20,6 +20,7 @@ VARIANTS = {
     "rq": {},
     "class": {"classes": 5},
     "gpt": {"shape": (3, 4, 1), "depth_layers": 0},
+    "depth 1 with a depth stack": {"shape": (3, 4, 1), "input": "codes"},
     "rotary": {"positions": "rotary"},
     "code vectors": {"input": "codes", "classes": 3},
     "bits": {"input": "bits", "vocabulary": (8, 16)},
@@ -94,6 +95,15 @@ def test_hard_soft_targets_give_the_hard_loss(make_generator: Make) -> None:
     codes = random_codes(model)
     targets = [torch.nn.functional.one_hot(codes[..., d].flatten(1), k).float() for d, k in enumerate((5, 7))]
     torch.testing.assert_close(model.loss(codes, targets=targets), model.loss(codes))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_parameter_gets_a_gradient(make_generator: Make, variant: str) -> None:
+    """DDP waits for the gradient of every parameter."""
+    model = make_generator("ar", **VARIANTS[variant]).train()
+    labels = torch.arange(3) if model.num_classes else None
+    model.loss(random_codes(model), labels).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
 def test_checkpointing_changes_no_gradient(make_generator: Make) -> None:

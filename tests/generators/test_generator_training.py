@@ -143,6 +143,22 @@ def test_codes_from_a_cache_and_from_images_train_alike(
     assert stored.last[key] == pytest.approx(computed.last[key], rel=1e-4)
 
 
+def test_latents_from_a_cache_give_soft_targets(
+    recipe: Recipes, rq_tokenizer: Tokenizer, rq_folder: Path, tmp_path: Path
+) -> None:
+    for split in ("train", "eval"):
+        images = open_images("photos", split, image_size=16, limit=16)
+        write_codes(rq_tokenizer, images, tmp_path / "cache" / split, source=str(rq_folder), latents=True)
+    settings = {"name": "ar", **TINY, "depth_layers": 1}
+    losses = []
+    for extra in ({}, {"soft_targets": 0.5}, {"soft_targets": 1e-6}, {"soft_targets": 0.5, "stochastic_codes": 0.5}):
+        made = recipe({**settings, **extra}, f"codes:{tmp_path / 'cache'}", steps=1, learning_rate=1e-9)
+        losses.append(run(made, tmp_path / f"r{len(losses)}").last["loss"])
+    # Targets at no temperature are the codes themselves (up to float16, in which latents are stored).
+    assert losses[2] == pytest.approx(losses[0], rel=1e-3)
+    assert len({round(loss, 6) for loss in (losses[0], losses[1], losses[3])}) == 3
+
+
 def test_the_log_has_train_and_held_out_bits_and_the_pictures_are_there(recipe: Recipes, tmp_path: Path) -> None:
     result = run(recipe({"name": "mlm", **TINY, "input": "bits"}, picture_every=3), tmp_path / "r")
     log = (tmp_path / "r" / "log.jsonl").read_text()

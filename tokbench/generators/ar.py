@@ -41,7 +41,7 @@ class AR(Generator):
         height, columns, depth = config.shape
         width = settings.width
         self.places = height * columns
-        self.embedding = CodeEmbedding(config, depth_stack=settings.depth_layers > 0)
+        self.embedding = CodeEmbedding(config, depth_stack=settings.depth_layers > 0 and depth > 1)
         learned = settings.positions == "learned"
         self.position_condition = nn.Parameter(torch.randn(width) * 0.02) if learned else None
         # One row a position; what follows the last position is never read.
@@ -75,7 +75,9 @@ class AR(Generator):
         context = self.body(self.drop(x), self.rotation[:places] if self.rotation is not None else None)
         if not self.settings.depth_layers:
             return [self.classify(context, 0)]
-        inputs = torch.cat([context[:, :, None], self.embedding.into_depth(sums[:, :, :-1])], dim=2)
+        inputs = context[:, :, None]
+        if depth > 1:
+            inputs = torch.cat([inputs, self.embedding.into_depth(sums[:, :, :-1])], dim=2)
         inputs = (inputs + self.position_depth).flatten(0, 1)
         outputs = self.head(inputs).view(batch, places, depth, -1)
         return [self.classify(outputs[:, :, d], d) for d in range(depth)]

@@ -143,8 +143,11 @@ def _translate(given: dict[str, Tensor], made: Generator, path: str) -> dict[str
         ours["embedding.vectors"] = made.embedding.vectors
         ours["embedding.body_in.weight"] = take("input_mlp.weight")
         ours["embedding.body_in.bias"] = take("input_mlp.bias") * depth
-        ours["embedding.depth_in.weight"] = take("head_mlp.weight")
-        ours["embedding.depth_in.bias"] = take("head_mlp.bias")
+        depth_in = {
+            "embedding.depth_in.weight": take("head_mlp.weight"),
+            "embedding.depth_in.bias": take("head_mlp.bias"),
+        }
+        ours |= depth_in if depth > 1 else {}  # codes of depth 1 have no depth step that reads a code
     else:
         table = take("tok_emb.weight")
         # A table that the depths share is repeated for each of them.
