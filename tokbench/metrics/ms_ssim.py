@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tokbench.metrics.base import PairMetric, check_pair
 from tokbench.metrics.registry import register
-from tokbench.metrics.ssim import WINDOW, luma, similarity_maps
+from tokbench.metrics.ssim import WINDOW, luma, mean_similarity
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 MIN_SIZE = (WINDOW - 1) * 2 ** (len(WEIGHTS) - 1) + 1  # 161: the window must fit the smallest of the five scales
@@ -34,9 +34,9 @@ def ms_ssim_luma(reference: Tensor, sample: Tensor) -> Tensor:
 def _multi_scale(x: Tensor, y: Tensor) -> Tensor:
     product = torch.ones(x.shape[:2], dtype=torch.float64, device=x.device)
     for scale, weight in enumerate(WEIGHTS):
-        similarity, contrast = similarity_maps(x, y)
+        similarity, contrast = mean_similarity(x, y)
         last = scale == len(WEIGHTS) - 1
-        factor = (similarity if last else contrast).double().mean(dim=(2, 3)).clamp(min=0)
+        factor = (similarity if last else contrast).clamp(min=0)
         product = product * factor**weight
         if not last:
             padding = [side % 2 for side in x.shape[2:]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tokbench.metrics.base import PairMetric, check_pair
@@ -11,6 +10,7 @@ from tokbench.metrics.registry import register
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+GREY = 127.5
 
 
 def ssim(reference: Tensor, sample: Tensor) -> Tensor:
@@ -21,13 +21,13 @@ def ssim(reference: Tensor, sample: Tensor) -> Tensor:
     that would reach over the border are left out.
     """
     check_pair("SSIM", reference, sample, min_size=WINDOW)
-    return similarity_maps(reference.float(), sample.float())[0].double().mean(dim=(1, 2, 3))
+    return mean_similarity(reference.float(), sample.float())[0].mean(1)
 
 
 def ssim_luma(reference: Tensor, sample: Tensor) -> Tensor:
     """SSIM of the luma plane (ITU-R BT.601: .299 R + .587 G + .114 B, rounded to integers); shapes as in ``ssim``."""
     check_pair("SSIM", reference, sample, min_size=WINDOW)
-    return similarity_maps(luma(reference), luma(sample))[0].double().mean(dim=(1, 2, 3))
+    return mean_similarity(luma(reference), luma(sample))[0].mean(1)
 
 
 def luma(images: Tensor) -> Tensor:
@@ -36,27 +36,43 @@ def luma(images: Tensor) -> Tensor:
     return (0.299 * red + 0.587 * green + 0.114 * blue).round().float()[:, None]
 
 
-def similarity_maps(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Local SSIM and its contrast-structure part, each (B, C, H - 10, W - 10), of float images in 0..255."""
+def mean_similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean SSIM and mean contrast-structure part: float (B, C, H, W) in 0..255 twice -> float64 (B, C) twice."""
+    # One image at a time stays in a CPU's cache; a GPU wants them all at once.
+    parts = x.split(1) if x.device.type == "cpu" else (x,)
+    others = y.split(1) if y.device.type == "cpu" else (y,)
+    means = [[m.mean(dim=(2, 3), dtype=torch.float64) for m in _maps(a, b)] for a, b in zip(parts, others, strict=True)]
+    return torch.cat([m[0] for m in means]), torch.cat([m[1] for m in means])
+
+
+def _maps(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Local SSIM and its contrast-structure part, each (B, C, H - 10, W - 10)."""
     # Around mid-grey the second moments lose fewer digits to cancellation in float32; means are put back below.
-    shift = 127.5
-    x, y = x - shift, y - shift
-    channels = x.shape[1]
-    moments = _blur(torch.cat([x, y, x * x, y * y, x * y], dim=1))
-    mean_x, mean_y, xx, yy, xy = moments.split(channels, dim=1)
-    var_x, var_y, cov = xx - mean_x * mean_x, yy - mean_y * mean_y, xy - mean_x * mean_y
-    mean_x, mean_y = mean_x + shift, mean_y + shift
-    contrast = (2 * cov + C2) / (var_x + var_y + C2)
-    return (2 * mean_x * mean_y + C1) / (mean_x * mean_x + mean_y * mean_y + C1) * contrast, contrast
+    x, y = x - GREY, y - GREY
+    moments = _blur(torch.cat([x, y, x * x + y * y, x * y], dim=1))
+    mean_x, mean_y, squares, product = moments.chunk(4, dim=1)
+    means = mean_x * mean_y
+    contrast = (product - means).mul_(2).add_(C2)
+    contrast /= (squares - mean_x * mean_x - mean_y * mean_y).add_(C2)
+    mean_x, mean_y = mean_x + GREY, mean_y + GREY
+    similarity = (mean_x * mean_y).mul_(2).add_(C1)
+    similarity /= (mean_x * mean_x + mean_y * mean_y).add_(C1)
+    return similarity.mul_(contrast), contrast
 
 
 def _blur(x: Tensor) -> Tensor:
-    at = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
+    """(B, C, H, W) -> (B, C, H - 10, W - 10), the Gaussian window along both axes."""
+    at = torch.arange(WINDOW, dtype=torch.float32) - WINDOW // 2
     window = torch.exp(-(at * at) / (2 * SIGMA**2))
-    window = window / window.sum()
-    planes = x.flatten(0, 1)[:, None]  # every channel is its own image: much faster than a grouped convolution
-    planes = F.conv2d(F.conv2d(planes, window.view(1, 1, 1, -1)), window.view(1, 1, -1, 1))
-    return planes.view(*x.shape[:2], *planes.shape[-2:])
+    weights = (window / window.sum()).tolist()
+    # Eleven shifted sums an axis: on a CPU a tenth of the time of a convolution, to the same last digit.
+    for axis in (-1, -2):
+        length = x.shape[axis] - WINDOW + 1
+        total = x.narrow(axis, 0, length) * weights[0]
+        for shift in range(1, WINDOW):
+            total.add_(x.narrow(axis, shift, length), alpha=weights[shift])
+        x = total
+    return x
 
 
 @register
