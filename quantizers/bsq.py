@@ -24,8 +24,9 @@ class BSQ(Quantizer):
     Args:
         bits: n, bits a position.
         dim: channels of z; None is n. Otherwise learned linear maps lie on either side.
-        temperature: of the soft assignment, 1 / 100 in the official code.
-        entropy_weight: zeta, of temperature * (per-sample entropy - diversity_weight * codebook entropy).
+        temperature: of the soft assignment.
+        entropy_weight: zeta, of temperature * (per-sample entropy - diversity_weight * codebook entropy). The official
+            code has temperature 0.01 and zeta 0.1; the defaults here keep the codes in use in short runs too.
         diversity_weight: gamma.
         commitment_weight: beta, of mean over positions of |z - sg[quantized]|^2.
         entropy_groups: bits of the groups whose codebook entropies are summed, as the official code approximates them.
@@ -45,8 +46,8 @@ class BSQ(Quantizer):
         bits: int,
         dim: int | None = None,
         *,
-        temperature: float = 0.01,
-        entropy_weight: float = 0.1,
+        temperature: float = 0.1,
+        entropy_weight: float = 1.0,
         diversity_weight: float = 1.0,
         commitment_weight: float = 0.25,
         entropy_groups: Sequence[int] | None = None,

@@ -68,7 +68,7 @@ def gather_rows(z: Tensor) -> Tensor:
 
 
 def _places(parts: Sequence[Tensor]) -> tuple[list[int], int]:
-    """Where this process's rows of each part begin in the joined batch, which goes part by part and by rank; its size."""
+    """Where this process's rows of each part begin in the joined batch (part by part, then by rank), and its size."""
     if world_size() == 1:
         sizes, rank = torch.tensor([[len(part) for part in parts]]), 0
     else:

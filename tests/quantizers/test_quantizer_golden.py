@@ -147,7 +147,16 @@ def test_lfq_bit_orders_and_factors(golden: Path) -> None:
 
 def test_bsq(golden: Path) -> None:
     d = load(golden, "bsq")
-    q = Q.BSQ(10, entropy_groups=[5, 5], factor_bits=[5, 5], commitment_weight=float(d["beta"]), channel_first=True)
+    q = Q.BSQ(
+        10,
+        temperature=1 / float(d["inv_temperature"]),
+        entropy_weight=float(d["zeta"]),
+        diversity_weight=float(d["gamma"]),
+        commitment_weight=float(d["beta"]),
+        entropy_groups=[5, 5],
+        factor_bits=[5, 5],
+        channel_first=True,
+    )
     z = d["z_unit"].clone().requires_grad_(True)
     out = q(z)
     assert torch.equal(out.indices[..., 0], d["indices"])
