@@ -15,12 +15,14 @@ from typer.testing import CliRunner
 from tokbench.cli.compress import compress
 from tokbench.cli.decompress import decompress
 from tokbench.cli.encode import encode
+from tokbench.cli.evaluate_generator import evaluate_generator
 from tokbench.cli.generate import generate
 from tokbench.config.generator import ARConfig
 from tokbench.data.codes import CodeCache
 from tokbench.errors import TokbenchError
 from tokbench.generators import for_tokenizer
 from tokbench.models import Tokenizer
+from tokbench.results.store import Store
 
 
 def call(command: Callable[..., None], *arguments: object) -> str:
@@ -55,6 +57,17 @@ def test_encode_generate_compress_decompress(tmp_path: Path, rq_tokenizer: Token
     assert not (tmp_path / "x").exists()
     with pytest.raises(TokbenchError, match="top_p 2.0"):
         call(generate, tmp_path / "g", "--out", tmp_path / "x", "--top-p", 2, "--cpu")
+
+    call(
+        evaluate_generator, tmp_path / "g", "--data", "photos", "--limit", 8, "-n", 4, "--top-k", 3,
+        "--out", tmp_path / "runs.jsonl", "--cpu",
+    )  # fmt: skip
+    (record,) = Store(tmp_path / "runs.jsonl").read()
+    assert record.kind == "generator" and record.data is not None and record.data.n == 8
+    bits = record.metrics["nll_bits_per_code"]
+    assert bits.value is not None and 3 < bits.value < 6  # an untrained model of 16 codes
+    with pytest.raises(TokbenchError, match="guidance needs"):
+        call(evaluate_generator, tmp_path / "g", "--data", "photos", "--guidance", 2, "--cpu")
 
     picture = tmp_path / "p.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 32, 3), dtype=np.uint8)).save(picture)

@@ -85,6 +85,18 @@ def test_filters_keep_what_their_definition_says(top_k: int | None, top_p: float
         assert {i for i in range(11) if found[i]} == expected
 
 
+def test_top_p_of_a_large_vocabulary_is_what_sorting_gives() -> None:
+    torch.manual_seed(0)
+    for scale in (4.0, 0.1):  # few codes are enough; few codes are not enough
+        logits = torch.randn(3, 5000) * scale
+        ordered, order = logits.sort(dim=-1, descending=True)
+        mass = ordered.double().softmax(-1).cumsum(-1)
+        count = (mass < 0.9).sum(-1) + 1
+        found = torch.isfinite(filtered(logits, Sampling(top_p=0.9)))
+        for row in range(3):
+            assert set(found[row].nonzero().flatten().tolist()) == set(order[row, : count[row]].tolist())
+
+
 def test_top_k_draws_the_same_with_and_without_the_shortcut() -> None:
     torch.manual_seed(0)
     logits, keys = torch.randn(200, 30), image_keys(0, torch.arange(200))

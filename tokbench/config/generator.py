@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from tokbench.config.base import Strict
 from tokbench.config.data import DataConfig
-from tokbench.config.training import EvaluationConfig, TrainingConfig
+from tokbench.config.training import TrainingConfig
 
 # Lee et al. 2022, arXiv:2203.01941, table 6 and the released configurations: width, heads, spatial and depth layers.
 # The parameters in a name are those of the released model (its vocabulary decides the last few million).
@@ -143,6 +143,26 @@ class GeneratorConfig(Strict):
         return self
 
 
+class GeneratorEvaluationConfig(Strict):
+    """What is measured of a finished generator, and how its samples are drawn (``generators.sampling.Sampling``)."""
+
+    metrics: list[str] | None = Field(None, description="of generated images; null = all whose weights are at hand")
+    samples: PositiveInt = Field(10_000, description="images drawn for them (papers: 50,000)")
+    batch_size: PositiveInt = 64
+    temperature: float = Field(1.0, ge=0)
+    top_k: PositiveInt | None = None
+    top_p: float = Field(1.0, gt=0, le=1)
+    guidance: float = Field(1.0, ge=0, description="s in u + s (c - u); 1 is none")
+    guidance_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    steps: PositiveInt = Field(12, description="decoding steps of mlm")
+    choice_temperature: float = Field(4.5, ge=0, description="of the noise by which mlm chooses what to keep")
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The settings of a draw."""
+        return self.model_dump(exclude={"metrics", "samples", "batch_size"})
+
+
 class GeneratorRecipe(Strict):
     """Stage 2: a generator trained on the codes of a finished tokenizer."""
 
@@ -156,7 +176,7 @@ class GeneratorRecipe(Strict):
     )
     generator: GeneratorModel
     training: TrainingConfig = TrainingConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    evaluation: GeneratorEvaluationConfig = GeneratorEvaluationConfig()
 
     def resolved(self) -> dict[str, Any]:
         """Every setting, defaults included: what the record keeps and the content address is made of."""

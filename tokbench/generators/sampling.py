@@ -88,12 +88,25 @@ def filtered(logits: Tensor, sampling: Sampling) -> Tensor:
         edge = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < edge, -math.inf)
     if sampling.top_p < 1:
-        ordered = logits.sort(dim=-1, descending=True).values
-        mass = ordered.softmax(-1)
+        ordered = _likeliest(logits, sampling.top_p)
+        mass = (ordered - logits.logsumexp(-1, keepdim=True)).exp()
         inside = mass.cumsum(-1) - mass < sampling.top_p  # the mass before it: the likeliest is always in
         edge = ordered.masked_fill(~inside, math.inf).amin(-1, keepdim=True)
         logits = logits.masked_fill(logits < edge, -math.inf)
     return logits
+
+
+def _likeliest(logits: Tensor, mass: float, few: int = 1024) -> Tensor:
+    """The logits in falling order, as many as it takes for their probabilities to reach ``mass``.
+
+    Sorting a large vocabulary on a CPU costs more than the step that made it, and few codes nearly always do. On a GPU
+    the sort is cheap, and a look at the values would break a graph.
+    """
+    if logits.device.type == "cpu" and logits.shape[-1] > few:
+        ordered = logits.topk(few, dim=-1).values
+        if bool(((ordered - logits.logsumexp(-1, keepdim=True)).exp().sum(-1) > mass).all()):
+            return ordered
+    return logits.sort(dim=-1, descending=True).values
 
 
 def draw(logits: Tensor, keys: Tensor, sampling: Sampling) -> Tensor:

@@ -58,8 +58,8 @@ class GeneratorTask:
             settings, self.tokenizer, source=recipe.tokenizer, image_size=size, num_classes=classes
         )
         self.parameters = sum(p.numel() for p in self.generator.parameters())
-        soft, drawn = (settings.soft_targets, settings.stochastic_codes) if isinstance(settings, ARConfig) else (None, None)
-        self.soft = SoftCodes(self.tokenizer, soft, drawn)
+        ar = settings if isinstance(settings, ARConfig) else ARConfig()  # mlm has neither: as by default
+        self.soft = SoftCodes(self.tokenizer, ar.soft_targets, ar.stochastic_codes)
         if self.soft.wanted and self.cache is not None and self.cache.header.latent_channels is None:
             raise TokbenchError(
                 f"{self.cache.folder}: holds no latents, which soft_targets and stochastic_codes need; "

@@ -1,0 +1,109 @@
+"""Measuring a generator from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokbench.cli.options import Cpu
+
+
+def evaluate_generator(
+    generator: Annotated[str, typer.Argument(help="A generator's folder, or a model hub id.")],
+    data: Annotated[str, typer.Option("--data", help="Held-out pictures: photos, folder:PATH, ...")],
+    split: Annotated[str, typer.Option("--split", help="eval or train.")] = "eval",
+    n: Annotated[
+        int | None, typer.Option("-n", "--samples", min=1, help="Pictures drawn for gFID and the like.")
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metrics", help="Of generated pictures, e.g. gfid; default all that work here."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many held-out pictures.")] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature")] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p")] = None,
+    guidance: Annotated[float | None, typer.Option("--guidance", help="s in u + s (c - u); 1 is none.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Decoding steps (mlm).")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1)] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    tokenizer: Annotated[str | None, typer.Option("--tokenizer", help="Where the tokenizer lies now.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The row's name; default the recipe's.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "--results", help="The records: a runs.jsonl, or the folder that holds one.")
+    ] = Path("results/runs.jsonl"),
+    cpu: Cpu = False,
+) -> None:
+    """Measure a generator: NLL, model-coded rate beside the others, gFID; one record in the results.
+
+    What is not given is as in the recipe's `evaluation` block, where the generator lies in its run's folder.
+    """
+    from pydantic import ValidationError
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from tokbench.cli.options import device, words
+    from tokbench.config.generator import GeneratorEvaluationConfig
+    from tokbench.data import open_images
+    from tokbench.errors import TokbenchError
+    from tokbench.generators.pipeline import Pipeline
+    from tokbench.generators.record import generator_record
+    from tokbench.metrics import get
+    from tokbench.models.storage import explain
+    from tokbench.results.environment import content_hash
+    from tokbench.results.store import Store
+    from tokbench.training.generator_evaluation import evaluate_generator as measure
+    from tokbench.training.generator_evaluation import recipe_of
+
+    recipe = recipe_of(Path(generator))
+    given = {
+        "samples": n, "metrics": words(metrics) or None, "batch_size": batch_size, "temperature": temperature,
+        "top_k": top_k, "top_p": top_p, "guidance": guidance, "steps": steps,
+    }  # fmt: skip
+    base = recipe.evaluation.model_dump() if recipe else {}
+    try:
+        config = GeneratorEvaluationConfig(**{**base, **{k: v for k, v in given.items() if v is not None}})
+    except ValidationError as error:
+        raise TokbenchError(explain(error)) from None
+    for metric in config.metrics or []:
+        get(metric)  # a misspelt name costs a second, not a pass over the images
+    pair = Pipeline.load(generator, tokenizer, device=device(cpu))
+    images = open_images(data, split, image_size=pair.image_size, limit=limit)  # type: ignore[arg-type]
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("measuring", total=1.0)
+        found = measure(
+            pair,
+            images,
+            config,
+            seed=seed,
+            progress=lambda what, done: bar.update(task, description=what, completed=done),
+        )
+    resolved = recipe.resolved() if recipe else pair.generator.config.model_dump(mode="json")
+    asked = {"generator": pair.generator.sha256(), "data": images.fingerprint, "evaluation": config, "seed": seed}
+    record = generator_record(
+        pair.generator,
+        pair.tokenizer,
+        found.metrics,
+        name=name or (recipe.name if recipe else Path(generator).resolve().name),
+        recipe=resolved,
+        cell=content_hash(asked),
+        seed=recipe.seed if recipe else None,
+        data=found.data,
+        timing=found.timing,
+        weights_which="saved",
+    )
+    file = out if out.suffix == ".jsonl" else out / "runs.jsonl"
+    Store(file).append(record)
+    table = Table("metric", "value", "±", "n")
+    for value in found.metrics.values():
+        shown = "-" if value.value is None else f"{value.value:.4g}"
+        error_bar = "" if value.stderr is None else f"{value.stderr:.2g}"
+        table.add_row(f"{value.label}{f' ({value.unit})' if value.unit else ''}", shown, error_bar, f"{value.n:,}")
+    Console().print(table)
+    for line in [*(f"{v.label}: {v.note}" for v in found.metrics.values() if v.note), *found.warnings]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"record {record.id} appended to {file}", highlight=False)

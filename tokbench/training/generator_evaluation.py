@@ -1,0 +1,100 @@
+"""Measuring a finished generator: what its codes cost, and its images against real ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from torch import Tensor
+
+from tokbench.config.generator import GeneratorEvaluationConfig, GeneratorRecipe
+from tokbench.generators import Sampling
+from tokbench.generators.pipeline import Pipeline
+from tokbench.generators.record import held_out_codes, rate_metrics
+from tokbench.metrics.generated import evaluate_images
+from tokbench.results.record import DataRef, MetricValue
+
+
+@dataclass
+class GeneratorEvaluation:
+    """What was found, on what, and how long it took."""
+
+    metrics: dict[str, MetricValue]
+    data: DataRef
+    timing: dict[str, Any]
+    warnings: list[str]
+
+
+def evaluate_generator(
+    pair: Pipeline,
+    images: Any,
+    config: GeneratorEvaluationConfig,
+    *,
+    seed: int = 0,
+    protocol: str | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> GeneratorEvaluation:
+    """Measure a generator on held-out images (``tokbench.data.open_images``).
+
+    The model-coded rate is of these images' codes; the images drawn, ``config.samples`` of them with their classes in
+    turn, are compared with these images by the metrics of generated images.
+
+    Args:
+        progress: called with what is being done and the fraction of it that is.
+
+    Raises:
+        TokbenchError: an unknown metric, or sampling that does not go with the generator.
+    """
+    start = time.perf_counter()
+    sampling = Sampling(**config.sampling)
+    if sampling.guidance != 1.0:
+        pair.generator.check_guidance(pair.generator.rows(None) if not pair.generator.num_classes else _one_row(pair))
+    codes, labels, data = held_out_codes(pair.tokenizer, images, batch_size=config.batch_size)
+    metrics = rate_metrics(
+        pair.generator,
+        pair.tokenizer,
+        codes,
+        labels if pair.generator.num_classes else None,
+        image_size=images.image_size,
+        protocol=protocol or data.protocol,
+        batch_size=config.batch_size,
+    )
+    rated = time.perf_counter()
+
+    def drawn() -> Iterator[Tensor]:
+        report = None if progress is None else lambda done: progress("drawing", done)
+        for _, _, batch in pair.stream(
+            range(config.samples), seed=seed, sampling=sampling, batch_size=config.batch_size, progress=report
+        ):
+            yield batch
+
+    found = evaluate_images(
+        drawn(),
+        reference=images,
+        metrics=config.metrics,
+        count=config.samples,
+        batch_size=config.batch_size,
+        device=pair.generator.device,
+        protocol=protocol,
+    )
+    seconds = {"rate": rated - start, "images": time.perf_counter() - rated, "seconds": time.perf_counter() - start}
+    timing = {name: round(value, 3) for name, value in seconds.items()} | {"batch_size": config.batch_size}
+    return GeneratorEvaluation({**metrics, **found.metrics}, data, timing, found.warnings)
+
+
+def _one_row(pair: Pipeline) -> Tensor:
+    return pair.generator.labels(0, 1)
+
+
+def recipe_of(generator: Path) -> GeneratorRecipe | None:
+    """The recipe of the run that a generator's folder lies in; None where there is none."""
+    try:
+        values = yaml.safe_load((generator.resolve().parent / "recipe.yaml").read_text(encoding="utf-8"))
+        return GeneratorRecipe.model_validate(values)
+    except (OSError, yaml.YAMLError, ValidationError):
+        return None
