@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -169,8 +170,8 @@ def _floor(case: Case, repeats: int, device: torch.device) -> float | None:
     return median * case.products
 
 
-def _peak(case: Case, side: str, device: torch.device) -> float:
-    """MiB that one step takes beyond the module and its input."""
+def _peak(case: Case, side: str, device: torch.device) -> float | None:
+    """MiB that one step takes beyond the module and its input; on CPU only where there is Linux's account of it."""
     if device.type == "cuda":
         step = _step(case, side, device)
         step()
@@ -180,7 +181,9 @@ def _peak(case: Case, side: str, device: torch.device) -> float:
         step()
         torch.cuda.synchronize(device)
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    # A process's peak resident set only ever grows, so every case gets a process of its own.
+    if not sys.platform.startswith("linux"):
+        return None
+    # Memory that a process has freed is used again unseen, so every case gets a process of its own.
     code = "import sys; from tokbench.bench.quantizers import resident_growth; resident_growth(*sys.argv[1:])"
     done = subprocess.run([sys.executable, "-c", code, case.label, side], capture_output=True, text=True)
     if done.returncode:
@@ -189,16 +192,19 @@ def _peak(case: Case, side: str, device: torch.device) -> float:
 
 
 def resident_growth(label: str, side: str) -> None:
-    """Print the MiB by which one step of a CPU case grows this process."""
-    import resource
-
+    """Print the MiB by which one step of a CPU case makes this process grow at its peak."""
     case = next(c for c in CPU_CASES if c.label == label)
     step = _step(case, side, torch.device("cpu"))
     nn.Linear(8, 8)(torch.randn(4, 8)).sum().backward()  # thread pools and lazy imports are not the step's
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
+    before = _status_kib("VmRSS")
     step()
-    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(growth / (2**20 if sys.platform == "darwin" else 2**10))
+    print((_status_kib("VmHWM") - before) / 2**10)
+
+
+def _status_kib(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(f"{key}:")))
 
 
 def _load() -> float | None:

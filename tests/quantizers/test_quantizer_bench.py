@@ -1,0 +1,38 @@
+"""The side-by-side measurement runs and reports what it says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tokbench.bench import quantizers as bench
+from tokbench.cli.bench_quantizers import quantizers
+from tokbench.errors import TokbenchError
+
+SMALL = bench.Case("small", (2, 8, 4), ("lfq", {"codebook_size": 16}), ("LFQ", {"dim": 4, "codebook_size": 16}))
+
+
+def test_bench_quantizers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "CPU_CASES", [SMALL])
+    result = quantizers(repeats=1, memory=False, cpu=True, out=tmp_path)
+    (row,) = json.loads((tmp_path / "quantizers-cpu.json").read_text())["rows"]
+    assert row == result["rows"][0] and row["ratio"] == row["theirs_seconds"] / row["seconds"]
+    assert row["floor_seconds"] is None and row["peak_mib"] is None
+    with pytest.raises(TokbenchError, match="no case contains 'other'"):
+        bench.bench_quantizers(only="other")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from Linux's account")
+def test_memory_bars() -> None:
+    import torch
+
+    cases = {case.label: case for case in bench.CPU_CASES}
+    cpu = torch.device("cpu")
+    vq, lfq = cases["VQ 4096 x 256, K=16384"], cases["LFQ 2^18, 4096 tokens"]
+    ours, theirs = bench._peak(vq, "ours", cpu), bench._peak(vq, "theirs", cpu)
+    assert ours is not None and theirs is not None and 0 < ours < theirs / 5
+    assert 0 < (bench._peak(lfq, "ours", cpu) or 0) < 200
