@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from tokbench.config.generator import GeneratorConfig, TokenizerRef
+from tokbench.config.generator import GeneratorConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.transformer import Transformer
@@ -238,10 +238,6 @@ class Generator(nn.Module):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
-
-    @property
-    def tokenizer_ref(self) -> TokenizerRef | None:
-        return self.config.tokenizer
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write ``config.json`` and ``model.safetensors``; old files stay whole until both are written."""

@@ -67,10 +67,6 @@ class CodeEmbedding(nn.Module):
     def _precision(self, module: nn.Module) -> torch.dtype:
         return module.weight.dtype if isinstance(module, nn.Linear) else self.vectors.dtype
 
-    def table(self, depth: int, size: int) -> Tensor:
-        """The vectors (K_d, channels) of one depth."""
-        return self.vectors[self.starts[depth] : self.starts[depth] + size]
-
 
 def bit_vectors(vocabulary: tuple[int, ...]) -> Tensor:
     """(sum of K_d, sum of log2 K_d) in -1, 0, +1: the bits of each code, low bit first, in its depth's own channels."""
