@@ -24,7 +24,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/tokbench demo
+	$(BIN)/tokbench sweep --recipe demo --quantizer vq,rq,lfq --codebook-size 256 --depth 4 --out runs/demo
 
 lint: $(READY)
 	$(BIN)/ruff check .
