@@ -102,7 +102,8 @@ class BSQ(Quantizer):
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         corner = ((z > 0).float() * 2 - 1) / self.bits**0.5
         # Softmax over corners c / sqrt(n) at inverse temperature t is that over c of z / sqrt(n).
-        per_sample, codebook = lfq_entropy(z / self.bits**0.5, self.temperature, groups=self.entropy_groups)
+        unit = z / self.bits**0.5
+        per_sample, codebook = lfq_entropy(unit, self.temperature, groups=self.entropy_groups, joined=True)
         commitment = (z - corner).square().sum(-1).mean()
         entropy = self.temperature * (per_sample - self.diversity_weight * codebook)
         loss = self.commitment_weight * commitment + self.entropy_weight * entropy

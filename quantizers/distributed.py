@@ -24,6 +24,20 @@ def sum_over_processes(*tensors: Tensor) -> None:
             dist.all_reduce(tensor)
 
 
+def joined_mean(mean: Tensor, count: int) -> Tensor:
+    """The mean over the joined batch of all processes, ``mean`` being this one's over ``count`` rows.
+
+    Its gradient is that of this process's share alone, scaled so that DDP's averaging over the processes gives the
+    gradient one process with the joined batch would have: a nonlinear function of the mean stays exact.
+    """
+    if world_size() == 1:
+        return mean
+    total = torch.tensor(float(count), device=mean.device)
+    joined = mean.detach() * count
+    sum_over_processes(joined, total)
+    return joined / total + (mean - mean.detach()) * (world_size() * count / total)
+
+
 def shared_generator(device: torch.device) -> torch.Generator:
     """A CPU generator with the same fresh seed on every process."""
     seed = torch.randint(2**62, ())

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from quantizers.base import Quantizer, require_between
+from quantizers.distributed import joined_mean
 from quantizers.functional.nearest import most_aligned_code
 from quantizers.registry import register
 from quantizers.vq import one_code_configurations
@@ -94,8 +95,8 @@ class IBQ(Quantizer):
         loss = losses["joint"] + losses["commitment"] + self.beta * losses["codebook"]
         if self.entropy_weight:
             sums = [self._piecewise(self._entropy_sums, piece) for piece in pieces]
-            per_sample = torch.stack([s for s, _ in sums]).sum() / len(flat)
-            mean = torch.stack([p for _, p in sums]).sum(0) / len(flat)
+            per_sample = joined_mean(torch.stack([s for s, _ in sums]).sum() / len(flat), len(flat))
+            mean = joined_mean(torch.stack([p for _, p in sums]).sum(0) / len(flat), len(flat))
             losses["per_sample_entropy"] = per_sample
             losses["codebook_entropy"] = -(mean * mean.clamp_min(1e-30).log()).sum()
             loss = loss + self.entropy_weight * (per_sample - losses["codebook_entropy"])

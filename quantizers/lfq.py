@@ -131,7 +131,9 @@ class LFQ(Quantizer):
         signs = positive.float() * 2 - 1
         # The entropies are wanted bit 0 first, whichever channel that is.
         bits = z.flip(-1) if self.msb_first else z
-        per_sample, codebook = lfq_entropy(bits, self.temperature, log_eps=self.log_eps, groups=self.entropy_groups)
+        per_sample, codebook = lfq_entropy(
+            bits, self.temperature, log_eps=self.log_eps, groups=self.entropy_groups, joined=True
+        )
         commitment = F.mse_loss(z, signs)
         entropy = per_sample - self.diversity_weight * codebook
         loss = self.commitment_weight * commitment + self.annealed_entropy_weight() * entropy

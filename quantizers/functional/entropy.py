@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from quantizers.distributed import joined_mean
 from quantizers.functional.bits import index_to_bits
 
 _TOKENS = 4096  # whose joint probabilities are held at a time
@@ -25,6 +26,7 @@ def lfq_entropy(
     *,
     log_eps: float = 0.0,
     groups: Sequence[int] | None = None,
+    joined: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """(per-sample entropy, codebook entropy), scalars in nats, of p(c|z) = softmax over c of 2<z, c> / temperature.
 
@@ -35,6 +37,7 @@ def lfq_entropy(
             value at 2^18, where a uniform p is 3.8e-6.
         groups: bit counts, low bits first: the codebook entropy becomes the *sum of the entropies of the groups*, an
             upper bound that ignores how groups depend on each other. None is exact and needs 2^n numbers.
+        joined: average over the batches of all processes (a collective call), with the gradient DDP needs.
     """
     n = z.shape[-1]
     if groups is not None and (sum(groups) != n or min(groups) < 1):
@@ -43,7 +46,10 @@ def lfq_entropy(
     # H(Bernoulli(sigmoid(l))) = softplus(l) - l sigmoid(l): no logarithm of a rounded 0.
     per_sample = (F.softplus(logits) - logits * torch.sigmoid(logits)).sum(-1).mean()
     parts = torch.split(logits, [n] if groups is None else list(groups), dim=-1)
-    codebook = torch.stack([_entropy(_mean_joint(part), log_eps) for part in parts]).sum()
+    means = [_mean_joint(part) for part in parts]
+    if joined:
+        per_sample, *means = (joined_mean(mean, len(logits)) for mean in (per_sample, *means))
+    codebook = torch.stack([_entropy(mean, log_eps) for mean in means]).sum()
     return per_sample, codebook
 
 

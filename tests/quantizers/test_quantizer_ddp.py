@@ -47,12 +47,37 @@ def run(shares: slice) -> dict[str, list[Any]]:
     return results
 
 
+ENTROPIES: dict[str, dict[str, Any]] = {
+    "lfq": {"dim": 4, "codebook_size": 16, "temperature": 1.0},
+    "bsq": {"dim": 4, "bits": 4, "temperature": 1.0},
+    "ibq": {"dim": 4, "codebook_size": 12, "entropy_temperature": 1.0},
+}
+
+
+def entropies(shares: slice, processes: int) -> dict[str, tuple[float, float, Tensor]]:
+    """Both entropies, and the gradient of their difference in this share of z as DDP would average it."""
+    results = {}
+    for case, kwargs in ENTROPIES.items():
+        torch.manual_seed(7)
+        q = Q.build(case, **kwargs).train()
+        z = batch(0)[shares].requires_grad_()
+        losses = q(z).losses
+        per_sample, codebook = Q.functional.lfq_entropy(z, 1.0, joined=True)
+        (gradient,) = torch.autograd.grad(per_sample - codebook, z)
+        results[case] = (
+            float(losses["per_sample_entropy"]), float(losses["codebook_entropy"]), gradient / processes
+        )
+    return results
+
+
 def worker(rank: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     try:
         # Shares of unequal size: 2 and 4 samples.
-        torch.save(run(slice(0, 2) if rank == 0 else slice(2, None)), Path(folder) / f"{rank}.pt")
+        shares = slice(0, 2) if rank == 0 else slice(2, None)
+        torch.save(run(shares), Path(folder) / f"{rank}.pt")
+        torch.save(entropies(shares, 2), Path(folder) / f"entropies-{rank}.pt")
     finally:
         dist.destroy_process_group()
 
@@ -75,3 +100,10 @@ def test_two_processes_equal_one_on_the_joined_batch(tmp_path: Path) -> None:
         for counts, other, joined in zip(first[case][1], second[case][1], alone[case][1], strict=True):
             assert torch.equal(counts, other) and torch.equal(counts, joined)
         assert first[case][2] == STEPS * SAMPLES * POSITIONS
+    parts = [torch.load(tmp_path / f"entropies-{rank}.pt") for rank in range(2)]
+    for case, (per_sample, codebook, gradient) in entropies(slice(None), 1).items():
+        for part in parts:
+            assert abs(part[case][0] - per_sample) < 1e-5, f"{case}: per-sample entropy of its own share"
+            assert abs(part[case][1] - codebook) < 1e-5, f"{case}: codebook entropy of its own share"
+        joined = torch.cat([part[case][2] for part in parts])
+        assert torch.allclose(joined, gradient, atol=1e-6), f"{case}: not the joined batch's gradient"
