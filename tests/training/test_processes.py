@@ -24,6 +24,8 @@ for name, settings in {settings!r}.items():
     # 40 channels make groups of two. Over a single channel the norm undoes the biases before it: their gradients are
     # rounding alone, of which Adam makes whole steps.
     wide = ["model.channels=40", "model.latent_channels=40", "training.precision=fp32", "training.steps=6"]
+    # Adam turns the rounding in a vanishing gradient into a step of the size of the learning rate.
+    wide += ["training.learning_rate=3e-4", "model.initialization=default"]
     recipe = load_recipe("demo", [*TINY, *wide, *settings])
     train(recipe, Path({out!r}) / name, quiet=True)
 """
@@ -82,9 +84,10 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_two_processes_equal_one_with_the_joined_batch(outcomes: tuple[Path, Path], case: str) -> None:
     one, two = (load_file(folder / case / "tokenizer" / "model.safetensors") for folder in outcomes)
     assert one.keys() == two.keys()
-    for name, expected in one.items():
-        worst = (two[name].double() - expected.double()).abs().max()
-        assert worst < 1e-5, f"{name}: differs by {worst:.2e}"
     squares = sum(float(w.double().square().sum()) for w in one.values())
     apart = sum(float((two[name].double() - w.double()).square().sum()) for name, w in one.items())
     assert apart**0.5 < 1e-5 * squares**0.5
+    # One weight whose gradient nearly vanishes may stray further; a mean that was not joined moves all by 1e-2.
+    for name, expected in one.items():
+        difference = (two[name].double() - expected.double()).norm() / (expected.double().norm() + 1e-6)
+        assert difference < 1e-3, f"{name}: relative difference {difference:.2e}"
