@@ -24,8 +24,6 @@ for name, settings in {settings!r}.items():
     # 40 channels make groups of two. Over a single channel the norm undoes the biases before it: their gradients are
     # rounding alone, of which Adam makes whole steps.
     wide = ["model.channels=40", "model.latent_channels=40", "training.precision=fp32", "training.steps=6"]
-    # Adam turns the rounding in a vanishing gradient into a step of the size of the learning rate.
-    wide += ["training.learning_rate=3e-4", "model.initialization=default"]
     recipe = load_recipe("demo", [*TINY, *wide, *settings])
     train(recipe, Path({out!r}) / name, quiet=True)
 """
