@@ -82,7 +82,9 @@ def test_the_switch_on_is_counted_in_autoencoder_steps(tiny: Tiny, tmp_path: Pat
     for step, share in ((6, 1 / 3), (7, 2 / 3), (8, 1), (12, 1)):
         line = lines[step]
         assert line["adversarial"] == pytest.approx(0.8 * share * line["lambda"] * line["generator"], rel=1e-4)
-        assert line["loss"] == pytest.approx(line["nll"] + line["quantizer"] + line["adversarial"], rel=1e-4)
+        assert line["loss"] == pytest.approx(
+            line["nll"] + recipe.loss.quantizer_weight * line["quantizer"] + line["adversarial"], rel=1e-4
+        )
 
 
 def test_until_its_gradient_counts_the_autoencoder_does_not_notice_the_discriminator(
