@@ -19,6 +19,7 @@ from tokbench.cli.diff import diff
 from tokbench.cli.doctor import doctor
 from tokbench.cli.encode import encode
 from tokbench.cli.evaluate import evaluate
+from tokbench.cli.evaluate_generator import evaluate_generator
 from tokbench.cli.export import export
 from tokbench.cli.generate import generate
 from tokbench.cli.import_ import import_
@@ -45,7 +46,13 @@ app = typer.Typer(
 
 _PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Train and measure": {"train": train, "sweep": sweep, "evaluate": evaluate, "reconstruct": reconstruct},
-    "Generate": {"encode": encode, "generate": generate, "compress": compress, "decompress": decompress},
+    "Generate": {
+        "encode": encode,
+        "generate": generate,
+        "evaluate-generator": evaluate_generator,
+        "compress": compress,
+        "decompress": decompress,
+    },
     "Look": {"table": table, "plot": plot, "report": report, "show": show, "diff": diff},
     "Published checkpoints": {"import": import_, "export": export},
     "This machine": {"list": list_, "doctor": doctor},
@@ -61,8 +68,8 @@ _BENCHES: dict[str, Callable[..., object]] = {
     "data": bench_data,
 }
 bench = typer.Typer(help="Speed and memory, side by side.", no_args_is_help=True, context_settings=_SETTINGS)
-for _name, _command in _BENCHES.items():
-    bench.command(_name)(_command)
+for _name, _bench in _BENCHES.items():
+    bench.command(_name)(_bench)
 app.add_typer(bench, name="bench", rich_help_panel="This machine")
 app.add_typer(weights.app, name="weights", rich_help_panel="This machine")
 

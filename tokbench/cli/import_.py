@@ -10,7 +10,11 @@ import typer
 
 def import_(
     source: Annotated[
-        str, typer.Argument(help="taming, llamagen, rqvae, open-magvit2, or auto: by the weights' names.")
+        str,
+        typer.Argument(
+            help="taming, llamagen, rqvae, open-magvit2, or auto: by the weights' names. Generators: rq-transformer, "
+            "taming-gpt."
+        ),
     ],
     checkpoint: Annotated[Path, typer.Argument(help="The published file.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the tokenizer.")],
@@ -20,6 +24,9 @@ def import_(
     weights: Annotated[
         Literal["auto", "live", "ema"], typer.Option("--weights", help="Which, where a file has both.")
     ] = "auto",
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Of a generator: the imported tokenizer whose codes it models.")
+    ] = None,
 ) -> None:
     """Bring a published checkpoint in; the result evaluates, reconstructs and trains on like any tokenizer."""
     from rich.console import Console
@@ -29,15 +36,49 @@ def import_(
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TokbenchError(f"--out {out}: already there and not empty; name a new folder")
-    tokenizer, report = read(source, checkpoint, config, weights)
-    tokenizer.save_pretrained(out)
     console = Console()
+    if source in _GENERATORS:
+        for line in _import_generator(source, checkpoint, config, weights, tokenizer, out):
+            console.print(line, markup=False, highlight=False)
+        return
+    if tokenizer is not None:
+        raise TokbenchError(f"--tokenizer belongs to generators ({', '.join(_GENERATORS)}), not to {source}")
+    model, report = read(source, checkpoint, config, weights)
+    model.save_pretrained(out)
     for line in report.lines():
         console.print(line, markup=False, highlight=False)
-    size, rate = tokenizer.config.image_size, tokenizer.rate()
+    size, rate = model.config.image_size, model.rate()
     console.print(
-        f"{out}: {tokenizer.config.model.architecture} f{tokenizer.downsampling}, {tokenizer.config.quantizer.name}, "
+        f"{out}: {model.config.model.architecture} f{model.downsampling}, {model.config.quantizer.name}, "
         f"{rate['bits_per_image']:g} bits an image of {size}x{size} ({rate['bits_per_pixel']:.4g} a pixel)",
         markup=False,
         highlight=False,
     )
+
+
+_GENERATORS = ("rq-transformer", "taming-gpt")
+
+
+def _import_generator(
+    source: str,
+    checkpoint: Path,
+    config: Path | None,
+    weights: Literal["auto", "live", "ema"],
+    tokenizer: str | None,
+    out: Path,
+) -> list[str]:
+    from tokbench.errors import TokbenchError
+    from tokbench.models import Tokenizer
+    from tokbench.pretrained import rq_transformer, taming_gpt
+
+    if tokenizer is None:
+        raise TokbenchError(f"{source} models the codes of a tokenizer: import that first and give it as --tokenizer")
+    model = Tokenizer.from_pretrained(tokenizer)
+    if source == "rq-transformer":
+        generator, report = rq_transformer.load(checkpoint, config, model, tokenizer_source=tokenizer, weights=weights)
+    else:
+        generator, report = taming_gpt.load(checkpoint, config, model, tokenizer_source=tokenizer)
+    generator.save_pretrained(out)
+    height, width, depth = generator.shape
+    count = sum(p.numel() for p in generator.parameters())
+    return [*report.lines(), f"{out}: {height}x{width}x{depth} codes, {count:,} parameters"]

@@ -39,7 +39,8 @@ def sweep(
     """
     from tokbench.cli.options import numbers, words
     from tokbench.sweeps.grid import Grid
-    from tokbench.sweeps.run import print_cells, run_sweep
+    from tokbench.sweeps.plan import Plan, print_plan
+    from tokbench.sweeps.run import run_sweep
 
     grid = Grid(
         recipe=recipe,
@@ -55,7 +56,7 @@ def sweep(
         vary=vary or (),
     )
     if dry_run:
-        print_cells(grid, out)
+        print_plan(Plan.make(grid, None, out, again), out)
         return
     failed = run_sweep(grid, out, again=again, cpu=cpu)
     if failed:

@@ -46,4 +46,5 @@ def train(
     result = run(checked, folder, resume=resume, accelerator=accelerator)
     if accelerator.is_main_process and result.finished:
         console.print(f"{result.steps} steps in {result.seconds:.0f} s: {result.product}", highlight=False)
-        console.print(f"next: tokbench evaluate {result.product} --data {checked.data.source}", highlight=False)
+        command = "evaluate" if result.product.name == "tokenizer" else "evaluate-generator"
+        console.print(f"next: tokbench {command} {result.product} --data SPEC", highlight=False)
