@@ -8,10 +8,10 @@ probabilities of the low and of the high half of the bits: O(N 2^(n/2) + 2^n) nu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from quantizers.distributed import joined_mean
@@ -42,38 +42,60 @@ def lfq_entropy(
     n = z.shape[-1]
     if groups is not None and (sum(groups) != n or min(groups) < 1):
         raise ValueError(f"lfq_entropy: groups {list(groups)} must be positive and add up to the {n} bits of z")
+    widths = [n] if groups is None else list(groups)
     logits = z.reshape(-1, n).float() * (4.0 / temperature)
-    # H(Bernoulli(sigmoid(l))) = softplus(l) - l sigmoid(l): no logarithm of a rounded 0.
-    per_sample = (F.softplus(logits) - logits * torch.sigmoid(logits)).sum(-1).mean()
-    parts = torch.split(logits, [n] if groups is None else list(groups), dim=-1)
-    means = [_mean_joint(part) for part in parts]
-    if joined:
-        per_sample, *means = (joined_mean(mean, len(logits)) for mean in (per_sample, *means))
-    codebook = torch.stack([_entropy(mean, log_eps) for mean in means]).sum()
-    return per_sample, codebook
-
-
-def _mean_joint(logits: Tensor) -> Tensor:
-    """logits (N, n) of each bit being 1 -> (2^high, 2^low), the batch average of the joint probabilities."""
     pieces = logits.split(_TOKENS)
-    total = _sum_joint(pieces[0])
+    sums = list(_sums(pieces[0], widths))
     for piece in pieces[1:]:
         # Many tokens: the pieces' joint probabilities are computed again in the backward pass instead of kept.
-        total = total + checkpoint(_sum_joint, piece, use_reentrant=False)
-    return total / len(logits)
+        sums = [a + b for a, b in zip(sums, checkpoint(_sums, piece, widths, use_reentrant=False), strict=True)]
+    means = [total / len(logits) for total in sums]
+    if joined:
+        means = [joined_mean(mean, len(logits)) for mean in means]
+    return means[0], torch.stack([_entropy(mean, log_eps) for mean in means[1:]]).sum()
 
 
-def _sum_joint(logits: Tensor) -> Tensor:
-    low = logits.shape[1] // 2
-    return _joint(logits[:, low:]).T @ _joint(logits[:, :low])
+def _sums(logits: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
+    """logits (N, n) of each bit being 1 -> sum over N of the samples' entropies, then of each group's joint
+    probabilities (2^high, 2^low)."""
+    log_one, log_zero, entropy = _BitLogProbabilities.apply(logits)
+    groups = zip(log_one.split(list(widths), 1), log_zero.split(list(widths), 1), strict=True)
+    return (entropy, *(_sum_joint(one, zero) for one, zero in groups))
 
 
-def _joint(logits: Tensor) -> Tensor:
-    """logits (N, m) -> (N, 2^m): probability of every pattern of m independent bits, bit 0 the least significant."""
-    m = logits.shape[1]
-    patterns = index_to_bits(torch.arange(2**m, device=logits.device), m).T.to(logits.dtype)
+class _BitLogProbabilities(torch.autograd.Function):
+    """logits (N, n) -> log p(bit = 1), log p(bit = 0), sum of the Bernoulli entropies; all from one exponential."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        size = logits.abs()
+        small = (-size).exp()
+        soft = small.log1p()
+        negative = logits < 0
+        less = small / (1 + small)  # probability of the less likely value, however small
+        one = torch.where(negative, less, 1 - less)
+        zero = torch.where(negative, 1 - less, less)
+        ctx.save_for_backward(logits, one, zero)
+        return logits.clamp_max(0) - soft, (-logits).clamp_max(0) - soft, torch.addcmul(soft, size, less).sum()
+
+    @staticmethod
+    def backward(ctx: Any, log_one: Tensor, log_zero: Tensor, entropy: Tensor) -> Tensor:  # type: ignore[override]
+        logits, one, zero = ctx.saved_tensors
+        # H' = -l p (1 - p)
+        return torch.addcmul(log_one * zero, one, torch.addcmul(log_zero, logits, zero * entropy), value=-1)
+
+
+def _sum_joint(log_one: Tensor, log_zero: Tensor) -> Tensor:
+    low = log_one.shape[1] // 2
+    return _joint(log_one[:, low:], log_zero[:, low:]).T @ _joint(log_one[:, :low], log_zero[:, :low])
+
+
+def _joint(log_one: Tensor, log_zero: Tensor) -> Tensor:
+    """(N, m) twice -> (N, 2^m): probability of every pattern of m independent bits, bit 0 the least significant."""
+    m = log_one.shape[1]
+    patterns = index_to_bits(torch.arange(2**m, device=log_one.device), m).T.to(log_one.dtype)
     # Sums of log-probabilities: all terms are negative, so that nothing cancels.
-    log_bits = torch.cat([F.logsigmoid(logits), F.logsigmoid(-logits)], dim=1)
+    log_bits = torch.cat([log_one, log_zero], dim=1)
     # e^-40 stands in for anything smaller: denormal numbers would cost ten times as much.
     return (log_bits @ torch.cat([patterns, 1 - patterns])).clamp_min(-40).exp()
 
