@@ -8,7 +8,7 @@ import pytest
 from recipes_tiny import TINY
 
 from tokbench.results.store import Store
-from tokbench.sweeps import run
+from tokbench.sweeps import stages
 from tokbench.sweeps.grid import Grid
 from tokbench.sweeps.run import run_sweep
 
@@ -42,7 +42,7 @@ def test_cells_are_recorded_once_and_shown(tmp_path: Path, capsys: pytest.Captur
 
 def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = Grid(quantizers=["vq", "lfq"], codebook_sizes=[16], overrides=TINY)
-    original = run.train
+    original = stages.train
 
     def fails_for_vq(recipe, *args, **kwargs):  # type: ignore[no-untyped-def]
         if recipe.quantizer.name == "vq":
@@ -50,7 +50,7 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path, monkeyp
         return original(recipe, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "train", fails_for_vq)
+        patch.setattr(stages, "train", fails_for_vq)
         assert run_sweep(grid, tmp_path) == 1
     store = Store(tmp_path / "runs.jsonl")
     errors = {r.quantizer["name"]: r.error for r in store.read()}
@@ -61,13 +61,13 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path, monkeyp
 
 def test_an_interrupted_cell_continues_to_the_same_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = Grid(quantizers=["rq"], codebook_sizes=[16], depths=[2], overrides=TINY)
-    original = run.train
+    original = stages.train
 
     def interrupted(*args, **kwargs):  # type: ignore[no-untyped-def]
         return original(*args, **kwargs, stop_at=7)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "train", interrupted)
+        patch.setattr(stages, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_sweep(grid, tmp_path / "a")
     assert not Store(tmp_path / "a" / "runs.jsonl").read()

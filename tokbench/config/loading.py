@@ -71,7 +71,8 @@ def recipe_names() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in _FOLDERS:
         for path in sorted(folder.rglob("*.yaml")) if folder.is_dir() else ():
-            found.setdefault(str(path.relative_to(folder).with_suffix("")), path)
+            if path.parent != folder / "sweeps":  # grids of runs, not runs
+                found.setdefault(str(path.relative_to(folder).with_suffix("")), path)
     return found
 
 

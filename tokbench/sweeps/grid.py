@@ -10,13 +10,14 @@ from typing import Any
 
 import quantizers
 from tokbench.config.loading import Draft, draft_recipe
+from tokbench.config.model import ARCHITECTURES
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.config.yaml_files import parse_value
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.environment import content_hash
 from tokbench.training.checks import check_recipe
 
-_DOWNSAMPLING = "model.downsampling"
+_DOWNSAMPLING, _ENCODER = "model.downsampling", "model.architecture"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Grid:
     image_sizes: Sequence[int] = ()
     downsamplings: Sequence[int] = ()
     code_dims: Sequence[int] = ()
+    encoders: Sequence[str] = ()  # architectures
     overrides: Sequence[str] = ()  # a.b=c, for every cell
     vary: Sequence[str] = field(default=())  # a.b=1,2,3: an axis of its own
 
@@ -54,7 +56,8 @@ class Grid:
         base = draft_recipe(self.recipe, self.overrides)
         cells: dict[str, Cell] = {}
         impossible: dict[str, str] = {}
-        axes = [self._axis("seed", self.seeds), self._axis("data.image_size", self.image_sizes)]
+        axes = [self._axis(_ENCODER, self.encoders), self._axis("seed", self.seeds)]
+        axes += [self._axis("data.image_size", self.image_sizes)]
         axes += [self._axis(_DOWNSAMPLING, self.downsamplings), self._axis("model.code_channels", self.code_dims)]
         axes += [self._varied(text) for text in self.vary]
         for settings, (quantizer, problem) in itertools.product(itertools.product(*axes), self._quantizers(base)):
@@ -122,7 +125,9 @@ def _recipe(base: Draft, quantizer: dict[str, Any], chosen: dict[str, Any]) -> T
     for key in quantizer:
         draft.origin.setdefault(f"quantizer.{key}", "sweep")
     for key, value in chosen.items():
-        if key == _DOWNSAMPLING:
+        if key == _ENCODER:
+            draft.values["model"] = _with_encoder(draft.values.get("model", {}), value)
+        elif key == _DOWNSAMPLING:
             draft.values["model"] = _with_downsampling(draft.values.get("model", {}), value)
         else:
             draft.set(key, value, f"sweep {key}={value}")
@@ -142,13 +147,16 @@ def _given(base: Draft) -> dict[str, Any]:
 
 def cell_key(recipe: TokenizerRecipe) -> str:
     """The content address of a run: every setting but what it is called and how often it reports."""
-    settings = recipe.resolved()
-    for key in ("name", "description"):
-        settings.pop(key)
-    for key in ("log_every", "picture_every", "checkpoint_every", "keep_checkpoints"):
-        settings["training"].pop(key)
-    settings["data"].pop("workers", None)
-    return content_hash(settings)
+    return content_hash(without_reporting(recipe.resolved()))
+
+
+def without_reporting(settings: dict[str, Any]) -> dict[str, Any]:
+    """A resolved recipe without what changes nothing about its result."""
+    settings = {key: value for key, value in settings.items() if key not in ("name", "description")}
+    reporting = ("log_every", "picture_every", "checkpoint_every", "keep_checkpoints")
+    settings["training"] = {key: value for key, value in settings["training"].items() if key not in reporting}
+    settings["data"] = {key: value for key, value in settings["data"].items() if key != "workers"}
+    return settings
 
 
 def _label(quantizer: dict[str, Any], chosen: dict[str, Any]) -> str:
@@ -156,6 +164,20 @@ def _label(quantizer: dict[str, Any], chosen: dict[str, Any]) -> str:
     rest = [f"{short.get(key, key)}={value}" for key, value in quantizer.items() if key != "name"]
     rest += [f"{key.rpartition('.')[2]}={value}" for key, value in chosen.items()]
     return " ".join([str(quantizer.get("name", "?")), *rest])
+
+
+def _with_encoder(model: dict[str, Any], name: str) -> dict[str, Any]:
+    """The model block for another architecture: settings that it has too stay, so that sizes compare."""
+    if name not in ARCHITECTURES:
+        raise TokbenchError(f"--encoder {name}: unknown architecture{did_you_mean(name, ARCHITECTURES)}")
+    if model.get("architecture") == name:
+        return model
+    kept = {key: value for key, value in model.items() if key in ARCHITECTURES[name].model_fields}
+    if name == "vit" and "multipliers" in model:
+        kept.setdefault("patch_size", 2 ** (len(model["multipliers"]) - 1))
+    elif "patch_size" in model:
+        kept = _with_downsampling({**kept, "architecture": name}, model["patch_size"])
+    return {**kept, "architecture": name}
 
 
 def _with_downsampling(model: dict[str, Any], factor: int) -> dict[str, Any]:

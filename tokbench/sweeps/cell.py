@@ -1,0 +1,153 @@
+"""One cell from whatever it has to its record: under its lock, a failure being a result as well."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from datetime import datetime, timezone
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from tokbench.config.generator import GeneratorRecipe
+from tokbench.config.recipe import TokenizerRecipe
+from tokbench.errors import TokbenchError
+from tokbench.results.environment import describe, git_state, new_id
+from tokbench.results.record import Record
+from tokbench.results.store import Store
+from tokbench.sweeps.generating import GeneratorCell
+from tokbench.sweeps.grid import Cell
+from tokbench.sweeps.locks import locked
+from tokbench.sweeps.stages import Place, run_stages
+from tokbench.training.files import write_text
+
+AnyCell = Cell | GeneratorCell
+_ORDER, _STAGES = "cell.json", "stages.jsonl"
+
+
+class Outcome(str, Enum):
+    """How a cell ended."""
+
+    done = "done"
+    already = "already"
+    failed = "failed"
+
+
+def finish_cell(cell: AnyCell, place: Place, *, redo: bool = False, lock: bool = True) -> tuple[Outcome, str]:
+    """Run what is missing of a cell and append its record: how it ended, and why where it failed.
+
+    Args:
+        redo: although there is a record (``--again``, or a tokenizer whose folder is gone).
+        lock: hold the cell's lock; a process whose parent holds it must not.
+    """
+    if not lock:
+        return _finish(cell, place)
+    with locked(lock_of(cell, place.out), waiting=lambda: place.stage("wait for another process")):
+        # While we waited, another process may have finished it.
+        if not redo and Store(place.out / "runs.jsonl").find(cell.key):
+            return Outcome.already, ""
+        return _finish(cell, place)
+
+
+def _finish(cell: AnyCell, place: Place) -> tuple[Outcome, str]:
+    home = folder_of(cell, place.out)
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        record = run_stages(cell, _noted(cell, place))
+    except Exception as error:  # one cell's failure is a result; the others go on
+        if os.environ.get("RANK", "0") != "0":  # of several processes that train together one says it
+            raise
+        record = failure(cell, str(error) if isinstance(error, TokbenchError) else f"{type(error).__name__}: {error}")
+        write_text(home / "error.txt", traceback.format_exc())
+    if record is None:
+        return Outcome.done, ""
+    Store(place.out / "runs.jsonl").append(record)
+    return (Outcome.failed, record.error) if record.error is not None else (Outcome.done, "")
+
+
+def folder_of(cell: AnyCell, out: Path) -> Path:
+    """Everything a cell leaves but its record."""
+    return out / "cells" / cell.key
+
+
+def lock_of(cell: AnyCell, out: Path) -> Path:
+    """What is locked while a process works on the cell."""
+    return folder_of(cell, out) / ".lock"
+
+
+def _noted(cell: AnyCell, place: Place) -> Place:
+    """``place`` that also writes down each stage as it begins, with its address, for whoever watches from outside."""
+    path = folder_of(cell, place.out) / _STAGES
+
+    def stage(name: str) -> None:
+        address = cell.codes_key if name == "encode" and isinstance(cell, GeneratorCell) else cell.key
+        line = {"at": _now(), "stage": name, "address": address}
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        place.stage(name)
+
+    return Place(place.out, place.title, place.again, place.cpu, place.quiet, stage)
+
+
+def stage_of(folder: Path) -> str:
+    """The stage a cell is in, as it wrote down itself; empty before the first."""
+    try:
+        return str(json.loads((folder / _STAGES).read_text().splitlines()[-1])["stage"])
+    except (OSError, ValueError, IndexError, KeyError, TypeError):
+        return ""
+
+
+def failure(cell: AnyCell, why: str) -> Record:
+    """The record of a cell that could not be finished."""
+    tokenizer = cell if isinstance(cell, Cell) else cell.tokenizer
+    model: dict[str, Any] = {
+        "architecture": tokenizer.recipe.model.architecture,
+        "downsampling": tokenizer.recipe.model.downsampling,
+    }
+    recipe = cell.recipe.resolved()
+    if isinstance(cell, GeneratorCell):
+        model, recipe = {"architecture": cell.recipe.generator.name}, cell.recorded()
+    return Record(
+        id=new_id(),
+        cell=cell.key,
+        kind="tokenizer" if isinstance(cell, Cell) else "generator",
+        created=_now(),
+        name=cell.recipe.name,
+        seed=cell.recipe.seed,
+        quantizer=tokenizer.recipe.quantizer.model_dump(),
+        model=model,
+        environment=describe(),
+        git=git_state(),
+        recipe=recipe,
+        error=why,
+    )
+
+
+def write_order(cell: AnyCell, out: Path) -> None:
+    """Write the cell down for a process of its own; ``read_order`` is the inverse."""
+    order: dict[str, Any] = {"key": cell.key, "label": cell.label, "recipe": cell.recipe.resolved()}
+    if isinstance(cell, GeneratorCell):
+        order |= {"tokenizer": cell.tokenizer.key, "passes": cell.passes, "parameters": cell.parameters}
+        write_order(cell.tokenizer, out)
+    folder_of(cell, out).mkdir(parents=True, exist_ok=True)
+    write_text(folder_of(cell, out) / _ORDER, json.dumps(order, indent=2) + "\n")
+
+
+def read_order(key: str, out: Path) -> AnyCell:
+    """The cell that was written down. Raises TokbenchError where none was."""
+    path = out / "cells" / key / _ORDER
+    try:
+        order = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TokbenchError(f"{path}: no cell is written down there ({error})") from None
+    if "tokenizer" not in order:
+        return Cell(TokenizerRecipe.model_validate(order["recipe"]), key, order["label"])
+    tokenizer = read_order(order["tokenizer"], out)
+    assert isinstance(tokenizer, Cell)
+    recipe = GeneratorRecipe.model_validate(order["recipe"])
+    return GeneratorCell(recipe, key, order["label"], tokenizer, order["passes"], order["parameters"])
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

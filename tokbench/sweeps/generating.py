@@ -1,0 +1,174 @@
+"""The second stage of a sweep: for every tokenizer its generators, one checked recipe each, addressed by content."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tokbench.config.generator import ARConfig, GeneratorRecipe
+from tokbench.config.loading import Draft, draft_recipe
+from tokbench.config.model import TokenizerConfig
+from tokbench.config.yaml_files import parse_value
+from tokbench.data import open_images
+from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.generators import build, configure
+from tokbench.generators.encoding import SoftCodes
+from tokbench.models import Tokenizer
+from tokbench.results.environment import content_hash
+from tokbench.sweeps.grid import Cell, without_reporting
+
+KINDS = ("ar", "mlm")
+# The sweep gives these: a generator's tokenizer, its pictures and its seed are its cell's.
+_GIVEN = {"tokenizer": "", "kind": "", "data": "--set data...", "seed": "--seed", "generator.name": "--generator"}
+
+
+@dataclass(frozen=True)
+class GeneratorCell:
+    """A generator on the codes of a tokenizer cell. ``recipe.data`` is what is encoded: the tokenizer's own."""
+
+    recipe: GeneratorRecipe
+    key: str
+    label: str
+    tokenizer: Cell
+    passes: int  # over the training pictures, into the code cache
+    parameters: int
+
+    @property
+    def latents(self) -> bool:
+        """Whether the code cache keeps latents too: soft targets and stochastic codes need them."""
+        ar = self.recipe.generator if isinstance(self.recipe.generator, ARConfig) else ARConfig()
+        return ar.soft_targets is not None or ar.stochastic_codes is not None
+
+    @property
+    def codes_key(self) -> str:
+        """The content address of the code cache, among those of one tokenizer."""
+        return content_hash({"passes": self.passes, "latents": self.latents, "seed": self.recipe.seed})
+
+    def recorded(self) -> dict[str, Any]:
+        """The recipe as the record keeps it: with the tokenizer's settings in place of the folder it lies in."""
+        tokenizer = self.tokenizer.recipe.resolved()
+        return self.recipe.resolved() | {"tokenizer": tokenizer, "encoding": {"passes": self.passes}}
+
+
+@dataclass
+class Generators:
+    """What to train on every tokenizer of a sweep; nothing where ``kinds`` is empty."""
+
+    kinds: Sequence[str] = ()
+    recipes: Sequence[str] = ()  # NAME, in which {generator} stands for the kind; or KIND=NAME
+    overrides: Sequence[str] = ()  # a.b=c, or KIND:a.b=c
+    passes: int = 1
+
+    def cells(self, tokenizers: Sequence[Cell]) -> tuple[list[GeneratorCell], list[tuple[str, str]]]:
+        """The cells, and (label, why) of the impossible ones.
+
+        Raises TokbenchError for an unknown kind, a recipe of another kind, or a setting that is not the generator's.
+        """
+        drafts = {kind: self._draft(kind) for kind in self._kinds()}
+        cells: dict[str, GeneratorCell] = {}
+        impossible: dict[str, str] = {}
+        classes: dict[str, bool] = {}
+        for tokenizer in tokenizers:
+            for kind, draft in drafts.items():
+                label = f"{kind} on {tokenizer.label}"
+                try:
+                    cell = self._cell(draft, tokenizer, label, classes)
+                except TokbenchError as error:
+                    impossible.setdefault(label, str(error).removeprefix("the file: ").removeprefix("Value error, "))
+                    continue
+                cells.setdefault(cell.key, cell)
+        if drafts and not cells:
+            reasons = "; ".join(f"{label}: {why}" for label, why in impossible.items())
+            raise TokbenchError(f"no generator of this sweep is possible: {reasons}")
+        return list(cells.values()), list(impossible.items())
+
+    def _kinds(self) -> list[str]:
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise TokbenchError(f"--generator {kind}: unknown kind of generator{did_you_mean(kind, KINDS)}")
+        if not self.kinds and (self.recipes or self.overrides):
+            raise TokbenchError("--generator-recipe and --set-generator need --generator: ar, mlm or both")
+        return list(dict.fromkeys(self.kinds))
+
+    def _draft(self, kind: str) -> Draft:
+        name = "generators/demo-{generator}"
+        for text in self.recipes:
+            of, equals, rest = text.partition("=")
+            if equals and of not in KINDS:
+                raise TokbenchError(f"--generator-recipe {text}: {of!r} is no kind of generator; ar=NAME or mlm=NAME")
+            if not equals or of == kind:
+                name = rest if equals else text
+        name = name.replace("{generator}", kind)
+        draft = draft_recipe(name)
+        found = draft.values.get("generator", {}).get("name") if draft.values.get("kind") == "generator" else None
+        if found != kind:
+            what = f"of {found}" if found else "no generator's"
+            raise TokbenchError(
+                f"--generator {kind}: the recipe {name} is {what}; give each kind its own: "
+                f"--generator-recipe {kind}=NAME"
+            )
+        for text in self.overrides:
+            _override(draft, kind, text)
+        return draft
+
+    def _cell(self, base: Draft, tokenizer: Cell, label: str, classes: dict[str, bool]) -> GeneratorCell:
+        draft = copy.deepcopy(base)
+        draft.values |= {
+            "tokenizer": f"cells/{tokenizer.key}/tokenizer",
+            "data": tokenizer.recipe.data.model_dump(mode="json"),
+            "seed": tokenizer.recipe.seed,
+        }
+        recipe = draft.check()
+        assert isinstance(recipe, GeneratorRecipe)
+        parameters = _parameters(recipe, tokenizer)
+        if recipe.generator.class_conditional:
+            _need_classes(recipe, classes)
+        settings = without_reporting(recipe.resolved())
+        settings["tokenizer"] = tokenizer.key
+        key = content_hash({"recipe": settings, "passes": self.passes})
+        return GeneratorCell(recipe, key, label, tokenizer, self.passes, parameters)
+
+
+def _override(draft: Draft, kind: str, text: str) -> None:
+    key, equals, value = text.partition("=")
+    of, colon, rest = key.strip().rpartition(":")
+    if not equals or not all(rest.split(".")) or (colon and of not in KINDS):
+        raise TokbenchError(
+            f"--set-generator {text}: expected KEY=VALUE, e.g. training.steps=2000, or KIND:KEY=VALUE, "
+            "e.g. ar:generator.depth_layers=2"
+        )
+    for given, instead in _GIVEN.items():
+        if rest == given or rest.startswith(f"{given}."):
+            hint = f": use {instead}" if instead else ""
+            raise TokbenchError(f"--set-generator {text}: the sweep gives every generator its {given}{hint}")
+    if not colon or of == kind:
+        draft.set(rest, parse_value(value), f"--set-generator {text}")
+
+
+def _parameters(recipe: GeneratorRecipe, cell: Cell) -> int:
+    """Builds both without their weights: what the generator cannot do with these codes is said before any training."""
+    tokenizer_recipe = cell.recipe
+    config = TokenizerConfig(
+        image_size=tokenizer_recipe.data.image_size, model=tokenizer_recipe.model, quantizer=tokenizer_recipe.quantizer
+    )
+    settings = recipe.generator
+    # The classes are the data's, which is not read for this; all they change is a few rows of a table.
+    unconditional = settings.model_copy(update={"class_conditional": False})
+    with torch.device("meta"):
+        tokenizer = Tokenizer(config)
+        ar = settings if isinstance(settings, ARConfig) else ARConfig()
+        SoftCodes(tokenizer, ar.soft_targets, ar.stochastic_codes)
+        made = configure(unconditional, tokenizer, source=recipe.tokenizer, image_size=config.image_size)
+        return sum(p.numel() for p in build(made).parameters())
+
+
+def _need_classes(recipe: GeneratorRecipe, known: dict[str, bool]) -> None:
+    data = recipe.data
+    if data.source not in known:
+        known[data.source] = bool(open_images(data.source, "train", image_size=data.image_size).classes)
+    if not known[data.source]:
+        raise TokbenchError(f"generator.class_conditional: {data.source} has no class labels")

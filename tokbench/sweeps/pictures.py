@@ -1,0 +1,73 @@
+"""The pictures of a sweep: of each tokenizer, and of all of them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokbench.data import open_images
+from tokbench.data.pixels import to_float, to_uint8
+from tokbench.models import Tokenizer
+from tokbench.pictures import grid as picture_grid
+from tokbench.pictures import save_picture
+from tokbench.results.record import Record
+from tokbench.sweeps.grid import Cell
+
+_SHOWN = 8  # held-out images in a picture, and tokenizers in the comparison
+
+
+@torch.no_grad()
+def tokenizer_pictures(tokenizer: Tokenizer, images: Any, folder: Path) -> dict[str, Path]:
+    """Grids of one layout: originals, reconstructions, and coarse to fine where codes have depth."""
+    originals = _samples(images)
+    device = next(tokenizer.parameters()).device
+    codes = tokenizer.encode(to_float(originals.to(device)))
+    depth = codes.shape[-1]
+    stages = [to_uint8(tokenizer.decode(codes[..., : d + 1])).cpu() for d in range(depth)]
+    zoom = max(1, 128 // originals.shape[-1])
+
+    def rows(batch: Tensor) -> list[list[Tensor]]:
+        return [list(batch[i : i + 4]) for i in range(0, len(batch), 4)]
+
+    made = {
+        "originals": save_picture(picture_grid(rows(originals), zoom=zoom), folder / "originals.png"),
+        "reconstructions": save_picture(picture_grid(rows(stages[-1]), zoom=zoom), folder / "reconstructions.png"),
+    }
+    if depth > 1:
+        columns = ["original", *(f"depth {d + 1}" for d in range(depth))]
+        coarse_to_fine = [[originals[i], *(stage[i] for stage in stages)] for i in range(len(originals))]
+        made["depths"] = save_picture(picture_grid(coarse_to_fine, columns=columns, zoom=zoom), folder / "depths.png")
+    return made
+
+
+@torch.no_grad()
+def comparison_picture(cells: Sequence[Cell], records: Sequence[Record], out: Path) -> Path | None:
+    """Held-out originals beside what each tokenizer makes of them, for cells on the same data."""
+    newest = {record.cell: record for record in records if record.error is None and "tokenizer" in record.artifacts}
+    newest = {key: record for key, record in newest.items() if (out / record.artifacts["tokenizer"]).is_dir()}
+    shown = [cell for cell in cells if cell.key in newest][:_SHOWN]
+    if not shown or len({cell.recipe.data.model_dump_json() for cell in shown}) > 1:
+        return None
+    data = shown[0].recipe.data
+    images = open_images(data.source, "eval", image_size=data.image_size, limit=data.eval_limit)
+    originals = _samples(images)
+    columns, stacks = ["original"], [originals]
+    for cell in shown:
+        record = newest[cell.key]
+        tokenizer = Tokenizer.from_pretrained(out / record.artifacts["tokenizer"])
+        stacks.append(to_uint8(tokenizer.reconstruct(to_float(originals))))
+        psnr = record.metrics.get("psnr")
+        value = f" {psnr.value:.1f} dB" if psnr is not None and psnr.value is not None else ""
+        columns.append(f"{cell.label}{value}")
+    rows = [list(images) for images in zip(*stacks, strict=True)]
+    zoom = max(1, 160 // originals.shape[-1])
+    return save_picture(picture_grid(rows, columns=columns, zoom=zoom), out / "comparison.png")
+
+
+def _samples(images: Any) -> Tensor:
+    step = max(1, len(images) // _SHOWN)
+    return torch.stack([images[i]["image"] for i in range(0, len(images), step)][:_SHOWN])

@@ -1,0 +1,118 @@
+"""What a sweep has to do: its cells in order, which are done, which are impossible, and what they will cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from tokbench.config.model import TokenizerConfig
+from tokbench.models import Tokenizer
+from tokbench.results.store import Store
+from tokbench.sweeps.cell import AnyCell
+from tokbench.sweeps.estimate import Estimates
+from tokbench.sweeps.generating import GeneratorCell, Generators
+from tokbench.sweeps.grid import Cell, Grid
+from tokbench.sweeps.stages import tokenizer_folder
+from tokbench.training.checks import check_recipe
+
+
+@dataclass
+class Plan:
+    """Cells in the order they run: each tokenizer, then its generators."""
+
+    tokenizers: list[Cell]
+    generators: list[GeneratorCell]
+    impossible: list[tuple[str, str]]
+    done: set[str] = field(default_factory=set)  # keys
+    redone: set[str] = field(default_factory=set)  # recorded, but what later cells need of them is not there any more
+
+    @classmethod
+    def make(cls, grid: Grid, generators: Generators | None, out: Path, again: bool = False) -> Plan:
+        """Raises TokbenchError when nothing of the sweep is possible."""
+        tokenizers, impossible = grid.cells()
+        made, impossible_too = (generators or Generators()).cells(tokenizers)
+        plan = cls(tokenizers, made, impossible + impossible_too)
+        keys = {cell.key for cell in plan.cells}
+        if again:
+            plan.redone = keys
+            return plan
+        plan.done = Store(out / "runs.jsonl").cells() & keys
+        waiting = {cell.tokenizer.key: cell.tokenizer for cell in made if cell.key not in plan.done}
+        plan.redone = {k for k, cell in waiting.items() if k in plan.done and tokenizer_folder(cell, out) is None}
+        plan.done -= plan.redone
+        return plan
+
+    @property
+    def cells(self) -> list[AnyCell]:
+        """All of them."""
+        of: dict[str, list[GeneratorCell]] = {}
+        for cell in self.generators:
+            of.setdefault(cell.tokenizer.key, []).append(cell)
+        return [part for cell in self.tokenizers for part in (cell, *of.get(cell.key, ()))]
+
+
+def print_plan(plan: Plan, out: Path) -> None:
+    """The cells with rate, parameters and estimated time; which are done, which are impossible."""
+    estimates = Estimates(Store(out / "runs.jsonl").read())
+    table = RichTable("cell", "what", box=SIMPLE_HEAD, pad_edge=False)
+    table.columns[0].no_wrap = True
+    for name in ("bits/image", "bpp", "parameters", "steps", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    total, unknown = 0.0, 0
+    for cell in plan.cells:
+        rate = _rate(cell)
+        state = "done" if cell.key in plan.done else "to run"
+        seconds, about = estimates.of(cell)
+        if state == "to run":
+            total, unknown = total + (seconds or 0.0), unknown + (seconds is None)
+        table.add_row(
+            cell.key,
+            cell.label,
+            f"{rate['bits_per_image']:,.0f}",
+            f"{rate['bits_per_pixel']:.4g}",
+            f"{cell.parameters if isinstance(cell, GeneratorCell) else check_recipe(cell.recipe):,}",
+            f"{cell.recipe.training.steps:,}",
+            "-" if seconds is None else about + duration(seconds),
+            state,
+        )
+    console = Console()
+    console.print(table)
+    for label, why in plan.impossible:
+        console.print(f"skipped {label}: {why}", highlight=False, markup=False, soft_wrap=True)
+    waiting = len(plan.cells) - len(plan.done)
+    if waiting:
+        # A guess from a count of operations would be off by several times on a machine nobody timed.
+        known = f"about {duration(total)} one after another" if total else "unknown"
+        rest = f"; nothing alike was timed for {unknown} of them (-)" if total and unknown else ""
+        console.print(
+            f"{waiting} cells to run, time {known}{rest}. Times are from the records in {out} made on this machine "
+            "(~: of another quantizer in the same recipe); nothing was timed for this.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _rate(cell: AnyCell) -> dict[str, Any]:
+    recipe = cell.tokenizer.recipe if isinstance(cell, GeneratorCell) else cell.recipe
+    config = TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)
+    with torch.device("meta"):
+        return Tokenizer(config).rate()
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``3 min 20 s``, ``5 h 10 min``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

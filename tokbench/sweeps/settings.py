@@ -1,0 +1,124 @@
+"""A sweep as a file: the options of ``tokbench sweep`` as YAML keys, checked. Torch-free."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError
+
+from tokbench.config.base import Strict
+from tokbench.config.explain import explain
+from tokbench.config.yaml_files import read_yaml
+from tokbench.errors import TokbenchError, did_you_mean
+
+
+def _many(value: Any) -> Any:
+    """One value, ``a,b`` or a list: a list."""
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    return value if isinstance(value, list) else [value]
+
+
+def _numbers(value: Any) -> list[int]:
+    found: list[int] = []
+    for item in _many(value):
+        base, power, exponent = str(item).replace("**", "^").partition("^")
+        try:
+            if isinstance(item, bool | float) or (power and int(exponent) > 64):
+                raise ValueError
+            found.append(int(base) ** int(exponent) if power else int(base))
+        except ValueError:
+            raise ValueError(f"{item!r} is not a whole number such as 1024 or 2^10") from None
+        if found[-1] < 0:
+            raise ValueError(f"{item!r} cannot be negative")
+    return found
+
+
+def _settings(value: Any) -> Any:
+    """``{a.b: c}`` as the command line has it: ``["a.b=c"]``."""
+    if isinstance(value, dict):
+        return [f"{key}={json.dumps(item)}" for key, item in value.items()]
+    return value
+
+
+def _axes(value: Any) -> Any:
+    """``{a.b: [1, 2]}`` as the command line has it: ``["a.b=1,2"]``."""
+    if isinstance(value, dict):
+        return [f"{key}={','.join(json.dumps(item) for item in _listed(items))}" for key, items in value.items()]
+    return value
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+Words = Annotated[list[str], BeforeValidator(_many)]
+Numbers = Annotated[list[int], BeforeValidator(_numbers)]
+Settings = Annotated[list[str], BeforeValidator(_settings)]
+Axes = Annotated[list[str], BeforeValidator(_axes)]
+
+
+class SweepSettings(Strict):
+    """What to sweep over and how to run it. Every list of the first block is an axis of the grid."""
+
+    quantizer: Words = []
+    codebook_size: Numbers = []
+    depth: Numbers = []
+    bits: Numbers = []
+    image_size: Numbers = []
+    downsampling: Numbers = []
+    code_dim: Numbers = []
+    seed: Numbers = []
+    encoder: Words = Field([], description="model.architecture")
+    vary: Axes = Field([], description="any recipe key: a list of values")
+
+    recipe: str = "demo"
+    set: Settings = Field([], description="recipe keys of every cell")
+
+    generator: Words = []
+    generator_recipe: Words = Field([], description="NAME ({generator} stands for the kind) or KIND=NAME")
+    set_generator: Settings = Field([], description="keys of the generators' recipes; KIND:KEY for one kind")
+    encode_passes: PositiveInt = Field(1, description="over the training pictures, into the code cache")
+
+    out: str = "results"
+    jobs: PositiveInt = Field(1, description="cells side by side")
+    gpus_per_cell: PositiveInt = Field(1, description="more than one: each cell under accelerate launch")
+    cluster: Literal["slurm", "local"] | None = None
+    partition: str | None = None
+    time: str | PositiveInt | None = Field(None, description="limit of a cell: minutes, or hours:minutes:seconds")
+    cpus_per_cell: PositiveInt | None = None
+    memory: str | None = Field(None, description="of a cell, e.g. 32GB")
+    slurm: Settings = Field([], description="any other option of sbatch, e.g. account: NAME")
+
+
+def load_sweep(file: str | None, given: dict[str, Any]) -> SweepSettings:
+    """The sweep of a file (or of one that ships with tokbench, by name), with what was given beside it on top.
+
+    Raises TokbenchError: one line a mistake, naming file (or option), key and what was meant.
+    """
+    path = find_sweep(file) if file else None
+    values = read_yaml(path) if path else {}
+    try:
+        return SweepSettings.model_validate({**values, **given})
+    except ValidationError as error:
+
+        def where(key: str) -> str:
+            name = key.partition(".")[0]
+            return f"--{name.replace('_', '-')}" if name in given else str(path)
+
+        raise TokbenchError("\n".join(dict.fromkeys(explain(SweepSettings, error, where)))) from None
+
+
+def find_sweep(name: str) -> Path:
+    """A file as given, or ``recipes/sweeps/NAME.yaml``."""
+    if Path(name).is_file():
+        return Path(name)
+    home = Path(__file__).parents[1] / "recipes" / "sweeps"
+    home = home if home.is_dir() else Path(__file__).parents[2] / "recipes" / "sweeps"
+    known = {path.stem: path for path in sorted(home.glob("*.yaml"))}
+    key = name.removeprefix("sweeps/").removesuffix(".yaml")
+    if key not in known:
+        raise TokbenchError(f"{name}: no such sweep file{did_you_mean(key, known)}")
+    return known[key]

@@ -1,0 +1,228 @@
+"""The stages of a cell: train, evaluate; of a generator encode, train, evaluate. What is finished stays finished."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from tokbench.config.data import DataConfig
+from tokbench.config.recipe import Recipe
+from tokbench.data import open_images
+from tokbench.data.base import Split
+from tokbench.errors import TokbenchError
+from tokbench.generators.encoding import write_codes
+from tokbench.generators.pipeline import Pipeline
+from tokbench.generators.record import generator_record
+from tokbench.metrics import evaluate_tokenizer, get
+from tokbench.metrics.evaluation import default_metrics
+from tokbench.metrics.record import tokenizer_record
+from tokbench.models import Tokenizer
+from tokbench.results.record import Record
+from tokbench.results.store import Store
+from tokbench.sweeps.generating import GeneratorCell
+from tokbench.sweeps.grid import Cell
+from tokbench.sweeps.locks import locked
+from tokbench.sweeps.pictures import tokenizer_pictures
+from tokbench.training.files import write_text
+from tokbench.training.generator_evaluation import evaluate_generator
+from tokbench.training.loop import make_accelerator, train
+
+_ENCODED = "encoding.json"  # the mark of a finished code cache
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how cells run. ``stage`` is told the name of each stage as it begins."""
+
+    out: Path
+    title: str
+    again: bool = False
+    cpu: bool = False
+    quiet: bool = False
+    stage: Callable[[str], None] = lambda name: None
+
+
+def run_stages(cell: Cell | GeneratorCell, place: Place) -> Record | None:
+    """All stages that are not finished yet, and the record; None on processes that only helped to train.
+
+    Raises KeyboardInterrupt where training was asked to stop; its checkpoint is saved.
+    """
+    return _tokenizer(cell, place) if isinstance(cell, Cell) else _generator(cell, place)
+
+
+def _tokenizer(cell: Cell, place: Place) -> Record | None:
+    recipe = cell.recipe
+    accelerator = make_accelerator(recipe, place.cpu)
+    folder, summary = _trained(recipe, cell.key, "tokenizer", accelerator, place)
+    if not accelerator.is_main_process:
+        return None
+    place.stage("evaluate")
+    tokenizer = Tokenizer.from_pretrained(folder / "tokenizer").to(accelerator.device).eval()
+    data = recipe.data
+    images = open_images(data.source, "eval", image_size=data.image_size, limit=data.eval_limit)
+    evaluation = evaluate_tokenizer(
+        tokenizer,
+        images,
+        metrics=recipe.evaluation.metrics,
+        batch_size=recipe.evaluation.batch_size,
+        by_depth=recipe.evaluation.by_depth,
+    )
+    histogram = {"counts": [counts.tolist() for counts in evaluation.histogram]}
+    write_text(folder / "histogram.json", json.dumps(histogram))
+    found = {"tokenizer": folder / "tokenizer", "log": folder / "log.jsonl", "histogram": folder / "histogram.json"}
+    found |= tokenizer_pictures(tokenizer, images, folder)
+    return tokenizer_record(
+        evaluation,
+        tokenizer,
+        name=recipe.name,
+        recipe=recipe.resolved(),
+        cell=cell.key,
+        seed=recipe.seed,
+        training=_training(recipe, summary) | {"data": data.source},
+        artifacts={name: str(path.relative_to(place.out)) for name, path in found.items()},
+        weights_which="ema" if recipe.training.ema_decay else "live",
+    )
+
+
+def _generator(cell: GeneratorCell, place: Place) -> Record | None:
+    recipe = cell.recipe
+    tokenizer = tokenizer_folder(cell.tokenizer, place.out)
+    if tokenizer is None:
+        raise TokbenchError(f"its tokenizer (cell {cell.tokenizer.key}) is not there")
+    codes, encoding = encoded(cell, tokenizer, place)
+    data = DataConfig(source=f"codes:{codes}", image_size=recipe.data.image_size, workers=recipe.data.workers)
+    placed = recipe.model_copy(update={"tokenizer": str(tokenizer), "data": data})
+    accelerator = make_accelerator(placed, place.cpu)
+    folder, summary = _trained(placed, cell.key, "generator", accelerator, place)
+    if not accelerator.is_main_process:
+        return None
+    place.stage("evaluate")
+    pair = Pipeline.load(folder / "generator", str(tokenizer), device=str(accelerator.device))
+    images = open_images(recipe.data.source, "eval", image_size=recipe.data.image_size, limit=recipe.data.eval_limit)
+    config = recipe.evaluation
+    if config.metrics is None and not default_metrics(None, "generation"):
+        config = config.model_copy(update={"metrics": ["gfid"]})  # the record says what is missing
+    if config.metrics and all(get(name).unavailable() for name in config.metrics):
+        config = config.model_copy(update={"samples": 1})  # nothing will look at them
+    found = evaluate_generator(pair, images, config, seed=recipe.seed)
+    artifacts = {"generator": folder / "generator", "log": folder / "log.jsonl"}
+    pictures = sorted((folder / "pictures").glob("step-*.png"))
+    artifacts |= {"samples": pictures[-1]} if pictures else {}
+    return generator_record(
+        pair.generator,
+        pair.tokenizer,
+        found.metrics,
+        name=recipe.name,
+        recipe=cell.recorded(),
+        cell=cell.key,
+        seed=recipe.seed,
+        data=found.data,
+        training=_training(recipe, summary)
+        | {"data": recipe.data.source, "passes": cell.passes, "encoding_seconds": encoding["seconds"]},
+        timing=found.timing,
+        artifacts={name: str(path.relative_to(place.out)) for name, path in artifacts.items()},
+        weights_which="ema" if recipe.training.ema_decay else "live",
+    )
+
+
+def tokenizer_folder(cell: Cell, out: Path) -> Path | None:
+    """Where the newest recorded tokenizer of a cell lies; None where there is none (any more)."""
+    record = Store(out / "runs.jsonl").find(cell.key)
+    folder = out / record.artifacts["tokenizer"] if record and "tokenizer" in record.artifacts else None
+    return folder if folder is not None and (folder / "config.json").is_file() else None
+
+
+def encoded(cell: GeneratorCell, tokenizer: Path, place: Place) -> tuple[Path, dict[str, Any]]:
+    """The code cache of a cell, made unless it is there already: its folder, and how long it took."""
+    folder = tokenizer.parent / f"codes-{cell.codes_key}"
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        try:
+            return folder, json.loads((folder / _ENCODED).read_text())
+        except (OSError, ValueError):
+            pass
+        place.stage("encode")
+        for scratch in folder.glob(".*.tmp"):  # of one that was killed
+            shutil.rmtree(scratch, ignore_errors=True)
+        device = "cuda" if torch.cuda.is_available() and not place.cpu else "cpu"
+        model = Tokenizer.from_pretrained(tokenizer).to(device).eval()
+        data, start, pictures = cell.recipe.data, time.perf_counter(), 0
+        splits: tuple[Split, ...] = ("train", "eval")
+        for split in splits:
+            if (folder / split).is_dir():  # a split's folder appears when it is whole
+                continue
+            training = split == "train"
+            images = open_images(
+                data.source,
+                split,
+                image_size=data.image_size,
+                crop=data.crop if training else None,
+                flip=data.flip and training,
+                seed=cell.recipe.seed,
+                limit=data.limit if training else data.eval_limit,
+            )
+            pictures += write_codes(
+                model,
+                images,
+                folder / split,
+                source=str(tokenizer),
+                batch_size=cell.recipe.evaluation.batch_size,
+                passes=cell.passes if training else 1,
+                latents=cell.latents,
+                workers=data.workers,
+            )
+        made = {"address": cell.codes_key, "seconds": round(time.perf_counter() - start, 3), "pictures": pictures}
+        write_text(folder / _ENCODED, json.dumps(made) + "\n")
+        return folder, made
+
+
+def _trained(
+    recipe: Recipe, key: str, product: str, accelerator: Accelerator, place: Place
+) -> tuple[Path, dict[str, Any]]:
+    """The folder of the finished run and its ``training.json``; trains, or goes on, where there is none."""
+    folder = newest_run(place.out / "cells" / key)
+    summary = _finished(folder, product)
+    if summary is not None and place.again:
+        folder, summary = _next(folder, place.out / "cells" / key), None
+    if summary is None:
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            # The folder is addressed by its settings: what may differ is where things lie and how often it reports.
+            (folder / "recipe.yaml").unlink(missing_ok=True)
+        accelerator.wait_for_everyone()
+        place.stage("train")
+        result = train(recipe, folder, resume=True, accelerator=accelerator, title=place.title, quiet=place.quiet)
+        if not result.finished:
+            raise KeyboardInterrupt
+        summary = _finished(folder, product)
+        assert summary is not None
+    return folder, summary
+
+
+def newest_run(home: Path) -> Path:
+    """A cell's run: its folder, or the newest of those that --again made beside it."""
+    found = [int(n) for path in home.parent.glob(f"{home.name}-*") if (n := path.name.rpartition("-")[2]).isdigit()]
+    return home.with_name(f"{home.name}-{max(found)}") if found else home
+
+
+def _next(folder: Path, home: Path) -> Path:
+    return home.with_name(f"{home.name}-{2 if folder == home else int(folder.name.rpartition('-')[2]) + 1}")
+
+
+def _finished(folder: Path, product: str) -> dict[str, Any] | None:
+    try:
+        summary = json.loads((folder / "training.json").read_text())
+        return summary if summary["finished"] and (folder / product).is_dir() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _training(recipe: Recipe, summary: dict[str, Any]) -> dict[str, Any]:
+    return {k: summary[k] for k in ("steps", "images", "seconds")} | {"batch_size": recipe.training.batch_size}
