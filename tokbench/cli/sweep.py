@@ -43,7 +43,7 @@ def sweep(
     encoder: Annotated[
         _List,
         typer.Option(
-            "--encoder", help="Architectures (tokbench list), at their own defaults.", rich_help_panel=_GRID
+            "--encoder", help="Architectures (tokbench list); settings they share stay.", rich_help_panel=_GRID
         ),
     ] = None,
     seed: Annotated[
@@ -89,6 +89,35 @@ def sweep(
     out: Annotated[
         str | None, typer.Option("--out", help="Folder for records, cells and tables; default results.")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Cells side by side, over the visible GPUs.", rich_help_panel=_WHERE),
+    ] = None,
+    gpus_per_cell: Annotated[
+        int | None,
+        typer.Option(
+            "--gpus-per-cell", min=1, help="More than one: each cell under accelerate launch.", rich_help_panel=_WHERE
+        ),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", help="slurm: an array of jobs; local: submitit's own.", rich_help_panel=_WHERE),
+    ] = None,
+    partition: Annotated[str | None, typer.Option("--partition", help="SLURM's.", rich_help_panel=_WHERE)] = None,
+    time: Annotated[
+        str | None,
+        typer.Option("--time", help="Limit of a job: minutes or h:mm:ss; default a day.", rich_help_panel=_WHERE),
+    ] = None,
+    cpus_per_cell: Annotated[
+        int | None, typer.Option("--cpus-per-cell", min=1, help="SLURM's cpus-per-task.", rich_help_panel=_WHERE)
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="SLURM's mem, e.g. 32GB.", rich_help_panel=_WHERE)
+    ] = None,
+    slurm: Annotated[
+        _List,
+        typer.Option("--slurm", metavar="KEY=VALUE", help="Any other option of sbatch.", rich_help_panel=_WHERE),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Run cells that are already in the records too.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells with rate, parameters and time; train nothing.")
@@ -122,6 +151,14 @@ def sweep(
         "set_generator": set_generator,
         "encode_passes": encode_passes,
         "out": out,
+        "jobs": jobs,
+        "gpus_per_cell": gpus_per_cell,
+        "cluster": cluster,
+        "partition": partition,
+        "time": time,
+        "cpus_per_cell": cpus_per_cell,
+        "memory": memory,
+        "slurm": slurm,
     }
     settings = load_sweep(file, {key: value for key, value in given.items() if value is not None})
 
@@ -132,5 +169,5 @@ def sweep(
     if dry_run:
         print_plan(Plan.make(grid, generators, Path(settings.out), again), Path(settings.out))
         return
-    if run_sweep(grid, Path(settings.out), generators=generators, again=again, cpu=cpu):
+    if run_sweep(grid, Path(settings.out), generators=generators, again=again, cpu=cpu, how=settings):
         raise typer.Exit(1)

@@ -54,16 +54,25 @@ def _finish(cell: AnyCell, place: Place) -> tuple[Outcome, str]:
     home = folder_of(cell, place.out)
     home.mkdir(parents=True, exist_ok=True)
     try:
-        record = run_stages(cell, _noted(cell, place))
+        record = run_stages(cell, noted(cell, place))
     except Exception as error:  # one cell's failure is a result; the others go on
-        if os.environ.get("RANK", "0") != "0":  # of several processes that train together one says it
+        if not _is_main():  # of several processes that train together one says it
             raise
-        record = failure(cell, str(error) if isinstance(error, TokbenchError) else f"{type(error).__name__}: {error}")
+        record = failure(cell, reason(error))
         write_text(home / "error.txt", traceback.format_exc())
     if record is None:
         return Outcome.done, ""
     Store(place.out / "runs.jsonl").append(record)
     return (Outcome.failed, record.error) if record.error is not None else (Outcome.done, "")
+
+
+def reason(error: Exception) -> str:
+    """An error in one line."""
+    return str(error) if isinstance(error, TokbenchError) else f"{type(error).__name__}: {error}"
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 def folder_of(cell: AnyCell, out: Path) -> Path:
@@ -76,15 +85,16 @@ def lock_of(cell: AnyCell, out: Path) -> Path:
     return folder_of(cell, out) / ".lock"
 
 
-def _noted(cell: AnyCell, place: Place) -> Place:
+def noted(cell: AnyCell, place: Place) -> Place:
     """``place`` that also writes down each stage as it begins, with its address, for whoever watches from outside."""
     path = folder_of(cell, place.out) / _STAGES
 
     def stage(name: str) -> None:
         address = cell.codes_key if name == "encode" and isinstance(cell, GeneratorCell) else cell.key
         line = {"at": _now(), "stage": name, "address": address}
-        with path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        if _is_main():
+            with path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
         place.stage(name)
 
     return Place(place.out, place.title, place.again, place.cpu, place.quiet, stage)

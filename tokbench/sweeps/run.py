@@ -8,8 +8,10 @@ from rich.console import Console
 
 from tokbench.sweeps.board import Board
 from tokbench.sweeps.cell import Outcome, finish_cell
+from tokbench.sweeps.cluster import run_cluster
 from tokbench.sweeps.generating import GeneratorCell, Generators
 from tokbench.sweeps.grid import Grid
+from tokbench.sweeps.jobs import run_jobs
 from tokbench.sweeps.plan import Plan
 from tokbench.sweeps.settings import SweepSettings
 from tokbench.sweeps.show import show
@@ -23,6 +25,7 @@ def run_sweep(
     generators: Generators | None = None,
     again: bool = False,
     cpu: bool = False,
+    how: SweepSettings | None = None,
 ) -> int:
     """Finish every cell that is not yet in ``out/runs.jsonl`` and print the table. Returns how many failed.
 
@@ -31,16 +34,28 @@ def run_sweep(
     Args:
         again: run recorded cells too, beside the folders they have.
         cpu: stay on the CPU where there is a GPU.
+        how: how many cells side by side, GPUs a cell, on which cluster; by default one after another in this process.
+
+    Raises TokbenchError when nothing of the sweep is possible.
     """
     console = Console(stderr=True)
     plan = Plan.make(grid, generators, out, again)
     for label, why in plan.impossible:
         console.print(f"skipped {label}: {why}", highlight=False, markup=False)
-    with Board(plan.cells, out, console) as board:
+    how = how or SweepSettings()
+    elsewhere = how.jobs > 1 or how.gpus_per_cell > 1 or how.cluster is not None
+    with Board(plan.cells, out, console, watch=elsewhere) as board:
         for cell in plan.cells:
             if cell.key in plan.done:
                 board.end(cell, "already", f"already in {out / 'runs.jsonl'} (--again runs it anew)")
-        failed = _in_turn(plan, out, again, cpu, board)
+        if len(plan.done) == len(plan.cells):
+            failed = 0
+        elif how.cluster is not None:
+            failed = run_cluster(plan, out, board, how, again=again, cpu=cpu)
+        elif elsewhere:
+            failed = run_jobs(plan, out, board, jobs=how.jobs, processes=how.gpus_per_cell, again=again, cpu=cpu)
+        else:
+            failed = _in_turn(plan, out, again, cpu, board)
     show(plan, out, console)
     return failed
 

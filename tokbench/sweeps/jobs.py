@@ -1,0 +1,181 @@
+"""Cells side by side: a process each, spread over the visible GPUs, or with a share of the CPU's cores."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tokbench.errors import TokbenchError
+from tokbench.results.record import Record
+from tokbench.results.store import Store
+from tokbench.sweeps.board import Board
+from tokbench.sweeps.cell import AnyCell, failure, folder_of, write_order
+from tokbench.sweeps.generating import GeneratorCell
+from tokbench.sweeps.plan import Plan
+from tokbench.sweeps.worker import command
+
+_POLL = 0.1
+
+
+@dataclass
+class _Running:
+    cell: AnyCell
+    process: subprocess.Popen[bytes]
+    slot: int
+
+
+class Ledger:
+    """Which cells have a record newer than the beginning."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.before = store, len(store.read())
+
+    def find(self, key: str) -> Record | None:
+        """The newest record of a cell that was appended since."""
+        return next((record for record in reversed(self.store.read()[self.before :]) if record.cell == key), None)
+
+
+def run_jobs(plan: Plan, out: Path, board: Board, *, jobs: int, processes: int, again: bool, cpu: bool) -> int:
+    """Run the plan's cells, ``jobs`` at a time with ``processes`` each; how many failed.
+
+    On Ctrl-C or SIGTERM the cells save their checkpoints first; a second one kills them.
+    """
+    places = slots(jobs, processes, cpu)
+    ledger = Ledger(Store(out / "runs.jsonl"))
+    waiting = [cell for cell in plan.cells if cell.key not in plan.done]
+    running: list[_Running] = []
+    failed: set[str] = set()
+    with _terminated_as_interrupted():
+        try:
+            while waiting or running:
+                for cell in list(waiting):
+                    if isinstance(cell, GeneratorCell) and cell.tokenizer.key in failed:
+                        waiting.remove(cell)
+                        failed.add(cell.key)
+                        board.end(cell, "not run", "its tokenizer failed")
+                    elif len(running) < jobs and not _blocked(cell, waiting, running):
+                        waiting.remove(cell)
+                        slot = min(set(range(jobs)) - {r.slot for r in running})
+                        running.append(_start(cell, out, plan, places[slot], slot, processes, again, cpu))
+                        board.start(cell)
+                for job in [r for r in running if r.process.poll() is not None]:
+                    running.remove(job)
+                    if not _ended(job, ledger, out, board):
+                        failed.add(job.cell.key)
+                time.sleep(_POLL)
+        except KeyboardInterrupt:
+            board.say(f"stopping; {len(running)} cells save their checkpoints (once more: at once, without)")
+            _stop(running)
+            raise
+    return len(failed)
+
+
+def slots(jobs: int, processes: int, cpu: bool) -> list[dict[str, str]]:
+    """The environment of each place a cell can run in.
+
+    Raises TokbenchError when cells that ask for several GPUs cannot each have their own.
+    """
+    gpus = [] if cpu else visible_gpus()
+    if processes > 1 and not cpu and len(gpus) < jobs * processes:
+        raise TokbenchError(
+            f"--jobs {jobs} with --gpus-per-cell {processes} needs {jobs * processes} GPUs, {len(gpus)} are visible "
+            "(with --cpu it is as many processes on the CPU)"
+        )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    most = int(asked) if asked.isdigit() and int(asked) else cores
+    threads = str(max(1, min(most, cores // (jobs * processes))))
+    places = []
+    for number in range(jobs):
+        place = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        if gpus:
+            own = [gpus[(number * processes + i) % len(gpus)] for i in range(processes)]
+            place["CUDA_VISIBLE_DEVICES"] = ",".join(own)
+        places.append(place)
+    return places
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    count = torch.cuda.device_count()
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return named[:count] if named else [str(i) for i in range(count)]
+
+
+def _blocked(cell: AnyCell, waiting: list[AnyCell], running: list[_Running]) -> bool:
+    keys = {c.key for c in waiting} | {r.cell.key for r in running}
+    return isinstance(cell, GeneratorCell) and cell.tokenizer.key in keys
+
+
+def _start(
+    cell: AnyCell, out: Path, plan: Plan, place: dict[str, str], slot: int, processes: int, again: bool, cpu: bool
+) -> _Running:
+    write_order(cell, out)
+    arguments = command(out, cell.key, again=again, cpu=cpu, redo=cell.key in plan.redone, processes=processes)
+    with (folder_of(cell, out) / "output.txt").open("ab") as output:
+        # A session of its own: Ctrl-C reaches the sweep alone, which then asks the cells to stop, once.
+        process = subprocess.Popen(
+            arguments,
+            env={**os.environ, **place},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return _Running(cell, process, slot)
+
+
+def _ended(job: _Running, ledger: Ledger, out: Path, board: Board) -> bool:
+    code, record = job.process.returncode, ledger.find(job.cell.key)
+    if record is None and code != 0:
+        how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+        text = f"its process ended with {how}; see {folder_of(job.cell, out).relative_to(out) / 'output.txt'}"
+        record = failure(job.cell, text)
+        ledger.store.append(record)
+    if record is not None and record.error is not None:
+        board.end(job.cell, "failed", record.error)
+        return False
+    board.end(job.cell, "done")
+    return True
+
+
+def _stop(running: list[_Running]) -> None:
+    for job in running:
+        job.process.terminate()
+    try:
+        for job in running:
+            job.process.wait()
+    except KeyboardInterrupt:
+        for job in running:
+            try:
+                os.killpg(job.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        raise
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM is Ctrl-C here."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
