@@ -123,3 +123,15 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_samples(tiny: Tiny, tmp_
 def test_a_batch_that_does_not_split_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(TokbenchError, match="batch_size 8 .*gradient_accumulation 3"):
         train(tiny("training.gradient_accumulation=3"), tmp_path, quiet=True)
+
+
+def test_a_tokenizer_trains_on_from_its_weights(tiny: Tiny, tmp_path: Path) -> None:
+    train(tiny(), tmp_path / "first", quiet=True)
+    source = str(tmp_path / "first" / "tokenizer")
+    # One step of no size: what is saved is what training started from.
+    still = ["training.steps=1", "training.warmup_steps=0", "training.learning_rate=1e-30", "training.ema_decay=0"]
+    train(tiny(f"start_from={source}", *still, "quantizer.decay=1"), tmp_path / "second", quiet=True)
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert all(torch.equal(first[k], second[k]) for k in first if k.startswith(("encoder", "decoder")))
+    with pytest.raises(TokbenchError, match="weights do not fit the configuration"):
+        train(tiny(f"start_from={source}", "model.channels=16"), tmp_path / "third", quiet=True)

@@ -15,6 +15,12 @@ def train(
     overrides: Set = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; default runs/RECIPE.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")] = False,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="TOKENIZER", help="Train a tokenizer on: its architecture, quantizer, size and weights."
+        ),
+    ] = None,
     cpu: Cpu = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it, train nothing.")] = False,
 ) -> None:
@@ -24,10 +30,17 @@ def train(
     """
     from rich.console import Console
 
-    from tokbench.config.loading import draft_recipe
+    from tokbench.config.loading import apply_overrides, draft_recipe
     from tokbench.training.checks import check_recipe
 
-    draft = draft_recipe(recipe, overrides or ())
+    draft = draft_recipe(recipe)
+    if start_from is not None:
+        from tokbench.models import Tokenizer
+
+        config = Tokenizer.from_pretrained(start_from).config.model_dump(mode="json")
+        draft.values |= {"model": config["model"], "quantizer": config["quantizer"], "start_from": start_from}
+        draft.set("data.image_size", config["image_size"], f"--from {start_from}")
+    apply_overrides(draft, overrides or ())
     checked = draft.check()
     parameters = check_recipe(checked, f"{draft.where('quantizer')}: quantizer")
     console = Console(stderr=True)

@@ -94,6 +94,12 @@ def find_recipe(name: str) -> Path:
 def draft_recipe(name: str, overrides: Sequence[str] = ()) -> Draft:
     """Read a recipe and what it extends, and apply ``a.b=c`` overrides, without checking it yet."""
     draft = _read(find_recipe(name), seen=())
+    apply_overrides(draft, overrides)
+    return draft
+
+
+def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
+    """Set ``a.b=c`` for each override. Raises TokbenchError for one that is not of this form."""
     # What changes a block's kind goes first: the order on the command line must not matter.
     for override in sorted(overrides, key=lambda text: text.partition("=")[0].split(".")[-1] not in _KIND_KEYS):
         key, equals, text = override.partition("=")
@@ -101,7 +107,6 @@ def draft_recipe(name: str, overrides: Sequence[str] = ()) -> Draft:
         if not equals or not all(key.split(".")):
             raise TokbenchError(f"--set {override}: expected key=value, e.g. training.steps=2000")
         draft.set(key, parse_value(text), f"--set {override}")
-    return draft
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:

@@ -21,6 +21,9 @@ class TokenizerRecipe(Strict):
     name: str = Field(min_length=1, description="shown in tables and file names")
     description: str = ""
     seed: int = Field(0, ge=0)
+    start_from: str | None = Field(
+        None, description="a tokenizer (folder or hub id) of the same shape, whose weights training starts from"
+    )
     data: DataConfig = DataConfig()
     model: ModelConfig
     quantizer: QuantizerConfig

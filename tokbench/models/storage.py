@@ -54,6 +54,12 @@ def load(cls: type[Tokenizer], source: str | PathLike[str], revision: str | None
     return tokenizer.eval()
 
 
+def start_from(tokenizer: Tokenizer, source: str | PathLike[str]) -> None:
+    """Fill ``tokenizer`` with the weights of another of the same shape; TokbenchError names what does not fit."""
+    path = _folder(source, None) / WEIGHTS
+    load_exactly(tokenizer, read_weights(path), str(path))
+
+
 def read_config(path: Path) -> TokenizerConfig:
     """A checked configuration; TokbenchError names the file and the first key that is wrong."""
     try:

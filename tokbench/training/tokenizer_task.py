@@ -19,6 +19,7 @@ from tokbench.data.pixels import to_float, to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.losses import ReconstructionLoss
 from tokbench.models import Tokenizer
+from tokbench.models.storage import start_from
 from tokbench.pictures import grid, save_picture
 from tokbench.training.adversary import AdversarialBackward, Adversary, keep_eager
 from tokbench.training.ema import averaged
@@ -49,6 +50,8 @@ class TokenizerTask:
         training = recipe.training
         config = TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)
         self.tokenizer = Tokenizer(config)
+        if recipe.start_from is not None:
+            start_from(self.tokenizer, recipe.start_from)
         self.parameters = sum(p.numel() for p in self.tokenizer.parameters())
         self.tokenizer.checkpoint_activations(training.activation_checkpointing)
         for module in self.tokenizer.quantizer.modules():
