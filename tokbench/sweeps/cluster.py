@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,62 +12,12 @@ from tokbench.errors import TokbenchError
 from tokbench.results.store import Store
 from tokbench.sweeps.board import Board
 from tokbench.sweeps.cell import AnyCell, failure, folder_of, stage_of, write_order
+from tokbench.sweeps.chain import Chain
 from tokbench.sweeps.jobs import Ledger, slots, visible_gpus
 from tokbench.sweeps.plan import Plan
 from tokbench.sweeps.settings import SweepSettings
-from tokbench.sweeps.worker import command
 
 _DAY = 24 * 60
-
-
-@dataclass
-class Chain:
-    """One job: a tokenizer and its generators, one after the other. Called on the cluster's machine."""
-
-    out: Path
-    keys: list[str]
-    tokenizer: str | None  # its key, where it is among them
-    redone: set[str]
-    again: bool
-    cpu: bool
-    processes: int
-    place: dict[str, str] = field(default_factory=dict)
-    codes: dict[str, int] = field(default_factory=dict)  # exit codes of what has ended
-
-    def __call__(self) -> dict[str, int]:
-        """Exit codes by cell; what comes after a failed tokenizer is left out."""
-        for key in self.keys:
-            if key in self.codes:
-                continue
-            redo = key in self.redone
-            flags = {"again": self.again, "cpu": self.cpu, "redo": redo}
-            arguments = command(self.out, key, processes=self.processes, **flags)
-            with (self.out / "cells" / key / "output.txt").open("ab") as output:
-                self._child: Any = subprocess.Popen(
-                    arguments,
-                    env={**os.environ, **self.place},
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            self.codes[key] = self._child.wait()
-            if self.codes[key] and key == self.tokenizer:
-                break
-        return self.codes
-
-    def checkpoint(self) -> Any:
-        """Preempted, or out of time: the cell saves its checkpoint, and the job is queued again."""
-        from submitit.helpers import DelayedSubmission
-
-        child = getattr(self, "_child", None)
-        if child is not None and child.poll() is None:
-            child.send_signal(signal.SIGTERM)
-            child.wait()
-        return DelayedSubmission(self)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_child"}
 
 
 def run_cluster(plan: Plan, out: Path, board: Board, settings: SweepSettings, *, again: bool, cpu: bool) -> int:
@@ -83,12 +29,12 @@ def run_cluster(plan: Plan, out: Path, board: Board, settings: SweepSettings, *,
     """
     local = settings.cluster == "local"
     places = slots(settings.jobs, settings.gpus_per_cell, cpu) if local else [{}]
+    executor = make_executor(out, settings, cpu)
     chains = _chains(plan, out.resolve(), settings, again, cpu)
     cells = {cell.key: cell for cell in plan.cells}
     for chain in chains:
         for key in chain.keys:
             write_order(cells[key], out)
-    executor = make_executor(out, settings, cpu)
     ledger, watched = Ledger(Store(out / "runs.jsonl")), _Watch(cells, out, board)
     live: dict[int, tuple[Any, Chain]] = {}
     if not local:

@@ -203,6 +203,10 @@ def _trained(
             raise KeyboardInterrupt
         summary = _finished(folder, product)
         assert summary is not None
+    if accelerator.num_processes > 1:
+        # What follows is the first process's alone: nobody is left to answer a collective call.
+        accelerator.wait_for_everyone()
+        torch.distributed.destroy_process_group()
     return folder, summary
 
 

@@ -1,0 +1,147 @@
+"""Stage 2 of a sweep: which cells, in which order, nothing twice, what is said of the impossible."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweeps_tiny import comparable, generators, grid
+
+from tokbench.errors import TokbenchError
+from tokbench.generators import Generator
+from tokbench.results.store import Store
+from tokbench.sweeps import stages
+from tokbench.sweeps.cell import read_order, write_order
+from tokbench.sweeps.run import run_sweep
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The kinds of what is trained and encoded from now on."""
+    seen: list[str] = []
+    train, write_codes = stages.train, stages.write_codes
+
+    def counting_train(recipe: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(recipe.generator.name if recipe.kind == "generator" else recipe.kind)
+        return train(recipe, *args, **kwargs)
+
+    def counting_codes(*args: Any, **kwargs: Any) -> Any:
+        seen.append("codes")
+        return write_codes(*args, **kwargs)
+
+    monkeypatch.setattr(stages, "train", counting_train)
+    monkeypatch.setattr(stages, "write_codes", counting_codes)
+    return seen
+
+
+def test_generators_share_one_tokenizer_and_one_code_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = counted(monkeypatch)
+    assert run_sweep(grid("rq"), tmp_path) == 0
+    assert run_sweep(grid("rq"), tmp_path, generators=generators("ar", "mlm")) == 0
+    assert seen == ["tokenizer", "codes", "codes", "ar", "mlm"]  # the cache has two splits
+    tokenizer, ar, mlm = Store(tmp_path / "runs.jsonl").read()
+    assert [r.kind for r in (tokenizer, ar, mlm)] == ["tokenizer", "generator", "generator"]
+    assert ar.weights["tokenizer_sha256"] == tokenizer.weights["sha256"]
+    assert ar.metrics["nll_bits_per_code"].value is not None and ar.metrics["nll_bits_per_code"].n == 8
+    assert mlm.metrics["model_bound_bpp"].value is not None and "model_bpp" not in mlm.metrics
+    assert ar.metrics["model_bpp"].value == pytest.approx(ar.metrics["nll_bits_per_code"].value * 8 * 8 * 2 / 16**2)
+    assert "gfid" in ar.metrics
+    assert str(tmp_path) not in json.dumps(ar.recipe) and ar.recipe["tokenizer"]["quantizer"]["name"] == "rq"
+    assert (tmp_path / ar.artifacts["samples"]).exists()
+    assert Generator.from_pretrained(tmp_path / ar.artifacts["generator"]).config.generator.name == "ar"
+    table = (tmp_path / "table.md").read_text()
+    assert f"{ar.metrics['nll_bits_per_code'].value:.4g}" in table and "gFID" in table and "model-coded rate" in table
+
+    capsys.readouterr()
+    assert run_sweep(grid("rq"), tmp_path, generators=generators("ar", "mlm")) == 0
+    assert len(seen) == 5 and len(Store(tmp_path / "runs.jsonl").read()) == 3
+    assert capsys.readouterr().err.count("already in") == 3
+
+
+def test_an_interrupted_generator_continues_to_the_same_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = stages.train
+
+    def interrupted(recipe: Any, *args: Any, **kwargs: Any) -> Any:
+        return train(recipe, *args, **kwargs, stop_at=7 if recipe.kind == "generator" else None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(grid("lfq"), tmp_path / "a", generators=generators("ar"))
+    assert [r.kind for r in Store(tmp_path / "a" / "runs.jsonl").read()] == ["tokenizer"]
+    seen = counted(monkeypatch)
+    run_sweep(grid("lfq"), tmp_path / "a", generators=generators("ar"))
+    assert seen == ["ar"]
+    run_sweep(grid("lfq"), tmp_path / "b", generators=generators("ar"))
+    assert comparable(tmp_path / "a") == comparable(tmp_path / "b")
+
+
+def test_generators_of_a_failed_tokenizer_are_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(stages, "train", fails)
+    assert run_sweep(grid("lfq"), tmp_path, generators=generators("ar", "mlm")) == 3
+    (record,) = Store(tmp_path / "runs.jsonl").read()
+    assert record.kind == "tokenizer" and record.error == "RuntimeError: out of luck"
+    assert capsys.readouterr().err.count("not run: its tokenizer failed") == 2
+
+
+def test_addresses_are_of_what_matters() -> None:
+    tokenizers, _ = grid("rq", "lfq").cells()
+
+    def keys(**settings: Any) -> list[str]:
+        return [cell.key for cell in generators("ar", **settings).cells(tokenizers)[0]]
+
+    same = keys(overrides=["training.log_every=3", "name=other"])
+    assert keys() == same and len(set(keys())) == 2
+    assert not set(keys()) & set(keys(passes=2)) and not set(keys()) & set(keys(overrides=["training.steps=13"]))
+    other, _ = grid("rq", seeds=[1]).cells()
+    assert generators("ar").cells(other)[0][0].recipe.seed == 1
+
+
+def test_settings_of_one_kind() -> None:
+    cells, _ = generators("ar", "mlm", overrides=["ar:generator.depth_layers=2"]).cells(grid("rq").cells()[0])
+    assert cells[0].recipe.generator.model_dump()["depth_layers"] == 2
+    assert [cell.label for cell in cells] == ["ar on rq K=16 D=2", "mlm on rq K=16 D=2"]
+
+
+def test_impossible_generators_are_named_and_skipped() -> None:
+    tokenizers, _ = grid("rq", "lfq").cells()
+    cells, impossible = generators("ar", overrides=["generator.soft_targets=0.5"]).cells(tokenizers)
+    assert [cell.tokenizer.recipe.quantizer.name for cell in cells] == ["rq"]
+    ((label, why),) = impossible
+    assert label.startswith("ar on lfq") and "no code vectors" in why
+
+
+@pytest.mark.parametrize(
+    ("kinds", "settings", "said"),
+    [
+        (["arr"], {}, "did you mean 'ar'"),
+        ([], {}, "need --generator"),
+        (["ar"], {"overrides": ["generator.widht=3"]}, "did you mean 'width'"),
+        (["ar"], {"overrides": ["seed=3"]}, "use --seed"),
+        (["ar"], {"overrides": ["data.limit=3"]}, "use --set data"),
+        (["ar"], {"overrides": ["rq:generator.width=3"]}, "expected KEY=VALUE"),
+        (["mlm"], {"recipes": ["generators/demo-ar"]}, "recipe generators/demo-ar is of ar"),
+        (["ar"], {"recipes": ["demo"]}, "is no generator's"),
+        (["ar"], {"overrides": ["generator.class_conditional=true"]}, "has no class labels"),
+    ],
+)
+def test_refuses_before_any_training(kinds: list[str], settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(TokbenchError) as error:
+        generators(*kinds, **settings).cells(grid("rq").cells()[0])
+    assert said in str(error.value)
+
+
+def test_a_cell_written_down_is_read_back(tmp_path: Path) -> None:
+    (cell,), _ = generators("ar").cells(grid("rq").cells()[0])
+    write_order(cell, tmp_path)
+    assert read_order(cell.key, tmp_path) == cell
+    with pytest.raises(TokbenchError, match="no cell is written down"):
+        read_order("0123", tmp_path)
