@@ -94,6 +94,7 @@ class LFQ(Quantizer):
         self.msb_first, self.norm = bit_order == "msb_first", norm
         self.factor_bits = tuple(factor_bits) if factor_bits is not None else default_split(n)
         self.register_buffer("step", torch.tensor(0))
+        self.update_every = 1  # forward passes an optimizer step: annealing counts the latter
 
     def subcodes(self, codes: Tensor) -> Tensor:
         return factorize(codes[..., 0], self.factor_bits)
@@ -112,7 +113,7 @@ class LFQ(Quantizer):
         """The weight of the entropy loss at the present step."""
         if not self.entropy_anneal_steps:
             return torch.full_like(self.step, self.entropy_weight, dtype=torch.float32)
-        left = (1 - self.step / self.entropy_anneal_steps).clamp_min(0)
+        left = (1 - self.step // self.update_every / self.entropy_anneal_steps).clamp_min(0)
         return self.entropy_weight * (1 + (self.entropy_anneal_scale - 1) * left)
 
     def _normalize(self, z: Tensor) -> Tensor:
