@@ -15,7 +15,7 @@ from torch import Tensor
 @triton.jit
 def _search_kernel(  # type: ignore[no-untyped-def]
     z_ptr, codes_ptr, bias_ptr, best_ptr, second_ptr, index_ptr,
-    n, size, dim,
+    n, size: tl.constexpr, dim: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
