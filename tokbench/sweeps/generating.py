@@ -19,7 +19,7 @@ from tokbench.generators import build, configure
 from tokbench.generators.encoding import SoftCodes
 from tokbench.models import Tokenizer
 from tokbench.results.environment import content_hash
-from tokbench.sweeps.grid import Cell, without_reporting
+from tokbench.sweeps.grid import Cell, reasons, without_reporting
 
 KINDS = ("ar", "mlm")
 # The sweep gives these: a generator's tokenizer, its pictures and its seed are its cell's.
@@ -82,8 +82,7 @@ class Generators:
                     continue
                 cells.setdefault(cell.key, cell)
         if drafts and not cells:
-            reasons = "; ".join(f"{label}: {why}" for label, why in impossible.items())
-            raise TokbenchError(f"no generator of this sweep is possible: {reasons}")
+            raise TokbenchError(f"no generator of this sweep is possible: {reasons(impossible)}")
         return list(cells.values()), list(impossible.items())
 
     def _kinds(self) -> list[str]:

@@ -73,8 +73,7 @@ class Grid:
             key = cell_key(recipe)
             cells.setdefault(key, Cell(recipe, key, label))
         if not cells:
-            reasons = "; ".join(f"{label}: {why}" for label, why in impossible.items())
-            raise TokbenchError(f"no cell of this sweep is possible: {reasons}")
+            raise TokbenchError(f"no cell of this sweep is possible: {reasons(impossible)}")
         return list(cells.values()), list(impossible.items())
 
     def _axis(self, key: str, values: Sequence[Any]) -> list[dict[str, Any]]:
@@ -143,6 +142,15 @@ def _given(base: Draft) -> dict[str, Any]:
     own = base.values.get("quantizer", {})
     given = [key for key in own if base.origin.get(f"quantizer.{key}", "").startswith("--set")]
     return {key: own[key] for key in given if key != "name"}
+
+
+def reasons(impossible: dict[str, str]) -> str:
+    """Each reason once, with the cells (by label) it holds for."""
+    labels: dict[str, list[str]] = {}
+    for label, why in impossible.items():
+        labels.setdefault(why, []).append(label)
+    shown = {why: ", ".join(of[:3]) + (f" and {len(of) - 3} more" if len(of) > 3 else "") for why, of in labels.items()}
+    return "; ".join(f"{of}: {why}" for why, of in shown.items())
 
 
 def cell_key(recipe: TokenizerRecipe) -> str:

@@ -1,0 +1,162 @@
+"""SIGKILL at random moments: the restarted sweep has the records of an undisturbed one, none lost, none twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recipes_tiny import TINY
+from sweeps_tiny import TINY_GENERATOR, comparable
+
+from tokbench.results.store import Store
+
+# Forks a sweep for every line it is told, so that torch is imported once and not at every kill.
+_SERVER = """
+import os, sys
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from sweeps_tiny import generators, grid
+from tokbench.sweeps.run import run_sweep
+import tokbench.training.tokenizer_task, tokbench.training.generator_task
+import tokbench.generators.ar, tokbench.generators.mlm
+print("ready", flush=True)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        silent = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silent, 1), os.dup2(silent, 2)
+        out, _, names = line.strip().rpartition(" ")
+        os._exit(run_sweep(grid(*names.split(",")), Path(out), generators=generators("ar", "mlm")))
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+CELLS = 6
+
+
+class Sweeps:
+    """Starts sweeps and kills them."""
+
+    def __init__(self, server: subprocess.Popen[str]) -> None:
+        self.server = server
+
+    def _line(self) -> str:
+        assert self.server.stdout is not None
+        line = self.server.stdout.readline()
+        assert line, "the server died"
+        return line.strip()
+
+    def run(self, out: Path, kill_after: float | None = None, quantizers: str = "rq,lfq") -> int:
+        """The exit code of a sweep into ``out``; -9 where it was killed before its end."""
+        assert self.server.stdin is not None
+        self.server.stdin.write(f"{out} {quantizers}\n")
+        self.server.stdin.flush()
+        child = int(self._line())
+        if kill_after is not None:
+            time.sleep(kill_after)
+            try:
+                os.kill(child, signal.SIGKILL)
+            except ProcessLookupError:  # it had finished
+                pass
+        return int(self._line())
+
+
+@pytest.fixture(scope="module")
+def sweeps() -> Iterator[Sweeps]:
+    code = _SERVER.format(tests=str(Path(__file__).parents[1]))
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+    ) as server:
+        found = Sweeps(server)
+        assert found._line() == "ready"
+        yield found
+        assert server.stdin is not None
+        server.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sweeps: Sweeps, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], float]:
+    """Its records, and how long it took."""
+    out, start = tmp_path_factory.mktemp("undisturbed"), time.monotonic()
+    assert sweeps.run(out) == 0
+    seconds = time.monotonic() - start
+    assert len(comparable(out)) == CELLS
+    return comparable(out), seconds
+
+
+def check(out: Path, wanted: list[dict[str, Any]]) -> None:
+    assert [record["cell"] for record in comparable(out)] == [record["cell"] for record in wanted]
+    assert comparable(out) == wanted
+    assert not Store(out / "runs.jsonl").read().damaged
+
+
+def test_killed_three_times(sweeps: Sweeps, tmp_path: Path) -> None:
+    start = time.monotonic()
+    assert sweeps.run(tmp_path / "undisturbed", quantizers="rq") == 0
+    seconds, wanted = time.monotonic() - start, comparable(tmp_path / "undisturbed")
+    assert len(wanted) == 3
+    draw, out = random.Random(0), tmp_path / "killed"
+    killed = [sweeps.run(out, draw.uniform(0.05, 0.25) * seconds, "rq") for _ in range(3)]
+    assert killed == [-9, -9, -9]
+    assert sweeps.run(out, quantizers="rq") == 0
+    check(out, wanted)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments_of_its_course(
+    sweeps: Sweeps, undisturbed: tuple[list[dict[str, Any]], float], tmp_path: Path
+) -> None:
+    """A sweep each: one random moment in each twentieth of the time it takes."""
+    wanted, seconds = undisturbed
+    draw = random.Random(1)
+    killed, left = 0, []
+    for part in range(20):
+        out = tmp_path / str(part)
+        killed += sweeps.run(out, kill_after=(part + draw.random()) / 20 * seconds) == -9
+        left.append(len(comparable(out)))
+        assert sweeps.run(out) == 0
+        check(out, wanted)
+    print(f"killed {killed} of 20, at {left} of {CELLS} records")
+    assert killed >= 15 and len(set(left)) >= 4
+
+
+@pytest.mark.slow
+def test_one_sweep_killed_twenty_times(
+    sweeps: Sweeps, undisturbed: tuple[list[dict[str, Any]], float], tmp_path: Path
+) -> None:
+    wanted, seconds = undisturbed
+    draw = random.Random(2)
+    killed = sum(sweeps.run(tmp_path, kill_after=draw.uniform(0.02, 0.25) * seconds) == -9 for _ in range(20))
+    print(f"killed {killed} of 20")
+    assert sweeps.run(tmp_path) == 0
+    check(tmp_path, wanted)
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_leaves_no_cells_running(
+    undisturbed: tuple[list[dict[str, Any]], float], tmp_path: Path
+) -> None:
+    """With --jobs the cells are other processes: they end with the sweep, and nothing is recorded twice."""
+    sets = [part for text in TINY for part in ("--set", text)]
+    sets += [part for text in TINY_GENERATOR for part in ("--set-generator", text)]
+    arguments = ["-q", "rq,lfq", "-k", "16", "-d", "2", "--generator", "ar,mlm", "--jobs", "2", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "tokbench", "sweep", *arguments, *sets]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    draw = random.Random(3)
+    for _ in range(3):
+        with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sweep:
+            time.sleep(draw.uniform(6, 14))
+            sweep.kill()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    check(tmp_path, undisturbed[0])

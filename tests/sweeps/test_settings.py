@@ -1,0 +1,96 @@
+"""Sweep files: the options as YAML, checked; what is given beside them wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from recipes_tiny import TINY
+
+from tokbench.errors import TokbenchError
+from tokbench.sweeps.plan import Plan
+from tokbench.sweeps.run import from_settings
+from tokbench.sweeps.settings import SweepSettings, load_sweep
+
+
+def written(folder: Path, text: str) -> str:
+    (folder / "sweep.yaml").write_text(text)
+    return str(folder / "sweep.yaml")
+
+
+def test_a_file_says_what_the_options_say(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        """
+quantizer: [rq, lfq]
+codebook_size: [16, 2^6]
+depth: 2
+seed: 0
+set: {training.steps: 12, training.warmup_steps: 2, model: {channels: 8}}
+vary: {training.learning_rate: [1e-4, 1.0e-3]}
+generator: ar
+set_generator: {ar:generator.depth_layers: 2}
+jobs: 3
+""",
+    )
+    found = load_sweep(file, {})
+    typed = SweepSettings(
+        quantizer=["rq", "lfq"], codebook_size=[16, 64], depth=[2], seed=[0],
+        set=["training.steps=12", "training.warmup_steps=2", 'model={"channels": 8}'],
+        vary=["training.learning_rate=0.0001,0.001"],
+        generator=["ar"], set_generator=["ar:generator.depth_layers=2"], jobs=3,
+    )  # fmt: skip
+    assert found == typed
+    grid, generators = from_settings(found)
+    plan = Plan.make(grid, generators, tmp_path)
+    assert len(plan.tokenizers) == 2 * 2 * 2 == len(plan.generators)
+    assert {cell.recipe.training.steps for cell in plan.tokenizers} == {12}
+    assert {cell.recipe.training.learning_rate for cell in plan.tokenizers} == {1e-4, 1e-3}
+    # Each tokenizer comes before its own generators.
+    order = [cell.key for cell in plan.cells]
+    assert all(order.index(cell.tokenizer.key) < order.index(cell.key) for cell in plan.generators)
+
+
+def test_the_command_line_wins(tmp_path: Path) -> None:
+    file = written(tmp_path, "quantizer: [rq]\njobs: 3\n")
+    found = load_sweep(file, {"quantizer": ["vq"]})
+    assert found.quantizer == ["vq"] and found.jobs == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("quantizr: vq", "quantizr: unknown key (did you mean 'quantizer'?)"),
+        ("codebook_size: [many]", "codebook_size: 'many' is not a whole number such as 1024 or 2^10"),
+        ("depth: -2", "depth: -2 cannot be negative"),
+        ("depth: 2.5", "2.5 is not a whole number"),
+        ("jobs: 0", "jobs: input should be greater than 0, got 0"),
+        ("cluster: slrm", "cluster: input should be 'slurm' or 'local', got 'slrm'"),
+        ("- vq", "expected keys and values"),
+        ("depth: 1\ndepth: 2", "'depth' is given twice"),
+    ],
+)
+def test_mistakes_name_file_and_key(tmp_path: Path, text: str, said: str) -> None:
+    file = written(tmp_path, text)
+    with pytest.raises(TokbenchError) as error:
+        load_sweep(file, {})
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"{file}: ") and said in line
+
+
+def test_the_example_is_a_sweep_that_can_run(tmp_path: Path) -> None:
+    settings = load_sweep("demo-generation", {})
+    plan = Plan.make(*from_settings(settings), tmp_path)
+    assert not plan.impossible and len(plan.generators) == 2 * len(plan.tokenizers) == 16
+    with pytest.raises(TokbenchError, match="did you mean 'demo-generation'"):
+        load_sweep("demo-generations", {})
+
+
+def test_encoders_keep_what_they_share() -> None:
+    grid, _ = from_settings(SweepSettings(quantizer=["vq"], encoder=["vqgan", "magvit2", "vit"], set=TINY))
+    models = [cell.recipe.model for cell in grid.cells()[0]]
+    assert [model.architecture for model in models] == ["vqgan", "magvit2", "vit"]
+    assert {model.downsampling for model in models} == {2}
+    assert models[1].model_dump()["channels"] == 8
+    with pytest.raises(TokbenchError, match="did you mean 'vqgan'"):
+        from_settings(SweepSettings(encoder=["vqgam"]))[0].cells()
