@@ -26,9 +26,11 @@ torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from sweeps_tiny import generators, grid
+from tokbench.sweeps.plan import Plan
 from tokbench.sweeps.run import run_sweep
 import tokbench.training.tokenizer_task, tokbench.training.generator_task
 import tokbench.generators.ar, tokbench.generators.mlm
+Plan.make(grid("rq", "lfq"), generators("ar", "mlm"), Path("nowhere"))  # imports what building models imports
 print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()
