@@ -53,7 +53,8 @@ def reconstruct_files(
 ) -> tuple[list[Reconstructed], list[tuple[Path, str]]]:
     """Write ``out/NAME.png``, ``out/side-by-side/NAME.png`` and with ``depths`` ``out/depths/NAME.png``.
 
-    Returns the figures, and the files that were skipped with the reason. Raises TokbenchError when nothing is left.
+    Returns the figures, and the files that were skipped with the reason (it names the file). Raises TokbenchError when
+    nothing is left.
     """
     rows: list[Reconstructed] = []
     skipped: list[tuple[Path, str]] = []
@@ -88,7 +89,7 @@ def reconstruct_files(
             )
         )
     if not rows:
-        reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped)
+        reasons = "; ".join(reason for _, reason in skipped)
         raise TokbenchError(f"no picture could be read: {reasons or 'none was given'}")
     return rows, skipped
 

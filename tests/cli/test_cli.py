@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +117,62 @@ def test_list_and_doctor_show_what_is_there() -> None:
     for name in ("rq", "lfq", "vqgan", "demo", "psnr", "photos"):
         assert name in listed
     assert torch.__version__.split("+")[0] in tokbench("doctor")
+
+
+def test_names_are_listed_whole_on_a_narrow_terminal() -> None:
+    from tokbench.config.loading import recipe_names
+
+    result = run.invoke(app, ["list", "recipes"], catch_exceptions=False, env={"COLUMNS": "80"})
+    listed = {line.split("│")[1].strip() for line in result.output.splitlines() if line.startswith("│")}
+    assert set(recipe_names()) <= listed and "…" not in result.output
+
+
+def test_what_the_machine_refuses_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tokbench.cli.app
+    from tokbench.cli import main
+
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(tokbench.cli.app, "app", lambda: (tmp_path / "file" / "inside").mkdir())
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [f"tokbench: {tmp_path / 'file' / 'inside'}: Not a directory"]
+
+
+def test_a_stopped_training_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tokbench.training import loop
+
+    catch = loop._Run._catch_signals
+
+    def caught_then_sent(self: loop._Run) -> object:
+        previous = catch(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return previous
+
+    monkeypatch.setattr(loop._Run, "_catch_signals", caught_then_sent)
+    arguments = ["train", "demo", *SETS, "--out", str(tmp_path / "run"), "--cpu"]
+    assert run.invoke(app, arguments, catch_exceptions=False).exit_code == 130
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) and not (tmp_path / "run" / "tokenizer").exists()
+
+
+def test_pictures_that_cannot_be_read_are_named_once(tmp_path: Path) -> None:
+    from tokbench.config.loading import load_recipe
+    from tokbench.config.model import TokenizerConfig
+    from tokbench.config.recipe import TokenizerRecipe
+    from tokbench.models import Tokenizer
+    from tokbench.reconstruction import reconstruct_files
+
+    (tmp_path / "empty.png").touch()
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    recipe = load_recipe("demo", TINY)
+    assert isinstance(recipe, TokenizerRecipe)
+    config = TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)
+    tokenizer = Tokenizer(config).eval()
+    rows, skipped = reconstruct_files(tokenizer, [tmp_path], tmp_path / "out")
+    assert [row.name for row in rows] == ["dot.png"]
+    assert [reason.count("empty.png") for _, reason in skipped] == [1]
+    with pytest.raises(TokbenchError) as error:
+        reconstruct_files(tokenizer, [tmp_path / "empty.png"], tmp_path / "out")
+    assert str(error.value).count("empty.png") == 1

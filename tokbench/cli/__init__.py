@@ -19,6 +19,12 @@ def main() -> None:
     except BrokenPipeError:  # | head
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # what the machine refused: a folder in the way, no permission, a full disk
+        if error.filename is None and error.errno is None:
+            raise
+        place = f"{error.filename}: " if error.filename is not None else ""
+        print(f"tokbench: {place}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("tokbench: interrupted", file=sys.stderr)
         sys.exit(130)

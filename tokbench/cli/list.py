@@ -14,7 +14,7 @@ def list_(
 ) -> None:
     """Show what can be named: quantizers, architectures, recipes, metrics, data."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from tokbench.cli.catalogue import SECTIONS
     from tokbench.errors import TokbenchError, did_you_mean
@@ -25,7 +25,9 @@ def list_(
     for name, section in SECTIONS.items():
         if what in ("all", name):
             columns, rows = section()
-            table = Table(*columns, title=name, title_justify="left", title_style="bold", expand=False)
+            first, *others = columns
+            headings = (Column(first, overflow="fold", no_wrap=True), *(Column(c, overflow="fold") for c in others))
+            table = Table(*headings, title=name, title_justify="left", title_style="bold", expand=False)
             for row in rows:
                 table.add_row(*row)
             console.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import Annotated
 
@@ -34,8 +35,9 @@ def reconstruct(
     for row in rows:
         size = f"{row.width}x{row.height}"
         codes = "x".join(str(n) for n in row.codes)
-        table.add_row(row.name, size, codes, f"{row.bits_per_pixel:.3f}", f"{row.psnr:.2f}", f"{row.ssim:.3f}")
+        similarity = "–" if isnan(row.ssim) else f"{row.ssim:.3f}"  # smaller than SSIM's window
+        table.add_row(row.name, size, codes, f"{row.bits_per_pixel:.3f}", f"{row.psnr:.2f}", similarity)
     console.print(table)
-    for path, reason in skipped:
-        console.print(f"skipped {path}: {reason}", markup=False, highlight=False)
-    console.print(f"pictures in {out} (side by side: {out / 'side-by-side'})", highlight=False)
+    for _, reason in skipped:
+        console.print(f"skipped {reason}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"pictures in {out} (side by side: {out / 'side-by-side'})", highlight=False, soft_wrap=True)

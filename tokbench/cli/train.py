@@ -57,7 +57,9 @@ def train(
     folder = out or Path("runs") / checked.name
     accelerator = make_accelerator(checked, cpu)
     result = run(checked, folder, resume=resume, accelerator=accelerator)
-    if accelerator.is_main_process and result.finished:
+    if not result.finished:
+        raise typer.Exit(130)  # so that `train ... && evaluate ...` stops here
+    if accelerator.is_main_process:
         console.print(f"{result.steps} steps in {result.seconds:.0f} s: {result.product}", highlight=False)
         command = "evaluate" if result.product.name == "tokenizer" else "evaluate-generator"
         console.print(f"next: tokbench {command} {result.product} --data SPEC", highlight=False)

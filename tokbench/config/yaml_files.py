@@ -63,7 +63,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise TokbenchError(f"{path}: is not valid YAML: {_reason(error)}") from None
     if not isinstance(value, dict):
-        raise TokbenchError(f"{path}: holds {type(value).__name__}, expected keys and values")
+        found = "is empty" if value is None else f"holds {type(value).__name__}"
+        raise TokbenchError(f"{path}: {found}, expected keys and values")
     return value
 
 
