@@ -121,15 +121,21 @@ def test_killed_at_twenty_moments_of_its_course(
     """A sweep each: one random moment in each twentieth of the time it takes."""
     wanted, seconds = undisturbed
     draw = random.Random(1)
-    killed, left = 0, []
-    for part in range(20):
-        out = tmp_path / str(part)
-        killed += sweeps.run(out, kill_after=(part + draw.random()) / 20 * seconds) == -9
-        left.append(len(comparable(out)))
+    left: list[int] = []  # records there were when it was killed
+    tries = 0
+    while len(left) < 20:
+        tries += 1
+        assert tries <= 60, f"only {len(left)} sweeps of {tries} were still running when they were to be killed"
+        out = tmp_path / str(tries)
+        killed = sweeps.run(out, kill_after=(len(left) + draw.random()) / 20 * seconds) == -9
+        if killed:
+            left.append(len(comparable(out)))
+        else:
+            seconds *= 0.85  # the machine has got faster than when the time was taken
         assert sweeps.run(out) == 0
         check(out, wanted)
-    print(f"killed {killed} of 20, at {left} of {CELLS} records")
-    assert killed >= 15 and len(set(left)) >= 4
+    print(f"killed 20 of {tries}, at {left} of {CELLS} records")
+    assert len(set(left)) >= 4
 
 
 @pytest.mark.slow
