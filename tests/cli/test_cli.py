@@ -58,6 +58,7 @@ def test_a_mistake_is_one_line_and_exit_code_2() -> None:
         (["train", "demo", "--set", "quantizer.name=lfq", "--set", "quantizer.codebook_size=1000"], "power of two"),
         (["train", "demo", "--set", "quantizer.depht=3"], "depth"),
         (["train", "demo", "--set", "data.source=folder:/not/there"], "/not/there"),
+        (["train", "generators/demo-ar", "--from", "some"], "use --set tokenizer="),
         (["sweep", "--quantizer", "rqq"], "did you mean 'rq'"),
         (["sweep", "--codebook-size", "many"], "--codebook-size many: expected a whole number"),
         (["reconstruct", "/not/there", "x.png"], "/not/there"),
@@ -176,3 +177,12 @@ def test_pictures_that_cannot_be_read_are_named_once(tmp_path: Path) -> None:
     with pytest.raises(TokbenchError) as error:
         reconstruct_files(tokenizer, [tmp_path / "empty.png"], tmp_path / "out")
     assert str(error.value).count("empty.png") == 1
+
+
+def test_a_side_that_makes_no_whole_codes_is_refused() -> None:
+    from tokbench.cli.options import side_in_pixels
+
+    assert side_in_pixels(None, 16, 4, "--size") == 16 and side_in_pixels(24, 16, 4, "--size") == 24
+    for side in (15, 2, 0, -4):
+        with pytest.raises(TokbenchError, match=f"--size {side} is not a multiple"):
+            side_in_pixels(side, 16, 4, "--size")

@@ -34,7 +34,7 @@ def encode(
     from rich.console import Console
     from rich.progress import Progress
 
-    from tokbench.cli.options import device
+    from tokbench.cli.options import device, side_in_pixels
     from tokbench.data import open_images
     from tokbench.data.base import Split
     from tokbench.errors import TokbenchError
@@ -46,7 +46,7 @@ def encode(
         if (out / split).exists():
             raise TokbenchError(f"{out / split}: exists already; delete it or choose another --out")
     model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
-    size = image_size or model.config.image_size
+    size = side_in_pixels(image_size, model.config.image_size, model.downsampling, "--image-size")
     console = Console(stderr=True)
     with Progress(console=console) as bar:
         for split in splits:

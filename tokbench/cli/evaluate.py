@@ -45,7 +45,7 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from tokbench.cli.options import words
+    from tokbench.cli.options import side_in_pixels, words
     from tokbench.data import PROTOCOLS, open_images
     from tokbench.errors import TokbenchError, did_you_mean
     from tokbench.metrics import evaluate_tokenizer, get
@@ -61,7 +61,8 @@ def evaluate(
         raise TokbenchError(f"no protocol {protocol!r}{did_you_mean(protocol, PROTOCOLS)}")
     accelerator = Accelerator(cpu=cpu, mixed_precision="no")
     model = Tokenizer.from_pretrained(tokenizer)
-    image_size, crop = size or model.config.image_size, PROTOCOLS[protocol].crop
+    image_size = side_in_pixels(size, model.config.image_size, model.downsampling, "--size")
+    crop = PROTOCOLS[protocol].crop
     dataset = open_images(data, split, image_size=image_size, crop=crop, limit=limit)  # type: ignore[arg-type]
     train = open_images(data, "train", image_size=image_size, crop=crop) if train_data else None
 

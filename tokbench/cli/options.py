@@ -42,3 +42,17 @@ def device(cpu: bool) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() and not cpu else "cpu"
+
+
+def side_in_pixels(asked: int | None, own: int, downsampling: int, option: str) -> int:
+    """The side that was asked for, or the tokenizer's own. Raises TokbenchError when it makes no whole codes."""
+    from tokbench.errors import TokbenchError
+
+    side = own if asked is None else asked
+    if side < downsampling or side % downsampling:
+        lower = max(side // downsampling, 1) * downsampling
+        raise TokbenchError(
+            f"{option} {side} is not a multiple of the tokenizer's downsampling {downsampling}; "
+            f"nearest: {lower}, {lower + downsampling}"
+        )
+    return side
