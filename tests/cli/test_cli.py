@@ -58,7 +58,7 @@ def test_a_mistake_is_one_line_and_exit_code_2() -> None:
         (["train", "demo", "--set", "quantizer.name=lfq", "--set", "quantizer.codebook_size=1000"], "power of two"),
         (["train", "demo", "--set", "quantizer.depht=3"], "depth"),
         (["train", "demo", "--set", "data.source=folder:/not/there"], "/not/there"),
-        (["train", "generators/demo-ar", "--from", "some"], "use --set tokenizer="),
+        (["train", "generators/demo-ar", "--from", "some"], "use --set tokenizer=FOLDER"),
         (["sweep", "--quantizer", "rqq"], "did you mean 'rq'"),
         (["sweep", "--codebook-size", "many"], "--codebook-size many: expected a whole number"),
         (["reconstruct", "/not/there", "x.png"], "/not/there"),

@@ -39,7 +39,7 @@ def train(
         from tokbench.models import Tokenizer
 
         if draft.values.get("kind") == "generator":
-            raise TokbenchError(f"{recipe}: trains a generator, and --from is of tokenizers; use --set tokenizer=FOLDER")
+            raise TokbenchError(f"{recipe}: trains a generator; --from is for tokenizers, use --set tokenizer=FOLDER")
         config = Tokenizer.from_pretrained(start_from).config.model_dump(mode="json")
         draft.values |= {"model": config["model"], "quantizer": config["quantizer"], "start_from": start_from}
         draft.set("data.image_size", config["image_size"], f"--from {start_from}")
