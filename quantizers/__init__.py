@@ -20,7 +20,7 @@ from quantizers.fsq import FSQ  # noqa: E402
 from quantizers.grouped import Grouped  # noqa: E402
 from quantizers.ibq import IBQ  # noqa: E402
 from quantizers.lfq import LFQ  # noqa: E402
-from quantizers.registry import build, get, names, options, register  # noqa: E402
+from quantizers.registry import build, configurations, get, names, options, register  # noqa: E402
 from quantizers.residual import Residual  # noqa: E402
 from quantizers.rq import RQ  # noqa: E402
 from quantizers.simvq import SimVQ  # noqa: E402
@@ -46,6 +46,7 @@ __all__ = [
     "functional",
     "get",
     "names",
+    "configurations",
     "options",
     "register",
 ]

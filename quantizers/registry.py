@@ -45,7 +45,23 @@ def get(name: str) -> type[Quantizer]:
 
 def options(name: str) -> dict[str, inspect.Parameter]:
     """The constructor's parameters by name, without ``dim`` and ``channel_first``, which belong to the caller."""
+    if name.startswith(_THIRD_PARTY):
+        from quantizers.third_party import third_party_options
+
+        return third_party_options(name.removeprefix(_THIRD_PARTY))
     return {k: p for k, p in _parameters(get(name)).items() if k not in _NOT_OPTIONS}
+
+
+def configurations(
+    name: str, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
+) -> list[dict[str, Any]]:
+    """What a sweep runs for one grid point: ``Quantizer.configurations`` of that name, ``vqp:`` classes included."""
+    request = {"codebook_size": codebook_size, "depth": depth, "bits": bits}
+    if name.startswith(_THIRD_PARTY):
+        from quantizers.third_party import third_party_configurations
+
+        return third_party_configurations(name.removeprefix(_THIRD_PARTY), **request)
+    return get(name).configurations(**request)
 
 
 def build(name: str, *, dim: int | None = None, **kwargs: Any) -> Quantizer:

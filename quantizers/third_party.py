@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer
-from quantizers.registry import did_you_mean
+from quantizers.registry import did_you_mean, get
 
 
 class VectorQuantizePytorch(Quantizer):
@@ -112,14 +113,7 @@ def build_vector_quantize_pytorch(
     class_name: str, *, dim: int | None, channel_first: bool = False, check_finite: bool = True, **kwargs: Any
 ) -> Quantizer:
     """``build("vqp:ResidualVQ", dim=..., ...)``: construct the class of that name and wrap it."""
-    try:
-        import vector_quantize_pytorch as package
-    except ImportError as error:
-        raise ValueError(f"vqp:{class_name} needs the package vector-quantize-pytorch installed") from error
-    classes = {k: v for k, v in vars(package).items() if inspect.isclass(v) and issubclass(v, nn.Module)}
-    if class_name not in classes:
-        raise ValueError(f"vector-quantize-pytorch has no class {class_name!r}{did_you_mean(class_name, classes)}")
-    cls = classes[class_name]
+    cls = _class(class_name)
     parameters = inspect.signature(cls.__init__).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for key in kwargs:
@@ -127,11 +121,49 @@ def build_vector_quantize_pytorch(
                 raise ValueError(f"vqp:{class_name} has no option {key!r}{did_you_mean(key, parameters)}")
     if dim is None:
         raise ValueError(f"vqp:{class_name} needs dim")
+    # Some of its constructors read values, which tensors on the meta device have not.
+    place = torch.device("cpu") if torch.get_default_device().type == "meta" else nullcontext()
     try:
-        module = cls(dim=dim, **kwargs)
+        with place:
+            module = cls(dim=dim, **kwargs)
     except (AssertionError, TypeError) as error:
         raise ValueError(f"vqp:{class_name}: {error}") from error
     return from_vector_quantize_pytorch(module, dim=dim, channel_first=channel_first, check_finite=check_finite)
+
+
+def third_party_options(class_name: str) -> dict[str, inspect.Parameter]:
+    """The constructor's arguments, without ``dim``."""
+    parameters = inspect.signature(_class(class_name).__init__).parameters
+    return {key: p for key, p in parameters.items() if key not in ("self", "dim")}
+
+
+def third_party_configurations(
+    class_name: str, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
+) -> list[dict[str, Any]]:
+    """Its classes in a sweep: RQ's grid where they take ``num_quantizers``, FSQ's where ``levels``, else VQ's."""
+    options = third_party_options(class_name)
+    if "levels" in options:
+        found = get("fsq").configurations(codebook_size=codebook_size, bits=bits)
+        stages = {"num_quantizers": depth or 4} if "num_quantizers" in options else {}
+        return [{"levels": list(f["levels"]), **stages} for f in found]
+    if "num_quantizers" in options:
+        found = get("rq").configurations(codebook_size=codebook_size, depth=depth, bits=bits)
+        return [{"codebook_size": f["codebook_size"], "num_quantizers": f["depth"]} for f in found]
+    like = get("lfq" if class_name == "LFQ" else "vq")
+    return like.configurations(codebook_size=codebook_size, depth=depth, bits=bits)
+
+
+def _class(class_name: str) -> type[nn.Module]:
+    try:
+        import vector_quantize_pytorch as package
+    except ImportError as error:
+        raise ValueError(f"vqp:{class_name} needs the package vector-quantize-pytorch installed") from error
+    classes = {k: v for k, v in vars(package).items() if inspect.isclass(v) and issubclass(v, nn.Module)}
+    # Containers of torch that the package happens to import are no quantizers.
+    classes = {k: v for k, v in classes.items() if v.__module__.startswith("vector_quantize_pytorch")}
+    if class_name not in classes:
+        raise ValueError(f"vector-quantize-pytorch has no class {class_name!r}{did_you_mean(class_name, classes)}")
+    return classes[class_name]
 
 
 def _groups(module: nn.Module) -> int:

@@ -72,3 +72,13 @@ def test_the_address_is_of_what_matters() -> None:
     assert key() == key("name=other", "training.log_every=3", "data.workers=2", "training.checkpoint_every=0")
     different = {key(), key("seed=1"), key("training.steps=13"), key("quantizer.decay=0.5")}
     assert len(different) == 4
+
+
+def test_the_classes_of_vector_quantize_pytorch_are_swept_too() -> None:
+    names = ["vqp:VectorQuantize", "vqp:ResidualVQ", "vqp:LFQ", "vqp:FSQ"]
+    cells, impossible = Grid(quantizers=names, codebook_sizes=[16], depths=[2], overrides=TINY).cells()
+    assert not impossible
+    built = [quantizers.build(c.recipe.quantizer.name, dim=16, **c.recipe.quantizer.options) for c in cells]
+    assert [q.codebook_sizes for q in built] == [(16,), (16, 16), (16,), (15,)]
+    with pytest.raises(TokbenchError, match="did you mean 'ResidualVQ'"):
+        Grid(quantizers=["vqp:ResidualVq"]).cells()

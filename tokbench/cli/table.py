@@ -57,7 +57,10 @@ def table(
         raise TokbenchError("--unverified adds to the published rows: give --published too")
     kind = format or _by_suffix(out)
     with without_collector():
-        records = select(load(results), where or [])
+        found = load(results)
+        records = select(found, where or [])
+        if found and not records:
+            raise TokbenchError(f"--where {' '.join(where or [])}: none of the {len(found)} records matches")
         extra = select(published_rows(), where or []) if published else []
         shown = tables.comparison(
             records,

@@ -58,6 +58,8 @@ def train(
     from tokbench.training.loop import train as run
 
     folder = out or Path("runs") / checked.name
+    if resume and not (folder / "recipe.yaml").exists():
+        raise TokbenchError(f"--resume: {folder} holds no run to continue")
     accelerator = make_accelerator(checked, cpu)
     result = run(checked, folder, resume=resume, accelerator=accelerator)
     if not result.finished:

@@ -26,7 +26,7 @@ def tokenizer_record(
             opposite directions, so a record says which ones were measured.
     """
     quantizer, model = tokenizer.config.quantizer, tokenizer.config.model
-    parameters = sum(parameter.numel() for parameter in tokenizer.parameters())
+    parameters = tokenizer.parameter_count
     return Record(
         id=environment.new_id(),
         cell=cell,

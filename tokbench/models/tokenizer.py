@@ -64,6 +64,12 @@ class Tokenizer(nn.Module):
         assert isinstance(layer, Tensor)
         return layer
 
+    @property
+    def parameter_count(self) -> int:
+        """Numbers that were learned: parameters, and the codebooks that moving averages learn instead of gradients."""
+        books = [b for name, b in self.quantizer.named_buffers() if name.split(".")[-1] in ("weight", "embed")]
+        return sum(p.numel() for p in self.parameters()) + sum(book.numel() for book in books)
+
     def latent_shape(self, image_size: int | tuple[int, int] | None = None) -> tuple[int, int]:
         """(H/f, W/f) of an image of ``image_size`` (a side, or height and width; empty: the configured size)."""
         height, width = _sides(image_size or self.config.image_size)

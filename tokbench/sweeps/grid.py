@@ -96,10 +96,9 @@ class Grid:
         default = None if self.bits else own.get("codebook_size")
         for name in dict.fromkeys(self.quantizers or [own.get("name", "rq")]):
             try:
-                kind = quantizers.get(name)
+                has_depth = not {"depth", "num_quantizers"}.isdisjoint(quantizers.options(name))
             except ValueError as error:
                 raise TokbenchError(f"--quantizer {name}: {error}") from None
-            has_depth = "depth" in quantizers.options(name)
             sizes: Sequence[int | None] = list(self.codebook_sizes) or [default]
             # Depth means nothing to a quantizer with one code a position: it is one cell, not one for each depth.
             depths: Sequence[int | None] = (list(self.depths) if has_depth else []) or [None]
@@ -107,7 +106,7 @@ class Grid:
             for size, depth, bit in itertools.product(sizes, depths, bits):
                 request = {"codebook_size": size, "depth": depth, "bits": bit}
                 try:
-                    found = kind.configurations(**request)
+                    found = quantizers.configurations(name, **request)
                     blocks += [({"name": name, **configuration}, "") for configuration in found]
                 except ValueError as error:
                     given = {key: value for key, value in request.items() if value is not None}

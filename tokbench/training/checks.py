@@ -32,4 +32,4 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
                 build_discriminator(recipe.loss.adversarial.discriminator, recipe.data.image_size)
     except (ValueError, TokbenchError) as error:
         raise TokbenchError(f"{source}: {error}") from None
-    return sum(p.numel() for p in tokenizer.parameters())
+    return tokenizer.parameter_count

@@ -20,8 +20,11 @@ def claim(out: Path, resolved: dict[str, Any], *, resume: bool, main: bool) -> b
     recipe, at = out / "recipe.yaml", newest_step(out / "checkpoints")
     finished = (out / "training.json").exists()
     if not resume and (at is not None or finished):
-        what = "a finished run" if finished else f"an unfinished run (step {at})"
-        raise TokbenchError(f"{out}: holds {what}; continue it with --resume or choose another --out")
+        if finished:
+            raise TokbenchError(f"{out}: holds a finished run; choose another --out")
+        raise TokbenchError(
+            f"{out}: holds an unfinished run (step {at}); continue it with --resume or choose another --out"
+        )
     if resume and at is not None and recipe.exists():
         changed = differences(yaml.safe_load(recipe.read_text()), resolved)
         if changed:

@@ -52,7 +52,7 @@ class TokenizerTask:
         self.tokenizer = Tokenizer(config)
         if recipe.start_from is not None:
             start_from(self.tokenizer, recipe.start_from)
-        self.parameters = sum(p.numel() for p in self.tokenizer.parameters())
+        self.parameters = self.tokenizer.parameter_count
         self.tokenizer.checkpoint_activations(training.activation_checkpointing)
         for module in self.tokenizer.quantizer.modules():
             if hasattr(module, "update_every"):  # a moving average sees an optimizer step, not its micro-batches
