@@ -28,7 +28,8 @@ class IBQ(Quantizer):
         codebook_size: K.
         codebook_dim: channels of the code vectors, with learned linear maps to and from ``dim``.
         beta: of |e - sg[z]|^2; |sg[e] - z|^2 and, through the softmax, |e - z|^2 have weight 1 (official code).
-        entropy_weight: of per-sample entropy - codebook entropy of softmax(<z, e> / entropy_temperature); 0 is none.
+        entropy_weight: of per-sample entropy - codebook entropy of softmax(<z, e> / entropy_temperature); 0 is
+            none. The default is ours: it keeps small codebooks in use in short runs.
         entropy_temperature: 0.01 in the official code.
 
     losses: ``commitment`` |sg[e] - z|^2, ``codebook`` |e - sg[z]|^2, ``joint`` |e - z|^2 through the softmax; with an

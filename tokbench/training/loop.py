@@ -194,6 +194,7 @@ class _Run:
 
     def _save(self) -> None:
         noise = gather_object([random_state()])
+        scaler = self.accelerator.scaler  # of fp16 alone
         if self.main:
             state = {
                 "step": self.step,
@@ -202,6 +203,7 @@ class _Run:
                 "seconds": self.seconds,
                 "processes": self.accelerator.num_processes,
                 "random": noise,
+                "loss_scale": scaler.state_dict() if scaler is not None else None,
                 "task": self.task.state_dict(),
             }
             save_checkpoint(self.checkpoints, self.step, state, keep=self.recipe.training.keep_checkpoints)
@@ -219,6 +221,8 @@ class _Run:
                 f"the run had {state['processes']} processes and now has {processes}: it goes on, not to the same bits"
             )
         self.task.load_state_dict(state["task"])
+        if self.accelerator.scaler is not None and state["loss_scale"] is not None:
+            self.accelerator.scaler.load_state_dict(state["loss_scale"])
         self.step, self.epoch, self.batch = state["step"], state["epoch"], state["batch"]
         self.seconds = state["seconds"]
         set_random_state(state["random"][self.accelerator.process_index % len(state["random"])])

@@ -223,7 +223,6 @@ class TokenizerTask:
             "average": self.average.state_dict() if self.average is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "adversary": self.adversary.state_dict() if self.adversary is not None else None,
-            "loss_scale": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -234,5 +233,3 @@ class TokenizerTask:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.adversary is not None:
             self.adversary.load_state_dict(state["adversary"])
-        if self.accelerator.scaler is not None and state["loss_scale"] is not None:
-            self.accelerator.scaler.load_state_dict(state["loss_scale"])
