@@ -24,13 +24,13 @@ def quantizers(
 ) -> dict[str, Any]:
     """Training steps of VQ, RQ and LFQ beside vector-quantize-pytorch's: time, memory, ratio, floor."""
     import json
-    import os
 
     from rich.console import Console
     from rich.table import Table
 
     from tokbench.bench.quantizers import bench_quantizers
     from tokbench.cli.options import device
+    from tokbench.results.files import write
 
     result = bench_quantizers(device=device(cpu), only=only, repeats=repeats, memory=memory, heavy=heavy)
     load = f", load {result['load']:.1f} at the start" if result["load"] is not None else ""
@@ -43,11 +43,8 @@ def quantizers(
         cells += [_shown(row[key], ".0f") for key in ("peak_mib", "theirs_peak_mib")]
         table.add_row(row["case"], *cells)
     Console().print(table)
-    out.mkdir(parents=True, exist_ok=True)
     path = out / f"quantizers-{'cpu' if result['device'] == 'CPU' else 'gpu'}.json"
-    scratch = path.with_name(path.name + ".part")
-    scratch.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+    write(path, json.dumps(result, indent=2) + "\n")
     Console().print(f"written to {path}")
     return result
 

@@ -26,7 +26,6 @@ def bench_tokenizer(
 ) -> dict[str, Any]:
     """Images a second of encode, decode and train step; any option is compared with plain fp32 in the same run."""
     import json
-    import os
 
     from rich.console import Console
     from rich.table import Table
@@ -34,6 +33,7 @@ def bench_tokenizer(
     from tokbench.bench.tokenizer import PARTS, Variant
     from tokbench.bench.tokenizer import bench_tokenizer as run
     from tokbench.cli.options import device
+    from tokbench.results.files import write
 
     plain = Variant()
     asked = Variant(precision, channels_last, compile, checkpointing)
@@ -53,10 +53,7 @@ def bench_tokenizer(
         table.add_row(row["variant"], *cells)
     Console().print(table)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = out.with_name(out.name + ".part")
-        scratch.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        os.replace(scratch, out)
+        write(out, json.dumps(result, indent=2) + "\n")
     return result
 
 

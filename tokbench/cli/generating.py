@@ -20,7 +20,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
 from tokbench.generators.pipeline import Pipeline, keep_mask
 from tokbench.pictures import grid, save_picture, to_pil
-from tokbench.training.files import write_text
+from tokbench.results.files import write
 
 _SETTINGS, _GRID = "settings.json", "grid.png"
 GRID_MOST, GRID_COLUMNS = 64, 8
@@ -159,7 +159,7 @@ def _held_settings(out: Path) -> dict[str, Any] | None:
 def _claim(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / _SETTINGS, json.dumps(settings, indent=2) + "\n")
+        write(out / _SETTINGS, json.dumps(settings, indent=2) + "\n")
     except OSError as error:
         raise TokbenchError(f"{out}: cannot be written: {error.strerror}") from None
     return settings

@@ -14,13 +14,13 @@ from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import describe, git_state, new_id
+from tokbench.results.files import write
 from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.grid import Cell
 from tokbench.sweeps.locks import locked
 from tokbench.sweeps.stages import Place, run_stages
-from tokbench.training.files import write_text
 
 AnyCell = Cell | GeneratorCell
 _ORDER, _STAGES = "cell.json", "stages.jsonl"
@@ -59,7 +59,7 @@ def _finish(cell: AnyCell, place: Place) -> tuple[Outcome, str]:
         if not _is_main():  # of several processes that train together one says it
             raise
         record = failure(cell, reason(error))
-        write_text(home / "error.txt", traceback.format_exc())
+        write(home / "error.txt", traceback.format_exc())
     if record is None:
         return Outcome.done, ""
     Store(place.out / "runs.jsonl").append(record)
@@ -141,7 +141,7 @@ def write_order(cell: AnyCell, out: Path) -> None:
         order |= {"tokenizer": cell.tokenizer.key, "passes": cell.passes, "parameters": cell.parameters}
         write_order(cell.tokenizer, out)
     folder_of(cell, out).mkdir(parents=True, exist_ok=True)
-    write_text(folder_of(cell, out) / _ORDER, json.dumps(order, indent=2) + "\n")
+    write(folder_of(cell, out) / _ORDER, json.dumps(order, indent=2) + "\n")
 
 
 def read_order(key: str, out: Path) -> AnyCell:

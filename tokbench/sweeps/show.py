@@ -7,13 +7,13 @@ from pathlib import Path
 from rich.console import Console
 
 from tokbench.results.columns import AFTER, BEFORE, default_keys
+from tokbench.results.files import write
 from tokbench.results.layout import Table
 from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.results.table import comparison, to_markdown, to_terminal
 from tokbench.sweeps.pictures import comparison_picture
 from tokbench.sweeps.plan import Plan
-from tokbench.training.files import write_text
 
 
 def show(plan: Plan, out: Path, console: Console) -> None:
@@ -27,7 +27,7 @@ def show(plan: Plan, out: Path, console: Console) -> None:
     if any(record.error is None for record in records):
         table = _table(records)
         Console().print(to_terminal(table))
-        write_text(out / "table.md", to_markdown(table))
+        write(out / "table.md", to_markdown(table))
         console.print(f"\nrecords {store.path}, table {out / 'table.md'}", highlight=False)
     picture = comparison_picture(plan.tokenizers, records, out)
     if picture is not None:

@@ -25,13 +25,13 @@ from tokbench.metrics import evaluate_tokenizer, get
 from tokbench.metrics.evaluation import default_metrics
 from tokbench.metrics.record import tokenizer_record
 from tokbench.models import Tokenizer
+from tokbench.results.files import write
 from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.grid import Cell
 from tokbench.sweeps.locks import locked
 from tokbench.sweeps.pictures import tokenizer_pictures
-from tokbench.training.files import write_text
 from tokbench.training.generator_evaluation import evaluate_generator
 from tokbench.training.loop import make_accelerator, train
 
@@ -76,7 +76,7 @@ def _tokenizer(cell: Cell, place: Place) -> Record | None:
         by_depth=recipe.evaluation.by_depth,
     )
     histogram = {"counts": [counts.tolist() for counts in evaluation.histogram]}
-    write_text(folder / "histogram.json", json.dumps(histogram))
+    write(folder / "histogram.json", json.dumps(histogram))
     found = {"tokenizer": folder / "tokenizer", "log": folder / "log.jsonl", "histogram": folder / "histogram.json"}
     found |= tokenizer_pictures(tokenizer, images, folder)
     return tokenizer_record(
@@ -179,7 +179,7 @@ def encoded(cell: GeneratorCell, tokenizer: Path, place: Place) -> tuple[Path, d
                 workers=data.workers,
             )
         made = {"address": cell.codes_key, "seconds": round(time.perf_counter() - start, 3), "pictures": pictures}
-        write_text(folder / _ENCODED, json.dumps(made) + "\n")
+        write(folder / _ENCODED, json.dumps(made) + "\n")
         return folder, made
 
 

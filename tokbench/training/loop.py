@@ -18,8 +18,8 @@ from torch import Tensor
 
 from tokbench.config.recipe import Recipe
 from tokbench.errors import TokbenchError
+from tokbench.results.files import write
 from tokbench.training.checkpoint import load_checkpoint, save_checkpoint
-from tokbench.training.files import write_text
 from tokbench.training.progress import TrainingProgress
 from tokbench.training.randomness import random_state, set_random_state
 from tokbench.training.run_folder import claim
@@ -243,7 +243,7 @@ class _Run:
                 "parameters": self.task.parameters,
                 "last": last,
             }
-            write_text(self.out / "training.json", json.dumps(summary, indent=2) + "\n")
+            write(self.out / "training.json", json.dumps(summary, indent=2) + "\n")
         self.accelerator.wait_for_everyone()
 
     # --- faults

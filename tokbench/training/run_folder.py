@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from tokbench.errors import TokbenchError
+from tokbench.results.files import write
 from tokbench.training.checkpoint import newest_step
-from tokbench.training.files import write_text
 
 
 def claim(out: Path, resolved: dict[str, Any], *, resume: bool, main: bool) -> bool:
@@ -32,7 +32,7 @@ def claim(out: Path, resolved: dict[str, Any], *, resume: bool, main: bool) -> b
     if main:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            write_text(recipe, yaml.safe_dump(resolved, sort_keys=False))
+            write(recipe, yaml.safe_dump(resolved, sort_keys=False))
             if at is None:
                 (out / "log.jsonl").unlink(missing_ok=True)
         except OSError as error:

@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-from tokbench.training.files import write_text
+from tokbench.results.files import write
 
 
 def append_log(path: Path, step: int, seconds: float, values: dict[str, float]) -> None:
@@ -19,7 +19,7 @@ def drop_log_after(path: Path, step: int) -> None:
     """Lines logged after the checkpoint belong to a past that did not happen."""
     if path.exists():
         kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-        write_text(path, "".join(f"{line}\n" for line in kept))
+        write(path, "".join(f"{line}\n" for line in kept))
 
 
 def _step_of(line: str) -> float:
