@@ -71,7 +71,7 @@ def recipe_names() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in _FOLDERS:
         for path in sorted(folder.rglob("*.yaml")) if folder.is_dir() else ():
-            if path.parent != folder / "sweeps":  # grids of runs, not runs
+            if path.parent not in (folder / "sweeps", folder / "claims"):  # grids of runs, not runs
                 found.setdefault(str(path.relative_to(folder).with_suffix("")), path)
     return found
 

@@ -1,0 +1,38 @@
+"""The check of a claim: the three functions of its file in ``tokbench/claims/checks``."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol, cast
+
+from tokbench.claims.evidence import Evidence
+from tokbench.claims.findings import Finding
+from tokbench.errors import TokbenchError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Check(Protocol):
+    """What a file in ``checks`` defines. All three are pure functions of the records."""
+
+    def judge(self, evidence: Evidence) -> list[Finding]:
+        """The statements of the claim and what became of each; ``not measured`` where records are missing."""
+
+    def draw(self, evidence: Evidence) -> Figure | None:
+        """The claim in one picture; None where there is nothing to draw yet."""
+
+    def table(self, evidence: Evidence) -> str:
+        """The numbers, as Markdown."""
+
+
+def check_of(claim: str) -> Check:
+    """The check of a claim by name: the file is its registration.
+
+    Raises TokbenchError where there is none.
+    """
+    module = f"tokbench.claims.checks.{claim.replace('-', '_')}"
+    if find_spec(module) is None:
+        raise TokbenchError(f"claim {claim} has no check: {module.replace('.', '/')}.py is not there")
+    return cast(Check, importlib.import_module(module))

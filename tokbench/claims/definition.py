@@ -1,0 +1,116 @@
+"""A claim as a file of ``recipes/claims``: the question, what the paper says, what to run. Torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, field_validator
+
+from tokbench.config.base import Strict
+from tokbench.config.explain import explain
+from tokbench.config.yaml_files import read_yaml
+from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.sweeps.settings import Numbers, SweepSettings
+
+ScaleName = Literal["cpu", "gpu", "paper"]
+SCALES: tuple[ScaleName, ...] = ("cpu", "gpu", "paper")
+
+# The command says these for all sweeps of a claim at once.
+_GIVEN = frozenset(SweepSettings.model_fields) & {
+    "seed", "out", "jobs", "gpus_per_cell", "cluster", "partition", "time", "cpus_per_cell", "memory", "slurm",
+}  # fmt: skip
+
+
+def _many(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+class PaperFigure(Strict):
+    """A number the paper gives, and where it stands."""
+
+    what: str
+    value: str
+    source: str = Field(description="paper, and table, figure or section")
+    provenance: Literal["read", "second-hand", "unverified"] = Field(
+        "read", description="whether the source itself was looked at, somebody citing it, or neither"
+    )
+
+
+class SamplingBench(Strict):
+    """The options of ``tokbench bench sampling`` as keys; each seed of the claim is a repetition of its own."""
+
+    batch_size: Numbers
+    size: str | None = Field(None, description="a size of the paper by name, in place of the four below")
+    width: PositiveInt = 320
+    heads: PositiveInt = 5
+    layers: PositiveInt = 12
+    depth_layers: PositiveInt = 2
+    vocabulary: PositiveInt = 2048
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    turns: PositiveInt = 3
+
+
+class ScaleSettings(Strict):
+    """What runs at one scale. A part is a name the check asks for, and one sweep or a list of them."""
+
+    sweeps: dict[str, Annotated[list[SweepSettings], BeforeValidator(_many)]] = {}
+    bench: dict[str, SamplingBench] = Field({}, description="part: options of tokbench bench sampling")
+    limits: str = Field("", description="what this scale cannot say")
+
+    @field_validator("sweeps")
+    @classmethod
+    def _given_by_the_command(cls, sweeps: dict[str, list[SweepSettings]]) -> dict[str, list[SweepSettings]]:
+        for part, found in sweeps.items():
+            for key in sorted(_GIVEN & {key for sweep in found for key in sweep.model_fields_set}):
+                raise ValueError(f"{part}: {key} is the command's to say, for all sweeps of a claim")
+        return sweeps
+
+
+class Claim(Strict):
+    """One claim. ``name`` is the file's."""
+
+    name: str
+    order: int = Field(description="its place in lists")
+    title: str
+    question: str
+    says: str = Field(description="what the paper states, in our words")
+    figures: list[PaperFigure] = []
+    scales: dict[ScaleName, ScaleSettings]
+    limits: str = Field("", description="what no scale of this recipe set can say")
+
+    def at(self, scale: ScaleName) -> ScaleSettings:
+        """What runs at that scale. Raises TokbenchError where the claim has none."""
+        if scale not in self.scales:
+            raise TokbenchError(f"claim {self.name} has no scale {scale}{did_you_mean(scale, self.scales)}")
+        return self.scales[scale]
+
+
+def claims() -> dict[str, Path]:
+    """The claims that ship with tokbench, by name."""
+    home = Path(__file__).parents[1] / "recipes" / "claims"
+    home = home if home.is_dir() else Path(__file__).parents[2] / "recipes" / "claims"
+    return {path.stem: path for path in sorted(home.glob("*.yaml"))}
+
+
+def load_claim(name: str) -> Claim:
+    """A claim that ships with tokbench by name, or a file.
+
+    Raises TokbenchError: one line a mistake, naming file and key.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        known = claims()
+        if name not in known:
+            raise TokbenchError(f"no claim {name!r}{did_you_mean(name, known)}")
+        path = known[name]
+    try:
+        return Claim.model_validate({"name": path.stem, **read_yaml(path)})
+    except ValidationError as error:
+        lines = explain(Claim, error, lambda key: str(path))
+        raise TokbenchError("\n".join(dict.fromkeys(lines))) from None
+
+
+def load_claims() -> list[Claim]:
+    """All that ship, in their order."""
+    return sorted((load_claim(name) for name in claims()), key=lambda claim: claim.order)

@@ -1,0 +1,64 @@
+"""What the claims' figures share: a panel a metric, a line a series, error bars over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tokbench.results.entries import Entry
+from tokbench.results.figures.base import _settings, log2_axis, metric_label, panels
+from tokbench.results.styles import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line of a figure: entries over x. ``quantizer`` names its colour and marker (see ``results.styles``)."""
+
+    label: str
+    quantizer: str
+    points: Sequence[tuple[float, Entry]]
+    line: str = "-"
+
+
+@contextmanager
+def figure_settings() -> Iterator[None]:
+    """Type sizes, grid and colours of all figures of tokbench; figures are made inside."""
+    with _settings():
+        yield
+
+
+def draw_series(series: Sequence[Series], metrics: Sequence[str], xlabel: str, *, log2: bool = True) -> Figure | None:
+    """One panel for each metric that was measured, all series in each; None where nothing was."""
+    own = [metric for metric in metrics if any(entry.metric(metric) for line in series for _, entry in line.points)]
+    if not own:
+        return None
+    figure, axes = panels(len(own))
+    for axis, metric in zip(axes, own, strict=True):
+        draw_panel(axis, series, metric, xlabel, log2=log2)
+    axes[0].legend()
+    return figure
+
+
+def draw_panel(axis: Axes, series: Sequence[Series], metric: str, xlabel: str, *, log2: bool = True) -> None:
+    """The series' means over seeds with their standard deviations."""
+    xs: list[float] = []
+    for line in series:
+        found = [(x, spread) for x, entry in line.points if (spread := entry.metric(metric)) is not None]
+        if not found:
+            continue
+        look = style(line.quantizer)
+        axis.errorbar(
+            [x for x, _ in found], [s.mean for _, s in found], [s.deviation or 0.0 for _, s in found],
+            fmt=look.marker + line.line, color=look.colour, elinewidth=0.8, label=line.label,
+        )  # fmt: skip
+        xs += [x for x, _ in found]
+    if log2 and xs:
+        log2_axis(axis, xs, lambda value: f"{value:,.0f}")
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(metric_label([entry for line in series for _, entry in line.points], metric))

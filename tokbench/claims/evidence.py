@@ -1,0 +1,131 @@
+"""What the records say about a claim: its cells by part, as rows over seeds. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from tokbench.claims.definition import Claim, ScaleName
+from tokbench.config.base import Strict
+from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.results.entries import Entry, gather
+from tokbench.results.record import Record
+from tokbench.results.select import where
+from tokbench.results.table import comparison, to_markdown
+
+
+class AskedCell(Strict):
+    """A cell by its content address and what it is called."""
+
+    cell: str
+    label: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its label, with the seed where the label does not say it."""
+        return self.label if "seed=" in self.label else f"{self.label} seed={self.seed}"
+
+
+class Asked(Strict):
+    """What one run of a claim asked for: kept beside the records, so that a page needs nothing but the two."""
+
+    claim: str
+    scale: ScaleName
+    data: str | None = Field(None, description="what --data said; null: the recipes' own")
+    seeds: list[int]
+    parts: dict[str, list[AskedCell]]
+    impossible: list[tuple[str, str]] = Field([], description="what cannot be run, and why")
+
+    @property
+    def cells(self) -> dict[str, AskedCell]:
+        """Every cell once, by address."""
+        return {cell.cell: cell for cells in self.parts.values() for cell in cells}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The finished records of a claim's cells. ``records`` holds each cell once, in the order it was asked for."""
+
+    claim: Claim
+    asked: Asked
+    records: list[Record]
+    failed: dict[str, str] = field(default_factory=dict)  # what the cell is called: why
+
+    @classmethod
+    def of(cls, claim: Claim, asked: Asked, records: Sequence[Record]) -> Evidence:
+        """From any records: the newest finished one of each cell counts; a cell that only ever failed is named."""
+        done: dict[str, Record] = {}
+        errors: dict[str, str] = {}
+        for record in records:
+            if record.error is None:
+                done[record.cell] = record
+            else:
+                errors[record.cell] = record.error
+        failed = {cell.name: errors[key] for key, cell in asked.cells.items() if key in errors and key not in done}
+        return cls(claim, asked, [done[key] for key in asked.cells if key in done], failed)
+
+    @property
+    def missing(self) -> list[str]:
+        """What the cells are called that have no record at all."""
+        there = {record.cell for record in self.records}
+        names = [cell.name for key, cell in self.asked.cells.items() if key not in there]
+        return [name for name in names if name not in self.failed]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell that is possible was measured."""
+        return len(self.records) == len(self.asked.cells)
+
+    def of_part(self, part: str | None = None) -> list[Record]:
+        """The records of one part of the claim's recipe set (of all without a name)."""
+        if part is None:
+            return list(self.records)
+        if part not in self.asked.parts:
+            raise TokbenchError(f"claim {self.claim.name}: no part {part!r}{did_you_mean(part, self.asked.parts)}")
+        keys = {cell.cell for cell in self.asked.parts[part]}
+        return [record for record in self.records if record.cell in keys]
+
+    def rows(self, part: str | None = None, *conditions: str, kind: str = "tokenizer") -> list[Entry]:
+        """One entry an experiment, its seeds together, by bits a position.
+
+        Args:
+            part: of the recipe set.
+            conditions: as of ``tokbench table --where``: ``quantizer=rq``, ``K=256``, ``recipe.training.steps=600``.
+            kind: ``tokenizer``, ``generator`` or ``benchmark``.
+        """
+        chosen = [record for record in self.of_part(part) if record.kind == kind]
+        entries = gather(where(chosen, conditions)).entries
+        return sorted(entries, key=lambda entry: entry.bits() or 0.0)
+
+    def row(self, part: str | None = None, *conditions: str, kind: str = "tokenizer") -> Entry | None:
+        """The only such entry; None where there is none. Several are a mistake of the check."""
+        found = self.rows(part, *conditions, kind=kind)
+        if len(found) > 1:
+            labels = ", ".join(entry.label for entry in found)
+            raise ValueError(f"{part} {' '.join(conditions)}: {len(found)} entries, not one: {labels}")
+        return found[0] if found else None
+
+    def measured(self, *metrics: str) -> list[str]:
+        """Those of the metrics that some record has a value of, in the order given."""
+        return [
+            name
+            for name in metrics
+            if any(m is not None and m.value is not None for r in self.records for m in [r.metrics.get(name)])
+        ]
+
+    def table(self, columns: Sequence[str], records: Sequence[Record] | None = None, *, by_depth: bool = False) -> str:
+        """The comparison table of results over these columns as Markdown; columns nothing was measured for are left
+        out."""
+        chosen = list(self.records if records is None else records)
+        measured = {name for record in chosen for name in record.metrics}
+        known = [c for c in columns if c in measured or not _is_metric(c)]
+        return to_markdown(comparison(chosen, columns=known, by_depth=by_depth)) if chosen else ""
+
+
+def _is_metric(column: str) -> bool:
+    from tokbench.results.columns import ALIASES, ATTRIBUTES
+
+    return column not in ATTRIBUTES and column.lower() not in ALIASES and "." not in column

@@ -1,0 +1,205 @@
+"""What was found: one statement each, judged by one rule from differences paired by seed. Torch-free."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from tokbench.results.entries import Entry, Spread
+
+RULE = (
+    "Differences are paired by seed. A statement **holds** when the difference has the sign it claims in every seed, "
+    "its mean is more than two standard errors from zero and at least the margin named beside it. It **does not "
+    "hold** when the same is true of the opposite sign, or when mean and two standard errors both lie within the "
+    "margin (no difference worth the name). Everything else, and anything seen with a single seed, is **undecided**. "
+    "What is claimed to be *equal or better* holds when mean minus two standard errors stays above minus the margin. "
+    "Statements marked *beside* inform and do not count for the verdict."
+)
+
+# Below these a difference is none: about the least that is visible in a table of this kind.
+MARGINS = {"psnr": 0.1, "ssim": 0.005, "lpips_alex": 0.005, "lpips_vgg": 0.005, "usage": 0.02}
+
+
+class Verdict(str, Enum):
+    """Of one statement."""
+
+    holds = "holds"
+    fails = "does not hold"
+    undecided = "undecided"
+    missing = "not measured"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One statement and what the records say about it.
+
+    ``effect`` is the mean over seeds of the difference, positive in the direction that the statement claims;
+    ``spread`` its sample standard deviation over the seeds (None for one).
+    """
+
+    statement: str
+    verdict: Verdict
+    effect: float | None = None
+    spread: float | None = None
+    seeds: int = 0
+    unit: str = ""
+    detail: str = ""
+    beside: bool = False  # informs, and does not count for the verdict
+
+    @property
+    def size(self) -> str:
+        """``+1.24 ± 0.05 dB``; ``-`` where nothing was measured."""
+        if self.effect is None:
+            return "-"
+        spread = "" if self.spread is None else f" ± {self.spread:.2g}"
+        return f"{self.effect:+.3g}{spread} {self.unit}".rstrip()
+
+
+def by_seed(entry: Entry | None, metric: str, prefix: int | None = None) -> dict[int, float]:
+    """The metric of every seed that has it; ``prefix`` d: of the first d depths decoded."""
+    found: dict[int, float] = {}
+    for record in entry.records if entry is not None else ():
+        value = record.metrics.get(metric)
+        if value is None or record.seed is None:
+            continue
+        number = value.value
+        if prefix is not None:
+            number = value.by_depth[prefix - 1] if value.by_depth and len(value.by_depth) >= prefix else None
+        if number is not None and math.isfinite(number):
+            found[record.seed] = number
+    return found
+
+
+def gains(a: Mapping[int, float], b: Mapping[int, float], sign: int = 1) -> list[float]:
+    """``sign * (a - b)`` of every seed both have, by seed."""
+    return [sign * (a[seed] - b[seed]) for seed in sorted(a.keys() & b.keys())]
+
+
+def judged(
+    statement: str,
+    differences: Sequence[float],
+    *,
+    margin: float = 0.0,
+    unit: str = "",
+    detail: str = "",
+    equal_or_better: bool = False,
+    beside: bool = False,
+) -> Finding:
+    """The rule of this module on differences that are positive where the statement is right.
+
+    Args:
+        margin: below it a difference counts as none.
+        equal_or_better: the statement claims no more than "not worse by the margin".
+    """
+    spread = Spread.over(differences)
+    text = f"{detail}; margin {margin:g}" if detail and margin else detail or (f"margin {margin:g}" if margin else "")
+    if spread is None:
+        return Finding(statement, Verdict.missing, unit=unit, detail=text, beside=beside)
+    verdict = _equal_or_better(differences, spread, margin) if equal_or_better else _better(differences, spread, margin)
+    return Finding(
+        statement, verdict, spread.mean, spread.deviation, len(differences), unit=unit, detail=text, beside=beside
+    )
+
+
+def _better(differences: Sequence[float], spread: Spread, margin: float) -> Verdict:
+    if spread.deviation is None:
+        return Verdict.undecided
+    error = spread.deviation / math.sqrt(len(differences))
+    clear = abs(spread.mean) > 2 * error and abs(spread.mean) >= margin
+    if clear and all(difference > 0 for difference in differences):
+        return Verdict.holds
+    if clear and all(difference < 0 for difference in differences):
+        return Verdict.fails
+    return Verdict.fails if abs(spread.mean) + 2 * error < margin else Verdict.undecided
+
+
+def _equal_or_better(differences: Sequence[float], spread: Spread, margin: float) -> Verdict:
+    if spread.deviation is None:
+        return Verdict.undecided
+    error = spread.deviation / math.sqrt(len(differences))
+    if spread.mean - 2 * error > -margin:
+        return Verdict.holds
+    return Verdict.fails if spread.mean + 2 * error < -margin else Verdict.undecided
+
+
+def direction(metric: str, *entries: Entry | None) -> int:
+    """+1 where higher is better, -1 where lower is, as the records say."""
+    for entry in entries:
+        measured = entry.measured(metric) if entry is not None else None
+        if measured is not None:
+            return -1 if measured.direction == "lower" else 1
+    return 1
+
+
+def unit_of(metric: str, *entries: Entry | None) -> str:
+    """``dB``, or the metric's label where it has no unit."""
+    for entry in entries:
+        measured = entry.measured(metric) if entry is not None else None
+        if measured is not None:
+            return measured.unit or measured.label
+    return ""
+
+
+def better(
+    statement: str,
+    a: Entry | None,
+    b: Entry | None,
+    metric: str,
+    *,
+    margin: float | None = None,
+    equal_or_better: bool = False,
+    beside: bool = False,
+) -> Finding:
+    """That ``a`` is better than ``b`` in a metric (or not worse), by the direction the records give the metric.
+
+    ``margin`` is that of ``MARGINS`` where none is given.
+    """
+    sign = direction(metric, a, b)
+    differences = gains(by_seed(a, metric), by_seed(b, metric), sign)
+    own = MARGINS.get(metric, 0.0) if margin is None else margin
+    detail = _means(metric, a, b)
+    return judged(
+        statement, differences, margin=own, unit=unit_of(metric, a, b), detail=detail,
+        equal_or_better=equal_or_better, beside=beside,
+    )  # fmt: skip
+
+
+def rising(statement: str, entries: Sequence[Entry], metric: str, *, margin: float | None = None) -> Finding:
+    """That each entry is better than the one before. The effect is the smallest of the steps; so is the verdict."""
+    steps = [better(statement, b, a, metric, margin=margin) for a, b in zip(entries, entries[1:], strict=False)]
+    return weakest(statement, steps)
+
+
+def weakest(statement: str, steps: Sequence[Finding]) -> Finding:
+    """The finding of a chain: what holds for its weakest link. Effect and spread are that link's."""
+    measured = [step for step in steps if step.effect is not None]
+    if len(measured) < len(steps) or not steps:
+        return Finding(statement, Verdict.missing, detail="some of its steps were not measured")
+    order = (Verdict.fails, Verdict.undecided, Verdict.holds)
+    worst = min(measured, key=lambda step: (order.index(step.verdict), step.effect or 0.0))
+    details = "; ".join(f"{step.effect:+.3g}" for step in measured)
+    return Finding(
+        statement, worst.verdict, worst.effect, worst.spread, worst.seeds, worst.unit,
+        f"the smallest of the steps {details}", worst.beside,
+    )  # fmt: skip
+
+
+def overall(findings: Sequence[Finding]) -> str:
+    """The verdict on the whole claim: what all its statements say together."""
+    verdicts = [finding.verdict for finding in findings if not finding.beside]
+    if not verdicts or all(verdict is Verdict.missing for verdict in verdicts):
+        return "not measured"
+    if all(verdict is Verdict.holds for verdict in verdicts):
+        return "holds"
+    if Verdict.holds in verdicts:
+        return "holds in part"
+    return "does not hold" if Verdict.fails in verdicts else "undecided"
+
+
+def _means(metric: str, a: Entry | None, b: Entry | None) -> str:
+    found = [entry.metric(metric) if entry is not None else None for entry in (a, b)]
+    if found[0] is None or found[1] is None:
+        return ""
+    return f"{found[0].mean:.4g} against {found[1].mean:.4g}"

@@ -1,0 +1,108 @@
+"""From a claim, a scale, data and seeds to its cells: what was asked, and the sweeps' plan that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokbench.claims.benches import BenchCell, bench_cells
+from tokbench.claims.definition import Claim, ScaleName
+from tokbench.claims.evidence import Asked, AskedCell
+from tokbench.errors import TokbenchError
+from tokbench.sweeps.cell import AnyCell
+from tokbench.sweeps.generating import GeneratorCell
+from tokbench.sweeps.grid import Cell
+from tokbench.sweeps.plan import Plan
+from tokbench.sweeps.run import from_settings
+from tokbench.sweeps.settings import SweepSettings
+
+
+@dataclass
+class ClaimPlan:
+    """All cells of a claim, each once, and which part asked for them."""
+
+    asked: Asked
+    plan: Plan
+    benches: list[BenchCell]
+
+
+def plan_claim(
+    claim: Claim,
+    scale: ScaleName,
+    work: Path,
+    *,
+    data: str | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    costing: bool = False,
+) -> ClaimPlan:
+    """The cells of a claim.
+
+    Args:
+        work: the folder of cells and records that all claims share.
+        data: in place of every recipe's ``data.source``.
+        costing: for counting only: pictures that are not at hand are not asked for their classes.
+
+    Raises TokbenchError when nothing of it is possible.
+    """
+    settings = claim.at(scale)
+    parts: dict[str, list[AskedCell]] = {}
+    plans: list[Plan] = []
+    impossible: list[tuple[str, str]] = []
+    for part, sweeps in settings.sweeps.items():
+        cells: list[AnyCell] = []
+        for sweep in sweeps:
+            grid, generators = from_settings(_with(sweep, data, seeds, costing))
+            try:
+                plan = Plan.make(grid, generators, work)
+            except TokbenchError as error:
+                impossible.append((part, str(error)))
+                continue
+            plans.append(plan)
+            cells += plan.cells
+        parts[part] = [
+            AskedCell(cell=c.key, label=c.label, seed=c.recipe.seed) for c in {c.key: c for c in cells}.values()
+        ]
+    benches = []
+    for part, bench in settings.bench.items():
+        found = bench_cells(bench, seeds)
+        benches += found
+        parts[part] = [AskedCell(cell=cell.key, label=cell.label, seed=cell.seed) for cell in found]
+    merged = _merged(plans)
+    impossible += merged.impossible
+    if not any(parts.values()):
+        raise TokbenchError(f"claim {claim.name}: nothing of it is possible: {'; '.join(why for _, why in impossible)}")
+    asked = Asked(
+        claim=claim.name, scale=scale, data=data, seeds=list(seeds), parts=parts, impossible=impossible
+    )  # fmt: skip
+    return ClaimPlan(asked, merged, benches)
+
+
+def _with(sweep: SweepSettings, data: str | None, seeds: Sequence[int], costing: bool) -> SweepSettings:
+    """The sweep on these pictures and seeds. What the command says comes last and wins."""
+    more = [f"data.source={data}"] if data is not None else []
+    unconditional = ["generator.class_conditional=false"] if costing and sweep.generator else []
+    update = {
+        "set": [*sweep.set, *more],
+        "seed": list(seeds),
+        "set_generator": [*sweep.set_generator, *unconditional],
+    }
+    return sweep.model_copy(update=update)
+
+
+def _merged(plans: Sequence[Plan]) -> Plan:
+    """One plan of several: what any of them has to do is to do."""
+    tokenizers: dict[str, Cell] = {}
+    generators: dict[str, GeneratorCell] = {}
+    impossible: dict[str, str] = {}
+    done: set[str] = set()
+    redone: set[str] = set()
+    for plan in plans:
+        for cell in plan.tokenizers:
+            tokenizers.setdefault(cell.key, cell)
+        for made in plan.generators:
+            generators.setdefault(made.key, made)
+        impossible |= dict(plan.impossible)
+        done |= plan.done
+        redone |= plan.redone
+    return Plan(list(tokenizers.values()), list(generators.values()), list(impossible.items()), done - redone, redone)
