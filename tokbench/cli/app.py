@@ -13,6 +13,7 @@ from tokbench.cli.bench_data import data as bench_data
 from tokbench.cli.bench_quantizers import quantizers as bench_quantizers
 from tokbench.cli.bench_sampling import bench_sampling
 from tokbench.cli.bench_tokenizer import bench_tokenizer
+from tokbench.cli.claims import claims
 from tokbench.cli.compress import compress
 from tokbench.cli.decompress import decompress
 from tokbench.cli.diff import diff
@@ -45,7 +46,13 @@ app = typer.Typer(
 )
 
 _PANELS: dict[str, dict[str, Callable[..., None]]] = {
-    "Train and measure": {"train": train, "sweep": sweep, "evaluate": evaluate, "reconstruct": reconstruct},
+    "Train and measure": {
+        "train": train,
+        "sweep": sweep,
+        "claims": claims,
+        "evaluate": evaluate,
+        "reconstruct": reconstruct,
+    },
     "Generate": {
         "encode": encode,
         "generate": generate,

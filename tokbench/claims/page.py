@@ -1,0 +1,172 @@
+"""The pages of claims: a pure function of the recipe sets and of the records that lie beside the pages. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokbench.claims.definition import SCALES, Claim, load_claims
+from tokbench.claims.evidence import Evidence
+from tokbench.claims.findings import RULE, Finding
+from tokbench.claims.results import Result, find
+from tokbench.results.columns import attribute
+from tokbench.results.entries import Entry
+from tokbench.results.record import Record
+from tokbench.results.render import clean
+
+MARKS = ("<!-- claims: written by `tokbench claims` -->", "<!-- /claims -->")
+_PROVENANCE = {"read": "", "second-hand": " (second-hand)", "unverified": " (not verified against the paper)"}
+
+
+def pages(home: Path) -> dict[str, str]:
+    """File name to content of every page and table below ``home``, from what lies there."""
+    found: dict[str, str] = {}
+    results = _results(home)
+    for claim, of_claim in results:
+        if of_claim:
+            found[f"{claim.name}/README.md"] = claim_page(claim, of_claim, home)
+        for result in of_claim:
+            found[f"{claim.name}/{result.scale}/table.md"] = result.table
+    if found:
+        found["README.md"] = "# Claims\n\n" + INTRODUCTION + "\n\n" + overview(results) + "\n"
+    return found
+
+
+INTRODUCTION = (
+    "What the papers claim, asked again under one protocol: `tokbench claims NAME` trains what a claim needs, judges "
+    "it from the records and writes its page. A claim that does not hold at the scale it was tried at is a result."
+)
+
+
+def stale(home: Path) -> list[str]:
+    """Pages and tables below ``home`` that are not what the records there give: changed, missing, or of no claim."""
+    wanted = pages(home)
+    there = {str(path.relative_to(home)): path.read_text(encoding="utf-8") for path in sorted(home.rglob("*.md"))}
+    return sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
+
+
+def overview(results: Sequence[tuple[Claim, list[Result]]], base: str = "") -> str:
+    """The table of all claims: verdict and first finding at each scale they were tried at."""
+    lines = ["| claim | scale | verdict | what was seen |", "| --- | --- | --- | --- |"]
+    for claim, of_claim in results:
+        if not of_claim:
+            lines.append(f"| {claim.title} | - | not run yet | |")
+        for result in of_claim:
+            first = next((f for f in result.findings if not f.beside and f.effect is not None), None)
+            seen = f"{_cell(first.statement)}: {first.size}" if first else ""
+            title = f"[{claim.title}]({base}{claim.name}/README.md)"
+            lines.append(f"| {title} | {result.scale} | **{result.verdict}** | {seen} |")
+    return "\n".join(lines)
+
+
+def update_readme(readme: Path, home: Path) -> str | None:
+    """The project's README with its table of claims made anew; None where it has no place for one."""
+    text = readme.read_text(encoding="utf-8")
+    begin, end = (text.find(mark) for mark in MARKS)
+    if begin < 0 or end < begin:
+        return None
+    table = overview(_results(home), f"{home.as_posix()}/")
+    return text[: begin + len(MARKS[0])] + f"\n{table}\n" + text[end:]
+
+
+def claim_page(claim: Claim, results: Sequence[Result], home: Path) -> str:
+    """One claim at every scale it was tried at."""
+    verdicts = "; ".join(f"**{result.verdict}** at {result.scale} scale" for result in results)
+    blocks = [f"# {claim.title}", claim.question, f"Verdict: {verdicts}.", "## What the paper says", claim.says]
+    if claim.figures:
+        rows = [
+            f"| {_cell(f.what)} | {_cell(f.value)} | {_cell(f.source)}{_PROVENANCE[f.provenance]} |"
+            for f in claim.figures
+        ]
+        blocks.append("\n".join(["| figure | value | source |", "| --- | --- | --- |", *rows]))
+    for result in results:
+        blocks += _scale(claim, result, home)
+    blocks += ["## How it is judged", RULE]
+    if claim.limits:
+        blocks += ["## Limits", claim.limits]
+    return "\n\n".join(block.strip() for block in blocks) + "\n"
+
+
+def _scale(claim: Claim, result: Result, home: Path) -> list[str]:
+    evidence = result.evidence
+    blocks = [f"## What we see at {result.scale} scale", findings_table(result.findings)]
+    if (home / claim.name / result.scale / "figure.svg").exists():
+        blocks.append(f"![{claim.title}, {result.scale} scale]({result.scale}/figure.svg)")
+    blocks.append(result.table.replace("### ", "#### "))
+    blocks.append("\n".join(f"- {line}" for line in facts(evidence)))
+    limits = claim.at(result.scale).limits
+    if limits:
+        blocks.append(f"Limits of this scale: {limits}")
+    blocks.append(f"```\n{command(evidence)}\n```")
+    return blocks
+
+
+def findings_table(findings: Sequence[Finding]) -> str:
+    """Statement, verdict, effect over seeds, and the numbers behind it."""
+    lines = ["| statement | verdict | effect | seeds | from |", "| --- | --- | --: | --: | --- |"]
+    for finding in findings:
+        verdict = f"{finding.verdict.value}, *beside*" if finding.beside else f"**{finding.verdict.value}**"
+        cells = [_cell(finding.statement), verdict, finding.size, str(finding.seeds or "-"), _cell(finding.detail)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def facts(evidence: Evidence) -> list[str]:
+    """What the numbers are of: pictures, training, seeds, revision, hardware, and what is missing."""
+    records, asked = evidence.records, evidence.asked
+    lines = [f"{len(records)} of {len(asked.cells)} cells measured, seeds {', '.join(map(str, asked.seeds))}"]
+    measured = _distinct(
+        f"{r.data.n:,} images of {r.data.spec} ({r.data.split}) at {r.data.size} pixels, protocol {r.data.protocol}"
+        for r in records if r.data is not None
+    )  # fmt: skip
+    lines += [f"measured on {_listed(measured)}"] if measured else []
+    trained = _distinct(
+        f"{r.training['steps']:,} steps of {r.training.get('batch_size')} on {r.training.get('data')} ({r.kind}s)"
+        for r in records if r.training.get("steps")
+    )  # fmt: skip
+    lines += [f"trained for {_listed(trained)}"] if trained else []
+    revisions = _distinct(str(attribute("revision").value(Entry((r,)))) for r in records)
+    lines += [f"revision {_listed(revisions)}"] if revisions else []
+    hardware = _distinct(_hardware(r) for r in records)
+    lines += [f"made on {_listed(hardware)}"] if hardware else []
+    lines += [f"failed: {name}: {clean(why)}" for name, why in evidence.failed.items()]
+    lines += [f"cannot be run: {label}: {clean(why)}" for label, why in asked.impossible]
+    lines += [f"missing: {', '.join(evidence.missing)}"] if evidence.missing else []
+    return lines
+
+
+def command(evidence: Evidence) -> str:
+    """What to type to have this page made again, training included."""
+    asked = evidence.asked
+    words = ["tokbench", "claims", asked.claim, "--scale", asked.scale]
+    words += ["--data", asked.data] if asked.data is not None else []
+    words += ["--seed", ",".join(map(str, asked.seeds))]
+    return " ".join(words)
+
+
+def _results(home: Path) -> list[tuple[Claim, list[Result]]]:
+    found = []
+    for claim in load_claims():
+        of_claim = [result for scale in SCALES if (result := find(claim, scale, home)) is not None]
+        found.append((claim, of_claim))
+    return found
+
+
+def _hardware(record: Record) -> str:
+    environment = record.environment
+    device = str(record.timing.get("device", ""))
+    gpus = environment.get("gpus") or []
+    where = str(gpus[0]) if gpus and device != "cpu" else f"{environment.get('cpu')}, {environment.get('cores')} cores"
+    return f"{where}, torch {environment.get('torch')}"
+
+
+def _distinct(lines: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(lines))
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "; ".join(clean(line) for line in lines)
+
+
+def _cell(text: str) -> str:
+    return clean(text).replace("|", "\\|")

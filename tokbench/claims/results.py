@@ -1,0 +1,128 @@
+"""Results of claims on disk: per claim and scale what was asked, the records, and the table and figure made of them.
+
+``HOME/NAME/SCALE/``: ``asked.json``, ``records.jsonl``, ``table.md``, ``figure.svg``, ``figure.png``; the page of a
+claim, with all its scales, is ``HOME/NAME/README.md``, the list of all ``HOME/README.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokbench.claims.check import check_of
+from tokbench.claims.definition import Claim, ScaleName
+from tokbench.claims.drawing import figure_settings
+from tokbench.claims.evidence import Asked, Evidence
+from tokbench.claims.findings import Finding, overall
+from tokbench.errors import TokbenchError
+from tokbench.results.files import write
+from tokbench.results.record import Record
+from tokbench.results.store import Store
+
+
+@dataclass(frozen=True)
+class Result:
+    """A claim at one scale, judged."""
+
+    evidence: Evidence
+    findings: list[Finding]
+    table: str
+
+    @property
+    def scale(self) -> ScaleName:
+        return self.evidence.asked.scale
+
+    @property
+    def verdict(self) -> str:
+        """``holds``, ``holds in part``, ``does not hold``, ``undecided`` or ``not measured``; and whether it is all."""
+        said = overall(self.findings)
+        return said if self.evidence.complete or said == "not measured" else f"{said} (incomplete)"
+
+
+def judge(evidence: Evidence) -> Result:
+    """The claim's check on these records."""
+    check = check_of(evidence.claim.name)
+    return Result(evidence, check.judge(evidence), check.table(evidence))
+
+
+def find(claim: Claim, scale: ScaleName, home: Path) -> Result | None:
+    """What was found at that scale; None where it was never tried."""
+    asked = asked_before(claim, scale, home)
+    return None if asked is None else judge(Evidence.of(claim, asked, stored(claim, scale, home)))
+
+
+def asked_before(claim: Claim, scale: ScaleName, home: Path) -> Asked | None:
+    """What the results at that scale were asked for. Raises TokbenchError where the file is damaged."""
+    path = home / claim.name / scale / "asked.json"
+    if not path.exists():
+        return None
+    try:
+        return Asked.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise TokbenchError(f"{path}: not what `tokbench claims` writes ({first}); delete it and run again") from None
+
+
+def stored(claim: Claim, scale: ScaleName, home: Path) -> list[Record]:
+    """The records beside the page. Raises TokbenchError for a damaged line."""
+    store = Store(home / claim.name / scale / "records.jsonl")
+    records = store.read()
+    if records.damaged:
+        number, reason = records.damaged[0]
+        raise TokbenchError(f"{store.path}, line {number}: {reason}")
+    return list(records)
+
+
+def save(result: Result, home: Path) -> None:
+    """Write what was asked, the records, the table and the figure; pages are ``write_pages``'."""
+    evidence = result.evidence
+    folder = home / evidence.claim.name / result.scale
+    lines = "".join(record.model_dump_json() + "\n" for record in evidence.records)
+    write(folder / "records.jsonl", lines)
+    write(folder / "asked.json", evidence.asked.model_dump_json(indent=1) + "\n")
+    write(folder / "table.md", result.table)
+    draw(result, folder)
+
+
+def draw(result: Result, folder: Path) -> None:
+    """The figure as SVG and PNG; a figure that cannot be drawn any more is taken away."""
+    from tokbench.results.figures import save as save_figure
+
+    with figure_settings():
+        figure = check_of(result.evidence.claim.name).draw(result.evidence)
+    for suffix in ("svg", "png"):
+        path = folder / f"figure.{suffix}"
+        if figure is None:
+            path.unlink(missing_ok=True)
+        else:
+            save_figure(figure, path)
+
+
+def regenerate(home: Path, readme: Path | None = None) -> list[Path]:
+    """All tables, figures and pages below ``home`` anew from the records there, and the README's table."""
+    from tokbench.claims.definition import SCALES, load_claims
+
+    for claim in load_claims():
+        for scale in SCALES:
+            result = find(claim, scale, home)
+            if result is not None:
+                draw(result, home / claim.name / scale)
+    return write_pages(home, readme)
+
+
+def write_pages(home: Path, readme: Path | None = None) -> list[Path]:
+    """Every page and table that is not what the records give, and the table of claims in the project's README."""
+    from tokbench.claims.page import pages, update_readme
+
+    written = []
+    for name, content in pages(home).items():
+        path = home / name
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            write(path, content)
+            written.append(path)
+    if readme is not None and readme.exists():
+        text = update_readme(readme, home)
+        if text is not None and text != readme.read_text(encoding="utf-8"):
+            write(readme, text)
+            written.append(readme)
+    return written

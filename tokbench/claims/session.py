@@ -1,0 +1,94 @@
+"""One call of ``tokbench claims``: for each claim plan, run, judge, write; or only count what it would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from tokbench.claims.cost import ASSUMPTION, Cost, costs
+from tokbench.claims.definition import Claim, ScaleName
+from tokbench.claims.evidence import Asked, Evidence
+from tokbench.claims.plan import ClaimPlan, plan_claim
+from tokbench.claims.results import asked_before, judge, save, stored, write_pages
+from tokbench.claims.run import run_claim
+from tokbench.claims.terminal import print_result
+from tokbench.results.store import Store
+from tokbench.sweeps.plan import print_plan
+
+SEEDS = (0, 1, 2)
+HOME, README = Path("results/claims"), Path("README.md")  # of the project
+
+
+@dataclass
+class Session:
+    """The options of the command."""
+
+    scale: ScaleName
+    data: str | None
+    seeds: Sequence[int] | None
+    out: Path
+    work: Path
+    jobs: int
+    cpu: bool
+    console: Console
+
+    def run(self, claim: Claim) -> int:
+        """Train what is missing, then judge; how many cells failed."""
+        found = self._plan(claim)
+        self.console.rule(f"{claim.name}, {self.scale} scale", style="dim")
+        failed = run_claim(found, self.work, jobs=self.jobs, cpu=self.cpu)
+        self._conclude(claim, found.asked)
+        return failed
+
+    def judge(self, claim: Claim) -> int:
+        """Judge from the records in the work folder and those beside the page; nothing is trained.
+
+        Without data and seeds of its own the call is about what was asked before.
+        """
+        before = asked_before(claim, self.scale, self.out)
+        asked = before if before and self.data is None and self.seeds is None else self._plan(claim).asked
+        self._conclude(claim, asked)
+        return 0
+
+    def cost(self, claims: Sequence[Claim]) -> None:
+        """Print cells and counted cost of each claim, and of all together, shared cells once."""
+        total: dict[str, Cost] = {}
+        for claim in claims:
+            found = self._plan(claim, costing=True)
+            self.console.rule(f"{claim.name}, {self.scale} scale", style="dim")
+            if found.plan.cells:
+                print_plan(found.plan, self.work)
+            own = dict(zip((cell.key for cell in found.plan.cells), costs(found.plan.cells), strict=True))
+            total |= own
+            self._say(f"{claim.name}: {len(own)} cells{self._hours(own.values())}")
+        if len(claims) > 1:
+            self._say(f"together: {len(total)} different cells{self._hours(total.values())}")
+        if self.scale != "cpu":
+            self._say(ASSUMPTION)
+
+    def _plan(self, claim: Claim, costing: bool = False) -> ClaimPlan:
+        seeds = self.seeds or SEEDS
+        return plan_claim(claim, self.scale, self.work, data=self.data, seeds=seeds, costing=costing)
+
+    def _conclude(self, claim: Claim, asked: Asked) -> None:
+        # Of two records of a cell the newer counts.
+        records = [*stored(claim, self.scale, self.out), *Store(self.work / "runs.jsonl").read()]
+        result = judge(Evidence.of(claim, asked, sorted(records, key=lambda record: record.created)))
+        print_result(result, self.console)
+        save(result, self.out)
+        write_pages(self.out, README if self.out == HOME else None)
+        self._say(f"page {self.out / claim.name / 'README.md'}")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _hours(self, found: Iterable[Cost]) -> str:
+        if self.scale == "cpu":  # there the times of cells like these on this machine say more
+            return ""
+        own = list(found)
+        flops, hours = sum(cost.flops for cost in own), sum(cost.hours for cost in own)
+        time = f"{hours:,.1f} GPU hours" if hours >= 0.1 else f"{hours * 3600:,.0f} GPU seconds"
+        return f", {flops:.3g} FLOPs, {time}"
