@@ -46,6 +46,7 @@ def evaluate_generator(
     from rich.table import Table
 
     from tokbench.cli.options import device, words
+    from tokbench.config.address import unlike_default
     from tokbench.config.generator import GeneratorEvaluationConfig
     from tokbench.data import open_images
     from tokbench.errors import TokbenchError
@@ -83,7 +84,8 @@ def evaluate_generator(
             progress=lambda what, done: bar.update(task, description=what, completed=done),
         )
     resolved = recipe.resolved() if recipe else pair.generator.config.model_dump(mode="json")
-    asked = {"generator": pair.generator.sha256(), "data": images.fingerprint, "evaluation": config, "seed": seed}
+    evaluation = unlike_default(config)
+    asked = {"generator": pair.generator.sha256(), "data": images.fingerprint, "evaluation": evaluation, "seed": seed}
     record = generator_record(
         pair.generator,
         pair.tokenizer,

@@ -61,13 +61,15 @@ class Git(_Block):
 class Record(_Block):
     """One line of ``results/runs.jsonl``. Never edited after it was written.
 
-    ``cell`` is the content address of what was asked for (resolved recipe + evaluation): equal cells are the
-    same experiment. ``id`` is unique to the line. ``group`` ties together the lines of one sweep.
+    ``cell`` is the content address of what was asked for (recipe, evaluation included): equal cells are the same run.
+    ``experiment`` is that address without the seed. ``id`` is unique to the line. ``group`` ties together the lines of
+    one sweep.
     """
 
     schema_version: int = SCHEMA
     id: str
     cell: str
+    experiment: str | None = None
     kind: Literal["tokenizer", "generator", "benchmark"] = "tokenizer"
     source: Literal["measured", "published"] = "measured"
     created: str  # ISO 8601, UTC

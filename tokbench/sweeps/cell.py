@@ -62,7 +62,7 @@ def _finish(cell: AnyCell, place: Place) -> tuple[Outcome, str]:
         write(home / "error.txt", traceback.format_exc())
     if record is None:
         return Outcome.done, ""
-    Store(place.out / "runs.jsonl").append(record)
+    Store(place.out / "runs.jsonl").append(record.model_copy(update={"experiment": cell.experiment}))
     return (Outcome.failed, record.error) if record.error is not None else (Outcome.done, "")
 
 
@@ -121,6 +121,7 @@ def failure(cell: AnyCell, why: str) -> Record:
     return Record(
         id=new_id(),
         cell=cell.key,
+        experiment=cell.experiment,
         kind="tokenizer" if isinstance(cell, Cell) else "generator",
         created=_now(),
         name=cell.recipe.name,

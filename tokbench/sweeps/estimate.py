@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
+from tokbench.config.address import without_reporting
 from tokbench.results.environment import content_hash, describe
 from tokbench.results.record import Record
 from tokbench.sweeps.cell import AnyCell
 from tokbench.sweeps.generating import GeneratorCell
-from tokbench.sweeps.grid import without_reporting
 
 
 class Estimates:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tokbench.config.address import address_settings
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.config.loading import Draft, draft_recipe
 from tokbench.config.model import TokenizerConfig
@@ -19,7 +20,7 @@ from tokbench.generators import build, configure
 from tokbench.generators.encoding import SoftCodes
 from tokbench.models import Tokenizer
 from tokbench.results.environment import content_hash
-from tokbench.sweeps.grid import Cell, reasons, without_reporting
+from tokbench.sweeps.grid import Cell, reasons
 
 KINDS = ("ar", "mlm")
 # The sweep gives these: a generator's tokenizer, its pictures and its seed are its cell's.
@@ -36,6 +37,12 @@ class GeneratorCell:
     tokenizer: Cell
     passes: int  # over the training pictures, into the code cache
     parameters: int
+
+    @property
+    def experiment(self) -> str:
+        """The address of all seeds of it together."""
+        settings = {k: v for k, v in address_settings(self.recipe).items() if k != "seed"}
+        return _address(settings, self.tokenizer.experiment, self.passes)
 
     @property
     def latents(self) -> bool:
@@ -126,10 +133,12 @@ class Generators:
         parameters = _parameters(recipe, tokenizer)
         if recipe.generator.class_conditional:
             _need_classes(recipe, classes)
-        settings = without_reporting(recipe.resolved())
-        settings["tokenizer"] = tokenizer.key
-        key = content_hash({"recipe": settings, "passes": self.passes})
+        key = _address(address_settings(recipe), tokenizer.key, self.passes)
         return GeneratorCell(recipe, key, label, tokenizer, self.passes, parameters)
+
+
+def _address(settings: dict[str, Any], tokenizer: str, passes: int) -> str:
+    return content_hash({"recipe": settings | {"tokenizer": tokenizer}, "passes": passes})
 
 
 def _override(draft: Draft, kind: str, text: str) -> None:

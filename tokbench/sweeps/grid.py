@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import quantizers
+from tokbench.config.address import address_settings
 from tokbench.config.loading import Draft, draft_recipe
 from tokbench.config.model import ARCHITECTURES
 from tokbench.config.recipe import TokenizerRecipe
@@ -27,6 +28,11 @@ class Cell:
     recipe: TokenizerRecipe
     key: str
     label: str
+
+    @property
+    def experiment(self) -> str:
+        """The address of all seeds of it together."""
+        return content_hash({k: v for k, v in address_settings(self.recipe).items() if k != "seed"})
 
 
 @dataclass
@@ -153,17 +159,8 @@ def reasons(impossible: dict[str, str]) -> str:
 
 
 def cell_key(recipe: TokenizerRecipe) -> str:
-    """The content address of a run: every setting but what it is called and how often it reports."""
-    return content_hash(without_reporting(recipe.resolved()))
-
-
-def without_reporting(settings: dict[str, Any]) -> dict[str, Any]:
-    """A resolved recipe without what changes nothing about its result."""
-    settings = {key: value for key, value in settings.items() if key not in ("name", "description")}
-    reporting = ("log_every", "picture_every", "checkpoint_every", "keep_checkpoints")
-    settings["training"] = {key: value for key, value in settings["training"].items() if key not in reporting}
-    settings["data"] = {key: value for key, value in settings["data"].items() if key != "workers"}
-    return settings
+    """The content address of a run: every setting that decides its result and is not the schema's default."""
+    return content_hash(address_settings(recipe))
 
 
 def _label(quantizer: dict[str, Any], chosen: dict[str, Any]) -> str:
