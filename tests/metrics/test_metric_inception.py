@@ -12,7 +12,7 @@ from metric_fakes import GreyTokenizer, Pictures
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from tokbench import weights
-from tokbench.metrics import evaluate_images, extractors, inception
+from tokbench.metrics import evaluate_images, evaluate_tokenizer, extractors, inception
 from tokbench.metrics.inception import InceptionFID
 
 
@@ -27,30 +27,84 @@ class _Images(torch.utils.data.Dataset):
         return self.images[index]
 
 
-def test_our_pass_is_torch_fidelitys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their whole program and ours, random weights, the 64 features of the first layers (a full rank needs few)."""
+@pytest.fixture
+def random_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The network with random weights, in place of the true ones, as a file for torch-fidelity."""
     torch.manual_seed(0)
-    monkeypatch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
-    torch.save({}, tmp_path / "none.pth")
-    state = FeatureExtractorInceptionV3(
-        "inception-v3-compat", ["64"], feature_extractor_weights_path=tmp_path / "none.pth"
-    ).state_dict()
-    monkeypatch.undo()
-    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        torch.save({}, tmp_path / "none.pth")
+        state = FeatureExtractorInceptionV3(
+            "inception-v3-compat", ["64"], feature_extractor_weights_path=tmp_path / "none.pth"
+        ).state_dict()
     torch.save(state, tmp_path / "random.pth")
     monkeypatch.setattr(weights, "load", lambda name: state)
     monkeypatch.setattr(weights, "digest", lambda name: "random")
     monkeypatch.setattr(weights, "find", lambda name: tmp_path)
-    inception_64 = InceptionFID(torch.device("cpu"), 64)
-    monkeypatch.setitem(extractors._FACTORIES, inception.NAME, lambda device: inception_64)
-    ours, theirs = Pictures(75, size=32), Pictures(70, size=32, seed=1)
-    expected = torch_fidelity.calculate_metrics(
+    return tmp_path / "random.pth"
+
+
+def _torch_fidelitys(ours: Pictures, theirs: Pictures, layer: int, file: Path) -> float:
+    return torch_fidelity.calculate_metrics(
         input1=_Images(ours), input2=_Images(theirs), fid=True, feature_extractor="inception-v3-compat",
-        feature_layer_fid="64", feature_extractor_weights_path=str(tmp_path / "random.pth"), cuda=False, cache=False,
-        batch_size=32, verbose=False, save_cpu_ram=True,
-    )["frechet_inception_distance"]
-    found = evaluate_images(ours, reference=theirs, metrics=["gfid"], batch_size=20).metrics["gfid"].value
-    assert found == pytest.approx(expected, rel=1e-6)
+        feature_layer_fid=str(layer), feature_extractor_weights_path=str(file), cuda=False, cache=False, batch_size=32,
+        verbose=False, save_cpu_ram=True,
+    )["frechet_inception_distance"]  # fmt: skip
+
+
+@pytest.mark.parametrize("layer, counts", [(64, (75, 70)), pytest.param(192, (205, 200), marks=pytest.mark.slow)])
+def test_our_pass_is_torch_fidelitys(random_weights: Path, layer: int, counts: tuple[int, int]) -> None:
+    """Their whole program and ours, from images to distance, on random weights."""
+    ours, theirs = (Pictures(count, size=32, seed=seed) for seed, count in enumerate(counts))
+    expected = _torch_fidelitys(ours, theirs, layer, random_weights)
+    found = evaluate_images(ours, reference=theirs, metrics=[f"gfid_{layer}"], batch_size=20).metrics[f"gfid_{layer}"]
+    assert found.value == pytest.approx(expected, rel=1e-6)
+    assert found.label == f"gFD-Inception{layer}" and found.n == counts[0]
+
+
+@pytest.mark.parametrize("layer", [64, 192, 768, 2048])
+def test_each_layer_is_torch_fidelitys(random_weights: Path, layer: int) -> None:
+    images = Pictures(5, size=32).batch()
+    theirs = FeatureExtractorInceptionV3("x", [str(layer)], feature_extractor_weights_path=random_weights)
+    (expected,) = theirs(images)
+    extractor = extractors.load_extractor(inception.NAME if layer == 2048 else f"{inception.NAME}-{layer}")
+    found = extractor(images)
+    assert extractor.dim == layer and found.shape == (5, layer) and found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6 * float(expected.abs().max()) + 1e-12)
+
+
+def test_a_pass_stops_at_the_layer_asked_for(random_weights: Path) -> None:
+    """By arithmetic: 192 features cost less than a quarter of FID's 2048."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    images, cost = Pictures(1, size=32).batch(), {}
+    for name in ("inception-fid-192", "inception-fid"):
+        extractor = extractors.load_extractor(name)
+        with FlopCounterMode(display=False) as counter:
+            extractor(images)
+        cost[name] = counter.get_total_flops()
+    assert cost["inception-fid-192"] < cost["inception-fid"] / 4
+
+
+def test_several_layers_take_one_pass(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, tuple[int, ...]]] = []
+    original = inception.Inception.__call__
+
+    def counted(self: inception.Inception, images: torch.Tensor, layers: list[int]) -> tuple[torch.Tensor, ...]:
+        seen.append((len(images), tuple(layers)))
+        return original(self, images, layers)
+
+    monkeypatch.setattr(inception.Inception, "__call__", counted)
+    metrics = ["rfid_64", "rfid_192"]
+    together = evaluate_tokenizer(GreyTokenizer(), Pictures(66), metrics=metrics, by_depth=False, batch_size=66)
+    assert [n for n, _ in seen] == [66, 66]  # reconstructions and originals, once each
+    assert {len(layers) for _, layers in seen} == {2}
+    alone = evaluate_tokenizer(GreyTokenizer(), Pictures(66), metrics=["rfid_64"], by_depth=False)
+    assert seen[2:] == [(64, (64,)), (2, (64,))]  # the originals are remembered
+    assert together.metrics["rfid_64"].value == pytest.approx(alone.metrics["rfid_64"].value, rel=1e-6)
+    refused = together.metrics["rfid_192"]
+    assert refused.value is None and "at least 193 reference images" in (refused.note or "")
+    assert refused.version != together.metrics["rfid_64"].version
 
 
 def test_photographs_have_the_known_features(users_cache: None) -> None:
@@ -77,7 +131,6 @@ def test_inception_score_without_a_classifier_says_what_it_needs(users_cache: No
 
 def test_a_tokenizer_of_a_generator_metric_is_named() -> None:
     from tokbench.errors import TokbenchError
-    from tokbench.metrics import evaluate_tokenizer
 
     with pytest.raises(TokbenchError, match="'gfid' measures generated images"):
         evaluate_tokenizer(GreyTokenizer(), Pictures(3), metrics=["gfid"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -25,6 +25,8 @@ class Extractor(Protocol):
 
 
 Factory = Callable[[torch.device], Extractor]
+
+
 @contextmanager
 def exact_convolutions() -> Iterator[None]:
     """Convolutions in full float32: TF32, torch's default on a GPU, moves features in the third digit."""
@@ -59,3 +61,19 @@ def load_extractor(name: str, device: torch.device | str = "cpu") -> Extractor:
     if name not in _FACTORIES:
         raise TokbenchError(f"no feature extractor {name!r}{did_you_mean(name, _FACTORIES)}")
     return _FACTORIES[name](torch.device(device))
+
+
+def extract(extractors: Mapping[str, Extractor], images: Tensor) -> dict[str, Tensor]:
+    """``images`` in each of the spaces, by their names; layers of one ``network`` share a single pass through it."""
+    groups: dict[int, list[str]] = {}
+    for name, extractor in extractors.items():
+        groups.setdefault(id(getattr(extractor, "network", extractor)), []).append(name)
+    found: dict[str, Tensor] = {}
+    for together in groups.values():
+        if len(together) == 1:
+            found[together[0]] = extractors[together[0]](images)
+        else:
+            layers = [extractors[name] for name in together]
+            network = layers[0].network  # type: ignore[attr-defined]
+            found.update(zip(together, network(images, [layer.dim for layer in layers]), strict=True))
+    return found

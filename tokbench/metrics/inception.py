@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
+from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -11,26 +14,55 @@ from tokbench import weights
 from tokbench.metrics.extractors import exact_convolutions, register_extractor
 
 NAME = "inception-fid"
+EARLIER = (64, 192, 768)
+"""Layers before the last, by their channels: averaged over all places, as torch-fidelity names and defines them."""
 
 
-class InceptionFID:
-    """pt_inception-2015-12-05 (Heusel et al., 2017): the 2048 activations before the classifier.
+class Inception:
+    """pt_inception-2015-12-05 (Heusel et al., 2017): a pass goes as far as the last layer asked for, no further.
 
     The layers, the resize to 299 x 299 and the scaling are torch-fidelity's ``FeatureExtractorInceptionV3``.
     """
 
-    name = NAME
-
-    def __init__(self, device: torch.device, layer: int = 2048) -> None:
-        self.dim = layer  # 64, 192 and 768 are the earlier layers that torch-fidelity names by their channels
-        self.network = build(weights.load(NAME), [str(layer)]).to(device)
-        self.digest = weights.digest(NAME)
+    def __init__(self, device: torch.device) -> None:
+        network = build(weights.load(NAME), ["2048"]).to(device)
+        # On a CPU channels-last and few images at a time, which stay in its cache, are two to three times as fast.
+        on_cpu = device.type == "cpu"
+        self.network = network.to(memory_format=torch.channels_last) if on_cpu else network  # type: ignore[call-overload]
+        self.together = 4 if on_cpu else None
         self.device = device
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, layers: Sequence[int]) -> tuple[Tensor, ...]:
+        """uint8 (B, 3, H, W) -> float32 (B, channels) of each of ``layers`` (64, 192, 768, 2048)."""
+        self.network.features_list = [str(layer) for layer in layers]  # type: ignore[assignment]
         with exact_convolutions():
-            return self.network(images.to(self.device))[0]
+            parts = [self.network(part) for part in images.to(self.device).split(self.together or len(images))]
+        return tuple(torch.cat(features) for features in zip(*parts, strict=True))
+
+
+_in_use: WeakValueDictionary[tuple[str, str], Inception] = WeakValueDictionary()
+
+
+def _shared(device: torch.device) -> Inception:
+    """The network on ``device``: one for all its layers, as long as any of them is in use."""
+    key = (str(device), weights.digest(NAME))
+    network = _in_use.get(key) or Inception(device)
+    _in_use[key] = network
+    return network
+
+
+class InceptionFID:
+    """The features of one layer: of ``layer`` 2048, the activations before the classifier, FID is made."""
+
+    def __init__(self, device: torch.device, layer: int = 2048) -> None:
+        self.name = NAME if layer == 2048 else f"{NAME}-{layer}"
+        self.dim = layer
+        self.network = _shared(device)
+        self.digest = weights.digest(NAME)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.network(images, [self.dim])[0]
 
 
 def build(state: dict[str, Tensor], layers: list[str]) -> torch.nn.Module:
@@ -47,6 +79,6 @@ def build(state: dict[str, Tensor], layers: list[str]) -> torch.nn.Module:
     return FeatureExtractorInceptionV3("inception-v3-compat", layers, feature_extractor_weights_path=file).eval()
 
 
-@register_extractor(NAME)
-def _inception(device: torch.device) -> InceptionFID:
-    return InceptionFID(device)
+register_extractor(NAME)(InceptionFID)
+for _layer in EARLIER:
+    register_extractor(f"{NAME}-{_layer}")(functools.partial(InceptionFID, layer=_layer))

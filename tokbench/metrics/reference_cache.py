@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from tokbench.metrics.extractors import Extractor
+from tokbench.metrics.extractors import Extractor, extract
 from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.statistics import sum_over_processes
 from tokbench.weights import cache_dir
@@ -78,17 +79,26 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
 
 
 def statistics_of(
-    dataset: Any, protocol: str, extractor: Extractor, capacity: int, *, batch_size: int = 64, workers: int = 0
-) -> FeatureStatistics:
-    """Statistics of a whole data set: from disk, else by one look at every image (divided over the processes)."""
-    known = load_everywhere(dataset, protocol, extractor, capacity)
-    if known is not None:
-        return known
+    dataset: Any, protocol: str, extractors: Mapping[str, Extractor], capacity: Mapping[str, int], *,
+    batch_size: int = 64, workers: int = 0,
+) -> dict[str, FeatureStatistics]:
+    """Statistics of a whole data set in each space: from disk, else by one look at every image for all of them.
+
+    Over several processes the images are divided. ``capacity``: features to keep, by the names of ``extractors``.
+    """
+    found, missing = {}, {}
+    for name, extractor in extractors.items():
+        if (known := load_everywhere(dataset, protocol, extractor, capacity[name])) is None:
+            missing[name] = extractor
+        found[name] = known or FeatureStatistics(extractor.dim, capacity=capacity[name])
+    if not missing:
+        return found
     from tokbench.metrics.batches import batches, place
 
-    statistics = FeatureStatistics(extractor.dim, capacity=capacity)
     for images, positions in batches(dataset, batch_size, workers, *place(None)):
-        statistics.update(extractor(images), positions)
-    statistics.all_reduce()
-    save(dataset, protocol, extractor, statistics)
-    return statistics
+        for name, features in extract(missing, images).items():
+            found[name].update(features, positions)
+    for name, extractor in missing.items():
+        found[name].all_reduce()
+        save(dataset, protocol, extractor, found[name])
+    return found

@@ -11,7 +11,7 @@ from torch import Tensor
 from tokbench.errors import TokbenchError
 from tokbench.metrics import reference_cache
 from tokbench.metrics.base import FEW_IMAGES, DistributionMetric, Metric, ScoreMetric
-from tokbench.metrics.extractors import Extractor, load_extractor
+from tokbench.metrics.extractors import Extractor, extract, load_extractor
 from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.statistics import Statistics
 from tokbench.results.record import MetricValue
@@ -67,16 +67,17 @@ class FeatureSpaces:
 
     def read_reference(self, role: str, dataset: Any, protocol: str) -> None:
         """The reference is another data set: its statistics from the cache, else by one look at all of it."""
-        for name, capacity in self.capacity.items():
-            if any(metric.reference_split == role for metric in self._comparing(name)):
-                self.references[name, role] = reference_cache.statistics_of(
-                    dataset, protocol, self.extractors[name], capacity
-                )
+        looking = {
+            name: self.extractors[name]
+            for name in self.capacity
+            if any(metric.reference_split == role for metric in self._comparing(name))
+        }
+        found = reference_cache.statistics_of(dataset, protocol, looking, self.capacity)
+        self.references |= {(name, role): statistics for name, statistics in found.items()}
 
     def update_sample(self, depth: int, images: Tensor, positions: Tensor) -> None:
         """images: uint8 (B, 3, H, W); positions: int64 (B,), the place of each in its set."""
-        for name, extractor in self.extractors.items():
-            features = extractor(images)
+        for name, features in extract(self.extractors, images).items():
             if (name, depth) in self.samples:
                 self.samples[name, depth].update(features, positions)
             for metric in self.metrics:
@@ -85,8 +86,9 @@ class FeatureSpaces:
 
     def update_reference(self, images: Tensor, positions: Tensor) -> None:
         """The originals of the same positions, for the extractors that have not seen them in an earlier run."""
-        for name in self.pending:
-            self.references[name, "same"].update(self.extractors[name](images), positions)
+        looking = {name: self.extractors[name] for name in self.pending}
+        for name, features in extract(looking, images).items():
+            self.references[name, "same"].update(features, positions)
 
     def all_reduce(self, dataset: Any = None, protocol: str = "") -> None:
         """Add up over processes; what was gathered of ``dataset`` is kept for later runs."""
