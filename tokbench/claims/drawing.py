@@ -62,3 +62,33 @@ def draw_panel(axis: Axes, series: Sequence[Series], metric: str, xlabel: str, *
         log2_axis(axis, xs, lambda value: f"{value:,.0f}")
     axis.set_xlabel(xlabel)
     axis.set_ylabel(metric_label([entry for line in series for _, entry in line.points], metric))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a panel; ``quantizer`` names its colour."""
+
+    label: str
+    quantizer: str
+    entry: Entry
+
+
+def draw_bars(bars: Sequence[Bar], metrics: Sequence[str]) -> Figure | None:
+    """One panel for each metric that was measured, a bar for each entry; None where nothing was."""
+    own = [metric for metric in metrics if any(bar.entry.metric(metric) for bar in bars)]
+    if not own:
+        return None
+    figure, axes = panels(len(own), width=3.0)
+    for axis, metric in zip(axes, own, strict=True):
+        found = [(bar, spread) for bar in bars if (spread := bar.entry.metric(metric)) is not None]
+        axis.bar(
+            [bar.label for bar, _ in found], [s.mean for _, s in found], yerr=[s.deviation or 0.0 for _, s in found],
+            color=[style(bar.quantizer).colour for bar, _ in found], width=0.6, capsize=3,
+        )  # fmt: skip
+        low, high = min(s.mean for _, s in found), max(s.mean for _, s in found)
+        if low > 0 and (high - low) < 0.2 * high:  # differences of a few percent would not be seen from zero
+            axis.set_ylim(low - (high - low) - 1e-9, high + 0.5 * (high - low) + 1e-9)
+            axis.annotate("axis cut", (0.01, 0.02), xycoords="axes fraction", fontsize=6, color="#888888")
+        axis.tick_params(axis="x", rotation=20)
+        axis.set_ylabel(metric_label([bar.entry for bar, _ in found], metric))
+    return figure

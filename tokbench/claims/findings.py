@@ -19,7 +19,7 @@ RULE = (
 )
 
 # Below these a difference is none: about the least that is visible in a table of this kind.
-MARGINS = {"psnr": 0.1, "ssim": 0.005, "lpips_alex": 0.005, "lpips_vgg": 0.005, "usage": 0.02}
+MARGINS = {"psnr": 0.1, "ssim": 0.005, "lpips": 0.005, "lpips_vgg": 0.005, "usage": 0.02}
 
 
 class Verdict(str, Enum):
@@ -57,8 +57,9 @@ class Finding:
         return f"{self.effect:+.3g}{spread} {self.unit}".rstrip()
 
 
-def by_seed(entry: Entry | None, metric: str, prefix: int | None = None) -> dict[int, float]:
-    """The metric of every seed that has it; ``prefix`` d: of the first d depths decoded."""
+def by_seed(entry: Entry | None, metric: str) -> dict[int, float]:
+    """The metric of every seed that has it; of a prefix of depths, where the entry is one."""
+    prefix = entry.prefix if entry is not None else None
     found: dict[int, float] = {}
     for record in entry.records if entry is not None else ():
         value = record.metrics.get(metric)
@@ -140,6 +141,15 @@ def unit_of(metric: str, *entries: Entry | None) -> str:
         if measured is not None:
             return measured.unit or measured.label
     return ""
+
+
+def label_of(metric: str, *entries: Entry | None) -> str:
+    """The metric's label as the records carry it, else its name."""
+    for entry in entries:
+        measured = entry.measured(metric) if entry is not None else None
+        if measured is not None:
+            return measured.label
+    return metric
 
 
 def better(

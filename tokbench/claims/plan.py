@@ -61,13 +61,14 @@ def plan_claim(
             plans.append(plan)
             cells += plan.cells
         parts[part] = [
-            AskedCell(cell=c.key, label=c.label, seed=c.recipe.seed) for c in {c.key: c for c in cells}.values()
+            AskedCell(cell=c.key, label=f"{part}: {c.label}", seed=c.recipe.seed)
+            for c in {c.key: c for c in cells}.values()
         ]
     benches = []
     for part, bench in settings.bench.items():
         found = bench_cells(bench, seeds)
         benches += found
-        parts[part] = [AskedCell(cell=cell.key, label=cell.label, seed=cell.seed) for cell in found]
+        parts[part] = [AskedCell(cell=cell.key, label=f"{part}: {cell.label}", seed=cell.seed) for cell in found]
     merged = _merged(plans)
     impossible += merged.impossible
     if not any(parts.values()):

@@ -6,14 +6,25 @@ from typing import TYPE_CHECKING
 
 from tokbench.claims.drawing import Series, draw_series
 from tokbench.claims.evidence import Evidence
-from tokbench.claims.findings import MARGINS, Finding, better, by_seed, direction, gains, judged, rising, unit_of
+from tokbench.claims.findings import (
+    MARGINS,
+    Finding,
+    better,
+    by_seed,
+    direction,
+    gains,
+    judged,
+    label_of,
+    rising,
+    unit_of,
+)
 from tokbench.results.entries import Entry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METRICS = ("psnr", "rfid", "rfid_192")  # of distances, the one whose weights were at hand
-SHOWN = ("psnr", "ssim", "lpips_alex", "rfid", "rfid_192")
+SHOWN = ("psnr", "ssim", "lpips", "rfid", "rfid_192")
 
 
 def judge(evidence: Evidence) -> list[Finding]:
@@ -24,7 +35,7 @@ def judge(evidence: Evidence) -> list[Finding]:
     same_bits = next((e for e in depths if positions is not None and e.bits() == positions.bits()), None)
     findings = []
     for metric in evidence.measured(*METRICS) or METRICS[:1]:
-        label = _label(metric, depths)
+        label = label_of(metric, *depths)
         steps = ", ".join(str(entry.depth) for entry in depths)
         findings.append(rising(f"{label} improves with every step of the depth D = {steps}", depths, metric))
         findings.append(_more_than(label, depths[:2], [sizes[0], sizes[-1]] if sizes else [], metric))
@@ -84,11 +95,6 @@ def table(evidence: Evidence) -> str:
     return evidence.table(
         ["quantizer", "K", "D", "codes", "bits", *SHOWN, "usage", "perplexity", "entropy_bpp", "seeds"]
     )
-
-
-def _label(metric: str, entries: list[Entry]) -> str:
-    found = next((m for entry in entries if (m := entry.measured(metric)) is not None), None)
-    return found.label if found is not None else metric
 
 
 def _size(entry: Entry) -> str:
