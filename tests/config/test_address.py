@@ -27,6 +27,9 @@ COMMITTED = HERE.resolve().parents[2] / "results" / "runs.jsonl"
 PINNED = json.loads(HERE.with_name("addresses.json").read_text())
 
 
+REPORTING = ("log_every", "picture_every", "checkpoint_every", "keep_checkpoints", "trackers", "workers")
+
+
 class WiderTraining(TrainingConfig):
     swing: float = 0.5
 
@@ -82,8 +85,7 @@ def test_every_single_setting_changes_the_address(name: str) -> None:
         warnings.simplefilter("ignore")  # what stands there instead is of no right type
         for path, changed in altered(plain):
             found = address_settings(changed)  # type: ignore[arg-type]
-            reporting = path[-1] in ("log_every", "picture_every", "checkpoint_every", "keep_checkpoints", "workers")
-            if reporting or path in (("name",), ("description",)):
+            if path[-1] in REPORTING or path in (("name",), ("description",)):
                 assert found == seen[0], path
             else:
                 assert found not in seen, path

@@ -18,7 +18,7 @@ from tokbench.config.recipe import Recipe
 
 # What a run is called, how often it reports and with how many helpers it reads: nothing of this changes its result.
 _REPORTING: dict[str, tuple[str, ...]] = {
-    "training": ("log_every", "picture_every", "checkpoint_every", "keep_checkpoints"),
+    "training": ("log_every", "picture_every", "checkpoint_every", "keep_checkpoints", "trackers"),
     "data": ("workers",),
 }
 _CALLED = ("name", "description")
@@ -59,8 +59,8 @@ def without_reporting(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _at_defaults(block: BaseModel, keys: tuple[str, ...]) -> BaseModel:
-    fields = type(block).model_fields
-    return block.model_copy(update={key: fields[key].get_default(call_default_factory=True) for key in keys})
+    fields = {key: field for key, field in type(block).model_fields.items() if key in keys}
+    return block.model_copy(update={k: field.get_default(call_default_factory=True) for k, field in fields.items()})
 
 
 def _is_tag(field: FieldInfo) -> bool:
