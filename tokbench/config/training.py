@@ -13,8 +13,9 @@ class TrainingConfig(Strict):
     """Settings of the one training loop, the same for tokenizers and generators.
 
     ``batch_size`` is the *effective* batch: images an optimizer step, over all processes and accumulation
-    steps together. It is split evenly, so one recipe means the same run on one device or on eight, and the
-    learning rate is never rescaled behind your back.
+    steps together. It is split evenly, so one recipe means the same run on one device or on eight.
+    ``learning_rate`` is the rate for exactly that batch: it is never rescaled by the number of devices. Whoever
+    changes ``batch_size`` changes ``learning_rate`` in the same recipe.
     """
 
     steps: PositiveInt = Field(10_000, description="optimizer steps (of the autoencoder, where there are two)")
@@ -38,6 +39,11 @@ class TrainingConfig(Strict):
     picture_every: int = Field(500, ge=0, description="steps between reconstruction grids; 0 = only at the end")
     checkpoint_every: int = Field(1000, ge=0, description="steps between checkpoints; 0 = only at the end")
     keep_checkpoints: PositiveInt = Field(2, description="how many of the last checkpoints stay on disk")
+    on_nan: Literal["stop", "skip"] = Field(
+        "stop", description="a step whose loss or gradient is NaN or Inf: stop the run, or skip the step and count it"
+    )
+    nan_limit: PositiveInt = Field(10, description="so many skipped steps in a row stop the run all the same")
+    trackers: list[Literal["tensorboard", "wandb"]] = Field([], description="where values are sent besides log.jsonl")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:

@@ -14,6 +14,7 @@ from tokbench.config.loss import AdversarialConfig
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.losses import DiscriminatorObjective, adaptive_weight
 from tokbench.models.discriminator import build_discriminator
+from tokbench.training.finite import check_finite
 from tokbench.training.gradients import average_over_processes, clip_gradients, loss_scale
 
 Values = dict[str, Tensor]
@@ -42,7 +43,7 @@ class Adversary:
         self.objective, self.optimizer = accelerator.prepare(self.bare, optimizer)
 
     def learn(self, real: Sequence[Tensor], fake: Sequence[Tensor], step: int, factor: float) -> Values:
-        """One optimizer step over micro-batches of real and generated images; values to log."""
+        """One optimizer step over micro-batches of real and generated images; values to log. Raises NotFinite."""
         accelerator, config = self.accelerator, self.config
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * factor
@@ -61,6 +62,7 @@ class Adversary:
         sums["discriminator_gradient_norm"] = clip_gradients(
             accelerator, self.optimizer, self.objective.parameters(), config.gradient_clip
         )
+        check_finite(accelerator, sums, "discriminator", "discriminator_gradient_norm")
         self.optimizer.step()
         if config.lecam:
             self.bare.remember(*average_over_processes(accelerator, [sums["logits_real"], sums["logits_fake"]]))

@@ -7,7 +7,7 @@ import torch
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.recipe import Recipe
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
 from tokbench.models import Tokenizer
 from tokbench.models.discriminator import build_discriminator
 
@@ -30,6 +30,6 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
             tokenizer = Tokenizer(config)
             if recipe.loss.adversarial is not None:
                 build_discriminator(recipe.loss.adversarial.discriminator, recipe.data.image_size)
-    except (ValueError, TokbenchError) as error:
-        raise TokbenchError(f"{source}: {error}") from None
+    except (ValueError, TokbenchError, RuntimeError, OverflowError, TypeError, ZeroDivisionError) as error:
+        raise TokbenchError(f"{source}: {printable(str(error), 300)}") from None  # some of them are torch's
     return tokenizer.parameter_count

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.data import loader, open_images, to_float, to_uint8
@@ -23,6 +25,9 @@ from tokbench.models import Tokenizer
 from tokbench.models.storage import CONFIG, read_config
 from tokbench.pictures import grid, save_picture
 from tokbench.training.ema import averaged
+from tokbench.training.finite import check_finite
+from tokbench.training.gradients import clip_gradients
+from tokbench.training.sharding import ShardedAverage, is_sharded, load_whole, whole_optimizer, whole_weights
 
 CODES = "codes:"
 MEASURED = 64  # images on which the bits a code are measured while training goes on
@@ -72,8 +77,14 @@ class GeneratorTask:
             lr=training.learning_rate,
             betas=training.betas,
         )
+        self.sharded = is_sharded(accelerator)
+        # What is measured and saved of a sharded generator is put together here, on the main process.
+        self._plain = copy.deepcopy(self.generator) if self.sharded and accelerator.is_main_process else None
         self.objective, self.optimizer = accelerator.prepare(GeneratorObjective(self.generator), self.optimizer)
-        self.average = averaged(self.generator, training.ema_decay) if training.ema_decay else None
+        self.average: AveragedModel | ShardedAverage | None = None
+        if training.ema_decay:
+            average = ShardedAverage if self.sharded else averaged
+            self.average = average(self.generator, training.ema_decay)
         self._forward = torch.compile(self.objective) if training.compile else self.objective
         self._held_out: tuple[Tensor, Tensor] | None = None
         self._latest: tuple[Tensor, Tensor] | None = None
@@ -183,8 +194,9 @@ class GeneratorTask:
                 accelerator.backward(loss / len(batches))
             total = total + loss.detach().float() / len(batches)
         values: dict[str, Tensor] = {"loss": torch.as_tensor(total)}
-        if training.gradient_clip is not None:
-            values["gradient_norm"] = accelerator.clip_grad_norm_(self.objective.parameters(), training.gradient_clip)
+        parameters = self.objective.parameters()
+        values["gradient_norm"] = clip_gradients(accelerator, self.optimizer, parameters, training.gradient_clip)
+        check_finite(accelerator, values, "loss", "gradient_norm")
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.generator)
@@ -195,22 +207,22 @@ class GeneratorTask:
 
         Of ``mlm`` the bound is measured, and named so.
         """
-        found = {}
-        sets = {"held_out": self._held()} | ({"train": self._latest} if self._latest is not None else {})
-        for name, (codes, labels) in sets.items():
-            bits = self._bits(codes, labels)
-            kind = "bits" if self.generator.exact_nll else "bound_bits"
-            found[f"{name}_{kind}_per_code"] = bits / self.generator.codes_per_image
-            found[f"{name}_{kind}_per_pixel"] = bits / self.recipe.data.image_size**2
+        held_out = self._held()
+        found: dict[str, float] = {}
+        with self._whole() as generator:
+            if generator is None:
+                return found
+            sets = {"held_out": held_out} | ({"train": self._latest} if self._latest is not None else {})
+            for name, (codes, labels) in sets.items():
+                bits = self._bits(generator, codes, labels)
+                kind = "bits" if generator.exact_nll else "bound_bits"
+                found[f"{name}_{kind}_per_code"] = bits / generator.codes_per_image
+                found[f"{name}_{kind}_per_pixel"] = bits / self.recipe.data.image_size**2
         return found
 
-    def _bits(self, codes: Tensor, labels: Tensor) -> float:
-        generator = self.result()
-        training = generator.training
-        generator.eval()
+    def _bits(self, generator: Generator, codes: Tensor, labels: Tensor) -> float:
         with self.accelerator.autocast():
             nats = generator.nll(codes, labels if generator.num_classes else None)
-        generator.train(training)
         return float(nats.mean()) / math.log(2)
 
     def shown(self, values: dict[str, float]) -> dict[str, float]:
@@ -228,46 +240,88 @@ class GeneratorTask:
     def skipped(self) -> list[tuple[str, str]]:
         return self.images.skipped if self.cache is None else []
 
-    def result(self) -> Generator:
-        """The generator to save and to measure: averaged weights where there are any."""
-        if self.average is None:
-            return self.generator
-        assert isinstance(self.average.module, Generator)
-        return self.average.module
+    @contextmanager
+    def _whole(self) -> Iterator[Generator | None]:
+        """The generator to save and to measure, in evaluation mode: averaged weights where there are any.
+
+        Of a sharded one the main process alone has it, put together for the time being. Collective.
+        """
+        if self.sharded:
+            weights = self._whole_weights()
+            if isinstance(self.average, ShardedAverage):
+                weights |= self.average.whole(self.accelerator.is_main_process)
+            if self._plain is None:
+                yield None
+                return
+            self._plain.load_state_dict(weights)
+            yield self._plain.to(self.accelerator.device).eval()
+            self._plain.cpu()
+            return
+        generator = self.average.module if isinstance(self.average, AveragedModel) else self.generator
+        assert isinstance(generator, Generator)
+        training = generator.training
+        generator.eval()
+        yield generator
+        generator.train(training)
+
+    def _whole_weights(self) -> dict[str, Tensor]:
+        return {name.removeprefix("generator."): w for name, w in whole_weights(self.objective).items()}
 
     @torch.no_grad()
     def picture(self, path: Path) -> None:
         """Sixteen samples, of sixteen classes where there are classes."""
-        generator = self.result()
-        training = generator.training
-        generator.eval()
-        count = generator.num_classes
-        labels = [i * count // 16 for i in range(16)] if count else None
-        with self.accelerator.autocast():
-            codes = self._quantizer.join(generator.generate(16, labels=labels, seed=self.recipe.seed))
-        images = to_uint8(self.tokenizer.decode(codes)).cpu()
-        generator.train(training)
+        with self._whole() as generator:
+            if generator is None or not self.accelerator.is_main_process:
+                return
+            count = generator.num_classes
+            labels = [i * count // 16 for i in range(16)] if count else None
+            with self.accelerator.autocast():
+                codes = self._quantizer.join(generator.generate(16, labels=labels, seed=self.recipe.seed))
+            images = to_uint8(self.tokenizer.decode(codes)).cpu()
         rows = [list(images[start : start + 8]) for start in (0, 8)]
         save_picture(grid(rows, zoom=max(1, 128 // images.shape[-1])), path)
 
     def save(self, folder: Path) -> None:
         """Write the finished generator."""
-        self.result().save_pretrained(folder)
+        with self._whole() as generator:
+            if generator is not None and self.accelerator.is_main_process:
+                generator.save_pretrained(folder)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a bit-exact continuation needs from this task."""
+        """All that a bit-exact continuation needs from this task: on the main process, of all processes' parts."""
+        if self.sharded:
+            average = self.average
+            return {
+                "sharded": True,
+                "generator": self._whole_weights(),
+                "average": average.state_dict(self._plain is not None) if isinstance(average, ShardedAverage) else None,
+                "optimizer": whole_optimizer(self.objective, self._bare_optimizer),
+            }
         return {
+            "sharded": False,
             "generator": self.generator.state_dict(),
-            "average": self.average.state_dict() if self.average is not None else None,
+            "average": self.average.state_dict() if isinstance(self.average, AveragedModel) else None,
             "optimizer": self.optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of ``state_dict``."""
-        self.generator.load_state_dict(state["generator"])
+        if state.get("sharded", False) != self.sharded:
+            ran = "with FSDP" if state.get("sharded", False) else "without FSDP"
+            raise TokbenchError(f"--resume: the run was trained {ran} until now; continue it {ran}")
+        if self.sharded:
+            weights = {f"generator.{name}": w for name, w in state["generator"].items()}
+            load_whole(self.objective, self._bare_optimizer, weights, state["optimizer"])
+        else:
+            self.generator.load_state_dict(state["generator"])
+            self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+
+    @property
+    def _bare_optimizer(self) -> torch.optim.Optimizer:
+        """Without accelerate's wrapper."""
+        return getattr(self.optimizer, "optimizer", self.optimizer)
 
 
 def _groups(generator: Generator) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

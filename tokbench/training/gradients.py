@@ -17,8 +17,11 @@ def clip_gradients(
     accelerator.unscale_gradients(optimizer)
     parameters = [p for p in parameters if p.grad is not None]
     if limit is not None:
-        return nn.utils.clip_grad_norm_(parameters, limit)
-    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = nn.utils.clip_grad_norm_(parameters, limit)
+    else:
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    # Of sharded gradients each process has its part of the norm until it is asked for the whole.
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
 
 def average_over_processes(accelerator: Accelerator, tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import time
 from collections.abc import Iterator
@@ -13,22 +12,31 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
+from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 
-from tokbench.config.recipe import Recipe
+from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.errors import TokbenchError
 from tokbench.results.files import write
 from tokbench.training.checkpoint import load_checkpoint, save_checkpoint
+from tokbench.training.collapse import CollapseWatch
+from tokbench.training.finite import NotFinite, Skips
+from tokbench.training.fitting import fitting_accumulation, micro_batch_of, with_accumulation
+from tokbench.training.launch import make_accelerator as make_accelerator
+from tokbench.training.memory import is_out_of_memory, out_of_memory
+from tokbench.training.profiling import StepProfiler
 from tokbench.training.progress import TrainingProgress
 from tokbench.training.randomness import random_state, set_random_state
 from tokbench.training.run_folder import claim
-from tokbench.training.run_log import append_log, drop_log_after
+from tokbench.training.run_log import append_event, append_log, drop_log_after
 from tokbench.training.schedule import learning_rate_factor
 from tokbench.training.task import Batch, Task
 from tokbench.training.tasks import build_task
+from tokbench.training.telemetry import Telemetry
+from tokbench.training.tracking import check_trackers, start_trackers, stop_trackers, track
 
 WINDOW = 100  # steps over which windowed values (codebook usage) are counted
+_SKIPS_SHOWN = 3  # skipped steps that are named on the terminal; the log has all
 
 
 @dataclass(frozen=True)
@@ -42,17 +50,7 @@ class TrainingResult:
     seconds: float
     finished: bool
     last: dict[str, float]
-
-
-def make_accelerator(recipe: Recipe, cpu: bool = False) -> Accelerator:
-    """An Accelerator for this recipe's precision; under ``accelerate launch`` it joins the other processes."""
-    precision = recipe.training.precision
-    if precision == "auto":
-        precision = "bf16" if torch.cuda.is_available() and not cpu else "fp32"
-    # Quantizers keep their codebooks equal on all ranks themselves, so buffers are not broadcast at every step.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
-    mixed = "no" if precision == "fp32" else precision
-    return Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[ddp])
+    skipped: int = 0  # steps left out by ``training.on_nan: skip``
 
 
 def train(
@@ -64,18 +62,22 @@ def train(
     quiet: bool = False,
     title: str | None = None,
     stop_at: int | None = None,
+    profile: bool = False,
+    find_batch_size: bool = False,
 ) -> TrainingResult:
     """Train what the recipe describes and leave the result in ``out``.
 
     ``out`` then holds ``recipe.yaml``, ``log.jsonl``, ``pictures/``, ``checkpoints/``, the finished model
     (``tokenizer/`` or ``generator/``) and ``training.json``. SIGTERM, Ctrl-C and reaching step ``stop_at`` save a
-    checkpoint and return with ``finished=False``.
+    checkpoint and return with ``finished=False``. ``profile`` records a few steps into ``profile/``;
+    ``find_batch_size`` accumulates over as many micro-batches as memory asks for, at the recipe's batch.
 
     Raises TokbenchError when ``out`` holds another run, or an unfinished one and ``resume`` is not set, when the
-    batch cannot be split over the processes, or when the loss is no longer finite.
+    batch cannot be split over the processes, when memory runs out, or when the loss is no longer finite.
     """
+    check_trackers(recipe.training.trackers)
     accelerator = accelerator or make_accelerator(recipe)
-    return _Run(recipe, out, resume, accelerator, quiet, title or recipe.name, stop_at).go()
+    return _Run(recipe, out, resume, accelerator, quiet, title or recipe.name, stop_at, profile, find_batch_size).go()
 
 
 class _Run:
@@ -88,22 +90,33 @@ class _Run:
         quiet: bool,
         title: str,
         stop_at: int | None,
+        profile: bool,
+        find_batch_size: bool,
     ):
-        self.recipe, self.out, self.accelerator = recipe, out, accelerator
+        self.out, self.accelerator = out, accelerator
         self.main, self.quiet, self.title = accelerator.is_main_process, quiet, title
+        self.profile = profile and self.main
         self.stop_at = recipe.training.steps if stop_at is None else min(stop_at, recipe.training.steps)
         self.checkpoints, self.log = out / "checkpoints", out / "log.jsonl"
-        continued = claim(out, recipe.resolved(), resume=resume, main=self.main)
+        micro_batch_of(recipe, accelerator)  # refuses a batch that does not split, before anything is written
+        continued = claim(out, recipe, resume=resume, main=self.main)
         accelerator.wait_for_everyone()
+        state = self._read_checkpoint() if continued else {}
+        if find_batch_size:
+            found = state.get("gradient_accumulation") or fitting_accumulation(recipe, accelerator, build_task)
+            recipe = with_accumulation(recipe, found)
+        self.recipe = recipe
+        self.micro_batch = micro_batch_of(recipe, accelerator)
         set_seed(recipe.seed)
         self.task: Task = build_task(recipe, accelerator)
-        share = _share(recipe, accelerator)
-        self.batches = self.task.batches(share, accelerator.process_index, accelerator.num_processes)
+        self.batches = self.task.batches(self.micro_batch, accelerator.process_index, accelerator.num_processes)
         self.step = self.epoch = self.batch = 0
         self.seconds = 0.0
+        self.skips, self.telemetry = Skips(), Telemetry(accelerator, recipe.training)
+        self.collapse = CollapseWatch(recipe.quantizer) if isinstance(recipe, TokenizerRecipe) else None
         self.stop_signal: int | None = None
         if continued:
-            self._restore()
+            self._restore(state)
         else:
             # Each process draws its own noise; the first one draws what a single process would.
             set_seed(recipe.seed, device_specific=True)
@@ -117,41 +130,52 @@ class _Run:
         stream = self._stream()
         started, before = time.monotonic(), self.seconds
         previous = self._catch_signals()
-        progress = TrainingProgress(self.title, steps, start=self.step, enabled=self.main and not self.quiet)
+        enabled = self.main and not self.quiet
+        self.progress = progress = TrainingProgress(self.title, steps, start=self.step, enabled=enabled)
+        profiler = StepProfiler(self.out / "profile", self.stop_at - self.step, progress.note) if self.profile else None
+        noise = random_state()  # a tracker may draw its run's name
+        start_trackers(self.accelerator, training.trackers, self.out, self.title, self.recipe.resolved(), self.step)
+        set_random_state(noise)
         try:
             with progress:
                 while self.step < self.stop_at and not self._stopping():
+                    if profiler is not None:
+                        profiler.before()
+                    self.telemetry.begin()
                     micro = [next(stream) for _ in range(training.gradient_accumulation)]
+                    self.telemetry.fetched()
                     values = self._train_step(micro)
                     self.step += 1
                     self.seconds = before + time.monotonic() - started
+                    if profiler is not None:
+                        profiler.after(self.step)
                     for name, value in values.items():
                         totals[name] = totals.get(name, 0.0) + value.detach().float()
                         counts[name] = counts.get(name, 0) + 1
                     if self.step % training.log_every == 0 or self.step == steps:
                         means = {name: float(value) / counts[name] for name, value in totals.items()}
-                        if self.step % WINDOW < training.log_every or self.step == steps:
-                            means |= self.task.window()
-                        last |= means
-                        if self.main:
-                            append_log(self.log, self.step, self.seconds, means)
-                        progress.update(self.step, self.task.shown(last))
+                        self._show(means, last)
                         totals, counts = {}, {}
                     else:
                         progress.update(self.step, {})
                     if self.step < self.stop_at:
                         self._periodic()
+                if profiler is not None:
+                    profiler.stop(self.step)
                 if self.step < steps:
                     self._save()
                     progress.note(f"stopped at step {self.step} of {steps}; checkpoint saved, continue with --resume")
                 else:
                     self._finish(last)
+                if self.skips.total:
+                    progress.note(f"{self.skips.total} steps skipped, whose loss or gradient was not finite")
                 skipped = self.task.skipped()
                 for path, reason in skipped[:5]:
                     progress.note(f"skipped {path}: {reason}")
                 if len(skipped) > 5:
                     progress.note(f"skipped {len(skipped)} in all")
         finally:
+            stop_trackers(self.accelerator)
             for number, handler in previous.items():
                 signal.signal(number, handler)
         return TrainingResult(
@@ -162,6 +186,7 @@ class _Run:
             seconds=self.seconds,
             finished=self.step >= steps,
             last=last,
+            skipped=self.skips.total,
         )
 
     def _stream(self) -> Iterator[Batch]:
@@ -176,6 +201,29 @@ class _Run:
                 raise TokbenchError("the training data ended before its first batch")
             self.epoch, self.batch = self.epoch + 1, 0
 
+    def _show(self, means: dict[str, float], last: dict[str, float]) -> None:
+        """Log, track and show a line of means with what else is known by now; ``last`` takes up the values."""
+        training = self.recipe.training
+        if self.step % WINDOW < training.log_every or self.step == training.steps:
+            means |= self.task.window()
+            warning = self.collapse.look(self.step, means) if self.collapse is not None else None
+            if warning:
+                self._event("codebook_collapse", warning, shown=True)
+        last |= means
+        speed = self.telemetry.window()
+        counted = {"skipped": float(self.skips.total)} if self.skips.total else {}
+        if self.main:
+            append_log(self.log, self.step, self.seconds, means | counted | speed)
+        track(self.accelerator, means | counted | speed, self.step)
+        shown = self.task.shown(last) if "loss" in last else {}
+        self.progress.update(self.step, {**shown, **counted, **self.telemetry.shown(speed)})
+
+    def _event(self, event: str, message: str, shown: bool) -> None:
+        if self.main:
+            append_event(self.log, self.step, self.seconds, event, message)
+        if shown:
+            self.progress.note(message)
+
     # --- what goes to disk
 
     def _periodic(self) -> None:
@@ -186,14 +234,14 @@ class _Run:
             self._save()
 
     def _picture(self) -> None:
-        if self.main:
-            # Looking must not change what is trained: a sampler would advance the random generators.
-            noise = random_state()
-            self.task.picture(self.out / "pictures" / f"step-{self.step:08d}.png")
-            set_random_state(noise)
+        # Looking must not change what is trained: a sampler would advance the random generators.
+        noise = random_state()
+        self.task.picture(self.out / "pictures" / f"step-{self.step:08d}.png")
+        set_random_state(noise)
 
     def _save(self) -> None:
         noise = gather_object([random_state()])
+        task = self.task.state_dict()
         scaler = self.accelerator.scaler  # of fp16 alone
         if self.main:
             state = {
@@ -202,29 +250,46 @@ class _Run:
                 "batch": self.batch,
                 "seconds": self.seconds,
                 "processes": self.accelerator.num_processes,
+                "gradient_accumulation": self.recipe.training.gradient_accumulation,
                 "random": noise,
                 "loss_scale": scaler.state_dict() if scaler is not None else None,
-                "task": self.task.state_dict(),
+                "skips": self.skips.state_dict(),
+                "telemetry": self.telemetry.state_dict(),
+                "collapse": self.collapse.state_dict() if self.collapse is not None else None,
+                "task": task,
             }
             save_checkpoint(self.checkpoints, self.step, state, keep=self.recipe.training.keep_checkpoints)
         self.accelerator.wait_for_everyone()
 
-    def _restore(self) -> None:
+    def _read_checkpoint(self) -> dict[str, Any]:
         state, problems = load_checkpoint(self.checkpoints)
         for problem in problems:
             self.accelerator.print(problem)
         if state is None:
             raise TokbenchError(f"{self.checkpoints}: no checkpoint is intact; start again in another --out")
-        processes = self.accelerator.num_processes
-        if state["processes"] != processes:
+        return state
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        processes, accumulation = self.accelerator.num_processes, self.recipe.training.gradient_accumulation
+        was = state["processes"], state.get("gradient_accumulation", accumulation)
+        if was != (processes, accumulation):
             self.accelerator.print(
-                f"the run had {state['processes']} processes and now has {processes}: it goes on, not to the same bits"
+                f"the run had {was[0]} processes x {was[1]} micro-batches and now has {processes} x {accumulation}: "
+                "it goes on, not to the same bits"
             )
         self.task.load_state_dict(state["task"])
         if self.accelerator.scaler is not None and state["loss_scale"] is not None:
             self.accelerator.scaler.load_state_dict(state["loss_scale"])
-        self.step, self.epoch, self.batch = state["step"], state["epoch"], state["batch"]
+        self.step, self.epoch = state["step"], state["epoch"]
+        self.batch = state["batch"] * accumulation // was[1]  # counted in micro-batches of all processes together
         self.seconds = state["seconds"]
+        # Checkpoints of an earlier version have none of these.
+        if state.get("skips"):
+            self.skips.load_state_dict(state["skips"])
+        if state.get("telemetry"):
+            self.telemetry.load_state_dict(state["telemetry"])
+        if self.collapse is not None and state.get("collapse"):
+            self.collapse.load_state_dict(state["collapse"])
         set_random_state(state["random"][self.accelerator.process_index % len(state["random"])])
         if self.main:
             drop_log_after(self.log, self.step)
@@ -232,15 +297,19 @@ class _Run:
     def _finish(self, last: dict[str, float]) -> None:
         self._picture()
         self._save()
+        self.task.save(self.out / self.task.product)
+        speed = self.telemetry.summary()
         if self.main:
-            self.task.save(self.out / self.task.product)
             summary: dict[str, Any] = {
                 "finished": True,
                 "product": self.task.product,
                 "steps": self.step,
+                "skipped_steps": self.skips.total,
                 "images": self.step * self.recipe.training.batch_size,
+                "gradient_accumulation": self.recipe.training.gradient_accumulation,
                 "seconds": self.seconds,
                 "parameters": self.task.parameters,
+                "speed": speed,
                 "last": last,
             }
             write(self.out / "training.json", json.dumps(summary, indent=2) + "\n")
@@ -249,22 +318,44 @@ class _Run:
     # --- faults
 
     def _train_step(self, batches: list[Batch]) -> dict[str, Tensor]:
+        """The step's values; none of a step that was skipped."""
         factor = learning_rate_factor(self.step, self.recipe.training)
         try:
-            values = self.task.step(batches, self.step, factor)
-        except ValueError as error:  # a quantizer's word for latents that are NaN
-            if "NaN" not in str(error):
+            with self.telemetry.counting():
+                values = self.task.step(batches, self.step, factor)
+        except NotFinite as fault:
+            self._not_finite(fault, batches)
+            return {}
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
                 raise
-            terms = str(error)
-        else:
-            if math.isfinite(float(values["loss"])):
-                return values
-            terms = ", ".join(f"{name} {float(value):.4g}" for name, value in values.items())
-        ids = [name for batch in batches for name in self.task.sample_ids(batch)]
-        raise TokbenchError(
-            f"step {self.step + 1}: the loss is not finite ({terms}); lower training.learning_rate or set "
-            f"training.precision=fp32; samples of the batch: {', '.join(ids[:8])}{' ...' if len(ids) > 8 else ''}"
-        )
+            precision = self.telemetry.precision
+            told = out_of_memory(
+                self.recipe,
+                self.micro_batch,
+                self.recipe.training.gradient_accumulation,
+                self.accelerator.num_processes,
+                precision,
+            )
+            raise TokbenchError(f"step {self.step + 1}: {told}") from error
+        self.skips.went_well()
+        self.telemetry.done(values)
+        return values
+
+    def _not_finite(self, fault: NotFinite, batches: list[Batch]) -> None:
+        training, step = self.recipe.training, self.step + 1
+        mine = [name for batch in batches for name in self.task.sample_ids(batch)] if fault.mine else []
+        ids = gather_object(mine)
+        terms = next(filter(None, gather_object([fault.terms if fault.mine else ""])), fault.terms)
+        samples = f"samples of the batch: {', '.join(ids[:8])}{' ...' if len(ids) > 8 else ''}"
+        if training.on_nan == "stop":
+            raise TokbenchError(
+                f"step {step}: the loss is not finite ({terms}); lower training.learning_rate, set "
+                f"training.precision=fp32 or go on with --on-nan skip; {samples}"
+            )
+        shown = self.skips.total < _SKIPS_SHOWN
+        self._event("skipped", f"step {step}: skipped, not finite ({terms}); {samples}", shown)
+        self.skips.skipped(step, training.nan_limit, terms)
 
     def _catch_signals(self) -> dict[int, Any]:
         def stop(number: int, frame: object) -> None:
@@ -285,16 +376,3 @@ class _Run:
             return self.stop_signal is not None
         flag = torch.tensor(float(self.stop_signal is not None), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum") > 0)
-
-
-def _share(recipe: Recipe, accelerator: Accelerator) -> int:
-    """Samples of one micro-batch on one process."""
-    training, processes = recipe.training, accelerator.num_processes
-    parts = processes * training.gradient_accumulation
-    share, rest = divmod(training.batch_size, parts)
-    if rest:
-        raise TokbenchError(
-            f"training.batch_size {training.batch_size} does not split over {processes} processes "
-            f"x {training.gradient_accumulation} accumulation steps; choose a multiple of {parts}"
-        )
-    return share

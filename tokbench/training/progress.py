@@ -38,11 +38,13 @@ class TrainingProgress:
             self._task = self._bar.add_task(self.title, total=self.steps, completed=self._start, values="")
         return self
 
-    def update(self, step: int, values: Mapping[str, float]) -> None:
+    def update(self, step: int, values: Mapping[str, float | str]) -> None:
         """Show that ``step`` steps are done, with these values."""
         if not self.enabled:
             return
-        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        text = "  ".join(
+            f"{name} {value if isinstance(value, str) else format(value, '.4g')}" for name, value in values.items()
+        )
         if self._task is not None:
             self._bar.update(self._task, completed=step)
             if text:

@@ -6,18 +6,40 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
+from tokbench.config.recipe import Recipe
 from tokbench.errors import TokbenchError
 from tokbench.results.files import write
 from tokbench.training.checkpoint import newest_step
 
+# What may change when a run is continued: how it is watched, guarded and fitted into memory, not what is trained.
+CHANGEABLE = {
+    "data.workers",
+    *(
+        f"training.{key}"
+        for key in (
+            "on_nan",
+            "nan_limit",
+            "trackers",
+            "log_every",
+            "picture_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+            "gradient_accumulation",
+            "activation_checkpointing",
+        )
+    ),
+}
 
-def claim(out: Path, resolved: dict[str, Any], *, resume: bool, main: bool) -> bool:
+
+def claim(out: Path, recipe: Recipe, *, resume: bool, main: bool) -> bool:
     """Make ``out`` this run's own and write ``recipe.yaml``. Returns whether there is a run to continue.
 
     Raises TokbenchError when ``out`` holds a run and ``resume`` is not set, or holds one of another recipe.
     """
-    recipe, at = out / "recipe.yaml", newest_step(out / "checkpoints")
+    path, at = out / "recipe.yaml", newest_step(out / "checkpoints")
+    resolved = recipe.resolved()
     finished = (out / "training.json").exists()
     if not resume and (at is not None or finished):
         if finished:
@@ -25,19 +47,28 @@ def claim(out: Path, resolved: dict[str, Any], *, resume: bool, main: bool) -> b
         raise TokbenchError(
             f"{out}: holds an unfinished run (step {at}); continue it with --resume or choose another --out"
         )
-    if resume and at is not None and recipe.exists():
-        changed = differences(yaml.safe_load(recipe.read_text()), resolved)
+    if resume and at is not None and path.exists():
+        changed = [key for key in differences(_read(path, recipe), resolved) if key not in CHANGEABLE]
         if changed:
             raise TokbenchError(f"{out}: --resume with another recipe: {', '.join(changed)} differ")
     if main:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            write(recipe, yaml.safe_dump(resolved, sort_keys=False))
+            write(path, yaml.safe_dump(resolved, sort_keys=False))
             if at is None:
                 (out / "log.jsonl").unlink(missing_ok=True)
         except OSError as error:
             raise TokbenchError(f"{out}: cannot be written: {error.strerror}") from None
     return resume and at is not None
+
+
+def _read(path: Path, recipe: Recipe) -> Any:
+    """The values a run was started with; keys that are newer than the run have their defaults."""
+    values = yaml.safe_load(path.read_text())
+    try:
+        return type(recipe).model_validate(values).resolved()
+    except ValidationError:
+        return values
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:

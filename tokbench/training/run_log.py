@@ -1,4 +1,7 @@
-"""``log.jsonl``: one line of values every few steps, consistent with the checkpoint a run continues from."""
+"""``log.jsonl``: one line of values every few steps, consistent with the checkpoint a run continues from.
+
+A line with ``event`` tells of something that happened at its step: ``skipped`` or ``codebook_collapse``.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,18 @@ from tokbench.results.files import write
 
 
 def append_log(path: Path, step: int, seconds: float, values: dict[str, float]) -> None:
-    """Add one line."""
+    """Add one line of values."""
+    _append(path, {"step": step, "seconds": round(seconds, 3), **values})
+
+
+def append_event(path: Path, step: int, seconds: float, event: str, message: str) -> None:
+    """Add one line that says what happened."""
+    _append(path, {"step": step, "seconds": round(seconds, 3), "event": event, "message": message})
+
+
+def _append(path: Path, line: dict[str, object]) -> None:
     with path.open("a") as file:
-        file.write(json.dumps({"step": step, "seconds": round(seconds, 3), **values}) + "\n")
+        file.write(json.dumps(line) + "\n")
 
 
 def drop_log_after(path: Path, step: int) -> None:

@@ -31,7 +31,10 @@ class Task(Protocol):
         """Training batches of ``batch_size`` for this rank; the ranks' batches join to one global batch."""
 
     def step(self, batches: Sequence[Batch], step: int, factor: float) -> dict[str, Tensor]:
-        """Optimizer step ``step`` (from 0) over micro-batches, learning rates times ``factor``; named scalars."""
+        """Optimizer step ``step`` (from 0) over micro-batches, learning rates times ``factor``; named scalars.
+
+        Raises NotFinite (``tokbench.training.finite``) on all processes, with the weights as they were.
+        """
 
     def window(self) -> dict[str, float]:
         """Values counted over a window of steps (codebook usage); starts the next window. Called on all ranks."""
@@ -46,13 +49,16 @@ class Task(Protocol):
         """(path, reason) of data that could not be used."""
 
     def picture(self, path: Path) -> None:
-        """What the model makes of held-out data, as a PNG. Called on the main process."""
+        """What the model makes of held-out data, as a PNG. Called on all ranks, written by one."""
 
     def save(self, folder: Path) -> None:
-        """Write the finished model. Called on the main process."""
+        """Write the finished model. Called on all ranks, written by one."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a bit-exact continuation needs: tensors, numbers, strings, lists, dicts."""
+        """Everything a bit-exact continuation needs: tensors, numbers, strings, lists, dicts.
+
+        Called on all ranks; what the main process gets is written, whole where models are split over the ranks.
+        """
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of ``state_dict``."""

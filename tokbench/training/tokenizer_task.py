@@ -22,7 +22,9 @@ from tokbench.models import Tokenizer
 from tokbench.models.storage import start_from
 from tokbench.pictures import grid, save_picture
 from tokbench.training.adversary import AdversarialBackward, Adversary, keep_eager
+from tokbench.training.collapse import usage_of_window
 from tokbench.training.ema import averaged
+from tokbench.training.finite import check_finite, guard_latents, undone_if_not_finite
 from tokbench.training.gradients import clip_gradients
 
 
@@ -69,6 +71,8 @@ class TokenizerTask:
             betas=training.betas,
         )
         self.objective, self.optimizer = accelerator.prepare(objective, self.optimizer)
+        self._bad_latents = torch.zeros((), dtype=torch.bool, device=accelerator.device)
+        guard_latents(self.tokenizer.quantizer, self._bad_latents)
         self.average = averaged(self.tokenizer, training.ema_decay) if training.ema_decay else None
         self.reconstruction_loss = ReconstructionLoss(recipe.loss).to(accelerator.device)
         if training.channels_last:
@@ -124,19 +128,39 @@ class TokenizerTask:
         return torch.stack([images[i]["image"] for i in list(picked)[:16]])
 
     def step(self, batches: Sequence[Batch], step: int, factor: float) -> dict[str, Tensor]:
-        """One optimizer step over the micro-batches; ``factor`` scales the learning rates. Returns named scalars."""
+        """One optimizer step over the micro-batches; ``factor`` scales the learning rates. Returns named scalars.
+
+        Raises NotFinite on all processes; with ``training.on_nan: skip`` the model is then as it was before.
+        """
+        skip = self.recipe.training.on_nan == "skip"
+        learns = self.adversary is not None and self.adversary.config.active(step)
+        real: list[Tensor] = []
+        fake: list[Tensor] = []
+        with undone_if_not_finite([self.objective, *([self.adversary.bare] if self.adversary else [])], skip):
+            sums = self._autoencoder_step(batches, step, factor, (real, fake) if learns else None)
+        if self.average is not None:
+            self.average.update_parameters(self.tokenizer)
+        if self.adversary is not None and real:
+            # After the autoencoder's own step: fp16's loss scale may change in between, never within one backward.
+            with undone_if_not_finite([self.adversary.bare], skip):
+                sums |= self.adversary.learn(real, fake, step, factor)
+        return sums
+
+    def _autoencoder_step(
+        self, batches: Sequence[Batch], step: int, factor: float, pairs: tuple[list[Tensor], list[Tensor]] | None
+    ) -> dict[str, Tensor]:
+        """Encoder, quantizer and decoder; puts what the discriminator is to learn from into ``pairs``."""
         training, accelerator, adversary = self.recipe.training, self.accelerator, self.adversary
         for group in self.optimizer.param_groups:
             group["lr"] = training.learning_rate * factor
         self.objective.train()
         self.optimizer.zero_grad(set_to_none=True)
+        self._bad_latents.zero_()
         share = adversary.config.generator_factor(step) if adversary is not None else 0.0
         mixed: AdversarialBackward | None = None
         if adversary is not None and share:
             mixed = AdversarialBackward(adversary, self.trained, self.tokenizer.last_layer, len(batches), share)
         sums: dict[str, Tensor] = {}
-        real: list[Tensor] = []
-        fake: list[Tensor] = []
         for i, batch in enumerate(batches):
             images = self._images(batch)
             last = i == len(batches) - 1
@@ -150,22 +174,19 @@ class TokenizerTask:
                     mixed(reconstruction, nll, quantizer_loss)
                 else:
                     accelerator.backward((nll + quantizer_loss) / len(batches))
-            if adversary is not None and adversary.config.active(step):
-                real.append(images)
-                fake.append(reconstruction.detach())
+            if pairs is not None:
+                pairs[0].append(images)
+                pairs[1].append(reconstruction.detach())
             total = nll.detach() + quantizer_loss.detach()
             for name, value in {"loss": total, "nll": nll.detach(), **distances, **terms}.items():
                 sums[name] = sums.get(name, 0.0) + value.float() / len(batches)
         if mixed is not None:
             sums |= mixed.finish()
             sums["loss"] = sums["loss"] + sums["adversarial"]
+        sums["loss"] = sums["loss"].masked_fill(self._bad_latents, math.nan)
         sums["gradient_norm"] = clip_gradients(accelerator, self.optimizer, self.trained, training.gradient_clip)
+        check_finite(accelerator, sums, "loss", "gradient_norm")
         self.optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.tokenizer)
-        if adversary is not None and real:
-            # After the autoencoder's own step: fp16's loss scale may change in between, never within one backward.
-            sums |= adversary.learn(real, fake, step, factor)
         return sums
 
     def _images(self, batch: Batch) -> Tensor:
@@ -181,12 +202,13 @@ class TokenizerTask:
         return shown | {label: values[name] for name, label in names.items() if name in values}
 
     def window(self) -> dict[str, float]:
-        """Mean fraction of the codes used since the last call, over all processes."""
+        """Of the codes used since the last call, over all processes and as means over the depths: the fraction of the
+        codebook, the same of what so many equally likely codes would have shown, and the perplexity."""
         usage = self.tokenizer.quantizer.usage
         usage.merge()
-        used = list(usage.usage)
+        found = usage_of_window(usage)
         usage.reset()
-        return {"usage": float(sum(used) / max(1, len(used)))}
+        return found
 
     def sample_ids(self, batch: Batch) -> list[str]:
         return batch["id"]
@@ -201,6 +223,8 @@ class TokenizerTask:
     @torch.no_grad()
     def picture(self, path: Path) -> None:
         """Held-out originals above their reconstructions."""
+        if not self.accelerator.is_main_process:
+            return
         tokenizer = self.result()
         training = tokenizer.training
         tokenizer.eval()
@@ -214,7 +238,8 @@ class TokenizerTask:
 
     def save(self, folder: Path) -> None:
         """Write the finished tokenizer."""
-        self.result().save_pretrained(folder)
+        if self.accelerator.is_main_process:
+            self.result().save_pretrained(folder)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a bit-exact continuation needs from this task."""

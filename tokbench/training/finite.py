@@ -1,0 +1,110 @@
+"""Steps whose loss or gradient is NaN or Inf: seen by all processes alike, undone, stopped at or counted."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from tokbench.errors import TokbenchError
+
+
+class NotFinite(Exception):
+    """A step's loss or gradient is NaN or Inf on some process. Raised on every process, before the weights move."""
+
+    def __init__(self, values: Mapping[str, Tensor], mine: bool) -> None:
+        self.terms = ", ".join(f"{name} {float(value):.4g}" for name, value in values.items())
+        self.mine = mine  # whether it was this process's batch
+        super().__init__(self.terms)
+
+
+def check_finite(accelerator: Accelerator, values: Mapping[str, Tensor], loss: str, gradient: str) -> None:
+    """Raise NotFinite on all processes if one of them has such a loss, or gradients that are.
+
+    With fp16 an infinite gradient is no fault: the loss scaler leaves that step out itself and lowers its scale.
+    """
+    bad = ~torch.isfinite(values[loss].float())
+    scaler = accelerator.scaler
+    scaled = scaler is not None and scaler.is_enabled()
+    if not scaled:
+        bad = bad | ~torch.isfinite(values[gradient].float())
+    anywhere = bad
+    if accelerator.num_processes > 1:
+        anywhere = accelerator.reduce(bad.float(), "sum") > 0
+    if bool(anywhere):
+        if scaled:
+            scaler.update()  # or it would refuse the next step, having unscaled this one's gradients
+        raise NotFinite(values, bool(bad))
+
+
+@contextmanager
+def undone_if_not_finite(modules: Iterable[nn.Module], on: bool) -> Iterator[None]:
+    """Where the body raises NotFinite, put back what its forward passes changed: buffers, counters and queues."""
+    before = [(module, *_state(module)) for root in modules for module in root.modules()] if on else []
+    try:
+        yield
+    except NotFinite:
+        for module, buffers, rest in before:
+            for name, value in buffers.items():
+                buffer = module._buffers[name]
+                assert buffer is not None
+                buffer.copy_(value)
+            vars(module).update(rest)
+        raise
+
+
+def _state(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    buffers = {name: buffer.detach().clone() for name, buffer in module._buffers.items() if buffer is not None}
+    plain = {name: copy.copy(value) for name, value in vars(module).items() if isinstance(value, (bool, int, list))}
+    return buffers, plain
+
+
+def guard_latents(quantizer: nn.Module, flag: Tensor) -> None:
+    """Let ``quantizer`` see zeros for latents that are NaN or Inf while training, and set ``flag`` (one bool).
+
+    A quantizer refuses such latents, which would leave the other processes waiting in their collective calls; so it
+    works on, and whoever reads the flag gives up the step on all processes together.
+    """
+
+    def before(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not module.training or torch.compiler.is_compiling():
+            return None
+        z, *rest = arguments
+        finite = torch.isfinite(z)
+        flag.logical_or_(~finite.detach().all())
+        return (torch.where(finite, z, torch.zeros((), dtype=z.dtype, device=z.device)), *rest)
+
+    quantizer.register_forward_pre_hook(before)
+
+
+@dataclass
+class Skips:
+    """How many steps were skipped in all, and how many in a row. Kept in checkpoints."""
+
+    total: int = 0
+    in_a_row: int = 0
+
+    def skipped(self, step: int, limit: int, terms: str) -> None:
+        """Count step ``step`` (from 1). TokbenchError when it makes ``limit`` in a row."""
+        self.total, self.in_a_row = self.total + 1, self.in_a_row + 1
+        if self.in_a_row >= limit:
+            raise TokbenchError(
+                f"steps {step - limit + 1} to {step}: {limit} in a row had a loss or gradient that is not finite "
+                f"(the last: {terms}), so skipping does not help; lower training.learning_rate, set "
+                "training.precision=fp32, or go back to a checkpoint before them"
+            )
+
+    def went_well(self) -> None:
+        self.in_a_row = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self.total, self.in_a_row = state["total"], state["in_a_row"]
