@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tokbench.data import ImageDataset, open_images
-from tokbench.data.photos import PHOTOGRAPHS, EvalPhotos, TrainPhotos
+from tokbench.data.photos import PHOTOGRAPHS, DensePhotos, EvalPhotos, TrainPhotos
 from tokbench.errors import TokbenchError
 
 
@@ -79,6 +79,36 @@ def test_the_grid_covers_each_photograph_at_every_scale() -> None:
     assert len(set(first[:3])) == 3 and first[:3] == first[3:]
 
 
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_dense_crops_are_enough_for_a_full_covariance(size: int) -> None:
+    """FID's 2,048 features need 2,049 images; all of them different crops of photographs that are held out."""
+    dense = open_images("photos:dense", "eval", image_size=size)
+    assert isinstance(dense, DensePhotos)
+    assert len(dense) == len({level.name(top, left) for level, top, left in dense.crops}) == 2304
+    photos = [level.photo for level, _, _ in dense.crops]
+    held_out = {p.name for p in PHOTOGRAPHS if p.split == "eval"}
+    assert {name: photos.count(name) for name in held_out} == dict.fromkeys(held_out, 768)
+    for every in (1, 100, 288):  # whatever few are looked at are not all of one
+        assert len(set(photos[: 8 * every : every])) > 1
+    for level, top, left in dense.crops:
+        assert 0 <= top <= level.pixels.shape[1] - size and 0 <= left <= level.pixels.shape[2] - size
+
+
+def test_dense_crops_are_the_same_every_time() -> None:
+    one, two = (open_images("photos:dense", "eval", image_size=32) for _ in range(2))
+    for index in (0, 1000, 2303):
+        assert one[index]["id"] == two[index]["id"] and torch.equal(one[index]["image"], two[index]["image"])
+    assert one.fingerprint == two.fingerprint != open_images("photos", "eval", image_size=32).fingerprint
+    assert (one.source, one.protocol) == ("photos:dense", "tokbench-v1")
+    assert len(open_images("photos:dense", "eval", image_size=32, limit=20)) == 20
+
+
+def test_dense_trains_on_what_photos_trains_on(train: ImageDataset) -> None:
+    dense = open_images("photos:dense", "train", image_size=32, flip=True, seed=1)
+    assert dense.source == "photos:dense" and len(dense) == len(train) and dense.fingerprint == train.fingerprint
+    assert torch.equal(dense.sample(7, 3)["image"], train.sample(7, 3)["image"])
+
+
 def test_limits_and_sizes() -> None:
     assert len(open_images("photos", "train", image_size=16)) == 2048
     assert len(open_images("photos", "train", image_size=16, limit=10)) == 10
@@ -104,7 +134,8 @@ def test_fingerprints_tell_settings_apart(train: ImageDataset) -> None:
     "source, settings, message",
     [
         ("photo", {}, "did you mean 'photos'"),
-        ("photos:x", {}, "write photos"),
+        ("photos:x", {}, "write photos or photos:dense"),
+        ("photos:", {}, "write photos or photos:dense"),
         ("folder", {}, "write folder:PATH"),
         ("photos", {"crop": "taming"}, "leave it out"),
         ("photos", {"limit": 0}, "at least 1"),

@@ -2,6 +2,10 @@
 
 Photographs, not crops, are held out. Training crops are drawn at random places and scales, evaluation crops lie on a
 fixed grid that covers each held-out photograph at four scales. Both are cut from copies scaled once, on opening.
+
+``photos:dense`` is the same with thousands of overlapping evaluation crops, as many as a Fréchet distance needs for its
+covariance. They show three photographs over and over: such a distance compares models measured on these very crops,
+and is comparable with nothing else.
 """
 
 from __future__ import annotations
@@ -63,6 +67,10 @@ TRAIN_ZOOMS = tuple(2 ** (k / 4) for k in range(13))
 
 EVAL_ZOOMS = (1.0, 2**0.5, 2.0, 2 * 2**0.5)
 
+DENSE_ZOOMS = tuple(2 ** (k / 8) for k in range(13))
+DENSE = 768
+"""Crops of each held-out photograph in ``photos:dense``: 2,304 in all, more than FID's 2,048 features."""
+
 EPOCH = 2048
 """Training crops an epoch where no limit is given: chance decides the crops, so the length is a convention."""
 
@@ -107,8 +115,8 @@ def _tiles(length: int, size: int) -> list[int]:
 
 
 class _Photos(ImageDataset):
-    def __init__(self, split: Split, view: View, zooms: tuple[float, ...]) -> None:
-        super().__init__("photos", split, view)
+    def __init__(self, split: Split, view: View, zooms: tuple[float, ...], source: str = "photos") -> None:
+        super().__init__(source, split, view)
         self.photographs = [p for p in PHOTOGRAPHS if p.split == split]
         self.levels = [_pyramid(p, view.image_size, zooms) for p in self.photographs]
 
@@ -121,8 +129,8 @@ class _Photos(ImageDataset):
 class TrainPhotos(_Photos):
     """Random crops at random scales of the training photographs, ``length`` to an epoch."""
 
-    def __init__(self, view: View, length: int = EPOCH) -> None:
-        super().__init__("train", view, TRAIN_ZOOMS)
+    def __init__(self, view: View, length: int = EPOCH, source: str = "photos") -> None:
+        super().__init__("train", view, TRAIN_ZOOMS, source)
         self.length = length
 
     def __len__(self) -> int:
@@ -148,22 +156,11 @@ class TrainPhotos(_Photos):
         return f"photos (train): {len(self)} random {self.image_size}x{self.image_size} crops of {names}{flips}"
 
 
-class EvalPhotos(_Photos):
-    """The fixed grid of crops over the held-out photographs: whole scenes first, the photographs taking turns."""
+class _HeldOut(_Photos):
+    """Fixed crops of the held-out photographs, the same in every epoch."""
 
-    def __init__(self, view: View, limit: int | None = None) -> None:
-        super().__init__("eval", view, EVAL_ZOOMS)
-        grids = [list(self._grid(levels)) for levels in self.levels]
-        turns = itertools.zip_longest(*grids)
-        crops = [crop for turn in turns for crop in turn if crop is not None]
-        self.crops = [crops[k] for k in evenly(len(crops), limit)]
-
-    def _grid(self, levels: list[Level]) -> Iterator[tuple[Level, int, int]]:
-        for level in levels:
-            _, height, width = level.pixels.shape
-            for top in _tiles(height, self.image_size):
-                for left in _tiles(width, self.image_size):
-                    yield level, top, left
+    crops: list[tuple[Level, int, int]]
+    kind: str
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -183,11 +180,65 @@ class EvalPhotos(_Photos):
         """One line for people."""
         names = ", ".join(p.name for p in self.photographs)
         size = f"{self.image_size}x{self.image_size}"
-        return f"photos (eval): {len(self)} fixed {size} crops of {names}, which are never trained on"
+        return f"{self.source} (eval): {len(self)} {self.kind} {size} crops of {names}, which are never trained on"
 
 
-def open_photos(split: Split, view: View, crop: str | None, limit: int | None) -> ImageDataset:
-    """``photos``. Its crops are part of what it is, so another crop is refused."""
+class EvalPhotos(_HeldOut):
+    """The fixed grid of crops over the held-out photographs: whole scenes first, the photographs taking turns."""
+
+    kind = "fixed"
+
+    def __init__(self, view: View, limit: int | None = None) -> None:
+        super().__init__("eval", view, EVAL_ZOOMS)
+        grids = [list(self._grid(levels)) for levels in self.levels]
+        turns = itertools.zip_longest(*grids)
+        crops = [crop for turn in turns for crop in turn if crop is not None]
+        self.crops = [crops[k] for k in evenly(len(crops), limit)]
+
+    def _grid(self, levels: list[Level]) -> Iterator[tuple[Level, int, int]]:
+        for level in levels:
+            _, height, width = level.pixels.shape
+            for top in _tiles(height, self.image_size):
+                for left in _tiles(width, self.image_size):
+                    yield level, top, left
+
+
+class DensePhotos(_HeldOut):
+    """Overlapping crops of the held-out photographs, ``DENSE`` of each, at thirteen scales, in a fixed mixed order.
+
+    Strongly correlated: neighbours share most of their pixels. Photographs too small for so many crops give fewer.
+    """
+
+    kind = "overlapping"
+
+    def __init__(self, view: View, limit: int | None = None) -> None:
+        super().__init__("eval", view, DENSE_ZOOMS, "photos:dense")
+        crops = [crop for levels in self.levels for crop in self._dense(levels)]
+        # Mixed, so that the first crops, or every hundredth, are not all of one photograph.
+        crops = [crops[k] for k in sorted(range(len(crops)), key=lambda k: uniforms(1, 0, 0, k))]
+        self.crops = [crops[k] for k in evenly(len(crops), limit)]
+
+    def _dense(self, levels: list[Level]) -> list[tuple[Level, int, int]]:
+        """``DENSE`` crops on the widest regular grid that has so many; all there are, where no grid has."""
+        places: list[tuple[Level, int, int]] = []
+        for stride in range(self.image_size, 0, -1):
+            places = [
+                (level, top, left)
+                for level in levels
+                for top in range(0, level.pixels.shape[1] - self.image_size + 1, stride)
+                for left in range(0, level.pixels.shape[2] - self.image_size + 1, stride)
+            ]
+            if len(places) >= DENSE:
+                break
+        return [places[k] for k in evenly(len(places), DENSE)]
+
+    @property
+    def content(self) -> str:
+        return digest("dense", super().content)
+
+
+def open_photos(split: Split, view: View, crop: str | None, limit: int | None, dense: bool = False) -> ImageDataset:
+    """``photos``, or ``photos:dense``. Its crops are part of what it is, so another crop is refused."""
     usual = "random" if split == "train" else "adm"
     if crop not in (None, usual):
         raise TokbenchError(
@@ -195,5 +246,5 @@ def open_photos(split: Split, view: View, crop: str | None, limit: int | None) -
             f"crop {crop!r} is for whole pictures: leave it out, or use another data source"
         )
     if split == "train":
-        return TrainPhotos(view, EPOCH if limit is None else limit)
-    return EvalPhotos(view, limit)
+        return TrainPhotos(view, EPOCH if limit is None else limit, "photos:dense" if dense else "photos")
+    return DensePhotos(view, limit) if dense else EvalPhotos(view, limit)

@@ -11,6 +11,7 @@ from tokbench.errors import TokbenchError, did_you_mean
 
 SOURCES = {
     "photos": "photographs that ship with the installed packages; needs no network",
+    "photos:dense": "the same, with 2,304 overlapping held-out crops: enough for FID, comparable with itself alone",
     "folder:PATH": "a folder of pictures; sub-folders train/val are splits, others are classes",
     "parquet:FILES": "Parquet files with a column of pictures; globs, or train=FILES,eval=FILES",
     "hub:NAME[:CONFIG][:streaming]": "the Hugging Face hub; known names: cifar10, imagenet-1k, ffhq",
@@ -19,7 +20,7 @@ SOURCES = {
 }
 """Spec strings and what they open."""
 
-KINDS = tuple(pattern.partition(":")[0] for pattern in SOURCES)
+KINDS = tuple(dict.fromkeys(pattern.partition(":")[0] for pattern in SOURCES))
 
 
 def open_images(
@@ -47,11 +48,12 @@ def open_images(
         TokbenchError: one line naming what is wrong with the spec, or what is not there.
     """
     kind, _, rest = source.partition(":")
-    if kind not in KINDS or (kind == "photos") != (not rest):
-        if kind not in KINDS:
-            raise TokbenchError(f"no data source is called {kind!r}{did_you_mean(kind, KINDS)}")
-        pattern = next(p for p in SOURCES if p.startswith(kind))
-        raise TokbenchError(f"{source!r} is no data source: write {pattern}")
+    if kind not in KINDS:
+        raise TokbenchError(f"no data source is called {kind!r}{did_you_mean(kind, KINDS)}")
+    complete = source in ("photos", "photos:dense") if kind == "photos" else bool(rest)
+    if not complete:
+        patterns = " or ".join(p for p in SOURCES if p.partition(":")[0] == kind)
+        raise TokbenchError(f"{source!r} is no data source: write {patterns}")
     if split not in get_args(Split):
         raise TokbenchError(f"no split is called {split!r}: train or eval")
     if limit is not None and limit < 1:
@@ -60,7 +62,7 @@ def open_images(
     if kind == "photos":
         from tokbench.data.photos import open_photos
 
-        return open_photos(split, view, crop, limit)
+        return open_photos(split, view, crop, limit, dense=rest == "dense")
     opener: Any = getattr(importlib.import_module(f"tokbench.data.{_OPENERS[kind][0]}"), _OPENERS[kind][1])
     images: ImageDataset = opener(source, rest, split, view, limit)
     return images
