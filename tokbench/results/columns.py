@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.entries import CODE_METRICS, Entry, Spread, Variant
-from tokbench.results.record import Record
+
+if TYPE_CHECKING:
+    from tokbench.results.record import Record
 
 Direction = Literal["higher", "lower", "none"]
 Value = float | int | str | None
 ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 
 _DIGITS = {"psnr": 2, "ssim": 4, "ms_ssim": 4, "l1": 4, "inception_score": 1, "perplexity": 1, "entropy": 2}
+_DIGITS |= {f"{side}fid_{layer}": 3 for side in "rg" for layer in (64, 192, 768)}  # of a smaller scale than FID
 
 
 @dataclass(frozen=True)
