@@ -22,7 +22,23 @@ def train(
         ),
     ] = None,
     cpu: Cpu = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it, train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the recipe, open its data, print it, train nothing.")
+    ] = False,
+    on_nan: Annotated[
+        str | None,
+        typer.Option("--on-nan", metavar="stop|skip", help="A loss or gradient that is NaN or Inf (training.on_nan)."),
+    ] = None,
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option("--tracker", metavar="tensorboard|wandb", help="Send values there too; may be given often."),
+    ] = None,
+    find_batch_size: Annotated[
+        bool, typer.Option("--find-batch-size", help="Accumulate gradients as memory asks for; the batch stays.")
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Record a few steps with torch's profiler into the run's folder.")
+    ] = False,
 ) -> None:
     """Train what a recipe describes.
 
@@ -31,11 +47,11 @@ def train(
     from rich.console import Console
 
     from tokbench.config.loading import apply_overrides, draft_recipe
-    from tokbench.training.checks import check_recipe
+    from tokbench.errors import TokbenchError
+    from tokbench.training.checks import check_data, check_recipe
 
     draft = draft_recipe(recipe)
     if start_from is not None:
-        from tokbench.errors import TokbenchError
         from tokbench.models import Tokenizer
 
         if draft.values.get("kind") == "generator":
@@ -44,14 +60,23 @@ def train(
         draft.values |= {"model": config["model"], "quantizer": config["quantizer"], "start_from": start_from}
         draft.set("data.image_size", config["image_size"], f"--from {start_from}")
     apply_overrides(draft, overrides or ())
+    if on_nan is not None:
+        draft.set("training.on_nan", on_nan, f"--on-nan {on_nan}")
+    if tracker:
+        draft.set("training.trackers", tracker, " ".join(f"--tracker {name}" for name in tracker))
     checked = draft.check()
     parameters = check_recipe(checked, f"{draft.where('quantizer')}: quantizer")
     console = Console(stderr=True)
     if dry_run:
         import yaml
 
+        from tokbench.training.tracking import check_trackers
+
+        check_trackers(checked.training.trackers)
+        found = check_data(checked)
         print(yaml.safe_dump(checked.resolved(), sort_keys=False), end="")
         console.print(f"{parameters:,} parameters", highlight=False)
+        console.print(found, highlight=False, markup=False)
         return
 
     from tokbench.training.loop import make_accelerator
@@ -61,10 +86,28 @@ def train(
     if resume and not (folder / "recipe.yaml").exists():
         raise TokbenchError(f"--resume: {folder} holds no run to continue")
     accelerator = make_accelerator(checked, cpu)
-    result = run(checked, folder, resume=resume, accelerator=accelerator)
+    result = run(
+        checked, folder, resume=resume, accelerator=accelerator, profile=profile, find_batch_size=find_batch_size
+    )
     if not result.finished:
         raise typer.Exit(130)  # so that `train ... && evaluate ...` stops here
     if accelerator.is_main_process:
         console.print(f"{result.steps} steps in {result.seconds:.0f} s: {result.product}", highlight=False)
+        console.print(_speed(result.speed), highlight=False)
         command = "evaluate" if result.product.name == "tokenizer" else "evaluate-generator"
         console.print(f"next: tokbench {command} {result.product} --data SPEC", highlight=False)
+
+
+def _speed(speed: dict[str, float | str | None]) -> str:
+    """One line of ``training.json``'s ``speed``."""
+
+    def number(key: str, unit: float, form: str) -> str:
+        value = speed.get(key)
+        return format(value / unit, form) if isinstance(value, (int, float)) else "-"
+
+    return (
+        f"{number('steps_per_second', 1, '.3g')} steps/s, {number('images_per_second', 1, '.4g')} images/s, "
+        f"{number('flops_per_second', 1e12, '.3g')} TFLOP/s a device, MFU {number('mfu', 1, '.1%')}, "
+        f"waiting for data {number('waiting_for_data', 1, '.0%')}, peak memory "
+        f"{number('peak_memory_bytes', 2**30, '.2f')} GiB ({speed.get('memory_measured')})"
+    )

@@ -1,4 +1,4 @@
-"""What only the quantizer and the architecture themselves can say about a recipe."""
+"""What only the quantizer, the architecture and the data themselves can say about a recipe."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.recipe import Recipe
+from tokbench.data import open_images
+from tokbench.data.codes import CodeCache
 from tokbench.errors import TokbenchError, printable
 from tokbench.models import Tokenizer
 from tokbench.models.discriminator import build_discriminator
@@ -33,3 +35,30 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
     except (ValueError, TokbenchError, RuntimeError, OverflowError, TypeError, ZeroDivisionError) as error:
         raise TokbenchError(f"{source}: {printable(str(error), 300)}") from None  # some of them are torch's
     return tokenizer.parameter_count
+
+
+def check_data(recipe: Recipe) -> str:
+    """Open both splits of the recipe's data, without reading pictures, and say what is there.
+
+    What lies on a hub or at an address is not fetched for that. Raises TokbenchError for a path that is missing, an unknown source,
+    less data than one batch.
+    """
+    data, batch = recipe.data, recipe.training.batch_size
+    if data.source.startswith("hub:") or "://" in data.source:
+        return f"{data.source}: lies elsewhere, not opened"
+    if data.source.startswith("codes:") and isinstance(recipe, GeneratorRecipe):
+        folder = data.source.removeprefix("codes:")
+        train, held_out = len(CodeCache(folder, "train", data.limit)), len(CodeCache(folder, "eval", data.eval_limit))
+    else:
+        size, seed = data.image_size, recipe.seed
+        images = open_images(
+            data.source, "train", image_size=size, crop=data.crop, flip=data.flip, seed=seed, limit=data.limit
+        )
+        train = len(images)
+        held_out = len(open_images(data.source, "eval", image_size=size, limit=data.eval_limit))
+    if train < batch or not held_out:
+        raise TokbenchError(
+            f"data.source {data.source}: {train} training and {held_out} held-out samples; training needs at least "
+            f"one batch ({batch}) and one to look at"
+        )
+    return f"{data.source}: {train:,} training and {held_out:,} held-out samples"

@@ -6,7 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class TrainingResult:
     finished: bool
     last: dict[str, float]
     skipped: int = 0  # steps left out by ``training.on_nan: skip``
+    speed: dict[str, Any] = field(default_factory=dict)  # of a finished run; ``tokbench.training.telemetry``
 
 
 def train(
@@ -114,6 +115,7 @@ class _Run:
         self.seconds = 0.0
         self.skips, self.telemetry = Skips(), Telemetry(accelerator, recipe.training)
         self.collapse = CollapseWatch(recipe.quantizer) if isinstance(recipe, TokenizerRecipe) else None
+        self.speed: dict[str, Any] = {}
         self.stop_signal: int | None = None
         if continued:
             self._restore(state)
@@ -187,6 +189,7 @@ class _Run:
             finished=self.step >= steps,
             last=last,
             skipped=self.skips.total,
+            speed=self.speed,
         )
 
     def _stream(self) -> Iterator[Batch]:
@@ -298,7 +301,7 @@ class _Run:
         self._picture()
         self._save()
         self.task.save(self.out / self.task.product)
-        speed = self.telemetry.summary()
+        self.speed = self.telemetry.summary()
         if self.main:
             summary: dict[str, Any] = {
                 "finished": True,
@@ -309,7 +312,7 @@ class _Run:
                 "gradient_accumulation": self.recipe.training.gradient_accumulation,
                 "seconds": self.seconds,
                 "parameters": self.task.parameters,
-                "speed": speed,
+                "speed": self.speed,
                 "last": last,
             }
             write(self.out / "training.json", json.dumps(summary, indent=2) + "\n")
