@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _file_name(value: str) -> str:
+    if value != value.strip() or not value.isprintable() or set(value) & set("/\\:") or value.startswith("."):
+        raise ValueError("it names a folder under runs/: plain text, no slash, no colon and no dot in front")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_file_name)]
+"""What a run is called; as a folder's name it stays inside the folder of runs."""
+
+Side = Annotated[int, Field(ge=1, le=2**16)]
+"""Pixels or positions along one side."""
+
+Layers = Annotated[int, Field(ge=1, le=1000)]
+"""How many of something are built one after the other: a slip of the keyboard must not build for ever."""
 
 
 class Strict(BaseModel):

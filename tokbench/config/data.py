@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tokbench.config.base import Strict
+from tokbench.config.base import Side, Strict
 
 Crop = Literal["random", "adm", "center", "bilinear", "taming", "none"]
 
@@ -18,7 +18,7 @@ class DataConfig(Strict):
         "photos",
         description="photos, folder:PATH, parquet:FILES, hub:NAME, webdataset:FILES; or cached: and one of those",
     )
-    image_size: int = Field(64, ge=1, description="side of the square pictures, in pixels")
+    image_size: Side = Field(64, description="side of the square pictures, in pixels")
     crop: Crop | None = Field(
         None,
         description="how training pictures become square; unset: random, ADM's random crop, which also rescales "

@@ -8,12 +8,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tokbench.errors import did_you_mean
+from tokbench.errors import did_you_mean, printable, shown
+
+_MOST = 20  # mistakes that are told at once
 
 
 def explain(model: type[BaseModel], error: ValidationError, where: Callable[[str], str]) -> Iterator[str]:
-    """One line a mistake; ``where`` tells the file or option a dotted key came from."""
-    for item in error.errors():
+    """One line a mistake, of twenty at most; ``where`` tells the file or option a dotted key came from."""
+    found = error.errors(include_url=False)
+    for item in found[:_MOST]:
         loc = [str(part) for part in item["loc"]]
         key = ".".join(part for i, part in enumerate(loc) if i == 0 or not is_tag(model, loc, i))
         message = item["msg"].removeprefix("Value error, ")
@@ -22,8 +25,10 @@ def explain(model: type[BaseModel], error: ValidationError, where: Callable[[str
         elif item["type"] == "missing":
             message = "is missing"
         elif item["type"] != "value_error":
-            message = f"{message[0].lower()}{message[1:]}, got {item['input']!r}"
-        yield f"{where(key)}: {key + ': ' if key else ''}{message}"
+            message = f"{printable(message[0].lower() + message[1:], 160)}, got {shown(item['input'])}"
+        yield f"{printable(where(key), 200)}: {printable(key, 80) + ': ' if key else ''}{printable(message, 240)}"
+    if len(found) > _MOST:
+        yield f"{printable(where(''), 200)}: {len(found) - _MOST} more mistakes"
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

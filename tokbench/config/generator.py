@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from tokbench.config.base import Strict
+from tokbench.config.base import Layers, Name, Side, Strict
 from tokbench.config.data import DataConfig
 from tokbench.config.training import TrainingConfig
 
@@ -32,7 +32,7 @@ class _Transformer(Strict):
 
     width: PositiveInt = Field(256, description="channels of the residual stream")
     heads: PositiveInt = Field(4, description="attention heads; they divide the width")
-    layers: PositiveInt = Field(8, description="transformer layers over the positions")
+    layers: Layers = Field(8, description="transformer layers over the positions")
     input: CodeInput = Field(
         "codes",
         description="codes: the tokenizer's code vectors through a linear map; learned: a table of its own; "
@@ -60,7 +60,9 @@ class ARConfig(_Transformer):
 
     name: Literal["ar"] = "ar"
     size: Size | None = Field(None, description="a size of the paper by name: width, heads and both numbers of layers")
-    depth_layers: int = Field(2, ge=0, description="layers over the codes of a position; 0 for codes of depth 1 only")
+    depth_layers: int = Field(
+        2, ge=0, le=1000, description="layers over the codes of a position; 0 for codes of depth 1 only"
+    )
     depth_heads: PositiveInt | None = Field(None, description="empty: as many as `heads`")
     depth_context: Literal["sum", "last"] = Field(
         "sum", description="what a depth step sees of the codes before it: the sum of their vectors, or the last one"
@@ -77,7 +79,7 @@ class ARConfig(_Transformer):
     @classmethod
     def _by_name(cls, values: Any) -> Any:
         size = values.get("size") if isinstance(values, dict) else None
-        if size not in SIZES:
+        if not isinstance(size, str) or size not in SIZES:
             return values
         for key, value in SIZES[size].items():
             if values.get(key, value) != value:
@@ -108,14 +110,14 @@ class TokenizerRef(Strict):
 
     source: str = Field(description="the folder or hub repository it was read from")
     sha256: str = Field(description="of its weights; another tokenizer's codes are refused")
-    image_size: PositiveInt = Field(description="side in pixels of the images whose codes are modelled")
+    image_size: Side = Field(description="side in pixels of the images whose codes are modelled")
 
 
 class GeneratorConfig(Strict):
     """A generator, and the code stack it models: ``shape`` (H, W, D) with a vocabulary for each depth."""
 
     generator: GeneratorModel
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    shape: tuple[Side, Side, Layers]
     vocabulary: tuple[PositiveInt, ...]
     num_classes: int = Field(0, ge=0, description="0: unconditional")
     code_channels: PositiveInt | None = Field(None, description="channels of the code vectors, where input is codes")
@@ -167,7 +169,7 @@ class GeneratorRecipe(Strict):
     """Stage 2: a generator trained on the codes of a finished tokenizer."""
 
     kind: Literal["generator"] = "generator"
-    name: str = Field(min_length=1, description="shown in tables and file names")
+    name: Name = Field(description="shown in tables and file names")
     description: str = ""
     seed: int = Field(0, ge=0)
     tokenizer: str = Field(min_length=1, description="a tokenizer's folder, or a hub repository")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from tokbench.config.explain import explain
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.config.yaml_files import parse_value, read_yaml
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.errors import TokbenchError, did_you_mean, printable, shown
 
 # In a checkout recipes/ stands beside the package; in a wheel it is inside.
 _FOLDERS = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[2] / "recipes")
@@ -45,25 +46,39 @@ class Draft:
         block[leaf] = value
         self.origin[key] = origin
 
-    def where(self, key: str) -> str:
-        """The file or option that set ``key``, or the nearest block above it."""
-        parts = key.split(".")
-        for end in range(len(parts), 0, -1):
-            origin = self.origin.get(".".join(parts[:end]))
-            if origin:
-                return origin
+    def where(self, key: str, message: str = "") -> str:
+        """The file or option that set ``key``, or the nearest block above it.
+
+        Of a whole block (keys that do not go together) the options that changed something in it: of these, the ones
+        whose key ``message`` mentions, if it mentions one.
+        """
+        parts = key.split(".") if key else []
+        for end in range(len(parts), 0 if parts else -1, -1):
+            block = ".".join(parts[:end])
+            inside = {k: o for k, o in self.origin.items() if o.startswith("--") and _within(k, block)}
+            if inside:
+                named = {k: o for k, o in inside.items() if re.search(rf"\b{re.escape(k.split('.')[-1])}\b", message)}
+                return ", ".join(dict.fromkeys((named or inside).values()))
+            if block in self.origin:
+                return self.origin[block]
         return self.source
 
     def check(self) -> Recipe:
         """The checked recipe. Raises TokbenchError: one line a mistake, naming file, key and what was meant."""
         kind = self.values.get("kind", "tokenizer")
-        if kind not in _KINDS:
-            raise TokbenchError(f"{self.where('kind')}: kind: unknown kind {kind!r}{did_you_mean(str(kind), _KINDS)}")
+        if not isinstance(kind, str) or kind not in _KINDS:
+            meant = did_you_mean(str(kind)[:64], _KINDS)
+            raise TokbenchError(f"{self.where('kind')}: kind: unknown kind {shown(kind)}{meant}")
         model = _KINDS[kind]
         try:
             return model.model_validate(self.values)
         except ValidationError as error:
-            raise TokbenchError("\n".join(explain(model, error, self.where))) from None
+            told = " ".join(item["msg"] for item in error.errors(include_url=False))
+            raise TokbenchError("\n".join(explain(model, error, lambda key: self.where(key, told)))) from None
+
+
+def _within(key: str, block: str) -> bool:
+    return not block or key == block or key.startswith(f"{block}.")
 
 
 def recipe_names() -> dict[str, Path]:
@@ -105,8 +120,8 @@ def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
         key, equals, text = override.partition("=")
         key = key.strip()
         if not equals or not all(key.split(".")):
-            raise TokbenchError(f"--set {override}: expected key=value, e.g. training.steps=2000")
-        draft.set(key, parse_value(text), f"--set {override}")
+            raise TokbenchError(f"--set {printable(override, 80)}: expected key=value, e.g. training.steps=2000")
+        draft.set(key, parse_value(text), f"--set {printable(override, 80)}")
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from tokbench.config.base import Strict
+from tokbench.config.base import Layers, Strict
 
 Weight = Annotated[float, Field(ge=0)]
 GANLoss = Literal["hinge", "non-saturating", "least-squares"]
@@ -24,7 +24,7 @@ class PatchGANConfig(Strict):
 
     name: Literal["patchgan"] = "patchgan"
     channels: PositiveInt = Field(64, description="of the first convolution (taming's ndf)")
-    layers: PositiveInt = Field(3, description="strided convolutions; one logit sees 34, 70, 142 pixels at 2, 3, 4")
+    layers: Layers = Field(3, description="strided convolutions; one logit sees 34, 70, 142 pixels at 2, 3, 4")
     norm: Literal["batch", "group", "none"] = Field(
         "batch", description="batch (taming's) is over one process's images; group is the same on any number"
     )

@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
 
-from .base import Strict
+from .base import Layers, Side, Strict
 
-Multipliers = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Multipliers = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=16)]
 
 
 class _Autoencoder(Strict):
@@ -39,7 +39,7 @@ class _Convolutional(_Autoencoder):
 
     channels: PositiveInt = Field(128, description="channels at full resolution")
     multipliers: Multipliers = Field((1, 1, 2, 2, 4), description="channels of each level, in units of `channels`")
-    blocks: PositiveInt = Field(2, description="residual blocks a level (taming's decoder has one more)")
+    blocks: Layers = Field(2, description="residual blocks a level (taming's decoder has one more)")
     norm_groups: PositiveInt = Field(
         32,
         description="groups of every GroupNorm, or the next fewer that divide the channels; 32 as published, but with "
@@ -106,7 +106,7 @@ class MAGVIT2Config(_Convolutional):
     the decoder (Yu et al. 2023, arXiv:2310.05737; the form of TencentARC/SEED-Voken Open-MAGVIT2)."""
 
     architecture: Literal["magvit2"] = "magvit2"
-    blocks: PositiveInt = Field(4, description="residual blocks a level, and in the middle")
+    blocks: Layers = Field(4, description="residual blocks a level, and in the middle")
 
     @property
     def default_code_channels(self) -> int:
@@ -119,9 +119,9 @@ class ViTConfig(_Autoencoder):
     architecture: Literal["vit"] = "vit"
     patch_size: PositiveInt = 8
     width: PositiveInt = 768
-    depth: PositiveInt = 12
+    depth: Layers = 12
     heads: PositiveInt = 12
-    decoder_depth: PositiveInt | None = Field(None, description="empty: as deep as the encoder")
+    decoder_depth: Layers | None = Field(None, description="empty: as deep as the encoder")
     mlp_ratio: float = Field(4.0, gt=0)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
 
@@ -153,6 +153,9 @@ ARCHITECTURES: dict[str, type[_Autoencoder]] = {
 }
 
 
+_NUMBERS_OF = ("depth", "groups", "num_", "heads", "bits")  # in the names of options: what is built one by one
+
+
 class QuantizerConfig(Strict):
     """A quantizer by name with its own keywords (``codebook_size``, ``depth``, ...), which its class checks."""
 
@@ -167,6 +170,14 @@ class QuantizerConfig(Strict):
             raise ValueError("the quantizer needs a name, for example rq")
         return value
 
+    @model_validator(mode="after")
+    def _not_endless(self) -> QuantizerConfig:
+        for key, value in self.options.items():
+            most = 1000 if any(word in key for word in _NUMBERS_OF) else 2**63 - 1  # codes are int64
+            if isinstance(value, int) and abs(value) > most:
+                raise ValueError(f"{key} is out of all proportion: at most {most}")
+        return self
+
     @property
     def options(self) -> dict[str, Any]:
         """The keywords for ``quantizers.build(name, **options)``."""
@@ -176,7 +187,7 @@ class QuantizerConfig(Strict):
 class TokenizerConfig(Strict):
     """An encoder, a quantizer and a decoder, and the image size they were made for (other sizes work too)."""
 
-    image_size: PositiveInt = Field(description="side in pixels of the training images; decides where attention sits")
+    image_size: Side = Field(description="side in pixels of the training images; decides where attention sits")
     model: ModelConfig
     quantizer: QuantizerConfig
 

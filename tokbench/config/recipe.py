@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from tokbench.config.base import Strict
+from tokbench.config.base import Name, Strict
 from tokbench.config.data import DataConfig
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.loss import LossConfig
@@ -18,7 +18,7 @@ class TokenizerRecipe(Strict):
     """Stage 1: an autoencoder around a quantizer, trained on images."""
 
     kind: Literal["tokenizer"] = "tokenizer"
-    name: str = Field(min_length=1, description="shown in tables and file names")
+    name: Name = Field(description="shown in tables and file names")
     description: str = ""
     seed: int = Field(0, ge=0)
     start_from: str | None = Field(

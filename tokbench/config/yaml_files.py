@@ -8,11 +8,21 @@ from typing import Any
 
 import yaml
 
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable, shown
+
+_LARGEST = 2**20  # bytes; recipes have a few thousand
 
 
 class _Loader(yaml.SafeLoader):
-    pass
+    """Plain values, each written where it stands."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # A few lines of aliases of aliases stand for more values than any memory holds.
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()
+            problem = f"the alias *{event.anchor} is not read: write the value out"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
 
 
 # YAML 1.1 (PyYAML) reads 1e-4 as a string because the mantissa has no dot.
@@ -42,13 +52,15 @@ def parse_value(text: str) -> Any:
     """One value as written on the command line: ``3``, ``1e-4``, ``true``, ``[1, 2]``, ``rq``."""
     try:
         return yaml.load(text, _Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise TokbenchError(f"{text!r} is not a YAML value: {_reason(error)}") from None
+    except Exception as error:  # as below
+        raise TokbenchError(f"{shown(text)} is not a YAML value: {_reason(error)}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping a file holds. Raises TokbenchError naming file and line where it is damaged."""
     try:
+        if (size := path.stat().st_size) > _LARGEST:
+            raise TokbenchError(f"{path}: {size:,} bytes; a recipe has at most {_LARGEST:,}")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise TokbenchError(f"{path}: no such file") from None
@@ -60,7 +72,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise TokbenchError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         value = yaml.load(text, _Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except Exception as error:  # for a value like `!!bool maybe` PyYAML raises KeyError, IndexError, AttributeError...
         raise TokbenchError(f"{path}: is not valid YAML: {_reason(error)}") from None
     if not isinstance(value, dict):
         found = "is empty" if value is None else f"holds {type(value).__name__}"
@@ -71,4 +83,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _reason(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     where = f" at line {mark.line + 1}" if mark is not None else ""
-    return f"{getattr(error, 'problem', None) or str(error) or type(error).__name__}{where}".replace("\n", " ")
+    reason = getattr(error, "problem", None) or (str(error) if str(error) else type(error).__name__)
+    if not isinstance(error, (yaml.YAMLError, ValueError, RecursionError)):
+        reason = f"a value that is not of its tag's kind ({reason})"
+    return printable(" ".join(str(reason).split()), 160) + where

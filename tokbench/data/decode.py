@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
+import stat
 import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
+
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "ICO", "TGA")
+"""Pillow's names of what is read. It knows more, where nobody keeps photographs; for PostScript it runs a program."""
 
 MAX_ASPECT = 32
 """A picture longer than this many times its width would need gigabytes once its short side is resized: refused."""
@@ -41,6 +46,8 @@ def load_image(source: str | os.PathLike[str] | bytes, *, name: str | None = Non
     """
     label = name or ("<bytes>" if isinstance(source, bytes) else str(source))
     try:
+        if not isinstance(source, bytes) and not stat.S_ISREG(os.stat(source).st_mode):
+            raise UnreadableImage(label, "not a file")  # a pipe would be waited for
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except OSError as error:
         raise UnreadableImage(label, error.strerror or "cannot be opened") from None
@@ -49,7 +56,7 @@ def load_image(source: str | os.PathLike[str] | bytes, *, name: str | None = Non
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a picture half-way to the bomb limit, damaged EXIF: no news to the user
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 _check_shape(image, label)
                 image.load()
                 _turn_upright(image)
@@ -58,7 +65,14 @@ def load_image(source: str | os.PathLike[str] | bytes, *, name: str | None = Non
         raise
     except Exception as error:  # Pillow's plug-ins raise OSError, SyntaxError, struct.error, zlib.error, IndexError...
         reason = "not a picture in a known format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise UnreadableImage(label, " ".join(reason.split()) or type(error).__name__) from None
+        raise UnreadableImage(label, printable(" ".join(reason.split()), 200) or type(error).__name__) from None
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of ``FORMATS`` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _check_shape(image: Image.Image, label: str) -> None:
