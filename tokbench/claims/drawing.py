@@ -60,6 +60,8 @@ def draw_panel(axis: Axes, series: Sequence[Series], metric: str, xlabel: str, *
         xs += [x for x, _ in found]
     if log2 and xs:
         log2_axis(axis, xs, lambda value: f"{value:,.0f}")
+    elif len(set(xs)) <= 12:
+        axis.set_xticks(sorted(set(xs)), [f"{x:g}" for x in sorted(set(xs))])
     axis.set_xlabel(xlabel)
     axis.set_ylabel(metric_label([entry for line in series for _, entry in line.points], metric))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import Field
@@ -10,7 +10,9 @@ from pydantic import Field
 from tokbench.claims.definition import Claim, ScaleName
 from tokbench.config.base import Strict
 from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.results.columns import ALIASES, ATTRIBUTES, Column
 from tokbench.results.entries import Entry, gather
+from tokbench.results.layout import Cell as TableCell
 from tokbench.results.record import Record
 from tokbench.results.select import where
 from tokbench.results.table import comparison, to_markdown
@@ -116,16 +118,34 @@ class Evidence:
             if any(m is not None and m.value is not None for r in self.records for m in [r.metrics.get(name)])
         ]
 
-    def table(self, columns: Sequence[str], records: Sequence[Record] | None = None, *, by_depth: bool = False) -> str:
-        """The comparison table of results over these columns as Markdown; columns nothing was measured for are left
-        out."""
+    def table(
+        self,
+        columns: Sequence[str],
+        records: Sequence[Record] | None = None,
+        *,
+        by_depth: bool = False,
+        parts: Mapping[str, str] | None = None,
+    ) -> str:
+        """The comparison table of results over these columns as Markdown; a metric nobody measured has none.
+
+        ``parts`` (part: what to call it) puts a first column that tells apart what differs in a setting alone.
+        """
         chosen = list(self.records if records is None else records)
+        if not chosen:
+            return ""
         measured = {name for record in chosen for name in record.metrics}
-        known = [c for c in columns if c in measured or not _is_metric(c)]
-        return to_markdown(comparison(chosen, columns=known, by_depth=by_depth)) if chosen else ""
+        known = [column for column in columns if column in measured or not _is_metric(column)]
+        table = comparison(chosen, columns=known, by_depth=by_depth)
+        for section in table.sections if parts else ():
+            section.columns.insert(0, Column("part", "model", numeric=False))
+            for row in section.rows:
+                row.cells.insert(0, TableCell(None, self._part_of(row.entry.first, parts or {})))
+        return to_markdown(table)
+
+    def _part_of(self, record: Record, names: Mapping[str, str]) -> str:
+        asked = self.asked.parts
+        return next((names[part] for part in names if any(c.cell == record.cell for c in asked.get(part, ()))), "")
 
 
 def _is_metric(column: str) -> bool:
-    from tokbench.results.columns import ALIASES, ATTRIBUTES
-
     return column not in ATTRIBUTES and column.lower() not in ALIASES and "." not in column

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from tokbench.results.entries import Entry, Spread
+from tokbench.results.entries import Context, Entry, Spread
 
 RULE = (
     "Differences are paired by seed. A statement **holds** when the difference has the sign it claims in every seed, "
     "its mean is more than two standard errors from zero and at least the margin named beside it. It **does not "
     "hold** when the same is true of the opposite sign, or when mean and two standard errors both lie within the "
     "margin (no difference worth the name). Everything else, and anything seen with a single seed, is **undecided**. "
+    "Three seeds make this a screening, not a proof. "
     "What is claimed to be *equal or better* holds when mean minus two standard errors stays above minus the margin. "
     "Statements marked *beside* inform and do not count for the verdict."
 )
@@ -166,6 +167,9 @@ def better(
 
     ``margin`` is that of ``MARGINS`` where none is given.
     """
+    apart = _apart(metric, a, b)
+    if apart:
+        return Finding(statement, Verdict.missing, detail=apart, beside=beside)
     sign = direction(metric, a, b)
     differences = gains(by_seed(a, metric), by_seed(b, metric), sign)
     own = MARGINS.get(metric, 0.0) if margin is None else margin
@@ -206,6 +210,17 @@ def overall(findings: Sequence[Finding]) -> str:
     if Verdict.holds in verdicts:
         return "holds in part"
     return "does not hold" if Verdict.fails in verdicts else "undecided"
+
+
+def _apart(metric: str, a: Entry | None, b: Entry | None) -> str:
+    """Why the two must not be compared; empty where they may."""
+    if a is None or b is None:
+        return ""
+    if Context.of(a.first) != Context.of(b.first):
+        return "not measured on the same images"
+    one, other = a.measured(metric), b.measured(metric)
+    different = one is not None and other is not None and one.version != other.version
+    return "not computed in the same way" if different else ""
 
 
 def _means(metric: str, a: Entry | None, b: Entry | None) -> str:

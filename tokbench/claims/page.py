@@ -18,10 +18,13 @@ MARKS = ("<!-- claims: written by `tokbench claims` -->", "<!-- /claims -->")
 _PROVENANCE = {"read": "", "second-hand": " (second-hand)", "unverified": " (not verified against the paper)"}
 
 
-def pages(home: Path) -> dict[str, str]:
-    """File name to content of every page and table below ``home``, from what lies there."""
+def pages(home: Path, given: Sequence[Claim] = ()) -> dict[str, str]:
+    """File name to content of every page and table below ``home``, from what lies there.
+
+    ``given`` claims are known beside those that ship, or in place of one of the same name.
+    """
     found: dict[str, str] = {}
-    results = _results(home)
+    results = _results(home, given)
     for claim, of_claim in results:
         if of_claim:
             found[f"{claim.name}/README.md"] = claim_page(claim, of_claim, home)
@@ -144,9 +147,10 @@ def command(evidence: Evidence) -> str:
     return " ".join(words)
 
 
-def _results(home: Path) -> list[tuple[Claim, list[Result]]]:
+def _results(home: Path, given: Sequence[Claim] = ()) -> list[tuple[Claim, list[Result]]]:
+    known = {claim.name: claim for claim in [*load_claims(), *given]}
     found = []
-    for claim in load_claims():
+    for claim in sorted(known.values(), key=lambda claim: claim.order):
         of_claim = [result for scale in SCALES if (result := find(claim, scale, home)) is not None]
         found.append((claim, of_claim))
     return found

@@ -60,15 +60,12 @@ def plan_claim(
                 continue
             plans.append(plan)
             cells += plan.cells
-        parts[part] = [
-            AskedCell(cell=c.key, label=f"{part}: {c.label}", seed=c.recipe.seed)
-            for c in {c.key: c for c in cells}.values()
-        ]
+        parts[part] = [_asked(part, cell) for cell in {cell.key: cell for cell in cells}.values()]
     benches = []
     for part, bench in settings.bench.items():
         found = bench_cells(bench, seeds)
         benches += found
-        parts[part] = [AskedCell(cell=cell.key, label=f"{part}: {cell.label}", seed=cell.seed) for cell in found]
+        parts[part] = [_asked(part, cell) for cell in found]
     merged = _merged(plans)
     impossible += merged.impossible
     if not any(parts.values()):
@@ -77,6 +74,11 @@ def plan_claim(
         claim=claim.name, scale=scale, data=data, seeds=list(seeds), parts=parts, impossible=impossible
     )  # fmt: skip
     return ClaimPlan(asked, merged, benches)
+
+
+def _asked(part: str, cell: AnyCell | BenchCell) -> AskedCell:
+    seed = cell.seed if isinstance(cell, BenchCell) else cell.recipe.seed
+    return AskedCell(cell=cell.key, label=f"{part}: {cell.label}", seed=seed)
 
 
 def _with(sweep: SweepSettings, data: str | None, seeds: Sequence[int], costing: bool) -> SweepSettings:

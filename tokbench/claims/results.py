@@ -6,11 +6,12 @@ claim, with all its scales, is ``HOME/NAME/README.md``, the list of all ``HOME/R
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokbench.claims.check import check_of
-from tokbench.claims.definition import Claim, ScaleName
+from tokbench.claims.definition import SCALES, Claim, ScaleName, load_claims
 from tokbench.claims.drawing import figure_settings
 from tokbench.claims.evidence import Asked, Evidence
 from tokbench.claims.findings import Finding, overall
@@ -100,8 +101,6 @@ def draw(result: Result, folder: Path) -> None:
 
 def regenerate(home: Path, readme: Path | None = None) -> list[Path]:
     """All tables, figures and pages below ``home`` anew from the records there, and the README's table."""
-    from tokbench.claims.definition import SCALES, load_claims
-
     for claim in load_claims():
         for scale in SCALES:
             result = find(claim, scale, home)
@@ -110,12 +109,12 @@ def regenerate(home: Path, readme: Path | None = None) -> list[Path]:
     return write_pages(home, readme)
 
 
-def write_pages(home: Path, readme: Path | None = None) -> list[Path]:
+def write_pages(home: Path, readme: Path | None = None, given: Sequence[Claim] = ()) -> list[Path]:
     """Every page and table that is not what the records give, and the table of claims in the project's README."""
     from tokbench.claims.page import pages, update_readme
 
     written = []
-    for name, content in pages(home).items():
+    for name, content in pages(home, given).items():
         path = home / name
         if not path.exists() or path.read_text(encoding="utf-8") != content:
             write(path, content)

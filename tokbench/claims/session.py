@@ -79,7 +79,7 @@ class Session:
         result = judge(Evidence.of(claim, asked, sorted(records, key=lambda record: record.created)))
         print_result(result, self.console)
         save(result, self.out)
-        write_pages(self.out, README if self.out == HOME else None)
+        write_pages(self.out, README if self.out == HOME else None, [claim])
         self._say(f"page {self.out / claim.name / 'README.md'}")
 
     def _say(self, text: str) -> None:

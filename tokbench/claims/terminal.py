@@ -31,10 +31,11 @@ def print_result(result: Result, console: Console) -> None:
     evidence = result.evidence
     console.print(Text(f"{evidence.claim.title}: {result.verdict} ({result.scale} scale)", style="bold"))
     table = Table("statement", "verdict", "effect", "seeds", "from", box=SIMPLE_HEAD, pad_edge=False)
+    table.columns[2].no_wrap = True
     for finding in result.findings:
         verdict = finding.verdict.value + (", beside" if finding.beside else "")
         table.add_row(
-            Text(finding.statement), Text(verdict, style=_STYLES[finding.verdict]), Text(finding.size, no_wrap=True),
+            Text(finding.statement), Text(verdict, style=_STYLES[finding.verdict]), finding.size,
             str(finding.seeds or "-"), Text(finding.detail, style="dim"),
         )  # fmt: skip
     console.print(table)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DISTORTION = ("psnr", "ssim", "lpips")
-LINES = (("shared", "one codebook for all depths", "-"), ("separate", "one codebook each", "--"))
+NAMES = {"shared": "one codebook for all depths", "separate": "one codebook each"}
 
 
 def judge(evidence: Evidence) -> list[Finding]:
@@ -74,7 +74,7 @@ def _first_half(label: str, stages: list[Entry], metric: str) -> Finding:
 def draw(evidence: Evidence) -> Figure | None:
     """Each metric over the depths decoded."""
     lines = []
-    for part, label, line in LINES:
+    for (part, label), line in zip(NAMES.items(), ("-", "--"), strict=True):
         stages = _stages(evidence.row(part))
         lines.append(Series(label, "rq", [(float(d), entry) for d, entry in enumerate(stages, 1)], line))
     return draw_series(lines, evidence.measured(*DISTORTION), "depths decoded", log2=False)
@@ -82,5 +82,5 @@ def draw(evidence: Evidence) -> Figure | None:
 
 def table(evidence: Evidence) -> str:
     """Every prefix of both models; below each the whole stack with its code use."""
-    columns = ["quantizer", "quantizer.shared_codebook", "K", "D", "codes", "bits", *DISTORTION]
-    return evidence.table([*columns, "rfid", "rfid_192", "usage", "perplexity", "seeds"], by_depth=True)
+    columns = ["quantizer", "K", "D", "codes", "bits", *DISTORTION]
+    return evidence.table([*columns, "rfid", "rfid_192", "usage", "perplexity", "seeds"], by_depth=True, parts=NAMES)

@@ -11,7 +11,7 @@ from tokbench.claims.findings import Finding, better, label_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PARTS = {"without": "none", "exact": "exact", "groups": "groups of 5 bits", "annealed": "annealed"}
+PARTS = {"without": "none", "exact": "exact, steady", "groups": "groups of 5 bits", "annealed": "annealed"}
 SHOWN = ("usage", "perplexity", "psnr", "rfid", "rfid_192")
 QUALITY = ("psnr", "rfid", "rfid_192")
 
@@ -56,7 +56,5 @@ def draw(evidence: Evidence) -> Figure | None:
 
 def table(evidence: Evidence) -> str:
     """The four models with what their penalty was."""
-    settings = ("entropy_weight", "entropy_groups", "entropy_anneal_scale", "entropy_anneal_steps")
-    columns = ["quantizer", "K", *(f"quantizer.{name}" for name in settings), "codes", "bits"]
-    quality = ["psnr", "ssim", "lpips", "rfid", "rfid_192", "usage", "perplexity", "entropy_bpp", "seeds"]
-    return evidence.table([*columns, *quality])
+    columns = ["K", "codes", "bits", "psnr", "ssim", "lpips", "rfid", "rfid_192", "usage", "perplexity", "entropy_bpp"]
+    return evidence.table([*columns, "seeds"], parts={part: f"LFQ, penalty {label}" for part, label in PARTS.items()})
