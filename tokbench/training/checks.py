@@ -40,10 +40,10 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
 def check_data(recipe: Recipe) -> str:
     """Open both splits of the recipe's data, without reading pictures, and say what is there.
 
-    What lies on a hub or at an address is not fetched for that. Raises TokbenchError for a path that is missing, an unknown source,
-    less data than one batch.
+    What lies on a hub or at an address is not fetched for that. Raises TokbenchError for a path that is missing, an
+    unknown source, less data than a micro-batch.
     """
-    data, batch = recipe.data, recipe.training.batch_size
+    data, batch = recipe.data, recipe.training.batch_size // recipe.training.gradient_accumulation
     if data.source.startswith("hub:") or "://" in data.source:
         return f"{data.source}: lies elsewhere, not opened"
     if data.source.startswith("codes:") and isinstance(recipe, GeneratorRecipe):
@@ -59,6 +59,6 @@ def check_data(recipe: Recipe) -> str:
     if train < batch or not held_out:
         raise TokbenchError(
             f"data.source {data.source}: {train} training and {held_out} held-out samples; training needs at least "
-            f"one batch ({batch}) and one to look at"
+            f"{batch}, a micro-batch, and one to look at"
         )
     return f"{data.source}: {train:,} training and {held_out:,} held-out samples"
