@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from tokbench.results.record import Record
 
 
 class Format(str, Enum):
@@ -50,18 +53,17 @@ def table(
     from tokbench.errors import TokbenchError
     from tokbench.results import table as tables
     from tokbench.results.bulk import without_collector
-    from tokbench.results.published import load as published_rows
     from tokbench.results.select import where as select
 
     if unverified and not published:
         raise TokbenchError("--unverified adds to the published rows: give --published too")
     kind = format or _by_suffix(out)
     with without_collector():
-        found = load(results)
+        found = load(results, glance=True)
         records = select(found, where or [])
         if found and not records:
             raise TokbenchError(f"--where {' '.join(where or [])}: none of the {len(found)} records matches")
-        extra = select(published_rows(), where or []) if published else []
+        extra = select(_published(), where or []) if published else []
         shown = tables.comparison(
             records,
             columns=[name for option in columns or [] for name in option.split(",") if name.strip()] or None,
@@ -77,6 +79,12 @@ def table(
             emit(tables.to_terminal(shown), out)
         else:
             emit(getattr(tables, f"to_{kind.value}")(shown), out)
+
+
+def _published() -> list[Record]:
+    from tokbench.results.published import load
+
+    return load()
 
 
 def _by_suffix(out: Path | None) -> Format:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tokbench.results.columns import AFTER, Column, Value, attribute, counted_over_images
 from tokbench.results.entries import Entry, Spread, Variant
 from tokbench.results.layout import Cell, Section
@@ -10,19 +12,22 @@ _PLUS_MINUS = " ± "
 _UNMEASURED = "not measured for this row."
 
 
-def add_attribute(section: Section, key: str) -> None:
-    """A column that says what a row is."""
-    chosen = attribute(key)
-    column = chosen.column
+def add_attribute(section: Section, key: str, values: Sequence[Value | Spread]) -> None:
+    """A column that says what a row is; ``values`` run parallel to the rows."""
+    column = attribute(key).column
     section.columns.append(column)
-    for row in section.rows:
-        if row.entry.prefix is not None and key in AFTER:
-            row.cells.append(Cell(None, ""))  # one model, counted once
-            continue
-        row.cells.append(_cell(column, chosen.value(row.entry), row.entry.published))
-        if key == "name" and row.entry.published:
+    once = key in AFTER  # of one model, counted once
+    for row, value in zip(section.rows, values, strict=True):
+        entry = row.entry
+        if once and entry.prefix is not None:
+            row.cells.append(Cell(None, ""))
+        elif isinstance(value, Spread):
+            row.cells.append(_cell(column, value, entry.published))
+        else:
+            row.cells.append(Cell(value, column.format(value), None, False, None, entry.published))
+        if key == "name" and entry.published:
             row.cells[-1].text += " †"
-            remark = (row.entry.first.model_extra or {}).get("note")
+            remark = (entry.first.model_extra or {}).get("note")
             row.cells[-1].note = _note(section, remark) if remark else None
 
 
@@ -46,14 +51,14 @@ def _metric_cell(section: Section, column: Column, variant: Variant, entry: Entr
     if entry.prefix is not None:
         spread = entry.metric(variant.name)
         return Cell(None, "") if spread is None else _cell(column, spread, False)
-    metric = entry.measured(variant.name)
     if entry.published:
         return _cell(column, entry.metric(variant.name) if first else None, True)
+    metric = entry.measured(variant.name)
     if metric is None or metric.value is None:
         cell = _cell(column, None, False)
         cell.note = _note(section, f"{column.label}: {(metric and metric.note) or _UNMEASURED}")
         return cell
-    if Variant.of(variant.name, metric) != variant:
+    if not variant.is_of(metric):
         return _cell(column, None, False)  # its value stands in the column of its own definition
     cell = _cell(column, entry.metric(variant.name), False)
     cell.note = _note(section, f"{column.label}: {metric.note}") if metric.note else None
@@ -71,9 +76,9 @@ def _mark_best(section: Section, column: Column) -> None:
     if column.direction == "none":
         return
     rivals = [
-        row.cells[-1]
-        for row in section.rows
-        if not row.entry.published and row.entry.prefix is None and isinstance(row.cells[-1].value, int | float)
+        cell
+        for cell, entry in ((row.cells[-1], row.entry) for row in section.rows)
+        if not cell.published and entry.prefix is None and isinstance(cell.value, int | float)
     ]
     values = {cell.text.partition(_PLUS_MINUS)[0]: float(cell.value or 0) for cell in rivals}
     if len(values) < 2:
@@ -88,5 +93,5 @@ def _cell(column: Column, value: Value | Spread, published: bool) -> Cell:
         text = column.format(value.mean)
         if value.deviation is not None:
             text += _PLUS_MINUS + column.format(value.deviation)
-        return Cell(value.mean, text, value.deviation, published=published)
-    return Cell(value, column.format(value), published=published)
+        return Cell(value.mean, text, value.deviation, False, None, published)
+    return Cell(value, column.format(value), None, False, None, published)

@@ -57,11 +57,30 @@ class Attribute:
     value: Callable[[Entry], Value | Spread]
 
 
+class Values:
+    """What attributes say of some entries, each found out once."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+        self._known: dict[str, list[Value | Spread]] = {}
+
+    def of(self, key: str) -> list[Value | Spread]:
+        """In the order of the entries."""
+        if key not in self._known:
+            value = attribute(key).value
+            self._known[key] = [value(entry) for entry in self._entries]
+        return self._known[key]
+
+    def any(self, key: str) -> bool:
+        """Whether one of them has a value."""
+        return any(value is not None for value in self.of(key))
+
+
 def _sizes(entry: Entry) -> Value:
     sizes = entry.codebook_sizes()
     if not sizes:
         return None
-    return sizes[0] if len(set(sizes)) == 1 else "·".join(str(size) for size in sizes)
+    return sizes[0] if len(sizes) == 1 or len(set(sizes)) == 1 else "·".join(str(size) for size in sizes)
 
 
 def _codes(entry: Entry) -> Value:
@@ -69,9 +88,9 @@ def _codes(entry: Entry) -> Value:
     if rate is None:
         return None
     height, width, depth = rate.tokens
+    depth = entry.prefix or depth
     # Of a published row only the number of tokens is known, not their grid.
-    grid = [width] if entry.published and height == 1 else [height, width]
-    return "×".join(str(size) for size in [*grid, entry.prefix or depth])
+    return f"{width}×{depth}" if height == 1 and entry.published else f"{height}×{width}×{depth}"
 
 
 def _whole(value: float | None) -> Value:

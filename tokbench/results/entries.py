@@ -9,9 +9,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tokbench.results.record import MetricValue, Record
+if TYPE_CHECKING:
+    from tokbench.results.record import MetricValue, Record
+
 
 # Counted over codes, not over images: their ``n`` differs between quantizers on the very same images.
 CODE_METRICS = frozenset({"usage", "perplexity", "entropy", "entropy_bpp", "model_bpp"})
@@ -48,6 +50,10 @@ class Variant(NamedTuple):
     def of(cls, name: str, metric: MetricValue) -> Variant:
         # What could not be measured was measured on nothing: it is no variant of its own.
         return cls(name, metric.version, None if name in CODE_METRICS or metric.value is None else metric.n)
+
+    def is_of(self, metric: MetricValue) -> bool:
+        """Whether ``Variant.of(self.name, metric)`` is this one, ``metric`` having a value."""
+        return self.version == metric.version and (self.n == metric.n or (self.n is None and self.name in CODE_METRICS))
 
 
 class Spread(NamedTuple):
@@ -137,8 +143,16 @@ class Entry:
             return rate.bits_per_pixel
         return rate.bits_per_pixel * (self.bits() or 0.0) / rate.bits_per_image
 
+    def metric_names(self) -> Iterable[str]:
+        """Every metric of any seed."""
+        if len(self.records) == 1:
+            return self.records[0].metrics
+        return dict.fromkeys(name for record in self.records for name in record.metrics)
+
     def measured(self, name: str) -> MetricValue | None:
         """The metric of a seed that has a value, else of any (its note says why there is none)."""
+        if len(self.records) == 1:  # most rows; there may be thousands of them
+            return self.records[0].metrics.get(name)
         without: MetricValue | None = None
         for record in self.records:
             metric = record.metrics.get(name)
@@ -154,6 +168,10 @@ class Entry:
         return self._metrics[name]
 
     def _metric(self, name: str) -> Spread | None:
+        if self.prefix is None and len(self.records) == 1:
+            metric = self.records[0].metrics.get(name)
+            value = None if metric is None else metric.value
+            return Spread(value, None) if value is not None and math.isfinite(value) else None
         found = [record.metrics[name] for record in self.records if name in record.metrics]
         if self.prefix is None:
             return Spread.over([metric.value for metric in found])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tokbench.results.columns import Column, Value
 from tokbench.results.entries import Context, Entry
-from tokbench.results.record import Record
+
+if TYPE_CHECKING:
+    from tokbench.results.record import Record
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ EMPTY = "No records yet: `tokbench sweep` or `tokbench evaluate` makes them."
 
 def clean(text: str) -> str:
     """Without line breaks and terminal control codes: names come from recipes, and recipes from anywhere."""
-    return _CONTROL.sub(" ", text)
+    return text if text.isprintable() else _CONTROL.sub(" ", text)
 
 
 def superscript(note: int | None) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.columns import ALIASES, ATTRIBUTES, BLOCKS, Value, lookup
 from tokbench.results.entries import Entry
-from tokbench.results.record import Record
+
+if TYPE_CHECKING:
+    from tokbench.results.record import Record
 
 _DIRECT = {
     "kind": "kind",

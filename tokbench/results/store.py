@@ -5,24 +5,17 @@ from __future__ import annotations
 import fcntl
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from pydantic import ValidationError
 
 from tokbench.errors import TokbenchError
 from tokbench.results.bulk import without_collector
+from tokbench.results.lines import Records as Records
+from tokbench.results.lines import locked
 from tokbench.results.record import MetricValue, Record
 
-
-class Records(list[Record]):
-    """Records in the order of their lines; ``damaged`` names the lines that could not be used: (number, reason)."""
-
-    def __init__(self, records: list[Record] | None = None, damaged: list[tuple[int, str]] | None = None) -> None:
-        super().__init__(records or [])
-        self.damaged: list[tuple[int, str]] = list(damaged or [])
+_VALIDATE = Record.__pydantic_validator__.validate_json
 
 
 class Store:
@@ -49,7 +42,7 @@ class Store:
         try:
             new = not self.path.exists()
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(open(self.path, "a+b", buffering=0), fcntl.LOCK_EX) as file:
+            with locked(open(self.path, "a+b", buffering=0), fcntl.LOCK_EX) as file:
                 _append_line(file.fileno(), line)
             if new:
                 _sync_folder(self.path.parent)
@@ -63,7 +56,7 @@ class Store:
             TokbenchError: the file is there but cannot be read.
         """
         try:
-            with _locked(open(self.path, "rb", buffering=0), fcntl.LOCK_SH) as file:
+            with locked(open(self.path, "rb", buffering=0), fcntl.LOCK_SH) as file:
                 status = os.fstat(file.fileno())
                 stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
                 if self._seen is None or self._seen[0] != stamp:
@@ -87,18 +80,21 @@ class Store:
 def parse(content: bytes) -> Records:
     """Records from the bytes of a ``runs.jsonl``; blank lines are passed over, unusable ones are named."""
     records = Records()
-    validate = Record.__pydantic_validator__.validate_json
     with without_collector():
         lines = content.split(b"\n")
         for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                records.append(validate(line))
-            except ValidationError as error:
-                cut = " (the line has no end: its write was interrupted)" if number == len(lines) else ""
-                records.damaged.append((number, _reason(error) + cut))
+            if line.strip():
+                parse_line(records, number, line, len(lines))
     return records
+
+
+def parse_line(records: Records, number: int, line: bytes, last: int) -> None:
+    """Add what the line with that number holds to ``records``, or the line to the damaged ones."""
+    try:
+        records.append(_VALIDATE(line))
+    except ValidationError as error:
+        cut = " (the line has no end: its write was interrupted)" if number == last else ""
+        records.damaged.append((number, _reason(error) + cut))
 
 
 def _reason(error: ValidationError) -> str:
@@ -144,13 +140,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _locked(file: IO[bytes], how: int) -> Iterator[IO[bytes]]:
-    with file:
-        fcntl.flock(file, how)
-        try:
-            yield file
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)

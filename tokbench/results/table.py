@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.bulk import without_collector
@@ -11,6 +11,7 @@ from tokbench.results.cells import add_attribute, add_metric
 from tokbench.results.columns import (
     TELLING,
     Value,
+    Values,
     attribute,
     default_keys,
     metric_column,
@@ -19,9 +20,11 @@ from tokbench.results.columns import (
 from tokbench.results.entries import Context, Entry, Gathered, Spread, Variant, gather
 from tokbench.results.exports import to_csv, to_html, to_json, to_latex
 from tokbench.results.layout import Cell, Row, Section, Table
-from tokbench.results.record import Record
 from tokbench.results.render import to_markdown
 from tokbench.results.terminal import to_terminal
+
+if TYPE_CHECKING:
+    from tokbench.results.record import Record
 
 __all__ = [
     "Cell",
@@ -107,9 +110,11 @@ def _check_quantizer(name: str, entries: Sequence[Entry]) -> None:
 
 
 def _published(wanted: bool | Sequence[Record], unverified: bool) -> list[Record]:
+    if not wanted:
+        return []
     from tokbench.results.published import load, verified
 
-    rows = load() if wanted is True else list(wanted or ())
+    rows = load() if wanted is True else list(wanted)
     return rows if unverified else verified(rows)
 
 
@@ -152,20 +157,24 @@ def _section(
 ) -> Section:
     records = [record for entry in entries for record in entry.records]
     variants = _variants(entries)
+    entries = _sorted(entries, ordering, records)
+    values = Values(entries)
     if wanted is None:
-        keys = _telling_apart(default_keys(list(variants)), entries)
+        keys = _telling_apart(default_keys(list(variants)), entries, values)
     else:
         keys = list(wanted)
     # Nothing here has a value: a metric only another section has, a cost nobody published.
-    keys = [key for key in keys if key in variants or (key in wanted if wanted else _has_values(key, entries))]
-    ordered = _with_prefixes(_sorted(entries, ordering, records), by_depth)
-    section = Section(title, context, [], [Row(entry, []) for entry in ordered])
+    keys = [key for key in keys if key in variants or (key in wanted if wanted else values.any(key))]
+    if by_depth:
+        entries = [each for entry in entries for each in [*entry.prefixes(), entry]]
+        values = Values(entries)
+    section = Section(title, context, [], [Row(entry, []) for entry in entries])
     for key in keys:
         if key in variants:
             for variant in variants[key]:
                 add_metric(section, metric_column(key, records, variant), variant, len(variants[key]) > 1)
         else:
-            add_attribute(section, key)
+            add_attribute(section, key, values.of(key))
     for name, several in variants.items():
         if len(several) > 1 and name in keys:
             section.remarks.append(f"{name} was computed in {len(several)} ways: one column for each, not comparable.")
@@ -186,51 +195,46 @@ def _variants(entries: Sequence[Entry]) -> dict[str, list[Variant]]:
         for entry in entries:
             if entry.published != published:
                 continue
-            for name in dict.fromkeys(name for record in entry.records for name in record.metrics):
+            for name in entry.metric_names():
                 metric = entry.measured(name)
                 assert metric is not None
-                variant = Variant.of(name, metric)
-                several = found.setdefault(name, [])
+                several = found.get(name)
+                if several is None:
+                    several = found[name] = []
                 if metric.value is None:
-                    missing.setdefault(name, variant)
-                elif variant not in several and not (several and published):
-                    several.append(variant)
+                    missing.setdefault(name, Variant.of(name, metric))
+                elif not any(variant.is_of(metric) for variant in several) and not (several and published):
+                    several.append(Variant.of(name, metric))
     return {name: several or [missing[name]] for name, several in found.items()}
 
 
-def _telling_apart(keys: list[str], entries: Sequence[Entry]) -> list[str]:
-    def identity(entry: Entry) -> tuple[Any, ...]:
-        return tuple(attribute(key).value(entry) for key in chosen)
-
+def _telling_apart(keys: list[str], entries: Sequence[Entry], values: Values) -> list[str]:
     chosen = ["quantizer", "generator", "K", "D", "codes"]
     added: list[str] = []
     last: list[str] = []
     if any(entry.published for entry in entries):
         added, last = ["name"], ["source"]
         chosen.append("name")
+    alike: list[Any] = list(zip(*(values.of(key) for key in chosen), strict=True))  # equal for rows that look the same
     for key in TELLING:
-        if len({identity(entry) for entry in entries}) == len(entries):
+        if len(set(alike)) == len(entries):
             break
-        if key not in added and len({attribute(key).value(entry) for entry in entries}) > 1:
+        if key not in added and len(set(values.of(key))) > 1:
             added.append(key)
-            chosen.append(key)
+            alike = list(zip(alike, values.of(key), strict=True))
     return [keys[0], *added, *keys[1:], *last]
 
 
 def _sorted(entries: list[Entry], ordering: tuple[str, bool] | None, records: Sequence[Record]) -> list[Entry]:
     if ordering is None:
-        return sorted(entries, key=lambda e: (e.published, *_order(e.bits_per_pixel()), *_order(e.metric("psnr"))))
+        return sorted(entries, key=lambda e: (e.published, _order(e.bits_per_pixel()), _order(e.metric("psnr"))))
     key, reverse = ordering
     directions = {record.metrics[key].direction for record in records if key in record.metrics}
     if directions:
         descending = reverse != ("higher" in directions)
-        return sorted(entries, key=lambda e: (e.published, *_order(e.metric(key), descending)))
+        return sorted(entries, key=lambda e: (e.published, _order(e.metric(key), descending)))
     value = attribute(key).value
-    return sorted(entries, key=lambda e: (e.published, *_order(value(e), reverse)))
-
-
-def _has_values(key: str, entries: Sequence[Entry]) -> bool:
-    return any(attribute(key).value(entry) is not None for entry in entries)
+    return sorted(entries, key=lambda e: (e.published, _order(value(e), reverse)))
 
 
 class _Reversed(str):
@@ -246,10 +250,6 @@ def _order(value: Value | Spread, descending: bool = False) -> tuple[int, float,
     if isinstance(plain, str):
         return (1, 0.0, _Reversed(plain) if descending else plain)
     return (0, -plain if descending else plain, "")
-
-
-def _with_prefixes(entries: list[Entry], by_depth: bool) -> list[Entry]:
-    return [each for entry in entries for each in ([*entry.prefixes(), entry] if by_depth else [entry])]
 
 
 def _plain(value: Value | Spread) -> Value:

@@ -42,9 +42,10 @@ class Terminal:
             yield Text(EMPTY.replace("`", ""))
         for section in self.table.sections:
             yield Text(clean(section.title), style="bold")
-            widths = [_width(section, index) for index in range(len(section.columns))]
+            texts = [[_text(cell) for cell in row.cells] for row in section.rows]
+            widths = [_width(column, texts, index) for index, column in enumerate(section.columns)]
             for columns in _blocks(section, widths, options.max_width):
-                yield _Block(section, columns, widths)
+                yield _Block(section, texts, columns, widths)
             for index, note in enumerate(section.notes):
                 yield Padding(Text(f"{superscript(index)} {clean(note)}", style="dim"), (0, 1))
             for remark in section.remarks:
@@ -58,8 +59,8 @@ class Terminal:
 class _Block:
     """Some columns of a section: header, rule, rows."""
 
-    def __init__(self, section: Section, columns: list[int], widths: list[int]) -> None:
-        self.section, self.columns, self.widths = section, columns, widths
+    def __init__(self, section: Section, texts: list[list[str]], columns: list[int], widths: list[int]) -> None:
+        self.section, self.texts, self.columns, self.widths = section, texts, columns, widths
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         from rich.segment import Segment
@@ -72,11 +73,11 @@ class _Block:
         headers = [[""] * (height - len(header)) + header for header in headers]
         yield from self._lines([(header, bold) for header in headers])
         yield Segment("─" * (sum(self.widths[i] + _GAP for i in self.columns) - _GAP) + "\n")
-        for row in section.rows:
-            muted = row.entry.published or row.entry.prefix is not None
-            cells = [row.cells[index] for index in self.columns]
-            parts = [_fold(_text(cell), self.widths[i]) for cell, i in zip(cells, self.columns, strict=True)]
-            styles = [best if cell.best else dim if muted else Style.null() for cell in cells]
+        plain = Style.null()
+        for row, texts in zip(section.rows, self.texts, strict=True):
+            usual = dim if row.entry.published or row.entry.prefix is not None else plain
+            styles = [best if row.cells[index].best else usual for index in self.columns]
+            parts = [_fold(texts[index], self.widths[index]) for index in self.columns]
             yield from self._lines(list(zip(parts, styles, strict=True)))
         yield Segment("\n")
 
@@ -84,12 +85,15 @@ class _Block:
         from rich.segment import Segment
 
         for line in range(max(len(texts) for texts, _ in parts)):
-            for place, ((texts, style), index) in enumerate(zip(parts, self.columns, strict=True)):
-                text = texts[line] if line < len(texts) else ""
-                width = self.widths[index]
-                padded = text.rjust(width) if self.section.columns[index].numeric else text.ljust(width)
-                yield Segment(padded, style)
-                yield Segment("\n" if place == len(parts) - 1 else " " * _GAP)
+            run, of = "", parts[0][1]  # neighbours of one style go out together: there may be thousands of rows
+            for (texts, style), index in zip(parts, self.columns, strict=True):
+                if style is not of:
+                    yield Segment(run, of)
+                    run, of = "", style
+                text, width = texts[line] if line < len(texts) else "", self.widths[index]
+                run += (text.rjust(width) if self.section.columns[index].numeric else text.ljust(width)) + " " * _GAP
+            yield Segment(run[:-_GAP], of)
+            yield Segment("\n")
 
 
 def _blocks(section: Section, widths: list[int], available: int) -> list[list[int]]:
@@ -108,10 +112,9 @@ def _blocks(section: Section, widths: list[int], available: int) -> list[list[in
     return [sorted(block) for block in blocks]
 
 
-def _width(section: Section, index: int) -> int:
+def _width(column: Column, texts: list[list[str]], index: int) -> int:
     """Characters a column needs when its header may be broken between words, and long text as well."""
-    column: Column = section.columns[index]
-    longest = max((len(_text(row.cells[index])) for row in section.rows), default=0)
+    longest = max((len(row[index]) for row in texts), default=0)
     if not column.numeric:
         longest = min(longest, _WIDEST_TEXT)
     return max(longest, *(len(word) for word in _header(column).split(" ")))

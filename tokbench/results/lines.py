@@ -1,0 +1,41 @@
+"""The lines of a ``runs.jsonl``: read under its lock, and what became of them."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokbench.results.record import Record
+
+    _List = list[Record]
+else:
+    _List = list
+
+
+class Records(_List):
+    """Records in the order of their lines; ``damaged`` names the lines that could not be used: (number, reason)."""
+
+    def __init__(self, records: list[Record] | None = None, damaged: list[tuple[int, str]] | None = None) -> None:
+        super().__init__(records or [])
+        self.damaged: list[tuple[int, str]] = list(damaged or [])
+
+
+@contextmanager
+def locked(file: IO[bytes], how: int) -> Iterator[IO[bytes]]:
+    """Hold a lock (``fcntl.LOCK_SH``, ``LOCK_EX``) on an open file, and close it."""
+    with file:
+        fcntl.flock(file, how)
+        try:
+            yield file
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def content(path: Path) -> bytes:
+    """The whole file, no line of it half-written."""
+    with locked(open(path, "rb", buffering=0), fcntl.LOCK_SH) as file:
+        return file.read()
