@@ -1,0 +1,38 @@
+"""NLL while a generator trains, as the records keep it. Torch-free."""
+
+from __future__ import annotations
+
+from tokbench.results.entries import Entry, Spread
+
+TRAIN, HELD_OUT = "train_bits_per_code", "held_out_bits_per_code"
+LAST = 3  # measurements whose mean is the end of a curve: the training images of one batch are few
+
+
+def curves(entry: Entry | None, name: str) -> dict[int, list[tuple[int, float]]]:
+    """(step, bits a code) of every seed that has the curve; ``name`` is ``TRAIN`` or ``HELD_OUT``."""
+    found: dict[int, list[tuple[int, float]]] = {}
+    for record in entry.records if entry is not None else ():
+        curve = record.training.get("curve") or {}
+        points = list(zip(curve.get("step", ()), curve.get(name, ()), strict=True)) if name in curve else []
+        if points and record.seed is not None:
+            found[record.seed] = [(int(step), float(bits)) for step, bits in points if bits is not None]
+    return found
+
+
+def gap(entry: Entry | None) -> dict[int, float]:
+    """Held-out minus training bits a code at the end of training, of every seed."""
+    train, held = (curves(entry, name) for name in (TRAIN, HELD_OUT))
+    return {seed: _end(held[seed]) - _end(train[seed]) for seed in sorted(train.keys() & held.keys())}
+
+
+def mean_curve(entry: Entry | None, name: str) -> list[tuple[int, Spread]]:
+    """Mean and deviation over seeds at every step that all of them measured."""
+    found = [dict(curve) for curve in curves(entry, name).values()]
+    steps = sorted(set.intersection(*(set(curve) for curve in found))) if found else []
+    spreads = [(step, Spread.over(curve[step] for curve in found)) for step in steps]
+    return [(step, spread) for step, spread in spreads if spread is not None]
+
+
+def _end(points: list[tuple[int, float]]) -> float:
+    last = [bits for _, bits in points[-LAST:]]
+    return sum(last) / len(last)

@@ -1,0 +1,29 @@
+"""How the tables and findings of claims write numbers. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from tokbench.results.entries import Spread
+
+
+def spread_text(values: Spread | Iterable[float] | None, digits: str = ".4g") -> str:
+    """``12.31 ± 0.05``; ``-`` where nothing was measured, and no deviation where there is one seed."""
+    spread = values if isinstance(values, Spread) or values is None else Spread.over(values)
+    if spread is None:
+        return "-"
+    return f"{spread.mean:{digits}}" + ("" if spread.deviation is None else f" ± {spread.deviation:.2g}")
+
+
+def against(a: Mapping[int, float], b: Mapping[int, float], unit: str = "") -> str:
+    """The means of two metrics by seed: ``1.2 against 3.4 s``; empty where one was not measured."""
+    means = [Spread.over(of.values()) for of in (a, b)]
+    if means[0] is None or means[1] is None:
+        return ""
+    return f"{means[0].mean:.4g} against {means[1].mean:.4g} {unit}".rstrip()
+
+
+def rows_text(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A Markdown table whose first ``words`` columns are text and whose others are numbers."""
+    rule = ["---"] * words + ["--:"] * (len(header) - words)
+    return "".join(f"| {' | '.join(row)} |\n" for row in [header, rule, *rows])
