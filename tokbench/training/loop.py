@@ -211,7 +211,7 @@ class _Run:
             means |= self.task.window()
             warning = self.collapse.look(self.step, means) if self.collapse is not None else None
             if warning:
-                self._event("codebook_collapse", warning, shown=True)
+                self._event(self.step, "codebook_collapse", warning, shown=True)
         last |= means
         speed = self.telemetry.window()
         counted = {"skipped": float(self.skips.total)} if self.skips.total else {}
@@ -221,9 +221,9 @@ class _Run:
         shown = self.task.shown(last) if "loss" in last else {}
         self.progress.update(self.step, {**shown, **counted, **self.telemetry.shown(speed)})
 
-    def _event(self, event: str, message: str, shown: bool) -> None:
+    def _event(self, step: int, event: str, message: str, shown: bool) -> None:
         if self.main:
-            append_event(self.log, self.step, self.seconds, event, message)
+            append_event(self.log, step, self.seconds, event, message)
         if shown:
             self.progress.note(message)
 
@@ -357,7 +357,7 @@ class _Run:
                 f"training.precision=fp32 or go on with --on-nan skip; {samples}"
             )
         shown = self.skips.total < _SKIPS_SHOWN
-        self._event("skipped", f"step {step}: skipped, not finite ({terms}); {samples}", shown)
+        self._event(step, "skipped", f"step {step}: skipped, not finite ({terms}); {samples}", shown)
         self.skips.skipped(step, training.nan_limit, terms)
 
     def _catch_signals(self) -> dict[int, Any]:

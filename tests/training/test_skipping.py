@@ -1,0 +1,167 @@
+"""Steps that are not finite: stopped at, or skipped as if they had not been."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tokbench.config.recipe import TokenizerRecipe
+from tokbench.errors import TokbenchError
+from tokbench.training.finite import NotFinite, check_finite
+from tokbench.training.loop import train
+from tokbench.training.tokenizer_task import TokenizerTask
+
+Tiny = Callable[..., TokenizerRecipe]
+GAN = "loss.adversarial={start: 0, lecam: 0.1, discriminator: {name: patchgan, channels: 8, layers: 2}}"
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Tensors and numbers of a nested state, by path."""
+    if isinstance(value, dict):
+        return {k: v for key, inside in value.items() for k, v in flat(inside, f"{prefix}/{key}").items()}
+    if isinstance(value, list):
+        return flat(dict(enumerate(value)), prefix)
+    return {prefix: value.clone() if isinstance(value, torch.Tensor) else value}
+
+
+def same(one: Any, two: Any) -> bool:
+    return torch.equal(one, two) if isinstance(one, torch.Tensor) else bool(one == two)
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
+    """Spoil the steps (from 0) of ``bad``; what each bad step changed in the task's state is listed."""
+
+    def prepare(bad: Collection[int], how: str) -> list[list[str]]:
+        original, changed = TokenizerTask.step, []
+
+        def spoiled(task: TokenizerTask) -> None:
+            if how == "latents":
+                images = task._images
+                task._images = lambda batch: images(batch) * torch.nan  # type: ignore[method-assign]
+                return
+            nll = task._nll
+
+            def broken(reconstruction: torch.Tensor, target: torch.Tensor) -> Any:
+                if how == "gradient":
+                    reconstruction.register_hook(lambda gradient: gradient * torch.inf)
+                    return nll(reconstruction, target)
+                value, distances = nll(reconstruction, target)
+                return value * torch.inf, distances
+
+            task._nll = broken
+
+        def step(self: TokenizerTask, batches: Any, step: int, factor: float) -> Any:
+            if step not in bad:
+                return original(self, batches, step, factor)
+            before, nll = flat(self.state_dict()), self._nll
+            spoiled(self)
+            try:
+                return original(self, batches, step, factor)
+            finally:
+                self._nll = nll
+                vars(self).pop("_images", None)
+                after = flat(self.state_dict())
+                changed.append([k for k in before.keys() | after.keys() if not same(before.get(k), after.get(k))])
+
+        monkeypatch.setattr(TokenizerTask, "step", step)
+        return changed
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ("how", "settings"),
+    [
+        ("loss", []),
+        ("gradient", ["quantizer.name=vq", "quantizer.codebook_size=16", "quantizer.kmeans_init=true"]),
+        ("latents", ["training.gradient_accumulation=2"]),
+        ("latents", ["quantizer.name=lfq", "quantizer.codebook_size=16", GAN]),
+    ],
+)
+def test_a_skipped_step_changes_nothing_and_is_counted(
+    tiny: Tiny, tmp_path: Path, poison: Callable[..., list[list[str]]], how: str, settings: list[str]
+) -> None:
+    changed = poison({4, 7}, how)
+    recipe = tiny("training.on_nan=skip", "training.log_every=2", *settings)
+    result = train(recipe, tmp_path / "whole", quiet=True)
+    # An optimizer's schedule is set before the step; nothing else moves.
+    assert [[key for key in keys if not key.endswith("/lr")] for keys in changed] == [[], []]
+    assert result.finished and result.skipped == 2
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    events = [line for line in lines if line.get("event") == "skipped"]
+    assert [line["step"] for line in events] == [5, 8]
+    assert "samples of the batch: " in events[0]["message"]
+    assert [line["skipped"] for line in lines if line["step"] in (6, 12) and "loss" in line] == [1, 2]
+    assert json.loads((tmp_path / "whole" / "training.json").read_text())["skipped_steps"] == 2
+    train(recipe, tmp_path / "parts", stop_at=6, quiet=True)
+    resumed = train(recipe, tmp_path / "parts", resume=True, quiet=True)
+    assert resumed.skipped == 2
+    one, two = (load_file(tmp_path / run / "tokenizer" / "model.safetensors") for run in ("whole", "parts"))
+    assert all(torch.isfinite(one[name]).all() and torch.equal(one[name], two[name]) for name in one)
+
+
+def test_many_skipped_in_a_row_stop_the_run_and_resume_remembers_them(
+    tiny: Tiny, tmp_path: Path, poison: Callable[..., list[list[str]]]
+) -> None:
+    poison(range(5, 12), "loss")
+    recipe = tiny("training.on_nan=skip", "training.nan_limit=4")
+    train(recipe, tmp_path, stop_at=7, quiet=True)
+    with pytest.raises(TokbenchError, match=r"steps 6 to 9: 4 in a row .*loss inf"):
+        train(recipe, tmp_path, resume=True, quiet=True)
+
+
+def test_without_skipping_the_run_stops_and_may_go_on_with_it(
+    tiny: Tiny, tmp_path: Path, poison: Callable[..., list[list[str]]]
+) -> None:
+    poison({6}, "gradient")
+    with pytest.raises(TokbenchError, match=r"step 7: .*gradient_norm (inf|nan).*--on-nan skip; samples of the batch"):
+        train(tiny(), tmp_path, quiet=True)
+    assert train(tiny("training.on_nan=skip"), tmp_path, resume=True, quiet=True).skipped == 1
+
+
+def test_a_discriminator_that_is_not_finite_skips_its_own_step(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tokbench.training.adversary import Adversary
+
+    original, weights = Adversary.learn, []
+
+    def learn(self: Adversary, real: Any, fake: Any, step: int, factor: float) -> Any:
+        before = flat(self.state_dict()["objective"])
+        try:
+            return original(self, [x * torch.nan for x in real] if step == 3 else real, fake, step, factor)
+        finally:
+            after = flat(self.state_dict()["objective"])
+            weights.append(all(torch.equal(before[name], after[name]) for name in before))
+
+    monkeypatch.setattr(Adversary, "learn", learn)
+    result = train(tiny(GAN, "training.on_nan=skip", "training.steps=6"), tmp_path, quiet=True)
+    assert result.skipped == 1 and weights == [False, False, False, True, False, False]
+
+
+def test_fp16_leaves_infinite_gradients_to_the_loss_scaler() -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    accelerator: Any = SimpleNamespace(scaler=scaler, num_processes=1)
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    for loss in (1.0, torch.nan, 1.0):
+        weight.grad = torch.full((3,), torch.inf)
+        scaler.scale(torch.ones(()))  # the scaler wakes up at its first use
+        scaler.unscale_(optimizer)  # a second time in one step would raise
+        values = {"loss": torch.tensor(loss), "gradient_norm": torch.tensor(torch.inf)}
+        if loss == loss:
+            check_finite(accelerator, values, "loss", "gradient_norm")
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            with pytest.raises(NotFinite):
+                check_finite(accelerator, values, "loss", "gradient_norm")
+    assert torch.equal(weight.detach(), torch.ones(3)) and scaler.get_scale() == 0.5
