@@ -54,27 +54,26 @@ class Evidence:
     claim: Claim
     asked: Asked
     records: list[Record]
-    failed: dict[str, str] = field(default_factory=dict)  # what the cell is called: why
+    failures: list[Record] = field(default_factory=list)  # the newest of each cell that only ever failed
 
     @classmethod
     def of(cls, claim: Claim, asked: Asked, records: Sequence[Record]) -> Evidence:
         """From any records: the newest finished one of each cell counts; a cell that only ever failed is named."""
-        done: dict[str, Record] = {}
-        errors: dict[str, str] = {}
-        for record in records:
-            if record.error is None:
-                done[record.cell] = record
-            else:
-                errors[record.cell] = record.error
-        failed = {cell.name: errors[key] for key, cell in asked.cells.items() if key in errors and key not in done}
-        return cls(claim, asked, [done[key] for key in asked.cells if key in done], failed)
+        done = {record.cell: record for record in records if record.error is None}
+        failed = {record.cell: record for record in records if record.error is not None and record.cell not in done}
+        cells = asked.cells
+        return cls(claim, asked, [done[k] for k in cells if k in done], [failed[k] for k in cells if k in failed])
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """What the cells are called that only ever failed, and why they did."""
+        return {self.asked.cells[record.cell].name: record.error or "" for record in self.failures}
 
     @property
     def missing(self) -> list[str]:
         """What the cells are called that have no record at all."""
-        there = {record.cell for record in self.records}
-        names = [cell.name for key, cell in self.asked.cells.items() if key not in there]
-        return [name for name in names if name not in self.failed]
+        there = {record.cell for record in [*self.records, *self.failures]}
+        return [cell.name for key, cell in self.asked.cells.items() if key not in there]
 
     @property
     def complete(self) -> bool:

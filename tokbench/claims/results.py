@@ -78,7 +78,7 @@ def save(result: Result, home: Path) -> None:
     """Write what was asked, the records, the table and the figure; pages are ``write_pages``'."""
     evidence = result.evidence
     folder = home / evidence.claim.name / result.scale
-    lines = "".join(record.model_dump_json() + "\n" for record in evidence.records)
+    lines = "".join(record.model_dump_json() + "\n" for record in [*evidence.records, *evidence.failures])
     write(folder / "records.jsonl", lines)
     write(folder / "asked.json", evidence.asked.model_dump_json(indent=1) + "\n")
     write(folder / "table.md", result.table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tokbench.claims.drawing import Series, draw_series
 from tokbench.claims.evidence import Evidence
-from tokbench.claims.findings import Finding, better, label_of, weakest
+from tokbench.claims.findings import Finding, Verdict, better, label_of, weakest
 from tokbench.results.entries import Entry
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def judge(evidence: Evidence) -> list[Finding]:
     lines = _lines(evidence)
     plain = lines.pop("vq", {})
     rates = sorted(plain)
+    if not plain or not lines:
+        return [Finding("successors reconstruct better than plain VQ at every rate", Verdict.missing)]
     findings = []
     for metric in evidence.measured(*METRICS) or METRICS[:1]:
         for name, own in lines.items():
