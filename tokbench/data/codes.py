@@ -8,21 +8,22 @@ after the other) and, where asked for, ``latents-00000.bin`` (float16, (count, H
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 from torch import Tensor
 
 from tokbench.config.base import Strict
 from tokbench.data.base import evenly
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
 
 FORMAT = 1
 _HEADER, _LABELS, _HISTOGRAM = "header.json", "labels.bin", "histogram.bin"
@@ -34,18 +35,28 @@ class CodeHeader(Strict):
     format: int = FORMAT
     tokenizer: str
     tokenizer_sha256: str
-    codebook_sizes: tuple[int, ...]
-    shape: tuple[int, int, int]
-    image_size: int
+    codebook_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    image_size: PositiveInt
     source: str
     split: str
     preprocessing: str
     fingerprint: str  # of the images
     passes: int = 1  # over the images, each with other random crops and flips
     classes: tuple[str, ...] = ()
-    count: int = 0
-    shards: tuple[int, ...] = ()  # images in each
-    latent_channels: int | None = None
+    count: NonNegativeInt = 0
+    shards: tuple[NonNegativeInt, ...] = ()  # images in each
+    latent_channels: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> CodeHeader:
+        if sum(self.shards) != self.count:
+            raise ValueError(f"its shards have {sum(self.shards)} images and not {self.count}")
+        if self.shape[2] != len(self.codebook_sizes):
+            raise ValueError(f"{len(self.codebook_sizes)} vocabularies for codes of depth {self.shape[2]}")
+        if max(self.codebook_sizes) > 2**32:
+            raise ValueError(f"codes of a vocabulary of {max(self.codebook_sizes)} do not fit into 32 bits")
+        return self
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -145,7 +156,7 @@ class CodeCache:
         self._chosen = np.asarray(evenly(h.count, limit), dtype=np.int64)
 
     def _mapped(self, name: str, dtype: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        path, wanted = self.folder / name, int(np.prod(shape)) * np.dtype(dtype).itemsize
+        path, wanted = self.folder / name, math.prod(shape) * np.dtype(dtype).itemsize
         if not path.is_file():
             raise TokbenchError(f"{path}: missing from the cache; encode again")
         if path.stat().st_size != wanted:
@@ -168,16 +179,39 @@ class CodeCache:
             )
 
     def read(self, indices: np.ndarray[Any, Any] | list[int]) -> CodeBatch:
-        """The images of these numbers, in their order."""
+        """The images of these numbers, in their order.
+
+        Raises:
+            TokbenchError: codes outside their vocabulary, or a label that is no class: the file was changed.
+        """
         rows = self._chosen[np.asarray(indices, dtype=np.int64)]
+        codes, labels = self._gather(self._codes, rows), self.labels[rows]
+        self._check(codes, labels, rows)
         batch: CodeBatch = {
-            "codes": torch.from_numpy(self._gather(self._codes, rows).astype(np.int64)),
-            "label": torch.from_numpy(self.labels[rows].astype(np.int64)),
+            "codes": torch.from_numpy(codes.astype(np.int64)),
+            "label": torch.from_numpy(labels.astype(np.int64)),
             "id": [f"{self.header.source} #{row}" for row in rows],
         }
         if self._latents:
             batch["latents"] = torch.from_numpy(self._gather(self._latents, rows))
         return batch
+
+    def _check(self, codes: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> None:
+        if not len(rows):
+            return
+        sizes = np.asarray(self.header.codebook_sizes, dtype=np.int64)
+        beyond = (codes >= sizes).reshape(len(rows), -1).any(axis=1)
+        if beyond.any():
+            row = int(rows[beyond.argmax()])
+            shard = int(np.searchsorted(self._starts, row, side="right")) - 1
+            raise TokbenchError(
+                f"{self.folder / f'codes-{shard:05d}.bin'}: image {row} has codes outside the vocabularies "
+                f"{list(self.header.codebook_sizes)[:8]}: damaged; encode again"
+            )
+        classes = len(self.header.classes)
+        if labels.min() < -1 or (classes and labels.max() >= classes):
+            file = self.folder / _LABELS
+            raise TokbenchError(f"{file}: a label is none of the {classes} classes: damaged; encode again")
 
     def _gather(self, shards: list[np.ndarray[Any, Any]], rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         out = np.empty((len(rows), *shards[0].shape[1:]), shards[0].dtype)
@@ -192,6 +226,8 @@ class CodeCache:
         """How often each code occurs, int64 (K_d,) for every depth."""
         sizes = self.header.codebook_sizes
         counts = self._mapped(_HISTOGRAM, "<i8", (sum(sizes),))
+        if counts.min() < 0:
+            raise TokbenchError(f"{self.folder / _HISTOGRAM}: counts below nothing: damaged; encode again")
         return [np.array(part) for part in np.split(counts, np.cumsum(sizes)[:-1])]
 
 
@@ -234,11 +270,15 @@ def _read_header(folder: Path) -> CodeHeader:
         found = json.loads(text)
     except FileNotFoundError:
         raise TokbenchError(f"{folder}: no code cache there; make one with tokbench encode") from None
-    except (OSError, ValueError) as error:
-        raise TokbenchError(f"{path}: not a code cache's header ({error}); encode again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = printable(str(error), 120)
+        raise TokbenchError(f"{path}: not a code cache's header ({reason}); encode again") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise TokbenchError(f"{path}: a code cache of another format; encode again")
     try:
         return CodeHeader.model_validate_json(text)
     except ValidationError as error:
-        raise TokbenchError(f"{path}: {error.errors()[0]['msg']}; encode again") from None
+        first = error.errors(include_url=False)[0]
+        where = printable(".".join(map(str, first["loc"])), 60)
+        what = printable(first["msg"].removeprefix("Value error, "), 160)
+        raise TokbenchError(f"{path}: {where + ': ' if where else ''}{what}; encode again") from None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tokbench.data import UnreadableImage, load_image, to_float
 from tokbench.data.codes import CodeCache
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
 from tokbench.generators.base import Generator
 from tokbench.generators.coder import HistogramCoder, ModelCoder
 from tokbench.generators.rate import fixed_bits, model_bits
@@ -21,6 +21,9 @@ from tokbench.generators.tokb import Tokb, codes_crc
 from tokbench.models import Tokenizer, pad_to_multiple
 
 Histogram = list[np.ndarray]
+
+MOST_PIXELS = 2 * 89_478_485
+"""Larger pictures cannot be read in (Pillow's limit), so no file holds one."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Codec:
             predicted = float(model_bits(self.generator, tiles, labels).sum())
         else:
             words, predicted = self.coder.encode(codes), self.coder.bits(codes)
+        self._check_length(path, words, rows * columns)
         file = Tokb(
             mode="generator" if self.generator is not None else "histogram",
             tokenizer=self.tokenizer.sha256()[:8],
@@ -117,20 +121,38 @@ class Codec:
             raise TokbenchError(f"{path}: coded under a {file.mode}, and a {mine} was given")
         if file.model != self.model:
             raise TokbenchError(f"{path}: coded under another {mine} ({file.model}, this one is {self.model})")
+        if file.height * file.width > MOST_PIXELS:
+            raise TokbenchError(f"{path}: damaged: a picture of {file.width}x{file.height}; copy it again")
         height, width = self.tile
         rows = -(-file.height // self.multiple[0]) * height
         columns = -(-file.width // self.multiple[1]) * width
-        if isinstance(self.coder, ModelCoder):
-            n = rows // height * (columns // width)
-            codes = self._untiled(self.coder.decode(file.words, n, file.label), rows, columns)
-        else:
-            codes = self.coder.decode(file.words, (1, rows, columns))
+        self._check_length(path, file.words, rows * columns)
+        try:
+            if isinstance(self.coder, ModelCoder):
+                n = rows // height * (columns // width)
+                codes = self._untiled(self.coder.decode(file.words, n, file.label), rows, columns)
+            else:
+                codes = self.coder.decode(file.words, (1, rows, columns))
+        except TokbenchError as error:  # a class that the generator does not have
+            raise TokbenchError(f"{path}: {error}") from None
+        except (AssertionError, ValueError) as error:  # constriction's, for words that stand for no codes
+            raise TokbenchError(f"{path}: damaged ({printable(str(error), 100)}); copy it again") from None
         if codes_crc(codes) != file.codes_crc:
             raise TokbenchError(
                 f"{path}: the codes came out otherwise than they went in: this machine or version of torch computes "
                 "other probabilities; decompress where it was compressed"
             )
         return codes, (file.height, file.width)
+
+    def _check_length(self, path: Path, words: np.ndarray, positions: int) -> None:
+        """TokbenchError where so few words cannot be so many codes: decoding them could take days for nothing."""
+        if isinstance(self.coder, HistogramCoder):
+            least = positions * self.coder.least_bits
+        else:  # no model that has learned anything gets below this
+            least = (positions * len(self.quantizer.subcode_sizes) - 2**16) / 1000
+        if least > 32 * len(words) + 64:  # what the coder holds back at its end
+            size = 4 * len(words)
+            raise TokbenchError(f"{path}: {size} bytes cannot be {positions:,} positions: damaged; copy it again")
 
     @torch.no_grad()
     def read(self, path: Path) -> Tensor:

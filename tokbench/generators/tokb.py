@@ -78,7 +78,7 @@ class Tokb:
             raise TokbenchError(f"{path}: damaged or cut short (its checksum does not match); copy it again")
         _, _, mode, tokenizer, model, height, width, label, codes_crc = _HEADER.unpack_from(data)
         payload = data[_HEADER.size : -_CHECK.size]
-        if len(payload) % 4 or mode >= len(MODES):
+        if len(payload) % 4 or mode >= len(MODES) or not height or not width:
             raise TokbenchError(f"{path}: damaged (its lengths do not fit); copy it again")
         return cls(
             mode=MODES[mode],  # type: ignore[arg-type]
