@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
+from tokbench import weights
 from tokbench.data.pixels import to_float, to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.metrics import evaluate_images, evaluate_tokenizer
@@ -76,6 +78,22 @@ def test_too_few_images_for_a_full_covariance_give_no_number(space: FakeSpace, t
         assert (value.value is None) == refused
         if refused:
             assert f"at least {space.dim + 1}" in (value.note or "") and f"there are {count}" in (value.note or "")
+
+
+def test_images_that_no_metric_can_use_are_not_drawn(space: FakeSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn() -> Iterator[Tensor]:
+        raise AssertionError("an image was drawn")
+        yield
+
+    few = space.dim  # one short of a full rank
+    for reference, count in ((Pictures(40), few), (Pictures(few), 40)):
+        found = evaluate_images(drawn(), reference=reference, metrics=["gfid", "kid"], count=count)
+        assert found.metrics["gfid"].value is None and found.metrics["kid"].value is None
+        assert f"at least {few + 1} images" in (found.metrics["gfid"].note or "")
+        assert found.n == 0 and space.seen == 0
+    monkeypatch.setattr(weights, "find", lambda name: None)
+    missing = evaluate_images(drawn(), reference=Pictures(40), metrics=["gfid"], count=40).metrics["gfid"]
+    assert missing.value is None and "tokbench weights get inception-fid" in (missing.note or "")
 
 
 def test_rfid_against_training_images_is_another_metric(space: FakeSpace, tokenizer: GreyTokenizer) -> None:
@@ -147,7 +165,7 @@ def test_what_is_no_statistics_file_is_refused(space: FakeSpace, tmp_path: Path)
 
 def test_generated_images_are_checked(space: FakeSpace) -> None:
     with pytest.raises(TokbenchError, match="must be uint8"):
-        evaluate_images([torch.rand(4, 3, 16, 16)], count=4, reference=Pictures(20), metrics=["gfid"])
+        evaluate_images([torch.rand(4, 3, 16, 16)], count=40, reference=Pictures(20), metrics=["gfid"])
     with pytest.raises(TokbenchError, match="need count="):
         evaluate_images([], reference=Pictures(20), metrics=["gfid"])
     with pytest.raises(TokbenchError, match="'psnr' does not measure generated images"):
@@ -232,4 +250,4 @@ def test_dinov2_runs_through_torch_fidelity(
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "dinov2_vitl14_pretrain.pth").touch()
     refused = evaluate_tokenizer(tokenizer, Pictures(3), metrics=["fd_dinov2"]).metrics["fd_dinov2"]
-    assert refused.value is None and "1025 reference images" in (refused.note or "")
+    assert refused.value is None and "1025 images" in (refused.note or "")

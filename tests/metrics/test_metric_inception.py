@@ -86,7 +86,8 @@ def test_a_pass_stops_at_the_layer_asked_for(random_weights: Path) -> None:
     assert cost["inception-fid-192"] < cost["inception-fid"] / 4
 
 
-def test_several_layers_take_one_pass(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[int, ...]]]:
+    """(images, layers) of every pass through the network from now on."""
     seen: list[tuple[int, tuple[int, ...]]] = []
     original = inception.Inception.__call__
 
@@ -95,15 +96,31 @@ def test_several_layers_take_one_pass(random_weights: Path, monkeypatch: pytest.
         return original(self, images, layers)
 
     monkeypatch.setattr(inception.Inception, "__call__", counted)
+    return seen
+
+
+def test_several_layers_take_one_pass(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = _counted(monkeypatch)
+    pictures = Pictures(66)
+    spaces = {name: extractors.load_extractor(name) for name in ("inception-fid-64", "inception-fid-192")}
+    both = extractors.extract(spaces, pictures.batch()[:3])
+    assert seen == [(3, (64, 192))]
+    assert [features.shape for features in both.values()] == [(3, 64), (3, 192)]
+    assert torch.equal(both["inception-fid-64"], spaces["inception-fid-64"](pictures.batch()[:3]))
+
+
+def test_a_layer_too_wide_for_so_few_images_is_not_looked_at(
+    random_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = _counted(monkeypatch)
     metrics = ["rfid_64", "rfid_192"]
     together = evaluate_tokenizer(GreyTokenizer(), Pictures(66), metrics=metrics, by_depth=False, batch_size=66)
-    assert [n for n, _ in seen] == [66, 66]  # reconstructions and originals, once each
-    assert {len(layers) for _, layers in seen} == {2}
+    assert seen == [(66, (64,)), (66, (64,))]  # reconstructions and originals, once each
     alone = evaluate_tokenizer(GreyTokenizer(), Pictures(66), metrics=["rfid_64"], by_depth=False)
     assert seen[2:] == [(64, (64,)), (2, (64,))]  # the originals are remembered
     assert together.metrics["rfid_64"].value == pytest.approx(alone.metrics["rfid_64"].value, rel=1e-6)
     refused = together.metrics["rfid_192"]
-    assert refused.value is None and "at least 193 reference images" in (refused.note or "")
+    assert refused.value is None and "at least 193 images" in (refused.note or "")
     assert refused.version != together.metrics["rfid_64"].version
 
 

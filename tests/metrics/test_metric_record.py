@@ -14,6 +14,7 @@ from tokbench.config.model import TokenizerConfig
 from tokbench.data import open_images
 from tokbench.errors import TokbenchError
 from tokbench.metrics import evaluate_tokenizer, tokenizer_record
+from tokbench.metrics.record import saved_weights
 from tokbench.models import Tokenizer
 from tokbench.results.store import Store
 
@@ -71,6 +72,22 @@ def test_the_command_appends_one_record_and_shows_it(folder: Path, tmp_path: Pat
     assert first.cell == second.cell and first.id != second.id
     assert first.metrics["psnr"].value == second.metrics["psnr"].value
     assert "PSNR ↑ (dB)" in output and "tokbench weights get inception-fid" in output and "5 pictures" in output
+
+
+@pytest.mark.parametrize("decay, which", [(0.99, "ema"), (0.0, "live")])
+def test_a_record_says_which_weights_the_run_kept(folder: Path, tmp_path: Path, decay: float, which: str) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    folder.rename(run / "tokenizer")
+    assert saved_weights(run / "tokenizer") == "saved"  # nothing says
+    (run / "recipe.yaml").write_text(f"kind: tokenizer\ntraining:\n  ema_decay: {decay}\n")
+    assert saved_weights(run / "tokenizer") == which
+    _run(str(run / "tokenizer"), "--data", "photos", "--limit", "3", "--metrics", "psnr", "--cpu", "--out",
+         str(tmp_path))
+    (record,) = Store(tmp_path / "runs.jsonl").read()
+    assert record.weights["which"] == which
+    (run / "recipe.yaml").write_text("kind: generator\ntraining: {ema_decay: 0.5}\n")  # of something else
+    assert saved_weights(run / "tokenizer") == "saved"
 
 
 @pytest.mark.parametrize(

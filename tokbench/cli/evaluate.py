@@ -49,7 +49,7 @@ def evaluate(
     from tokbench.data import PROTOCOLS, open_images
     from tokbench.errors import TokbenchError, did_you_mean
     from tokbench.metrics import evaluate_tokenizer, get
-    from tokbench.metrics.record import tokenizer_record
+    from tokbench.metrics.record import saved_weights, tokenizer_record
     from tokbench.models import Tokenizer
     from tokbench.results.environment import content_hash
     from tokbench.results.store import Store
@@ -80,7 +80,7 @@ def evaluate(
              "metrics": {name: value.version for name, value in result.metrics.items()}}
     record = tokenizer_record(
         result, model, name=name or Path(tokenizer).resolve().name, recipe=model.config.model_dump(mode="json"),
-        cell=content_hash(asked), seed=None, weights_which="saved",
+        cell=content_hash(asked), seed=None, weights_which=saved_weights(tokenizer),
     )
     file = out if out.suffix == ".jsonl" else out / "runs.jsonl"
     Store(file).append(record)

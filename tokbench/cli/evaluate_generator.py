@@ -53,6 +53,7 @@ def evaluate_generator(
     from tokbench.generators.pipeline import Pipeline
     from tokbench.generators.record import generator_record
     from tokbench.metrics import get
+    from tokbench.metrics.record import saved_weights
     from tokbench.models.storage import explain
     from tokbench.results.environment import content_hash
     from tokbench.results.store import Store
@@ -96,7 +97,7 @@ def evaluate_generator(
         seed=recipe.seed if recipe else None,
         data=found.data,
         timing=found.timing,
-        weights_which="saved",
+        weights_which=saved_weights(generator),
     )
     file = out if out.suffix == ".jsonl" else out / "runs.jsonl"
     Store(file).append(record)

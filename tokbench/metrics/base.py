@@ -106,6 +106,10 @@ class DistributionMetric(Metric):
     reservoir: ClassVar[bool] = False  # needs features themselves, not their mean and covariance alone
     depthwise: ClassVar[bool] = True  # cheap enough for a value at every depth
 
+    def too_few(self, count: int, dim: int) -> str | None:
+        """Why ``count`` images in a space of ``dim`` dimensions cannot give a value, told before any is looked at."""
+        return None
+
     @abstractmethod
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False

@@ -119,7 +119,7 @@ class _Pass:
         self.spaces.expect_reference(dataset, protocol)
         if train_dataset is not None:
             self.spaces.read_reference("train", train_dataset, protocol)
-        self.compares = any(not isinstance(metric, CodeMetric) for metric in usable)
+        self.compares = bool(self.pairs or self.spaces.metrics)
         self.seen, self.broken = 0, 0
         self.clock = Clock(device)
         self.warnings: list[str] = []

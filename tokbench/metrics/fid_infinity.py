@@ -7,7 +7,7 @@ import torch
 from tokbench.errors import TokbenchError
 from tokbench.metrics.base import Compared, DistributionMetric
 from tokbench.metrics.feature_statistics import FeatureStatistics
-from tokbench.metrics.frechet import check_rank, distance_from_root, root
+from tokbench.metrics.frechet import check_rank, distance_from_root, rank_problem, root
 from tokbench.metrics.registry import register
 
 POINTS = 15
@@ -47,8 +47,11 @@ class FIDInfinity(DistributionMetric):
     extractor, weights = "inception-fid", ("inception-fid",)
     reservoir, default, depthwise = True, False, False
 
+    def too_few(self, count: int, dim: int) -> str | None:
+        return rank_problem(self.label, "images", count, dim)
+
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
     ) -> Compared:
-        check_rank(self.label, "reference", reference)
+        check_rank(self.label, "reference images", reference)
         return Compared(fid_infinity(reference, sample))

@@ -37,13 +37,17 @@ def root(cov: Tensor) -> Tensor:
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
-def check_rank(label: str, role: str, statistics: FeatureStatistics) -> None:
+def rank_problem(label: str, images: str, n: int, dim: int) -> str | None:
     """n images give a covariance of rank n - 1 at most; below full rank the distance is a number without meaning."""
-    if 0 <= statistics.n <= statistics.dim:  # a statistics file does not say its n (-1)
-        raise TokbenchError(
-            f"{label} needs at least {statistics.dim + 1} {role} images for a covariance of full rank "
-            f"({statistics.dim} features); there are {statistics.n}"
-        )
+    if n > dim:
+        return None
+    return f"{label} needs at least {dim + 1} {images} for a covariance of full rank ({dim} features); there are {n}"
+
+
+def check_rank(label: str, images: str, statistics: FeatureStatistics) -> None:
+    """TokbenchError where ``rank_problem`` has one. A statistics file does not say its n (-1), and passes."""
+    if statistics.n >= 0 and (problem := rank_problem(label, images, statistics.n, statistics.dim)):
+        raise TokbenchError(problem)
 
 
 def jackknife_stderr(reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool) -> float | None:
@@ -73,11 +77,14 @@ class FrechetMetric(DistributionMetric):
 
     direction = "lower"
 
+    def too_few(self, count: int, dim: int) -> str | None:
+        return rank_problem(self.label, "images", count, dim)
+
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
     ) -> Compared:
-        check_rank(self.label, "reference", reference)
-        check_rank(self.label, "measured", sample)
+        check_rank(self.label, "reference images", reference)
+        check_rank(self.label, "images", sample)
         value = frechet_distance(sample.mean, sample.covariance, reference.mean, reference.covariance)
         if quick or sample.n >= FEW_IMAGES:
             return Compared(value)

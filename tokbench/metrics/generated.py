@@ -67,7 +67,7 @@ def evaluate_images(
             if isinstance(metric, DistributionMetric) and metric.reservoir and name != "fid_infinity":
                 reasons.setdefault(name, f"{metric.label} needs the reference's features; {reference} has mu and sigma")
     usable = [metric for name, metric in wanted.items() if name not in reasons]
-    spaces = FeatureSpaces(usable, [1], torch.device(device), total)
+    spaces = FeatureSpaces(usable, [1], torch.device(device), total, None if from_file else len(reference))
     if from_file:
         for name in spaces.capacity:
             spaces.references[name, "same"] = read_statistics(Path(reference), spaces.extractors[name].dim)
@@ -76,7 +76,7 @@ def evaluate_images(
 
     done = 0
     source = batches(images, batch_size, workers, rank, world) if is_dataset else _numbered(images, rank, world)
-    for batch, positions in source:
+    for batch, positions in source if spaces.metrics else ():  # drawing costs time: not for metrics without a value
         check_uint8("evaluate_images", batch)
         if int(positions[-1]) >= total:
             raise TokbenchError(f"evaluate_images: more than count={total} images came")

@@ -23,6 +23,11 @@ class KID(DistributionMetric):
     extractor, weights = "inception-fid", ("inception-fid",)
     reservoir, default = True, False
 
+    def too_few(self, count: int, dim: int) -> str | None:
+        if count >= SUBSET_SIZE:
+            return None
+        return f"KID draws subsets of {SUBSET_SIZE:,} images; there are {count:,}"
+
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
     ) -> Compared:

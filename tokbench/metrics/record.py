@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
+from tokbench.config.yaml_files import read_yaml
+from tokbench.errors import TokbenchError
 from tokbench.metrics.evaluation import Evaluation
 from tokbench.results import environment
 from tokbench.results.record import Record
@@ -22,8 +25,8 @@ def tokenizer_record(
         cell: the content address of what was asked for (recipe and evaluation).
         training: what the training says of itself: steps, images, seconds, batch size, data.
         artifacts: files by role, relative to the store.
-        weights_which: ``"ema"``, ``"live"`` or ``"published"``: averaging the weights moves rFID and PSNR in
-            opposite directions, so a record says which ones were measured.
+        weights_which: ``"ema"``, ``"live"``, ``"published"`` or, where nothing says, ``"saved"``: averaging the
+            weights moves rFID and PSNR in opposite directions, so a record says which ones were measured.
     """
     quantizer, model = tokenizer.config.quantizer, tokenizer.config.model
     parameters = tokenizer.parameter_count
@@ -48,3 +51,18 @@ def tokenizer_record(
         recipe_hash=environment.content_hash(recipe) if recipe else None,
         artifacts=artifacts or {},
     )
+
+
+def saved_weights(folder: str | Path) -> str:
+    """Which weights a model's folder holds: ``"ema"`` or ``"live"`` by the recipe of its run, else ``"saved"``.
+
+    A run keeps its ``recipe.yaml`` beside the folder ``tokenizer`` (or ``generator``) with the finished weights.
+    """
+    folder = Path(folder).resolve()
+    try:
+        recipe = read_yaml(folder.parent / "recipe.yaml")
+        if recipe["kind"] != folder.name:  # a folder that only happens to lie beside a recipe
+            return "saved"
+        return "ema" if recipe["training"]["ema_decay"] else "live"
+    except (TokbenchError, KeyError, TypeError):
+        return "saved"

@@ -26,11 +26,19 @@ class FeatureSpaces:
         metrics: those that can be computed; only distribution and score metrics are looked at.
         depths: how many sets of samples there are, by name.
         count: images in a set.
+        reference_count: images in the reference, where it is another set of known size.
+
+    Attributes:
+        metrics: those that images are looked at for. Which cannot have a value of so few images is known at once.
     """
 
-    def __init__(self, metrics: Sequence[Metric], depths: list[int], device: torch.device, count: int) -> None:
+    def __init__(
+        self, metrics: Sequence[Metric], depths: list[int], device: torch.device, count: int,
+        reference_count: int | None = None,
+    ) -> None:
         self.depths, self.count = depths, count
-        self.metrics = [m for m in metrics if isinstance(m, DistributionMetric | ScoreMetric)]
+        self.metrics: list[DistributionMetric | ScoreMetric] = []
+        self.refused: dict[str, str] = {}
         self.extractors: dict[str, Extractor] = {}
         self.capacity: dict[str, int] = {}
         self.samples: dict[tuple[str, int], FeatureStatistics] = {}
@@ -38,8 +46,19 @@ class FeatureSpaces:
         self.references: dict[tuple[str, str], FeatureStatistics] = {}
         self.pending: list[str] = []  # extractors whose reference is gathered in this pass
         self.warnings: list[str] = []
-        for name in dict.fromkeys(metric.extractor for metric in self.metrics):
-            self.extractors[name] = load_extractor(name, device)
+        fewest = count if reference_count is None else min(count, reference_count)
+        loaded: dict[str, Extractor] = {}
+        for metric in metrics:
+            if isinstance(metric, DistributionMetric | ScoreMetric):
+                if metric.extractor not in loaded:
+                    loaded[metric.extractor] = load_extractor(metric.extractor, device)
+                space = loaded[metric.extractor]
+                if isinstance(metric, DistributionMetric) and (reason := metric.too_few(fewest, space.dim)):
+                    self.refused[metric.name] = reason
+                    continue
+                self.metrics.append(metric)
+                self.extractors[metric.extractor] = space
+        for name, space in self.extractors.items():
             comparing = self._comparing(name)
             if not comparing:
                 continue
@@ -47,7 +66,7 @@ class FeatureSpaces:
             wanted = count < FEW_IMAGES or any(metric.reservoir for metric in comparing)
             self.capacity[name] = RESERVOIR if wanted else 0
             for depth in depths:
-                self.samples[name, depth] = FeatureStatistics(self.extractors[name].dim, capacity=self.capacity[name])
+                self.samples[name, depth] = FeatureStatistics(space.dim, capacity=self.capacity[name])
         for metric in self.metrics:
             if isinstance(metric, ScoreMetric):
                 self.scores |= {(metric.name, depth): metric.statistics(count) for depth in depths}
@@ -103,6 +122,8 @@ class FeatureSpaces:
 
         A refusal (too few images for a covariance of full rank) is a value of None with its reason.
         """
+        if metric.name in self.refused:
+            return metric.result(None, self.count, protocol, note=self.refused[metric.name])
         try:
             if isinstance(metric, ScoreMetric):
                 n, stderr = self.scores[metric.name, self.depths[-1]].n, None
