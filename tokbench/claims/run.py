@@ -1,4 +1,4 @@
-"""Run what a claim asks for: cells that are not finished, each in a process of its own; then benches."""
+"""Run what a claim asks for: cells that are not finished, in turn or side by side; then benches."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tokbench.claims.plan import ClaimPlan
 from tokbench.results.store import Store
 from tokbench.sweeps.board import Board
 from tokbench.sweeps.jobs import run_jobs
+from tokbench.sweeps.run import run_in_turn
 
 
 def run_claim(found: ClaimPlan, work: Path, *, jobs: int = 1, cpu: bool = False) -> int:
@@ -25,12 +26,16 @@ def run_claim(found: ClaimPlan, work: Path, *, jobs: int = 1, cpu: bool = False)
         console.print(f"skipped {label}: {why}", highlight=False, markup=False)
     failed = 0
     if plan.cells:
-        with Board(plan.cells, work, console, watch=True) as board:
+        with Board(plan.cells, work, console, watch=jobs > 1) as board:
             for cell in plan.cells:
                 if cell.key in plan.done:
                     board.end(cell, "already", "already there")
-            if len(plan.done) < len(plan.cells):
+            if len(plan.done) == len(plan.cells):
+                failed = 0
+            elif jobs > 1:
                 failed = run_jobs(plan, work, board, jobs=jobs, processes=1, again=False, cpu=cpu)
+            else:  # without starting Python and torch for every cell
+                failed = run_in_turn(plan, work, board, again=False, cpu=cpu)
     store = Store(work / "runs.jsonl")
     done = store.cells()
     for record in run_bench([cell for cell in found.benches if cell.key not in done], cpu=cpu):

@@ -55,7 +55,7 @@ def run_sweep(
         elif elsewhere:
             failed = run_jobs(plan, out, board, jobs=how.jobs, processes=how.gpus_per_cell, again=again, cpu=cpu)
         else:
-            failed = _in_turn(plan, out, again, cpu, board)
+            failed = run_in_turn(plan, out, board, again=again, cpu=cpu)
     show(plan, out, console)
     return failed
 
@@ -84,7 +84,8 @@ def from_settings(settings: SweepSettings) -> tuple[Grid, Generators]:
     )
 
 
-def _in_turn(plan: Plan, out: Path, again: bool, cpu: bool, board: Board) -> int:
+def run_in_turn(plan: Plan, out: Path, board: Board, *, again: bool, cpu: bool) -> int:
+    """Finish the cells one after another in this process; how many failed."""
     failed: set[str] = set()
     for cell in plan.cells:
         if cell.key in plan.done:
