@@ -63,9 +63,7 @@ def _run(processes: int, out: Path) -> None:
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "OMP_NUM_THREADS": "1",
         }
-        children.append(
-            subprocess.Popen([sys.executable, "-c", script], env=env, stderr=subprocess.PIPE, text=True)
-        )
+        children.append(subprocess.Popen([sys.executable, "-c", script], env=env, stderr=subprocess.PIPE, text=True))
     for child in children:
         _, errors = child.communicate(timeout=240)
         assert child.returncode == 0, errors

@@ -29,18 +29,16 @@ def check_finite(accelerator: Accelerator, values: Mapping[str, Tensor], loss: s
 
     With fp16 an infinite gradient is no fault: the loss scaler leaves that step out itself and lowers its scale.
     """
-    bad = ~torch.isfinite(values[loss].float())
     scaler = accelerator.scaler
     scaled = scaler is not None and scaler.is_enabled()
-    if not scaled:
-        bad = bad | ~torch.isfinite(values[gradient].float())
-    anywhere = bad
-    if accelerator.num_processes > 1:
-        anywhere = accelerator.reduce(bad.float(), "sum") > 0
-    if bool(anywhere):
+    names = [loss] if scaled else [loss, gradient]
+    bad = torch.stack([~torch.isfinite(values[name].detach().float()) for name in names]).float()
+    anywhere = accelerator.reduce(bad, "sum") if accelerator.num_processes > 1 else bad
+    if bool(anywhere.any()):
         if scaled:
             scaler.update()  # or it would refuse the next step, having unscaled this one's gradients
-        raise NotFinite(values, bool(bad))
+        # Gradients are joined, so a bad loss anywhere makes them bad everywhere: the loss tells whose batch it was.
+        raise NotFinite(values, bool(bad[0]) or not bool(anywhere[0]))
 
 
 @contextmanager

@@ -1,0 +1,188 @@
+"""Two gloo processes: a generator under FSDP, and a bad step of one process that both skip."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from recipes_tiny import TINY
+from safetensors.torch import load_file
+
+from tokbench.config.generator import GeneratorRecipe
+from tokbench.config.loading import load_recipe
+from tokbench.config.model import TokenizerConfig
+from tokbench.config.recipe import TokenizerRecipe
+from tokbench.errors import TokbenchError
+from tokbench.generators import Generator
+from tokbench.models import Tokenizer
+from tokbench.training import sharding
+from tokbench.training.checkpoint import load_checkpoint
+from tokbench.training.loop import make_accelerator, train
+
+_BAD = """
+import os, sys, warnings
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+warnings.filterwarnings("error", message=".*broadcast_buffers.*")
+sys.path.insert(0, sys.argv[3])
+from recipes_tiny import TINY
+from tokbench.config.loading import load_recipe
+from tokbench.training.loop import make_accelerator, train
+from tokbench.training.tokenizer_task import TokenizerTask
+from accelerate.state import AcceleratorState
+out = Path(sys.argv[2])
+
+original, rank = TokenizerTask.step, int(os.environ["RANK"])
+def step(self, batches, step, factor):
+    images = self._images
+    if step == 2 and rank == 1:  # the encoder of one process alone sees nonsense, before the collective calls
+        self._images = lambda batch: images(batch) * torch.nan
+    try:
+        return original(self, batches, step, factor)
+    finally:
+        self._images = images
+TokenizerTask.step = step
+settings = ["quantizer.codebook_size=16", "training.on_nan=skip", "training.steps=5", "training.precision=fp32"]
+result = train(load_recipe("demo", [*TINY, *settings]), out / "skip", quiet=True)
+(out / f"skipped-{rank}").write_text(str(result.skipped))
+
+from tokbench.config.generator import GeneratorRecipe
+AcceleratorState._reset_state()
+os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+recipe = GeneratorRecipe.model_validate_json(Path(sys.argv[1]).read_text())
+make = lambda: make_accelerator(recipe, cpu=True)
+train(recipe, out / "whole", accelerator=make(), quiet=True)
+train(recipe, out / "parts", accelerator=make(), quiet=True, stop_at=2)
+torch.manual_seed(5)
+train(recipe, out / "parts", accelerator=make(), quiet=True, resume=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> GeneratorRecipe:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    settings = load_recipe("demo", [*TINY, "quantizer.codebook_size=16"])
+    assert isinstance(settings, TokenizerRecipe)
+    torch.manual_seed(0)
+    config = TokenizerConfig(image_size=16, model=settings.model, quantizer=settings.quantizer)
+    Tokenizer(config).eval().save_pretrained(folder)
+    return GeneratorRecipe.model_validate(
+        {
+            "name": "sharded", "tokenizer": str(folder),
+            "data": {"source": "photos", "image_size": 16, "limit": 32, "eval_limit": 8},
+            "generator": {"name": "ar", "width": 16, "heads": 2, "layers": 2, "depth_layers": 1},
+            "training": {
+                "steps": 5, "batch_size": 8, "log_every": 1, "picture_every": 2, "checkpoint_every": 0,
+                "learning_rate": 1e-3, "precision": "fp32", "gradient_accumulation": 2,
+            },
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def out(recipe: GeneratorRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if torch.cuda.is_available():
+        pytest.skip("on a machine with a GPU torch shards over it, not over the CPU")
+    out = tmp_path_factory.mktemp("two")
+    (out / "recipe.json").write_text(recipe.model_dump_json())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in ("0", "1"):
+        env = {
+            **os.environ, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }  # fmt: skip
+        arguments = [sys.executable, "-c", _BAD, str(out / "recipe.json"), str(out), str(Path(__file__).parents[1])]
+        children.append(
+            subprocess.Popen(arguments, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
+    for child in children:
+        printed, _ = child.communicate(timeout=300)
+        assert child.returncode == 0, printed
+    return out
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "generator" / "model.safetensors")
+
+
+def test_a_bad_step_of_one_process_is_skipped_by_both(out: Path) -> None:
+    assert [(out / f"skipped-{rank}").read_text() for rank in (0, 1)] == ["1", "1"]
+    lines = [json.loads(line) for line in (out / "skip" / "log.jsonl").read_text().splitlines()]
+    (event,) = [line for line in lines if line.get("event") == "skipped"]
+    # The other process's terms and its four samples reach the log, which the first one writes.
+    assert event["step"] == 3 and "(loss nan" in event["message"]
+    assert event["message"].partition("samples of the batch: ")[2].count(", ") == 3
+    found = load_file(out / "skip" / "tokenizer" / "model.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in found.values())
+
+
+def test_fsdp_trains_to_the_weights_of_one_process(out: Path, recipe: GeneratorRecipe, tmp_path: Path) -> None:
+    train(recipe, tmp_path, accelerator=make_accelerator(recipe, cpu=True), quiet=True)
+    one, two = weights(tmp_path), weights(out / "whole")
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=2e-6, msg=name)
+    logs = [
+        [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (tmp_path, out / "whole")
+    ]
+    for mine, theirs in zip(*logs, strict=True):
+        for name in ("loss", "gradient_norm", "held_out_bits_per_code"):
+            assert mine.get(name) == pytest.approx(theirs.get(name), rel=1e-4)
+
+
+def test_fsdp_resumes_to_the_same_bits_and_exports_a_whole_generator(out: Path) -> None:
+    whole, parts = weights(out / "whole"), weights(out / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    states = [load_checkpoint(out / run / "checkpoints")[0] for run in ("whole", "parts")]
+    assert states[0] is not None and states[1] is not None
+    one, two = (state["task"]["optimizer"]["state"] for state in states)
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.equal(one[name]["exp_avg_sq"], two[name]["exp_avg_sq"])
+    generator = Generator.from_pretrained(out / "whole" / "generator")
+    assert generator.generate(2, seed=0).shape[0] == 2
+    assert list((out / "whole" / "pictures").glob("*.png"))
+
+
+def test_a_sharded_run_goes_on_sharded_only(out: Path, recipe: GeneratorRecipe) -> None:
+    (out / "parts" / "training.json").unlink()
+    with pytest.raises(TokbenchError, match="the run was trained with FSDP until now; continue it with FSDP"):
+        train(recipe, out / "parts", accelerator=make_accelerator(recipe, cpu=True), resume=True, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "version", "said"),
+    [
+        ({}, "1", "add --fsdp_version 2"),
+        ({"precision": "fp16"}, "2", "use bf16"),
+        ({"compile": True}, "2", "training.compile=false"),
+    ],
+)
+def test_what_does_not_go_together_with_fsdp_is_refused(
+    recipe: GeneratorRecipe, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], version: str, said: str
+) -> None:
+    monkeypatch.setenv("FSDP_VERSION", version)
+    changed = recipe.model_copy(update={"training": recipe.training.model_copy(update=change)})
+    with pytest.raises(TokbenchError, match=said):
+        sharding.plugin(changed, changed.training.precision)
+
+
+def test_a_tokenizer_under_fsdp_is_refused(
+    tiny: Callable[..., TokenizerRecipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(TokbenchError, match="FSDP is for generators"):
+        make_accelerator(tiny(), cpu=True)
