@@ -5,7 +5,6 @@ from __future__ import annotations
 from tokbench.results.entries import Entry, Spread
 
 TRAIN, HELD_OUT = "train_bits_per_code", "held_out_bits_per_code"
-LAST = 3  # measurements whose mean is the end of a curve: the training images of one batch are few
 
 
 def curves(entry: Entry | None, name: str) -> dict[int, list[tuple[int, float]]]:
@@ -13,16 +12,18 @@ def curves(entry: Entry | None, name: str) -> dict[int, list[tuple[int, float]]]
     found: dict[int, list[tuple[int, float]]] = {}
     for record in entry.records if entry is not None else ():
         curve = record.training.get("curve") or {}
-        points = list(zip(curve.get("step", ()), curve.get(name, ()), strict=True)) if name in curve else []
-        if points and record.seed is not None:
-            found[record.seed] = [(int(step), float(bits)) for step, bits in points if bits is not None]
+        if name in curve and record.seed is not None:
+            found[record.seed] = [(int(step), bits) for step, bits in zip(curve["step"], curve[name], strict=True)]
     return found
 
 
 def gap(entry: Entry | None) -> dict[int, float]:
-    """Held-out minus training bits a code at the end of training, of every seed."""
+    """Held-out minus training bits a code at the end of training, of every seed.
+
+    The training images are those of the last batch: the same ones in all runs of a seed on the same pictures.
+    """
     train, held = (curves(entry, name) for name in (TRAIN, HELD_OUT))
-    return {seed: _end(held[seed]) - _end(train[seed]) for seed in sorted(train.keys() & held.keys())}
+    return {seed: held[seed][-1][1] - train[seed][-1][1] for seed in sorted(train.keys() & held.keys())}
 
 
 def mean_curve(entry: Entry | None, name: str) -> list[tuple[int, Spread]]:
@@ -31,8 +32,3 @@ def mean_curve(entry: Entry | None, name: str) -> list[tuple[int, Spread]]:
     steps = sorted(set.intersection(*(set(curve) for curve in found))) if found else []
     spreads = [(step, Spread.over(curve[step] for curve in found)) for step in steps]
     return [(step, spread) for step, spread in spreads if spread is not None]
-
-
-def _end(points: list[tuple[int, float]]) -> float:
-    last = [bits for _, bits in points[-LAST:]]
-    return sum(last) / len(last)

@@ -100,8 +100,11 @@ def draw(evidence: Evidence) -> Figure | None:
         axis.set_xticks([], minor=True)
         axis.set_xlabel("batch (images)")
         axis.set_ylabel(label)
+    for axis in axes if _on_gpu(evidence) else (axes[0], axes[2]):
         axis.legend()
     axes[0].set_yscale("log")
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter("{x:g}")
     axes[1].set_ylim(bottom=0)
     axes[2].set_ylim(bottom=0)
     return figure

@@ -9,17 +9,18 @@ from tokbench.claims.evidence import Evidence
 from tokbench.claims.findings import Finding, better, gains, judged, label_of
 from tokbench.claims.wording import against, rows_text, spread_text
 from tokbench.results.entries import Entry, Spread
+from tokbench.results.styles import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PARTS = {"hard": "nearest codes", "soft": "soft targets", "stochastic": "drawn codes", "both": "both"}
-COLOURS = {"hard": "#000000", "soft": "#0072B2", "stochastic": "#D55E00", "both": "#009E73"}
+COLOURS = dict(zip(PARTS, (style(name).colour for name in ("none", "vq", "rq", "lfq")), strict=True))
 NLL = "nll_bits_per_code"
 GENERATION = ("gfid", "gfid_192")
 MARGIN = 0.01  # bits a code
 NOTE = (
-    "NLL is that of the nearest codes in every row. The gap is that of the last measurements while training, on "
+    "NLL is that of the nearest codes in every row. The gap is that of the last measurement while training, on "
     "held-out pictures and on those of the batch."
 )
 

@@ -95,24 +95,25 @@ def draw(evidence: Evidence) -> Figure | None:
         return None
     figure, axes = panels(3, width=2.8)
     colour = style("lfq").colour
-    bars = (
+    shown = (
         ("NLL (bits a position)", {part: Spread.over(position_bits(row).values()) for part, row in rows.items()}),
         ("parameters (millions)", {p: Spread.over([(_parameters(row) or 0) / 1e6]) for p, row in rows.items()}),
         ("train step (s)", {part: Spread.over(step_seconds(row).values()) for part, row in rows.items()}),
     )
-    for axis, (label, of) in zip(axes, bars, strict=True):
+    for axis, (label, of) in zip(axes, shown, strict=True):
         there = {PARTS[part]: spread for part, spread in of.items() if spread is not None}
-        axis.bar(
+        bars = axis.bar(
             list(there), [s.mean for s in there.values()], yerr=[s.deviation or 0.0 for s in there.values()],
             width=0.6, color=colour, error_kw={"elinewidth": 0.8},
         )  # fmt: skip
+        axis.bar_label(bars, [f"{s.mean:.3g}" for s in there.values()], padding=2, fontsize=7)
         axis.set_ylabel(label)
         axis.set_xlabel("sub-tokens of a code")
         axis.grid(axis="x", visible=False)
     axes[0].axhline(18, color="#444444", linewidth=0.8, linestyle="--", label="fixed length, 18 bits")
     axes[0].legend()
-    axes[1].set_yscale("log")
-    axes[2].set_yscale("log")
+    for axis in axes[1:]:
+        axis.set_yscale("log")
     return figure
 
 

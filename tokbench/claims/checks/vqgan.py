@@ -61,8 +61,8 @@ def _faster(generators: list[Entry], factors: str) -> Finding:
 
 
 def drawing_seconds(entry: Entry) -> dict[int, float]:
-    """Seconds that drawing, decoding and measuring the samples took, of every seed."""
-    found = {record.seed: record.timing.get("images") for record in entry.records}
+    """Seconds that drawing the samples and decoding them took, of every seed."""
+    found = {record.seed: record.timing.get("drawing") for record in entry.records}
     return {seed: float(value) for seed, value in found.items() if seed is not None and value}
 
 
@@ -80,7 +80,8 @@ def draw(evidence: Evidence) -> Figure | None:
     l2, generators = evidence.row("l2"), _by_factor(evidence, "generator")
     tokenizers = _by_factor(evidence, "tokenizer")
     gan = next((entry for entry in tokenizers if l2 and factor(entry) == factor(l2)), None)
-    losses = evidence.measured("psnr", *LPIPS.values(), *RECONSTRUCTION) if l2 and gan else []
+    judging = [metric for metric in LPIPS.values() if metric != LPIPS.get(_net(gan))]
+    losses = evidence.measured("psnr", *judging, *RECONSTRUCTION) if l2 and gan else []
     samples = [m for m in evidence.measured(*GENERATION) if generators]
     with_curves = any(mean_curve(entry, HELD_OUT) for entry in generators)
     count = len(losses) + with_curves + len(samples) + bool(generators)
@@ -97,7 +98,7 @@ def draw(evidence: Evidence) -> Figure | None:
             per_pixel = _codes_per_pixel(entry)
             xs, ys = [step for step, _ in points], [spread.mean * per_pixel for _, spread in points]
             axis.plot(xs, ys, line, color=style("vq").colour, label=f"f = {factor(entry)}")
-        axis.legend()
+        axis.legend(loc="center right")
         axis.set_xlabel("optimizer steps of the transformer")
         axis.set_ylabel("held-out NLL (bits per pixel)")
         axis.set_yscale("log", base=2)
@@ -117,7 +118,7 @@ def draw(evidence: Evidence) -> Figure | None:
         axis.set_xticks([], minor=True)
         axis.set_ylim(bottom=0)
         axis.set_xlabel("reduction factor f")
-        axis.set_ylabel("drawing and measuring the samples (s)")
+        axis.set_ylabel("drawing the samples (s)")
     return figure
 
 
@@ -151,7 +152,7 @@ def table(evidence: Evidence) -> str:
     generators = _by_factor(evidence, "generator")
     more = evidence.measured("nll_bits_per_code", "model_bpp", *GENERATION)
     labels = [label_of(metric, *generators) for metric in more]
-    header_2 = ["transformer on", "f", *labels, "drawing and measuring (s)", "seeds"]
+    header_2 = ["transformer on", "f", *labels, "drawing the samples (s)", "seeds"]
     rows_2 = [
         [_codes(entry), str(factor(entry)), *(spread_text(entry.metric(metric)) for metric in more)]
         + [spread_text(drawing_seconds(entry).values()), str(len(entry.records))]
