@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,21 +30,20 @@ def encode(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of random crops and flips.")] = 0,
     cpu: Cpu = False,
 ) -> None:
-    """Encode pictures once into a code cache, so that a generator trains without the encoder."""
+    """Encode pictures once into a code cache, so that a generator trains without the encoder.
+
+    Killed or interrupted, the same command goes on where it stopped.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     from tokbench.cli.options import device, side_in_pixels
     from tokbench.data import open_images
     from tokbench.data.base import Split
-    from tokbench.errors import TokbenchError
-    from tokbench.generators.encoding import write_codes
+    from tokbench.generators.encoding import already_written, write_codes
     from tokbench.models import Tokenizer
 
     splits: tuple[Split, ...] = ("train", "eval")
-    for split in splits:
-        if (out / split).exists():
-            raise TokbenchError(f"{out / split}: exists already; delete it or choose another --out")
     model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
     size = side_in_pixels(image_size, model.config.image_size, model.downsampling, "--image-size")
     console = Console(stderr=True)
@@ -60,6 +59,10 @@ def encode(
                 seed=seed,
                 limit=limit if training else eval_limit,
             )
+            asked: Any = {"source": tokenizer, "passes": passes if training else 1, "latents": latents}
+            if count := already_written(model, images, out, **asked):
+                bar.console.print(f"{split}: {count} pictures, there already", highlight=False)
+                continue
             task = bar.add_task(split, total=None)
 
             def report(done: int, total: int, task: int = task) -> None:
@@ -69,12 +72,10 @@ def encode(
                 model,
                 images,
                 out / split,
-                source=tokenizer,
                 batch_size=batch_size,
-                passes=passes if training else 1,
-                latents=latents,
                 workers=workers,
                 progress=report,
+                **asked,
             )
             for path, reason in images.skipped[:5]:
                 bar.console.print(f"skipped {path}: {reason}", markup=False, highlight=False)

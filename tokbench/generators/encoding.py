@@ -4,17 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from tokbench.data import loader, to_float
 from tokbench.data.base import ImageDataset, digest
-from tokbench.data.codes import CodeHeader, CodeWriter
+from tokbench.data.codes import CodeCache, CodeHeader, CodeWriter
+from tokbench.data.loader import Loader
 from tokbench.errors import TokbenchError
 from tokbench.generators.embedding import code_vectors
 from tokbench.models import Tokenizer
+
+
+def code_header(
+    tokenizer: Tokenizer, images: ImageDataset, *, source: str, passes: int = 1, latents: bool = False
+) -> CodeHeader:
+    """What the cache that ``write_codes`` makes of the same will say of itself, less how many images there are."""
+    shape = tokenizer.latent_shape(images.image_size)
+    quantizer: Any = tokenizer.quantizer
+    return CodeHeader(
+        tokenizer=source,
+        tokenizer_sha256=tokenizer.sha256(),
+        codebook_sizes=tuple(int(k) for k in quantizer.codebook_sizes),
+        shape=(*shape, int(quantizer.num_codebooks)),
+        image_size=images.image_size,
+        source=images.source,
+        split=images.split,
+        preprocessing=images.view.describe(),
+        fingerprint=digest(images.fingerprint, str(passes)),
+        passes=passes,
+        classes=tuple(images.classes),
+        latent_channels=int(quantizer.dim) if latents else None,
+    )
+
+
+def already_written(tokenizer: Tokenizer, images: ImageDataset, out: Path, **asked: Any) -> int:
+    """How many images the cache of this split in ``out`` has; 0 where there is none.
+
+    Raises TokbenchError where what lies there is something else.
+    """
+    folder = out / images.split
+    if not folder.exists():
+        return 0
+    found = CodeCache(out, images.split).header
+    if found.model_copy(update={"count": 0, "shards": ()}) != code_header(tokenizer, images, **asked):
+        raise TokbenchError(
+            f"{folder}: exists already, of other settings, pictures or another tokenizer; delete it or choose "
+            "another --out"
+        )
+    return found.count
 
 
 @torch.no_grad()
@@ -32,6 +72,8 @@ def write_codes(
 ) -> int:
     """Encode every image of a split into a code cache; how many there are.
 
+    Where an earlier call was killed or interrupted, this one goes on after its last batch: the cache is the same.
+
     Args:
         folder: the split's folder in the cache; it must not exist yet.
         source: where the tokenizer was read from.
@@ -39,37 +81,27 @@ def write_codes(
         latents: keep the latents too (float16), for soft targets and stochastic codes.
         progress: called with the images done and to do.
     """
-    shape = tokenizer.latent_shape(images.image_size)
-    quantizer: Any = tokenizer.quantizer
-    header = CodeHeader(
-        tokenizer=source,
-        tokenizer_sha256=tokenizer.sha256(),
-        codebook_sizes=tuple(int(k) for k in quantizer.codebook_sizes),
-        shape=(*shape, int(quantizer.num_codebooks)),
-        image_size=images.image_size,
-        source=images.source,
-        split=images.split,
-        preprocessing=images.view.describe(),
-        fingerprint=digest(images.fingerprint, str(passes)),
-        passes=passes,
-        classes=tuple(images.classes),
-        latent_channels=int(quantizer.dim) if latents else None,
-    )
-    device = next(tokenizer.parameters()).device
-    done = 0
-    with CodeWriter(folder, header) as writer:
+    header = code_header(tokenizer, images, source=source, passes=passes, latents=latents)
+    device, quantizer = next(tokenizer.parameters()).device, cast(Any, tokenizer.quantizer)
+    with CodeWriter(folder, header, batch_size=batch_size) as writer:
+        first, start = writer.position or (0, 0)
+        done = sum(writer.shards)
         batches = loader(images, batch_size=batch_size, shuffle=False, seed=0, workers=workers)
-        for number in range(passes):
+        for number in range(first, passes):
             batches.set_epoch(number)
-            for batch in batches:
+            batches.start_batch, skipped = start, len(images.skipped)
+            for index, batch in enumerate(batches, start + 1):
                 z = tokenizer.latents(to_float(batch["image"].to(device)))
                 kept = z.movedim(1, -1).half() if latents else None
-                writer.add(quantizer.encode(z), batch["label"], kept)
+                # A batch without a readable picture is left out by the loader, and then the count of batches is off.
+                counted = len(images.skipped) == skipped or (isinstance(batches, Loader) and images.split == "train")
+                writer.add(quantizer.encode(z), batch["label"], kept, (number, index) if counted else None)
                 done += len(z)
                 if progress is not None:
                     progress(done, len(images) * passes)
-    if not done:
-        raise TokbenchError(f"{images.source} ({images.split}): no image could be encoded")
+            start = 0
+        if not done:
+            raise TokbenchError(f"{images.source} ({images.split}): no image could be encoded")
     return done
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -149,8 +148,6 @@ def encoded(cell: GeneratorCell, tokenizer: Path, place: Place) -> tuple[Path, d
         except (OSError, ValueError):
             pass
         place.stage("encode")
-        for scratch in folder.glob(".*.tmp"):  # of one that was killed
-            shutil.rmtree(scratch, ignore_errors=True)
         device = "cuda" if torch.cuda.is_available() and not place.cpu else "cpu"
         model = Tokenizer.from_pretrained(tokenizer).to(device).eval()
         data, start, pictures = cell.recipe.data, time.perf_counter(), 0
