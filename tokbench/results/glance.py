@@ -13,6 +13,7 @@ import msgspec
 
 from tokbench.results.bulk import without_collector
 from tokbench.results.lines import Records, content
+from tokbench.results.plausible import implausible
 
 _Any = dict[str, Any]
 _BRACE = ord("{")
@@ -108,7 +109,7 @@ def parse(whole: bytes) -> Records:
                 if not text:
                     line.decode()
                 found: Any = decode(line)
-                if memoryview(found.undecoded)[0] != _BRACE:
+                if memoryview(found.undecoded)[0] != _BRACE or implausible(found) is not None:
                     raise ValueError
             except (msgspec.DecodeError, ValueError):
                 if line.strip():

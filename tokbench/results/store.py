@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
 from tokbench.results.bulk import without_collector
 from tokbench.results.lines import Records as Records
 from tokbench.results.lines import locked
+from tokbench.results.plausible import implausible
 from tokbench.results.record import MetricValue, Record
 
 _VALIDATE = Record.__pydantic_validator__.validate_json
@@ -91,16 +92,21 @@ def parse(content: bytes) -> Records:
 def parse_line(records: Records, number: int, line: bytes, last: int) -> None:
     """Add what the line with that number holds to ``records``, or the line to the damaged ones."""
     try:
-        records.append(_VALIDATE(line))
+        record = _VALIDATE(line)
     except ValidationError as error:
         cut = " (the line has no end: its write was interrupted)" if number == last else ""
         records.damaged.append((number, _reason(error) + cut))
+        return
+    if (reason := implausible(record)) is not None:
+        records.damaged.append((number, printable(reason, 200)))
+    else:
+        records.append(record)
 
 
 def _reason(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else str(first["msg"])
+    return printable(f"{printable(where, 80)}: {first['msg']}" if where else str(first["msg"]), 300)
 
 
 def _sanitised(record: Record) -> Record:

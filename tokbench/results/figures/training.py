@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.entries import Entry
 from tokbench.results.figures.base import panels
+from tokbench.results.plausible import artifact_text
 from tokbench.results.record import Record
 from tokbench.results.styles import style
 
@@ -57,13 +59,18 @@ def _name(entry: Entry, record: Record) -> str:
 def read_log(record: Record, folder: Path) -> list[dict[str, float]]:
     """The lines of the artifact ``log``, or of the ``log.jsonl`` beside the trained tokenizer; empty if unreadable."""
     if "log" in record.artifacts:
-        path = folder / record.artifacts["log"]
+        text = artifact_text(folder, record.artifacts["log"])
     elif "tokenizer" in record.artifacts:
-        path = (folder / record.artifacts["tokenizer"]).parent / "log.jsonl"
+        text = artifact_text(folder, f"{record.artifacts['tokenizer']}/../log.jsonl")
     else:
         return []
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError):
+        lines = [json.loads(line) for line in (text or "").splitlines()]
+    except (ValueError, RecursionError):
         return []
-    return [line for line in lines if isinstance(line, dict) and "step" in line]
+    numbers = [_numbers(line) for line in lines if isinstance(line, dict)]
+    return [line for line in numbers if "step" in line]
+
+
+def _numbers(line: dict[str, Any]) -> dict[str, float]:
+    return {key: value for key, value in line.items() if isinstance(value, int | float) and math.isfinite(value)}

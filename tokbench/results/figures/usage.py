@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tokbench.errors import TokbenchError
 from tokbench.results.entries import Entry
 from tokbench.results.figures.base import panels
+from tokbench.results.plausible import artifact_text
 from tokbench.results.record import Record
 from tokbench.results.styles import style
 
@@ -60,7 +61,7 @@ def histogram(record: Record, folder: Path) -> list[list[int]] | None:
     if "histogram" not in record.artifacts:
         return None
     try:
-        counts = json.loads((folder / record.artifacts["histogram"]).read_text())["counts"]
-        return [[int(count) for count in of_depth] for of_depth in counts if of_depth] or None
-    except (OSError, ValueError, KeyError, TypeError):
+        counts = json.loads(artifact_text(folder, record.artifacts["histogram"]) or "{}")["counts"]
+        return [[max(0, int(count)) for count in of_depth] for of_depth in counts if of_depth] or None
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

@@ -1,0 +1,69 @@
+"""What a line must hold, beyond its types, to be shown: a record from elsewhere may say anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokbench.results.record import Record
+
+# What tables and figures take out of the open blocks, and how.
+_TEXT = {
+    "quantizer": ("name",), "model": ("architecture",), "weights": ("which",), "training": ("data",),
+    "timing": ("device", "precision"),
+}  # fmt: skip
+_NUMBERS = {
+    "quantizer": ("codebook_size", "depth"), "model": ("downsampling", "parameters"),
+    "training": ("steps", "batch_size", "seconds"),
+    "timing": ("seconds", "batch_size", "processes"),
+}  # fmt: skip
+_MOST = 1e18  # larger than any count, rate or time; what is beyond does not survive arithmetic
+_LARGEST_ARTIFACT = 64 * 2**20
+
+
+def implausible(record: Record) -> str | None:
+    """Why a record (or a glance at one) cannot be shown, in one line; None where it can."""
+    for block, names in _TEXT.items():
+        values: Mapping[str, Any] = getattr(record, block)
+        for name in names:
+            if not isinstance(values.get(name, ""), str | None):
+                return f"{block}.{name}: is no text"
+    for block, names in _NUMBERS.items():
+        values = getattr(record, block)
+        for name in names:
+            value = values.get(name, 0)
+            if value is not None and not (isinstance(value, int | float) and 0 <= value <= _MOST):
+                return f"{block}.{name}: is no number that could be"
+    if (rate := record.rate) is not None:
+        if len(rate.tokens) != 3 or not rate.codebook_sizes:
+            return "rate: tokens are (H, W, D), and each depth has a codebook"
+        if min(rate.tokens) < 1 or min(rate.codebook_sizes) < 1 or rate.tokens[2] != len(rate.codebook_sizes):
+            return "rate: tokens are (H, W, D), at least 1 each, with D codebook sizes"
+        if max(rate.tokens) > 2**20 or not (0 <= rate.bits_per_image <= _MOST and 0 <= rate.bits_per_pixel <= _MOST):
+            return "rate: no rate that could be"
+    if (data := record.data) is not None and not (0 <= data.n <= _MOST and 0 <= data.size <= _MOST):
+        return "data: no number of pictures, or size, that could be"
+    for name, metric in record.metrics.items():
+        if not _shown(metric.value) or not _shown(metric.stderr) or not 0 <= metric.n <= _MOST:
+            return f"metrics.{name}: is no number that could be"
+        if metric.by_depth is not None and not all(map(_shown, metric.by_depth)):
+            return f"metrics.{name}.by_depth: is no number that could be"
+    return None
+
+
+def _shown(value: float | None) -> bool:
+    return value is None or (math.isfinite(value) and abs(value) <= _MOST)
+
+
+def artifact_text(folder: Path, name: str) -> str | None:
+    """The text of a file that a record names, None where it is not there; only files beneath ``folder`` are read."""
+    try:
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()) or not path.is_file() or path.stat().st_size > _LARGEST_ARTIFACT:
+            return None
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError, RuntimeError):  # a name with a zero in it, no text, links in a circle
+        return None
