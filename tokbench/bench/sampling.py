@@ -66,6 +66,7 @@ class Timing:
     parameters: int
     memory: int  # bytes: weights and caches; on a GPU the peak that was allocated
     floor: float | None
+    shape: tuple[int, int, int] = (1, 1, 1)  # of the codes
 
     @property
     def per_image(self) -> float:
@@ -103,8 +104,10 @@ def compare(
     dtype: torch.dtype,
     turns: int = 3,
     sampling: Sampling | None = None,
+    seed: int = 0,
 ) -> list[Timing]:
     """Both contenders at every batch size, their turns alternating; the first turn of each warms up, untimed."""
+    torch.manual_seed(seed)
     sampling = sampling or Sampling()
     models = {c.name: c.build(width, heads, vocabulary, device, dtype) for c in contenders(layers, depth_layers)}
     rate = bandwidth(device)
@@ -120,7 +123,7 @@ def compare(
                 rows = torch.zeros(batch, dtype=torch.int64, device=device)
                 images = torch.arange(batch, device=device) + turn * batch
                 started = _now(device)
-                samplers[name](rows, 0, images)
+                samplers[name](rows, seed, images)
                 took = _now(device) - started
                 memory[name] = torch.cuda.max_memory_allocated() if device == "cuda" else held_bytes(model, batch)
                 if turn:
@@ -134,6 +137,7 @@ def compare(
                     parameters=sum(p.numel() for p in model.parameters()),
                     memory=memory[name],
                     floor=floor_seconds(model, batch, rate),
+                    shape=model.config.shape,
                 )
             )
     return found

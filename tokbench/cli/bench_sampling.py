@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -27,21 +28,28 @@ def bench_sampling(
     top_k: Annotated[int | None, typer.Option("--top-k")] = None,
     top_p: Annotated[float, typer.Option("--top-p")] = 1.0,
     turns: Annotated[int, typer.Option("--turns", min=1, help="Timed turns of each; the median is shown.")] = 3,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the weights and of what is drawn.")] = 0,
+    out: Annotated[
+        Path, typer.Option("--out", "--results", help="The records: a .jsonl, or the folder for sampling.jsonl.")
+    ] = Path("results/bench"),
     cpu: Cpu = False,
 ) -> None:
     """Drawing VQ 16x16x1 against RQ 8x8x4 codes with equal parameters and random weights, turn by turn.
 
-    The floor is the time it takes to read the weights and caches alone, at the bandwidth measured here.
+    The floor is the time it takes to read the weights and caches alone, at the bandwidth measured here. A record for
+    each row is kept: tokbench plot speed results/bench/sampling.jsonl draws speed and ratio against batch.
     """
     import torch
     from rich.console import Console
     from rich.table import Table
 
     from tokbench.bench.sampling import compare
+    from tokbench.bench.sampling_record import timing_records
     from tokbench.cli.options import device, numbers
     from tokbench.config.generator import SIZES
     from tokbench.errors import TokbenchError, did_you_mean
     from tokbench.generators import Sampling
+    from tokbench.results.store import Store
 
     where = device(cpu)
     if size is None and where == "cuda":
@@ -51,6 +59,7 @@ def bench_sampling(
             raise TokbenchError(f"--size {size}: unknown{did_you_mean(size, SIZES)}")
         width, heads, layers, depth_layers = (SIZES[size][k] for k in ("width", "heads", "layers", "depth_layers"))
     batches = numbers("--batch-size", batch_size) or ([1, 100, 200, 500] if where == "cuda" else [1, 16])
+    sampling = Sampling(top_k=top_k, top_p=top_p)
     low = precision == "bf16" or (precision == "auto" and where == "cuda")
     timings = compare(
         batches,
@@ -62,7 +71,8 @@ def bench_sampling(
         device=where,
         dtype=torch.bfloat16 if low else torch.float32,
         turns=turns,
-        sampling=Sampling(top_k=top_k, top_p=top_p),
+        sampling=sampling,
+        seed=seed,
     )
     table = Table("codes", "parameters", "batch", "s/image", "images/s", "x VQ", "memory", "floor s", "x floor")
     for column in table.columns[1:]:
@@ -84,4 +94,13 @@ def bench_sampling(
     console.print(table)
     name = torch.cuda.get_device_name() if where == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     kind = "bf16" if low else "fp32"
+    settings = {
+        "width": width, "heads": heads, "layers": layers, "depth_layers": depth_layers, "vocabulary": vocabulary,
+        "device": where, "precision": "bfloat16" if low else "float32", "top_k": top_k, "top_p": top_p,
+    }  # fmt: skip
+    file = out if out.suffix == ".jsonl" else out / "sampling.jsonl"
+    store = Store(file)
+    for record in timing_records(timings, settings=settings, turns=turns, seed=seed):
+        store.append(record)
     console.print(f"{name}, torch {torch.__version__}, {kind}, vocabulary {vocabulary}", style="dim", highlight=False)
+    console.print(f"{len(timings)} records appended to {file}", highlight=False, soft_wrap=True)

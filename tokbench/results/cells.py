@@ -36,7 +36,8 @@ def add_metric(section: Section, column: Column, variant: Variant, several: bool
     label, n = column.label, variant.n
     if several:
         label += f" [{variant.version}]"
-    if n and counted_over_images(variant.name) and n != section.context.n:
+    counted = n and counted_over_images(variant.name) and section.context.kind != "benchmark"
+    if counted and n != section.context.n:
         label += f" [n={n:,}]"
     key = column.key + (f"@{variant.version}" + (f"@{n}" if n else "") if several else "")
     column = Column(key, label, column.direction, column.unit, digits=column.digits, variant=variant)

@@ -147,6 +147,7 @@ ATTRIBUTES: dict[str, Attribute] = {
         _text("architecture", "architecture", lambda e: e.first.model.get("architecture")),
         _number("downsampling", "f", lambda e: e.first.model.get("downsampling")),
         _number("params", "params", lambda e: e.first.model.get("parameters")),
+        _number("batch", "batch", lambda e: e.first.timing.get("batch_size") if e.first.kind == "benchmark" else None),
         _number("steps", "steps", lambda e: e.first.training.get("steps")),
         _text("train_data", "trained on", lambda e: e.first.training.get("data")),
         _number("train_time", "train", _over_seeds("training", "seconds"), digits=0, unit="s"),
@@ -176,9 +177,10 @@ ALIASES = {
 BLOCKS = ("quantizer", "model", "data", "weights", "rate", "training", "timing", "environment", "recipe")
 BEFORE = ("quantizer", "generator", "K", "D", "codes", "bits", "bpp")
 AFTER = ("params", "train_time", "seeds")
-METRICS = ("psnr", "ssim", "lpips*", "rfid*", "gfid*", "inception_score*", "usage", "perplexity")
+METRICS = ("psnr", "ssim", "lpips*", "rfid*", "gfid*", "inception_score*", "usage", "perplexity",
+           "seconds_per_image", "memory_mib")  # fmt: skip
 # Shown, where they differ, when the usual columns do not tell two rows apart.
-TELLING = ("name", "weights", "architecture", "downsampling", "train_data", "steps", "revision", "created")
+TELLING = ("batch", "name", "weights", "architecture", "downsampling", "train_data", "steps", "revision", "created")
 
 
 def default_keys(metrics: Sequence[str]) -> list[str]:
@@ -228,6 +230,8 @@ def metric_column(name: str, records: Sequence[Record], variant: Variant) -> Col
         digits = 3
     if name == "usage":
         digits = 1 if metric.unit == "%" else 3
+    if name == "memory_mib":
+        digits = 0
     if digits is None and ("fid" in name or metric.unit == "%"):
         digits = 2
     return Column(name, metric.label, metric.direction, metric.unit, digits=digits, variant=variant)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tokbench.results.layout import Cell, Column, Section, Table
 
 _GAP = 2
-_IDENTITY = ("quantizer", "generator", "name", "K", "D")
+_IDENTITY = ("quantizer", "generator", "name", "batch", "K", "D")
 _WIDEST_TEXT = 36
 
 

@@ -12,13 +12,19 @@ from tokbench.results.figures.base import log2_axis, panels
 from tokbench.results.styles import style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from tokbench.results.record import Record
 
 _SUFFIX = "_images_per_second"
 
 
 def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
-    """One panel a device and precision; ``metric`` is what was timed: ``encode``, ``decode``, ``sample``, ..."""
+    """One panel a device and precision; ``metric`` is what was timed: ``encode``, ``decode``, ``sample``, ...
+
+    Of ``sample`` a second one beside it: how many times as fast as the slowest, at each batch.
+    """
     records = [record for entry in entries for record in entry.records]
     timed = sorted({k.removesuffix(_SUFFIX) for r in records for k in r.timing if k.endswith(_SUFFIX)})
     if not timed:
@@ -28,35 +34,67 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
         if metric not in timed:
             raise TokbenchError(f"plot speed: {metric!r} was not timed{did_you_mean(metric, timed)}")
     metric = metric or ("decode" if "decode" in timed else timed[0])
-    lines: dict[tuple[str, str, int | None, int], dict[str, list[tuple[int, float]]]] = {}
+    lines: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for record in records:
         speed, batch = record.timing.get(metric + _SUFFIX), record.timing.get("batch_size")
         if isinstance(speed, int | float) and isinstance(batch, int) and speed > 0:
-            size = record.data.size if record.data else None
-            processes = record.timing.get("processes") or 1
-            place = (str(record.timing.get("device")), str(record.timing.get("precision")), size, int(processes))
-            of_place = lines.setdefault(place, {})
-            of_place.setdefault(_name(record.quantizer), []).append((batch, float(speed)))
+            lines.setdefault(_place(record), {}).setdefault(_name(record), []).append((batch, float(speed)))
     if not lines:
         raise TokbenchError(f"plot speed: no record has both a batch size and images per second of {metric!r}")
-    figure, axes = panels(len(lines))
-    for axis, ((device, precision, size, processes), of_place) in zip(axes, lines.items(), strict=True):
-        several = f" · {processes} processes" if processes > 1 else ""
-        axis.set_title(f"{device} · {precision} · {size}×{size}{several}", loc="left", color="#444444", fontsize=7)
-        for name, points in sorted(of_place.items()):
-            look = style(name.split()[0])
-            batches = sorted({batch for batch, _ in points})
-            # The fastest of several runs: everything else on the machine only ever makes a run slower.
-            fastest = [max(speed for batch, speed in points if batch == each) for each in batches]
-            axis.plot(batches, fastest, look.marker + "-", color=look.colour, label=name)
-        log2_axis(axis, [batch for points in of_place.values() for batch, _ in points], lambda value: f"{value:g}")
-        axis.set_ylim(bottom=0)
-        axis.set_xlabel("batch size")
-        axis.set_ylabel(f"{metric}: images a second ↑")
-        axis.legend()
+    # The fastest of several runs: everything else on the machine only ever makes a run slower.
+    fastest = {place: {n: _fastest(points) for n, points in sorted(of.items())} for place, of in lines.items()}
+    rivals = {place: slowest for place, of in fastest.items() if (slowest := _slowest(of)) and metric == "sample"}
+    figure, axes = panels(len(fastest) + len(rivals))
+    free = iter(axes)
+    for place, of_place in fastest.items():
+        _curves(next(free), place, of_place, f"{metric}: images a second ↑")
+        if place in rivals:
+            against = of_place[rivals[place]]
+            ratios = {n: {b: s / against[b] for b, s in of.items() if b in against} for n, of in of_place.items()}
+            _curves(next(free), place, ratios, f"times as fast as {rivals[place]}")
     return figure
 
 
-def _name(quantizer: dict[str, object]) -> str:
-    depth = quantizer.get("depth")
-    return f"{quantizer.get('name')}" + (f" D={depth}" if isinstance(depth, int) and depth > 1 else "")
+def _curves(axis: Axes, title: str, of_place: dict[str, dict[int, float]], label: str) -> None:
+    axis.set_title(title, loc="left", color="#444444", fontsize=7)
+    for name, points in of_place.items():
+        look = style(name.split()[0])
+        axis.plot(list(points), list(points.values()), look.marker + "-", color=look.colour, label=name)
+    log2_axis(axis, [batch for points in of_place.values() for batch in points], lambda value: f"{value:g}")
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("batch size")
+    axis.set_ylabel(label)
+    axis.legend()
+
+
+def _fastest(points: list[tuple[int, float]]) -> dict[int, float]:
+    batches = sorted({batch for batch, _ in points})
+    return {each: max(speed for batch, speed in points if batch == each) for each in batches}
+
+
+def _slowest(of_place: dict[str, dict[int, float]]) -> str | None:
+    """What the others are a multiple of: the slowest at the largest batch they share; None where they share none."""
+    shared = set.intersection(*(set(points) for points in of_place.values()))
+    if len(of_place) < 2 or not shared:
+        return None
+    return min(of_place, key=lambda name: of_place[name][max(shared)])
+
+
+def _place(record: Record) -> str:
+    timing, environment = record.timing, record.environment
+    device = str(timing.get("device"))
+    known = environment.get("cpu") if device == "cpu" else next(iter(environment.get("gpus") or []), None)
+    parts = [f"{device} ({known})" if known else device, str(timing.get("precision"))]
+    parts += [f"{record.data.size}×{record.data.size}"] if record.data else []
+    if record.kind == "benchmark" and "width" in record.recipe:
+        layers = f"{record.recipe.get('layers')}+{record.recipe.get('depth_layers')}"
+        parts.append(f"width {record.recipe['width']}, {layers} layers")
+    processes = timing.get("processes") or 1
+    return " · ".join([*parts, *([f"{processes} processes"] if processes > 1 else [])])
+
+
+def _name(record: Record) -> str:
+    name, depth = record.quantizer.get("name"), record.quantizer.get("depth")
+    if record.kind == "benchmark" and record.rate is not None:
+        return f"{name} {'×'.join(map(str, record.rate.tokens))}"
+    return f"{name}" + (f" D={depth}" if isinstance(depth, int) and depth > 1 else "")

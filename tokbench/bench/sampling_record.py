@@ -1,0 +1,83 @@
+"""The timings of ``tokbench bench sampling`` as records: a line for each contender and batch size."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+
+from tokbench.bench.sampling import Timing
+from tokbench.results.environment import content_hash, describe, git_state, new_id
+from tokbench.results.record import MetricValue, Rate, Record
+
+VERSION = "tokbench-v1/1"
+IMAGE_SIZE = 256  # of the paper's comparison: 16x16 positions at f16, 8x8 at f32
+
+
+def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns: int, seed: int) -> list[Record]:
+    """One record a timing, of kind ``benchmark``; together they are one ``group``.
+
+    Args:
+        settings: what was timed: width, heads, layers, depth_layers, vocabulary, precision, device, sampling.
+        turns: timed turns of each, of which the median is kept.
+        seed: of the weights and of what was drawn.
+    """
+    group, created = new_id(), datetime.now(timezone.utc).isoformat(timespec="seconds")
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    records = []
+    for timing in timings:
+        height, width, depth = timing.shape
+        recipe = {"bench": "sampling", "codes": list(timing.shape), "batch_size": timing.batch, **settings}
+        bits = depth * math.log2(settings["vocabulary"])
+
+        def metric(value: float | None, label: str, unit: str) -> MetricValue:
+            return MetricValue(value=value, n=turns, version=VERSION, label=label, direction="lower", unit=unit)
+
+        records.append(
+            Record(
+                id=new_id(),
+                cell=content_hash({**recipe, "seed": seed}),
+                experiment=content_hash(recipe),
+                kind="benchmark",
+                created=created,
+                name=f"sampling {timing.name}",
+                group=group,
+                seed=seed,
+                quantizer={
+                    "name": timing.name.split()[0].lower(),
+                    "codebook_size": settings["vocabulary"],
+                    "depth": depth,
+                },
+                model={"architecture": "ar", "generator": "ar", "parameters": timing.parameters},
+                rate=Rate(
+                    tokens=[height, width, depth],
+                    codebook_sizes=[settings["vocabulary"]] * depth,
+                    bits_per_position=bits,
+                    bits_per_image=bits * height * width,
+                    bits_per_pixel=bits * height * width / IMAGE_SIZE**2,
+                ),
+                metrics={
+                    "seconds_per_image": metric(timing.per_image, "drawing an image", "s"),
+                    "memory_mib": metric(timing.memory / 2**20, "memory", "MiB"),
+                    "floor_seconds": metric(timing.floor, "reading weights and caches", "s"),
+                },
+                timing={
+                    "seconds": timing.seconds,
+                    "sample_images_per_second": 1 / timing.per_image,
+                    "device": settings["device"],
+                    "precision": settings["precision"],
+                    "batch_size": timing.batch,
+                    "turns": turns,
+                    "threads": torch.get_num_threads(),
+                    "load": load,
+                },
+                environment=describe(),
+                git=git_state(),
+                recipe=recipe,
+            )
+        )
+    return records
