@@ -113,6 +113,9 @@ def test_utilisation_is_the_share_of_the_peak_or_a_dash(tiny: Tiny) -> None:
         ("Tesla V100-SXM2-32GB", "fp16", False, 125e12),
         ("Tesla V100-SXM2-32GB", "bf16", False, None),
         ("Some GPU of tomorrow", "bf16", False, None),
+        ("NVIDIA RTX A1000", "bf16", False, None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "bf16", False, None),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "bf16", False, None),
     ],
 )
 def test_peaks_by_name(device: str, precision: str, tf32: bool, peak: float | None) -> None:

@@ -75,7 +75,13 @@ def train(
         check_trackers(checked.training.trackers)
         found = check_data(checked)
         print(yaml.safe_dump(checked.resolved(), sort_keys=False), end="")
+        training = checked.training
         console.print(f"{parameters:,} parameters", highlight=False)
+        console.print(
+            f"{training.batch_size} images an optimizer step, over all processes, in {training.gradient_accumulation} "
+            f"micro-batches; learning rate {training.learning_rate:g} for exactly this batch",
+            highlight=False,
+        )
         console.print(found, highlight=False, markup=False)
         return
 

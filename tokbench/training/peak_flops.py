@@ -7,9 +7,11 @@ with sparsity, half of it stands here. 16-bit products accumulate in fp32.
 
 from __future__ import annotations
 
+import re
+
 _TERA = 1e12
-# Name as the driver reports it -> (bf16 and fp16, tf32, fp32), teraFLOP/s; the first name that is contained counts.
-_PEAK: list[tuple[str, tuple[float | None, float | None, float]]] = [
+# Name as the driver reports it -> (bf16 and fp16, tf32, fp32), teraFLOP/s; the first name that fits counts.
+_PEAK: list[tuple[str, tuple[float, float, float]]] = [
     ("H200 NVL", (835.5, 417.5, 60.0)),
     ("H200", (989.5, 494.7, 67.0)),
     ("H100 NVL", (835.5, 417.5, 60.0)),
@@ -39,10 +41,14 @@ def peak_flops(device: str, precision: str, tf32: bool = False) -> float | None:
     precision: ``fp32``, ``bf16`` or ``fp16``. tf32: whether fp32 products may run as TF32, whose peak then counts.
     """
     for name, (half, reduced, single) in _PEAK:
-        if name in device:
-            found = half if precision in ("bf16", "fp16") else reduced if tf32 else single
-            return found * _TERA if found is not None else None
+        if _is(name, device):
+            return (half if precision in ("bf16", "fp16") else reduced if tf32 else single) * _TERA
     for name, (half, single) in _PEAK_FP16:
-        if name in device and precision != "bf16":
+        if _is(name, device) and precision != "bf16":
             return (half if precision == "fp16" else single) * _TERA
     return None
+
+
+def _is(name: str, device: str) -> bool:
+    # Not the smaller or larger relatives of the same name, nor a slice of a device.
+    return bool(re.search(rf"\b{name}\b(?! (?:D|Ti|SUPER|Laptop)\b)", device)) and "MIG" not in device
