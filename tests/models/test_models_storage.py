@@ -11,6 +11,8 @@ from small_tokenizers import make
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 
+FILES = ["README.md", "config.json", "model.safetensors"]
+
 
 @pytest.mark.parametrize("quantizer", ["vq", "rq", "lfq"])
 def test_round_trip(architecture: str, quantizer: str, images: torch.Tensor, tmp_path: Path) -> None:
@@ -21,7 +23,7 @@ def test_round_trip(architecture: str, quantizer: str, images: torch.Tensor, tmp
     again = Tokenizer.from_pretrained(tmp_path / "a" / "b")
     assert again.config == tokenizer.config and again.sha256() == tokenizer.sha256() and not again.training
     assert torch.equal(again.encode(images), tokenizer.encode(images))
-    assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == FILES
 
 
 def test_saving_again_replaces_and_a_failure_leaves_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +39,7 @@ def test_saving_again_replaces_and_a_failure_leaves_the_old(tmp_path: Path, monk
     with pytest.raises(OSError, match="disk full"):
         first.save_pretrained(tmp_path)
     assert Tokenizer.from_pretrained(tmp_path).sha256() == second.sha256()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
 
 
 def test_nothing_there(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         Tokenizer.from_pretrained("someone/tokenizer")
 
 
-def test_push_uploads_both_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_push_uploads_all_files(monkeypatch: pytest.MonkeyPatch) -> None:
     uploaded = {}
 
     class Hub:
@@ -86,7 +88,7 @@ def test_push_uploads_both_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     assert make("vqgan").push_to_hub("someone/tokenizer") == "hub/someone/tokenizer"
-    assert uploaded == {"someone/tokenizer": ["config.json", "model.safetensors"]}
+    assert uploaded == {"someone/tokenizer": FILES}
 
 
 def _saved(folder: Path) -> Path:

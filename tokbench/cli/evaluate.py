@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +52,7 @@ def evaluate(
     from tokbench.metrics import evaluate_tokenizer, get
     from tokbench.metrics.record import saved_weights, tokenizer_record
     from tokbench.models import Tokenizer
+    from tokbench.models.storage import card, refresh_card
     from tokbench.results.environment import content_hash
     from tokbench.results.store import Store
 
@@ -84,6 +86,8 @@ def evaluate(
     )
     file = out if out.suffix == ".jsonl" else out / "runs.jsonl"
     Store(file).append(record)
+    if (folder := Path(tokenizer)).is_dir() and os.access(folder, os.W_OK):
+        refresh_card(model, folder, card(model))
     _show(result)
     console.print(f"record {record.id} appended to {file}", highlight=False)
 

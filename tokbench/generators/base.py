@@ -239,11 +239,27 @@ class Generator(nn.Module):
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def save_pretrained(self, folder: str | PathLike[str]) -> None:
-        """Write ``config.json`` and ``model.safetensors``; old files stay whole until both are written."""
+    def save_pretrained(self, folder: str | PathLike[str], license: str | None = None) -> None:
+        """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``.
+
+        Old files stay whole until the new ones are written; a README that somebody wrote stays. ``license`` is named
+        in the card where it is given.
+        """
         from tokbench.generators import storage
 
-        storage.save(self, folder)
+        storage.save(self, folder, license)
+
+    def push_to_hub(
+        self, repository: str, private: bool = False, message: str = "Upload a generator", license: str | None = None
+    ) -> str:
+        """Upload weights, configuration and model card to the Hugging Face hub; the answer is the commit's address.
+
+        Raises:
+            TokbenchError: the hub does not answer or does not take it.
+        """
+        from tokbench.generators import storage
+
+        return storage.push(self, repository, private, message, license)
 
     @staticmethod
     def from_pretrained(source: str | PathLike[str], revision: str | None = None) -> Generator:

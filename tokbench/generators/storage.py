@@ -1,10 +1,8 @@
-"""Generators on disk and on the hub: ``config.json`` and ``model.safetensors``, written whole or not at all."""
+"""Generators for a tokenizer's codes, on disk and on the hub."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,14 +10,14 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tokbench.config.generator import GeneratorConfig, TokenizerRef
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator
 from tokbench.generators.embedding import code_vectors
-from tokbench.models.storage import CONFIG, WEIGHTS, _folder, explain, load_exactly, read_weights
+from tokbench.models.storage import CONFIG, _folder, explain, load_model, push_model, save_model
+from tokbench.results.card import Card
 
 
 def build(config: GeneratorConfig) -> Generator:
@@ -103,21 +101,46 @@ def check_tokenizer(generator: Generator, tokenizer: Any, source: str = "the tok
             )
 
 
-def save(generator: Generator, folder: str | PathLike[str]) -> None:
-    """Write both files to temporary names in ``folder`` and rename them into place."""
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise TokbenchError(f"{folder}: a file is in the way; give the name of a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Tensor] = {
-        name: tensor.detach().cpu().contiguous().clone() for name, tensor in generator.state_dict().items()
-    }
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
-        save_file(tensors, Path(scratch) / WEIGHTS, metadata={"format": "pt"})
-        text = json.dumps(generator.config.model_dump(mode="json"), indent=2) + "\n"
-        (Path(scratch) / CONFIG).write_text(text, encoding="utf-8")
-        for name in (WEIGHTS, CONFIG):
-            os.replace(Path(scratch) / name, folder / name)
+def save(generator: Generator, folder: str | PathLike[str], license: str | None = None) -> None:
+    """See ``Generator.save_pretrained``."""
+    save_model(generator, _config_text(generator), Path(folder), card(generator), license)
+
+
+def push(generator: Generator, repository: str, private: bool, message: str, license: str | None) -> str:
+    """See ``Generator.push_to_hub``."""
+    return push_model(generator, _config_text(generator), repository, card(generator), private, message, license)
+
+
+def _config_text(generator: Generator) -> str:
+    return json.dumps(generator.config.model_dump(mode="json"), indent=2) + "\n"
+
+
+def card(generator: Generator) -> Card:
+    """What a generator knows of itself."""
+    config, model = generator.config, generator.config.generator
+    height, width, depth = config.shape
+    words = {"ar": "autoregressive, code by code", "mlm": "by masked modelling, many codes a step"}[model.name]
+    classes = f"{config.num_classes} classes" if config.num_classes else "unconditional"
+    facts = [
+        ("model", f"{model.name}: {words}"),
+        ("codes", f"{height}x{width}x{depth}, vocabularies {', '.join(map(str, config.vocabulary[:8]))}"),
+        ("condition", classes),
+        ("width, layers, heads", f"{model.width}, {model.layers}, {model.heads}"),
+        ("parameters", f"{sum(p.numel() for p in generator.parameters()):,}"),
+    ]
+    if config.tokenizer is not None:
+        facts.append(("its tokenizer", f"weights with SHA-256 {config.tokenizer.sha256 or 'not known'}"))
+        facts.append(("images", f"{config.tokenizer.image_size}x{config.tokenizer.image_size}"))
+    return Card(
+        kind="generator",
+        title=f"{model.name}-{height}x{width}x{depth}",
+        about="A generator of images: it draws the codes of a visual tokenizer, which decodes them.",
+        use="from tokbench.generators.pipeline import Pipeline\n\n"
+        'pipeline = Pipeline.load("{source}", tokenizer="FOLDER OF ITS TOKENIZER")\n'
+        "images = pipeline.decode(pipeline.generator.generate(4, seed=0))   # uint8 (4, 3, S, S)",
+        facts=facts,
+        tags=("image-generation", model.name),
+    )
 
 
 def load(source: str | PathLike[str], revision: str | None = None) -> Generator:
@@ -128,9 +151,6 @@ def load(source: str | PathLike[str], revision: str | None = None) -> Generator:
         config = GeneratorConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TokbenchError(f"{folder}: no {CONFIG} there, so this is no generator's folder") from None
-    except (ValidationError, UnicodeDecodeError) as error:
+    except (ValidationError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise TokbenchError(f"{path}: no generator's configuration: {explain(error)}") from None
-    tensors = read_weights(folder / WEIGHTS)
-    made = build(config)
-    load_exactly(made, tensors, str(folder / WEIGHTS))
-    return made.eval()
+    return load_model(lambda: build(config), folder).eval()

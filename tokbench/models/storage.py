@@ -1,4 +1,4 @@
-"""Tokenizers on disk and on the hub: ``config.json`` and ``model.safetensors``, written whole or not at all."""
+"""Models on disk and on the hub: ``config.json``, ``model.safetensors`` and a card, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -17,26 +18,87 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tokbench.config.model import TokenizerConfig
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
+from tokbench.results.card import NAME as CARD
+from tokbench.results.card import Card, recipe_of, record_of, write_card
 
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+AnyModel = TypeVar("AnyModel", bound=nn.Module)
 
 
-def save(tokenizer: Tokenizer, folder: str | PathLike[str]) -> None:
-    """Write both files to temporary names in ``folder`` and rename them into place."""
-    folder = Path(folder)
+def save(tokenizer: Tokenizer, folder: str | PathLike[str], license: str | None = None) -> None:
+    """See ``Tokenizer.save_pretrained``."""
+    save_model(tokenizer, config_text(tokenizer.config), Path(folder), card(tokenizer), license)
+
+
+def save_model(model: nn.Module, config: str, folder: Path, about: Card, license: str | None = None) -> None:
+    """Write the files to temporary names in ``folder`` and rename them into place; the card last.
+
+    The card is made of the record and the recipe of the run that ``folder``, or the folder the model was read from,
+    lies in. A README that somebody wrote is left alone.
+    """
     if folder.exists() and not folder.is_dir():
         raise TokbenchError(f"{folder}: a file is in the way; give the name of a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tokenizer.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
         save_file(tensors, Path(scratch) / WEIGHTS, metadata={"format": "pt"})
-        (Path(scratch) / CONFIG).write_text(config_text(tokenizer.config), encoding="utf-8")
+        (Path(scratch) / CONFIG).write_text(config, encoding="utf-8")
         for name in (WEIGHTS, CONFIG):
             os.replace(Path(scratch) / name, folder / name)
+    write_card(folder, card_text(model, about, [folder, home_of(model)], license))
+
+
+def card_text(
+    model: nn.Module, about: Card, homes: Sequence[Path | None], license: str | None = None, source: str = "FOLDER"
+) -> str:
+    """The card of a model whose run lies in one of ``homes``."""
+    digest: Any = model
+    sha256 = digest.sha256()
+    record = next((found for home in homes if (found := record_of(home, sha256)) is not None), None)
+    recipe = next((found for home in homes if (found := recipe_of(home)) is not None), None)
+    return about.text(record=record, recipe=recipe, license=license, source=source)
+
+
+def home_of(model: nn.Module) -> Path | None:
+    """The folder a model was read from; None for a new one."""
+    found = getattr(model, "home", None)
+    return found if isinstance(found, Path) else None
+
+
+def refresh_card(model: nn.Module, folder: Path, about: Card) -> bool:
+    """Write the card in ``folder`` anew, after its model was measured; whether there was one of ours, or none."""
+    return write_card(folder, card_text(model, about, [folder, home_of(model)]))
+
+
+def card(tokenizer: Tokenizer) -> Card:
+    """What a tokenizer knows of itself."""
+    config, rate = tokenizer.config, tokenizer.rate()
+    options = ", ".join(f"{key} {value}" for key, value in config.quantizer.options.items())
+    name, architecture = config.quantizer.name, config.model.architecture
+    size, tokens = config.image_size, "x".join(map(str, rate["tokens"]))
+    return Card(
+        kind="tokenizer",
+        title=f"{architecture}-f{tokenizer.downsampling}-{name}",
+        about=f"A visual tokenizer: images to codes ({name}) and back, with {architecture}'s encoder and decoder.",
+        use="from tokbench.models import Tokenizer\n\n"
+        'tokenizer = Tokenizer.from_pretrained("{source}")\n'
+        "codes = tokenizer.encode(images)   # float (B, 3, H, W) in [-1, 1] -> int64 (B, h, w, D)\n"
+        "images = tokenizer.decode(codes)",
+        facts=[
+            ("architecture", architecture),
+            ("quantizer", f"{name} ({options})" if options else name),
+            ("downsampling", str(tokenizer.downsampling)),
+            ("images", f"{size}x{size}; other multiples of {tokenizer.downsampling} work too"),
+            ("codes", f"{tokens}, vocabularies {', '.join(map(str, rate['codebook_sizes'][:8]))}"),
+            ("rate", f"{rate['bits_per_image']:,.0f} bits an image, {rate['bits_per_pixel']:.4g} bits per pixel"),
+            ("parameters", f"{tokenizer.parameter_count:,}"),
+        ],
+        tags=("image-tokenizer", "vector-quantization", architecture, name),
+    )
 
 
 def config_text(config: TokenizerConfig) -> str:
@@ -48,10 +110,26 @@ def load(cls: type[Tokenizer], source: str | PathLike[str], revision: str | None
     """The tokenizer of a folder or hub repository, in evaluation mode; see ``Tokenizer.from_pretrained``."""
     folder = _folder(source, revision)
     config = read_config(folder / CONFIG)
-    tensors = read_weights(folder / WEIGHTS)
-    tokenizer = cls(config)
-    load_exactly(tokenizer, tensors, str(folder / WEIGHTS))
+    tokenizer = load_model(lambda: cls(config), folder)
     return tokenizer.eval()
+
+
+def load_model(build: Callable[[], AnyModel], folder: Path) -> AnyModel:
+    """A model by ``build`` with the weights of ``folder``. What the configuration claims is held against the weights
+    before there is memory for it: a line in a text file may say anything."""
+    tensors = read_weights(folder / WEIGHTS)
+    try:
+        with torch.device("meta"):
+            wanted = build().state_dict()
+    except TokbenchError as error:
+        raise TokbenchError(f"{folder / CONFIG}: {printable(str(error), 300)}") from None
+    except (ValueError, RuntimeError, OverflowError, TypeError, ZeroDivisionError, MemoryError) as error:
+        raise TokbenchError(f"{folder / CONFIG}: no model can be built of it: {printable(str(error), 200)}") from None
+    check_fits(wanted, tensors, str(folder / WEIGHTS))
+    model = build()
+    load_exactly(model, tensors, str(folder / WEIGHTS))
+    model.home = folder  # type: ignore[assignment]
+    return model
 
 
 def start_from(tokenizer: Tokenizer, source: str | PathLike[str]) -> None:
@@ -66,18 +144,18 @@ def read_config(path: Path) -> TokenizerConfig:
         return TokenizerConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TokbenchError(f"{path.parent}: no {CONFIG} there, so this is no tokenizer's folder") from error
-    except (ValidationError, UnicodeDecodeError) as error:
+    except (ValidationError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise TokbenchError(f"{path}: {explain(error)}") from error
 
 
 def explain(error: ValidationError | Exception) -> str:
     """The first thing a validation found wrong, in one line: where, and what."""
     if not isinstance(error, ValidationError):
-        return " ".join(str(error).split())
+        return printable(" ".join(str(error).split()), 200)
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    where = printable(".".join(str(part) for part in first["loc"]), 80) or "the file"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: {first['msg']}{more}"
+    return f"{where}: {printable(first['msg'], 240)}{more}"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -86,24 +164,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise TokbenchError(f"{path.parent}: no {WEIGHTS} there; weights in other formats come in by `tokbench import`")
     try:
         return load_file(path, device="cpu")
-    except (SafetensorError, OSError) as error:
-        raise TokbenchError(f"{path}: not a whole safetensors file ({error}); copy or download it again") from error
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
+        reason = printable(str(error), 120)
+        raise TokbenchError(f"{path}: not a whole safetensors file ({reason}); copy or download it again") from error
 
 
 def load_exactly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
     """Fill every weight and buffer of ``module``; TokbenchError lists missing, left-over and misshapen names."""
-    problems = mismatches(module.state_dict(), tensors)
-    if problems:
-        raise TokbenchError(f"{origin}: the weights do not fit the configuration: {'; '.join(problems)}")
+    check_fits(module.state_dict(), tensors, origin)
     with torch.no_grad():
         module.load_state_dict(tensors)
+
+
+def check_fits(wanted: dict[str, Any], tensors: dict[str, Tensor], origin: str) -> None:
+    """TokbenchError that lists missing, left-over and misshapen names."""
+    problems = mismatches(wanted, tensors)
+    if problems:
+        raise TokbenchError(f"{origin}: the weights do not fit the configuration: {'; '.join(problems)}")
 
 
 def mismatches(wanted: dict[str, Any], given: dict[str, Any], show: int = 4) -> list[str]:
     """What keeps ``given`` from filling ``wanted``, with the first few names of each kind."""
 
     def listed(names: list[str]) -> str:
-        return ", ".join(names[:show]) + (f" and {len(names) - show} more" if len(names) > show else "")
+        first = ", ".join(printable(name, 100) for name in names[:show])
+        return first + (f" and {len(names) - show} more" if len(names) > show else "")
 
     missing = [name for name in wanted if name not in given]
     extra = [name for name in given if name not in wanted]
@@ -137,15 +222,31 @@ def _folder(source: str | PathLike[str], revision: str | None) -> Path:
         raise TokbenchError(f"{name}: no such folder here, and the hub did not give it: {reason}") from error
 
 
-def push(tokenizer: Tokenizer, repository: str, private: bool, message: str) -> str:
-    """Upload the two files; see ``Tokenizer.push_to_hub``."""
+def push(tokenizer: Tokenizer, repository: str, private: bool, message: str, license: str | None) -> str:
+    """See ``Tokenizer.push_to_hub``."""
+    return push_model(
+        tokenizer, config_text(tokenizer.config), repository, card(tokenizer), private, message, license
+    )
+
+
+def push_model(
+    model: nn.Module, config: str, repository: str, about: Card, private: bool, message: str, license: str | None
+) -> str:
+    """Upload the files and the card; the answer is the commit's address. TokbenchError where the hub refuses."""
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     api = HfApi()
-    name = api.create_repo(repository, private=private, exist_ok=True).repo_id
-    with tempfile.TemporaryDirectory() as scratch:
-        save(tokenizer, scratch)
-        commit = api.upload_folder(
-            repo_id=name, folder_path=scratch, commit_message=message, allow_patterns=[CONFIG, WEIGHTS]
-        )
+    try:
+        name = api.create_repo(repository, private=private, exist_ok=True).repo_id
+        with tempfile.TemporaryDirectory() as scratch:
+            save_model(model, config, Path(scratch), about)
+            text = card_text(model, about, [home_of(model)], license, source=name)
+            (Path(scratch) / CARD).write_text(text, encoding="utf-8")
+            commit = api.upload_folder(
+                repo_id=name, folder_path=scratch, commit_message=message, allow_patterns=[CONFIG, WEIGHTS, CARD]
+            )
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        reason = printable(str(error).strip().partition("\n")[0] or type(error).__name__, 200)
+        raise TokbenchError(f"{repository}: the hub did not take it: {reason} (logged in? `hf auth login`)") from error
     return str(commit.commit_url)

@@ -157,9 +157,13 @@ class Tokenizer(nn.Module):
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def save_pretrained(self, folder: str | PathLike[str]) -> None:
-        """Write ``config.json`` and ``model.safetensors``; the folder's old files stay whole until both are written."""
-        storage.save(self, folder)
+    def save_pretrained(self, folder: str | PathLike[str], license: str | None = None) -> None:
+        """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``.
+
+        The folder's old files stay whole until the new ones are written; a README that somebody wrote stays.
+        ``license`` is named in the card where it is given.
+        """
+        storage.save(self, folder, license)
 
     @classmethod
     def from_pretrained(cls, source: str | PathLike[str], revision: str | None = None) -> Tokenizer:
@@ -170,9 +174,15 @@ class Tokenizer(nn.Module):
         """
         return storage.load(cls, source, revision)
 
-    def push_to_hub(self, repository: str, private: bool = False, message: str = "Upload a tokenizer") -> str:
-        """Upload both files to the Hugging Face hub; the answer is the commit's address."""
-        return storage.push(self, repository, private, message)
+    def push_to_hub(
+        self, repository: str, private: bool = False, message: str = "Upload a tokenizer", license: str | None = None
+    ) -> str:
+        """Upload weights, configuration and model card to the Hugging Face hub; the answer is the commit's address.
+
+        Raises:
+            TokbenchError: the hub does not answer or does not take it.
+        """
+        return storage.push(self, repository, private, message, license)
 
 
 def _build_quantizer(config: QuantizerConfig, channels: int | None, default: int) -> quantizers.Quantizer:
