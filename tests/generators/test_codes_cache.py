@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import quantizers
 from tokbench.data import open_images
 from tokbench.data.codes import CodeCache, CodeHeader, CodeLoader, CodeWriter
 from tokbench.errors import TokbenchError
@@ -133,6 +136,29 @@ def test_stochastic_codes_move_the_targets_with_them(rq_tokenizer: Tokenizer) ->
     residual = latents.movedim(1, -1).flatten(1, 2) - tables[0][codes.flatten(1, 2)[..., 0]]
     expected = (-torch.cdist(residual, tables[1].expand(3, -1, -1)).square() / 5.0).softmax(-1)
     torch.testing.assert_close(soft[1], expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_codes_in_a_space_of_their_own_have_targets_there(shared: bool) -> None:
+    torch.manual_seed(0)
+    options = {"codebook_size": 16, "depth": 3, "codebook_dim": 4, "shared_codebook": shared, "channel_first": True}
+    q = quantizers.build("rq", dim=6, **options).eval()
+    q.load_codebook(torch.randn_like(q.codebook))
+    tokenizer: Any = SimpleNamespace(quantizer=q)
+    latents = torch.randn(3, 6, 4, 4)
+    _, along_hard = SoftCodes(tokenizer, 0.5, None)(latents)
+    both = SoftCodes(tokenizer, 0.5, 0.5)
+    compared = q.project_in(latents.movedim(1, -1).flatten(1, 2))
+    hard = targets_along(both.tables, compared, q.encode(latents).flatten(1, 2), 0.5)
+    assert along_hard is not None
+    for one, other in zip(along_hard, hard, strict=True):
+        torch.testing.assert_close(one, other)
+    codes, soft = SoftCodes(tokenizer, 2.0, 2.0)(latents)
+    assert soft is not None and not torch.equal(codes, q.encode(latents))
+    # The third depth's targets are distances to what the first two drawn codes leave.
+    residual = compared - sum(both.tables[d][codes.flatten(1, 2)[..., d]] for d in range(2))
+    expected = (-torch.cdist(residual, both.tables[2].expand(3, -1, -1)).square() / 2.0).softmax(-1)
+    torch.testing.assert_close(soft[2], expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from tokbench.data.base import ImageDataset, digest
 from tokbench.data.codes import CodeCache, CodeHeader, CodeWriter
 from tokbench.data.loader import Loader
 from tokbench.errors import TokbenchError
-from tokbench.generators.embedding import code_vectors
 from tokbench.models import Tokenizer
 
 
@@ -121,12 +120,8 @@ class SoftCodes:
             if wanted is not None and not hasattr(self.quantizer, method):
                 raise TokbenchError(f"generator.{key}: {name} has no code vectors to take distances to")
         self.path = soft is not None and stochastic is not None and self.quantizer.num_codebooks > 1
-        if self.path and self.quantizer.project_in is not None:
-            raise TokbenchError(
-                f"generator.soft_targets with stochastic_codes: {name} has codes in another space than its latents "
-                "(codebook_dim); use one of the two"
-            )
-        self.tables = code_vectors(self.quantizer) if self.path else []
+        # In the space where the quantizer compares: with codebook_dim that of its own linear map of the latents.
+        self.tables = compared_vectors(self.quantizer) if self.path else []
 
     @property
     def wanted(self) -> bool:
@@ -147,10 +142,17 @@ class SoftCodes:
         if self.soft is None:
             return codes, None
         if self.path:
-            flat = latents.movedim(1, -1) if q.channel_first else latents
-            return codes, targets_along(self.tables, flat.flatten(1, 2), codes.flatten(1, 2), self.soft)
+            flat = (latents.movedim(1, -1) if q.channel_first else latents).flatten(1, 2)
+            compared = flat if q.project_in is None else q.project_in(flat)
+            return codes, targets_along(self.tables, compared, codes.flatten(1, 2), self.soft)
         soft = q.soft_targets(latents, self.soft).flatten(1, 2)
         return codes, list(soft.unbind(-2))
+
+
+def compared_vectors(quantizer: Any) -> list[Tensor]:
+    """The code vectors (K, d) of each depth as a residual quantizer compares them with its (mapped) latents."""
+    book: Tensor = quantizer.codebook.detach().float()
+    return list(book) if book.dim() == 3 else [book] * int(quantizer.num_codebooks)
 
 
 def targets_along(tables: Sequence[Tensor], latents: Tensor, codes: Tensor, temperature: float) -> list[Tensor]:
@@ -158,7 +160,7 @@ def targets_along(tables: Sequence[Tensor], latents: Tensor, codes: Tensor, temp
 
     Args:
         tables: code vectors (K_d, dim) of each depth.
-        latents: (B, T, dim).
+        latents: (B, T, dim), in the space of the tables.
         codes: (B, T, D).
     """
     residual, found = latents.float(), []
