@@ -1,7 +1,8 @@
-"""Two processes train to the same weights as one with the joined batch."""
+"""Two processes train to the same weights as one with the joined batch, and skip a bad step together."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -9,13 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 _SCRIPT = """
+import os
 import sys
+import warnings
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
+warnings.filterwarnings("error", message=".*broadcast_buffers.*")
 sys.path.insert(0, {tests!r})
 from recipes_tiny import TINY
 from tokbench.config.loading import load_recipe
@@ -26,6 +31,21 @@ for name, settings in {settings!r}.items():
     wide = ["model.channels=40", "model.latent_channels=40", "training.precision=fp32", "training.steps=6"]
     recipe = load_recipe("demo", [*TINY, *wide, *settings])
     train(recipe, Path({out!r}) / name, quiet=True)
+
+from tokbench.training.tokenizer_task import TokenizerTask
+original, rank = TokenizerTask.step, int(os.environ.get("RANK", 0))
+def step(self, batches, step, factor):
+    images = self._images
+    if step == 2 and rank == 1:  # the quantizer of one process alone sees nonsense, before its collective calls
+        self._images = lambda batch: images(batch) * torch.nan
+    try:
+        return original(self, batches, step, factor)
+    finally:
+        self._images = images
+TokenizerTask.step = step
+recipe = load_recipe("demo", [*TINY, *{skipping!r}])
+result = train(recipe, Path({out!r}) / "skip", quiet=True)
+(Path({out!r}) / f"skipped-{{rank}}").write_text(str(result.skipped))
 """
 
 # With batch statistics in the discriminator two processes could not equal one; with group they must.
@@ -46,8 +66,11 @@ SETTINGS = {
 }
 
 
+_SKIPPING = [*_VQ, "training.on_nan=skip", "training.steps=4", "training.precision=fp32"]
+
+
 def _run(processes: int, out: Path) -> None:
-    script = _SCRIPT.format(tests=str(Path(__file__).parents[1]), settings=SETTINGS, out=str(out))
+    script = _SCRIPT.format(tests=str(Path(__file__).parents[1]), settings=SETTINGS, skipping=_SKIPPING, out=str(out))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -88,3 +111,15 @@ def test_two_processes_equal_one_with_the_joined_batch(outcomes: tuple[Path, Pat
     for name, expected in one.items():
         difference = (two[name].double() - expected.double()).norm() / (expected.double().norm() + 1e-6)
         assert difference < 1e-3, f"{name}: relative difference {difference:.2e}"
+
+
+def test_a_bad_step_of_one_process_is_skipped_by_both(outcomes: tuple[Path, Path]) -> None:
+    _, out = outcomes
+    assert [(out / f"skipped-{rank}").read_text() for rank in (0, 1)] == ["1", "1"]
+    lines = [json.loads(line) for line in (out / "skip" / "log.jsonl").read_text().splitlines()]
+    (event,) = [line for line in lines if line.get("event") == "skipped"]
+    # The other process's terms and its four samples reach the log, which the first one writes.
+    assert event["step"] == 3 and "(loss nan" in event["message"]
+    assert event["message"].partition("samples of the batch: ")[2].count(", ") == 3
+    found = load_file(out / "skip" / "tokenizer" / "model.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in found.values())

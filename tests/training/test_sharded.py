@@ -1,4 +1,4 @@
-"""Two gloo processes: a generator under FSDP, and a bad step of one process that both skip."""
+"""A generator under FSDP: on two gloo processes it is the generator that one process trains."""
 
 from __future__ import annotations
 
@@ -24,39 +24,18 @@ from tokbench.generators import Generator
 from tokbench.models import Tokenizer
 from tokbench.training import sharding
 from tokbench.training.checkpoint import load_checkpoint
+from tokbench.training.ema import averaged
 from tokbench.training.loop import make_accelerator, train
+from tokbench.training.sharding import ShardedAverage
 
-_BAD = """
-import os, sys, warnings
+_SCRIPT = """
+import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-warnings.filterwarnings("error", message=".*broadcast_buffers.*")
-sys.path.insert(0, sys.argv[3])
-from recipes_tiny import TINY
-from tokbench.config.loading import load_recipe
-from tokbench.training.loop import make_accelerator, train
-from tokbench.training.tokenizer_task import TokenizerTask
-from accelerate.state import AcceleratorState
-out = Path(sys.argv[2])
-
-original, rank = TokenizerTask.step, int(os.environ["RANK"])
-def step(self, batches, step, factor):
-    images = self._images
-    if step == 2 and rank == 1:  # the encoder of one process alone sees nonsense, before the collective calls
-        self._images = lambda batch: images(batch) * torch.nan
-    try:
-        return original(self, batches, step, factor)
-    finally:
-        self._images = images
-TokenizerTask.step = step
-settings = ["quantizer.codebook_size=16", "training.on_nan=skip", "training.steps=5", "training.precision=fp32"]
-result = train(load_recipe("demo", [*TINY, *settings]), out / "skip", quiet=True)
-(out / f"skipped-{rank}").write_text(str(result.skipped))
-
 from tokbench.config.generator import GeneratorRecipe
-AcceleratorState._reset_state()
-os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+from tokbench.training.loop import make_accelerator, train
+out = Path(sys.argv[2])
 recipe = GeneratorRecipe.model_validate_json(Path(sys.argv[1]).read_text())
 make = lambda: make_accelerator(recipe, cpu=True)
 train(recipe, out / "whole", accelerator=make(), quiet=True)
@@ -101,9 +80,9 @@ def out(recipe: GeneratorRecipe, tmp_path_factory: pytest.TempPathFactory) -> Pa
         env = {
             **os.environ, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(Path(__file__).parents[2]), "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2",
         }  # fmt: skip
-        arguments = [sys.executable, "-c", _BAD, str(out / "recipe.json"), str(out), str(Path(__file__).parents[1])]
+        arguments = [sys.executable, "-c", _SCRIPT, str(out / "recipe.json"), str(out)]
         children.append(
             subprocess.Popen(arguments, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         )
@@ -117,17 +96,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "generator" / "model.safetensors")
 
 
-def test_a_bad_step_of_one_process_is_skipped_by_both(out: Path) -> None:
-    assert [(out / f"skipped-{rank}").read_text() for rank in (0, 1)] == ["1", "1"]
-    lines = [json.loads(line) for line in (out / "skip" / "log.jsonl").read_text().splitlines()]
-    (event,) = [line for line in lines if line.get("event") == "skipped"]
-    # The other process's terms and its four samples reach the log, which the first one writes.
-    assert event["step"] == 3 and "(loss nan" in event["message"]
-    assert event["message"].partition("samples of the batch: ")[2].count(", ") == 3
-    found = load_file(out / "skip" / "tokenizer" / "model.safetensors")
-    assert all(torch.isfinite(tensor).all() for tensor in found.values())
-
-
+@pytest.mark.slow
 def test_fsdp_trains_to_the_weights_of_one_process(out: Path, recipe: GeneratorRecipe, tmp_path: Path) -> None:
     train(recipe, tmp_path, accelerator=make_accelerator(recipe, cpu=True), quiet=True)
     one, two = weights(tmp_path), weights(out / "whole")
@@ -143,6 +112,7 @@ def test_fsdp_trains_to_the_weights_of_one_process(out: Path, recipe: GeneratorR
             assert mine.get(name) == pytest.approx(theirs.get(name), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_fsdp_resumes_to_the_same_bits_and_exports_a_whole_generator(out: Path) -> None:
     whole, parts = weights(out / "whole"), weights(out / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -157,10 +127,26 @@ def test_fsdp_resumes_to_the_same_bits_and_exports_a_whole_generator(out: Path) 
     assert list((out / "whole" / "pictures").glob("*.png"))
 
 
+@pytest.mark.slow
 def test_a_sharded_run_goes_on_sharded_only(out: Path, recipe: GeneratorRecipe) -> None:
     (out / "parts" / "training.json").unlink()
     with pytest.raises(TokbenchError, match="the run was trained with FSDP until now; continue it with FSDP"):
         train(recipe, out / "parts", accelerator=make_accelerator(recipe, cpu=True), resume=True, quiet=True)
+
+
+def test_the_sharded_average_is_the_other_one() -> None:
+    model = torch.nn.Linear(3, 2)
+    one, two = averaged(model, 0.5), ShardedAverage(model, 0.5)
+    for n in range(4):
+        with torch.no_grad():
+            model.weight.add_(0.1 * n)
+        one.update_parameters(model)
+        two.update_parameters(model)
+    assert torch.equal(one.module.weight, two.whole(main=True)["weight"]) and two.whole(main=False) == {}
+    three = ShardedAverage(model, 0.5)
+    three.load_state_dict(two.state_dict(main=True))
+    assert three.count == 4 and torch.equal(three.parts["weight"], two.parts["weight"])
+    assert not torch.equal(three.parts["weight"], model.weight)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,13 @@ def test_flops_are_counted_anew_when_the_discriminator_joins(tiny: Tiny, tmp_pat
     gan = "loss.adversarial={start: 4, discriminator: {name: patchgan, channels: 8, layers: 2}}"
     settings = ["training.log_every=1", "training.checkpoint_every=0", "training.picture_every=0"]
     result = train(tiny(gan, *settings), tmp_path / "gan", quiet=True)
+    counted = []
+    whole, enter = StepFlops.__enter__, lambda self: (counted.append(1), whole(self))[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StepFlops, "__enter__", enter)
+        train(tiny(gan, *settings), tmp_path / "parts", stop_at=6, quiet=True)  # just before it is counted again
+        parts = train(tiny(gan, *settings), tmp_path / "parts", resume=True, quiet=True)
+    assert len(counted) == 2 and parts.speed["flops_per_step"] == result.speed["flops_per_step"]
     alone = train(tiny(*settings), tmp_path / "alone", quiet=True)
     assert result.speed["flops_per_step"] > 1.05 * alone.speed["flops_per_step"]
 

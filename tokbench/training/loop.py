@@ -130,14 +130,14 @@ class _Run:
         counts: dict[str, int] = {}  # by name: a term may be switched on in the middle of a line
         last: dict[str, float] = {}
         stream = self._stream()
+        noise = random_state()  # a tracker may draw its run's name
+        start_trackers(self.accelerator, training.trackers, self.out, self.title, self.recipe.resolved(), self.step)
+        set_random_state(noise)
         started, before = time.monotonic(), self.seconds
         previous = self._catch_signals()
         enabled = self.main and not self.quiet
         self.progress = progress = TrainingProgress(self.title, steps, start=self.step, enabled=enabled)
         profiler = StepProfiler(self.out / "profile", self.stop_at - self.step, progress.note) if self.profile else None
-        noise = random_state()  # a tracker may draw its run's name
-        start_trackers(self.accelerator, training.trackers, self.out, self.title, self.recipe.resolved(), self.step)
-        set_random_state(noise)
         try:
             with progress:
                 while self.step < self.stop_at and not self._stopping():

@@ -26,7 +26,7 @@ class StepProfiler:
         if self._done == self._wait and self._steps > 0:
             os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or a machine without a GPU is told so in capitals
             activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
-            self._profiler = profile(activities=activities, record_shapes=True)
+            self._profiler = profile(activities=activities)
             self._profiler.start()
 
     def after(self, step: int) -> None:

@@ -58,6 +58,7 @@ class Telemetry:
         if not self._count:
             yield
             return
+        # Compiled graphs are left aside while a dispatch mode looks on: this step runs operator by operator.
         with StepFlops(self.training.activation_checkpointing) as counter:
             yield
         self.flops, self._count = counter.total, False
@@ -139,17 +140,26 @@ class Telemetry:
         """Bytes: of the CUDA allocator since training began, else of the process since it began."""
         return torch.cuda.max_memory_allocated(self.accelerator.device) if self.cuda else _resident_peak()
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         return {
             "steps": self._all_steps + self._steps,
             "busy": self._all_busy + self._busy,
             "waited": self._all_waited + self._waited,
             "work": self._all_work + self._work,
+            "processes": self.accelerator.num_processes,
+            "flops": self.flops,
+            "count": self._count,
+            "kind": sorted(self._kind or ()),
+            "next_kind": sorted(self._next_kind or ()),
         }
 
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._all_steps = int(state["steps"])
         self._all_busy, self._all_waited, self._all_work = state["busy"], state["waited"], state["work"]
+        if state["processes"] == self.accelerator.num_processes:
+            # Counted steps run without compilation, so a resumed run must count at the same steps to be the same run.
+            self.flops, self._count = state["flops"], state["count"]
+            self._kind, self._next_kind = frozenset(state["kind"]) or None, frozenset(state["next_kind"]) or None
 
 
 def _resident_peak() -> int:

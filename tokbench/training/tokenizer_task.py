@@ -136,7 +136,7 @@ class TokenizerTask:
         learns = self.adversary is not None and self.adversary.config.active(step)
         real: list[Tensor] = []
         fake: list[Tensor] = []
-        with undone_if_not_finite([self.objective, *([self.adversary.bare] if self.adversary else [])], skip):
+        with undone_if_not_finite([self.tokenizer, *([self.adversary.bare] if self.adversary else [])], skip):
             sums = self._autoencoder_step(batches, step, factor, (real, fake) if learns else None)
         if self.average is not None:
             self.average.update_parameters(self.tokenizer)
