@@ -71,7 +71,7 @@ def test_the_projects_readme_gets_its_table(home: Path, tmp_path: Path) -> None:
     readme.write_text(f"before\n{MARKS[0]}\nstale\n{MARKS[1]}\nafter\n")
     write_pages(home, readme)
     text = readme.read_text()
-    assert text.startswith(f"before\n{MARKS[0]}\n| claim |") and text.endswith(f"{MARKS[1]}\nafter\n")
+    assert text.startswith(f"before\n{MARKS[0]}\n\n| claim |") and text.endswith(f"{MARKS[1]}\nafter\n")
     assert "stale" not in text
     assert f"]({home.as_posix()}/depth-or-codebook/README.md)" in text
     readme.write_text("no place for it\n")

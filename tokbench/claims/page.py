@@ -69,7 +69,7 @@ def update_readme(readme: Path, home: Path) -> str | None:
     if begin < 0 or end < begin:
         return None
     table = overview(_results(home), f"{home.as_posix()}/")
-    return text[: begin + len(MARKS[0])] + f"\n{table}\n" + text[end:]
+    return text[: begin + len(MARKS[0])] + f"\n\n{table}\n\n" + text[end:]
 
 
 def claim_page(claim: Claim, results: Sequence[Result], home: Path) -> str:
