@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LISTED = 20  # names in a message
+
 
 class TokbenchError(Exception):
     """A mistake in what was given (a path, a key, a shape, a value). The message is one line and says what to do.
@@ -37,4 +39,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``" (did you mean 'rq'?)"`` when something known is near ``word``, else the list of what is known."""
     names = sorted(known)
     near = difflib.get_close_matches(word[:64], names, n=1, cutoff=0.6)  # its time grows with the length
-    return f" (did you mean {near[0]!r}?)" if near else f" (known: {', '.join(names)})"
+    if near:
+        return f" (did you mean {near[0]!r}?)"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f" (known: {', '.join(names[:_LISTED])}{more})"

@@ -59,7 +59,7 @@ def card_text(
     digest: Any = model
     sha256 = digest.sha256()
     record = next((found for home in homes if (found := record_of(home, sha256)) is not None), None)
-    recipe = next((found for home in homes if (found := recipe_of(home)) is not None), None)
+    recipe = next((said for home in homes if (said := recipe_of(home)) is not None), None)
     return about.text(record=record, recipe=recipe, license=license, source=source)
 
 

@@ -54,6 +54,8 @@ def read(
     weights: Weights = "auto",
 ) -> tuple[Tokenizer, ImportReport]:
     """:func:`load`, and what became of every key in the file."""
+    from tokbench.errors import TokbenchError, printable
+
     from .checkpoint import read_checkpoint, read_config, section
     from .filling import fill
     from .importer import choose
@@ -62,8 +64,14 @@ def read(
     content = read_checkpoint(path)
     importer = choose(source, content, path)
     settings = read_config(config)
-    plan = importer.read(content, settings, path, weights)
-    tokenizer, report = fill(plan, importer.name, path)
+    try:
+        plan = importer.read(content, settings, path, weights)
+        tokenizer, report = fill(plan, importer.name, path)
+    except TokbenchError as error:
+        raise TokbenchError(printable(str(error), 1000)) from error
+    except Exception as error:  # settings read off weights of absurd shapes lead anywhere
+        reason = printable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", 160)
+        raise TokbenchError(f"{path}: its weights make no {importer.name} model ({reason})") from error
     if not section(settings, "resolution") and not section(settings, "image_size"):
         report.notes.append(f"no image size was given: taken to be {plan.config.image_size}")
     entry = plan.weights.split(" ")[0]

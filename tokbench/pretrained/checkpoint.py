@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
+from tokbench.weights.readers import check_archive
 
 
 def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
@@ -34,20 +35,23 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
     if path.suffix == ".safetensors":
         try:
             return dict(load_file(path, device="cpu"))
-        except (SafetensorError, OSError) as error:
-            raise TokbenchError(f"{path}: not a whole safetensors file ({error}); copy or download it again") from error
+        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
+            why = _first_line(error)
+            raise TokbenchError(f"{path}: not a whole safetensors file ({why}); copy or download it again") from error
+    check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not (held := sorted(set(_foreign_names(path)))):
             raise TokbenchError(f"{path}: not a checkpoint that can be read: {_first_line(error)}") from error
+        names = ", ".join(printable(name, 60) for name in held[:4]) + (", ..." if len(held) > 4 else "")
         raise TokbenchError(
-            f"{path}: the file holds more than tensors ({', '.join(held[:4])}{', ...' if len(held) > 4 else ''}), and "
+            f"{path}: the file holds more than tensors ({names}), and "
             "code in a pickle is never run here. If you trust whoever made it, keep only the weights, once, with the "
             "packages it names installed: content = torch.load(FILE, map_location='cpu', weights_only=False); "
             "torch.save({k: content[k] for k in ('state_dict', 'model', 'ema') if k in content}, 'weights.ckpt')"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError) as error:
+    except Exception as error:  # a damaged file can fail in any way
         raise TokbenchError(f"{path}: truncated or not a checkpoint ({_first_line(error)}); copy it again") from error
     if not isinstance(content, dict):
         raise TokbenchError(f"{path}: holds a {type(content).__name__}, not a dictionary of weights")
@@ -55,8 +59,7 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
+    return printable(str(error).strip().partition("\n")[0], 160) or type(error).__name__
 
 
 # What a pickle of plain tensors names.
@@ -75,7 +78,7 @@ def _foreign_names(path: Path) -> Iterator[str]:
             stream = io.BytesIO(blob)
             while True:  # torch's older format is several pickles in a row, then raw numbers, which end this
                 yield from _globals(stream)
-    except (ValueError, OSError, KeyError, IndexError, UnicodeError, zipfile.BadZipFile):
+    except Exception:  # a damaged one; what stands before the damage was told
         return
 
 
@@ -104,10 +107,12 @@ def tensors_of(content: dict[str, Any], path: str | PathLike[str], *keys: str) -
     if tensors and all(key.startswith("module.") for key in tensors):  # saved from inside DistributedDataParallel
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     if not tensors:
-        raise TokbenchError(
-            f"{path}: no weights in it (its entries: {', '.join(map(str, list(content)[:8])) or 'none'})"
-        )
+        entries = ", ".join(printable(str(key), 40) for key in list(content)[:8])
+        raise TokbenchError(f"{path}: no weights in it (its entries: {entries or 'none'})")
     return name or "the file itself", tensors
+
+
+_LARGEST = 2**20  # bytes
 
 
 def read_config(path: str | PathLike[str] | None) -> dict[str, Any]:
@@ -116,24 +121,31 @@ def read_config(path: str | PathLike[str] | None) -> dict[str, Any]:
         return {}
     path = Path(path)
     try:
+        if path.stat().st_size > _LARGEST:
+            raise TokbenchError(f"{path}: {path.stat().st_size:,} bytes; a configuration has at most {_LARGEST:,}")
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except FileNotFoundError as error:
         raise TokbenchError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
-        raise TokbenchError(
-            f"{path}: not a readable YAML or JSON file: {' '.join(str(error).split())[:200]}"
-        ) from error
+    except TokbenchError:
+        raise
+    except Exception as error:  # PyYAML raises KeyError, IndexError, AttributeError for `!!bool maybe` and its like
+        reason = printable(" ".join(str(error).split()), 200)
+        raise TokbenchError(f"{path}: not a readable YAML or JSON file: {reason}") from error
     if not isinstance(content, dict):
         raise TokbenchError(f"{path}: expected keys and values, found {type(content).__name__}")
     return content
 
 
 def section(config: dict[str, Any], key: str) -> dict[str, Any]:
-    """The innermost-first mapping that has ``key``, wherever it is nested; empty when none has."""
-    if key in config:
-        return config
-    for value in config.values():
-        if isinstance(value, dict) and (found := section(value, key)):
-            return found
+    """The outermost mapping that has ``key``, wherever it is nested, depth first; empty when none has."""
+    waiting, seen = [config], set()
+    while waiting:
+        block = waiting.pop()
+        if id(block) in seen:  # YAML's aliases can put one mapping in many places, itself among them
+            continue
+        seen.add(id(block))
+        if key in block:
+            return block
+        waiting += [value for value in reversed(block.values()) if isinstance(value, dict)]
     return {}

@@ -17,11 +17,13 @@ from .report import ImportReport
 
 def fill(plan: Plan, source: str, path: str) -> tuple[Tokenizer, ImportReport]:
     """Build the plan's tokenizer and load it; TokbenchError lists weights missing, left over or of other shapes."""
-    tokenizer = Tokenizer(plan.config)
-    wanted = {name: tensor for name, tensor in tokenizer.state_dict().items() if not name.startswith("quantizer.")}
+    with torch.device("meta"):  # no memory before it is known that the weights fit
+        shapes = Tokenizer(plan.config).state_dict()
+    wanted = {name: tensor for name, tensor in shapes.items() if not name.startswith("quantizer.")}
     problems = mismatches(official_names(wanted, plan), official_names(plan.tensors, plan))
     if problems:
         raise TokbenchError(f"{path}: not the weights of a whole {source} model: {'; '.join(problems)}")
+    tokenizer = Tokenizer(plan.config)
     with torch.no_grad():
         tokenizer.load_state_dict(plan.tensors, strict=False)
     used = len(plan.tensors)

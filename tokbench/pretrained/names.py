@@ -26,7 +26,7 @@ class Layout:
     def levels(self, official: Iterable[str]) -> int:
         """How many levels a checkpoint with these names has; 0 when none of them is this layout's."""
         found = [int(match[1]) for name in official if (match := re.match(self.level, name))]
-        return max(found) + 1 if found else 0
+        return max(found) + 1 if found and max(found) < 100 else 0
 
     def ours(self, official: str, levels: int) -> str | None:
         """Our name of an official weight, None when the layout has no such module."""

@@ -9,10 +9,15 @@ from torch import Tensor
 
 from tokbench.errors import TokbenchError
 
+MOST = 1000
+"""Levels, blocks and layers that names may count to: one name must not make work for hours."""
+
 
 def count(tensors: dict[str, Tensor], pattern: str) -> int:
     """One more than the highest number that ``pattern``'s group takes among the names; 0 where none matches."""
     found = [int(match[1]) for name in tensors if (match := re.match(pattern, name))]
+    if found and max(found) >= MOST:
+        raise TokbenchError(f"a weight's name counts to {max(found):.3g}; no model has more than {MOST} of anything")
     return max(found) + 1 if found else 0
 
 

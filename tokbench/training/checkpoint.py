@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
 
 _STATE, _MANIFEST = "state.pt", "manifest.json"
 
@@ -56,8 +55,9 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             if _sha256(path / _STATE) != manifest["sha256"]:
                 raise ValueError("its contents do not match its checksum")
             return torch.load(path / _STATE, map_location="cpu", weights_only=True), problems
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            problems.append(f"{path}: damaged, ignored ({str(error).splitlines()[0] if str(error) else error!r})")
+        except Exception as error:  # a damaged file can fail in any way
+            reason = str(error).partition("\n")[0] or repr(error)
+            problems.append(f"{path}: damaged, ignored ({printable(reason, 200)})")
     return None, problems
 
 

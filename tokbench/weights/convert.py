@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
 from tokbench.weights.catalogue import Weights
-from tokbench.weights.readers import read_numpy_pickle, read_torchscript
+from tokbench.weights.readers import check_archive, read_numpy_pickle, read_torchscript
 
 
 def convert(weights: Weights, path: Path) -> dict[str, Tensor]:
@@ -140,9 +139,13 @@ def _torch_state(path: Path) -> dict[str, Tensor]:
 
         return load_file(path)
     try:
+        check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise TokbenchError(f"{path}: cannot be read as torch weights ({str(error).splitlines()[0]})") from None
+    except TokbenchError:
+        raise
+    except Exception as error:  # a damaged file can fail in any way
+        reason = printable(str(error).partition("\n")[0] or type(error).__name__, 200)
+        raise TokbenchError(f"{path}: cannot be read as torch weights ({reason})") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise TokbenchError(f"{path}: not a state dict of tensors")
     return {key: value.detach() for key, value in state.items()}

@@ -17,9 +17,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
 
 _DTYPES = {"FloatStorage": torch.float32, "HalfStorage": torch.float16, "LongStorage": torch.int64}
+
+
+def check_archive(path: Path) -> None:
+    """TokbenchError where a zip archive unpacks to far more than it is: torch stores tensors as they are.
+
+    Raises:
+        TokbenchError: such an archive, or a directory of one that cannot be read.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except Exception as error:  # what the directory of a damaged archive raises is not told anywhere
+        raise TokbenchError(f"{path}: truncated or damaged ({printable(str(error), 100)}); copy it again") from None
+    if unpacked > 20 * path.stat().st_size + 2**20:
+        raise TokbenchError(f"{path}: {path.stat().st_size:,} bytes that unpack to {unpacked:,}: not a checkpoint")
 
 
 def read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
@@ -33,12 +50,13 @@ def read_numpy_pickle(path: Path) -> dict[str, np.ndarray]:
 
 def read_torchscript(path: Path) -> dict[str, Tensor]:
     """The tensors of a TorchScript archive by the names of its module tree. Its code is not looked at."""
+    check_archive(path)
     try:
         with zipfile.ZipFile(path) as archive:
             top = next(name for name in archive.namelist() if name.endswith("/data.pkl")).removesuffix("data.pkl")
             unpickler = _TorchScriptUnpickler(io.BytesIO(archive.read(f"{top}data.pkl")), archive, top)
             module = _read(unpickler, path)
-    except (zipfile.BadZipFile, StopIteration, KeyError):
+    except (zipfile.BadZipFile, StopIteration, KeyError, NotImplementedError, RuntimeError, OSError, ValueError):
         raise TokbenchError(f"{path}: not a TorchScript archive") from None
     flat: dict[str, Tensor] = {}
     _collect(module, "", flat)
@@ -51,7 +69,8 @@ def _read(unpickler: pickle.Unpickler, path: Path) -> Any:
     except TokbenchError as refusal:
         raise TokbenchError(f"{path}: {refusal}") from None
     except Exception as error:  # a damaged pickle can fail in any way
-        raise TokbenchError(f"{path}: not a readable pickle ({type(error).__name__}: {error})") from None
+        reason = printable(f"{type(error).__name__}: {error}", 200)
+        raise TokbenchError(f"{path}: not a readable pickle ({reason})") from None
 
 
 class _NumpyUnpickler(pickle.Unpickler):
@@ -62,7 +81,7 @@ class _NumpyUnpickler(pickle.Unpickler):
             return np.ndarray.__reduce__(np.empty(0))[0]  # numpy's own, wherever this version keeps it
         if module == "numpy" and name in ("ndarray", "dtype"):
             return getattr(np, name)
-        raise TokbenchError(f"the file asks for {module}.{name}; only numpy arrays are read")
+        raise TokbenchError(f"the file asks for {printable(f'{module}.{name}', 80)}; only numpy arrays are read")
 
 
 class _Holder:
@@ -88,7 +107,7 @@ class _TorchScriptUnpickler(pickle.Unpickler):
             return name
         if module == "torch.jit._pickle" and name.startswith("build_"):
             return list
-        raise TokbenchError(f"the file asks for {module}.{name}; only tensors are read")
+        raise TokbenchError(f"the file asks for {printable(f'{module}.{name}', 80)}; only tensors are read")
 
     def persistent_load(self, saved: Any) -> Tensor:
         _, storage, key, _, count = saved
