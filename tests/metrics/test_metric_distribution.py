@@ -240,14 +240,30 @@ def test_dinov2_runs_through_torch_fidelity(
     tmp_path: Path, tokenizer: GreyTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Tiny(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1))
+
         def forward(self, x: Tensor) -> Tensor:
-            return x.mean(1).flatten(1)[:, ::49]  # (B, 1024) of 224 x 224
+            return x.mean(1).flatten(1)[:, ::49] * self.scale  # (B, 1024) of 224 x 224
+
+    def note() -> str:
+        value = evaluate_tokenizer(tokenizer, Pictures(3), metrics=["fd_dinov2"]).metrics["fd_dinov2"]
+        assert value.value is None
+        return value.note or ""
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "load", lambda *_: Tiny())
-    missing = evaluate_tokenizer(tokenizer, Pictures(3), metrics=["fd_dinov2"]).metrics["fd_dinov2"]
-    assert missing.value is None and "torch.hub.load('facebookresearch/dinov2'" in (missing.note or "")
+    assert "no DINOv2 weights" in note() and "torch.hub.load('facebookresearch/dinov2'" in note()
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "dinov2_vitl14_pretrain.pth").touch()
-    refused = evaluate_tokenizer(tokenizer, Pictures(3), metrics=["fd_dinov2"]).metrics["fd_dinov2"]
-    assert refused.value is None and "1025 images" in (refused.note or "")
+    file = tmp_path / "checkpoints" / "dinov2_vitl14_pretrain.pth"
+    torch.save(Tiny().state_dict(), file)
+    assert "no DINOv2 code" in note()
+    (tmp_path / "facebookresearch_dinov2_main").mkdir()
+    (tmp_path / "facebookresearch_dinov2_main" / "hubconf.py").touch()
+    assert "1025 images" in note()
+    # The publisher's loader would leave what it does not find as it was: random.
+    for wrong in ({"other": torch.ones(1)}, {"scale": torch.zeros(1)}):
+        torch.save(wrong, file)
+        with pytest.raises(TokbenchError, match="not the weights of DINOv2 ViT-L/14 .scale"):
+            evaluate_tokenizer(tokenizer, Pictures(3), metrics=["fd_dinov2"])

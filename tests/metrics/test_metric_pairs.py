@@ -12,7 +12,11 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from tokbench.errors import TokbenchError
+from tokbench.metrics import get
+from tokbench.metrics import ssim as ssim_file
+from tokbench.metrics.base import PairMetric, Pairs
 from tokbench.metrics.l1 import l1
+from tokbench.metrics.ms_ssim import ms_ssim
 from tokbench.metrics.psnr import CAP, psnr
 from tokbench.metrics.ssim import ssim, ssim_luma
 
@@ -115,3 +119,17 @@ def test_psnr_cap_is_above_what_one_changed_pixel_gives_at_32() -> None:
     y[0, 0, 0, 0] = 1
     assert math.isclose(float(psnr(x, y)), 10 * math.log10(255**2 * 3072), rel_tol=1e-9)
     assert float(psnr(x, y)) < CAP
+
+
+def test_ssim_and_ms_ssim_share_their_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = _pairs(176)
+    expected = ssim(x, y), ms_ssim(x, y)
+    seen = []
+    original = ssim_file.mean_similarity
+    monkeypatch.setattr(ssim_file, "mean_similarity", lambda a, b: seen.append(a.shape) or original(a, b))
+    pairs = Pairs(x, y)
+    metrics = [get("ssim"), get("ms_ssim")]
+    found = [metric.per_image(pairs) for metric in metrics if isinstance(metric, PairMetric)]
+    assert len(seen) == 1
+    for value, function in zip(found, expected, strict=True):
+        assert torch.equal(value, function)

@@ -10,6 +10,7 @@ import typer
 from tokbench import __version__
 from tokbench.cli import weights
 from tokbench.cli.bench_data import data as bench_data
+from tokbench.cli.bench_metrics import bench_metrics
 from tokbench.cli.bench_quantizers import quantizers as bench_quantizers
 from tokbench.cli.bench_sampling import bench_sampling
 from tokbench.cli.bench_tokenizer import bench_tokenizer
@@ -73,6 +74,7 @@ _BENCHES: dict[str, Callable[..., object]] = {
     "tokenizer": bench_tokenizer,
     "sampling": bench_sampling,
     "data": bench_data,
+    "metrics": bench_metrics,
 }
 bench = typer.Typer(help="Speed and memory, side by side.", no_args_is_help=True, context_settings=_SETTINGS)
 for _name, _bench in _BENCHES.items():

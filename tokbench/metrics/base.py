@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -65,18 +66,35 @@ class Metric(ABC):
         )
 
 
+T = TypeVar("T")
+
+
+class Pairs:
+    """A batch of originals and reconstructions, uint8 (B, 3, H, W) each, and what several metrics need of it."""
+
+    def __init__(self, reference: Tensor, sample: Tensor) -> None:
+        self.reference, self.sample = reference, sample
+        self._found: dict[Any, Any] = {}
+
+    def once(self, function: Callable[[Tensor, Tensor], T]) -> T:
+        """``function(reference, sample)``, computed for the first metric that asks."""
+        if function not in self._found:
+            self._found[function] = function(self.reference, self.sample)
+        return self._found[function]  # type: ignore[no-any-return]
+
+
 class PairMetric(Metric):
     """A number for every (original, reconstruction) pair. The value is the mean over images."""
 
     @abstractmethod
-    def per_image(self, reference: Tensor, sample: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) twice -> float (B,)."""
+    def per_image(self, pairs: Pairs) -> Tensor:
+        """float (B,)."""
 
     def statistics(self) -> Mean:
         return Mean()
 
-    def update(self, statistics: Mean, reference: Tensor, sample: Tensor) -> None:
-        statistics.update(self.per_image(reference, sample))
+    def update(self, statistics: Mean, pairs: Pairs) -> None:
+        statistics.update(self.per_image(pairs))
 
 
 class CodeMetric(Metric):

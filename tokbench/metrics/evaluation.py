@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tokbench.errors import TokbenchError, did_you_mean
-from tokbench.metrics.base import CodeMetric, Metric, PairMetric, check_uint8
+from tokbench.metrics.base import CodeMetric, Metric, PairMetric, Pairs, check_uint8
 from tokbench.metrics.batches import batches, place
 from tokbench.metrics.clock import Clock
 from tokbench.metrics.registry import get, names
@@ -154,8 +154,9 @@ class _Pass:
             self.spaces.update_reference(images, positions)
 
     def _measure(self, depth: int, images: Tensor, decoded: Tensor, positions: Tensor) -> None:
+        pairs = Pairs(images, decoded)
         for metric in self.pairs:
-            metric.update(self.means[metric.name, depth], images, decoded)
+            metric.update(self.means[metric.name, depth], pairs)
         self.spaces.update_sample(depth, decoded, positions)
 
     def finish(self) -> dict[str, MetricValue]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tokbench.metrics.base import PairMetric, check_pair
+from tokbench.metrics.base import PairMetric, Pairs, check_pair
 from tokbench.metrics.registry import register
 
 
@@ -21,5 +21,5 @@ class L1(PairMetric):
 
     name, label, direction = "l1", "L1", "lower"
 
-    def per_image(self, reference: Tensor, sample: Tensor) -> Tensor:
-        return l1(reference, sample)
+    def per_image(self, pairs: Pairs) -> Tensor:
+        return l1(pairs.reference, pairs.sample)

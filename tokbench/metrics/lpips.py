@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
-from tokbench.metrics.base import PairMetric, check_pair
+from tokbench.metrics.base import PairMetric, Pairs, check_pair
 from tokbench.metrics.extractors import exact_convolutions
 from tokbench.metrics.registry import register
 
@@ -101,15 +101,19 @@ class _LPIPSMetric(PairMetric):
     def __init__(self) -> None:
         self._module: LPIPS | None = None
 
-    def per_image(self, reference: Tensor, sample: Tensor) -> Tensor:
+    def per_image(self, pairs: Pairs) -> Tensor:
         from tokbench.data.pixels import to_float
 
+        reference, sample = pairs.reference, pairs.sample
         check_pair(self.label, reference, sample)
         if self._module is None:
             self._module = LPIPS(self.net)
         module = self._module.to(reference.device)
+        x, y = to_float(reference), to_float(sample)
+        if x.device.type == "cpu":  # its convolutions are a quarter faster there
+            x, y = x.contiguous(memory_format=torch.channels_last), y.contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), exact_convolutions():
-            return module(to_float(reference), to_float(sample))
+            return module(x, y)
 
 
 @register

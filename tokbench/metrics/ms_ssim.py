@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tokbench.metrics.base import PairMetric, check_pair
+from tokbench.metrics.base import PairMetric, Pairs, check_pair
 from tokbench.metrics.registry import register
-from tokbench.metrics.ssim import WINDOW, luma, mean_similarity
+from tokbench.metrics.ssim import WINDOW, luma, luma_similarity, mean_similarity, similarity
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 MIN_SIZE = (WINDOW - 1) * 2 ** (len(WEIGHTS) - 1) + 1  # 161: the window must fit the smallest of the five scales
@@ -22,21 +22,22 @@ def ms_ssim(reference: Tensor, sample: Tensor) -> Tensor:
     ``ms_ssim(data_range=255)``.
     """
     check_pair("MS-SSIM", reference, sample, min_size=MIN_SIZE)
-    return _multi_scale(reference.float(), sample.float())
+    return _multi_scale(reference.float(), sample.float(), similarity(reference, sample))
 
 
 def ms_ssim_luma(reference: Tensor, sample: Tensor) -> Tensor:
     """MS-SSIM of the luma plane (``ssim_luma``'s); shapes as in ``ms_ssim``."""
     check_pair("MS-SSIM", reference, sample, min_size=MIN_SIZE)
-    return _multi_scale(luma(reference), luma(sample))
+    return _multi_scale(luma(reference), luma(sample), luma_similarity(reference, sample))
 
 
-def _multi_scale(x: Tensor, y: Tensor) -> Tensor:
+def _multi_scale(x: Tensor, y: Tensor, first: tuple[Tensor, Tensor]) -> Tensor:
+    """``first``: similarity and contrast at full scale, which SSIM needs too."""
     product = torch.ones(x.shape[:2], dtype=torch.float64, device=x.device)
     for scale, weight in enumerate(WEIGHTS):
-        similarity, contrast = mean_similarity(x, y)
+        structure, contrast = mean_similarity(x, y) if scale else first
         last = scale == len(WEIGHTS) - 1
-        factor = (similarity if last else contrast).clamp(min=0)
+        factor = (structure if last else contrast).clamp(min=0)
         product = product * factor**weight
         if not last:
             padding = [side % 2 for side in x.shape[2:]]
@@ -51,8 +52,9 @@ class MSSSIM(PairMetric):
     name, label, direction = "ms_ssim", "MS-SSIM", "higher"
     min_size = MIN_SIZE
 
-    def per_image(self, reference: Tensor, sample: Tensor) -> Tensor:
-        return ms_ssim(reference, sample)
+    def per_image(self, pairs: Pairs) -> Tensor:
+        check_pair(self.label, pairs.reference, pairs.sample, min_size=MIN_SIZE)
+        return _multi_scale(pairs.reference.float(), pairs.sample.float(), pairs.once(similarity))
 
 
 @register
@@ -63,5 +65,6 @@ class MSSSIMLuma(PairMetric):
     default = False
     min_size = MIN_SIZE
 
-    def per_image(self, reference: Tensor, sample: Tensor) -> Tensor:
-        return ms_ssim_luma(reference, sample)
+    def per_image(self, pairs: Pairs) -> Tensor:
+        check_pair(self.label, pairs.reference, pairs.sample, min_size=MIN_SIZE)
+        return _multi_scale(luma(pairs.reference), luma(pairs.sample), pairs.once(luma_similarity))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tokbench.metrics.base import PairMetric, check_pair
+from tokbench.metrics.base import PairMetric, Pairs, check_pair
 from tokbench.metrics.registry import register
 
 CAP = 100.0  # dB; identical images have no finite PSNR
@@ -29,5 +29,5 @@ class PSNR(PairMetric):
 
     name, label, direction, unit = "psnr", "PSNR", "higher", "dB"
 
-    def per_image(self, reference: Tensor, sample: Tensor) -> Tensor:
-        return psnr(reference, sample)
+    def per_image(self, pairs: Pairs) -> Tensor:
+        return psnr(pairs.reference, pairs.sample)

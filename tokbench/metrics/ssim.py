@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokbench.metrics.base import PairMetric, check_pair
+from tokbench.metrics.base import PairMetric, Pairs, check_pair
 from tokbench.metrics.registry import register
 
 WINDOW, SIGMA = 11, 1.5
@@ -20,14 +20,24 @@ def ssim(reference: Tensor, sample: Tensor) -> Tensor:
     ``structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)``: windows
     that would reach over the border are left out.
     """
-    check_pair("SSIM", reference, sample, min_size=WINDOW)
-    return mean_similarity(reference.float(), sample.float())[0].mean(1)
+    return similarity(reference, sample)[0].mean(1)
 
 
 def ssim_luma(reference: Tensor, sample: Tensor) -> Tensor:
     """SSIM of the luma plane (ITU-R BT.601: .299 R + .587 G + .114 B, rounded to integers); shapes as in ``ssim``."""
+    return luma_similarity(reference, sample)[0].mean(1)
+
+
+def similarity(reference: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+    """``mean_similarity`` of uint8 RGB pairs: what SSIM and the first scale of MS-SSIM have in common."""
     check_pair("SSIM", reference, sample, min_size=WINDOW)
-    return mean_similarity(luma(reference), luma(sample))[0].mean(1)
+    return mean_similarity(reference.float(), sample.float())
+
+
+def luma_similarity(reference: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of the luma planes."""
+    check_pair("SSIM", reference, sample, min_size=WINDOW)
+    return mean_similarity(luma(reference), luma(sample))
 
 
 def luma(images: Tensor) -> Tensor:
@@ -82,8 +92,8 @@ class SSIM(PairMetric):
     name, label, direction = "ssim", "SSIM", "higher"
     min_size = WINDOW
 
-    def per_image(self, reference: Tensor, sample: Tensor) -> Tensor:
-        return ssim(reference, sample)
+    def per_image(self, pairs: Pairs) -> Tensor:
+        return pairs.once(similarity)[0].mean(1)
 
 
 @register
@@ -94,5 +104,5 @@ class SSIMLuma(PairMetric):
     default = False
     min_size = WINDOW
 
-    def per_image(self, reference: Tensor, sample: Tensor) -> Tensor:
-        return ssim_luma(reference, sample)
+    def per_image(self, pairs: Pairs) -> Tensor:
+        return pairs.once(luma_similarity)[0].mean(1)

@@ -1,0 +1,55 @@
+"""tokbench bench metrics"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tokbench.cli.options import Cpu
+
+
+def bench_metrics(
+    source: Annotated[str, typer.Option("--data", help="Which pictures; see `tokbench list data`.")] = "photos",
+    image_size: Annotated[int, typer.Option("--image-size", min=1, help="Side of the squares, in pixels.")] = 256,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metrics", help="Names, e.g. psnr,ssim; default all that work here.")
+    ] = None,
+    count: Annotated[int, typer.Option("--images", min=1, help="Pictures in a turn.")] = 16,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed turns; the median is shown.")] = 5,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write everything measured here, as JSON.")] = None,
+    cpu: Cpu = False,
+) -> dict[str, Any]:
+    """What each metric adds to the time of the Inception network, alone and all in one pass."""
+    import json
+
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from tokbench.bench.metrics import bench_metrics as run
+    from tokbench.cli.options import device, words
+    from tokbench.data import open_images
+    from tokbench.results.files import write
+
+    images = open_images(source, "eval", image_size=image_size)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("timing", total=None)
+        result = run(
+            images, words(metrics) or None, count=count, repeats=repeats, device=device(cpu),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    n = result["images"]
+    table = Table(
+        "metric", "s", "pairs/s", "beside Inception", "originals known",
+        title=f"{source} {image_size}x{image_size}, {n} pairs, {result['device']}",
+    )  # fmt: skip
+    for row in result["rows"]:
+        whole = row["name"].startswith(("Inception", "everything"))
+        ratios = [f"{row[key]:.2f}x" if whole else f"+{100 * row[key]:.1f} %" for key in ("ratio", "ratio_cached")]
+        table.add_row(row["name"], f"{row['seconds']:.3f}", f"{n / row['seconds']:.1f}", *ratios)
+    Console().print(table)
+    if out is not None:
+        write(out, json.dumps(result, indent=2) + "\n")
+    return result
