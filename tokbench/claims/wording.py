@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tokbench.results.entries import Spread
+from tokbench.claims.findings import label_of
+from tokbench.results.entries import Entry, Spread
 
 
 def spread_text(values: Spread | Iterable[float] | None, digits: str = ".4g") -> str:
@@ -21,6 +22,12 @@ def against(a: Mapping[int, float], b: Mapping[int, float], unit: str = "") -> s
     if means[0] is None or means[1] is None:
         return ""
     return f"{means[0].mean:.4g} against {means[1].mean:.4g} {unit}".rstrip()
+
+
+def heading(metric: str, *entries: Entry | None) -> str:
+    """``PSNR (dB)``: what stands above a column of the metric."""
+    units = [found.unit for entry in entries if entry is not None and (found := entry.measured(metric)) is not None]
+    return label_of(metric, *entries) + (f" ({units[0]})" if units and units[0] else "")
 
 
 def rows_text(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:

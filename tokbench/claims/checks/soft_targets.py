@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tokbench.claims.curves import HELD_OUT, TRAIN, gap, mean_curve
 from tokbench.claims.evidence import Evidence
 from tokbench.claims.findings import Finding, better, gains, judged, label_of
-from tokbench.claims.wording import against, rows_text, spread_text
+from tokbench.claims.wording import against, heading, rows_text, spread_text
 from tokbench.results.entries import Entry, Spread
 from tokbench.results.styles import style
 
@@ -89,7 +89,7 @@ def table(evidence: Evidence) -> str:
     """A row for each way to train."""
     metrics = evidence.measured(*GENERATION)
     rows = {part: row for part in PARTS if (row := _row(evidence, part)) is not None}
-    labels = [label_of(metric, *rows.values()) for metric in metrics]
+    labels = [heading(metric, *rows.values()) for metric in metrics]
     header = ["trained on", "held-out NLL (bits/code)", "training NLL (bits/code)", "gap (bits/code)", *labels, "seeds"]
     lines = []
     for part, row in rows.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tokbench.claims.evidence import Evidence
-from tokbench.claims.findings import Finding, Verdict, by_seed, gains, judged
-from tokbench.claims.wording import against, rows_text, spread_text
+from tokbench.claims.findings import Finding, Verdict, better, by_seed, gains, judged, label_of
+from tokbench.claims.wording import against, heading, rows_text, spread_text
 from tokbench.results.entries import Entry, Spread
 from tokbench.results.styles import style
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PARTS = {"one": "1 x 2^18", "two": "2 x 2^9", "three": "3 x 2^6"}
+GENERATION = ("gfid", "gfid_192")
 MARGIN = 0.05  # bits a position
 
 
@@ -54,6 +55,9 @@ def judge(evidence: Evidence) -> list[Finding]:
             beside=True,
         )
     )
+    for metric in evidence.measured(*GENERATION):
+        statement = f"{label_of(metric, *rows.values())} of samples is lower in {PARTS['two']} than in {PARTS['one']}"
+        findings.append(better(statement, rows["two"], rows["one"], metric, beside=True))
     return findings
 
 
@@ -120,6 +124,7 @@ def draw(evidence: Evidence) -> Figure | None:
 def table(evidence: Evidence) -> str:
     """A row for each way to split the code."""
     header = ["sub-tokens", "NLL (bits a position)", "NLL (bits a sub-token)", "parameters", "train step (s)", "steps"]
+    metrics = evidence.measured(*GENERATION)
     rows = []
     for part, name in PARTS.items():
         row = _row(evidence, part)
@@ -128,8 +133,10 @@ def table(evidence: Evidence) -> str:
         bits = (position_bits(row), by_seed(row, "nll_bits_per_code"))
         cells = [name, *(spread_text(of.values()) for of in bits), f"{_parameters(row):,}"]
         cells += [spread_text(step_seconds(row).values()), f"{row.first.training.get('steps', 0):,}"]
+        cells += [spread_text(row.metric(metric)) for metric in metrics]
         rows.append([*cells, str(len(row.records))])
-    return rows_text([*header, "seeds"], rows)
+    labels = [heading(metric, *(_row(evidence, part) for part in PARTS)) for metric in metrics]
+    return rows_text([*header, *labels, "seeds"], rows)
 
 
 def _row(evidence: Evidence, part: str) -> Entry | None:

@@ -9,7 +9,7 @@ from tokbench.claims.curves import HELD_OUT, mean_curve
 from tokbench.claims.drawing import Series, draw_panel
 from tokbench.claims.evidence import Evidence
 from tokbench.claims.findings import Finding, better, judged, label_of, rising, weakest
-from tokbench.claims.wording import rows_text, spread_text
+from tokbench.claims.wording import heading, rows_text, spread_text
 from tokbench.results.entries import Entry, Spread
 from tokbench.results.styles import style
 
@@ -98,7 +98,7 @@ def draw(evidence: Evidence) -> Figure | None:
             per_pixel = _codes_per_pixel(entry)
             xs, ys = [step for step, _ in points], [spread.mean * per_pixel for _, spread in points]
             axis.plot(xs, ys, line, color=style("vq").colour, label=f"f = {factor(entry)}")
-        axis.legend(loc="center right")
+        axis.legend()
         axis.set_xlabel("optimizer steps of the transformer")
         axis.set_ylabel("held-out NLL (bits per pixel)")
         axis.set_yscale("log", base=2)
@@ -143,7 +143,7 @@ def table(evidence: Evidence) -> str:
     tokenizers = [(name, e) for name, e in (("squared error", evidence.row("l2")),) if e is not None]
     tokenizers += [("VQ-GAN's", entry) for entry in _by_factor(evidence, "tokenizer")]
     own = evidence.measured("psnr", *LPIPS.values(), *RECONSTRUCTION, "usage")
-    header = ["loss", "codes", "f", "bpp", *(label_of(metric, *(e for _, e in tokenizers)) for metric in own), "seeds"]
+    header = ["loss", "codes", "f", "bpp", *(heading(metric, *(e for _, e in tokenizers)) for metric in own), "seeds"]
     rows = [
         [name, _codes(entry), str(factor(entry)), f"{entry.bits_per_pixel() or 0.0:.3f}"]
         + [*(spread_text(entry.metric(metric)) for metric in own), str(len(entry.records))]
@@ -151,7 +151,7 @@ def table(evidence: Evidence) -> str:
     ]
     generators = _by_factor(evidence, "generator")
     more = evidence.measured("nll_bits_per_code", "model_bpp", *GENERATION)
-    labels = [label_of(metric, *generators) for metric in more]
+    labels = [heading(metric, *generators) for metric in more]
     header_2 = ["transformer on", "f", *labels, "drawing the samples (s)", "seeds"]
     rows_2 = [
         [_codes(entry), str(factor(entry)), *(spread_text(entry.metric(metric)) for metric in more)]
