@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo demo-fid test lint setup clean
+.PHONY: demo demo-fid test lint fuzz drills setup clean
 .DEFAULT_GOAL := help
 
 help:
@@ -38,6 +38,12 @@ lint: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+fuzz: $(READY)
+	TOKBENCH_FUZZ=10000 $(BIN)/python -m pytest tests/fuzz -n 2 --dist worksteal
+
+drills: $(READY)
+	$(BIN)/python -m pytest tests/drills -m "drill or not drill" -s
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache

@@ -117,6 +117,22 @@ def test_a_shard_that_breaks_off_gives_what_it_has(shards: Path) -> None:
     assert images.skipped[0][0] == "train-002.tar" and "breaks off" in images.skipped[0][1]
 
 
+@pytest.mark.parametrize("damage", ["cut between files", "cut in a header", "header"])
+def test_a_shard_whose_headers_are_damaged_does_not_end_in_silence(shards: Path, damage: str) -> None:
+    shard = shards / "train-002.tar"
+    with tarfile.open(shard) as archive:
+        third = archive.getmembers()[4]
+    content = bytearray(shard.read_bytes())
+    if damage == "header":
+        content[third.offset + 100] ^= 0xFF
+    else:
+        del content[third.offset + (200 if "header" in damage else 0) :]
+    shard.write_bytes(content)
+    images = open_images(f"webdataset:{shards}/*.tar", "train", image_size=8)
+    assert len(images) == sum(SIZES) - SIZES[2] + 2
+    assert images.skipped[0][0] == "train-002.tar" and "breaks off after 2 pictures" in images.skipped[0][1]
+
+
 def test_members_cannot_reach_outside(shards: Path, tmp_path: Path) -> None:
     """Nothing is unpacked: a hostile name is a key and no path, a link is no picture."""
     evil = tmp_path / "evil.tar"

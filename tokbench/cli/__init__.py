@@ -25,6 +25,13 @@ def main() -> None:
         place = f"{error.filename}: " if error.filename is not None else ""
         print(f"tokbench: {place}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)
+    except RuntimeError as error:
+        from tokbench.data.workers import is_death, told
+
+        if not is_death(error):
+            raise
+        print(f"tokbench: {told(error)}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("tokbench: interrupted", file=sys.stderr)
         sys.exit(130)

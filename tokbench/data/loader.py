@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tokbench.data.base import Batch, ImageDataset
 from tokbench.data.stream import StreamedImages, StreamLoader
+from tokbench.data.workers import watched
 from tokbench.errors import TokbenchError
 
 
@@ -92,7 +93,7 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         """Batches of the current epoch from ``start_batch`` on. What was unreadable goes to ``dataset.skipped``."""
         known = set(self.dataset.skipped)
-        for batch, bad in self._torch_loader:
+        for batch, bad in watched(self._torch_loader):
             for entry in bad:
                 if entry not in known:
                     known.add(entry)

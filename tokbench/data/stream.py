@@ -21,6 +21,7 @@ from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.data.specs import by_name, expand, named_parts, part_of
 from tokbench.data.table import TableImages, class_names, columns_of, encoded_of, quiet, table_images, undecoded
 from tokbench.data.tarindex import index_shard
+from tokbench.data.workers import watched
 from tokbench.errors import TokbenchError
 
 SHUFFLE_BUFFER = 1000
@@ -159,7 +160,7 @@ class StreamLoader:
         )
         known = set(self.dataset.skipped)
         emitted, rest = 0, None  # type: int, Batch | None
-        for batch, bad in chunks:
+        for batch, bad in watched(chunks):
             for entry in bad:
                 if entry not in known:
                     known.add(entry)

@@ -35,7 +35,7 @@ def index_shard(shard: Path, source: str) -> tuple[list[Member], list[tuple[str,
         TokbenchError: the file is compressed or no tar archive.
     """
     status = shard.stat()
-    key = digest("shard 1", printable(str(shard.resolve())), str(status.st_size), str(status.st_mtime_ns))
+    key = digest("shard 2", printable(str(shard.resolve())), str(status.st_size), str(status.st_mtime_ns))
     file = cache_dir() / "shards" / f"{key}.json"
     try:
         members, problems = json.loads(file.read_text("utf-8"))
@@ -76,6 +76,10 @@ def _read(shard: Path, length: int, source: str) -> tuple[list[Member], list[tup
                     if not text.isdecimal():
                         raise TokbenchError(f"{source}: {shard.name}/{key}.cls holds {text[:40]!r}, not a class number")
                     labels[key] = int(text)
+            # tarfile takes a header that is damaged or cut for the end, which is a block of zeros.
+            end = os.pread(raw.fileno(), 512, archive.offset)
+            if len(end) < 512 or end.strip(b"\0"):
+                raise tarfile.ReadError("no end mark" if not end else "a damaged header")
     except tarfile.TarError as error:
         if not pictures and not labels:
             raise TokbenchError(

@@ -1,0 +1,44 @@
+"""What goes wrong in the processes that read pictures, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tokbench.errors import TokbenchError, printable
+
+
+def watched(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches of a ``DataLoader``. What its processes raise arrives as the line it was, not as their traceback.
+
+    Raises:
+        TokbenchError: what a process raised, or that one of them died.
+    """
+    iterator = iter(batches)
+    while True:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except TokbenchError as error:  # torch puts the traceback of the other process around it
+            last = str(error).strip().rpartition("\n")[2]
+            raise TokbenchError(last.partition("TokbenchError: ")[2] or last) from None
+        except RuntimeError as error:
+            if not is_death(error):
+                raise
+            raise TokbenchError(told(error)) from error
+        yield batch
+
+
+def is_death(error: BaseException) -> bool:
+    """Whether this is torch's word for a dead process. It may come up anywhere: a signal brings it."""
+    return isinstance(error, RuntimeError) and "DataLoader worker" in str(error) and "Original" not in str(error)
+
+
+def told(error: BaseException) -> str:
+    """One line: what happened and what to do."""
+    reason = printable(str(error).partition("\n")[0].rstrip(". "), 160)
+    return (
+        f"a process that reads pictures died ({reason}); where memory is short, lower data.workers or the batch; "
+        "--resume continues from the last checkpoint"
+    )
