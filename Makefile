@@ -12,6 +12,8 @@ help:
 	@echo "make demo-fid  the same table with true rFID, and gFID of a generator on each (fetches Inception; half an hour)"
 	@echo "make test      lint, types and the test suite"
 	@echo "make lint      ruff, mypy and the walls between the rooms"
+	@echo "make fuzz      10,000 damaged or hostile inputs of every kind   (an hour on two cores)"
+	@echo "make drills    training killed thirty times, preempted, on a full disk   (minutes)"
 	@echo "make setup     only the .venv"
 
 setup: $(READY)
