@@ -95,3 +95,11 @@ def test_a_mistake_in_the_parent_names_the_parent(tmp_path: Path) -> None:
     with pytest.raises(TokbenchError) as error:
         load_recipe(child)
     assert str(error.value).startswith(parent)
+
+
+@pytest.mark.parametrize("word", ["base", "extend", "inherits", "parent"])
+def test_what_is_meant_as_extends_is_said_in_one_line(tmp_path: Path, word: str) -> None:
+    path = write(tmp_path / "r.yaml", f"{word}: demo\ntraining: {{stepz: 3}}\n")
+    with pytest.raises(TokbenchError, match=f"{word}: unknown key.*extends: NAME") as caught:
+        load_recipe(path)
+    assert "\n" not in str(caught.value)

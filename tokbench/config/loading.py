@@ -20,6 +20,8 @@ from tokbench.errors import TokbenchError, did_you_mean, printable, shown
 _FOLDERS = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[2] / "recipes")
 # A block whose kind changes is replaced, not merged: the old kind's settings mean nothing to the new one.
 _KIND_KEYS = ("name", "architecture")
+# What people write for it.
+_MEANING_EXTENDS = ("base", "extend", "inherit", "inherits", "parent", "include", "defaults")
 _KINDS: dict[str, type[Recipe]] = {"tokenizer": TokenizerRecipe, "generator": GeneratorRecipe}
 
 
@@ -145,6 +147,9 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Draft:
     if path in seen:
         raise TokbenchError(f"{path}: extends itself by way of {' -> '.join(p.name for p in seen)}")
     values = read_yaml(path)
+    for word in _MEANING_EXTENDS:
+        if word in values:
+            raise TokbenchError(f"{path}: {word}: unknown key; a recipe builds on another with `extends: NAME`")
     parent = values.pop("extends", None)
     draft = Draft({}, source=str(path))
     if parent is not None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tokbench.config.generator import GeneratorConfig, TokenizerRef
+from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator
 from tokbench.generators.embedding import code_vectors
@@ -143,6 +144,14 @@ def card(generator: Generator) -> Card:
     )
 
 
+def _of_a_tokenizer(path: Path) -> bool:
+    try:
+        TokenizerConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
 def load(source: str | PathLike[str], revision: str | None = None) -> Generator:
     """See ``Generator.from_pretrained``."""
     folder = _folder(source, revision)
@@ -152,5 +161,7 @@ def load(source: str | PathLike[str], revision: str | None = None) -> Generator:
     except FileNotFoundError:
         raise TokbenchError(f"{folder}: no {CONFIG} there, so this is no generator's folder") from None
     except (ValidationError, UnicodeDecodeError, OSError, RecursionError) as error:
+        if isinstance(error, ValidationError) and _of_a_tokenizer(path):
+            raise TokbenchError(f"{folder}: a tokenizer, not a generator; `tokbench train` makes one for it") from None
         raise TokbenchError(f"{path}: no generator's configuration: {explain(error)}") from None
     return load_model(lambda: build(config), folder).eval()

@@ -52,7 +52,8 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
             "torch.save({k: content[k] for k in ('state_dict', 'model', 'ema') if k in content}, 'weights.ckpt')"
         ) from error
     except Exception as error:  # a damaged file can fail in any way
-        raise TokbenchError(f"{path}: truncated or not a checkpoint ({_first_line(error)}); copy it again") from error
+        reason = _first_line(error).partition(". ")[0].rpartition(": ")[2]
+        raise TokbenchError(f"{path}: truncated or not a checkpoint ({reason}); copy it again") from error
     if not isinstance(content, dict):
         raise TokbenchError(f"{path}: holds a {type(content).__name__}, not a dictionary of weights")
     return content

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,25 @@ def claim(out: Path, recipe: Recipe, *, resume: bool, main: bool) -> bool:
         except OSError as error:
             raise TokbenchError(f"{out}: cannot be written: {error.strerror}") from None
     return resume and at is not None
+
+
+@contextmanager
+def nothing_left(out: Path, main: bool) -> Iterator[None]:
+    """Where what is done within is refused, take away ``recipe.yaml`` and the folders that were not there before."""
+    path = out / "recipe.yaml"
+    before = path.exists() or (out / "log.jsonl").exists() or not main
+    folders = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        if not before:
+            path.unlink(missing_ok=True)
+            for folder in folders:
+                try:
+                    folder.rmdir()
+                except OSError:  # somebody else's files are in it
+                    break
+        raise
 
 
 def _read(path: Path, recipe: Recipe) -> Any:
