@@ -27,7 +27,7 @@ from tokbench.training.memory import is_out_of_memory, out_of_memory
 from tokbench.training.profiling import StepProfiler
 from tokbench.training.progress import TrainingProgress
 from tokbench.training.randomness import random_state, set_random_state
-from tokbench.training.run_folder import claim
+from tokbench.training.run_folder import claim, nothing_left
 from tokbench.training.run_log import append_event, append_log, drop_log_after
 from tokbench.training.schedule import learning_rate_factor
 from tokbench.training.task import Batch, Task
@@ -78,7 +78,9 @@ def train(
     """
     check_trackers(recipe.training.trackers)
     accelerator = accelerator or make_accelerator(recipe)
-    return _Run(recipe, out, resume, accelerator, quiet, title or recipe.name, stop_at, profile, find_batch_size).go()
+    with nothing_left(out, accelerator.is_main_process):
+        run = _Run(recipe, out, resume, accelerator, quiet, title or recipe.name, stop_at, profile, find_batch_size)
+    return run.go()
 
 
 class _Run:
