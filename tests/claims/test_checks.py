@@ -33,8 +33,9 @@ def depth_or_codebook(deep: float = 3.0, large: float = 0.2) -> dict[str, list[R
 
 def test_depth_or_codebook() -> None:
     result = judge(evidence("depth-or-codebook", depth_or_codebook()))
-    assert result.verdict == "holds" and [f.seeds for f in result.findings] == [3] * 4
-    step, more, beside, bits = result.findings
+    assert result.verdict == "holds" and [f.seeds for f in result.findings] == [3] * 5
+    whole, step, more, beside, bits = result.findings
+    assert whole.effect == pytest.approx(6.0) and "D = 1 to D = 4" in whole.statement
     assert step.effect == pytest.approx(3.0) and more.effect == pytest.approx(2.8) and bits.effect == pytest.approx(2.0)
     assert beside.beside and "K = 2^8 to K = 2^12" in beside.statement and "D = 4" in bits.statement
     other = judge(evidence("depth-or-codebook", depth_or_codebook(deep=0.5, large=4.0)))

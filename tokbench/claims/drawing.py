@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ def draw_panel(axis: Axes, series: Sequence[Series], metric: str, xlabel: str, *
         )  # fmt: skip
         xs += [x for x, _ in found]
     if log2 and xs:
-        log2_axis(axis, xs, lambda value: f"{value:,.0f}")
+        powers = range(math.floor(math.log2(min(xs))), math.ceil(math.log2(max(xs))) + 1)
+        log2_axis(axis, [2.0**power for power in powers], lambda value: f"{value:,.4g}")
     elif len(set(xs)) <= 12:
         axis.set_xticks(sorted(set(xs)), [f"{x:g}" for x in sorted(set(xs))])
     axis.set_xlabel(xlabel)

@@ -170,13 +170,11 @@ def better(
     apart = _apart(metric, a, b)
     if apart:
         return Finding(statement, Verdict.missing, detail=apart, beside=beside)
-    sign = direction(metric, a, b)
-    differences = gains(by_seed(a, metric), by_seed(b, metric), sign)
-    own = MARGINS.get(metric, 0.0) if margin is None else margin
-    detail = _means(metric, a, b)
+    of_a, of_b = by_seed(a, metric), by_seed(b, metric)
     return judged(
-        statement, differences, margin=own, unit=unit_of(metric, a, b), detail=detail,
-        equal_or_better=equal_or_better, beside=beside,
+        statement, gains(of_a, of_b, direction(metric, a, b)),
+        margin=MARGINS.get(metric, 0.0) if margin is None else margin, unit=unit_of(metric, a, b),
+        detail=_means(of_a, of_b), equal_or_better=equal_or_better, beside=beside,
     )  # fmt: skip
 
 
@@ -223,8 +221,10 @@ def _apart(metric: str, a: Entry | None, b: Entry | None) -> str:
     return "not computed in the same way" if different else ""
 
 
-def _means(metric: str, a: Entry | None, b: Entry | None) -> str:
-    found = [entry.metric(metric) if entry is not None else None for entry in (a, b)]
-    if found[0] is None or found[1] is None:
+def _means(a: Mapping[int, float], b: Mapping[int, float]) -> str:
+    """Both means, over the seeds that both have."""
+    shared = a.keys() & b.keys()
+    if not shared:
         return ""
-    return f"{found[0].mean:.4g} against {found[1].mean:.4g}"
+    means = [sum(of[seed] for seed in shared) / len(shared) for of in (a, b)]
+    return f"{means[0]:.4g} against {means[1]:.4g}"

@@ -37,6 +37,9 @@ def judge(evidence: Evidence) -> list[Finding]:
     for metric in evidence.measured(*METRICS) or METRICS[:1]:
         label = label_of(metric, *depths)
         steps = ", ".join(str(entry.depth) for entry in depths)
+        last, first = (depths[-1], depths[0]) if len(depths) > 1 else (None, None)
+        deepest = f"D = {depths[0].depth} to D = {depths[-1].depth}" if len(depths) > 1 else "one depth to many"
+        findings.append(better(f"{label} improves from {deepest}", last, first, metric))
         findings.append(rising(f"{label} improves with every step of the depth D = {steps}", depths, metric))
         findings.append(_more_than(label, depths[:2], [sizes[0], sizes[-1]] if sizes else [], metric))
         if sizes:
