@@ -18,9 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tokbench.config.model import TokenizerConfig
+from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError, printable
 from tokbench.results.card import NAME as CARD
-from tokbench.results.card import Card, recipe_of, record_of, write_card
+from tokbench.results.card import Card, record_of, write_card
 
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
@@ -61,6 +62,14 @@ def card_text(
     record = next((found for home in homes if (found := record_of(home, sha256)) is not None), None)
     recipe = next((said for home in homes if (said := recipe_of(home)) is not None), None)
     return about.text(record=record, recipe=recipe, license=license, source=source)
+
+
+def recipe_of(folder: Path | None) -> dict[str, Any] | None:
+    """The recipe of the run whose folder holds the model; None where there is none."""
+    try:
+        return read_yaml(folder.resolve().parent / "recipe.yaml") if folder is not None else None
+    except (TokbenchError, OSError):
+        return None
 
 
 def home_of(model: nn.Module) -> Path | None:

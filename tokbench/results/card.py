@@ -110,16 +110,6 @@ def record_of(folder: Path | None, sha256: str) -> Record | None:
     return None
 
 
-def recipe_of(folder: Path | None) -> dict[str, Any] | None:
-    """The recipe of the run whose folder holds the model; None where there is none."""
-    from tokbench.config.yaml_files import read_yaml
-
-    try:
-        return read_yaml(folder.resolve().parent / "recipe.yaml") if folder is not None else None
-    except (TokbenchError, OSError):
-        return None
-
-
 def _above(folder: Path | None) -> list[Path]:
     if folder is None:
         return []
