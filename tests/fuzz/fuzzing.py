@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tokbench.errors import TokbenchError
 
-EXAMPLES = int(os.environ.get("TOKBENCH_FUZZ", "40"))
+EXAMPLES = int(os.environ.get("TOKBENCH_FUZZ", "20"))
 SECONDS = 15.0  # of processor time; an example takes milliseconds
 MEMORY = 3 * 2**29  # on top of what the process has: less than any of the sizes that the headers here claim
 LONGEST = 500  # characters of a message, beside the file's name
