@@ -20,8 +20,8 @@ def both(whole: bytes) -> tuple[store.Records, store.Records]:
 
 
 def test_a_glance_says_what_the_record_says() -> None:
-    rows = [*sweep(), record("vq", 64, experiment="e", group="g", metrics={"rfid": {
-        "value": None, "n": 0, "version": "1", "label": "rFID", "direction": "lower", "note": "no weights"}})]  # fmt: skip
+    missing = {"value": None, "n": 0, "version": "1", "label": "rFID", "direction": "lower", "note": "no weights"}
+    rows = [*sweep(), record("vq", 64, experiment="e", group="g", metrics={"rfid": missing})]
     full, short = both(b"\n".join(row.model_dump_json().encode() for row in rows))
     assert len(short) == len(rows) and not short.damaged
     assert all(type(one) is glance.Glance for one in short)
