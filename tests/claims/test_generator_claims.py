@@ -151,7 +151,7 @@ def test_soft_targets_are_judged_by_the_pair() -> None:
     assert found(result.findings, "soft targets: GFID").verdict is Verdict.fails
     assert found(result.findings, "drawn codes: held-out NLL").verdict is Verdict.fails
     assert all(f.beside != f.statement.startswith("both") for f in result.findings)
-    assert "| nearest codes | 6.111 ± 0.11 | 5.020 ± 0.02 | 0.980 ± 0.02 | 50.12" in result.table
+    assert "| nearest codes | 6.111 ± 0.11 | 5.020 ± 0.02 | 0.980 ± 0.02 | 50.11" in result.table
     worse = judge(evidence("soft-targets", soft((1.5, 60.0))))
     assert worse.verdict == "holds in part" and found(worse.findings, "both: the gap").verdict is Verdict.fails
     assert len(drawn("soft-targets", soft((0.4, 45.0)))) == 3
