@@ -66,6 +66,8 @@ def test_encode_generate_compress_decompress(tmp_path: Path, rq_tokenizer: Token
     assert record.kind == "generator" and record.data is not None and record.data.n == 8
     bits = record.metrics["nll_bits_per_code"]
     assert bits.value is not None and 3 < bits.value < 6  # an untrained model of 16 codes
+    with pytest.raises(TokbenchError, match="none.npz: no such file"):
+        call(evaluate_generator, tmp_path / "g", "--data", "photos", "--reference", tmp_path / "none.npz", "--cpu")
     with pytest.raises(TokbenchError, match="guidance needs"):
         call(evaluate_generator, tmp_path / "g", "--data", "photos", "--guidance", 2, "--cpu")
 

@@ -166,6 +166,8 @@ def test_what_is_no_statistics_file_is_refused(space: FakeSpace, tmp_path: Path)
 def test_generated_images_are_checked(space: FakeSpace) -> None:
     with pytest.raises(TokbenchError, match="must be uint8"):
         evaluate_images([torch.rand(4, 3, 16, 16)], count=40, reference=Pictures(20), metrics=["gfid"])
+    with pytest.raises(TokbenchError, match="images are 20x20 and the reference 16x16"):
+        evaluate_images(Pictures(40, size=20), reference=Pictures(40), metrics=["gfid"])
     with pytest.raises(TokbenchError, match="need count="):
         evaluate_images([], reference=Pictures(20), metrics=["gfid"])
     with pytest.raises(TokbenchError, match="'psnr' does not measure generated images"):

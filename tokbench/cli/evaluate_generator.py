@@ -21,6 +21,10 @@ def evaluate_generator(
         list[str] | None,
         typer.Option("--metrics", help="Of generated pictures, e.g. gfid; default all that work here."),
     ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", help="Statistics (.npz with mu, sigma) instead of the pictures."),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many held-out pictures.")] = None,
     temperature: Annotated[float | None, typer.Option("--temperature")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k")] = None,
@@ -40,6 +44,8 @@ def evaluate_generator(
 
     What is not given is as in the recipe's `evaluation` block, where the generator lies in its run's folder.
     """
+    import hashlib
+
     from pydantic import ValidationError
     from rich.console import Console
     from rich.progress import Progress
@@ -70,6 +76,8 @@ def evaluate_generator(
         config = GeneratorEvaluationConfig(**{**base, **{k: v for k, v in given.items() if v is not None}})
     except ValidationError as error:
         raise TokbenchError(explain(error)) from None
+    if reference is not None and not reference.is_file():
+        raise TokbenchError(f"--reference {reference}: no such file")
     for metric in config.metrics or []:
         get(metric)  # a misspelt name costs a second, not a pass over the images
     pair = Pipeline.load(generator, tokenizer, device=device(cpu))
@@ -82,11 +90,14 @@ def evaluate_generator(
             images,
             config,
             seed=seed,
+            reference=reference,
             progress=lambda what, done: bar.update(task, description=what, completed=done),
         )
     resolved = recipe.resolved() if recipe else pair.generator.config.model_dump(mode="json")
     evaluation = unlike_default(config)
     asked = {"generator": pair.generator.sha256(), "data": images.fingerprint, "evaluation": evaluation, "seed": seed}
+    if reference is not None:
+        asked["reference"] = hashlib.sha256(reference.read_bytes()).hexdigest()
     record = generator_record(
         pair.generator,
         pair.tokenizer,

@@ -50,7 +50,8 @@ def evaluate_images(
         protocol: as in ``evaluate_tokenizer``; for a statistics file the name under which it was made.
 
     Raises:
-        TokbenchError: an unknown metric, images that are not uint8, a statistics file that is none.
+        TokbenchError: an unknown metric, images that are not uint8 or not of the reference's size, a statistics file
+            that is none.
     """
     start = time.perf_counter()
     rank, world = place(accelerator)
@@ -78,6 +79,12 @@ def evaluate_images(
     source = batches(images, batch_size, workers, rank, world) if is_dataset else _numbered(images, rank, world)
     for batch, positions in source if spaces.metrics else ():  # drawing costs time: not for metrics without a value
         check_uint8("evaluate_images", batch)
+        if not from_file and batch.shape[-2:] != (reference.image_size, reference.image_size):
+            height, width = batch.shape[-2:]
+            raise TokbenchError(
+                f"the images are {height}x{width} and the reference {reference.image_size}x{reference.image_size}: "
+                "a distance between sizes measures the resizing; open the reference at the images' size"
+            )
         if int(positions[-1]) >= total:
             raise TokbenchError(f"evaluate_images: more than count={total} images came")
         spaces.update_sample(1, batch.to(device), positions)

@@ -37,6 +37,7 @@ def evaluate_generator(
     *,
     seed: int = 0,
     protocol: str | None = None,
+    reference: Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> GeneratorEvaluation:
     """Measure a generator on held-out images (``tokbench.data.open_images``).
@@ -45,6 +46,7 @@ def evaluate_generator(
     turn, are compared with these images by the metrics of generated images.
 
     Args:
+        reference: a file of statistics (``.npz`` with mu and sigma) to compare with in place of these images.
         progress: called with what is being done and the fraction of it that is.
 
     Raises:
@@ -75,7 +77,7 @@ def evaluate_generator(
 
     found = evaluate_images(
         drawn(),
-        reference=images,
+        reference=reference or images,
         metrics=config.metrics,
         count=config.samples,
         batch_size=config.batch_size,
