@@ -55,16 +55,19 @@ def tiny(channels: int = 8) -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def state() -> dict[str, Any]:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two checkpoints."""
     weights = {"w": torch.arange(6.0).view(2, 3), "n": torch.tensor(3), "h": torch.zeros(4, dtype=torch.bfloat16)}
-    return {"step": 2, "random": [[3, [1, 2], None]], "task": {"tokenizer": weights, "average": None}}
-
-
-def run_folder(space: Path, state: dict[str, Any]) -> Path:
-    folder = space / "run"
-    shutil.rmtree(folder, ignore_errors=True)
+    state = {"random": [[3, [1, 2], None]], "task": {"tokenizer": weights, "average": None}}
+    folder = tmp_path_factory.mktemp("template")
     for step in (1, 2):
         save_checkpoint(folder, step, {**state, "step": step}, keep=2)
+    return folder
+
+
+def run_folder(space: Path, template: Path) -> Path:
+    folder = space / "run"
+    shutil.copytree(template, folder, dirs_exist_ok=True)
     return folder
 
 
@@ -77,10 +80,10 @@ def loaded(folder: Path) -> tuple[Any, list[str]]:
 @given(data=st.data(), sign=st.booleans(), name=st.sampled_from(("state.pt", "manifest.json")))
 @fuzz
 def test_a_damaged_checkpoint_of_a_run(
-    space: Path, state: dict[str, Any], data: st.DataObject, sign: bool, name: str
+    space: Path, template: Path, data: st.DataObject, sign: bool, name: str
 ) -> None:
     """Without a right checksum the older one is used and the newer one named; with one, nothing worse happens."""
-    folder = run_folder(space, state)
+    folder = run_folder(space, template)
     path = folder / "step-00000002" / name
     original = path.read_bytes()
     content = data.draw(damaged([original]))
