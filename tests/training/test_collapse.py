@@ -13,7 +13,7 @@ import quantizers
 from quantizers.usage import Usage
 from tokbench.config.model import QuantizerConfig
 from tokbench.config.recipe import TokenizerRecipe
-from tokbench.training import loop
+from tokbench.training import loop, reporting
 from tokbench.training.collapse import WINDOWS, CollapseWatch, cures, usage_of_window
 from tokbench.training.loop import train
 
@@ -74,7 +74,7 @@ def test_a_short_window_is_measured_by_what_it_could_show() -> None:
 def test_a_run_whose_codes_die_says_so_while_it_trains(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(loop, "WINDOW", 2)
+    monkeypatch.setattr(reporting, "WINDOW", 2)
     # One code near the latents and 63 far away: only the near one is ever chosen.
     dead = ["quantizer.name=vq", "quantizer.codebook_size=64", "quantizer.restart_threshold=0"]
     original = loop.build_task

@@ -87,9 +87,13 @@ def _run(processes: int, out: Path) -> None:
             "OMP_NUM_THREADS": "1",
         }
         children.append(subprocess.Popen([sys.executable, "-c", script], env=env, stderr=subprocess.PIPE, text=True))
-    for child in children:
-        _, errors = child.communicate(timeout=240)
-        assert child.returncode == 0, errors
+    try:
+        for child in children:
+            _, errors = child.communicate(timeout=600)
+            assert child.returncode == 0, errors
+    finally:
+        for child in children:
+            child.kill()
 
 
 @pytest.fixture(scope="module")

@@ -86,9 +86,13 @@ def out(recipe: GeneratorRecipe, tmp_path_factory: pytest.TempPathFactory) -> Pa
         children.append(
             subprocess.Popen(arguments, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         )
-    for child in children:
-        printed, _ = child.communicate(timeout=300)
-        assert child.returncode == 0, printed
+    try:
+        for child in children:
+            printed, _ = child.communicate(timeout=600)
+            assert child.returncode == 0, printed
+    finally:
+        for child in children:
+            child.kill()
     return out
 
 

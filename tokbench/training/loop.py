@@ -15,27 +15,25 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 
-from tokbench.config.recipe import Recipe, TokenizerRecipe
+from tokbench.config.recipe import Recipe
 from tokbench.errors import TokbenchError
 from tokbench.results.files import write
 from tokbench.training.checkpoint import load_checkpoint, save_checkpoint
-from tokbench.training.collapse import CollapseWatch
 from tokbench.training.finite import NotFinite, Skips
 from tokbench.training.fitting import fitting_accumulation, micro_batch_of, with_accumulation
 from tokbench.training.launch import make_accelerator as make_accelerator
 from tokbench.training.memory import is_out_of_memory, out_of_memory
 from tokbench.training.profiling import StepProfiler
-from tokbench.training.progress import TrainingProgress
 from tokbench.training.randomness import random_state, set_random_state
+from tokbench.training.reporting import Reporter
 from tokbench.training.run_folder import claim, nothing_left
-from tokbench.training.run_log import append_event, append_log, drop_log_after
+from tokbench.training.run_log import drop_log_after
 from tokbench.training.schedule import learning_rate_factor
 from tokbench.training.task import Batch, Task
 from tokbench.training.tasks import build_task
 from tokbench.training.telemetry import Telemetry
-from tokbench.training.tracking import check_trackers, start_trackers, stop_trackers, track
+from tokbench.training.tracking import check_trackers
 
-WINDOW = 100  # steps over which windowed values (codebook usage) are counted
 _SKIPS_SHOWN = 3  # skipped steps that are named on the terminal; the log has all
 
 
@@ -97,10 +95,10 @@ class _Run:
         find_batch_size: bool,
     ):
         self.out, self.accelerator = out, accelerator
-        self.main, self.quiet, self.title = accelerator.is_main_process, quiet, title
+        self.main, self.quiet = accelerator.is_main_process, quiet
         self.profile = profile and self.main
         self.stop_at = recipe.training.steps if stop_at is None else min(stop_at, recipe.training.steps)
-        self.checkpoints, self.log = out / "checkpoints", out / "log.jsonl"
+        self.checkpoints = out / "checkpoints"
         micro_batch_of(recipe, accelerator)  # refuses a batch that does not split, before anything is written
         continued = claim(out, recipe, resume=resume, main=self.main)
         accelerator.wait_for_everyone()
@@ -116,7 +114,7 @@ class _Run:
         self.step = self.epoch = self.batch = 0
         self.seconds = 0.0
         self.skips, self.telemetry = Skips(), Telemetry(accelerator, recipe.training)
-        self.collapse = CollapseWatch(recipe.quantizer) if isinstance(recipe, TokenizerRecipe) else None
+        self.report = Reporter(recipe, accelerator, out, title, self.telemetry)
         self.speed: dict[str, Any] = {}
         self.stop_signal: int | None = None
         if continued:
@@ -128,17 +126,11 @@ class _Run:
     def go(self) -> TrainingResult:
         """All remaining steps."""
         training, steps = self.recipe.training, self.recipe.training.steps
-        totals: dict[str, Tensor] = {}
-        counts: dict[str, int] = {}  # by name: a term may be switched on in the middle of a line
-        last: dict[str, float] = {}
         stream = self._stream()
-        noise = random_state()  # a tracker may draw its run's name
-        start_trackers(self.accelerator, training.trackers, self.out, self.title, self.recipe.resolved(), self.step)
-        set_random_state(noise)
         started, before = time.monotonic(), self.seconds
+        self.report.start(self.step, self.quiet)
+        progress = self.report.progress
         previous = self._catch_signals()
-        enabled = self.main and not self.quiet
-        self.progress = progress = TrainingProgress(self.title, steps, start=self.step, enabled=enabled)
         profiler = StepProfiler(self.out / "profile", self.stop_at - self.step, progress.note) if self.profile else None
         try:
             with progress:
@@ -153,15 +145,7 @@ class _Run:
                     self.seconds = before + time.monotonic() - started
                     if profiler is not None:
                         profiler.after(self.step)
-                    for name, value in values.items():
-                        totals[name] = totals.get(name, 0.0) + value.detach().float()
-                        counts[name] = counts.get(name, 0) + 1
-                    if self.step % training.log_every == 0 or self.step == steps:
-                        means = {name: float(value) / counts[name] for name, value in totals.items()}
-                        self._show(means, last)
-                        totals, counts = {}, {}
-                    else:
-                        progress.update(self.step, {})
+                    self.report.add(self.step, self.seconds, values, self.task, self.skips.total)
                     if self.step < self.stop_at:
                         self._periodic()
                 if profiler is not None:
@@ -170,7 +154,7 @@ class _Run:
                     self._save()
                     progress.note(f"stopped at step {self.step} of {steps}; checkpoint saved, continue with --resume")
                 else:
-                    self._finish(last)
+                    self._finish()
                 if self.skips.total:
                     progress.note(f"{self.skips.total} steps skipped, whose loss or gradient was not finite")
                 skipped = self.task.skipped()
@@ -179,7 +163,7 @@ class _Run:
                 if len(skipped) > 5:
                     progress.note(f"skipped {len(skipped)} in all")
         finally:
-            stop_trackers(self.accelerator)
+            self.report.stop()
             for number, handler in previous.items():
                 signal.signal(number, handler)
         return TrainingResult(
@@ -189,7 +173,7 @@ class _Run:
             images=self.step * training.batch_size,
             seconds=self.seconds,
             finished=self.step >= steps,
-            last=last,
+            last=self.report.last,
             skipped=self.skips.total,
             speed=self.speed,
         )
@@ -205,29 +189,6 @@ class _Run:
             if before == 0 and self.batch == 0:
                 raise TokbenchError("the training data ended before its first batch")
             self.epoch, self.batch = self.epoch + 1, 0
-
-    def _show(self, means: dict[str, float], last: dict[str, float]) -> None:
-        """Log, track and show a line of means with what else is known by now; ``last`` takes up the values."""
-        training = self.recipe.training
-        if self.step % WINDOW < training.log_every or self.step == training.steps:
-            means |= self.task.window()
-            warning = self.collapse.look(self.step, means) if self.collapse is not None else None
-            if warning:
-                self._event(self.step, "codebook_collapse", warning, shown=True)
-        last |= means
-        speed = self.telemetry.window()
-        counted = {"skipped": float(self.skips.total)} if self.skips.total else {}
-        if self.main:
-            append_log(self.log, self.step, self.seconds, means | counted | speed)
-        track(self.accelerator, means | counted | speed, self.step)
-        shown = self.task.shown(last) if "loss" in last else {}
-        self.progress.update(self.step, {**shown, **counted, **self.telemetry.shown(speed)})
-
-    def _event(self, step: int, event: str, message: str, shown: bool) -> None:
-        if self.main:
-            append_event(self.log, step, self.seconds, event, message)
-        if shown:
-            self.progress.note(message)
 
     # --- what goes to disk
 
@@ -260,7 +221,7 @@ class _Run:
                 "loss_scale": scaler.state_dict() if scaler is not None else None,
                 "skips": self.skips.state_dict(),
                 "telemetry": self.telemetry.state_dict(),
-                "collapse": self.collapse.state_dict() if self.collapse is not None else None,
+                "report": self.report.state_dict(),
                 "task": task,
             }
             save_checkpoint(self.checkpoints, self.step, state, keep=self.recipe.training.keep_checkpoints)
@@ -293,13 +254,13 @@ class _Run:
             self.skips.load_state_dict(state["skips"])
         if state.get("telemetry"):
             self.telemetry.load_state_dict(state["telemetry"])
-        if self.collapse is not None and state.get("collapse"):
-            self.collapse.load_state_dict(state["collapse"])
+        if state.get("report"):
+            self.report.load_state_dict(state["report"])
         set_random_state(state["random"][self.accelerator.process_index % len(state["random"])])
         if self.main:
-            drop_log_after(self.log, self.step)
+            drop_log_after(self.report.log, self.step)
 
-    def _finish(self, last: dict[str, float]) -> None:
+    def _finish(self) -> None:
         self._picture()
         self._save()
         self.task.save(self.out / self.task.product)
@@ -315,7 +276,7 @@ class _Run:
                 "seconds": self.seconds,
                 "parameters": self.task.parameters,
                 "speed": self.speed,
-                "last": last,
+                "last": self.report.last,
             }
             write(self.out / "training.json", json.dumps(summary, indent=2) + "\n")
         self.accelerator.wait_for_everyone()
@@ -334,14 +295,8 @@ class _Run:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            precision = self.telemetry.precision
-            told = out_of_memory(
-                self.recipe,
-                self.micro_batch,
-                self.recipe.training.gradient_accumulation,
-                self.accelerator.num_processes,
-                precision,
-            )
+            accumulation, processes = self.recipe.training.gradient_accumulation, self.accelerator.num_processes
+            told = out_of_memory(self.recipe, self.micro_batch, accumulation, processes, self.telemetry.precision)
             raise TokbenchError(f"step {self.step + 1}: {told}") from error
         self.skips.went_well()
         self.telemetry.done(values)
@@ -358,8 +313,8 @@ class _Run:
                 f"step {step}: the loss is not finite ({terms}); lower training.learning_rate, set "
                 f"training.precision=fp32 or go on with --on-nan skip; {samples}"
             )
-        shown = self.skips.total < _SKIPS_SHOWN
-        self._event(step, "skipped", f"step {step}: skipped, not finite ({terms}); {samples}", shown)
+        told = f"step {step}: skipped, not finite ({terms}); {samples}"
+        self.report.event(step, self.seconds, "skipped", told, shown=self.skips.total < _SKIPS_SHOWN)
         self.skips.skipped(step, training.nan_limit, terms)
 
     def _catch_signals(self) -> dict[int, Any]:
