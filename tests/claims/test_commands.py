@@ -62,12 +62,14 @@ def test_a_cell_that_fails_is_named_and_the_command_says_so(tmp_path: Path, monk
 
 
 def test_dry_run_and_paper_train_nothing(file: str, tmp_path: Path) -> None:
-    output = claims(file, "--dry-run", "--seed", "0", "--work", "work")
+    other = str(tiny(tmp_path, "iso-rate", {"quantizers": {**SWEEP, "depth": [2, 3]}}))
+    output = claims(file, other, "--dry-run", "--seed", "0", "--work", "work")
     assert "1 cells to run" in output and "GPU hours" not in output
-    output = claims("depth-or-codebook", "coarse-to-fine", "--scale", "paper", "--seed", "0", "--work", "work")
+    assert "together: 2 different cells" in output  # one is in both
+    output = claims("coarse-to-fine", "--scale", "paper", "--seed", "0", "--work", "work")
     assert "nothing was run: --scale paper runs with --yes" in output
     assert "GPU hours: FLOPs of a train step" in output and "40% of an H100's peak bf16 (989 TFLOP/s)" in output
-    assert "together: 9 different cells" in output  # RQ of eight depths is in both
+    assert "coarse-to-fine: 2 cells" in output
     assert not Path("work").exists() and not Path("results").exists()
 
 
