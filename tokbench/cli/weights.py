@@ -16,6 +16,7 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from tokbench.weights.catalogue import ELSEWHERE
     from tokbench.weights.fetch import status, where
 
     table = Table("name", "here", "what", "used by", "licence", "download", box=None, pad_edge=False)
@@ -25,6 +26,8 @@ def list_() -> None:
     console = Console()
     console.print(table)
     console.print(f"kept in {where()}", soft_wrap=True)
+    for line in ELSEWHERE:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()

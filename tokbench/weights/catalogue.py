@@ -106,6 +106,12 @@ ENTRIES = {
 }
 
 
+DINOV2_FETCH = "python -c \"import torch; torch.hub.load('facebookresearch/dinov2', 'dinov2_vitl14')\""
+
+ELSEWHERE = (f"dinov2-vitl14 (DINOv2 ViT-L/14 for FD-DINOv2, Apache-2.0, 1.2 GB) is kept by torch.hub: {DINOV2_FETCH}",)
+"""What is kept by others, and how to get it there."""
+
+
 def entry(name: str) -> Weights:
     """The entry of that name; an unknown name is an error that says what was meant."""
     if name not in ENTRIES:
