@@ -189,7 +189,8 @@ def check_fits(wanted: dict[str, Any], tensors: dict[str, Tensor], origin: str) 
     """TokbenchError that lists missing, left-over and misshapen names."""
     problems = mismatches(wanted, tensors)
     if problems:
-        raise TokbenchError(f"{origin}: the weights do not fit the configuration: {'; '.join(problems)}")
+        told = printable("; ".join(problems), 400)
+        raise TokbenchError(f"{origin}: the weights do not fit the configuration: {told}")
 
 
 def mismatches(wanted: dict[str, Any], given: dict[str, Any], show: int = 4) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
 from tokbench.models import Tokenizer
 from tokbench.models.storage import mismatches
 
@@ -22,7 +22,8 @@ def fill(plan: Plan, source: str, path: str) -> tuple[Tokenizer, ImportReport]:
     wanted = {name: tensor for name, tensor in shapes.items() if not name.startswith("quantizer.")}
     problems = mismatches(official_names(wanted, plan), official_names(plan.tensors, plan))
     if problems:
-        raise TokbenchError(f"{path}: not the weights of a whole {source} model: {'; '.join(problems)}")
+        told = printable("; ".join(problems), 400)
+        raise TokbenchError(f"{path}: not the weights of a whole {source} model: {told}")
     tokenizer = Tokenizer(plan.config)
     with torch.no_grad():
         tokenizer.load_state_dict(plan.tensors, strict=False)

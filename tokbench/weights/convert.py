@@ -21,6 +21,7 @@ def convert(weights: Weights, path: Path) -> dict[str, Tensor]:
     Raises:
         TokbenchError: a kind of file that is not known, or tensors that do not belong to this network.
     """
+    check_archive(path)
     try:
         return {"inception": _inception, "lpips": _lpips, "i3d": _i3d}[weights.layout](weights.name, path)
     except KeyError as missing:

@@ -28,9 +28,9 @@ def check_archive(path: Path) -> None:
     Raises:
         TokbenchError: such an archive, or a directory of one that cannot be read.
     """
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
     except Exception as error:  # what the directory of a damaged archive raises is not told anywhere
