@@ -25,6 +25,8 @@ def test_cells_are_recorded_once_and_shown(tmp_path: Path, capsys: pytest.Captur
     assert rq.data is not None and rq.data.split == "eval"
     for path in rq.artifacts.values():
         assert (tmp_path / path).exists()
+    card = (tmp_path / rq.artifacts["tokenizer"] / "README.md").read_text()
+    assert "PSNR" in card and str(rq.metrics["psnr"].value) in card  # the card of training, now with figures
     assert (tmp_path / "comparison.png").exists()
     table = (tmp_path / "table.md").read_text()
     assert f"{rq.metrics['psnr'].value:.2f}" in table and "PSNR" in table

@@ -90,7 +90,7 @@ def test_flops_are_counted_anew_when_the_discriminator_joins(tiny: Tiny, tmp_pat
     assert result.speed["flops_per_step"] > 1.05 * alone.speed["flops_per_step"]
 
 
-def test_utilisation_is_the_share_of_the_peak_or_a_dash(tiny: Tiny) -> None:
+def test_utilisation_is_the_share_of_the_peak_where_that_is_known(tiny: Tiny) -> None:
     recipe = tiny()
     telemetry = Telemetry(make_accelerator(recipe, cpu=True), recipe.training)
     telemetry.flops, telemetry._count, telemetry._warm_up = 500, False, 0
@@ -101,7 +101,8 @@ def test_utilisation_is_the_share_of_the_peak_or_a_dash(tiny: Tiny) -> None:
         telemetry.done({"loss": 1.0})
         return telemetry.window()
 
-    assert telemetry.shown(step())["MFU"] == "-"
+    without = telemetry.shown(step())
+    assert "step/s" in without and "MFU" not in without
     telemetry.peak = 1e9
     figures = step()
     assert figures["mfu"] == pytest.approx(figures["flops_per_second"] / 1e9)

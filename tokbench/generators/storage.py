@@ -108,12 +108,21 @@ def save(generator: Generator, folder: str | PathLike[str], license: str | None 
 
 
 def push(generator: Generator, repository: str, private: bool, message: str, license: str | None) -> str:
-    """See ``Generator.push_to_hub``."""
-    return push_model(generator, _config_text(generator), repository, card(generator), private, message, license)
+    """See ``Generator.push_to_hub``. Where the tokenizer lay on this machine is nobody else's business: its hash stays."""
+    public, reference = generator.config, generator.config.tokenizer
+    if reference is not None and Path(reference.source).exists():
+        said = reference.model_copy(update={"source": Path(reference.source).name})
+        public = public.model_copy(update={"tokenizer": said})
+    text = _text_of(public)
+    return push_model(generator, text, repository, card(generator), private, message, license)
 
 
 def _config_text(generator: Generator) -> str:
-    return json.dumps(generator.config.model_dump(mode="json"), indent=2) + "\n"
+    return _text_of(generator.config)
+
+
+def _text_of(config: GeneratorConfig) -> str:
+    return json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
 
 
 def card(generator: Generator) -> Card:

@@ -18,6 +18,7 @@ from tokbench.results.files import write
 from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.generating import GeneratorCell
+from tokbench.sweeps.cards import measured_card
 from tokbench.sweeps.grid import Cell
 from tokbench.sweeps.locks import locked
 from tokbench.sweeps.stages import Place, run_stages
@@ -63,6 +64,7 @@ def _finish(cell: AnyCell, place: Place) -> tuple[Outcome, str]:
     if record is None:
         return Outcome.done, ""
     Store(place.out / "runs.jsonl").append(record.model_copy(update={"experiment": cell.experiment}))
+    measured_card(record, place.out)
     return (Outcome.failed, record.error) if record.error is not None else (Outcome.done, "")
 
 

@@ -135,8 +135,12 @@ def _generator(cell: GeneratorCell, place: Place) -> Record | None:
 def tokenizer_folder(cell: Cell, out: Path) -> Path | None:
     """Where the newest recorded tokenizer of a cell lies; None where there is none (any more)."""
     record = Store(out / "runs.jsonl").find(cell.key)
-    folder = out / record.artifacts["tokenizer"] if record and "tokenizer" in record.artifacts else None
-    return folder if folder is not None and (folder / "config.json").is_file() else None
+    if record is None or "tokenizer" not in record.artifacts:
+        return None
+    folder = out / record.artifacts["tokenizer"]
+    # Codes will be written beside it: a record from elsewhere may name any place.
+    inside = folder.resolve().is_relative_to(out.resolve())
+    return folder if inside and (folder / "config.json").is_file() else None
 
 
 def encoded(cell: GeneratorCell, tokenizer: Path, place: Place) -> tuple[Path, dict[str, Any]]:

@@ -51,7 +51,7 @@ class TrainingProgress:
                 self._bar.update(self._task, values=text)
         elif text and (time.monotonic() - self._last_line > 15 or step == self.steps):
             self._last_line = time.monotonic()
-            self.console.print(f"{self.title}  {step}/{self.steps}  {text}", highlight=False)
+            self.console.print(f"{self.title}  {step}/{self.steps}  {text}", highlight=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """A line above the bar."""

@@ -105,16 +105,13 @@ class Telemetry:
         return {"peak_memory_bytes": float(self.peak_memory())}
 
     def shown(self, figures: Mapping[str, float]) -> dict[str, float | str]:
-        """For the progress line. Utilisation is ``-`` where the device's peak is not known."""
+        """For the progress line; FLOP/s and utilisation only where the device's peak is known."""
         if "steps_per_second" not in figures:
             return {}
-        return {
-            "step/s": figures["steps_per_second"],
-            "img/s": figures["images_per_second"],
-            "TFLOP/s": figures["flops_per_second"] / 1e12,
-            "MFU": f"{figures['mfu']:.1%}" if "mfu" in figures else "-",
-            "GiB": figures["peak_memory_bytes"] / 2**30,
-        }
+        found: dict[str, float | str] = {"step/s": figures["steps_per_second"], "img/s": figures["images_per_second"]}
+        if "mfu" in figures:
+            found |= {"TFLOP/s": figures["flops_per_second"] / 1e12, "MFU": f"{figures['mfu']:.1%}"}
+        return found | {"GiB": figures["peak_memory_bytes"] / 2**30}
 
     def summary(self) -> dict[str, Any]:
         """Figures of the whole run, resumed ones included; memory is the most any process needed. Collective."""
