@@ -150,6 +150,15 @@ def test_latents_from_a_cache_give_soft_targets(
     assert len({round(loss, 6) for loss in (losses[0], losses[1], losses[3])}) == 3
 
 
+def test_training_bits_are_of_the_nearest_codes_whatever_is_trained_on(recipe: Recipes, tmp_path: Path) -> None:
+    settings = {"name": "ar", **TINY, "depth_layers": 1}
+    found = []
+    for i, extra in enumerate(({}, {"stochastic_codes": 10.0})):
+        made = recipe({**settings, **extra}, steps=1, learning_rate=1e-9)
+        found.append(run(made, tmp_path / f"r{i}").last["train_bits_per_code"])
+    assert found[0] == pytest.approx(found[1], abs=1e-6)  # of codes drawn at this temperature it would be another
+
+
 def test_the_log_has_train_and_held_out_bits_and_the_pictures_are_there(recipe: Recipes, tmp_path: Path) -> None:
     result = run(recipe({"name": "mlm", **TINY, "input": "bits"}, picture_every=3), tmp_path / "r")
     log = (tmp_path / "r" / "log.jsonl").read_text()

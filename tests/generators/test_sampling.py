@@ -61,6 +61,16 @@ def test_draw_follows_the_probabilities() -> None:
     torch.testing.assert_close(torch.bincount(codes) / 50_000, p, atol=0.01, rtol=0)
 
 
+def test_a_large_draw_in_parts_is_the_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(3, 7, 50)
+    keys = place_keys(image_keys(3, torch.arange(3))[:, None], torch.arange(7))
+    whole = draw(logits, keys, Sampling(top_p=0.8))
+    for cells in (1, 120, 1049):  # less than a row, some rows, all but one
+        monkeypatch.setattr("tokbench.generators.sampling._IN_CACHE", cells)
+        assert torch.equal(draw(logits, keys, Sampling(top_p=0.8)), whole)
+
+
 def test_gumbel_noise_has_its_moments() -> None:
     noise = gumbel(image_keys(0, torch.arange(500)), torch.arange(400))
     assert float(noise.mean()) == pytest.approx(0.5772, abs=0.01)

@@ -49,6 +49,11 @@ def test_generators_share_one_tokenizer_and_one_code_cache(
     assert mlm.metrics["model_bound_bpp"].value is not None and "model_bpp" not in mlm.metrics
     assert ar.metrics["model_bpp"].value == pytest.approx(ar.metrics["nll_bits_per_code"].value * 8 * 8 * 2 / 16**2)
     assert "gfid" in ar.metrics
+    assert ar.training["curve"]["step"] == [12] and ar.timing["drawing"] <= ar.timing["images"]
+    log = [json.loads(line) for line in (tmp_path / ar.artifacts["log"]).read_text().splitlines()]
+    held_out = pytest.approx(log[-1]["held_out_bits_per_code"], abs=1e-5)
+    assert ar.training["curve"]["held_out_bits_per_code"] == [held_out]
+    assert "held_out_bound_bits_per_code" in mlm.training["curve"]
     assert str(tmp_path) not in json.dumps(ar.recipe) and ar.recipe["tokenizer"]["quantizer"]["name"] == "rq"
     assert (tmp_path / ar.artifacts["samples"]).exists()
     assert Generator.from_pretrained(tmp_path / ar.artifacts["generator"]).config.generator.name == "ar"
@@ -103,6 +108,13 @@ def test_addresses_are_of_what_matters() -> None:
     assert not set(keys()) & set(keys(passes=2)) and not set(keys()) & set(keys(overrides=["training.steps=13"]))
     other, _ = grid("rq", seeds=[1]).cells()
     assert generators("ar").cells(other)[0][0].recipe.seed == 1
+
+
+def test_soft_targets_on_drawn_codes_are_planned_without_weights() -> None:
+    both = ["generator.soft_targets=0.1", "generator.stochastic_codes=0.1"]
+    tokenizers, _ = grid("rq").cells()
+    (cell,), impossible = generators("ar", overrides=both).cells(tokenizers)
+    assert cell.latents and cell.parameters and not impossible
 
 
 def test_settings_of_one_kind() -> None:

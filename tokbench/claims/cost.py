@@ -124,7 +124,8 @@ def _search(tokenizer: Tokenizer) -> float:
 def _features(net: str) -> nn.Module:
     from torchvision.models import alexnet, vgg16
 
-    features: nn.Module = (vgg16 if net == "vgg" else alexnet)(weights=None).features
+    # LPIPS reads no further than before the last pooling, which small pictures do not reach.
+    features: nn.Module = (vgg16 if net == "vgg" else alexnet)(weights=None).features[:-1]
     return features
 
 

@@ -100,6 +100,8 @@ def code_vectors(quantizer: Any) -> list[Tensor]:
     probe = probe.to(base.device)
     summed = torch.stack([table[probe[:, depth]] for depth, table in enumerate(tables)]).sum(0)
     decoded = _decoded(quantizer, probe)
+    if decoded.is_meta:  # a plan builds without weights: there are shapes and nothing to compare
+        return tables
     if not torch.allclose(summed, decoded, rtol=1e-4, atol=1e-4 * float(decoded.abs().max() + 1e-6)):
         raise TokbenchError(
             f"generator.input codes: the vectors of {type(quantizer).__name__} are no sum over its codes; "

@@ -108,7 +108,7 @@ def save(generator: Generator, folder: str | PathLike[str], license: str | None 
 
 
 def push(generator: Generator, repository: str, private: bool, message: str, license: str | None) -> str:
-    """See ``Generator.push_to_hub``. Where the tokenizer lay on this machine is nobody else's business: its hash stays."""
+    """See ``Generator.push_to_hub``. Where the tokenizer lay on this machine is not told: its hash says enough."""
     public, reference = generator.config, generator.config.tokenizer
     if reference is not None and Path(reference.source).exists():
         said = reference.model_copy(update={"source": Path(reference.source).name})

@@ -17,8 +17,8 @@ from tokbench.results.environment import describe, git_state, new_id
 from tokbench.results.files import write
 from tokbench.results.record import Record
 from tokbench.results.store import Store
-from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.cards import measured_card
+from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.grid import Cell
 from tokbench.sweeps.locks import locked
 from tokbench.sweeps.stages import Place, run_stages

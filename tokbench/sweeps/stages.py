@@ -125,7 +125,8 @@ def _generator(cell: GeneratorCell, place: Place) -> Record | None:
         seed=recipe.seed,
         data=found.data,
         training=_training(recipe, summary)
-        | {"data": recipe.data.source, "passes": cell.passes, "encoding_seconds": encoding["seconds"]},
+        | {"data": recipe.data.source, "passes": cell.passes, "encoding_seconds": encoding["seconds"]}
+        | {"curve": _curve(folder / "log.jsonl")},
         timing=found.timing,
         artifacts={name: str(path.relative_to(place.out)) for name, path in artifacts.items()},
         weights_which="ema" if recipe.training.ema_decay else "live",
@@ -227,6 +228,14 @@ def _finished(folder: Path, product: str) -> dict[str, Any] | None:
         return summary if summary["finished"] and (folder / product).is_dir() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _curve(log: Path) -> dict[str, list[float]]:
+    """Bits a code over the steps, on the training batch and on held-out images, wherever they were measured."""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    names = sorted({name for line in lines for name in line if name.endswith("bits_per_code")})
+    measured = [line for line in lines if names and all(name in line for name in names)]
+    return {name: [round(line[name], 5) for line in measured] for name in ("step", *names)} if measured else {}
 
 
 def _training(recipe: Recipe, summary: dict[str, Any]) -> dict[str, Any]:

@@ -66,14 +66,18 @@ def evaluate_generator(
         protocol=protocol or data.protocol,
         batch_size=config.batch_size,
     )
-    rated = time.perf_counter()
+    rated, drawing = time.perf_counter(), 0.0
 
     def drawn() -> Iterator[Tensor]:
+        nonlocal drawing
         report = None if progress is None else lambda done: progress("drawing", done)
+        begun = time.perf_counter()
         for _, _, batch in pair.stream(
             range(config.samples), seed=seed, sampling=sampling, batch_size=config.batch_size, progress=report
         ):
+            drawing += time.perf_counter() - begun
             yield batch
+            begun = time.perf_counter()
 
     found = evaluate_images(
         drawn(),
@@ -84,7 +88,8 @@ def evaluate_generator(
         device=pair.generator.device,
         protocol=protocol,
     )
-    seconds = {"rate": rated - start, "images": time.perf_counter() - rated, "seconds": time.perf_counter() - start}
+    ended = time.perf_counter()
+    seconds = {"rate": rated - start, "drawing": drawing, "images": ended - rated, "seconds": ended - start}
     timing = {name: round(value, 3) for name, value in seconds.items()} | {"batch_size": config.batch_size}
     return GeneratorEvaluation({**metrics, **found.metrics}, data, timing, found.warnings)
 

@@ -137,20 +137,23 @@ class GeneratorTask:
             pin_memory=self.accelerator.device.type == "cuda",
         )
 
-    def _encoded(self, batch: Any) -> tuple[Tensor, Tensor, list[Tensor] | None]:
-        """Generator codes (B, H, W, D), labels (B,), soft targets."""
+    def _encoded(self, batch: Any) -> tuple[Tensor, Tensor, list[Tensor] | None, Tensor]:
+        """Generator codes (B, H, W, D), labels (B,), soft targets; and the nearest codes of the first ``MEASURED``,
+        which are what is measured where codes are drawn."""
         device, quantizer = self.accelerator.device, self._quantizer
         labels = batch["label"].to(device, non_blocking=True)
         if "codes" not in batch:
             with torch.no_grad():
                 latents = self.tokenizer.latents(to_float(batch["image"].to(device, non_blocking=True)))
             codes, targets = self.soft(latents)
+            nearest = codes[:MEASURED] if self.soft.stochastic is None else quantizer.encode(latents[:MEASURED])
         else:
             codes, targets = batch["codes"].to(device, non_blocking=True), None
+            nearest = codes[:MEASURED]
             if self.soft.wanted:
                 latents = batch["latents"].to(device).float()
                 codes, targets = self.soft(latents.movedim(-1, 1) if quantizer.channel_first else latents, codes)
-        return quantizer.subcodes(codes), labels, targets
+        return quantizer.subcodes(codes), labels, targets, quantizer.subcodes(nearest)
 
     @property
     def _quantizer(self) -> Any:
@@ -185,8 +188,8 @@ class GeneratorTask:
         self.optimizer.zero_grad(set_to_none=True)
         total: Tensor | float = 0.0
         for i, batch in enumerate(batches):
-            codes, labels, targets = self._encoded(batch)
-            self._latest = codes[:MEASURED], labels[:MEASURED]
+            codes, labels, targets, nearest = self._encoded(batch)
+            self._latest = nearest, labels[:MEASURED]
             last = i == len(batches) - 1
             with nullcontext() if last else accelerator.no_sync(self.objective):
                 with accelerator.autocast():
