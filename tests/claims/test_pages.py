@@ -23,7 +23,7 @@ def home(tmp_path: Path) -> Path:
     """Results of one claim, a cell of which failed."""
     parts = depth_or_codebook()
     parts["codebook"].append(row("vq", 2**17, 1, 0, error="MemoryError: too | large"))
-    save(judge(evidence("depth-or-codebook", parts)), tmp_path)
+    save(judge(evidence("depth-or-codebook", parts)), tmp_path, tmp_path / "work")
     write_pages(tmp_path)
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""The check of a claim: the three functions of its file in ``tokbench/claims/checks``."""
+"""The check of a claim: the functions of its file in ``tokbench/claims/checks``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Check(Protocol):
-    """What a file in ``checks`` defines. All three are pure functions of the records."""
+    """What a file in ``checks`` defines. All are pure functions of the records."""
 
     def judge(self, evidence: Evidence) -> list[Finding]:
         """The statements of the claim and what became of each; ``not measured`` where records are missing."""
@@ -25,6 +25,8 @@ class Check(Protocol):
 
     def table(self, evidence: Evidence) -> str:
         """The numbers, as Markdown."""
+
+    # A check may also define ``shown(evidence) -> list[Shown]``: whose reconstructions stand on the page.
 
 
 def check_of(claim: str) -> Check:

@@ -95,6 +95,8 @@ def _scale(claim: Claim, result: Result, home: Path) -> list[str]:
     blocks = [f"## What we see at {result.scale} scale", findings_table(result.findings)]
     if (home / claim.name / result.scale / "figure.svg").exists():
         blocks.append(f"![{claim.title}, {result.scale} scale]({result.scale}/figure.svg)")
+    if (home / claim.name / result.scale / "pictures.png").exists():
+        blocks.append(f"![held-out pictures and their reconstructions, seed 0]({result.scale}/pictures.png)")
     blocks.append(result.table.replace("### ", "#### "))
     blocks.append("\n".join(f"- {line}" for line in facts(evidence)))
     limits = claim.at(result.scale).limits

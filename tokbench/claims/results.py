@@ -1,7 +1,8 @@
 """Results of claims on disk: per claim and scale what was asked, the records, and the table and figure made of them.
 
-``HOME/NAME/SCALE/``: ``asked.json``, ``records.jsonl``, ``table.md``, ``figure.svg``, ``figure.png``; the page of a
-claim, with all its scales, is ``HOME/NAME/README.md``, the list of all ``HOME/README.md``.
+``HOME/NAME/SCALE/``: ``asked.json``, ``records.jsonl``, ``table.md``, ``figure.svg``, ``figure.png``, for some
+``pictures.png``; the page of a claim, with all its scales, is ``HOME/NAME/README.md``, the list of all
+``HOME/README.md``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tokbench.claims.definition import SCALES, Claim, ScaleName, load_claims
 from tokbench.claims.drawing import figure_settings
 from tokbench.claims.evidence import Asked, Evidence
 from tokbench.claims.findings import Finding, overall
+from tokbench.claims.pictures import side_by_side
 from tokbench.errors import TokbenchError
 from tokbench.results.files import write
 from tokbench.results.record import Record
@@ -74,8 +76,9 @@ def stored(claim: Claim, scale: ScaleName, home: Path) -> list[Record]:
     return list(records)
 
 
-def save(result: Result, home: Path) -> None:
-    """Write what was asked, the records, the table and the figure; pages are ``write_pages``'."""
+def save(result: Result, home: Path, work: Path) -> None:
+    """Write what was asked, the records, the table and the figure, and the pictures where ``work`` still has them;
+    pages are ``write_pages``'."""
     evidence = result.evidence
     folder = home / evidence.claim.name / result.scale
     lines = "".join(record.model_dump_json() + "\n" for record in [*evidence.records, *evidence.failures])
@@ -83,6 +86,9 @@ def save(result: Result, home: Path) -> None:
     write(folder / "asked.json", evidence.asked.model_dump_json(indent=1) + "\n")
     write(folder / "table.md", result.table)
     draw(result, folder)
+    shown = getattr(check_of(evidence.claim.name), "shown", None)
+    if shown is not None:
+        side_by_side(shown(evidence), work, folder / "pictures.png")
 
 
 def draw(result: Result, folder: Path) -> None:

@@ -78,7 +78,7 @@ class Session:
         records = [*stored(claim, self.scale, self.out), *Store(self.work / "runs.jsonl").read()]
         result = judge(Evidence.of(claim, asked, sorted(records, key=lambda record: record.created)))
         print_result(result, self.console)
-        save(result, self.out)
+        save(result, self.out, self.work)
         write_pages(self.out, README if self.out == HOME else None, [claim])
         self._say(f"page {self.out / claim.name / 'README.md'}")
 

@@ -18,6 +18,7 @@ from tokbench.claims.findings import (
     rising,
     unit_of,
 )
+from tokbench.claims.pictures import Shown
 from tokbench.results.entries import Entry
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ def _first_half(label: str, stages: list[Entry], metric: str) -> Finding:
         unit=unit_of(metric, stages[-1]),
         detail=f"{means[0]:+.3g} against {means[1]:+.3g}" if means else "",
     )
+
+
+def shown(evidence: Evidence) -> list[Shown]:
+    """Every depth of the model with one codebook."""
+    shared = evidence.row("shared")
+    return [Shown("one codebook for all depths", shared.first, "depths")] if shared is not None else []
 
 
 def draw(evidence: Evidence) -> Figure | None:

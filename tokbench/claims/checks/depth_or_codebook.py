@@ -18,6 +18,7 @@ from tokbench.claims.findings import (
     rising,
     unit_of,
 )
+from tokbench.claims.pictures import Shown
 from tokbench.results.entries import Entry
 
 if TYPE_CHECKING:
@@ -79,6 +80,19 @@ def _more_than(label: str, depths: list[Entry], sizes: list[Entry], metric: str)
     return judged(
         statement, gains(deeper, larger), margin=MARGINS.get(metric, 0.0), unit=unit_of(metric, *depths), detail=detail
     )
+
+
+def shown(evidence: Evidence) -> list[Shown]:
+    """The largest codebook beside the least and the most depth."""
+    depths = sorted(evidence.rows("depth"), key=lambda entry: entry.depth or 0)
+    sizes = evidence.rows("codebook")
+    if not depths or not sizes:
+        return []
+    return [
+        Shown(f"RQ, D = {depths[0].depth}", depths[0].first),
+        Shown(f"VQ, {_size(sizes[-1])}", sizes[-1].first),
+        Shown(f"RQ, D = {depths[-1].depth}", depths[-1].first),
+    ]
 
 
 def draw(evidence: Evidence) -> Figure | None:

@@ -9,6 +9,7 @@ from tokbench.claims.curves import HELD_OUT, mean_curve
 from tokbench.claims.drawing import Series, draw_panel
 from tokbench.claims.evidence import Evidence
 from tokbench.claims.findings import Finding, better, judged, label_of, rising, weakest
+from tokbench.claims.pictures import Shown
 from tokbench.claims.wording import heading, rows_text, spread_text
 from tokbench.results.entries import Entry, Spread
 from tokbench.results.styles import style
@@ -71,6 +72,14 @@ def factor(entry: Entry) -> int:
     rate, record = entry.first.rate, entry.first
     size = record.data.size if record.data is not None else record.model.get("image_size", 0)
     return int(size // rate.tokens[0]) if rate is not None else 0
+
+
+def shown(evidence: Evidence) -> list[Shown]:
+    """Squared error and VQ-GAN's losses at equal bits."""
+    l2 = evidence.row("l2")
+    gan = next((e for e in _by_factor(evidence, "tokenizer") if l2 and factor(e) == factor(l2)), None)
+    pairs = [("squared error", l2), ("perceptual and adversarial loss", gan)]
+    return [Shown(label, entry.first if entry is not None else None) for label, entry in pairs]
 
 
 def draw(evidence: Evidence) -> Figure | None:
