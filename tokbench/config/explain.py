@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -31,31 +32,56 @@ def explain(model: type[BaseModel], error: ValidationError, where: Callable[[str
         yield f"{printable(where(''), 200)}: {len(found) - _MOST} more mistakes"
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The pydantic models an annotation may stand for."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in typing.get_args(annotation) for model in _models(argument)]
-
-
-def _descend(models: list[type[BaseModel]], part: str) -> list[type[BaseModel]]:
-    tagged = [m for m in models if any(part in typing.get_args(f.annotation) for f in m.model_fields.values())]
-    inside = [m for model in models if part in model.model_fields for m in _models(model.model_fields[part].annotation)]
-    return inside or tagged
-
-
 def known_keys(model: type[BaseModel], path: Sequence[str]) -> set[str]:
     """The keys that may stand in the block at ``path`` of ``model``."""
-    models = [model]
-    for part in path:
-        models = _descend(models, part)
-    return {name for m in models for name in m.model_fields}
+    here = _walked(model, path)
+    return {name for kind in here if _is_model(kind) for name in kind.model_fields}
 
 
 def is_tag(model: type[BaseModel], loc: Sequence[str], index: int) -> bool:
     """Whether ``loc[index]`` is a union's tag, which pydantic puts into the path but nobody typed."""
-    models = [model]
-    for part in loc[:index]:
-        models = _descend(models, part)
-    named = any(loc[index] in m.model_fields for m in models)
-    return not named and bool(models) and index < len(loc) - 1 and not loc[index].isdigit()
+    _, typed = _step(_walked(model, loc[:index]), loc[index])
+    return not typed and index < len(loc) - 1 and not loc[index].isdigit()
+
+
+def _walked(model: type[BaseModel], path: Sequence[str]) -> list[Any]:
+    """What may stand at ``path``: models and other types."""
+    here: list[Any] = [model]
+    for part in path:
+        here, _ = _step(here, part)
+    return here
+
+
+def _step(here: list[Any], part: str) -> tuple[list[Any], bool]:
+    """What may stand one part of the path further on, and whether somebody typed that part: a tag leads nowhere."""
+    found: list[Any] = []
+    for kind in here:
+        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+        if _is_model(kind) and part in kind.model_fields:
+            found += _alternatives(kind.model_fields[part].annotation)
+        elif origin is dict:
+            found += _alternatives(arguments[1])
+        elif origin in (list, tuple) and part.isdigit():
+            found += _alternatives(arguments[0])
+    if found:
+        return found, True
+    tagged = [
+        kind
+        for kind in here
+        if _is_model(kind) and any(part in typing.get_args(f.annotation) for f in kind.model_fields.values())
+    ]
+    return tagged or here, False
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """The types an annotation may stand for, unions and their marks taken apart."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _alternatives(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return [kind for argument in arguments for kind in _alternatives(argument)]
+    return [annotation]
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -23,8 +23,8 @@ def watched(batches: Iterable[Any]) -> Iterator[Any]:
         except TokbenchError as error:  # torch puts the traceback of the other process around it
             last = str(error).strip().rpartition("\n")[2]
             raise TokbenchError(last.partition("TokbenchError: ")[2] or last) from None
-        except RuntimeError as error:
-            if not is_death(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if isinstance(error, RuntimeError) and not is_death(error):  # else a dead process's pipe
                 raise
             raise TokbenchError(told(error)) from error
         yield batch
