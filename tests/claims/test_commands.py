@@ -8,6 +8,8 @@ import pytest
 from claims_tiny import tiny
 from typer.testing import CliRunner
 
+from tokbench.claims.benches import bench_cells, run_bench
+from tokbench.claims.definition import SamplingBench
 from tokbench.cli.app import app
 from tokbench.results.store import Store
 
@@ -79,3 +81,11 @@ def test_without_a_name_they_are_listed(tmp_path: Path, monkeypatch: pytest.Monk
     assert "depth-or-codebook" in output and "iso-rate" in output
     result = CliRunner().invoke(app, ["claims", "iso-rates"])
     assert "did you mean 'iso-rate'" in str(result.exception)
+
+
+def test_a_bench_is_a_record_for_each_contender_and_batch() -> None:
+    settings = SamplingBench(batch_size=[1, 2], width=16, heads=2, layers=1, depth_layers=1, vocabulary=8, turns=1)
+    cells = bench_cells(settings, [5])
+    records = run_bench(cells, cpu=True)
+    assert {record.cell for record in records} == {cell.key for cell in cells} and len(records) == 4
+    assert all(record.seed == 5 and (record.metrics["seconds_per_image"].value or 0) > 0 for record in records)

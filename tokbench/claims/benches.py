@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 from tokbench.claims.definition import SamplingBench
 from tokbench.errors import TokbenchError, did_you_mean
-from tokbench.results.environment import content_hash, describe, git_state, new_id
-from tokbench.results.record import MetricValue, Rate, Record
-
-VERSION = "tokbench-v1/1"
+from tokbench.results.environment import content_hash
+from tokbench.results.record import Record
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,7 @@ def run_bench(cells: Sequence[BenchCell], *, cpu: bool = False) -> list[Record]:
     import torch
 
     from tokbench.bench.sampling import compare
+    from tokbench.bench.sampling_record import timing_records
 
     where = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
     records = []
@@ -62,46 +59,17 @@ def run_bench(cells: Sequence[BenchCell], *, cpu: bool = False) -> list[Record]:
             vocabulary=asked.vocabulary, device=where, dtype=torch.bfloat16 if low else torch.float32,
             turns=asked.turns,
         )  # fmt: skip
-        for timing in timings:
-            cell = next((c for c in own if (c.contender, c.batch) == (timing.name, timing.batch)), None)
+        said = {
+            "width": width, "heads": heads, "layers": layers, "depth_layers": depth_layers,
+            "vocabulary": asked.vocabulary, "precision": "bfloat16" if low else "float32", "device": where,
+        }  # fmt: skip
+        for record in timing_records(timings, settings=said, turns=asked.turns, seed=seed):
+            name = record.name.removeprefix("sampling ")
+            cell = next((c for c in own if (c.contender, c.batch) == (name, record.timing["batch_size"])), None)
             if cell is not None:
-                records.append(_record(cell, timing, where, "bf16" if low else "fp32"))
+                recipe = _recipe(cell.settings, cell.contender, cell.batch, cell.seed)
+                records.append(record.model_copy(update={"cell": cell.key, "recipe": recipe}))
     return records
-
-
-def _record(cell: BenchCell, timing: Any, device: str, precision: str) -> Record:
-    height, width, depth = (int(side) for side in timing.name.split()[-1].split("x"))
-    bits = math.log2(cell.settings.vocabulary)
-    positions = height * width
-
-    def metric(value: float | None, label: str, unit: str) -> MetricValue:
-        return MetricValue(
-            value=value, n=cell.settings.turns, version=VERSION, label=label, direction="lower", unit=unit
-        )
-
-    return Record(
-        id=new_id(),
-        cell=cell.key,
-        kind="benchmark",
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        name=f"sampling {timing.name}",
-        seed=cell.seed,
-        model={"architecture": "ar", "contender": timing.name, "parameters": timing.parameters},
-        rate=Rate(
-            tokens=[height, width, depth], codebook_sizes=[cell.settings.vocabulary] * depth,
-            bits_per_position=bits * depth, bits_per_image=bits * depth * positions,
-            bits_per_pixel=bits * depth * positions / 256**2,
-        ),
-        metrics={
-            "seconds_per_image": metric(timing.per_image, "seconds an image", "s"),
-            "memory_mib": metric(timing.memory / 2**20, "memory", "MiB"),
-            "floor_seconds": metric(timing.floor, "time to read weights and caches", "s"),
-        },
-        timing={"device": device, "precision": precision, "batch_size": timing.batch},
-        environment=describe(),
-        git=git_state(),
-        recipe=_recipe(cell.settings, cell.contender, cell.batch, cell.seed),
-    )  # fmt: skip
 
 
 def _recipe(settings: SamplingBench, contender: str, batch: int, seed: int) -> dict[str, Any]:
