@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,20 +143,27 @@ def test_what_the_machine_refuses_is_one_line(
     assert capsys.readouterr().err.splitlines() == [f"tokbench: {tmp_path / 'file' / 'inside'}: Not a directory"]
 
 
-def test_a_stopped_training_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tokbench.training import loop
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_stopped_training_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int) -> None:
+    """A scheduler that preempts a run has a success, a person who stops it has none; neither has a tokenizer."""
+    from tokbench.training.loop import _Run
 
-    catch = loop._Run._catch_signals
+    step = _Run._train_step
 
-    def caught_then_sent(self: loop._Run) -> object:
-        previous = catch(self)
-        os.kill(os.getpid(), signal.SIGTERM)
-        return previous
+    def sent(self: _Run, batches: list[Any]) -> Any:
+        if self.step == 2:
+            os.kill(os.getpid(), number)
+        return step(self, batches)
 
-    monkeypatch.setattr(loop._Run, "_catch_signals", caught_then_sent)
+    monkeypatch.setattr(_Run, "_train_step", sent)
     arguments = ["train", "demo", *SETS, "--out", str(tmp_path / "run"), "--cpu"]
-    assert run.invoke(app, arguments, catch_exceptions=False).exit_code == 130
-    assert list((tmp_path / "run" / "checkpoints").iterdir()) and not (tmp_path / "run" / "tokenizer").exists()
+    result = run.invoke(app, arguments, catch_exceptions=False, env={"COLUMNS": "200"})
+    assert result.exit_code == code
+    name = signal.Signals(number).name
+    assert f"stopped by {name} at step 3 of 12; checkpoint saved, continue with --resume" in result.output
+    assert "next: tokbench" not in result.output
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000003"]
+    assert not (tmp_path / "run" / "tokenizer").exists() and not (tmp_path / "run" / "training.json").exists()
 
 
 def test_pictures_that_cannot_be_read_are_named_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from tokbench.generators import MLM, Generator, Sampling
 from tokbench.generators.mlm import mask_count
+from tokbench.generators.noise import random_keys
 from tokbench.generators.sampling import mask_fraction
 
 Make = Callable[..., Generator]
@@ -54,7 +55,7 @@ def test_schedules_fall_from_all_to_nothing(schedule: str) -> None:
 def test_training_masks_follow_the_schedule(make_generator: Make, schedule: str) -> None:
     model = make_generator("mlm", shape=(8, 8, 1), vocabulary=(7,), schedule=schedule)
     torch.manual_seed(0)
-    counts = model.training_mask(4000).sum(-1)
+    counts = model.training_mask(random_keys(4000, model.device)).sum(-1)
     assert 1 <= int(counts.min()) and int(counts.max()) <= 64
     mean = {"cosine": 2 / math.pi, "arccos": 2 / math.pi, "linear": 0.5}[schedule]
     assert float(counts.float().mean()) / 64 == pytest.approx(mean, abs=0.02)
@@ -66,7 +67,7 @@ def test_the_loss_is_on_masked_positions_alone(make_generator: Make, monkeypatch
     codes = torch.randint(7, (2, 3, 4, 2))
     masked = torch.zeros(2, 12, dtype=torch.bool)
     masked[0, 2] = masked[1, 5] = masked[1, 6] = True
-    monkeypatch.setattr(model, "training_mask", lambda batch: masked)
+    monkeypatch.setattr(model, "training_mask", lambda keys: masked)
     parts = []
     for depth, logits in enumerate(model.logits(codes, masked)):
         p = logits.log_softmax(-1).gather(-1, codes[..., depth].flatten(1)[..., None])[..., 0]

@@ -18,12 +18,15 @@ from sweeps_tiny import comparable, generators, grid
 
 from tokbench.errors import TokbenchError
 from tokbench.results.store import Store
-from tokbench.sweeps import jobs
+from tokbench.sweeps import jobs, worker
 from tokbench.sweeps.board import Board
+from tokbench.sweeps.cell import write_order
 from tokbench.sweeps.cluster import make_executor, minutes
 from tokbench.sweeps.plan import Plan
 from tokbench.sweeps.run import run_sweep
 from tokbench.sweeps.settings import SweepSettings
+from tokbench.training import loop
+from tokbench.training.checkpoint import newest_step
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -218,3 +221,24 @@ def test_a_worker_without_its_parent_does_nothing(tmp_path: Path) -> None:
         capture_output=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 130 and list(tmp_path.iterdir()) == []
+
+
+def test_a_preempted_cell_is_not_taken_for_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that is preempted alone ends well; the cell it belongs to has not ended."""
+    (cell,) = Plan.make(grid("rq"), None, tmp_path).tokenizers
+    write_order(cell, tmp_path)
+    step = loop._Run._train_step
+
+    def sent(self: loop._Run, batches: list[Any]) -> Any:
+        if self.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "_train_step", sent)
+        assert worker.main([str(tmp_path), cell.key, "--cpu"]) == 130
+    assert newest_step(tmp_path / "cells" / cell.key / "checkpoints") == 3
+    assert not (tmp_path / "runs.jsonl").exists()
+    assert worker.main([str(tmp_path), cell.key, "--cpu"]) == 0
+    (record,) = Store(tmp_path / "runs.jsonl").read()
+    assert record.cell == cell.key and record.error is None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from tokbench.config.recipe import TokenizerRecipe
@@ -17,6 +19,7 @@ from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.training import loop
 from tokbench.training.loop import train
+from tokbench.training.stopping import Stop
 
 Tiny = Callable[..., TokenizerRecipe]
 
@@ -83,10 +86,27 @@ def test_sigterm_saves_and_returns(tiny: Tiny, tmp_path: Path, monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr(loop._Run, "_train_step", terminated)
         result = train(recipe, tmp_path / "run", quiet=True)
-    assert not result.finished and result.steps == 5
-    train(recipe, tmp_path / "run", resume=True, quiet=True)
+    assert not result.finished and result.steps == 5 and result.stopped_by == "SIGTERM"
+    result = train(recipe, tmp_path / "run", resume=True, quiet=True)
+    assert result.finished and result.stopped_by is None
     train(recipe, tmp_path / "whole", quiet=True)
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
+def test_preempted_twice_is_preempted_once_and_interrupted_twice_is_now() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    for numbers, by in (([signal.SIGTERM] * 2, "SIGTERM"), ([signal.SIGINT, signal.SIGTERM], "SIGINT")):
+        with Stop(Accelerator(cpu=True)) as stop:
+            assert not stop.asked() and stop.by is None
+            for number in numbers:
+                os.kill(os.getpid(), number)
+            assert stop.asked() and stop.by == by
+    for first in (signal.SIGTERM, signal.SIGINT):
+        with pytest.raises(KeyboardInterrupt), Stop(Accelerator(cpu=True)):
+            os.kill(os.getpid(), first)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(tiny: Tiny, tmp_path: Path) -> None:

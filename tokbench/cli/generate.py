@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -72,14 +73,21 @@ def generate(
         precision=precision,
     )
     console = Console(stderr=True)
-    with Progress(console=console) as bar:
-        task = bar.add_task("drawing", total=1.0)
+    bar = Progress(console=console)
+    task = bar.add_task("drawing", total=1.0)
+    with ExitStack() as shown:
+
+        def progress(share: float) -> None:
+            if not bar.live.is_started:  # not before something is drawn: a mistake is one line and no bar
+                shown.enter_context(bar)
+            bar.update(task, completed=share)
+
         done = generate_files(
             settings,
             n,
             out,
             batch_size=batch_size,
             device=device(cpu),
-            progress=lambda f: bar.update(task, completed=f),
+            progress=progress,
         )
     console.print(f"{done} new pictures in {out}, the first of them in {out / 'grid.png'}", highlight=False)

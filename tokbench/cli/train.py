@@ -43,6 +43,8 @@ def train(
     """Train what a recipe describes.
 
     Several GPUs or nodes: accelerate launch -m tokbench train RECIPE ...
+
+    SIGTERM saves a checkpoint and exits with 0, Ctrl-C saves one and exits with 130; --resume goes on from it.
     """
     from rich.console import Console
 
@@ -96,7 +98,9 @@ def train(
         checked, folder, resume=resume, accelerator=accelerator, profile=profile, find_batch_size=find_batch_size
     )
     if not result.finished:
-        raise typer.Exit(130)  # so that `train ... && evaluate ...` stops here
+        # Preemption is nobody's mistake: a scheduler that sees 0 may start the same command with --resume. Ctrl-C
+        # is somebody's wish, so that `train ... && evaluate ...` stops here.
+        raise typer.Exit(0 if result.stopped_by == "SIGTERM" else 130)
     if accelerator.is_main_process:
         console.print(f"{result.steps} steps in {result.seconds:.0f} s: {result.product}", highlight=False)
         console.print(_speed(result.speed), highlight=False)

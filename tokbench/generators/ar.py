@@ -19,6 +19,7 @@ from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import BatchSampler, Generator, Progress
 from tokbench.generators.embedding import CodeEmbedding
+from tokbench.generators.noise import random_keys
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.transformer import Transformer, axial_rotation, initialise
 
@@ -97,9 +98,16 @@ class AR(Generator):
         head = self.classifiers[depth if len(self.classifiers) > 1 else 0]
         return head(self.norm(x))
 
-    def loss(self, codes: Tensor, labels: Tensor | None = None, targets: Sequence[Tensor] | None = None) -> Tensor:
+    def loss(
+        self,
+        codes: Tensor,
+        labels: Tensor | None = None,
+        targets: Sequence[Tensor] | None = None,
+        keys: Tensor | None = None,
+    ) -> Tensor:
         sequence = self.sequence(codes)
-        logits = self._logits(sequence, self.dropped(self.rows(labels, len(codes))))
+        keys = random_keys(len(codes), self.device) if keys is None else keys
+        logits = self._logits(sequence, self.dropped(self.rows(labels, len(codes)), keys[: len(codes)]))
         if targets is None:
             parts = [F.cross_entropy(x.flatten(0, 1), sequence[..., d].flatten()) for d, x in enumerate(logits)]
         else:

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from tokbench.config.generator import GeneratorConfig
 from tokbench.errors import TokbenchError
+from tokbench.generators.noise import place_keys, uniform
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.transformer import Transformer
 
 Progress = Callable[[float], None]  # called with the fraction that is done, 0..1
 BatchSampler = Callable[..., Tensor]
+_LABEL = -1  # the place, beside those of the codes, whose noise drops a label
 
 
 class Generator(nn.Module):
@@ -38,8 +40,21 @@ class Generator(nn.Module):
 
     # What a subclass defines -----------------------------------------------------------------------------------
 
-    def loss(self, codes: Tensor, labels: Tensor | None = None, targets: Sequence[Tensor] | None = None) -> Tensor:
-        """The training loss, a scalar, nats a code. ``targets``: soft targets (B, T, K_d) of each depth."""
+    def loss(
+        self,
+        codes: Tensor,
+        labels: Tensor | None = None,
+        targets: Sequence[Tensor] | None = None,
+        keys: Tensor | None = None,
+    ) -> Tensor:
+        """The training loss, a scalar, nats a code.
+
+        Args:
+            targets: soft targets (B, T, K_d) of each depth.
+            keys: what masks and dropped labels are drawn from (``tokbench.generators.noise``), int64 (E,), where these
+                B rows are part of a batch of E: theirs first. The mean of the parts' losses is then the loss of the
+                whole. By default new ones, the rows being the whole batch.
+        """
         raise NotImplementedError
 
     def nll(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -176,12 +191,12 @@ class Generator(nn.Module):
         if bool((rows == self.null_label).any()):
             raise TokbenchError("guidance needs a class for every image: give labels")
 
-    def dropped(self, rows: Tensor) -> Tensor:
-        """Training rows, some of them turned into "no label"."""
+    def dropped(self, rows: Tensor, keys: Tensor) -> Tensor:
+        """Training rows (B,), some of them turned into "no label", as their keys (B,) say."""
         chance = self.config.generator.class_dropout
         if not self.training or not self.num_classes or not chance:
             return rows
-        return torch.where(torch.rand(rows.shape, device=rows.device) < chance, self.null_label, rows)
+        return torch.where(uniform(place_keys(keys, _LABEL)) < chance, self.null_label, rows)
 
     def sequence(self, codes: Tensor) -> Tensor:
         """Codes (B, H, W, D) as (B, T, D), checked for shape and vocabulary."""

@@ -129,13 +129,20 @@ class SoftCodes:
         return self.soft is not None or self.stochastic is not None
 
     @torch.no_grad()
-    def __call__(self, latents: Tensor, codes: Tensor | None = None) -> tuple[Tensor, list[Tensor] | None]:
+    def __call__(
+        self, latents: Tensor, codes: Tensor | None = None, keys: Sequence[int] | None = None
+    ) -> tuple[Tensor, list[Tensor] | None]:
         """Latents in the quantizer's layout -> codes (B, H, W, D) and targets (B, T, K_d) of each depth, or None.
 
-        Codes that are known (from a cache) are not computed again, unless they are to be drawn.
+        Codes that are known (from a cache) are not computed again, unless they are to be drawn: each image's from its
+        own of the B ``keys``, in whatever batch it is, or all from torch's own generator.
         """
         q = self.quantizer
-        if self.stochastic is not None:
+        if self.stochastic is not None and keys is not None:
+            noise = [torch.Generator(latents.device).manual_seed(key) for key in keys]
+            rows = zip(latents.split(1), noise, strict=True)
+            codes = torch.cat([q.sample(row, self.stochastic, generator) for row, generator in rows])
+        elif self.stochastic is not None:
             codes = q.sample(latents, self.stochastic)
         elif codes is None:
             codes = q.encode(latents)

@@ -19,7 +19,7 @@ from tokbench.config.generator import GeneratorConfig, MLMConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator, Progress
 from tokbench.generators.embedding import CodeEmbedding
-from tokbench.generators.noise import gumbel, image_keys, place_keys
+from tokbench.generators.noise import gumbel, image_keys, place_keys, random_keys, uniform
 from tokbench.generators.sampling import Sampling, draw, guided, mask_fraction
 from tokbench.generators.transformer import Transformer, axial_rotation, initialise
 
@@ -74,31 +74,43 @@ class MLM(Generator):
         x = self.norm(self.body(self.drop(x), self.rotation)[:, 1:])
         return [head(x) for head in self.classifiers]
 
-    def training_mask(self, batch: int) -> Tensor:
-        """Bool (B, T): the schedule at a uniform draw says how many, at least 1; which, is uniform."""
-        device = self.device
-        done = torch.rand(batch, device=device)
+    def training_mask(self, keys: Tensor) -> Tensor:
+        """Keys (B,) -> bool (B, T): as many as ``training_count`` says; which, is uniform."""
+        order = place_keys(keys[:, None], torch.arange(self.places, device=keys.device)).argsort(-1).argsort(-1)
+        return order < self.training_count(keys)[:, None]
+
+    def training_count(self, keys: Tensor) -> Tensor:
+        """Keys (B,) -> how many positions are masked: the schedule at a uniform draw, at least 1."""
+        done = uniform(place_keys(keys, self.places))
         schedule = self.settings.schedule
         if schedule == "cosine":
             fraction = torch.cos(torch.pi / 2 * done)
         else:
             fraction = torch.acos(done) / (torch.pi / 2) if schedule == "arccos" else 1 - done
-        count = (fraction * self.places).ceil().clamp(1, self.places)
-        order = torch.rand(batch, self.places, device=device).argsort(-1).argsort(-1)
-        return order < count[:, None]
+        return (fraction * self.places).ceil().clamp(1, self.places)
 
-    def loss(self, codes: Tensor, labels: Tensor | None = None, targets: Sequence[Tensor] | None = None) -> Tensor:
+    def loss(
+        self,
+        codes: Tensor,
+        labels: Tensor | None = None,
+        targets: Sequence[Tensor] | None = None,
+        keys: Tensor | None = None,
+    ) -> Tensor:
         if targets is not None:
             raise TokbenchError("soft targets are for generator ar")
         sequence = self.sequence(codes)
-        masked = self.training_mask(len(codes))
-        logits = self._logits(sequence, masked, self.dropped(self.rows(labels, len(codes))))
+        keys = random_keys(len(codes), self.device) if keys is None else keys
+        mine = keys[: len(codes)]
+        masked = self.training_mask(mine)
+        logits = self._logits(sequence, masked, self.dropped(self.rows(labels, len(codes)), mine))
         smoothing = self.settings.label_smoothing
         parts = [
             F.cross_entropy(x[masked], sequence[..., d][masked], label_smoothing=smoothing)
             for d, x in enumerate(logits)
         ]
-        return torch.stack(parts).mean()
+        # A mean over masked positions, of which this part of the batch has more or fewer than the others.
+        share = self.training_count(mine).sum() * (len(keys) / len(mine)) / self.training_count(keys).sum()
+        return torch.stack(parts).mean() * share
 
     @torch.no_grad()
     def nll(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:

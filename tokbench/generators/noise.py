@@ -1,4 +1,5 @@
-"""Noise as a pure function of (seed, image, place, code): an image is the same in whatever batch it is drawn.
+"""Noise as a pure function of (seed, image, place, code): an image is the same in whatever batch it is drawn, and
+trained on in the same way whatever processes and micro-batches its batch is split over.
 
 SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) in int64 tensors, so
 that every device draws the same bits. No state, nothing that a resumed run could lose.
@@ -24,6 +25,22 @@ def image_keys(seed: int, images: Tensor) -> Tensor:
 def place_keys(keys: Tensor, place: Tensor | int) -> Tensor:
     """Keys (n,) and a place of the code stack -> keys of that place; places broadcast: (n, 1) with (p,) -> (n, p)."""
     return _mix(keys + (_signed((place + 1) * _M1) if isinstance(place, int) else (place + 1) * _M1))
+
+
+def batch_keys(seed: int, batch: int, size: int, first: int = 0) -> Tensor:
+    """A key for each row of the batch numbered ``batch`` of ``size`` rows, int64 (size,) on the CPU, from row ``first``
+    on and then around."""
+    return image_keys(seed, batch * size + (torch.arange(size) + first) % size)
+
+
+def random_keys(n: int, device: torch.device) -> Tensor:
+    """int64 (n,) keys drawn from torch's own generator."""
+    return torch.randint(2**63 - 1, (n,), device=device)
+
+
+def uniform(keys: Tensor) -> Tensor:
+    """Uniform in (0, 1), float32, under each key."""
+    return ((_mix(keys) >> (64 - _BITS) & (2**_BITS - 1)).to(torch.float32) + 0.5) * 2.0**-_BITS
 
 
 def gumbel(keys: Tensor, codes: Tensor) -> Tensor:

@@ -15,22 +15,21 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from tokbench.config.generator import ARConfig, GeneratorRecipe
-from tokbench.data import loader, open_images, to_float, to_uint8
-from tokbench.data.codes import CodeCache, CodeLoader
+from tokbench.data import to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build, configure, for_tokenizer
-from tokbench.generators.encoding import SoftCodes
+from tokbench.generators.noise import batch_keys
 from tokbench.generators.transformer import Transformer
 from tokbench.models import Tokenizer
 from tokbench.models.storage import CONFIG, read_config
 from tokbench.pictures import grid, save_picture
 from tokbench.training.ema import averaged
 from tokbench.training.finite import check_finite
+from tokbench.training.fitting import micro_batch_of
+from tokbench.training.generator_data import MEASURED, CodeData
 from tokbench.training.gradients import clip_gradients
 from tokbench.training.sharding import ShardedAverage, is_sharded, load_whole, whole_optimizer, whole_weights
-
-CODES = "codes:"
-MEASURED = 64  # images on which the bits a code are measured while training goes on
+from tokbench.training.task import BatchSource
 
 
 class GeneratorObjective(nn.Module):
@@ -40,9 +39,9 @@ class GeneratorObjective(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, codes: Tensor, labels: Tensor | None, targets: Sequence[Tensor] | None) -> Tensor:
-        """codes (B, H, W, D), labels (B,), targets (B, T, K_d) of each depth -> scalar, nats a code."""
-        return self.generator.loss(codes, labels, targets)
+    def forward(self, codes: Tensor, labels: Tensor | None, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
+        """codes (B, H, W, D), labels (B,), targets (B, T, K_d) of each depth, keys (E,) -> scalar, nats a code."""
+        return self.generator.loss(codes, labels, targets, keys)
 
 
 class GeneratorTask:
@@ -54,8 +53,8 @@ class GeneratorTask:
         self.recipe, self.accelerator = recipe, accelerator
         training, settings = recipe.training, recipe.generator
         self.tokenizer = Tokenizer.from_pretrained(recipe.tokenizer).to(accelerator.device).requires_grad_(False)
-        self._open_data()
-        classes = len(self.classes)
+        self.data = CodeData(recipe, self.tokenizer, accelerator.device)
+        classes = len(self.data.classes)
         if settings.class_conditional and not classes:
             raise TokbenchError(f"generator.class_conditional: {recipe.data.source} has no class labels")
         size = recipe.data.image_size
@@ -63,13 +62,6 @@ class GeneratorTask:
             settings, self.tokenizer, source=recipe.tokenizer, image_size=size, num_classes=classes
         )
         self.parameters = sum(p.numel() for p in self.generator.parameters())
-        ar = settings if isinstance(settings, ARConfig) else ARConfig()  # mlm has neither: as by default
-        self.soft = SoftCodes(self.tokenizer, ar.soft_targets, ar.stochastic_codes)
-        if self.soft.wanted and self.cache is not None and self.cache.header.latent_channels is None:
-            raise TokbenchError(
-                f"{self.cache.folder}: holds no latents, which soft_targets and stochastic_codes need; "
-                "encode again with --latents"
-            )
         self.generator.checkpoint_activations(training.activation_checkpointing)
         decayed, others = _groups(self.generator)
         self.optimizer = torch.optim.AdamW(
@@ -86,101 +78,18 @@ class GeneratorTask:
             average = ShardedAverage if self.sharded else averaged
             self.average = average(self.generator, training.ema_decay)
         self._forward = torch.compile(self.objective) if training.compile else self.objective
-        self._held_out: tuple[Tensor, Tensor] | None = None
         self._latest: tuple[Tensor, Tensor] | None = None
 
-    # Data ------------------------------------------------------------------------------------------------------
-
-    def _open_data(self) -> None:
-        data, recipe = self.recipe.data, self.recipe
-        self.cache: CodeCache | None = None
-        if data.source.startswith(CODES):
-            folder = data.source.removeprefix(CODES)
-            self.cache = CodeCache(folder, "train", data.limit)
-            self.held_cache = CodeCache(folder, "eval", data.eval_limit)
-            sha256 = self.tokenizer.sha256()
-            for cache in (self.cache, self.held_cache):
-                cache.check_tokenizer(sha256, recipe.tokenizer)
-                if cache.header.image_size != data.image_size:
-                    raise TokbenchError(
-                        f"{cache.folder}: codes of images of {cache.header.image_size} pixels, data.image_size is "
-                        f"{data.image_size}: set data.image_size={cache.header.image_size}"
-                    )
-            self.classes = list(self.cache.header.classes)
-            return
-        self.images = open_images(
-            data.source,
-            "train",
-            image_size=data.image_size,
-            crop=data.crop,
-            flip=data.flip,
-            seed=recipe.seed,
-            limit=data.limit,
-        )
-        self.held_images = open_images(data.source, "eval", image_size=data.image_size, limit=data.eval_limit)
-        self.classes = list(self.images.classes)
-
-    def batches(self, batch_size: int, rank: int, world_size: int) -> Any:
+    def batches(self, batch_size: int, rank: int, world_size: int) -> BatchSource:
         """Codes from the cache, or images that ``step`` encodes."""
-        data, seed = self.recipe.data, self.recipe.seed
-        if self.cache is not None:
-            return CodeLoader(self.cache, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size)
-        return loader(
-            self.images,
-            batch_size=batch_size,
-            shuffle=True,
-            seed=seed,
-            workers=data.workers,
-            drop_last=True,
-            rank=rank,
-            world_size=world_size,
-            pin_memory=self.accelerator.device.type == "cuda",
-        )
-
-    def _encoded(self, batch: Any) -> tuple[Tensor, Tensor, list[Tensor] | None, Tensor]:
-        """Generator codes (B, H, W, D), labels (B,), soft targets; and the nearest codes of the first ``MEASURED``,
-        which are what is measured where codes are drawn."""
-        device, quantizer = self.accelerator.device, self._quantizer
-        labels = batch["label"].to(device, non_blocking=True)
-        if "codes" not in batch:
-            with torch.no_grad():
-                latents = self.tokenizer.latents(to_float(batch["image"].to(device, non_blocking=True)))
-            codes, targets = self.soft(latents)
-            nearest = codes[:MEASURED] if self.soft.stochastic is None else quantizer.encode(latents[:MEASURED])
-        else:
-            codes, targets = batch["codes"].to(device, non_blocking=True), None
-            nearest = codes[:MEASURED]
-            if self.soft.wanted:
-                latents = batch["latents"].to(device).float()
-                codes, targets = self.soft(latents.movedim(-1, 1) if quantizer.channel_first else latents, codes)
-        return quantizer.subcodes(codes), labels, targets, quantizer.subcodes(nearest)
-
-    @property
-    def _quantizer(self) -> Any:
-        return self.tokenizer.quantizer
-
-    def _held(self) -> tuple[Tensor, Tensor]:
-        """Held-out codes and labels, encoded once."""
-        if self._held_out is None:
-            source: Any = self.held_cache if self.cache is not None else self.held_images
-            if not len(source):
-                raise TokbenchError(f"data.source {self.recipe.data.source}: no held-out images to measure on")
-            chosen = [k * len(source) // min(MEASURED, len(source)) for k in range(min(MEASURED, len(source)))]
-            device = self.accelerator.device
-            if self.cache is not None:
-                batch = self.held_cache.read(chosen)
-                codes, labels = batch["codes"].to(device), batch["label"]
-            else:
-                samples = [self.held_images[i] for i in chosen]
-                codes = self.tokenizer.encode(to_float(torch.stack([s["image"] for s in samples]).to(device)))
-                labels = torch.tensor([s["label"] for s in samples])
-            self._held_out = self._quantizer.subcodes(codes), labels.to(device)
-        return self._held_out
-
-    # Training --------------------------------------------------------------------------------------------------
+        return self.data.batches(batch_size, rank, world_size)
 
     def step(self, batches: Sequence[Any], step: int, factor: float) -> dict[str, Tensor]:
-        """One optimizer step over the micro-batches; ``factor`` scales the learning rate."""
+        """One optimizer step over the micro-batches; ``factor`` scales the learning rate.
+
+        All but the dropout layers draw from the row's place in the whole run, so it does not matter how the batch is
+        split over processes and micro-batches.
+        """
         training, accelerator = self.recipe.training, self.accelerator
         for group in self.optimizer.param_groups:
             group["lr"] = training.learning_rate * factor
@@ -188,12 +97,14 @@ class GeneratorTask:
         self.optimizer.zero_grad(set_to_none=True)
         total: Tensor | float = 0.0
         for i, batch in enumerate(batches):
-            codes, labels, targets, nearest = self._encoded(batch)
+            keys = self._keys(step, i)
+            codes, labels, targets, nearest = self.data.encoded(batch, keys)
             self._latest = nearest, labels[:MEASURED]
             last = i == len(batches) - 1
             with nullcontext() if last else accelerator.no_sync(self.objective):
                 with accelerator.autocast():
-                    loss = self._forward(codes, labels if self.generator.num_classes else None, targets)
+                    known = labels if self.generator.num_classes else None
+                    loss = self._forward(codes, known, targets, keys.to(codes.device, non_blocking=True))
                 accelerator.backward(loss / len(batches))
             total = total + loss.detach().float() / len(batches)
         values: dict[str, Tensor] = {"loss": torch.as_tensor(total)}
@@ -205,12 +116,19 @@ class GeneratorTask:
             self.average.update_parameters(self.generator)
         return values
 
+    def _keys(self, step: int, number: int) -> Tensor:
+        """A key for each row of the step's batch over all processes, those of this micro-batch first."""
+        training, accelerator = self.recipe.training, self.accelerator
+        place = number * accelerator.num_processes + accelerator.process_index
+        rows = micro_batch_of(self.recipe, accelerator)
+        return batch_keys(self.recipe.seed, step, training.batch_size, first=place * rows)
+
     def window(self) -> dict[str, float]:
         """Bits a code and a pixel of the weights that are saved, on the latest training images and on held-out ones.
 
         Of ``mlm`` the bound is measured, and named so.
         """
-        held_out = self._held()
+        held_out = self.data.held_out()
         found: dict[str, float] = {}
         with self._whole() as generator:
             if generator is None:
@@ -241,7 +159,7 @@ class GeneratorTask:
         return batch["id"]
 
     def skipped(self) -> list[tuple[str, str]]:
-        return self.images.skipped if self.cache is None else []
+        return self.data.skipped
 
     @contextmanager
     def _whole(self) -> Iterator[Generator | None]:
@@ -279,7 +197,7 @@ class GeneratorTask:
             count = generator.num_classes
             labels = [i * count // 16 for i in range(16)] if count else None
             with self.accelerator.autocast():
-                codes = self._quantizer.join(generator.generate(16, labels=labels, seed=self.recipe.seed))
+                codes = self.tokenizer.quantizer.join(generator.generate(16, labels=labels, seed=self.recipe.seed))
             images = to_uint8(self.tokenizer.decode(codes)).cpu()
         rows = [list(images[start : start + 8]) for start in (0, 8)]
         save_picture(grid(rows, zoom=max(1, 128 // images.shape[-1])), path)

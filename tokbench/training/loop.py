@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor
@@ -29,6 +26,8 @@ from tokbench.training.reporting import Reporter
 from tokbench.training.run_folder import claim, nothing_left
 from tokbench.training.run_log import drop_log_after
 from tokbench.training.schedule import learning_rate_factor
+from tokbench.training.stopping import Stop
+from tokbench.training.stream import Stream
 from tokbench.training.task import Batch, Task
 from tokbench.training.tasks import build_task
 from tokbench.training.telemetry import Telemetry
@@ -48,6 +47,7 @@ class TrainingResult:
     seconds: float
     finished: bool
     last: dict[str, float]
+    stopped_by: str | None = None  # SIGTERM or SIGINT
     skipped: int = 0  # steps left out by ``training.on_nan: skip``
     speed: dict[str, Any] = field(default_factory=dict)  # of a finished run; ``tokbench.training.telemetry``
 
@@ -110,13 +110,14 @@ class _Run:
         self.micro_batch = micro_batch_of(recipe, accelerator)
         set_seed(recipe.seed)
         self.task: Task = build_task(recipe, accelerator)
-        self.batches = self.task.batches(self.micro_batch, accelerator.process_index, accelerator.num_processes)
-        self.step = self.epoch = self.batch = 0
+        ranks = accelerator.process_index, accelerator.num_processes
+        self.stream = Stream(self.task.batches(self.micro_batch, *ranks))
+        self.step = 0
         self.seconds = 0.0
         self.skips, self.telemetry = Skips(), Telemetry(accelerator, recipe.training)
         self.report = Reporter(recipe, accelerator, out, title, self.telemetry)
         self.speed: dict[str, Any] = {}
-        self.stop_signal: int | None = None
+        self.stop = Stop(accelerator)
         if continued:
             self._restore(state)
         else:
@@ -126,15 +127,14 @@ class _Run:
     def go(self) -> TrainingResult:
         """All remaining steps."""
         training, steps = self.recipe.training, self.recipe.training.steps
-        stream = self._stream()
+        stream = iter(self.stream)
         started, before = time.monotonic(), self.seconds
         self.report.start(self.step, self.quiet)
         progress = self.report.progress
-        previous = self._catch_signals()
         profiler = StepProfiler(self.out / "profile", self.stop_at - self.step, progress.note) if self.profile else None
         try:
-            with progress:
-                while self.step < self.stop_at and not self._stopping():
+            with progress, self.stop:
+                while self.step < self.stop_at and not self.stop.asked():
                     if profiler is not None:
                         profiler.before()
                     self.telemetry.begin()
@@ -152,7 +152,9 @@ class _Run:
                     profiler.stop(self.step)
                 if self.step < steps:
                     self._save()
-                    progress.note(f"stopped at step {self.step} of {steps}; checkpoint saved, continue with --resume")
+                    why = f" by {self.stop.by}" if self.stop.by else ""
+                    told = f"stopped{why} at step {self.step} of {steps}; checkpoint saved, continue with --resume"
+                    progress.note(told)
                 else:
                     self._finish()
                 if self.skips.total:
@@ -164,8 +166,6 @@ class _Run:
                     progress.note(f"skipped {len(skipped)} in all")
         finally:
             self.report.stop()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
         return TrainingResult(
             folder=self.out,
             product=self.out / self.task.product,
@@ -174,21 +174,10 @@ class _Run:
             seconds=self.seconds,
             finished=self.step >= steps,
             last=self.report.last,
+            stopped_by=self.stop.by if self.step < steps else None,
             skipped=self.skips.total,
             speed=self.speed,
         )
-
-    def _stream(self) -> Iterator[Batch]:
-        while True:
-            self.batches.set_epoch(self.epoch)
-            self.batches.start_batch = self.batch
-            before = self.batch
-            for batch in self.batches:
-                self.batch += 1
-                yield batch
-            if before == 0 and self.batch == 0:
-                raise TokbenchError("the training data ended before its first batch")
-            self.epoch, self.batch = self.epoch + 1, 0
 
     # --- what goes to disk
 
@@ -212,8 +201,8 @@ class _Run:
         if self.main:
             state = {
                 "step": self.step,
-                "epoch": self.epoch,
-                "batch": self.batch,
+                "epoch": self.stream.epoch,
+                "batch": self.stream.batch,
                 "seconds": self.seconds,
                 "processes": self.accelerator.num_processes,
                 "gradient_accumulation": self.recipe.training.gradient_accumulation,
@@ -246,8 +235,8 @@ class _Run:
         self.task.load_state_dict(state["task"])
         if self.accelerator.scaler is not None and state["loss_scale"] is not None:
             self.accelerator.scaler.load_state_dict(state["loss_scale"])
-        self.step, self.epoch = state["step"], state["epoch"]
-        self.batch = state["batch"] * accumulation // was[1]  # counted in micro-batches of all processes together
+        self.step, self.stream.epoch = state["step"], state["epoch"]
+        self.stream.batch = state["batch"] * accumulation // was[1]  # in micro-batches of all processes together
         self.seconds = state["seconds"]
         # Checkpoints of an earlier version have none of these.
         if state.get("skips"):
@@ -316,23 +305,3 @@ class _Run:
         told = f"step {step}: skipped, not finite ({terms}); {samples}"
         self.report.event(step, self.seconds, "skipped", told, shown=self.skips.total < _SKIPS_SHOWN)
         self.skips.skipped(step, training.nan_limit, terms)
-
-    def _catch_signals(self) -> dict[int, Any]:
-        def stop(number: int, frame: object) -> None:
-            if self.stop_signal is not None:  # asked twice: now
-                raise KeyboardInterrupt
-            self.stop_signal = number
-
-        previous: dict[int, Any] = {}
-        for number in (signal.SIGTERM, signal.SIGINT):
-            try:
-                previous[number] = signal.signal(number, stop)
-            except ValueError:  # not the main thread: whoever runs us handles signals
-                return previous
-        return previous
-
-    def _stopping(self) -> bool:
-        if self.accelerator.num_processes == 1:
-            return self.stop_signal is not None
-        flag = torch.tensor(float(self.stop_signal is not None), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, "sum") > 0)

@@ -1,0 +1,138 @@
+"""What a generator is trained and measured on: codes out of a cache, or of images that are encoded on the way."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tokbench.config.generator import ARConfig, GeneratorRecipe
+from tokbench.data import loader, open_images, to_float
+from tokbench.data.codes import CodeCache, CodeLoader
+from tokbench.errors import TokbenchError
+from tokbench.generators.encoding import SoftCodes
+from tokbench.models import Tokenizer
+from tokbench.training.task import BatchSource
+
+CODES = "codes:"
+MEASURED = 64  # images on which the bits a code are measured while training goes on
+
+
+class Encoded(NamedTuple):
+    """A batch for the generator."""
+
+    codes: Tensor  # (B, H, W, D)
+    labels: Tensor  # (B,)
+    targets: list[Tensor] | None  # soft ones
+    nearest: Tensor  # of the first ``MEASURED``: what is measured where the codes trained on are drawn
+
+
+class CodeData:
+    """The recipe's data as codes of ``tokenizer``; ``classes`` are its class names.
+
+    Raises TokbenchError for a cache of another tokenizer or size, or without the latents that the recipe needs.
+    """
+
+    def __init__(self, recipe: GeneratorRecipe, tokenizer: Tokenizer, device: torch.device) -> None:
+        self.recipe, self.tokenizer, self.device = recipe, tokenizer, device
+        self.quantizer: Any = tokenizer.quantizer
+        self.cache: CodeCache | None = None
+        if recipe.data.source.startswith(CODES):
+            self._open_cache(recipe.data.source.removeprefix(CODES))
+        else:
+            self._open_images()
+        settings = recipe.generator
+        ar = settings if isinstance(settings, ARConfig) else ARConfig()  # mlm has neither: as by default
+        self.soft = SoftCodes(tokenizer, ar.soft_targets, ar.stochastic_codes)
+        if self.soft.wanted and self.cache is not None and self.cache.header.latent_channels is None:
+            raise TokbenchError(
+                f"{self.cache.folder}: holds no latents, which soft_targets and stochastic_codes need; "
+                "encode again with --latents"
+            )
+        self._held_out: tuple[Tensor, Tensor] | None = None
+
+    def _open_cache(self, folder: str) -> None:
+        data = self.recipe.data
+        self.cache = CodeCache(folder, "train", data.limit)
+        self.held_cache = CodeCache(folder, "eval", data.eval_limit)
+        sha256 = self.tokenizer.sha256()
+        for cache in (self.cache, self.held_cache):
+            cache.check_tokenizer(sha256, self.recipe.tokenizer)
+            if cache.header.image_size != data.image_size:
+                raise TokbenchError(
+                    f"{cache.folder}: codes of images of {cache.header.image_size} pixels, data.image_size is "
+                    f"{data.image_size}: set data.image_size={cache.header.image_size}"
+                )
+        self.classes = list(self.cache.header.classes)
+
+    def _open_images(self) -> None:
+        data = self.recipe.data
+        self.images = open_images(
+            data.source,
+            "train",
+            image_size=data.image_size,
+            crop=data.crop,
+            flip=data.flip,
+            seed=self.recipe.seed,
+            limit=data.limit,
+        )
+        self.held_images = open_images(data.source, "eval", image_size=data.image_size, limit=data.eval_limit)
+        self.classes = list(self.images.classes)
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """(path, reason) of images that could not be read."""
+        return self.images.skipped if self.cache is None else []
+
+    def batches(self, batch_size: int, rank: int, world_size: int) -> BatchSource:
+        """Codes from the cache, or images for ``encoded``."""
+        seed = self.recipe.seed
+        if self.cache is not None:
+            return CodeLoader(self.cache, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size)
+        return loader(
+            self.images,
+            batch_size=batch_size,
+            shuffle=True,
+            seed=seed,
+            workers=self.recipe.data.workers,
+            drop_last=True,
+            rank=rank,
+            world_size=world_size,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def encoded(self, batch: Any, keys: Tensor) -> Encoded:
+        """A batch as it is trained on; stochastic codes are drawn from the first B of the keys."""
+        labels = batch["label"].to(self.device, non_blocking=True)
+        noise = keys[: len(labels)].tolist() if self.soft.stochastic is not None else None
+        if "codes" not in batch:
+            with torch.no_grad():
+                latents = self.tokenizer.latents(to_float(batch["image"].to(self.device, non_blocking=True)))
+            codes, targets = self.soft(latents, keys=noise)
+            nearest = codes[:MEASURED] if noise is None else self.quantizer.encode(latents[:MEASURED])
+        else:
+            codes, targets = batch["codes"].to(self.device, non_blocking=True), None
+            nearest = codes[:MEASURED]
+            if self.soft.wanted:
+                latents = batch["latents"].to(self.device).float()
+                latents = latents.movedim(-1, 1) if self.quantizer.channel_first else latents
+                codes, targets = self.soft(latents, codes, noise)
+        return Encoded(self.quantizer.subcodes(codes), labels, targets, self.quantizer.subcodes(nearest))
+
+    def held_out(self) -> tuple[Tensor, Tensor]:
+        """Held-out codes and labels to measure on, encoded once."""
+        if self._held_out is None:
+            source: Any = self.held_cache if self.cache is not None else self.held_images
+            if not len(source):
+                raise TokbenchError(f"data.source {self.recipe.data.source}: no held-out images to measure on")
+            chosen = [k * len(source) // min(MEASURED, len(source)) for k in range(min(MEASURED, len(source)))]
+            if self.cache is not None:
+                batch = self.held_cache.read(chosen)
+                codes, labels = batch["codes"].to(self.device), batch["label"]
+            else:
+                samples = [self.held_images[i] for i in chosen]
+                codes = self.tokenizer.encode(to_float(torch.stack([s["image"] for s in samples]).to(self.device)))
+                labels = torch.tensor([s["label"] for s in samples])
+            self._held_out = self.quantizer.subcodes(codes), labels.to(self.device)
+        return self._held_out
