@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -30,15 +31,15 @@ def print_result(result: Result, console: Console) -> None:
     """Verdict, then each statement with effect, spread over seeds, and where it comes from."""
     evidence = result.evidence
     console.print(Text(f"{evidence.claim.title}: {result.verdict} ({result.scale} scale)", style="bold"))
-    table = Table("statement", "verdict", "effect", "seeds", "from", box=SIMPLE_HEAD, pad_edge=False)
-    table.columns[2].no_wrap = True
+    # A list and not a table: statements are sentences, and in columns they would be a word wide.
     for finding in result.findings:
-        verdict = finding.verdict.value + (", beside" if finding.beside else "")
-        table.add_row(
-            Text(finding.statement), Text(verdict, style=_STYLES[finding.verdict]), finding.size,
-            str(finding.seeds or "-"), Text(finding.detail, style="dim"),
-        )  # fmt: skip
-    console.print(table)
+        line = Text(finding.verdict.value, _STYLES[finding.verdict])
+        line.append(f"{' (beside)' if finding.beside else ''}: {finding.statement}", "default")
+        console.print(Padding(line, (0, 0, 0, 2)))
+        if finding.effect is not None:
+            seeds = f"{finding.seeds} seed{'s' if finding.seeds > 1 else ''}"
+            detail = f"; {finding.detail}" if finding.detail else ""
+            console.print(Padding(Text(f"{finding.size} over {seeds}{detail}", style="dim"), (0, 0, 0, 6)))
     for name, why in evidence.failed.items():
         console.print(Text(f"failed: {name}: {why}", style="red"))
     for label, why in evidence.asked.impossible:
