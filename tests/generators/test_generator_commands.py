@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -25,10 +26,14 @@ from tokbench.models import Tokenizer
 from tokbench.results.store import Store
 
 
-def call(command: Callable[..., None], *arguments: object) -> str:
+def outcome(command: Callable[..., None], *arguments: object) -> Result:
     app = typer.Typer()
     app.command()(command)
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def call(command: Callable[..., None], *arguments: object) -> str:
+    result = outcome(command, *arguments)
     if result.exception is not None:
         raise result.exception
     return result.output
@@ -57,6 +62,8 @@ def test_encode_generate_compress_decompress(tmp_path: Path, rq_tokenizer: Token
     assert not (tmp_path / "x").exists()
     with pytest.raises(TokbenchError, match="top_p 2.0"):
         call(generate, tmp_path / "g", "--out", tmp_path / "x", "--top-p", 2, "--cpu")
+    ended = outcome(generate, rq_folder, "--out", tmp_path / "x", "--cpu")
+    assert isinstance(ended.exception, TokbenchError) and ended.output == ""  # no bar before a mistake
 
     call(
         evaluate_generator, tmp_path / "g", "--data", "photos", "--limit", 8, "-n", 4, "--top-k", 3,
