@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from tokbench.data.workers import watched
+from tokbench.data.workers import outlive_preemption, watched
 from tokbench.errors import TokbenchError
 
 
@@ -30,7 +30,7 @@ class Fails(Dataset[int]):
                 raise TokbenchError("folder:x: none of its 10 pictures can be read")
             if self.trouble == "bug":
                 raise RuntimeError("a bug of ours")
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGTERM if self.trouble == "preempted" else signal.SIGKILL)
         return index
 
 
@@ -58,3 +58,8 @@ def test_a_dead_process_is_one_line() -> None:
 def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="Original Traceback"):
         list(watched(DataLoader(Fails("bug"), batch_size=2, num_workers=1)))
+
+
+def test_preemption_of_the_whole_job_leaves_the_readers_to_the_end() -> None:
+    loader = DataLoader(Fails("preempted"), batch_size=2, num_workers=1, worker_init_fn=outlive_preemption)
+    assert [value for batch in watched(loader) for value in batch.tolist()] == list(range(10))

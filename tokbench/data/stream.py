@@ -21,7 +21,7 @@ from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.data.specs import by_name, expand, named_parts, part_of
 from tokbench.data.table import TableImages, class_names, columns_of, encoded_of, quiet, table_images, undecoded
 from tokbench.data.tarindex import index_shard
-from tokbench.data.workers import watched
+from tokbench.data.workers import outlive_preemption, watched
 from tokbench.errors import TokbenchError
 
 SHUFFLE_BUFFER = 1000
@@ -156,6 +156,7 @@ class StreamLoader:
             collate_fn=_as_is,
             num_workers=self.workers,
             pin_memory=self.pin_memory,
+            worker_init_fn=outlive_preemption,
             generator=torch.Generator().manual_seed(0),
         )
         known = set(self.dataset.skipped)

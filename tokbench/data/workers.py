@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -28,6 +29,12 @@ def watched(batches: Iterable[Any]) -> Iterator[Any]:
                 raise
             raise TokbenchError(told(error)) from error
         yield batch
+
+
+def outlive_preemption(worker: int) -> None:
+    """For ``worker_init_fn``: a scheduler that preempts a job sends SIGTERM to all its processes, and the training one
+    needs this one until it has saved. It ends with the training process, which torch's own watchdog sees to."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def is_death(error: BaseException) -> bool:
