@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from results_synthetic import folder, record, sweep
+from typer.testing import CliRunner
 
 import tokbench.results
+from tokbench.cli.app import app
 from tokbench.errors import TokbenchError
 from tokbench.results.folder import stale
 from tokbench.results.store import Store
@@ -87,3 +89,10 @@ def test_published_rows_are_the_reference_facts(shared: Path) -> None:
     text = resources.files("tokbench.results").joinpath("published.csv").read_text(encoding="utf-8")
     ours = [{k: v for k, v in row.items() if k != "quantizer"} for row in csv.DictReader(text.splitlines())]
     assert ours == facts
+
+
+def test_the_table_of_losses_is_what_its_records_give(tmp_path: Path) -> None:
+    made = tmp_path / "table.md"
+    result = CliRunner().invoke(app, ["table", str(COMMITTED / "gan" / "runs.jsonl"), "--out", str(made)])
+    assert result.exit_code == 0
+    assert made.read_text().strip() == (COMMITTED / "gan" / "table.md").read_text().strip()
