@@ -95,6 +95,8 @@ def test_an_interrupted_sweep_asks_its_cells_once_and_waits(
         + "signal.signal(signal.SIGTERM, stop); note('begin'); time.sleep(30)",
     )
     plan = Plan.make(grid("rq", "lfq"), None, tmp_path)
+    # A shell's background job begins with SIGINT ignored, and so would this test.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt() -> None:
         while not (tmp_path / "diary").exists() or (tmp_path / "diary").read_text().count("begin") < 2:
@@ -102,8 +104,11 @@ def test_an_interrupted_sweep_asks_its_cells_once_and_waits(
         os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        run(plan, tmp_path, 2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(plan, tmp_path, 2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     diary = (tmp_path / "diary").read_text()
     assert diary.count("asked") == diary.count("saved") == 2
     assert not (tmp_path / "runs.jsonl").exists()
