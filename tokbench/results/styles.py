@@ -56,7 +56,7 @@ _KNOWN = {
     "grouped": ("blue", "<"),
     "pq": ("blue", ">"),
     "grq": ("vermillion", "h"),
-    "rotation": ("sky", "*"),
+    "rotation": ("yellow", "*"),
     "none": ("black", "*"),
 }
 
