@@ -153,7 +153,7 @@ class Telemetry:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._all_steps = int(state["steps"])
         self._all_busy, self._all_waited, self._all_work = state["busy"], state["waited"], state["work"]
-        if state["processes"] == self.accelerator.num_processes:
+        if state.get("processes") == self.accelerator.num_processes:
             # Counted steps run without compilation, so a resumed run must count at the same steps to be the same run.
             self.flops, self._count = state["flops"], state["count"]
             self._kind, self._next_kind = frozenset(state["kind"]) or None, frozenset(state["next_kind"]) or None
