@@ -45,9 +45,7 @@ shapes = {
 
 @settings(max_examples=120, deadline=None)
 @given(**shapes)
-def test_the_ranks_share_out_every_picture_once(
-    count: int, batch: int, world: int, shuffle: bool, epoch: int
-) -> None:
+def test_the_ranks_share_out_every_picture_once(count: int, batch: int, world: int, shuffle: bool, epoch: int) -> None:
     ranks = [
         order(Numbers(count), epoch, batch_size=batch, shuffle=shuffle, rank=r, world_size=world) for r in range(world)
     ]
@@ -61,9 +59,7 @@ def test_the_ranks_share_out_every_picture_once(
 
 @settings(max_examples=60, deadline=None)
 @given(**shapes)
-def test_together_the_ranks_see_the_joined_batch(
-    count: int, batch: int, world: int, shuffle: bool, epoch: int
-) -> None:
+def test_together_the_ranks_see_the_joined_batch(count: int, batch: int, world: int, shuffle: bool, epoch: int) -> None:
     images = Numbers(count + batch * world)
     joined = order(images, epoch, batch_size=batch * world, shuffle=shuffle, drop_last=True)
     ranks = [

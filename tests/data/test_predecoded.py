@@ -63,9 +63,7 @@ def test_what_cannot_be_kept_is_one_line(root: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_throughput_counts_pictures() -> None:
-    result = measure(
-        open_images("photos", "train", image_size=8, limit=20), batch_size=8, workers=0, seconds=0.05
-    )
+    result = measure(open_images("photos", "train", image_size=8, limit=20), batch_size=8, workers=0, seconds=0.05)
     assert result.workers == 0 and result.images > 20 and result.seconds >= 0.05
     assert result.images_per_second == pytest.approx(result.images / result.seconds)
 

@@ -82,9 +82,7 @@ class Runs:
         assert line, "the server died"
         return line.strip()
 
-    def run(
-        self, out: Path, after: float | None = None, number: int = signal.SIGKILL, training: bool = False
-    ) -> int:
+    def run(self, out: Path, after: float | None = None, number: int = signal.SIGKILL, training: bool = False) -> int:
         """The exit code: 0 finished, 3 stopped, -9 killed.
 
         The signal is sent ``after`` seconds: of the process, or with ``training`` of steps (it logs when it goes on).

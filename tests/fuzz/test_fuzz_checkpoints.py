@@ -79,9 +79,7 @@ def loaded(folder: Path) -> tuple[Any, list[str]]:
 
 @given(data=st.data(), sign=st.booleans(), name=st.sampled_from(("state.pt", "manifest.json")))
 @fuzz
-def test_a_damaged_checkpoint_of_a_run(
-    space: Path, template: Path, data: st.DataObject, sign: bool, name: str
-) -> None:
+def test_a_damaged_checkpoint_of_a_run(space: Path, template: Path, data: st.DataObject, sign: bool, name: str) -> None:
     """Without a right checksum the older one is used and the newer one named; with one, nothing worse happens."""
     folder = run_folder(space, template)
     path = folder / "step-00000002" / name

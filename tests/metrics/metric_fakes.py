@@ -63,8 +63,13 @@ class GreyTokenizer(nn.Module):
 
     def rate(self, image_size: int) -> dict[str, Any]:
         side = image_size // 4
-        return {"tokens": [side, side, 2], "codebook_sizes": list(self.sizes), "bits_per_position": 7.0,
-                "bits_per_image": 7.0 * side * side, "bits_per_pixel": 7 / 16}
+        return {
+            "tokens": [side, side, 2],
+            "codebook_sizes": list(self.sizes),
+            "bits_per_position": 7.0,
+            "bits_per_image": 7.0 * side * side,
+            "bits_per_pixel": 7 / 16,
+        }
 
 
 class FakeSpace:

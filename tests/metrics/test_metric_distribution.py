@@ -54,8 +54,9 @@ def test_kid_precision_and_recall_are_torch_fidelitys(space: FakeSpace, monkeypa
     result = evaluate_images(others, reference=pictures, metrics=["kid", "precision", "recall"], batch_size=128)
     fake, real = space(others.batch()), space(pictures.batch())
     kid = kid_features_to_metric(fake, real, kid_subsets=3, kid_subset_size=1000, rng_seed=2020, verbose=False)
-    prc = prc_features_to_metric(fake, real, prc_neighborhood=3, prc_batch_size=10_000, save_cpu_ram=False,
-                                 verbose=False)
+    prc = prc_features_to_metric(
+        fake, real, prc_neighborhood=3, prc_batch_size=10_000, save_cpu_ram=False, verbose=False
+    )
     assert result.metrics["kid"].value == pytest.approx(kid["kernel_inception_distance_mean"], rel=1e-6)
     assert result.metrics["precision"].value == pytest.approx(prc["precision"], abs=1e-9)
     assert result.metrics["recall"].value == pytest.approx(prc["recall"], abs=1e-9)
@@ -140,8 +141,13 @@ def test_gfid_against_a_statistics_file(space: FakeSpace, tmp_path: Path) -> Non
     statistics.update(space(pictures.batch()), torch.arange(60))
     save_statistics(tmp_path / "reference.npz", statistics)
     direct = evaluate_images(generated, reference=pictures, metrics=["gfid"]).metrics["gfid"]
-    batches = evaluate_images(generated.batch().split(8), count=50, reference=tmp_path / "reference.npz",
-                              metrics=["gfid", "kid"], protocol="adm").metrics
+    batches = evaluate_images(
+        generated.batch().split(8),
+        count=50,
+        reference=tmp_path / "reference.npz",
+        metrics=["gfid", "kid"],
+        protocol="adm",
+    ).metrics
     assert batches["gfid"].value == pytest.approx(direct.value, rel=1e-9)
     assert batches["gfid"].version == "adm/gfid-1"
     assert batches["kid"].value is None and "needs the reference's features" in (batches["kid"].note or "")

@@ -128,7 +128,10 @@ def test_by_default_everything_possible_is_measured(pictures: Pictures, tokenize
 def test_few_codes_for_a_large_codebook_are_pointed_out(tokenizer: GreyTokenizer) -> None:
     tokenizer.quantizer.codebook_sizes = (8, 4096)
     tokenizer.rate = lambda size: {  # type: ignore[method-assign]
-        "tokens": [4, 4, 2], "codebook_sizes": [8, 4096], "bits_per_position": 15.0, "bits_per_image": 240.0,
+        "tokens": [4, 4, 2],
+        "codebook_sizes": [8, 4096],
+        "bits_per_position": 15.0,
+        "bits_per_image": 240.0,
         "bits_per_pixel": 15 / 16,
     }
     result = evaluate_tokenizer(tokenizer, Pictures(2), metrics=["usage"])

@@ -42,8 +42,15 @@ def test_psnr_is_scikit_images() -> None:
 def test_ssim_is_scikit_images() -> None:
     x, y = _pairs()
     expected = [
-        structural_similarity(_hwc(x, i), _hwc(y, i), gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-                              data_range=255, channel_axis=2)
+        structural_similarity(
+            _hwc(x, i),
+            _hwc(y, i),
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=255,
+            channel_axis=2,
+        )
         for i in range(len(x))
     ]
     assert ssim(x, y).tolist() == pytest.approx(expected, abs=1e-4)
@@ -55,8 +62,15 @@ def test_ssim_is_scikit_images_on_flat_images(level: int) -> None:
     x = torch.full((1, 3, 32, 32), level, dtype=torch.uint8)
     y = x.clone()
     y[..., ::7] = min(level + 1, 255) if level < 255 else 254
-    expected = structural_similarity(_hwc(x, 0), _hwc(y, 0), gaussian_weights=True, sigma=1.5,
-                                     use_sample_covariance=False, data_range=255, channel_axis=2)
+    expected = structural_similarity(
+        _hwc(x, 0),
+        _hwc(y, 0),
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+        channel_axis=2,
+    )
     assert float(ssim(x, y)) == pytest.approx(expected, abs=1e-4)
 
 
@@ -94,8 +108,11 @@ def test_ssim_refuses_images_smaller_than_its_window() -> None:
 
 
 PUBLISHED = {  # pyiqa's calibration pairs: PSNR (RGB), SSIM (luma), MS-SSIM (luma)
-    "I03": (21.11, 0.6993, 0.6733), "I04": (20.99, 0.9978, 0.9996), "I06": (27.01, 0.9989, 0.9998),
-    "I08": (23.3, 0.9669, 0.9566), "I19": (21.62, 0.6519, 0.8462),
+    "I03": (21.11, 0.6993, 0.6733),
+    "I04": (20.99, 0.9978, 0.9996),
+    "I06": (27.01, 0.9989, 0.9998),
+    "I08": (23.3, 0.9669, 0.9566),
+    "I19": (21.62, 0.6519, 0.8462),
 }
 
 

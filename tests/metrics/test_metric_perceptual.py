@@ -103,8 +103,13 @@ def test_ms_ssim_is_pytorch_msssims(size: int) -> None:
 
 # pyiqa's calibration pairs: LPIPS (alex), MS-SSIM of the luma plane. Two of its MS-SSIM are left out (I03 .6733 and
 # I19 .8462): pytorch-msssim gives .6700 and .8418 for them, as do we.
-PUBLISHED = {"I03": (0.7237, None), "I04": (0.2572, 0.9996), "I06": (0.05079, 0.9998), "I08": (0.05205, 0.9566),
-             "I19": (0.4253, None)}
+PUBLISHED = {
+    "I03": (0.7237, None),
+    "I04": (0.2572, 0.9996),
+    "I06": (0.05079, 0.9998),
+    "I08": (0.05205, 0.9566),
+    "I19": (0.4253, None),
+}
 
 
 def _read(path: Path) -> Tensor:

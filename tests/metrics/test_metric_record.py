@@ -37,8 +37,16 @@ def test_a_record_holds_what_was_measured_and_on_what(folder: Path) -> None:
     dataset = open_images("photos", "eval", image_size=16, limit=6)
     result = evaluate_tokenizer(tokenizer, dataset, metrics=["psnr", "usage", "rfid"])
     record = tokenizer_record(
-        result, tokenizer, name="small", recipe={"a": 1}, cell="c", seed=3, group="g", training={"steps": 5},
-        artifacts={"tokenizer": "small"}, weights_which="live",
+        result,
+        tokenizer,
+        name="small",
+        recipe={"a": 1},
+        cell="c",
+        seed=3,
+        group="g",
+        training={"steps": 5},
+        artifacts={"tokenizer": "small"},
+        weights_which="live",
     )
     assert record.metrics["psnr"].value == result.metrics["psnr"].value
     assert record.metrics["rfid"].value is None and record.metrics["rfid"].note
@@ -62,8 +70,20 @@ def _run(*arguments: str) -> str:
 
 
 def test_the_command_appends_one_record_and_shows_it(folder: Path, tmp_path: Path) -> None:
-    arguments = (str(folder), "--data", "photos", "--limit", "5", "--metrics", "psnr,usage", "--metrics", "rfid",
-                 "--cpu", "--out", str(tmp_path))
+    arguments = (
+        str(folder),
+        "--data",
+        "photos",
+        "--limit",
+        "5",
+        "--metrics",
+        "psnr,usage",
+        "--metrics",
+        "rfid",
+        "--cpu",
+        "--out",
+        str(tmp_path),
+    )
     output = _run(*arguments)
     _run(*arguments)
     first, second = Store(tmp_path / "runs.jsonl").read()
@@ -82,8 +102,9 @@ def test_a_record_says_which_weights_the_run_kept(folder: Path, tmp_path: Path, 
     assert saved_weights(run / "tokenizer") == "saved"  # nothing says
     (run / "recipe.yaml").write_text(f"kind: tokenizer\ntraining:\n  ema_decay: {decay}\n")
     assert saved_weights(run / "tokenizer") == which
-    _run(str(run / "tokenizer"), "--data", "photos", "--limit", "3", "--metrics", "psnr", "--cpu", "--out",
-         str(tmp_path))
+    _run(
+        str(run / "tokenizer"), "--data", "photos", "--limit", "3", "--metrics", "psnr", "--cpu", "--out", str(tmp_path)
+    )
     (record,) = Store(tmp_path / "runs.jsonl").read()
     assert record.weights["which"] == which
     (run / "recipe.yaml").write_text("kind: generator\ntraining: {ema_decay: 0.5}\n")  # of something else

@@ -139,9 +139,7 @@ class Hub:
 
 
 @pytest.mark.parametrize("kind", ["tokenizer", "generator"])
-def test_push_to_hub(
-    run: tuple[Tokenizer, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_push_to_hub(run: tuple[Tokenizer, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     model: Any = run[0]
     if kind == "generator":

@@ -64,9 +64,7 @@ def entropies(shares: slice, processes: int) -> dict[str, tuple[float, float, Te
         losses = q(z).losses
         per_sample, codebook = Q.functional.lfq_entropy(z, 1.0, joined=True)
         (gradient,) = torch.autograd.grad(per_sample - codebook, z)
-        results[case] = (
-            float(losses["per_sample_entropy"]), float(losses["codebook_entropy"]), gradient / processes
-        )
+        results[case] = (float(losses["per_sample_entropy"]), float(losses["codebook_entropy"]), gradient / processes)
     return results
 
 

@@ -36,8 +36,11 @@ def record(name: str = "vq", size: int = 256, depth: int = 1, seed: int | None =
         "entropy_bpp": metric(0.85 * bits / 16, "entropy-coded rate", "lower", unit="bpp"),
     }
     recipe = {
-        "name": f"{name}-{size}", "seed": seed, "quantizer": {"name": name, "codebook_size": size, "depth": depth},
-        "training": {"steps": 2000, "lr": 1e-3}, "model": {"ch": 64},
+        "name": f"{name}-{size}",
+        "seed": seed,
+        "quantizer": {"name": name, "codebook_size": size, "depth": depth},
+        "training": {"steps": 2000, "lr": 1e-3},
+        "model": {"ch": 64},
     }
     content = {
         "id": content_hash([name, size, depth, seed, "id"]), "cell": content_hash(recipe), "name": f"{name}-{size}",

@@ -84,6 +84,7 @@ def carrier(content: bytes, member: str = "package/weights.pth") -> Any:
 
 def hostile_tar(path: Path, content: bytes) -> None:
     with tarfile.open(path, "w:gz") as archive:
+
         def add(name: str, data: bytes = b"evil", **fields: Any) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(data) if "type" not in fields else 0

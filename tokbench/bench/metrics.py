@@ -23,8 +23,14 @@ CODES = 1024  # of the random code map, at a sixteenth of the image's side
 
 
 def bench_metrics(
-    images: Any, metrics: Sequence[str] | None = None, *, count: int = 32, repeats: int = 5, warmup: int = 1,
-    device: str = "cpu", progress: Callable[[int, int], None] | None = None,
+    images: Any,
+    metrics: Sequence[str] | None = None,
+    *,
+    count: int = 32,
+    repeats: int = 5,
+    warmup: int = 1,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Time the metrics of reconstructions on the first ``count`` of ``images`` (a ``tokbench.data.ImageDataset``).
 

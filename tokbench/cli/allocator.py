@@ -6,7 +6,7 @@ import os
 import platform
 
 # Of glibc's <malloc.h>.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # a threshold of -1 is never reached
 _USERS_OWN = (
     "GLIBC_TUNABLES",
     "MALLOC_MMAP_MAX_",
@@ -30,5 +30,5 @@ def keep_freed_memory() -> bool:
     import ctypes
 
     mallopt = ctypes.CDLL(None).mallopt
-    settings = ((_MMAP_THRESHOLD, 32 * 2**20), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 64 * 2**20))  # -1: never
-    return all([bool(mallopt(name, value)) for name, value in settings])
+    taken = [mallopt(_MMAP_THRESHOLD, 32 * 2**20), mallopt(_TRIM_THRESHOLD, -1), mallopt(_TOP_PAD, 64 * 2**20)]
+    return all(taken)

@@ -72,17 +72,34 @@ def evaluate(
     with Progress(console=console, transient=True, disable=not accelerator.is_main_process) as bar:
         task = bar.add_task("measuring", total=len(dataset))
         result = evaluate_tokenizer(
-            model, dataset, metrics=wanted, batch_size=batch_size, protocol=protocol, by_depth=by_depth,
-            workers=workers, accelerator=accelerator, train_dataset=train,
+            model,
+            dataset,
+            metrics=wanted,
+            batch_size=batch_size,
+            protocol=protocol,
+            by_depth=by_depth,
+            workers=workers,
+            accelerator=accelerator,
+            train_dataset=train,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if not accelerator.is_main_process:
         return
-    asked = {"tokenizer": model.sha256(), "data": dataset.fingerprint, "protocol": protocol, "by_depth": by_depth,
-             "metrics": {name: value.version for name, value in result.metrics.items()}}
+    asked = {
+        "tokenizer": model.sha256(),
+        "data": dataset.fingerprint,
+        "protocol": protocol,
+        "by_depth": by_depth,
+        "metrics": {name: value.version for name, value in result.metrics.items()},
+    }
     record = tokenizer_record(
-        result, model, name=name or Path(tokenizer).resolve().name, recipe=model.config.model_dump(mode="json"),
-        cell=content_hash(asked), seed=None, weights_which=saved_weights(tokenizer),
+        result,
+        model,
+        name=name or Path(tokenizer).resolve().name,
+        recipe=model.config.model_dump(mode="json"),
+        cell=content_hash(asked),
+        seed=None,
+        weights_which=saved_weights(tokenizer),
     )
     file = out if out.suffix == ".jsonl" else out / "runs.jsonl"
     Store(file).append(record)

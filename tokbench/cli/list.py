@@ -8,9 +8,7 @@ import typer
 
 
 def list_(
-    what: Annotated[
-        str, typer.Argument(help="quantizers, architectures, recipes, metrics, data or all.")
-    ] = "all",
+    what: Annotated[str, typer.Argument(help="quantizers, architectures, recipes, metrics, data or all.")] = "all",
 ) -> None:
     """Show what can be named: quantizers, architectures, recipes, metrics, data."""
     from rich.console import Console

@@ -77,7 +77,8 @@ def open_folder(source: str, rest: str, split: Split, view: View, limit: int | N
     files, problems = listings[chosen]
     if not files:
         raise TokbenchError(
-            f"{source}: no pictures in {roots[chosen]}" + (f" ({problems[0][1]})" if problems else "")
+            f"{source}: no pictures in {roots[chosen]}"
+            + (f" ({problems[0][1]})" if problems else "")
             + "; looked for .jpg, .png, .webp and other picture files, in sub-folders too"
         )
     classes = sorted({_class_of(f.path) for listed, _ in listings.values() for f in listed} - {""})

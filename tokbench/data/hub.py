@@ -80,9 +80,7 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
     if known and known.held_out_from is not None:
         whole = range(len(rows))
         positions = whole[: known.held_out_from] if split == "train" else whole[known.held_out_from :]
-    return table_images(
-        source, split, view, rows, limit, divide=divide, image=image, label=label, positions=positions
-    )
+    return table_images(source, split, view, rows, limit, divide=divide, image=image, label=label, positions=positions)
 
 
 def parse(rest: str, source: str) -> tuple[str, str | None, bool]:

@@ -172,4 +172,3 @@ class _Fetch(Dataset[Any]):
 
 def _as_is(items: list[Any]) -> Any:
     return items[0]
-

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 # Loaded at first use: the package is imported from the command line's help, which must not wait for torch.
 _HOME = {
-    "Evaluation": "evaluation", "evaluate_tokenizer": "evaluation", "evaluate_images": "generated",
+    "Evaluation": "evaluation",
+    "evaluate_tokenizer": "evaluation",
+    "evaluate_images": "generated",
     "tokenizer_record": "record",
-    "get": "registry", "names": "registry", "register": "registry",
+    "get": "registry",
+    "names": "registry",
+    "register": "registry",
 }
 __all__ = ["Evaluation", "evaluate_images", "evaluate_tokenizer", "get", "names", "register", "tokenizer_record"]
 

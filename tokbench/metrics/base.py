@@ -54,15 +54,30 @@ class Metric(ABC):
         return None
 
     def result(
-        self, value: float | None, n: int, protocol: str, *, stderr: float | None = None,
-        by_depth: list[float] | None = None, note: str | None = None, **extra: object,
+        self,
+        value: float | None,
+        n: int,
+        protocol: str,
+        *,
+        stderr: float | None = None,
+        by_depth: list[float] | None = None,
+        note: str | None = None,
+        **extra: object,
     ) -> MetricValue:
         """The value with everything a table needs. ``version`` names protocol, metric and its own version."""
         if value is not None and not math.isfinite(value):
             value, note = None, note or f"{self.label} came out as {value}"
         return MetricValue(
-            value=value, n=n, version=f"{protocol}/{self.name}-{self.version}", label=self.label,
-            direction=self.direction, unit=self.unit, stderr=stderr, by_depth=by_depth, note=note, **extra,
+            value=value,
+            n=n,
+            version=f"{protocol}/{self.name}-{self.version}",
+            label=self.label,
+            direction=self.direction,
+            unit=self.unit,
+            stderr=stderr,
+            by_depth=by_depth,
+            note=note,
+            **extra,
         )
 
 

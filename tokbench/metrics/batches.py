@@ -46,8 +46,9 @@ def batches(
     from tokbench.data import loader
 
     view: Any = _Positioned(dataset)
-    for batch in loader(view, batch_size=batch_size, shuffle=False, seed=0, workers=workers, rank=rank,
-                        world_size=world):
+    for batch in loader(
+        view, batch_size=batch_size, shuffle=False, seed=0, workers=workers, rank=rank, world_size=world
+    ):
         yield batch["image"], batch["label"]
 
 

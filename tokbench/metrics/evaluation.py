@@ -39,9 +39,18 @@ def default_metrics(size: int | None, task: str = "reconstruction") -> list[str]
 
 @torch.inference_mode()
 def evaluate_tokenizer(
-    tokenizer: Any, dataset: Any, *, metrics: Sequence[str] | None = None, batch_size: int = 64,
-    device: torch.device | str | None = None, protocol: str | None = None, by_depth: bool = True, workers: int = 0,
-    progress: Callable[[int, int], None] | None = None, accelerator: Any = None, train_dataset: Any = None,
+    tokenizer: Any,
+    dataset: Any,
+    *,
+    metrics: Sequence[str] | None = None,
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+    protocol: str | None = None,
+    by_depth: bool = True,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    accelerator: Any = None,
+    train_dataset: Any = None,
 ) -> Evaluation:
     """Measure how well ``tokenizer`` reconstructs ``dataset`` and what its codes cost.
 
@@ -85,14 +94,25 @@ def evaluate_tokenizer(
         tokenizer.train(was_training)
     n = run.histogram.n
     return Evaluation(
-        metrics=values, rate=rate, histogram=run.histogram.counts, warnings=run.warnings,
+        metrics=values,
+        rate=rate,
+        histogram=run.histogram.counts,
+        warnings=run.warnings,
         data=DataRef(
-            spec=dataset.source, split=dataset.split, n=n, size=image_size, protocol=protocol,
+            spec=dataset.source,
+            split=dataset.split,
+            n=n,
+            size=image_size,
+            protocol=protocol,
             skipped=len(union_over_processes(dataset.skipped)),
         ),
         timing={
-            "seconds": round(time.perf_counter() - start, 3), **run.clock.summary(), "device": _device_name(device),
-            "precision": _precision(device), "batch_size": batch_size, "processes": world,
+            "seconds": round(time.perf_counter() - start, 3),
+            **run.clock.summary(),
+            "device": _device_name(device),
+            "precision": _precision(device),
+            "batch_size": batch_size,
+            "processes": world,
         },
     )
 
@@ -101,8 +121,14 @@ class _Pass:
     """The running state of one pass over the images."""
 
     def __init__(
-        self, metrics: dict[str, Metric], rate: Rate, depths: list[int], device: torch.device, dataset: Any,
-        protocol: str, train_dataset: Any,
+        self,
+        metrics: dict[str, Metric],
+        rate: Rate,
+        depths: list[int],
+        device: torch.device,
+        dataset: Any,
+        protocol: str,
+        train_dataset: Any,
     ) -> None:
         self.metrics, self.depths, self.device = metrics, depths, device
         self.dataset, self.protocol = dataset, protocol
@@ -201,8 +227,10 @@ def _wanted(metrics: Sequence[str] | None, size: int) -> dict[str, Metric]:
     chosen = list(metrics) if metrics is not None else default_metrics(size)
     for name in chosen:
         if "reconstruction" not in get(name).tasks:
-            raise TokbenchError(f"{name!r} measures generated images, not reconstructions; "
-                                f"metrics of reconstructions: {', '.join(names('reconstruction'))}")
+            raise TokbenchError(
+                f"{name!r} measures generated images, not reconstructions; "
+                f"metrics of reconstructions: {', '.join(names('reconstruction'))}"
+            )
     return {name: get(name) for name in chosen}
 
 

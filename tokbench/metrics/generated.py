@@ -35,9 +35,17 @@ class ImagesEvaluation:
 
 @torch.inference_mode()
 def evaluate_images(
-    images: Any, *, reference: Any, metrics: Sequence[str] | None = None, count: int | None = None,
-    batch_size: int = 64, device: torch.device | str = "cpu", protocol: str | None = None, workers: int = 0,
-    progress: Callable[[int, int], None] | None = None, accelerator: Any = None,
+    images: Any,
+    *,
+    reference: Any,
+    metrics: Sequence[str] | None = None,
+    count: int | None = None,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    protocol: str | None = None,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    accelerator: Any = None,
 ) -> ImagesEvaluation:
     """Measure generated images against a reference.
 
@@ -93,14 +101,16 @@ def evaluate_images(
             progress(min(done * world, total), total)
     spaces.all_reduce()
     values = {
-        name: metric.result(None, 0, protocol, note=reasons[name]) if name in reasons
+        name: metric.result(None, 0, protocol, note=reasons[name])
+        if name in reasons
         else spaces.value(metric, protocol, paired=False)
         for name, metric in wanted.items()
     }
     n = max((s.n for s in [*spaces.samples.values(), *spaces.scores.values()]), default=0)
     seconds = round(time.perf_counter() - start, 3)
-    return ImagesEvaluation(values, n, {"seconds": seconds, "batch_size": batch_size, "processes": world},
-                            spaces.warnings)
+    return ImagesEvaluation(
+        values, n, {"seconds": seconds, "batch_size": batch_size, "processes": world}, spaces.warnings
+    )
 
 
 def read_statistics(path: Path, dim: int) -> FeatureStatistics:
@@ -152,8 +162,9 @@ def _wanted(metrics: Sequence[str] | None) -> dict[str, Metric]:
     chosen = list(metrics) if metrics is not None else default_metrics(None, "generation")
     for name in chosen:
         if "generation" not in get(name).tasks or not isinstance(get(name), DistributionMetric | ScoreMetric):
-            raise TokbenchError(f"{name!r} does not measure generated images; those that do: "
-                                f"{', '.join(names('generation'))}")
+            raise TokbenchError(
+                f"{name!r} does not measure generated images; those that do: {', '.join(names('generation'))}"
+            )
     return {name: get(name) for name in chosen}
 
 

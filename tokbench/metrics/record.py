@@ -14,8 +14,16 @@ from tokbench.results.record import Record
 
 
 def tokenizer_record(
-    evaluation: Evaluation, tokenizer: Any, *, name: str, recipe: dict[str, Any], cell: str, seed: int | None,
-    group: str | None = None, training: dict[str, Any] | None = None, artifacts: dict[str, str] | None = None,
+    evaluation: Evaluation,
+    tokenizer: Any,
+    *,
+    name: str,
+    recipe: dict[str, Any],
+    cell: str,
+    seed: int | None,
+    group: str | None = None,
+    training: dict[str, Any] | None = None,
+    artifacts: dict[str, str] | None = None,
     weights_which: str = "ema",
 ) -> Record:
     """One record of kind ``tokenizer``.

@@ -79,8 +79,13 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
 
 
 def statistics_of(
-    dataset: Any, protocol: str, extractors: Mapping[str, Extractor], capacity: Mapping[str, int], *,
-    batch_size: int = 64, workers: int = 0,
+    dataset: Any,
+    protocol: str,
+    extractors: Mapping[str, Extractor],
+    capacity: Mapping[str, int],
+    *,
+    batch_size: int = 64,
+    workers: int = 0,
 ) -> dict[str, FeatureStatistics]:
     """Statistics of a whole data set in each space: from disk, else by one look at every image for all of them.
 

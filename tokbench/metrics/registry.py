@@ -18,8 +18,9 @@ M = TypeVar("M", bound=type[Metric])
 def register(cls: M) -> M:
     """Class decorator: makes the metric known under ``cls.name``. Two metrics of one name are an error."""
     if cls.name in _METRICS:
-        raise ValueError(f"metric {cls.name!r} is declared twice: {type(_METRICS[cls.name]).__module__}, "
-                         f"{cls.__module__}")
+        raise ValueError(
+            f"metric {cls.name!r} is declared twice: {type(_METRICS[cls.name]).__module__}, {cls.__module__}"
+        )
     _METRICS[cls.name] = cls()
     return cls
 

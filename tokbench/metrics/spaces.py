@@ -33,7 +33,11 @@ class FeatureSpaces:
     """
 
     def __init__(
-        self, metrics: Sequence[Metric], depths: list[int], device: torch.device, count: int,
+        self,
+        metrics: Sequence[Metric],
+        depths: list[int],
+        device: torch.device,
+        count: int,
         reference_count: int | None = None,
     ) -> None:
         self.depths, self.count = depths, count
@@ -146,6 +150,11 @@ class FeatureSpaces:
             note = f"only {n:,} images: biased; compare at equal n only"
             self.warnings.append(f"{metric.label}: {note}")
         return metric.result(
-            by_depth[-1], n, protocol, stderr=stderr, by_depth=by_depth if len(by_depth) > 1 else None, note=note,
+            by_depth[-1],
+            n,
+            protocol,
+            stderr=stderr,
+            by_depth=by_depth if len(by_depth) > 1 else None,
+            note=note,
             **extra,
         )

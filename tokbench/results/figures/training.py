@@ -42,8 +42,11 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
         line_style = _LINES[seen.get(name, 0) % len(_LINES)]
         seen[name] = seen.get(name, 0) + 1
         axis.plot(
-            [step for step, _ in points], [value for _, value in points],
-            line_style, color=style(name).colour, linewidth=1,
+            [step for step, _ in points],
+            [value for _, value in points],
+            line_style,
+            color=style(name).colour,
+            linewidth=1,
             label=_name(entry, record) if len(logs) <= 12 else name if seen[name] == 1 else None,
         )
     axis.set_xlabel("step")
