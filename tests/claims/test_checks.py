@@ -7,10 +7,10 @@ from claims_tiny import evidence, row
 
 from tokbench.claims.check import check_of
 from tokbench.claims.definition import claims, load_claim
-from tokbench.claims.drawing import figure_settings
 from tokbench.claims.evidence import Asked, AskedCell, Evidence
 from tokbench.claims.findings import Finding, Verdict, overall
 from tokbench.claims.results import judge
+from tokbench.results.figures.base import figure_settings
 from tokbench.results.record import Record
 
 SEEDS = (0, 1, 2)

@@ -11,11 +11,11 @@ from claims_tiny import evidence, row
 from tokbench.claims.check import check_of
 from tokbench.claims.checks import model_coded_rate, vqgan
 from tokbench.claims.curves import HELD_OUT, TRAIN, curves, gap, mean_curve
-from tokbench.claims.drawing import figure_settings
 from tokbench.claims.findings import Finding, Verdict
 from tokbench.claims.results import judge
 from tokbench.results.entries import Entry
 from tokbench.results.environment import content_hash
+from tokbench.results.figures.base import figure_settings
 from tokbench.results.record import Record
 
 SEEDS = (0, 1, 2)

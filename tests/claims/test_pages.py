@@ -11,7 +11,7 @@ import pytest
 from claims_tiny import evidence, row
 from test_checks import depth_or_codebook
 
-from tokbench.claims.page import MARKS, pages, stale, update_readme
+from tokbench.claims.page import MARKS, judged, pages, stale, update_readme
 from tokbench.claims.results import judge, regenerate, save, write_pages
 from tokbench.errors import TokbenchError
 
@@ -48,7 +48,7 @@ def test_a_page_says_all_there_is_to_say(home: Path) -> None:
 
 
 def test_pages_need_nothing_but_the_records_beside_them(home: Path) -> None:
-    before = pages(home)
+    before = pages(home, judged(home))
     assert stale(home) == []
     for path in home.rglob("*.md"):
         path.unlink()
@@ -56,7 +56,7 @@ def test_pages_need_nothing_but_the_records_beside_them(home: Path) -> None:
         path.unlink()
     assert sorted(stale(home)) == sorted(before)
     regenerate(home)
-    assert stale(home) == [] and pages(home) == before and (home / "depth-or-codebook/cpu/figure.png").exists()
+    assert stale(home) == [] and pages(home, judged(home)) == before and (home / "depth-or-codebook/cpu/figure.png").exists()
 
 
 def test_an_edited_page_and_a_foreign_one_are_stale(home: Path) -> None:
@@ -75,7 +75,7 @@ def test_the_projects_readme_gets_its_table(home: Path, tmp_path: Path) -> None:
     assert "stale" not in text
     assert f"]({home.as_posix()}/depth-or-codebook/README.md)" in text
     readme.write_text("no place for it\n")
-    assert update_readme(readme, home) is None
+    assert update_readme(readme, home, judged(home)) is None
 
 
 def test_damaged_results_name_file_and_line(home: Path) -> None:
@@ -83,10 +83,10 @@ def test_damaged_results_name_file_and_line(home: Path) -> None:
     with (folder / "records.jsonl").open("a") as file:
         file.write("{half\n")
     with pytest.raises(TokbenchError, match=r"records.jsonl, line \d+"):
-        pages(home)
+        judged(home)
     (folder / "asked.json").write_text("{}")
     with pytest.raises(TokbenchError, match="asked.json: not what"):
-        pages(home)
+        judged(home)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_the_committed_pages_are_what_the_committed_records_give(
         pytest.skip("no results of claims are committed")
     again = "tokbench claims all --judge"
     assert stale(home) == [], again
-    assert update_readme(Path("README.md"), home) == Path("README.md").read_text(), again
+    assert update_readme(Path("README.md"), home, judged(home)) == Path("README.md").read_text(), again
 
 
 def test_no_committed_record_holds_a_path_of_a_machine(committed: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tokbench.bench.timing import seconds_of
 from tokbench.errors import TokbenchError
 from tokbench.metrics import get, names
 from tokbench.metrics.base import CodeMetric, DistributionMetric, PairMetric, Pairs
@@ -64,7 +64,7 @@ def bench_metrics(
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for turn in range(warmup + repeats):
         for name, part in parts.items():
-            elapsed = _timed(part, where)
+            elapsed = seconds_of(part, where)
             if turn >= warmup:
                 seconds[name].append(elapsed)
         if progress is not None:
@@ -147,13 +147,3 @@ def _parts(chosen: list[str], originals: Tensor, device: torch.device) -> dict[s
         parts[f"{_WHOLE} without {' and '.join(m.name for m in pairs if m.weights)}"] = together(light)
     parts[_WHOLE] = together(pairs)
     return {name: torch.inference_mode()(part) for name, part in parts.items()}
-
-
-def _timed(part: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    part()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start

@@ -7,7 +7,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import quantizers
+from tokbench.bench.timing import seconds_of
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import describe
 
@@ -144,20 +144,10 @@ def _alternate(steps: list[Callable[[], None]], repeats: int, device: torch.devi
     spent: list[list[float]] = [[] for _ in steps]
     for turn in range(repeats + 1):
         for step, times in zip(steps, spent, strict=True):
-            elapsed = _seconds(step, device)
+            elapsed = seconds_of(step, device)
             if turn:
                 times.append(elapsed)
     return [statistics.median(times) for times in spent]
-
-
-def _seconds(function: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
 
 
 def _floor(case: Case, repeats: int, device: torch.device) -> float | None:

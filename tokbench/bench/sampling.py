@@ -6,11 +6,12 @@ trained ones.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
+from tokbench.bench.timing import seconds_of
 from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.generators.ar import AR
 from tokbench.generators.ar_decoding import ARDecoder
@@ -76,12 +77,7 @@ class Timing:
 def bandwidth(device: str, megabytes: int = 512, turns: int = 5) -> float:
     """Bytes a second that this device reads, measured by summing a large tensor."""
     x = torch.ones(megabytes * 2**18, device=device)
-    best = float("inf")
-    for _ in range(turns):
-        started = _now(device)
-        x.sum()
-        best = min(best, _now(device) - started)
-    return x.numel() * x.element_size() / best
+    return x.numel() * x.element_size() / min(seconds_of(x.sum, device) for _ in range(turns))
 
 
 def floor_seconds(model: AR, batch: int, bytes_per_second: float) -> float:
@@ -122,9 +118,7 @@ def compare(
                     torch.cuda.reset_peak_memory_stats()
                 rows = torch.zeros(batch, dtype=torch.int64, device=device)
                 images = torch.arange(batch, device=device) + turn * batch
-                started = _now(device)
-                samplers[name](rows, seed, images)
-                took = _now(device) - started
+                took = seconds_of(partial(samplers[name], rows, seed, images), device)
                 memory[name] = torch.cuda.max_memory_allocated() if device == "cuda" else held_bytes(model, batch)
                 if turn:
                     seconds[name].append(took)
@@ -149,9 +143,3 @@ def held_bytes(model: AR, batch: int) -> int:
     decoder = ARDecoder(model, torch.zeros(batch, dtype=torch.int64, device=model.device))
     caches = [*decoder.body, *decoder.head]
     return weights + sum(2 * cache.keys.numel() * cache.keys.element_size() for cache in caches)
-
-
-def _now(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()

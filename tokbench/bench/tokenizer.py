@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from tokbench.bench.timing import seconds_of
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
@@ -140,12 +140,6 @@ def _prepare(
 def _timed(function: Callable[[], object], device: torch.device) -> tuple[float, float | None]:
     """Seconds, and on a GPU the peak of allocated MiB."""
     if device.type != "cuda":
-        start = time.perf_counter()
-        function()
-        return time.perf_counter() - start, None
+        return seconds_of(function, device), None
     torch.cuda.reset_peak_memory_stats(device)
-    torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    function()
-    torch.cuda.synchronize(device)
-    return time.perf_counter() - start, torch.cuda.max_memory_allocated(device) / 2**20
+    return seconds_of(function, device), torch.cuda.max_memory_allocated(device) / 2**20

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokbench.results.entries import Entry
-from tokbench.results.figures.base import _settings, log2_axis, metric_label, panels
+from tokbench.results.figures.base import log2_axis, metric_label, panels
 from tokbench.results.styles import style
 
 if TYPE_CHECKING:
@@ -25,13 +24,6 @@ class Series:
     quantizer: str
     points: Sequence[tuple[float, Entry]]
     line: str = "-"
-
-
-@contextmanager
-def figure_settings() -> Iterator[None]:
-    """Type sizes, grid and colours of all figures of tokbench; figures are made inside."""
-    with _settings():
-        yield
 
 
 def draw_series(series: Sequence[Series], metrics: Sequence[str], xlabel: str, *, log2: bool = True) -> Figure | None:

@@ -15,16 +15,26 @@ from tokbench.results.record import Record
 from tokbench.results.render import clean
 
 MARKS = ("<!-- claims: written by `tokbench claims` -->", "<!-- /claims -->")
+Judged = Sequence[tuple[Claim, Sequence[Result]]]
 _PROVENANCE = {"read": "", "second-hand": " (second-hand)", "unverified": " (not verified against the paper)"}
 
 
-def pages(home: Path, given: Sequence[Claim] = ()) -> dict[str, str]:
-    """File name to content of every page and table below ``home``, from what lies there.
+def judged(home: Path, given: Sequence[Claim] = ()) -> Judged:
+    """Every claim in order, with what was found below ``home`` at each scale it was tried at.
 
     ``given`` claims are known beside those that ship, or in place of one of the same name.
     """
+    known = {claim.name: claim for claim in [*load_claims(), *given]}
+    found = []
+    for claim in sorted(known.values(), key=lambda claim: claim.order):
+        of_claim = [result for scale in SCALES if (result := find(claim, scale, home)) is not None]
+        found.append((claim, of_claim))
+    return found
+
+
+def pages(home: Path, results: Judged) -> dict[str, str]:
+    """File name to content of every page and table below ``home``, where the results lie."""
     found: dict[str, str] = {}
-    results = _results(home, given)
     for claim, of_claim in results:
         if of_claim:
             found[f"{claim.name}/README.md"] = claim_page(claim, of_claim, home)
@@ -43,12 +53,12 @@ INTRODUCTION = (
 
 def stale(home: Path) -> list[str]:
     """Pages and tables below ``home`` that are not what the records there give: changed, missing, or of no claim."""
-    wanted = pages(home)
+    wanted = pages(home, judged(home))
     there = {str(path.relative_to(home)): path.read_text(encoding="utf-8") for path in sorted(home.rglob("*.md"))}
     return sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
 
 
-def overview(results: Sequence[tuple[Claim, list[Result]]], base: str = "") -> str:
+def overview(results: Judged, base: str = "") -> str:
     """The table of all claims: verdict and first finding at each scale they were tried at."""
     lines = ["| claim | scale | verdict | what was seen |", "| --- | --- | --- | --- |"]
     for claim, of_claim in results:
@@ -62,13 +72,13 @@ def overview(results: Sequence[tuple[Claim, list[Result]]], base: str = "") -> s
     return "\n".join(lines)
 
 
-def update_readme(readme: Path, home: Path) -> str | None:
+def update_readme(readme: Path, home: Path, results: Judged) -> str | None:
     """The project's README with its table of claims made anew; None where it has no place for one."""
     text = readme.read_text(encoding="utf-8")
     begin, end = (text.find(mark) for mark in MARKS)
     if begin < 0 or end < begin:
         return None
-    table = overview(_results(home), f"{home.as_posix()}/")
+    table = overview(results, f"{home.as_posix()}/")
     return text[: begin + len(MARKS[0])] + f"\n\n{table}\n\n" + text[end:]
 
 
@@ -147,15 +157,6 @@ def command(evidence: Evidence) -> str:
     words += ["--data", asked.data] if asked.data is not None else []
     words += ["--seed", ",".join(map(str, asked.seeds))]
     return " ".join(words)
-
-
-def _results(home: Path, given: Sequence[Claim] = ()) -> list[tuple[Claim, list[Result]]]:
-    known = {claim.name: claim for claim in [*load_claims(), *given]}
-    found = []
-    for claim in sorted(known.values(), key=lambda claim: claim.order):
-        of_claim = [result for scale in SCALES if (result := find(claim, scale, home)) is not None]
-        found.append((claim, of_claim))
-    return found
 
 
 def _hardware(record: Record) -> str:

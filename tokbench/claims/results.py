@@ -13,7 +13,6 @@ from pathlib import Path
 
 from tokbench.claims.check import check_of
 from tokbench.claims.definition import SCALES, Claim, ScaleName, load_claims
-from tokbench.claims.drawing import figure_settings
 from tokbench.claims.evidence import Asked, Evidence
 from tokbench.claims.findings import Finding, overall
 from tokbench.claims.pictures import side_by_side
@@ -94,6 +93,7 @@ def save(result: Result, home: Path, work: Path) -> None:
 def draw(result: Result, folder: Path) -> None:
     """The figure as SVG and PNG; a figure that cannot be drawn any more is taken away."""
     from tokbench.results.figures import save as save_figure
+    from tokbench.results.figures.base import figure_settings
 
     with figure_settings():
         figure = check_of(result.evidence.claim.name).draw(result.evidence)
@@ -117,16 +117,16 @@ def regenerate(home: Path, readme: Path | None = None) -> list[Path]:
 
 def write_pages(home: Path, readme: Path | None = None, given: Sequence[Claim] = ()) -> list[Path]:
     """Every page and table that is not what the records give, and the table of claims in the project's README."""
-    from tokbench.claims.page import pages, update_readme
+    from tokbench.claims.page import judged, pages, update_readme
 
-    written = []
-    for name, content in pages(home, given).items():
+    results, written = judged(home, given), []
+    for name, content in pages(home, results).items():
         path = home / name
         if not path.exists() or path.read_text(encoding="utf-8") != content:
             write(path, content)
             written.append(path)
     if readme is not None and readme.exists():
-        text = update_readme(readme, home)
+        text = update_readme(readme, home, results)
         if text is not None and text != readme.read_text(encoding="utf-8"):
             write(readme, text)
             written.append(readme)

@@ -164,13 +164,18 @@ def _of_a_tokenizer(path: Path) -> bool:
 def load(source: str | PathLike[str], revision: str | None = None) -> Generator:
     """See ``Generator.from_pretrained``."""
     folder = _folder(source, revision)
+    config = read_config(folder)
+    return load_model(lambda: build(config), folder).eval()
+
+
+def read_config(folder: Path) -> GeneratorConfig:
+    """A checked configuration; TokbenchError names the file and the first key that is wrong."""
     path = folder / CONFIG
     try:
-        config = GeneratorConfig.model_validate_json(path.read_text(encoding="utf-8"))
+        return GeneratorConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TokbenchError(f"{folder}: no {CONFIG} there, so this is no generator's folder") from None
     except (ValidationError, UnicodeDecodeError, OSError, RecursionError) as error:
         if isinstance(error, ValidationError) and _of_a_tokenizer(path):
             raise TokbenchError(f"{folder}: a tokenizer, not a generator; `tokbench train` makes one for it") from None
         raise TokbenchError(f"{path}: no generator's configuration: {explain(error)}") from None
-    return load_model(lambda: build(config), folder).eval()

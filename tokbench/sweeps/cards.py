@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from tokbench.generators import storage as generators
 from tokbench.models import Tokenizer
 from tokbench.models import storage as tokenizers
+from tokbench.results.card import Card, write_card
 from tokbench.results.record import Record
 
 
@@ -15,9 +18,11 @@ def measured_card(record: Record, out: Path) -> None:
     if record.error is not None or record.kind not in record.artifacts:
         return
     folder = out / record.artifacts[record.kind]
-    if record.kind == "tokenizer":
-        tokenizer = Tokenizer.from_pretrained(folder)
-        tokenizers.refresh_card(tokenizer, folder, tokenizers.card(tokenizer))
-    else:
-        generator = generators.load(folder)
-        tokenizers.refresh_card(generator, folder, generators.card(generator))
+    write_card(folder, _about(folder, record.kind).text(record=record))
+
+
+def _about(folder: Path, kind: str) -> Card:
+    with torch.device("meta"):  # its configuration says it all
+        if kind == "tokenizer":
+            return tokenizers.card(Tokenizer(tokenizers.read_config(folder / tokenizers.CONFIG)))
+        return generators.card(generators.build(generators.read_config(folder)))

@@ -20,7 +20,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators.encoding import write_codes
 from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.record import generator_record
-from tokbench.metrics import evaluate_tokenizer, get
+from tokbench.metrics import evaluate_tokenizer
 from tokbench.metrics.evaluation import default_metrics
 from tokbench.metrics.record import tokenizer_record
 from tokbench.models import Tokenizer
@@ -109,8 +109,6 @@ def _generator(cell: GeneratorCell, place: Place) -> Record | None:
     config = recipe.evaluation
     if config.metrics is None and not default_metrics(None, "generation"):
         config = config.model_copy(update={"metrics": ["gfid"]})  # the record says what is missing
-    if config.metrics and all(get(name).unavailable() for name in config.metrics):
-        config = config.model_copy(update={"samples": 1})  # nothing will look at them
     found = evaluate_generator(pair, images, config, seed=recipe.seed)
     artifacts = {"generator": folder / "generator", "log": folder / "log.jsonl"}
     pictures = sorted((folder / "pictures").glob("step-*.png"))

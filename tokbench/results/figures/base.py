@@ -67,7 +67,7 @@ def draw(kind: str, records: Sequence[Record], folder: Path | None = None, metri
     entries = [entry for entry in gather(records).entries if not entry.published]
     if not entries:
         raise TokbenchError(f"plot {kind}: no finished records to draw")
-    with _settings():
+    with figure_settings():
         figure: Figure = painter.paint(entries, folder or Path(), metric)
         return figure
 
@@ -79,13 +79,14 @@ def save(figure: Figure, path: Path) -> None:
         raise TokbenchError(f"{path}: a figure's name ends in {', '.join(FORMATS)}")
     stamps: dict[str, dict[str, None]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
     page = io.BytesIO()
-    with _settings():
+    with figure_settings():
         figure.savefig(page, format=suffix[1:], bbox_inches="tight", metadata=stamps[suffix])
     write(path, page.getvalue())
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
+def figure_settings() -> Iterator[None]:
+    """Type sizes, grid and colours of all figures; figures are made inside."""
     import matplotlib
 
     with matplotlib.rc_context(_SETTINGS):
