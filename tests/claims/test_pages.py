@@ -56,7 +56,8 @@ def test_pages_need_nothing_but_the_records_beside_them(home: Path) -> None:
         path.unlink()
     assert sorted(stale(home)) == sorted(before)
     regenerate(home)
-    assert stale(home) == [] and pages(home, judged(home)) == before and (home / "depth-or-codebook/cpu/figure.png").exists()
+    assert stale(home) == [] and pages(home, judged(home)) == before
+    assert (home / "depth-or-codebook/cpu/figure.png").exists()
 
 
 def test_an_edited_page_and_a_foreign_one_are_stale(home: Path) -> None:
