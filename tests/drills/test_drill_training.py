@@ -10,7 +10,6 @@ import os
 import random
 import resource
 import signal
-import subprocess
 import sys
 import tarfile
 import time
@@ -23,6 +22,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from fork_server import ForkServer, fork_server
 from PIL import Image
 from recipes_tiny import TINY
 from safetensors.torch import load_file
@@ -42,71 +42,36 @@ from tokbench.training.loop import train
 GAN = "loss.adversarial={start: 2, lecam: 0.1, discriminator: {name: patchgan, channels: 8, layers: 1}}"
 SETTINGS = [*TINY, "quantizer.codebook_size=16", GAN, "training.checkpoint_every=3", "training.picture_every=0"]
 
-# Forks a run for every line it is told, so that torch is imported once and not at every kill.
-_SERVER = """
-import os, sys, warnings
-import torch
-torch.set_num_threads(1)
+_IMPORTS = """
 from pathlib import Path
 from tokbench.config.loading import load_recipe
 from tokbench.training.loop import train
 import tokbench.training.tokenizer_task
-print("ready", flush=True)
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        silent = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silent, 1), os.dup2(silent, 2)
-        result = train(load_recipe("demo", {settings!r}), Path(line.strip()), resume=True, quiet=True)
-        os._exit(0 if result.finished else 3)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+_RUN = "0 if train(load_recipe('demo', {settings!r}), Path(line), resume=True, quiet=True).finished else 3"
 
 
 class Runs:
     """Starts runs in processes of their own, and ends them."""
 
-    def __init__(self, settings: list[str]) -> None:
-        self.recipe = load_recipe("demo", settings)
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-        self.server = subprocess.Popen(
-            [sys.executable, "-c", _SERVER.format(settings=settings)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
-        )  # fmt: skip
-        assert self._line() == "ready"
-
-    def _line(self) -> str:
-        assert self.server.stdout is not None
-        line = self.server.stdout.readline()
-        assert line, "the server died"
-        return line.strip()
+    def __init__(self, settings: list[str], server: ForkServer) -> None:
+        self.recipe, self.server = load_recipe("demo", settings), server
 
     def run(self, out: Path, after: float | None = None, number: int = signal.SIGKILL, training: bool = False) -> int:
         """The exit code: 0 finished, 3 stopped, -9 killed.
 
         The signal is sent ``after`` seconds: of the process, or with ``training`` of steps (it logs when it goes on).
         """
-        assert self.server.stdin is not None
         before = _changed(out / "log.jsonl")
-        self.server.stdin.write(f"{out}\n")
-        self.server.stdin.flush()
-        child = int(self._line())
-        if after is not None:
+
+        def kill() -> int:
             patience = time.monotonic() + 60
             while training and _changed(out / "log.jsonl") == before and time.monotonic() < patience:
                 time.sleep(0.01)
-            time.sleep(after)
-            try:
-                os.kill(child, number)
-            except ProcessLookupError:  # it had finished
-                pass
-        return int(self._line())
+            time.sleep(after or 0.0)
+            return number
 
-    def close(self) -> None:
-        assert self.server.stdin is not None
-        self.server.stdin.close()
-        self.server.wait(timeout=60)
+        return self.server.run(str(out), None if after is None else kill)
 
 
 def _changed(path: Path) -> int:
@@ -115,11 +80,9 @@ def _changed(path: Path) -> int:
 
 @contextmanager
 def runs(*settings: str) -> Iterator[Runs]:
-    made = Runs([*SETTINGS, *settings])
-    try:
-        yield made
-    finally:
-        made.close()
+    chosen = [*SETTINGS, *settings]
+    with fork_server(_IMPORTS, _RUN.format(settings=chosen)) as server:
+        yield Runs(chosen, server)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from gloo_processes import run_processes
 from safetensors.torch import load_file
 
 from tokbench.config.generator import GeneratorRecipe
@@ -98,26 +95,7 @@ def assert_alike(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> 
 def test_two_processes_equal_one(recipe: Callable[[str], GeneratorRecipe], tmp_path: Path) -> None:
     for name in GENERATORS:
         (tmp_path / f"{name}.json").write_text(recipe(name).model_dump_json())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = []
-    for rank in range(2):
-        env = {
-            **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true",
-        }  # fmt: skip
-        arguments = [sys.executable, "-c", _SCRIPT, str(tmp_path)]
-        children.append(
-            subprocess.Popen(arguments, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        )
-    try:
-        for child in children:
-            printed, _ = child.communicate(timeout=600)
-            assert child.returncode == 0, printed
-    finally:
-        for child in children:
-            child.kill()
+    run_processes(_SCRIPT, str(tmp_path))
     for name in GENERATORS:
         one = run(recipe(name), tmp_path / "one" / name)
         assert_alike(one, load_file(tmp_path / "two" / name / "generator" / WEIGHTS))

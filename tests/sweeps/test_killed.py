@@ -13,17 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fork_server import ForkServer, fork_server
 from recipes_tiny import TINY
 from sweeps_tiny import TINY_GENERATOR, comparable
 
 from tokbench.results.store import Store
 
-# Forks a sweep for every line it is told, so that torch is imported once and not at every kill.
-_SERVER = """
-import os, sys
-import torch
-torch.set_num_threads(1)
-sys.path.insert(0, {tests!r})
+_IMPORTS = """
 from pathlib import Path
 from sweeps_tiny import generators, grid
 from tokbench.sweeps.plan import Plan
@@ -31,16 +27,10 @@ from tokbench.sweeps.run import run_sweep
 import tokbench.training.tokenizer_task, tokbench.training.generator_task
 import tokbench.generators.ar, tokbench.generators.mlm
 Plan.make(grid("rq", "lfq"), generators("ar", "mlm"), Path("nowhere"))  # imports what building models imports
-print("ready", flush=True)
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        silent = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silent, 1), os.dup2(silent, 2)
-        out, _, names = line.strip().rpartition(" ")
-        os._exit(run_sweep(grid(*names.split(",")), Path(out), generators=generators("ar", "mlm")))
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+def sweep(line):
+    out, _, names = line.rpartition(" ")
+    return run_sweep(grid(*names.split(",")), Path(out), generators=generators("ar", "mlm"))
 """
 CELLS = 6
 
@@ -48,42 +38,23 @@ CELLS = 6
 class Sweeps:
     """Starts sweeps and kills them."""
 
-    def __init__(self, server: subprocess.Popen[str]) -> None:
+    def __init__(self, server: ForkServer) -> None:
         self.server = server
-
-    def _line(self) -> str:
-        assert self.server.stdout is not None
-        line = self.server.stdout.readline()
-        assert line, "the server died"
-        return line.strip()
 
     def run(self, out: Path, kill_after: float | None = None, quantizers: str = "rq,lfq") -> int:
         """The exit code of a sweep into ``out``; -9 where it was killed before its end."""
-        assert self.server.stdin is not None
-        self.server.stdin.write(f"{out} {quantizers}\n")
-        self.server.stdin.flush()
-        child = int(self._line())
-        if kill_after is not None:
-            time.sleep(kill_after)
-            try:
-                os.kill(child, signal.SIGKILL)
-            except ProcessLookupError:  # it had finished
-                pass
-        return int(self._line())
+
+        def kill() -> int:
+            time.sleep(kill_after or 0.0)
+            return signal.SIGKILL
+
+        return self.server.run(f"{out} {quantizers}", None if kill_after is None else kill)
 
 
 @pytest.fixture(scope="module")
 def sweeps() -> Iterator[Sweeps]:
-    code = _SERVER.format(tests=str(Path(__file__).parents[1]))
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
-    ) as server:
-        found = Sweeps(server)
-        assert found._line() == "ready"
-        yield found
-        assert server.stdin is not None
-        server.stdin.close()
+    with fork_server(_IMPORTS, "sweep(line)") as server:
+        yield Sweeps(server)
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from gloo_processes import run_processes
 from safetensors.torch import load_file
 
 _SCRIPT = """
@@ -71,29 +68,7 @@ _SKIPPING = [*_VQ, "training.on_nan=skip", "training.steps=4", "training.precisi
 
 def _run(processes: int, out: Path) -> None:
     script = _SCRIPT.format(tests=str(Path(__file__).parents[1]), settings=SETTINGS, skipping=_SKIPPING, out=str(out))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = []
-    for rank in range(processes):
-        place = {} if processes == 1 else {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
-        env = {
-            **os.environ,
-            **place,
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "ACCELERATE_USE_CPU": "true",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            "OMP_NUM_THREADS": "1",
-        }
-        children.append(subprocess.Popen([sys.executable, "-c", script], env=env, stderr=subprocess.PIPE, text=True))
-    try:
-        for child in children:
-            _, errors = child.communicate(timeout=600)
-            assert child.returncode == 0, errors
-    finally:
-        for child in children:
-            child.kill()
+    run_processes(script, processes=processes)
 
 
 @pytest.fixture(scope="module")

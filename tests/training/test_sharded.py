@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from gloo_processes import run_processes
 from recipes_tiny import TINY
 from safetensors.torch import load_file
 
@@ -72,27 +69,8 @@ def out(recipe: GeneratorRecipe, tmp_path_factory: pytest.TempPathFactory) -> Pa
         pytest.skip("on a machine with a GPU torch shards over it, not over the CPU")
     out = tmp_path_factory.mktemp("two")
     (out / "recipe.json").write_text(recipe.model_dump_json())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = []
-    for rank in ("0", "1"):
-        env = {
-            **os.environ, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(Path(__file__).parents[2]), "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2",
-        }  # fmt: skip
-        arguments = [sys.executable, "-c", _SCRIPT, str(out / "recipe.json"), str(out)]
-        children.append(
-            subprocess.Popen(arguments, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        )
-    try:
-        for child in children:
-            printed, _ = child.communicate(timeout=600)
-            assert child.returncode == 0, printed
-    finally:
-        for child in children:
-            child.kill()
+    sharded = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+    run_processes(_SCRIPT, str(out / "recipe.json"), str(out), **sharded)
     return out
 
 
