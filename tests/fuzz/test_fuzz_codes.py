@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 from tokbench.config.generator import ARConfig
 from tokbench.config.model import TokenizerConfig
-from tokbench.data.codes import CodeCache, CodeHeader, CodeLoader, CodeWriter
+from tokbench.data.code_header import CodeHeader
+from tokbench.data.code_writer import CodeWriter
+from tokbench.data.codes import CodeCache, CodeLoader
 from tokbench.generators import for_tokenizer
 from tokbench.generators.compression import Codec
 from tokbench.models import Tokenizer

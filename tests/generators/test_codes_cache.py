@@ -13,7 +13,9 @@ import torch
 
 import quantizers
 from tokbench.data import open_images
-from tokbench.data.codes import CodeCache, CodeHeader, CodeLoader, CodeWriter
+from tokbench.data.code_header import CodeHeader
+from tokbench.data.code_writer import CodeWriter
+from tokbench.data.codes import CodeCache, CodeLoader
 from tokbench.errors import TokbenchError
 from tokbench.generators.embedding import code_vectors
 from tokbench.generators.encoding import SoftCodes, targets_along, write_codes

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from tokbench.cli.encode import encode
 from tokbench.data import open_images
-from tokbench.data.codes import CodeHeader, CodeWriter
+from tokbench.data.code_header import CodeHeader
+from tokbench.data.code_writer import CodeWriter
 from tokbench.errors import TokbenchError
 from tokbench.generators.encoding import write_codes
 from tokbench.models import Tokenizer

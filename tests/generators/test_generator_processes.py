@@ -12,7 +12,8 @@ from gloo_processes import run_processes
 from safetensors.torch import load_file
 
 from tokbench.config.generator import GeneratorRecipe
-from tokbench.data.codes import CodeHeader, CodeWriter
+from tokbench.data.code_header import CodeHeader
+from tokbench.data.code_writer import CodeWriter
 from tokbench.generators import Generator
 from tokbench.generators.encoding import SoftCodes
 from tokbench.generators.noise import batch_keys

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.data import open_images
-from tokbench.data.codes import CodeHeader, CodeWriter
+from tokbench.data.code_header import CodeHeader
+from tokbench.data.code_writer import CodeWriter
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
 from tokbench.generators.encoding import write_codes

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from tokbench.data import loader, to_float
 from tokbench.data.base import ImageDataset, digest
-from tokbench.data.codes import CodeCache, CodeHeader, CodeWriter
+from tokbench.data.code_header import CodeHeader
+from tokbench.data.code_writer import CodeWriter
+from tokbench.data.codes import CodeCache
 from tokbench.data.loader import Loader
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer

@@ -64,7 +64,7 @@ class Board:
 
     def stage(self, cell: AnyCell, name: str) -> None:
         """A cell in this process entered a stage."""
-        if self.live is None and name not in ("train", "evaluate"):  # training says what it does itself
+        if self.live is None and name != "train":  # training says what it does itself
             self.say(f"{self.title(cell)}: {name}")
 
     def start(self, cell: AnyCell) -> None:

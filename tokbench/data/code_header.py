@@ -1,0 +1,78 @@
+"""The code cache on disk: its files, and the header that says what the codes are.
+
+A cache is a folder with a folder for each split; a split holds ``header.json``, ``codes-00000.bin`` and so on (raw
+little-endian, (count, H, W, D)), ``labels.bin`` (int64), ``histogram.bin`` (int64, the counts of each depth's codes one
+after the other) and, where asked for, ``latents-00000.bin`` (float16, (count, H, W, C)).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+
+from tokbench.config.base import Strict
+from tokbench.errors import TokbenchError, printable
+
+FORMAT = 1
+HEADER, LABELS, HISTOGRAM = "header.json", "labels.bin", "histogram.bin"
+
+
+class CodeHeader(Strict):
+    """``header.json``: what the codes are and how they came about."""
+
+    format: int = FORMAT
+    tokenizer: str
+    tokenizer_sha256: str
+    codebook_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    image_size: PositiveInt
+    source: str
+    split: str
+    preprocessing: str
+    fingerprint: str  # of the images
+    passes: int = 1  # over the images, each with other random crops and flips
+    classes: tuple[str, ...] = ()
+    count: NonNegativeInt = 0
+    shards: tuple[NonNegativeInt, ...] = ()  # images in each
+    latent_channels: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> CodeHeader:
+        if sum(self.shards) != self.count:
+            raise ValueError(f"its shards have {sum(self.shards)} images and not {self.count}")
+        if self.shape[2] != len(self.codebook_sizes):
+            raise ValueError(f"{len(self.codebook_sizes)} vocabularies for codes of depth {self.shape[2]}")
+        if max(self.codebook_sizes) > 2**32:
+            raise ValueError(f"codes of a vocabulary of {max(self.codebook_sizes)} do not fit into 32 bits")
+        return self
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest of uint16 and uint32 that holds every code."""
+        return np.dtype("<u2" if max(self.codebook_sizes) <= 2**16 else "<u4")
+
+
+def read_header(folder: Path) -> CodeHeader:
+    """The checked header of a split's folder; TokbenchError names the file and what is wrong with it."""
+    path = folder / HEADER
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text)
+    except FileNotFoundError:
+        raise TokbenchError(f"{folder}: no code cache there; make one with tokbench encode") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = printable(str(error), 120)
+        raise TokbenchError(f"{path}: not a code cache's header ({reason}); encode again") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise TokbenchError(f"{path}: a code cache of another format; encode again")
+    try:
+        return CodeHeader.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = printable(".".join(map(str, first["loc"])), 60)
+        what = printable(first["msg"].removeprefix("Value error, "), 160)
+        raise TokbenchError(f"{path}: {where + ': ' if where else ''}{what}; encode again") from None

@@ -1,0 +1,158 @@
+"""Writing a split of a code cache, whole or not at all, and going on where a killed writer stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from tokbench.data.code_header import HEADER, HISTOGRAM, LABELS, CodeHeader
+from tokbench.errors import TokbenchError
+
+_BEGUN, _DONE, _LOCK = "begun.json", "done.json", "lock"  # of a cache that is not whole yet
+
+
+class CodeWriter:
+    """Writes one split, whole or not at all: a context manager; ``add`` batches, and the folder appears at the end.
+
+    A writer that was killed or interrupted leaves what it has beside the folder. The next one of the same header,
+    ``shard`` and ``batch_size`` goes on from there: ``position`` is that of the last batch kept, None where there is
+    none.
+    """
+
+    def __init__(self, folder: Path, header: CodeHeader, *, shard: int = 65536, batch_size: int | None = None) -> None:
+        if folder.exists():
+            raise TokbenchError(f"{folder}: exists already; delete it or choose another --out")
+        self.folder, self.header, self.shard = folder, header, shard
+        self._begun = json.dumps({"header": header.model_dump(mode="json"), "shard": shard, "batch_size": batch_size})
+        self.scratch = folder.with_name(f".{folder.name}.part")
+        self.shards: list[int] = []
+        self.position: tuple[int, ...] | None = None
+        self.counts = [np.zeros(size, dtype=np.int64) for size in header.codebook_sizes]
+
+    def __enter__(self) -> CodeWriter:
+        try:
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.scratch / _LOCK).open("w")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._lock.close()
+                raise TokbenchError(f"{self.folder}: another process is writing it") from None
+            if not self._go_on():
+                for path in self.scratch.iterdir():
+                    if path.name != _LOCK:
+                        path.unlink()
+                self.shards, self.position = [], None
+                self.counts = [np.zeros_like(counts) for counts in self.counts]
+                (self.scratch / _BEGUN).write_text(self._begun)
+        except OSError as error:
+            raise TokbenchError(f"{self.folder}: cannot be written: {error.strerror}") from None
+        return self
+
+    def _go_on(self) -> bool:
+        """Take up what an earlier writer left; False where that is nothing, or of something else."""
+        try:
+            if (self.scratch / _BEGUN).read_text() != self._begun:
+                return False
+            done = json.loads((self.scratch / _DONE).read_text())
+            self.shards, self.position = list(done["shards"]), tuple(done["position"])
+            # What was written after the last mark may be half a batch.
+            _cut(self.scratch / LABELS, sum(self.shards) * 8)
+            for number, count in enumerate(self.shards):
+                for kind, dtype, row in self._kinds():
+                    _cut(self._file(kind, number), count * math.prod(row) * dtype.itemsize)
+                codes = np.fromfile(self._file("codes", number), self.header.dtype).reshape(-1, self.header.shape[2])
+                self._count(codes)
+            for file in self.scratch.glob("*-*.bin"):
+                if int(file.stem.rpartition("-")[2]) >= len(self.shards):
+                    file.unlink()
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return True
+
+    def _kinds(self) -> list[tuple[str, np.dtype[Any], tuple[int, ...]]]:
+        h = self.header
+        kinds: list[tuple[str, np.dtype[Any], tuple[int, ...]]] = [("codes", h.dtype, h.shape)]
+        if h.latent_channels is not None:
+            kinds.append(("latents", np.dtype("<f2"), (*h.shape[:2], h.latent_channels)))
+        return kinds
+
+    def _count(self, codes: np.ndarray[Any, Any]) -> None:
+        for depth, counts in enumerate(self.counts):
+            counts += np.bincount(codes[..., depth].ravel(), minlength=len(counts))
+
+    def add(
+        self, codes: Tensor, labels: Tensor, latents: Tensor | None = None, position: tuple[int, ...] | None = None
+    ) -> None:
+        """codes int64 (B, H, W, D), labels (B,), latents (B, H, W, C) where the header has latent channels.
+
+        ``position``: by which whoever goes on later finds the batch after this one; without it, not from here.
+        """
+        if tuple(codes.shape[1:]) != self.header.shape:
+            raise TokbenchError(
+                f"codes of shape {tuple(codes.shape[1:])} do not go into a cache of {self.header.shape}"
+            )
+        array = codes.cpu().numpy()
+        self._count(array)
+        self._append(self.scratch / LABELS, labels.cpu().numpy().astype("<i8"))
+        start = 0
+        while start < len(array):
+            if not self.shards or self.shards[-1] == self.shard:
+                self.shards.append(0)
+            end, number = min(len(array), start + self.shard - self.shards[-1]), len(self.shards) - 1
+            self._append(self._file("codes", number), array[start:end].astype(self.header.dtype))
+            if self.header.latent_channels is not None:
+                assert latents is not None
+                self._append(self._file("latents", number), latents[start:end].cpu().numpy().astype("<f2"))
+            self.shards[-1] += end - start
+            start = end
+        if position is not None:
+            mark = self.scratch / f"{_DONE}.new"
+            mark.write_text(json.dumps({"shards": self.shards, "position": position}))
+            os.replace(mark, self.scratch / _DONE)
+            self.position = position
+
+    def _file(self, kind: str, number: int) -> Path:
+        return self.scratch / f"{kind}-{number:05d}.bin"
+
+    def _append(self, file: Path, array: np.ndarray[Any, Any]) -> None:
+        with file.open("ab") as out:
+            out.write(np.ascontiguousarray(array).data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if isinstance(error, OSError):
+                why = f"the cache could not be written: {error.strerror}; what is there stays, once more goes on"
+                raise TokbenchError(f"{self.folder}: {why}") from None
+            if kind is None:
+                self._finish()
+            elif self.position is None or issubclass(kind, Exception):  # Ctrl-C is none, and goes on later
+                shutil.rmtree(self.scratch, ignore_errors=True)
+        finally:
+            self._lock.close()
+
+    def _finish(self) -> None:
+        (self.scratch / LABELS).touch()
+        (self.scratch / HISTOGRAM).write_bytes(np.concatenate(self.counts).astype("<i8").tobytes())
+        header = self.header.model_copy(update={"count": sum(self.shards), "shards": tuple(self.shards)})
+        (self.scratch / HEADER).write_text(header.model_dump_json(indent=2) + "\n")
+        for name in (_BEGUN, _DONE, _LOCK):
+            (self.scratch / name).unlink(missing_ok=True)
+        os.replace(self.scratch, self.folder)
+
+
+def _cut(file: Path, size: int) -> None:
+    if file.stat().st_size < size:
+        raise ValueError(f"{file}: shorter than it was")
+    os.truncate(file, size)
