@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from tokbench.bench.peers import peer_of
 from tokbench.bench.timing import seconds_of
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
@@ -43,6 +44,7 @@ def bench_tokenizer(
     config: TokenizerConfig,
     variants: list[Variant],
     *,
+    beside: str | None = None,
     batch_size: int = 8,
     repeats: int = 5,
     warmup: int = 2,
@@ -54,6 +56,10 @@ def bench_tokenizer(
     The training step is forward, L1 plus the quantizer's loss, backward and AdamW. The variants take turns within
     every repeat, so that a machine that slows down slows all of them; the figure is the median of the repeats.
 
+    Args:
+        beside: a peer (``tokbench.bench.peers``) whose own module, with the same weights, is timed as eager fp32 in
+            the same turns and becomes the last row.
+
     Returns:
         ``environment``, the settings, and ``rows``: one a variant, with ``seconds`` (median, a batch),
         ``images_per_second``, ``speedup`` over the first variant, and on a GPU ``peak_mib``, by part.
@@ -62,8 +68,12 @@ def bench_tokenizer(
         raise TokbenchError(f"nothing to time: batch size {batch_size}, repeats {repeats}, warm-up {warmup}")
     where = torch.device(device)
     runs = [_prepare(config, variant, batch_size, where, seed) for variant in variants]
-    seconds: list[dict[str, list[float]]] = [{part: [] for part in PARTS} for _ in variants]
-    peaks: list[dict[str, float]] = [{} for _ in variants]
+    labels = [(variant.label, asdict(variant)) for variant in variants]
+    if beside is not None:
+        runs.append(_prepare(config, Variant(), batch_size, where, seed, beside))
+        labels.append((f"{beside}'s own {Variant().label}", asdict(Variant())))
+    seconds: list[dict[str, list[float]]] = [{part: [] for part in PARTS} for _ in runs]
+    peaks: list[dict[str, float]] = [{} for _ in runs]
     for turn in range(warmup + repeats):
         for run, spent, peak in zip(runs, seconds, peaks, strict=True):
             for part in PARTS:
@@ -74,8 +84,8 @@ def bench_tokenizer(
                         peak[part] = max(peak.get(part, 0.0), memory)
     rows = []
     medians = [{part: statistics.median(times) for part, times in spent.items()} for spent in seconds]
-    for variant, median, peak in zip(variants, medians, peaks, strict=True):
-        row: dict[str, Any] = {"variant": variant.label, **asdict(variant), "seconds": median}
+    for (label, settings), median, peak in zip(labels, medians, peaks, strict=True):
+        row: dict[str, Any] = {"variant": label, **settings, "seconds": median}
         row["images_per_second"] = {part: batch_size / value for part, value in median.items()}
         row["speedup"] = {part: medians[0][part] / value for part, value in median.items()}
         rows.append(row | ({"peak_mib": peak} if peak else {}))
@@ -94,9 +104,14 @@ def bench_tokenizer(
 
 
 def _prepare(
-    config: TokenizerConfig, variant: Variant, batch_size: int, device: torch.device, seed: int
+    config: TokenizerConfig,
+    variant: Variant,
+    batch_size: int,
+    device: torch.device,
+    seed: int,
+    beside: str | None = None,
 ) -> dict[str, Callable[[], object]]:
-    """The three things to time, as functions without arguments."""
+    """The three things to time, of ours or of the peer ``beside``, as functions without arguments."""
     torch.manual_seed(seed)
     tokenizer = Tokenizer(config).to(device)
     images = torch.rand(batch_size, 3, config.image_size, config.image_size, device=device) * 2 - 1
@@ -104,30 +119,35 @@ def _prepare(
         tokenizer = tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         images = images.contiguous(memory_format=torch.channels_last)
     tokenizer.checkpoint_activations(variant.activation_checkpointing)
-    optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=1e-6)
+    codes = tokenizer.eval().encode(images)
+    if variant.compile:
+        tokenizer.compile_networks()
+    module = tokenizer if beside is None else peer_of(tokenizer, beside, images)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-6)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[variant.precision]
     autocast = torch.autocast(device.type, dtype=dtype, enabled=variant.precision != "fp32")
 
     def objective(x: Tensor) -> Tensor:
-        out = tokenizer(x)
-        return (out.reconstruction.float() - x).abs().mean() + out.loss
-
-    codes = tokenizer.eval().encode(images)
-    if variant.compile:
-        tokenizer.compile_networks()
+        if beside is None:
+            out = module(x)
+            reconstruction, loss = out.reconstruction, out.loss
+        else:
+            reconstruction, loss = module(x)
+        total: Tensor = (reconstruction.float() - x).abs().mean() + loss
+        return total
 
     def encode() -> None:
-        tokenizer.eval()
+        module.eval()
         with torch.no_grad(), autocast:
-            tokenizer.encode(images)
+            module.encode(images)
 
     def decode() -> None:
-        tokenizer.eval()
+        module.eval()
         with torch.no_grad(), autocast:
-            tokenizer.decode(codes)
+            module.decode(codes)
 
     def train_step() -> None:
-        tokenizer.train()
+        module.train()
         optimizer.zero_grad(set_to_none=True)
         with autocast:
             loss = objective(images)

@@ -20,6 +20,10 @@ def bench_tokenizer(
     checkpointing: Annotated[
         bool, typer.Option("--activation-checkpointing", help="Recompute activations in the backward pass.")
     ] = False,
+    beside: Annotated[
+        Literal["taming"] | None,
+        typer.Option("--beside", help="Also the authors' own module with the same weights (tokbench[peers])."),
+    ] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed turns; the median is shown.")] = 5,
     out: Annotated[Path | None, typer.Option("--out", help="Also write everything measured here, as JSON.")] = None,
     cpu: Cpu = False,
@@ -38,7 +42,8 @@ def bench_tokenizer(
     plain = Variant()
     asked = Variant(precision, channels_last, compile, checkpointing)
     variants = [plain] if asked == plain else [plain, asked]
-    result = run(_config(what, overrides or ()), variants, batch_size=batch_size, repeats=repeats, device=device(cpu))
+    config = _config(what, overrides or ())
+    result = run(config, variants, beside=beside, batch_size=batch_size, repeats=repeats, device=device(cpu))
     columns = ["images/s"] + [f"{part}" for part in PARTS]
     table = Table(
         *columns, title=f"{what}: {result['parameters']:,} parameters, batch {batch_size}, {result['device']}"

@@ -36,8 +36,7 @@ def export(tokenizer: Tokenizer, format: str, out: str | PathLike[str]) -> list[
     config = out.with_suffix(".yaml")
     if out.suffix in (".yaml", ".yml"):
         raise TokbenchError(f"{out}: the weights' file; the YAML goes beside it by itself")
-    model = _model(tokenizer, format)
-    tensors, settings = FORMATS[format](tokenizer, model)
+    tensors, settings = official_layout(tokenizer, format)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".exporting-") as scratch:
         torch.save({"state_dict": tensors}, Path(scratch) / "weights")
@@ -45,6 +44,15 @@ def export(tokenizer: Tokenizer, format: str, out: str | PathLike[str]) -> list[
         os.replace(Path(scratch) / "weights", out)
         os.replace(Path(scratch) / "config", config)
     return [str(out), str(config)]
+
+
+def official_layout(tokenizer: Tokenizer, format: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The authors' state dict and the settings their code builds the model from.
+
+    Raises:
+        TokbenchError: their code has no such architecture or quantizer.
+    """
+    return FORMATS[format](tokenizer, _model(tokenizer, format))
 
 
 def _model(tokenizer: Tokenizer, format: str) -> Model:

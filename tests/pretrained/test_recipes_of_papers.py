@@ -1,0 +1,53 @@
+"""The recipes after papers build the authors' networks: their settings, as the authors' code takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tokbench.config.loading import load_recipe
+from tokbench.config.model import TokenizerConfig
+from tokbench.models import Tokenizer
+from tokbench.pretrained.exporter import official_layout
+
+# CompVis/taming-transformers configs/imagenet_vqgan.yaml; its code always has attention in the middle.
+TAMING = {
+    "double_z": False, "z_channels": 256, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 128,
+    "ch_mult": [1, 1, 2, 2, 4], "num_res_blocks": 2, "attn_resolutions": [16], "dropout": 0.0,
+}  # fmt: skip
+# kakaobrain/rq-vae-transformer configs/imagenet256/stage1/in256-rqvae-8x8x4.yaml
+KAKAO = {**TAMING, "ch_mult": [1, 1, 2, 2, 4, 4], "attn_resolutions": [8]}
+
+
+def tokenizer(name: str) -> Tokenizer:
+    recipe = load_recipe(name)
+    return Tokenizer(TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer))
+
+
+@pytest.mark.parametrize(
+    ("name", "ddconfig", "embed_dim", "n_embed"),
+    [
+        ("vqgan-f16-1024", TAMING, 256, 1024),
+        ("vqgan-f16-16384", TAMING, 256, 16384),
+        ("rqvae-8x8x4", KAKAO, 256, 16384),
+    ],
+)
+def test_settings(name: str, ddconfig: dict[str, Any], embed_dim: int, n_embed: int) -> None:
+    _, said = official_layout(tokenizer(name), "taming" if name.startswith("vqgan") else "rqvae")
+    settings = said["model"]["params"] if "model" in said else {**said["arch"], **said["arch"]["hparams"]}
+    assert (settings["ddconfig"], settings["embed_dim"], settings["n_embed"]) == (ddconfig, embed_dim, n_embed)
+
+
+@pytest.mark.parametrize(
+    ("name", "copies", "least", "most"),
+    [
+        ("rqvae-8x8x4", 1, 104.35e6 * 4, 104.45e6 * 4),  # published as 104.4M parameters
+        ("llamagen-f16", 1, 281e6, 288e6),  # the size of the published file
+        ("lfq-18bit", 2, 920e6, 922e6),  # Open-MAGVIT2's file, which holds live and averaged weights
+    ],
+)
+def test_bytes_of_the_weights(name: str, copies: int, least: float, most: float) -> None:
+    with torch.device("meta"):
+        assert least <= tokenizer(name).parameter_count * 4 * copies <= most
