@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,23 @@ def gpt_logits(state: dict[str, torch.Tensor], tokens: torch.Tensor) -> torch.Te
         x = x + linear(torch.cat(heads, -1), f"blocks.{i}.attn.proj")
         x = x + linear(F.gelu(linear(norm(x, f"blocks.{i}.ln2"), f"blocks.{i}.mlp.0")), f"blocks.{i}.mlp.2")
     return norm(x, "ln_f") @ s["head.weight"].T
+
+
+def test_the_written_out_gpt_is_tamings_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("taming", reason="taming-transformers is not installed (tokbench[peers])")
+    removed = types.ModuleType("transformers")  # all that its module wants of it was taken out of later versions
+    removed.top_k_top_p_filtering = None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "transformers", removed)
+    from taming.modules.transformer.mingpt import GPT
+
+    state = random_gpt(16)
+    official = GPT(CODES, 16, n_layer=LAYERS, n_head=HEADS, n_embd=WIDTH).eval()
+    own = {name.removeprefix("transformer."): t for name, t in state.items() if not name.endswith("mask")}
+    missing, extra = official.load_state_dict(own, strict=False)
+    assert not extra and all(name.endswith("attn.mask") for name in missing)
+    tokens = torch.randint(CODES, (3, 16))
+    with torch.no_grad():
+        torch.testing.assert_close(gpt_logits(state, tokens), official(tokens)[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("block", [16, 40])
