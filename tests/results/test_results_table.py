@@ -160,6 +160,13 @@ def test_rows_by_depth_carry_the_rate_and_the_values_of_the_prefix() -> None:
     assert texts(section, "params")[:3] == ["", "", ""] and texts(section, "usage")[:3] == ["", "", ""]
 
 
+def test_no_row_by_depth_where_only_the_use_of_the_codes_was_measured_so() -> None:
+    whole = record("rq", 256, 4, metrics={"usage": metric(0.7, "usage", by_depth=[0.9, 0.8, 0.6, 0.5])})
+    metrics = {k: m if k == "usage" else m.model_copy(update={"by_depth": None}) for k, m in whole.metrics.items()}
+    section = only(comparison([whole.model_copy(update={"metrics": metrics})], by_depth=True))
+    assert texts(section, "quantizer") == ["rq"]
+
+
 def test_a_prefix_of_unequal_codebooks_costs_what_its_codes_cost() -> None:
     rate = {
         "tokens": [4, 4, 3], "codebook_sizes": [2, 8, 16], "bits_per_position": 8.0,

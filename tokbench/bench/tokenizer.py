@@ -16,6 +16,7 @@ from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.results.environment import describe
+from tokbench.training.optimizer import adamw
 
 PARTS = ("encode", "decode", "train step")
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -123,7 +124,7 @@ def _prepare(
     if variant.compile:
         tokenizer.compile_networks()
     module = tokenizer if beside is None else peer_of(tokenizer, beside, images)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-6)
+    optimizer = adamw(module.parameters(), lr=1e-6, betas=(0.9, 0.99))
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[variant.precision]
     autocast = torch.autocast(device.type, dtype=dtype, enabled=variant.precision != "fp32")
 

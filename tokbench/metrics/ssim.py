@@ -11,6 +11,7 @@ from tokbench.metrics.registry import register
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 GREY = 127.5
+_IN_CACHE = 2 * 3 * 256 * 256  # values of an image
 
 
 def ssim(reference: Tensor, sample: Tensor) -> Tensor:
@@ -48,10 +49,10 @@ def luma(images: Tensor) -> Tensor:
 
 def mean_similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Mean SSIM and mean contrast-structure part: float (B, C, H, W) in 0..255 twice -> float64 (B, C) twice."""
-    # One image at a time stays in a CPU's cache; a GPU wants them all at once.
-    parts = x.split(1) if x.device.type == "cpu" else (x,)
-    others = y.split(1) if y.device.type == "cpu" else (y,)
-    means = [[m.mean(dim=(2, 3), dtype=torch.float64) for m in _maps(a, b)] for a, b in zip(parts, others, strict=True)]
+    # So many at a time stay in a CPU's cache; a GPU wants them all at once.
+    together = max(1, _IN_CACHE // x[0].numel()) if x.device.type == "cpu" and len(x) else max(1, len(x))
+    parts = zip(x.split(together), y.split(together), strict=True)
+    means = [[m.mean(dim=(2, 3), dtype=torch.float64) for m in _maps(a, b)] for a, b in parts]
     return torch.cat([m[0] for m in means]), torch.cat([m[1] for m in means])
 
 

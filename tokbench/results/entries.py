@@ -184,7 +184,8 @@ class Entry:
         """The same row after 1, 2, ... D-1 depths, where something was measured by depth."""
         depth = self.depth or 1
         if depth > 1 and not self._prefixes:
-            lengths = [len(metric.by_depth) for metric in self.first.metrics.values() if metric.by_depth]
+            measured = {k: m for k, m in self.first.metrics.items() if k not in CODE_METRICS}
+            lengths = [len(metric.by_depth) for metric in measured.values() if metric.by_depth]
             self._prefixes.extend(Entry(self.records, d) for d in range(1, min(depth, max(lengths, default=0) + 1)))
         return self._prefixes
 

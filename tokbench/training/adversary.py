@@ -16,6 +16,7 @@ from tokbench.losses import DiscriminatorObjective, adaptive_weight
 from tokbench.models.discriminator import build_discriminator
 from tokbench.training.finite import check_finite
 from tokbench.training.gradients import average_over_processes, clip_gradients, loss_scale
+from tokbench.training.optimizer import adamw
 
 Values = dict[str, Tensor]
 
@@ -37,7 +38,7 @@ class Adversary:
             self.bare.to(memory_format=torch.channels_last)
         if training.compile:
             network.compile()
-        optimizer = torch.optim.AdamW(
+        optimizer = adamw(
             self.bare.parameters(), lr=self.learning_rate, betas=config.betas, weight_decay=config.weight_decay
         )
         self.objective, self.optimizer = accelerator.prepare(self.bare, optimizer)

@@ -28,6 +28,7 @@ from tokbench.training.finite import check_finite
 from tokbench.training.fitting import micro_batch_of
 from tokbench.training.generator_data import MEASURED, CodeData
 from tokbench.training.gradients import clip_gradients
+from tokbench.training.optimizer import adamw
 from tokbench.training.sharding import ShardedAverage, is_sharded, load_whole, whole_optimizer, whole_weights
 from tokbench.training.task import BatchSource
 
@@ -64,7 +65,7 @@ class GeneratorTask:
         self.parameters = sum(p.numel() for p in self.generator.parameters())
         self.generator.checkpoint_activations(training.activation_checkpointing)
         decayed, others = _groups(self.generator)
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = adamw(
             [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=training.learning_rate,
             betas=training.betas,

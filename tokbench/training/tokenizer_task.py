@@ -26,6 +26,7 @@ from tokbench.training.collapse import usage_of_window
 from tokbench.training.ema import averaged
 from tokbench.training.finite import check_finite, guard_latents, undone_if_not_finite
 from tokbench.training.gradients import clip_gradients
+from tokbench.training.optimizer import adamw
 
 
 class TokenizerObjective(nn.Module):
@@ -65,7 +66,7 @@ class TokenizerTask:
         decayed = [p for p in objective.parameters() if p.requires_grad and p.dim() > 1]
         others = [p for p in objective.parameters() if p.requires_grad and p.dim() <= 1]
         self.trained = [*decayed, *others]
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = adamw(
             [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}],
             lr=training.learning_rate,
             betas=training.betas,
