@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.loading import load_recipe
 from tokbench.config.model import TokenizerConfig
+from tokbench.generators.storage import build, configure
 from tokbench.models import Tokenizer
 from tokbench.pretrained.exporter import official_layout
 
@@ -51,3 +53,24 @@ def test_settings(name: str, ddconfig: dict[str, Any], embed_dim: int, n_embed: 
 def test_bytes_of_the_weights(name: str, copies: int, least: float, most: float) -> None:
     with torch.device("meta"):
         assert least <= tokenizer(name).parameter_count * 4 * copies <= most
+
+
+@pytest.mark.parametrize(
+    ("name", "stage1", "classes", "millions"),
+    # Lee et al. 2022 (arXiv:2203.01941), table 6
+    [
+        ("rq-355m", "ffhq256-rqvae-8x8x4", 0, 355),
+        ("rq-481m", "rqvae-8x8x4", 1000, 481),
+        ("rq-821m", "rqvae-8x8x4", 1000, 821),
+        ("rq-1.4b", "rqvae-8x8x4", 1000, 1388),
+        ("rq-3.8b", "rqvae-8x8x4", 1000, 3822),
+    ],
+)
+def test_parameters_of_the_rq_transformers(name: str, stage1: str, classes: int, millions: int) -> None:
+    recipe = load_recipe(f"generators/{name}")
+    assert isinstance(recipe, GeneratorRecipe)
+    with torch.device("meta"):
+        settings = configure(recipe.generator, tokenizer(stage1), source="here", image_size=256, num_classes=classes)
+        made = build(settings)
+    assert round(sum(p.numel() for p in made.parameters()) / 1e6) == millions
+    assert settings.generator.class_dropout == 0.0 and recipe.training.warmup_steps == 0

@@ -39,7 +39,9 @@ class _Transformer(Strict):
         "bits: the bits of each code as +1/-1 (vocabularies must be powers of two)",
     )
     positions: Literal["learned", "rotary"] = Field("learned", description="rotary: axial, by row and column")
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1, description="of what a layer adds to the residual stream")
+    attention_dropout: float | None = Field(None, ge=0, lt=1, description="of attention's weights; empty: as `dropout`")
+    embedding_dropout: float | None = Field(None, ge=0, lt=1, description="of the layers' input; empty: as `dropout`")
     class_conditional: bool = Field(False, description="condition on the data's class labels")
     class_dropout: float = Field(
         0.1, ge=0, lt=1, description="chance that a training sample loses its label; 0 rules out guidance"

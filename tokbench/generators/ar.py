@@ -21,7 +21,7 @@ from tokbench.generators.base import BatchSampler, Generator, Progress
 from tokbench.generators.embedding import CodeEmbedding
 from tokbench.generators.noise import random_keys
 from tokbench.generators.sampling import Sampling
-from tokbench.generators.transformer import Transformer, axial_rotation, initialise
+from tokbench.generators.transformer import Dropouts, Transformer, axial_rotation, initialise
 
 
 class AR(Generator):
@@ -49,12 +49,13 @@ class AR(Generator):
         self.position = nn.Parameter(torch.randn(self.places, width) * 0.02) if learned else None
         rotation = None if learned else axial_rotation(height, columns, width // settings.heads)
         self.register_buffer("rotation", rotation, persistent=False)
-        self.drop = nn.Dropout(settings.dropout)
-        self.body = Transformer(width, settings.heads, settings.layers, settings.dropout)
+        dropouts = Dropouts.of(settings)
+        self.drop = nn.Dropout(dropouts.embedding)
+        self.body = Transformer(width, settings.heads, settings.layers, dropouts)
         if settings.depth_layers:
             self.position_depth = nn.Parameter(torch.randn(depth, width) * 0.02)
             heads = settings.depth_heads or settings.heads
-            self.head = Transformer(width, heads, settings.depth_layers, settings.dropout)
+            self.head = Transformer(width, heads, settings.depth_layers, dropouts)
         share = settings.share_head if settings.share_head is not None else len(set(config.vocabulary)) == 1
         self.norm = nn.LayerNorm(width)
         sizes = config.vocabulary[:1] if share else config.vocabulary

@@ -21,7 +21,7 @@ from tokbench.generators.base import Generator, Progress
 from tokbench.generators.embedding import CodeEmbedding
 from tokbench.generators.noise import gumbel, image_keys, place_keys, random_keys, uniform
 from tokbench.generators.sampling import Sampling, draw, guided, mask_fraction
-from tokbench.generators.transformer import Transformer, axial_rotation, initialise
+from tokbench.generators.transformer import Dropouts, Transformer, axial_rotation, initialise
 
 BOUND_DRAWS = 8  # masks an image on which the bound of ``nll`` is estimated
 
@@ -51,8 +51,9 @@ class MLM(Generator):
         self.position = nn.Parameter(torch.randn(1 + self.places, width) * 0.02) if learned else None
         rotation = None if learned else axial_rotation(height, columns, width // settings.heads)
         self.register_buffer("rotation", rotation, persistent=False)
-        self.drop = nn.Dropout(settings.dropout)
-        self.body = Transformer(width, settings.heads, settings.layers, settings.dropout, causal=False)
+        dropouts = Dropouts.of(settings)
+        self.drop = nn.Dropout(dropouts.embedding)
+        self.body = Transformer(width, settings.heads, settings.layers, dropouts, causal=False)
         self.norm = nn.LayerNorm(width)
         self.classifiers = nn.ModuleList(nn.Linear(width, size) for size in config.vocabulary)
         self.apply(initialise)

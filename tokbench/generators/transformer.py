@@ -12,12 +12,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tokbench.config.generator import ARConfig, MLMConfig
+
 
 class Cache(NamedTuple):
     """Keys and values of one layer, allocated once for the longest sequence: (B, h, N, c) each."""
 
     keys: Tensor
     values: Tensor
+
+
+class Dropouts(NamedTuple):
+    """Chances of what a layer adds, of attention's weights, and of the input of the layers."""
+
+    residual: float = 0.0
+    attention: float = 0.0
+    embedding: float = 0.0
+
+    @classmethod
+    def of(cls, settings: ARConfig | MLMConfig) -> Dropouts:
+        """As a recipe says it: what is empty is as ``dropout``."""
+        others = settings.attention_dropout, settings.embedding_dropout
+        return cls(settings.dropout, *(settings.dropout if chance is None else chance for chance in others))
+
+
+NO_DROPOUT = Dropouts()
 
 
 class Attention(nn.Module):
@@ -65,13 +84,13 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """LayerNorm, attention, LayerNorm, GELU MLP of four times the width; both residual."""
 
-    def __init__(self, width: int, heads: int, dropout: float, causal: bool) -> None:
+    def __init__(self, width: int, heads: int, dropouts: Dropouts, causal: bool) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, dropout, causal)
+        self.attention = Attention(width, heads, dropouts.attention, causal)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.drop = nn.Dropout(dropout)
+        self.drop = nn.Dropout(dropouts.residual)
 
     def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
         x = x + self.drop(self.attention(self.norm1(x), rotation))
@@ -86,10 +105,12 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A stack of blocks without a final norm."""
 
-    def __init__(self, width: int, heads: int, layers: int, dropout: float = 0.0, causal: bool = True) -> None:
+    def __init__(
+        self, width: int, heads: int, layers: int, dropouts: Dropouts = NO_DROPOUT, causal: bool = True
+    ) -> None:
         super().__init__()
         self.width, self.heads = width, heads
-        self.blocks = nn.ModuleList(Block(width, heads, dropout, causal) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, dropouts, causal) for _ in range(layers))
         self.checkpointing = False
 
     def forward(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
