@@ -189,7 +189,7 @@ def check_fits(wanted: dict[str, Any], tensors: dict[str, Tensor], origin: str) 
     """TokbenchError that lists missing, left-over and misshapen names."""
     problems = mismatches(wanted, tensors)
     if problems:
-        told = printable("; ".join(problems), 400)
+        told = printable("; ".join(problems), 320)
         raise TokbenchError(f"{origin}: the weights do not fit the configuration: {told}")
 
 
