@@ -12,7 +12,8 @@ from claims_tiny import evidence, row
 from test_checks import depth_or_codebook
 
 from tokbench.claims.page import MARKS, judged, pages, stale, update_readme
-from tokbench.claims.results import judge, regenerate, save, write_pages
+from tokbench.claims.regenerate import regenerate, write_pages
+from tokbench.claims.results import judge, save
 from tokbench.errors import TokbenchError
 
 ROOT = Path(__file__).resolve().parents[2]

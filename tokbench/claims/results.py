@@ -7,12 +7,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokbench.claims.check import check_of
-from tokbench.claims.definition import SCALES, Claim, ScaleName, load_claims
+from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.evidence import Asked, Evidence
 from tokbench.claims.findings import Finding, overall
 from tokbench.claims.pictures import side_by_side
@@ -77,7 +76,7 @@ def stored(claim: Claim, scale: ScaleName, home: Path) -> list[Record]:
 
 def save(result: Result, home: Path, work: Path) -> None:
     """Write what was asked, the records, the table and the figure, and the pictures where ``work`` still has them;
-    pages are ``write_pages``'."""
+    pages are ``regenerate.write_pages``'."""
     evidence = result.evidence
     folder = home / evidence.claim.name / result.scale
     lines = "".join(record.model_dump_json() + "\n" for record in [*evidence.records, *evidence.failures])
@@ -103,31 +102,3 @@ def draw(result: Result, folder: Path) -> None:
             path.unlink(missing_ok=True)
         else:
             save_figure(figure, path)
-
-
-def regenerate(home: Path, readme: Path | None = None) -> list[Path]:
-    """All tables, figures and pages below ``home`` anew from the records there, and the README's table."""
-    for claim in load_claims():
-        for scale in SCALES:
-            result = find(claim, scale, home)
-            if result is not None:
-                draw(result, home / claim.name / scale)
-    return write_pages(home, readme)
-
-
-def write_pages(home: Path, readme: Path | None = None, given: Sequence[Claim] = ()) -> list[Path]:
-    """Every page and table that is not what the records give, and the table of claims in the project's README."""
-    from tokbench.claims.page import judged, pages, update_readme
-
-    results, written = judged(home, given), []
-    for name, content in pages(home, results).items():
-        path = home / name
-        if not path.exists() or path.read_text(encoding="utf-8") != content:
-            write(path, content)
-            written.append(path)
-    if readme is not None and readme.exists():
-        text = update_readme(readme, home, results)
-        if text is not None and text != readme.read_text(encoding="utf-8"):
-            write(readme, text)
-            written.append(readme)
-    return written

@@ -12,7 +12,8 @@ from tokbench.claims.cost import ASSUMPTION, Cost, costs
 from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.evidence import Asked, Evidence
 from tokbench.claims.plan import ClaimPlan, plan_claim
-from tokbench.claims.results import asked_before, judge, save, stored, write_pages
+from tokbench.claims.regenerate import write_pages
+from tokbench.claims.results import asked_before, judge, save, stored
 from tokbench.claims.run import run_claim
 from tokbench.claims.terminal import print_result
 from tokbench.results.store import Store
