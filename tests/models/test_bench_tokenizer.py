@@ -23,6 +23,7 @@ def test_rows_and_ratios() -> None:
         assert second["speedup"][part] == pytest.approx(first["seconds"][part] / second["seconds"][part])
     assert result["parameters"] == sum(p.numel() for p in make("vqgan").parameters())
     assert result["environment"]["torch"] and "CPU" in result["device"]
+    assert set(result["git"]) == {"revision", "dirty"} and result["created"].endswith("+00:00")
 
 
 def test_nothing_to_time() -> None:

@@ -17,7 +17,7 @@ from tokbench.metrics.extractors import extract, load_extractor
 from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.inception import NAME
 from tokbench.metrics.statistics import CodeHistogram, Mean
-from tokbench.results.environment import describe
+from tokbench.results.environment import provenance
 
 CODES = 1024  # of the random code map, at a sixteenth of the image's side
 
@@ -43,7 +43,7 @@ def bench_metrics(
         metrics: names; by default every metric of reconstructions that can be computed here.
 
     Returns:
-        ``environment``, the settings, and ``rows`` of ``name``, ``seconds`` and two ratios to Inception:
+        ``created``, ``git``, ``environment``, the settings, and ``rows`` of ``name``, ``seconds`` and two ratios to Inception:
         ``ratio`` (both sets looked at) and ``ratio_cached`` (the originals known).
 
     Raises:
@@ -78,7 +78,7 @@ def bench_metrics(
         elif name != _INCEPTION:
             rows.append({"name": name, "seconds": median, "ratio": median / both, "ratio_cached": median / one})
     return {
-        "environment": describe(),
+        **provenance(),
         "device": torch.cuda.get_device_name(where)
         if where.type == "cuda"
         else f"{torch.get_num_threads()} CPU threads",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import quantizers
 from tokbench.bench.timing import seconds_of
 from tokbench.errors import TokbenchError
-from tokbench.results.environment import describe
+from tokbench.results.environment import provenance
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def bench_quantizers(
         heavy: run vector-quantize-pytorch's LFQ at 2^16 too (7.4 GiB, minutes).
 
     Returns:
-        ``environment``, ``device``, ``threads``, ``load`` (of the machine when it began) and ``rows``: ``case``,
+        ``created``, ``git``, ``environment``, ``device``, ``threads``, ``load`` (of the machine when it began) and ``rows``: ``case``,
         ``seconds``, ``theirs_seconds``, ``ratio``, ``floor_seconds`` (the bare matrix products), ``peak_mib``,
         ``theirs_peak_mib``; None where there is nothing to measure.
     """
@@ -107,7 +107,7 @@ def bench_quantizers(
         )
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else "CPU"
     return {
-        "environment": describe(),
+        **provenance(),
         "device": name,
         "threads": torch.get_num_threads(),
         "load": load,

@@ -15,7 +15,7 @@ from tokbench.bench.timing import seconds_of
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
-from tokbench.results.environment import describe
+from tokbench.results.environment import provenance
 from tokbench.training.optimizer import adamw
 
 PARTS = ("encode", "decode", "train step")
@@ -62,7 +62,7 @@ def bench_tokenizer(
             the same turns and becomes the last row.
 
     Returns:
-        ``environment``, the settings, and ``rows``: one a variant, with ``seconds`` (median, a batch),
+        ``created``, ``git``, ``environment``, the settings, and ``rows``: one a variant, with ``seconds`` (median, a batch),
         ``images_per_second``, ``speedup`` over the first variant, and on a GPU ``peak_mib``, by part.
     """
     if batch_size < 1 or repeats < 1 or warmup < 0:
@@ -91,7 +91,7 @@ def bench_tokenizer(
         row["speedup"] = {part: medians[0][part] / value for part, value in median.items()}
         rows.append(row | ({"peak_mib": peak} if peak else {}))
     return {
-        "environment": describe(),
+        **provenance(),
         "device": torch.cuda.get_device_name(where)
         if where.type == "cuda"
         else f"{torch.get_num_threads()} CPU threads",

@@ -9,6 +9,7 @@ import platform
 import secrets
 import subprocess
 import sys
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,12 @@ def describe() -> dict[str, Any]:
         "cores": _cores(),
         "gpus": _gpu_names(),
     }
+
+
+def provenance() -> dict[str, Any]:
+    """``created``, ``git`` and ``environment``: what stands beside every measured number that is no record's."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"created": now, "git": git_state().model_dump(), "environment": describe()}
 
 
 def git_state(path: str | os.PathLike[str] | None = None) -> Git:
