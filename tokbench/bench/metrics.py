@@ -43,8 +43,8 @@ def bench_metrics(
         metrics: names; by default every metric of reconstructions that can be computed here.
 
     Returns:
-        ``created``, ``git``, ``environment``, the settings, and ``rows`` of ``name``, ``seconds`` and two ratios to Inception:
-        ``ratio`` (both sets looked at) and ``ratio_cached`` (the originals known).
+        ``created``, ``git``, ``environment``, the settings, and ``rows`` of ``name``, ``seconds`` and two ratios to
+        Inception: ``ratio`` (both sets looked at) and ``ratio_cached`` (the originals known).
 
     Raises:
         TokbenchError: the Inception weights are missing, an unknown metric, or nothing to time.

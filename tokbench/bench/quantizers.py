@@ -77,9 +77,9 @@ def bench_quantizers(
         heavy: run vector-quantize-pytorch's LFQ at 2^16 too (7.4 GiB, minutes).
 
     Returns:
-        ``created``, ``git``, ``environment``, ``device``, ``threads``, ``load`` (of the machine when it began) and ``rows``: ``case``,
-        ``seconds``, ``theirs_seconds``, ``ratio``, ``floor_seconds`` (the bare matrix products), ``peak_mib``,
-        ``theirs_peak_mib``; None where there is nothing to measure.
+        ``created``, ``git``, ``environment``, ``device``, ``threads``, ``load`` (of the machine when it began) and
+        ``rows``: ``case``, ``seconds``, ``theirs_seconds``, ``ratio``, ``floor_seconds`` (the bare matrix products),
+        ``peak_mib``, ``theirs_peak_mib``; None where there is nothing to measure.
     """
     where = torch.device(device)
     cases = [c for c in (GPU_CASES if where.type == "cuda" else CPU_CASES) if only is None or only in c.label]

@@ -62,8 +62,8 @@ def bench_tokenizer(
             the same turns and becomes the last row.
 
     Returns:
-        ``created``, ``git``, ``environment``, the settings, and ``rows``: one a variant, with ``seconds`` (median, a batch),
-        ``images_per_second``, ``speedup`` over the first variant, and on a GPU ``peak_mib``, by part.
+        ``created``, ``git``, ``environment``, the settings, and ``rows``: one a variant, with ``seconds`` (median, a
+        batch), ``images_per_second``, ``speedup`` over the first variant, and on a GPU ``peak_mib``, by part.
     """
     if batch_size < 1 or repeats < 1 or warmup < 0:
         raise TokbenchError(f"nothing to time: batch size {batch_size}, repeats {repeats}, warm-up {warmup}")
