@@ -56,6 +56,8 @@ def _torch_fidelitys(ours: Pictures, theirs: Pictures, layer: int, file: Path) -
 def test_our_pass_is_torch_fidelitys(random_weights: Path, layer: int, counts: tuple[int, int]) -> None:
     """Their whole program and ours, from images to distance, on random weights."""
     ours, theirs = (Pictures(count, size=32, seed=seed) for seed, count in enumerate(counts))
+    # Alike they would be at a distance of rounding errors: the difference of two sums that agree to six digits.
+    theirs.arrays, theirs.seed = [array // 3 for array in theirs.arrays], 3
     expected = _torch_fidelitys(ours, theirs, layer, random_weights)
     found = evaluate_images(ours, reference=theirs, metrics=[f"gfid_{layer}"], batch_size=20).metrics[f"gfid_{layer}"]
     assert found.value == pytest.approx(expected, rel=1e-6)
