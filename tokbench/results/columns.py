@@ -177,7 +177,7 @@ ALIASES = {
 BLOCKS = ("quantizer", "model", "data", "weights", "rate", "training", "timing", "environment", "recipe")
 BEFORE = ("quantizer", "generator", "K", "D", "codes", "bits", "bpp")
 AFTER = ("params", "train_time", "seeds")
-METRICS = ("psnr", "ssim", "lpips*", "rfid*", "gfid*", "inception_score*", "usage", "perplexity",
+METRICS = ("psnr", "ssim", "lpips*", "rfid*", "nll*", "model_bpp", "gfid*", "inception_score*", "usage", "perplexity",
            "seconds_per_image", "memory_mib")  # fmt: skip
 # Shown, where they differ, when the usual columns do not tell two rows apart.
 TELLING = ("batch", "name", "weights", "architecture", "downsampling", "train_data", "steps", "revision", "created")
