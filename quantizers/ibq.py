@@ -29,7 +29,7 @@ class IBQ(Quantizer):
         codebook_dim: channels of the code vectors, with learned linear maps to and from ``dim``.
         beta: of |e - sg[z]|^2; |sg[e] - z|^2 and, through the softmax, |e - z|^2 have weight 1 (official code).
         entropy_weight: of per-sample entropy - codebook entropy of softmax(<z, e> / entropy_temperature); 0 is
-            none. The default is ours: it keeps small codebooks in use in short runs.
+            none. The default is that of the official imagenet_ibqgan_16384.yaml.
         entropy_temperature: 0.01 in the official code.
 
     losses: ``commitment`` |sg[e] - z|^2, ``codebook`` |e - sg[z]|^2, ``joint`` |e - z|^2 through the softmax; with an
@@ -46,7 +46,7 @@ class IBQ(Quantizer):
         *,
         codebook_dim: int | None = None,
         beta: float = 0.25,
-        entropy_weight: float = 0.2,
+        entropy_weight: float = 0.05,
         entropy_temperature: float = 0.01,
         channel_first: bool = False,
         check_finite: bool = True,
@@ -61,7 +61,8 @@ class IBQ(Quantizer):
         require_between("IBQ", 0, math.inf, beta=beta, entropy_weight=entropy_weight)
         require_between("IBQ", 1e-6, math.inf, entropy_temperature=entropy_temperature)
         self.beta, self.entropy_weight, self.entropy_temperature = beta, entropy_weight, entropy_temperature
-        self.weight = nn.Parameter(torch.empty(codebook_size, self.code_dim).uniform_(-1, 1) / codebook_size)
+        # As the official code has it. Codes near zero are told apart by their length alone, and a few win for good.
+        self.weight = nn.Parameter(torch.randn(codebook_size, self.code_dim))
 
     @property
     def codebook(self) -> Tensor:
