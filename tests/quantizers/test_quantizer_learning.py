@@ -53,6 +53,24 @@ def test_dead_codes_restart_on_the_batch(update: str) -> None:
     assert never.codebook.max() > 9e3
 
 
+def test_ibq_fills_its_codebook() -> None:
+    """An encoder in front of it learns; from codes near zero, as VQ begins with, all its latents ended in a few."""
+    torch.manual_seed(0)
+    x = torch.randn(16, 32, 8) @ torch.randn(8, 8)
+    encoder, decoder, q = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8), Q.IBQ(8, 64)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters(), *q.parameters()], lr=3e-3)
+    for _ in range(150):
+        out = q.train()(encoder(x))
+        loss = (decoder(out.quantized) - x).square().mean() + 0.1 * out.loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert len(q.eval().encode(encoder(x)).unique()) > 24
+    with torch.no_grad():
+        error = decoder(q.decode(q.encode(encoder(x)))) - x
+    assert error.square().mean() < 0.5 * x.square().mean()
+
+
 def test_small_batches_do_not_restart_codes_in_use() -> None:
     """With fewer vectors than codes a bar of one hit a batch would throw the codebook away at every step."""
     torch.manual_seed(0)

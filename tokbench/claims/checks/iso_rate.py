@@ -18,7 +18,7 @@ SHOWN = ("psnr", "ssim", "lpips", "rfid", "rfid_192", "usage")
 
 
 def judge(evidence: Evidence) -> list[Finding]:
-    """For each quantizer: whether it is better than plain VQ at every rate."""
+    """For each quantizer: whether it is better than plain VQ at every rate that was asked of both."""
     lines = _lines(evidence)
     plain = lines.pop("vq", {})
     rates = sorted(plain)
@@ -27,9 +27,11 @@ def judge(evidence: Evidence) -> list[Finding]:
     findings = []
     for metric in evidence.measured(*METRICS) or METRICS[:1]:
         for name, own in lines.items():
-            steps = [better("", _best(own.get(rate, []), metric), _best(plain[rate], metric), metric) for rate in rates]
+            # Where all that was asked for is there, a rate without an entry was not asked of this quantizer.
+            asked = [rate for rate in rates if rate in own] if evidence.complete else rates
+            steps = [better("", _best(own.get(rate, []), metric), _best(plain[rate], metric), metric) for rate in asked]
             label = label_of(metric, *(entry for entries in plain.values() for entry in entries))
-            where = ", ".join(f"{rate}" for rate in rates)
+            where = ", ".join(f"{rate}" for rate in asked)
             findings.append(weakest(f"{name}: {label} is better than plain VQ's at {where} bits a position", steps))
     return findings
 
