@@ -12,6 +12,7 @@ from results_synthetic import folder, metric, record, sweep
 from tokbench.errors import TokbenchError
 from tokbench.results.entries import gather
 from tokbench.results.figures import FIGURES, draw, save
+from tokbench.results.figures.base import legend, panels
 from tokbench.results.store import Store
 from tokbench.results.styles import style
 
@@ -106,3 +107,14 @@ def test_a_distance_draws_its_lower_front() -> None:
     rows = [record("vq", size, metrics={"rfid": metric(rfid, "rFID", "lower")}) for size, rfid in values.items()]
     (points,) = [p for p in lines(draw("rate-distortion", rows, metric="rfid"), style("vq").colour) if p[2] == "-"]
     assert points[1] == [9.0, 5.0]
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_legend_takes_the_place_that_is_to_spare(count: int) -> None:
+    figure, axes = panels(count)
+    for axis in axes:
+        axis.plot([0, 1], [0, 1], label="vq")
+    legend(axes)
+    holder = next(axis for axis in figure.axes if axis.get_legend() is not None)
+    assert (holder in axes) == (count == 3) and holder.get_visible()
+    assert [text.get_text() for text in holder.get_legend().get_texts()] == ["vq"]

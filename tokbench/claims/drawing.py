@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokbench.results.entries import Entry
-from tokbench.results.figures.base import log2_axis, metric_label, panels
+from tokbench.results.figures.base import legend, log2_axis, metric_label, panels
 from tokbench.results.styles import style
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def draw_series(series: Sequence[Series], metrics: Sequence[str], xlabel: str, *
     figure, axes = panels(len(own))
     for axis, metric in zip(axes, own, strict=True):
         draw_panel(axis, series, metric, xlabel, log2=log2)
-    axes[0].legend()
+    legend(axes)
     return figure
 
 

@@ -117,6 +117,17 @@ def panels(count: int, width: float = 3.6, height: float = 2.8) -> tuple[Figure,
     return figure, axes[:count]
 
 
+def legend(axes: Sequence[Axes]) -> None:
+    """One legend for panels of the same series: in the place the last row has to spare, else in the first panel."""
+    spare = [axis for axis in axes[0].figure.axes if not axis.get_visible()]
+    if not spare:
+        axes[0].legend()
+        return
+    spare[0].set_visible(True)
+    spare[0].set_axis_off()
+    spare[0].legend(*axes[0].get_legend_handles_labels(), loc="upper left")
+
+
 def titled(axis: Axes, context: Context, entries: Sequence[Entry]) -> None:
     """Above the panel, small: what was measured on."""
     axis.set_title(context_title(context, entries), loc="left", color="#444444", fontsize=7)
