@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,13 @@ from tokbench.pretrained.exporter import official_layout
 
 PEERS = ("taming",)
 _AGREE = 1e-3  # of values about one wide; beyond it the two are not the same network
+
+
+class PeerOutput(NamedTuple):
+    """Of a training step, under the names of our own tokenizers' output."""
+
+    reconstruction: Tensor
+    loss: Tensor
 
 
 class Taming(nn.Module):
@@ -45,10 +52,10 @@ class Taming(nn.Module):
         self.quant_conv, self.post_quant_conv = nn.Conv2d(channels, width, 1), nn.Conv2d(width, channels, 1)
         self.load_state_dict(tensors)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> PeerOutput:
         """Images in [-1, 1] -> reconstruction and quantizer loss."""
         quantized, loss, _ = self.quantize(self.quant_conv(self.encoder(images)))
-        return self.decoder(self.post_quant_conv(quantized)), loss
+        return PeerOutput(self.decoder(self.post_quant_conv(quantized)), loss)
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes (B h w,), as taming gives them."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 import torch
 
 from tokbench.bench.sampling import Timing
-from tokbench.results.environment import content_hash, describe, git_state, new_id
+from tokbench.results.environment import content_hash, new_id, provenance
 from tokbench.results.record import MetricValue, Rate, Record
 
 VERSION = "tokbench-v1/1"
@@ -26,7 +25,7 @@ def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns
         turns: timed turns of each, of which the median is kept.
         seed: of the weights and of what was drawn.
     """
-    group, created = new_id(), datetime.now(timezone.utc).isoformat(timespec="seconds")
+    group, made = new_id(), provenance()
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     records = []
     for timing in timings:
@@ -43,7 +42,6 @@ def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns
                 cell=content_hash({**recipe, "seed": seed}),
                 experiment=content_hash(recipe),
                 kind="benchmark",
-                created=created,
                 name=f"sampling {timing.name}",
                 group=group,
                 seed=seed,
@@ -75,8 +73,7 @@ def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns
                     "threads": torch.get_num_threads(),
                     "load": load,
                 },
-                environment=describe(),
-                git=git_state(),
+                **made,
                 recipe=recipe,
             )
         )

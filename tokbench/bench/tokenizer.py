@@ -129,13 +129,9 @@ def _prepare(
     autocast = torch.autocast(device.type, dtype=dtype, enabled=variant.precision != "fp32")
 
     def objective(x: Tensor) -> Tensor:
-        if beside is None:
-            out = module(x)
-            reconstruction, loss = out.reconstruction, out.loss
-        else:
-            reconstruction, loss = module(x)
-        total: Tensor = (reconstruction.float() - x).abs().mean() + loss
-        return total
+        out = module(x)
+        loss: Tensor = (out.reconstruction.float() - x).abs().mean() + out.loss
+        return loss
 
     def encode() -> None:
         module.eval()

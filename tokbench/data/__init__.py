@@ -5,7 +5,7 @@ from tokbench.data.crops import CROPS, PROTOCOLS, Protocol
 from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.data.loader import Loader, loader
 from tokbench.data.pixels import to_float, to_uint8
-from tokbench.data.sources import SOURCES, open_images
+from tokbench.data.sources import SOURCES, open_images, open_split
 
 __all__ = [
     "CROPS",
@@ -21,6 +21,7 @@ __all__ = [
     "load_image",
     "loader",
     "open_images",
+    "open_split",
     "to_float",
     "to_uint8",
 ]

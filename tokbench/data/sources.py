@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, get_args
 
+from tokbench.config.data import DataConfig
 from tokbench.data.base import ImageDataset, Split
 from tokbench.data.crops import View
 from tokbench.errors import TokbenchError, did_you_mean
@@ -66,6 +67,24 @@ def open_images(
     opener: Any = getattr(importlib.import_module(f"tokbench.data.{_OPENERS[kind][0]}"), _OPENERS[kind][1])
     images: ImageDataset = opener(source, rest, split, view, limit)
     return images
+
+
+def open_split(data: DataConfig, split: Split, seed: int = 0) -> ImageDataset:
+    """The pictures a recipe asks for: its crops and flips for training, its protocol's crop for evaluation.
+
+    Raises:
+        TokbenchError: as ``open_images``.
+    """
+    training = split == "train"
+    return open_images(
+        data.source,
+        split,
+        image_size=data.image_size,
+        crop=data.crop if training else None,
+        flip=data.flip and training,
+        seed=seed,
+        limit=data.limit if training else data.eval_limit,
+    )
 
 
 _OPENERS = {

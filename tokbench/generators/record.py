@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timezone
 from typing import Any
 
 import torch
@@ -90,7 +89,6 @@ def generator_record(
         id=environment.new_id(),
         cell=cell,
         kind="generator",
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         name=name,
         group=group,
         seed=seed,
@@ -113,8 +111,7 @@ def generator_record(
         metrics=metrics,
         training=training or {},
         timing=timing or {},
-        environment=environment.describe(),
-        git=environment.git_state(),
+        **environment.provenance(),
         recipe=recipe,
         recipe_hash=environment.content_hash(recipe) if recipe else None,
         artifacts=artifacts or {},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,6 @@ def tokenizer_record(
     return Record(
         id=environment.new_id(),
         cell=cell,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         name=name,
         group=group,
         seed=seed,
@@ -53,8 +51,7 @@ def tokenizer_record(
         metrics=evaluation.metrics,
         training=training or {},
         timing=evaluation.timing,
-        environment=environment.describe(),
-        git=environment.git_state(),
+        **environment.provenance(),
         recipe=recipe,
         recipe_hash=environment.content_hash(recipe) if recipe else None,
         artifacts=artifacts or {},

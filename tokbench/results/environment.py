@@ -35,9 +35,13 @@ def describe() -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """``created``, ``git`` and ``environment``: what stands beside every measured number that is no record's."""
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {"created": now, "git": git_state().model_dump(), "environment": describe()}
+    """``created``, ``git`` and ``environment`` as JSON: what stands beside every number, fields of a record by name."""
+    return {"created": now(), "git": git_state().model_dump(), "environment": describe()}
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def git_state(path: str | os.PathLike[str] | None = None) -> Git:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import traceback
-from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.errors import TokbenchError
-from tokbench.results.environment import describe, git_state, new_id
+from tokbench.results.environment import new_id, now, provenance
 from tokbench.results.files import write
 from tokbench.results.record import Record
 from tokbench.results.store import Store
@@ -93,7 +92,7 @@ def noted(cell: AnyCell, place: Place) -> Place:
 
     def stage(name: str) -> None:
         address = cell.codes_key if name == "encode" and isinstance(cell, GeneratorCell) else cell.key
-        line = {"at": _now(), "stage": name, "address": address}
+        line = {"at": now(), "stage": name, "address": address}
         if _is_main():
             with path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
@@ -125,13 +124,11 @@ def failure(cell: AnyCell, why: str) -> Record:
         cell=cell.key,
         experiment=cell.experiment,
         kind="tokenizer" if isinstance(cell, Cell) else "generator",
-        created=_now(),
         name=cell.recipe.name,
         seed=cell.recipe.seed,
         quantizer=tokenizer.recipe.quantizer.model_dump(),
         model=model,
-        environment=describe(),
-        git=git_state(),
+        **provenance(),
         recipe=recipe,
         error=why,
     )
@@ -160,7 +157,3 @@ def read_order(key: str, out: Path) -> AnyCell:
     assert isinstance(tokenizer, Cell)
     recipe = GeneratorRecipe.model_validate(order["recipe"])
     return GeneratorCell(recipe, key, order["label"], tokenizer, order["passes"], order["parameters"])
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

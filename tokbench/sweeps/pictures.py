@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokbench.data import open_images
+from tokbench.data import open_split
 from tokbench.data.pixels import to_float, to_uint8
 from tokbench.models import Tokenizer
 from tokbench.pictures import grid as picture_grid
@@ -53,7 +53,7 @@ def comparison_picture(cells: Sequence[Cell], records: Sequence[Record], out: Pa
     if not shown or len({cell.recipe.data.model_dump_json() for cell in shown}) > 1:
         return None
     data = shown[0].recipe.data
-    images = open_images(data.source, "eval", image_size=data.image_size, limit=data.eval_limit)
+    images = open_split(data, "eval")
     originals = _samples(images)
     columns, stacks = ["original"], [originals]
     for cell in shown:

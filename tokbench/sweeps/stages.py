@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from tokbench.config.data import DataConfig
 from tokbench.config.recipe import Recipe
-from tokbench.data import open_images
+from tokbench.data import open_split
 from tokbench.data.base import Split
 from tokbench.errors import TokbenchError
 from tokbench.generators.encoding import write_codes
@@ -66,7 +66,7 @@ def _tokenizer(cell: Cell, place: Place) -> Record | None:
     place.stage("evaluate")
     tokenizer = Tokenizer.from_pretrained(folder / "tokenizer").to(accelerator.device).eval()
     data = recipe.data
-    images = open_images(data.source, "eval", image_size=data.image_size, limit=data.eval_limit)
+    images = open_split(data, "eval")
     evaluation = evaluate_tokenizer(
         tokenizer,
         images,
@@ -105,7 +105,7 @@ def _generator(cell: GeneratorCell, place: Place) -> Record | None:
         return None
     place.stage("evaluate")
     pair = Pipeline.load(folder / "generator", str(tokenizer), device=str(accelerator.device))
-    images = open_images(recipe.data.source, "eval", image_size=recipe.data.image_size, limit=recipe.data.eval_limit)
+    images = open_split(recipe.data, "eval")
     config = recipe.evaluation
     if config.metrics is None and not default_metrics(None, "generation"):
         config = config.model_copy(update={"metrics": ["gfid"]})  # the record says what is missing
@@ -158,23 +158,14 @@ def encoded(cell: GeneratorCell, tokenizer: Path, place: Place) -> tuple[Path, d
         for split in splits:
             if (folder / split).is_dir():  # a split's folder appears when it is whole
                 continue
-            training = split == "train"
-            images = open_images(
-                data.source,
-                split,
-                image_size=data.image_size,
-                crop=data.crop if training else None,
-                flip=data.flip and training,
-                seed=cell.recipe.seed,
-                limit=data.limit if training else data.eval_limit,
-            )
+            images = open_split(data, split, cell.recipe.seed)
             pictures += write_codes(
                 model,
                 images,
                 folder / split,
                 source=str(tokenizer),
                 batch_size=cell.recipe.evaluation.batch_size,
-                passes=cell.passes if training else 1,
+                passes=cell.passes if split == "train" else 1,
                 latents=cell.latents,
                 workers=data.workers,
             )

@@ -7,7 +7,7 @@ import torch
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.recipe import Recipe
-from tokbench.data import open_images
+from tokbench.data import open_split
 from tokbench.data.codes import CodeCache
 from tokbench.errors import TokbenchError, printable
 from tokbench.models import Tokenizer
@@ -50,12 +50,8 @@ def check_data(recipe: Recipe) -> str:
         folder = data.source.removeprefix("codes:")
         train, held_out = len(CodeCache(folder, "train", data.limit)), len(CodeCache(folder, "eval", data.eval_limit))
     else:
-        size, seed = data.image_size, recipe.seed
-        images = open_images(
-            data.source, "train", image_size=size, crop=data.crop, flip=data.flip, seed=seed, limit=data.limit
-        )
-        train = len(images)
-        held_out = len(open_images(data.source, "eval", image_size=size, limit=data.eval_limit))
+        images = open_split(data, "train", recipe.seed)
+        train, held_out = len(images), len(open_split(data, "eval"))
     if train < batch or not held_out:
         raise TokbenchError(
             f"data.source {data.source}: {train} training and {held_out} held-out samples; training needs at least "

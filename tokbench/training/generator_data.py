@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tokbench.config.generator import ARConfig, GeneratorRecipe
-from tokbench.data import loader, open_images, to_float
+from tokbench.data import loader, open_split, to_float
 from tokbench.data.codes import CodeCache, CodeLoader
 from tokbench.errors import TokbenchError
 from tokbench.generators.encoding import SoftCodes
@@ -68,16 +68,8 @@ class CodeData:
 
     def _open_images(self) -> None:
         data = self.recipe.data
-        self.images = open_images(
-            data.source,
-            "train",
-            image_size=data.image_size,
-            crop=data.crop,
-            flip=data.flip,
-            seed=self.recipe.seed,
-            limit=data.limit,
-        )
-        self.held_images = open_images(data.source, "eval", image_size=data.image_size, limit=data.eval_limit)
+        self.images = open_split(data, "train", self.recipe.seed)
+        self.held_images = open_split(data, "eval")
         self.classes = list(self.images.classes)
 
     @property

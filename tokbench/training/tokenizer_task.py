@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.recipe import TokenizerRecipe
-from tokbench.data import Batch, loader, open_images
+from tokbench.data import Batch, loader, open_split
 from tokbench.data.pixels import to_float, to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.losses import ReconstructionLoss
@@ -98,15 +98,7 @@ class TokenizerTask:
     def batches(self, batch_size: int, rank: int, world_size: int) -> Any:
         """The training images; see ``tokbench.data.loader``."""
         data, seed = self.recipe.data, self.recipe.seed
-        self.images = open_images(
-            data.source,
-            "train",
-            image_size=data.image_size,
-            crop=data.crop,
-            flip=data.flip,
-            seed=seed,
-            limit=data.limit,
-        )
+        self.images = open_split(data, "train", seed)
         self.held_out = self._held_out()
         return loader(
             self.images,
@@ -122,7 +114,7 @@ class TokenizerTask:
 
     def _held_out(self) -> Tensor:
         data = self.recipe.data
-        images = open_images(data.source, "eval", image_size=data.image_size, limit=data.eval_limit)
+        images = open_split(data, "eval")
         if len(images) == 0:
             raise TokbenchError(f"data.source {data.source}: no held-out images to look at")
         picked = range(0, len(images), max(1, len(images) // 16))
