@@ -43,7 +43,8 @@ def generate(
 ) -> None:
     """Draw pictures from a generator: PNG files and a grid. The same command again continues where it stopped.
 
-    Picture i of a seed is the same whatever -n and --batch-size are.
+    Image i of a seed has the same codes whatever -n and --batch-size are (short of a near tie in rounding), and the
+    same pixels, to the bit, where a run that was stopped goes on with the same -n and --batch-size.
     """
     from rich.console import Console
     from rich.progress import Progress

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tokbench.data import load_image, to_float
 from tokbench.data.crops import CROPS
 from tokbench.data.decode import UnreadableImage
 from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
-from tokbench.generators.pipeline import Pipeline, keep_mask
+from tokbench.generators.pipeline import Pipeline, batches_of, keep_mask
 from tokbench.pictures import grid, save_picture, to_pil
 from tokbench.results.files import write
 
@@ -78,6 +77,7 @@ def generate_files(
         other = sorted(key for key in described if held.get(key) != described[key])
         raise TokbenchError(f"{out}: holds pictures drawn otherwise ({', '.join(other)} differ); choose another --out")
     missing = [i for i in range(n) if not (out / f"{i:06d}.png").exists()]
+    batch_size = min(batch_size, n)
     if settings.image is not None:
         batches = _completions(pair, settings, missing, batch_size)
     else:
@@ -112,37 +112,22 @@ def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_s
     image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
     given = pair.encode(to_float(image))
     mask = keep_mask(settings.keep, *pair.generator.shape[:2])
-    for start in range(0, len(numbers), batch_size):
-        chosen = numbers[start : start + batch_size]
-        parts: list[Tensor] = []
+    for first, wanted in batches_of(numbers, batch_size):
+        drawn = range(first, first + batch_size)
         labels = None
         if pair.generator.num_classes and (settings.classes or not pair.generator.has_null):
-            labels = torch.tensor([pair.label(number, settings.classes) for number in chosen])
-        # The numbers may have gaps, where earlier runs left pictures: each run of neighbours is one batch.
-        for first, count in _runs(chosen):
-            of = None if labels is None else labels[chosen.index(first) : chosen.index(first) + count]
-            codes = pair.generator.generate(
-                count,
-                labels=of,
-                seed=settings.seed,
-                first=first,
-                sampling=settings.sampling,
-                given=given,
-                mask=mask,
-            )
-            parts.append(pair.decode(codes))
-        yield chosen, labels, torch.cat(parts)
-
-
-def _runs(numbers: list[int]) -> list[tuple[int, int]]:
-    """(first, length) of the stretches of neighbouring numbers."""
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and number == sum(runs[-1]):
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((number, 1))
-    return runs
+            labels = torch.tensor([pair.label(number, settings.classes) for number in drawn])
+        codes = pair.generator.generate(
+            batch_size,
+            labels=labels,
+            seed=settings.seed,
+            first=first,
+            sampling=settings.sampling,
+            given=given,
+            mask=mask,
+        )
+        chosen = [number - first for number in wanted]
+        yield wanted, None if labels is None else labels[chosen], pair.decode(codes)[chosen]
 
 
 def _held_settings(out: Path) -> dict[str, Any] | None:

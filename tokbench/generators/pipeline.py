@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -91,31 +92,47 @@ class Pipeline:
     ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Images of these numbers, batch by batch: (numbers, labels (b,), uint8 images (b, 3, S, S)).
 
-        Which images they are depends on seed, number and class, and not on ``batch_size``.
+        Which images they are depends on seed, number and class. With the same ``batch_size`` on the same machine they
+        are equal to the bit, whichever of them are asked for; with another, kernels of another shape round otherwise:
+        the codes are the same short of a near tie, a pixel may differ by one level.
 
         Raises:
             TokbenchError: a class that does not exist, guidance without a condition.
         """
+        if not numbers:
+            return
         generator, sampling = self.generator, sampling or Sampling()
-        labels = torch.tensor([self.label(number, classes) for number in numbers], dtype=torch.int64)
         if classes and not generator.num_classes:
             raise TokbenchError("a class was asked for, but the generator is unconditional")
-        rows = generator.rows(labels.to(generator.device))
-        if sampling.guidance != 1.0:
-            generator.check_guidance(rows)
-        samplers: dict[int, Callable[..., Tensor]] = {}
-        for start in range(0, len(numbers), batch_size):
-            chosen = list(numbers[start : start + batch_size])
-            if len(chosen) not in samplers:
-                samplers = {len(chosen): generator.batch_sampler(len(chosen), sampling)}
+        size = min(batch_size, max(numbers) + 1)
+        sample = None
+        done = 0
+        for first, wanted in batches_of(numbers, size):
+            drawn = range(first, first + size)
+            labels = torch.tensor([self.label(number, classes) for number in drawn], dtype=torch.int64)
+            rows = generator.rows(labels.to(generator.device))
+            if sampling.guidance != 1.0:
+                generator.check_guidance(rows)
+            sample = sample or generator.batch_sampler(size, sampling)
 
-            def report(done: float, start: int = start, size: int = len(chosen)) -> None:
+            def report(part: float, before: int = done, now: int = len(wanted)) -> None:
                 if progress is not None:
-                    progress((start + done * size) / len(numbers))
+                    progress((before + part * now) / len(numbers))
 
-            images = torch.tensor(chosen, device=generator.device)
-            codes = samplers[len(chosen)](rows[start : start + len(chosen)], seed, images, report)
-            yield chosen, labels[start : start + len(chosen)], self.decode(codes)
+            images = self.decode(sample(rows, seed, torch.tensor(drawn, device=generator.device), report))
+            chosen = [number - first for number in wanted]
+            done += len(wanted)
+            yield wanted, labels[chosen], images[chosen]
+
+
+def batches_of(numbers: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:
+    """The batches that hold these numbers, each as (its first number, which of its numbers are wanted).
+
+    Batch k is always ``k * size .. (k + 1) * size - 1``, drawn whole even where few of its images are wanted: an image
+    keeps its place in a batch of one shape, so that a run that was stopped goes on to the same bits.
+    """
+    for batch, members in itertools.groupby(sorted(numbers), key=lambda number: number // size):
+        yield batch * size, list(members)
 
 
 def keep_mask(text: str, height: int, width: int) -> Tensor:
