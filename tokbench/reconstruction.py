@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokbench import threads
 from tokbench.data.pixels import UnreadableImage, load_image, to_float, to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.metrics.psnr import psnr
@@ -66,6 +67,7 @@ def reconstruct_files(
         except UnreadableImage as error:
             skipped.append((path, str(error)))
             continue
+        threads.adapt()
         stages, codes = reconstruct_image(tokenizer, image)
         name = path.stem if path.stem not in used else f"{path.stem}-{_tag(path)}"
         used.add(name)

@@ -117,7 +117,7 @@ def test_an_interrupted_sweep_asks_its_cells_once_and_waits(
 
 def test_processes_share_out_gpus_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "visible_gpus", lambda: ["2", "5", "6", "7"])
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)))
+    monkeypatch.setattr(jobs, "available", lambda: 12)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
     def seen(*arguments: Any) -> list[str | None]:

@@ -7,11 +7,13 @@ import sys
 
 def main() -> None:
     """Entry point of the console script: a user's mistake is one clear line and exit code 2, never a traceback."""
+    from tokbench import threads
     from tokbench.cli.allocator import keep_freed_memory
     from tokbench.cli.app import app
     from tokbench.errors import TokbenchError
 
     keep_freed_memory()
+    threads.begin()
     try:
         app()
     except TokbenchError as error:

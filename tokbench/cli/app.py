@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from tokbench import __version__
+from tokbench import __version__, threads
 from tokbench.cli import weights
 from tokbench.cli.bench_data import data as bench_data
+from tokbench.cli.bench_load import bench_load
 from tokbench.cli.bench_metrics import bench_metrics
 from tokbench.cli.bench_quantizers import quantizers as bench_quantizers
 from tokbench.cli.bench_sampling import bench_sampling
@@ -75,8 +76,14 @@ _BENCHES: dict[str, Callable[..., object]] = {
     "sampling": bench_sampling,
     "data": bench_data,
     "metrics": bench_metrics,
+    "load": bench_load,
 }
-bench = typer.Typer(help="Speed and memory, side by side.", no_args_is_help=True, context_settings=_SETTINGS)
+bench = typer.Typer(
+    help="Speed and memory, side by side.",
+    no_args_is_help=True,
+    context_settings=_SETTINGS,
+    callback=threads.hold,
+)
 for _name, _bench in _BENCHES.items():
     bench.command(_name)(_bench)
 app.add_typer(bench, name="bench", rich_help_panel="This machine")

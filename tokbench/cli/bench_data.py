@@ -22,16 +22,15 @@ def data(
     ] = None,
 ) -> None:
     """Images a second by the number of worker processes, as a training run would load them."""
-    import os
-
     from rich.console import Console
     from rich.table import Table
 
     from tokbench.cli.options import numbers
+    from tokbench.cores import available
     from tokbench.data import open_images
     from tokbench.data.throughput import measure
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available()
     tried = sorted(set(numbers("--workers", workers))) or [0, *(n for n in (1, 2, 4, 8, 16) if n <= cores)]
     images = open_images(source, "train", image_size=image_size, crop=crop, flip=flip)
     console = Console()

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from rich.progress import TaskID
 
+from tokbench.cores import available
 from tokbench.data.base import ImageDataset, Sample, Split, digest
 from tokbench.data.crops import View
 from tokbench.data.draws import uniforms
@@ -84,7 +85,7 @@ class PredecodedImages(ImageDataset):
         try:
             known: dict[str, list[Any]] = {"label": [], "id": [], "skipped": []}
             with os.fdopen(handle, "wb") as out, progress(f"decoding {self.source}, once", shape[0]) as bar:
-                for batch in Loader(self.whole, batch_size=64, shuffle=False, seed=0, workers=min(8, _cores() - 1)):
+                for batch in Loader(self.whole, batch_size=64, shuffle=False, seed=0, workers=min(8, available() - 1)):
                     out.write(batch["image"].numpy().tobytes())
                     known["label"] += batch["label"].tolist()
                     known["id"] += batch["id"]
@@ -120,7 +121,3 @@ def open_predecoded(source: str, rest: str, split: Split, view: View, limit: int
     if not isinstance(whole, WholePictures):
         raise TokbenchError(f"{source}: {rest.partition(':')[0]} has no whole pictures to keep; drop 'cached:'")
     return PredecodedImages(source, view, whole)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

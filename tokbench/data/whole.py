@@ -16,6 +16,7 @@ import PIL
 from PIL import Image
 from rich.progress import TaskID
 
+from tokbench.cores import available
 from tokbench.data.base import ImageDataset, Split, digest, evenly
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage, load_image
@@ -122,7 +123,7 @@ class WholePictures(ImageDataset):
 
         bad: dict[int, str] = {}
         what = f"checking {self.source} ({self.split}), once"
-        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool, progress(what, len(self.kept)) as bar:
+        with ThreadPoolExecutor(min(16, available())) as pool, progress(what, len(self.kept)) as bar:
             for start in range(0, len(self.kept), 1024):
                 block = range(start, min(start + 1024, len(self.kept)))
                 for index, reason in zip(block, pool.map(problem, block), strict=True):

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from tokbench import threads
 from tokbench.data import loader, to_float
 from tokbench.data.base import ImageDataset, digest
 from tokbench.data.code_header import CodeHeader
@@ -92,6 +93,7 @@ def write_codes(
             batches.set_epoch(number)
             batches.start_batch, skipped = start, len(images.skipped)
             for index, batch in enumerate(batches, start + 1):
+                threads.adapt()
                 z = tokenizer.latents(to_float(batch["image"].to(device)))
                 kept = z.movedim(1, -1).half() if latents else None
                 # A batch without a readable picture is left out by the loader, and then the count of batches is off.

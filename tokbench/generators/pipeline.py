@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokbench import threads
 from tokbench.data.pixels import to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator, Progress
@@ -108,6 +109,7 @@ class Pipeline:
         sample = None
         done = 0
         for first, wanted in batches_of(numbers, size):
+            threads.adapt()
             drawn = range(first, first + size)
             labels = torch.tensor([self.label(number, classes) for number in drawn], dtype=torch.int64)
             rows = generator.rows(labels.to(generator.device))

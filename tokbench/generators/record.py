@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokbench import threads
 from tokbench.generators.base import Generator
 from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
 from tokbench.models import Tokenizer
@@ -126,6 +127,7 @@ def held_out_codes(tokenizer: Tokenizer, images: Any, *, batch_size: int = 64) -
     device = next(tokenizer.parameters()).device
     codes, labels = [], []
     for batch in loader(images, batch_size=batch_size, shuffle=False, seed=0):
+        threads.adapt()
         codes.append(quantizer.subcodes(tokenizer.encode(to_float(batch["image"].to(device)))).cpu())
         labels.append(batch["label"])
     stack = torch.cat(codes)

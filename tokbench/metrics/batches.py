@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokbench import threads
 from tokbench.metrics.statistics import distributed
 
 
@@ -49,6 +50,7 @@ def batches(
     for batch in loader(
         view, batch_size=batch_size, shuffle=False, seed=0, workers=workers, rank=rank, world_size=world
     ):
+        threads.adapt()
         yield batch["image"], batch["label"]
 
 

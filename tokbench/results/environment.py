@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tokbench.cores import available
 from tokbench.results.record import Git
 
 _PACKAGES = ("torch", "torchvision", "numpy", "accelerate", "tokbench")
@@ -29,7 +30,7 @@ def describe() -> dict[str, Any]:
         **{name: version for name in _PACKAGES if (version := _version(name)) is not None},
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),
-        "cores": _cores(),
+        "cores": available(),
         "gpus": _gpu_names(),
     }
 
@@ -98,11 +99,6 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _cores() -> int | None:
-    # The cores this process may use, not those of the machine.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _gpu_names() -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from tokbench.cores import available
 from tokbench.errors import TokbenchError
 from tokbench.results.record import Record
 from tokbench.results.store import Store
@@ -91,7 +92,7 @@ def slots(jobs: int, processes: int, cpu: bool) -> list[dict[str, str]]:
             f"--jobs {jobs} with --gpus-per-cell {processes} needs {jobs * processes} GPUs, {len(gpus)} are visible "
             "(with --cpu it is as many processes on the CPU)"
         )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available()
     asked = os.environ.get("OMP_NUM_THREADS", "")
     most = int(asked) if asked.isdigit() and int(asked) else cores
     threads = str(max(1, min(most, cores // (jobs * processes))))

@@ -13,6 +13,8 @@ import signal
 import sys
 from pathlib import Path
 
+from tokbench import threads
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -39,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.parent is not None and not _end_with(given.parent):
         return 130
+    threads.begin()
     try:
         return _launch(given) if given.processes > 1 else _finish(given)
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 
+from tokbench import threads
 from tokbench.config.recipe import Recipe
 from tokbench.errors import TokbenchError
 from tokbench.results.files import write
@@ -137,6 +138,7 @@ class _Run:
                 while self.step < self.stop_at and not self.stop.asked():
                     if profiler is not None:
                         profiler.before()
+                    self._adapt_threads()
                     self.telemetry.begin()
                     micro = [next(stream) for _ in range(training.gradient_accumulation)]
                     self.telemetry.fetched()
@@ -269,6 +271,11 @@ class _Run:
             }
             write(self.out / "training.json", json.dumps(summary, indent=2) + "\n")
         self.accelerator.wait_for_everyone()
+
+    def _adapt_threads(self) -> None:
+        changed = threads.adapt()
+        if changed is not None:
+            self.report.event(self.step, self.seconds, "threads", changed)
 
     # --- faults
 

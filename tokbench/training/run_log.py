@@ -1,6 +1,7 @@
 """``log.jsonl``: one line of values every few steps, consistent with the checkpoint a run continues from.
 
-A line with ``event`` tells of something that happened at its step: ``skipped`` or ``codebook_collapse``.
+A line with ``event`` tells of something that happened at its step: ``skipped``, ``codebook_collapse`` or
+``threads``.
 """
 
 from __future__ import annotations
