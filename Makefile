@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo demo-fid test lint fuzz drills setup clean
+.PHONY: demo demo-fid test test-processors lint fuzz drills setup clean
 .DEFAULT_GOAL := help
 
 help:
@@ -40,6 +40,12 @@ lint: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What rounds or compares: once as on a laptop (AVX2), once with no vector instructions chosen by torch.
+ROUNDING := tests/quantizers tests/generators tests/models tests/metrics tests/losses
+test-processors: $(READY)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ROUNDING)
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ROUNDING)
 
 fuzz: $(READY)
 	TOKBENCH_FUZZ=10000 $(BIN)/python -m pytest tests/fuzz -n 2 --dist worksteal

@@ -33,7 +33,10 @@ def test_what_runs_is_read_from_the_folders_of_the_cells(tmp_path: Path) -> None
     assert "starting" in seen(board)
     (first / "stages.jsonl").write_text(json.dumps({"stage": "train"}) + "\n")
     (first / "log.jsonl").write_text(json.dumps({"step": 7, "loss": 0.25}) + '\n{"step": 9, "lo')
-    assert "7/12" in seen(board) and "loss 0.25" in seen(board)
+    assert "7/12" in seen(board) and "loss 0.25" in seen(board) and "left" not in seen(board)
+    (first / "log.jsonl").write_text(json.dumps({"step": 7, "seconds": 70.0, "loss": 0.25}) + "\n")
+    seen(board)  # 10 s a step: 5 steps here and 12 in each of the three cells that wait
+    assert "about 6 min 50 s left" in seen(board)
     (first / "stages.jsonl").write_text(json.dumps({"stage": "evaluate"}) + "\n")
     assert "evaluate" in seen(board) and "7/12" not in seen(board)
     board.end(cells[0], "done")

@@ -12,7 +12,8 @@ from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.cell import AnyCell
 from tokbench.sweeps.estimate import Estimates
-from tokbench.sweeps.plan import Plan, duration, print_plan
+from tokbench.sweeps.plan import Plan, print_plan
+from tokbench.training.progress import duration
 
 
 def timed(cell: AnyCell, seconds: float, **changes: object) -> Record:

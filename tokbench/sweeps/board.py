@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tokbench.sweeps.cell import AnyCell, folder_of, stage_of
-from tokbench.sweeps.plan import duration
 from tokbench.sweeps.stages import newest_run
+from tokbench.training.progress import duration
 
 _STYLES = {"failed": "red", "done": "green", "running": "bold", "not run": "yellow"}
 _VALUES = ("loss", "psnr", "held_out_bits_per_code", "held_out_bound_bits_per_code")  # of the training log
@@ -30,6 +30,8 @@ class _Row:
     state: str = "waiting"
     began: float = 0.0
     took: float = 0.0
+    step: int = 0
+    pace: float = 0.0  # seconds a step, once known
     said: str = ""
 
 
@@ -96,7 +98,18 @@ class Board:
             style = _STYLES.get(row.state, "dim")
             table.add_row(*(Text(text, style=style, overflow="ellipsis", no_wrap=True) for text in cells))
         yield table
-        yield Text(", ".join(f"{number} {state}" for state, number in counts.items()), style="dim")
+        left = self._left()
+        told = [f"{number} {state}" for state, number in counts.items()] + ([f"about {left} left"] if left else [])
+        yield Text(", ".join(told), style="dim")
+
+    def _left(self) -> str:
+        """Training time left, at each cell's pace or that of the latest one before it; empty while none is known."""
+        total = pace = 0.0
+        for row in self.rows.values():
+            pace = row.pace or pace
+            if row.state in ("running", "waiting"):
+                total += pace * max(0, row.cell.recipe.training.steps - row.step)
+        return duration(total) if total else ""
 
     def _shown(self, room: int) -> list[_Row]:
         rows = list(self.rows.values())
@@ -117,10 +130,13 @@ class Board:
         home = folder_of(row.cell, self.out)
         stage = stage_of(home) or "starting"
         if stage != "train":
+            row.step = row.cell.recipe.training.steps if stage == "evaluate" else 0
             return stage, "", ""
         line = last_line(newest_run(home) / "log.jsonl")
+        row.step = int(line.get("step", 0))
+        row.pace = line.get("seconds", 0.0) / row.step if row.step else 0.0
         values = "  ".join(f"{name} {line[name]:.4g}" for name in _VALUES if name in line)
-        return stage, f"{line.get('step', 0):.0f}/{row.cell.recipe.training.steps}", values
+        return stage, f"{row.step}/{row.cell.recipe.training.steps}", values
 
 
 def last_line(path: Path) -> dict[str, float]:

@@ -20,6 +20,7 @@ from tokbench.sweeps.generating import GeneratorCell, Generators
 from tokbench.sweeps.grid import Cell, Grid
 from tokbench.sweeps.stages import tokenizer_folder
 from tokbench.training.checks import check_recipe
+from tokbench.training.progress import duration
 
 
 @dataclass
@@ -105,14 +106,3 @@ def _rate(cell: AnyCell) -> dict[str, Any]:
     config = TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)
     with torch.device("meta"):
         return Tokenizer(config).rate()
-
-
-def duration(seconds: float) -> str:
-    """``45 s``, ``3 min 20 s``, ``5 h 10 min``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"

@@ -19,7 +19,7 @@ class TrainingProgress:
         self.title, self.steps = title, steps
         self._live = enabled and self.console.is_terminal
         self._task: TaskID | None = None
-        self._last_line = time.monotonic()
+        self._last_line = self._began = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -36,6 +36,7 @@ class TrainingProgress:
         if self._live:
             self._bar.start()
             self._task = self._bar.add_task(self.title, total=self.steps, completed=self._start, values="")
+        self._began = time.monotonic()
         return self
 
     def update(self, step: int, values: Mapping[str, float | str]) -> None:
@@ -49,17 +50,35 @@ class TrainingProgress:
             self._bar.update(self._task, completed=step)
             if text:
                 self._bar.update(self._task, values=text)
-        elif text and (time.monotonic() - self._last_line > 15 or step == self.steps):
+        elif step == self._start + 1 or (text and (time.monotonic() - self._last_line > 15 or step == self.steps)):
             self._last_line = time.monotonic()
-            self.console.print(f"{self.title}  {step}/{self.steps}  {text}", highlight=False, soft_wrap=True)
+            line = "  ".join(filter(None, (f"{self.title}  {step}/{self.steps}", text, self._left(step))))
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """A line above the bar."""
         if self.enabled:
             self.console.print(text, highlight=False, markup=False)
 
+    def _left(self, step: int) -> str:
+        """How long the rest will take, at the pace so far."""
+        done = step - self._start
+        left = (time.monotonic() - self._began) / done * (self.steps - step) if done else 0.0
+        return f"about {duration(left)} left" if left else ""
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live:
             self._bar.stop()
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``3 min 20 s``, ``5 h 10 min``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
