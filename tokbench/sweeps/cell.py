@@ -19,7 +19,7 @@ from tokbench.results.store import Store
 from tokbench.sweeps.cards import measured_card
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.grid import Cell
-from tokbench.sweeps.locks import locked
+from tokbench.results.locks import locked
 from tokbench.sweeps.stages import Place, run_stages
 
 AnyCell = Cell | GeneratorCell

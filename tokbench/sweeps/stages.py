@@ -29,7 +29,7 @@ from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.grid import Cell
-from tokbench.sweeps.locks import locked
+from tokbench.results.locks import locked
 from tokbench.sweeps.pictures import tokenizer_pictures
 from tokbench.training.generator_evaluation import evaluate_generator
 from tokbench.training.loop import make_accelerator, train
@@ -189,7 +189,15 @@ def _trained(
             (folder / "recipe.yaml").unlink(missing_ok=True)
         accelerator.wait_for_everyone()
         place.stage("train")
-        result = train(recipe, folder, resume=True, accelerator=accelerator, title=place.title, quiet=place.quiet)
+        result = train(
+            recipe,
+            folder,
+            resume=True,
+            accelerator=accelerator,
+            title=place.title,
+            quiet=place.quiet,
+            then="the same command goes on from there",
+        )
         if not result.finished:
             raise KeyboardInterrupt
         summary = _finished(folder, product)

@@ -1,4 +1,7 @@
-"""Checkpoints that are whole or not there: temporary name, fsync, rename; verified when read."""
+"""Checkpoints that are whole or not there: temporary name, fsync, rename; verified when read.
+
+Whoever writes holds the run's folder (``run_folder.sole``).
+"""
 
 from __future__ import annotations
 
@@ -12,42 +15,60 @@ from typing import Any
 import torch
 
 from tokbench.errors import TokbenchError, printable
+from tokbench.results.files import fsync
 
 _STATE, _MANIFEST = "state.pt", "manifest.json"
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
-    """Write ``folder/step-00001234`` atomically and delete all but the newest ``keep``.
+    """Write ``folder/step-00001234`` atomically and delete the others but the newest ``keep - 1``: a newer one may be
+    damaged, this one is whole.
 
     A full disk leaves the older checkpoints untouched and raises TokbenchError.
     """
     final = folder / f"step-{step:08d}"
-    scratch = folder / f".{final.name}.{os.getpid()}.tmp"
+    scratch, aside = (folder / f".{final.name}.{os.getpid()}.{end}" for end in ("tmp", "old"))
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         torch.save(state, scratch / _STATE)
-        _sync(scratch / _STATE)
+        fsync(scratch / _STATE)
         manifest = {"step": step, "sha256": _sha256(scratch / _STATE), "bytes": (scratch / _STATE).stat().st_size}
         (scratch / _MANIFEST).write_text(json.dumps(manifest) + "\n")
-        _sync(scratch / _MANIFEST)
+        fsync(scratch / _MANIFEST)
         if final.exists():
-            shutil.rmtree(final)
+            os.replace(final, aside)
         os.replace(scratch, final)
-        _sync(folder)
+        fsync(folder)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        shutil.rmtree(scratch, ignore_errors=True)
+        tidy(folder)
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         last = newest_step(folder)
         kept = f"; the checkpoint of step {last} is intact" if last is not None else ""
         raise TokbenchError(f"{final}: the checkpoint could not be written: {reason}{kept}") from None
-    for old in _checkpoints(folder)[:-keep]:
+    others = [path for path in _checkpoints(folder) if path != final]
+    for old in others[: max(0, len(others) - keep + 1)]:
         shutil.rmtree(old, ignore_errors=True)
+    tidy(folder)
     return final
 
 
+def tidy(folder: Path) -> None:
+    """Clear away what killed writers left: half a checkpoint goes, one set aside for another comes back if that one
+    did not come."""
+    for path in folder.glob(".step-*.old"):
+        final = folder / f"step-{path.name.split('.')[1].removeprefix('step-')}"
+        if not final.exists():
+            os.replace(path, final)
+    for path in (*folder.glob(".step-*.old"), *folder.glob(".step-*.tmp")):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest checkpoint that is intact (None if there is none), and what was wrong with newer ones."""
+    """The newest checkpoint that is intact (None if there is none), and what was wrong with newer ones.
+
+    Raises TokbenchError where one may not be read: it is not damaged, and going on from an older one would lose it.
+    """
     problems: list[str] = []
     for path in reversed(_checkpoints(folder)):
         try:
@@ -55,6 +76,8 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             if _sha256(path / _STATE) != manifest["sha256"]:
                 raise ValueError("its contents do not match its checksum")
             return torch.load(path / _STATE, map_location="cpu", weights_only=True), problems
+        except PermissionError as error:
+            raise TokbenchError(f"{error.filename or path}: cannot be read: {error.strerror}") from None
         except Exception as error:  # a damaged file can fail in any way
             reason = str(error).partition("\n")[0] or repr(error)
             problems.append(f"{path}: damaged, ignored ({printable(reason, 200)})")
@@ -77,11 +100,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -24,7 +24,7 @@ from tokbench.training.memory import is_out_of_memory, out_of_memory
 from tokbench.training.profiling import StepProfiler
 from tokbench.training.randomness import random_state, set_random_state
 from tokbench.training.reporting import Reporter
-from tokbench.training.run_folder import claim, nothing_left
+from tokbench.training.run_folder import claim, nothing_left, sole
 from tokbench.training.run_log import drop_log_after
 from tokbench.training.schedule import learning_rate_factor
 from tokbench.training.stopping import Stop
@@ -64,22 +64,25 @@ def train(
     stop_at: int | None = None,
     profile: bool = False,
     find_batch_size: bool = False,
+    then: str = "continue with --resume",
 ) -> TrainingResult:
     """Train what the recipe describes and leave the result in ``out``.
 
     ``out`` then holds ``recipe.yaml``, ``log.jsonl``, ``pictures/``, ``checkpoints/``, the finished model
     (``tokenizer/`` or ``generator/``) and ``training.json``. SIGTERM, Ctrl-C and reaching step ``stop_at`` save a
     checkpoint and return with ``finished=False``. ``profile`` records a few steps into ``profile/``;
-    ``find_batch_size`` accumulates over as many micro-batches as memory asks for, at the recipe's batch.
+    ``find_batch_size`` accumulates over as many micro-batches as memory asks for, at the recipe's batch. ``then`` is
+    what is said to do after a stop.
 
-    Raises TokbenchError when ``out`` holds another run, or an unfinished one and ``resume`` is not set, when the
+    Raises TokbenchError when ``out`` is being trained in or holds another run, or an unfinished one and ``resume`` is not set, when the
     batch cannot be split over the processes, when memory runs out, or when the loss is no longer finite.
     """
     check_trackers(recipe.training.trackers)
     accelerator = accelerator or make_accelerator(recipe)
-    with nothing_left(out, accelerator.is_main_process):
-        run = _Run(recipe, out, resume, accelerator, quiet, title or recipe.name, stop_at, profile, find_batch_size)
-    return run.go()
+    with sole(out, accelerator):
+        with nothing_left(out, accelerator.is_main_process):
+            run = _Run(recipe, out, resume, accelerator, quiet, title or recipe.name, stop_at, profile, find_batch_size)
+        return run.go(then)
 
 
 class _Run:
@@ -125,8 +128,8 @@ class _Run:
             # Each process draws its own noise; the first one draws what a single process would.
             set_seed(recipe.seed, device_specific=True)
 
-    def go(self) -> TrainingResult:
-        """All remaining steps."""
+    def go(self, then: str) -> TrainingResult:
+        """All remaining steps; ``then``: what to do after a stop."""
         training, steps = self.recipe.training, self.recipe.training.steps
         stream = iter(self.stream)
         started, before = time.monotonic(), self.seconds
@@ -155,7 +158,7 @@ class _Run:
                 if self.step < steps:
                     self._save()
                     why = f" by {self.stop.by}" if self.stop.by else ""
-                    told = f"stopped{why} at step {self.step} of {steps}; checkpoint saved, continue with --resume"
+                    told = f"stopped{why} at step {self.step} of {steps}; checkpoint saved, {then}"
                     progress.note(told)
                 else:
                     self._finish()

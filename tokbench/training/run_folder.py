@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from pydantic import ValidationError
 
 from tokbench.config.recipe import Recipe
 from tokbench.errors import TokbenchError
 from tokbench.results.files import write
-from tokbench.training.checkpoint import newest_step
+from tokbench.results.locks import alone
+from tokbench.training.checkpoint import newest_step, tidy
 
 # What may change when a run is continued: how it is watched, guarded and fitted into memory, not what is trained.
 CHANGEABLE = {
@@ -35,10 +38,31 @@ CHANGEABLE = {
 }
 
 
+@contextmanager
+def sole(out: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Hold ``out`` while the run goes on; the first process does so for all of them.
+
+    Raises TokbenchError, on every process, where another run holds it or it cannot be written.
+    """
+    with ExitStack() as held:
+        refused = [""]
+        if accelerator.is_main_process:
+            try:
+                busy = f"{out}: another process is training there; wait for it or choose another --out"
+                held.enter_context(alone(out / ".run.lock", busy))
+                tidy(out / "checkpoints")
+            except TokbenchError as error:
+                refused = [str(error)]
+        if refused := broadcast_object_list(refused)[0]:
+            raise TokbenchError(refused)
+        yield
+
+
 def claim(out: Path, recipe: Recipe, *, resume: bool, main: bool) -> bool:
     """Make ``out`` this run's own and write ``recipe.yaml``. Returns whether there is a run to continue.
 
-    Raises TokbenchError when ``out`` holds a run and ``resume`` is not set, or holds one of another recipe.
+    Raises TokbenchError when ``out`` holds a run and ``resume`` is not set, holds one of another recipe, a
+    ``recipe.yaml`` that somebody wrote, or a model that training would replace and no checkpoint goes on to.
     """
     path, at = out / "recipe.yaml", newest_step(out / "checkpoints")
     resolved = recipe.resolved()
@@ -49,19 +73,40 @@ def claim(out: Path, recipe: Recipe, *, resume: bool, main: bool) -> bool:
         raise TokbenchError(
             f"{out}: holds an unfinished run (step {at}); continue it with --resume or choose another --out"
         )
-    if resume and at is not None and path.exists():
-        changed = [key for key in differences(_read(path, recipe), resolved) if key not in CHANGEABLE]
-        if changed:
-            raise TokbenchError(f"{out}: --resume with another recipe: {', '.join(changed)} differ")
+    if path.exists():
+        _check_same(path, recipe, resume, begun=at is not None)
+    product = out / recipe.kind
+    if at is None and product.exists():
+        raise TokbenchError(
+            f"{out}: holds a {product.name} and no checkpoint to continue from: nothing to do; to train anew choose "
+            "another --out"
+        )
     if main:
+        if resume and at is None and (path.exists() or (out / "log.jsonl").exists()):
+            print(f"{out}: no checkpoint to continue from; starts over at step 0")
         try:
             out.mkdir(parents=True, exist_ok=True)
-            write(path, yaml.safe_dump(resolved, sort_keys=False))
+            if not path.exists() or yaml.safe_load(path.read_text()) != resolved:
+                write(path, yaml.safe_dump(resolved, sort_keys=False))
             if at is None:
                 (out / "log.jsonl").unlink(missing_ok=True)
         except OSError as error:
             raise TokbenchError(f"{out}: cannot be written: {error.strerror}") from None
     return resume and at is not None
+
+
+def _check_same(path: Path, recipe: Recipe, resume: bool, begun: bool) -> None:
+    """Before the first checkpoint what lies there may be somebody's own file: only what we wrote is written over."""
+    old = _read(path, recipe) if begun else yaml.safe_load(path.read_text())
+    changed = differences(old, recipe.resolved())
+    if resume:
+        changed = [key for key in changed if key not in CHANGEABLE]
+    if not changed:
+        return
+    keys = ", ".join(changed[:8]) + (", ..." if len(changed) > 8 else "")
+    if resume:
+        raise TokbenchError(f"{path.parent}: --resume with another recipe: {keys} differ")
+    raise TokbenchError(f"{path}: there already, and another recipe ({keys} differ); choose another --out")
 
 
 @contextmanager
