@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from tokbench.results.files import written
 
 _GAP, _INK, _PAPER = 2, (40, 40, 40), (255, 255, 255)
 
@@ -43,10 +44,8 @@ def grid(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom:
 
 def save_picture(picture: Image.Image, path: Path) -> Path:
     """Write a PNG whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    picture.save(scratch, "PNG")
-    os.replace(scratch, path)
+    with written(path) as draft:
+        picture.save(draft, "PNG")
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tokbench.metrics.ssim import ssim
 from tokbench.models import Tokenizer
 from tokbench.models.tokenizer import pad_to_multiple
 from tokbench.pictures import grid, save_picture, to_pil
+from tokbench.results.targets import check_not_inputs, check_writable
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 
@@ -60,8 +62,11 @@ def reconstruct_files(
     rows: list[Reconstructed] = []
     skipped: list[tuple[Path, str]] = []
     bits = tokenizer.quantizer.bits_per_vector
-    used: set[str] = set()
-    for path in _files(sources):
+    named = _named(_files(sources))
+    folders = [out, out / "side-by-side", *([out / "depths"] if depths else [])]
+    check_not_inputs([folder / f"{name}.png" for folder in folders for name in named.values()], named)
+    check_writable(out / "side-by-side" / "any.png")
+    for path, name in named.items():
         try:
             image = torch.from_numpy(np.array(load_image(path))).permute(2, 0, 1).contiguous()
         except UnreadableImage as error:
@@ -69,8 +74,6 @@ def reconstruct_files(
             continue
         threads.adapt()
         stages, codes = reconstruct_image(tokenizer, image)
-        name = path.stem if path.stem not in used else f"{path.stem}-{_tag(path)}"
-        used.add(name)
         save_picture(to_pil(stages[-1]), out / f"{name}.png")
         beside = grid([[image, stages[-1]]], columns=["original", "reconstruction"])
         save_picture(beside, out / "side-by-side" / f"{name}.png")
@@ -94,6 +97,27 @@ def reconstruct_files(
         reasons = "; ".join(reason for _, reason in skipped)
         raise TokbenchError(f"no picture could be read: {reasons or 'none was given'}")
     return rows, skipped
+
+
+def _named(files: Sequence[Path]) -> dict[Path, str]:
+    """Each file once, with a name for what is made of it that no other has, not even where case does not count."""
+    named: dict[Path, str] = {}
+    seen: set[Path] = set()
+    used: set[str] = set()
+    for path in files:
+        if path.resolve() in seen:
+            continue
+        seen.add(path.resolve())
+        name, more = path.stem, 0
+        while _folded(name) in used:
+            name, more = f"{path.stem}-{_tag(path)}{f'-{more}' if more else ''}", more + 1
+        used.add(_folded(name))
+        named[path] = name
+    return named
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _files(sources: Sequence[Path]) -> list[Path]:

@@ -11,7 +11,7 @@ from tokbench.claims.plan import ClaimPlan
 from tokbench.results.store import Store
 from tokbench.sweeps.board import Board
 from tokbench.sweeps.jobs import run_jobs
-from tokbench.sweeps.run import run_in_turn
+from tokbench.sweeps.run import going_on_later, run_in_turn
 
 
 def run_claim(found: ClaimPlan, work: Path, *, jobs: int = 1, cpu: bool = False) -> int:
@@ -26,7 +26,7 @@ def run_claim(found: ClaimPlan, work: Path, *, jobs: int = 1, cpu: bool = False)
         console.print(f"skipped {label}: {why}", highlight=False, markup=False)
     failed = 0
     if plan.cells:
-        with Board(plan.cells, work, console, watch=jobs > 1) as board:
+        with going_on_later(console), Board(plan.cells, work, console, watch=jobs > 1) as board:
             for cell in plan.cells:
                 if cell.key in plan.done:
                     board.end(cell, "already", "already there")

@@ -17,6 +17,7 @@ from tokbench.claims.results import asked_before, judge, save, stored
 from tokbench.claims.run import run_claim
 from tokbench.claims.terminal import print_result
 from tokbench.results.store import Store
+from tokbench.results.targets import check_writable
 from tokbench.sweeps.plan import print_plan
 
 SEEDS = (0, 1, 2)
@@ -38,6 +39,8 @@ class Session:
 
     def run(self, claim: Claim) -> int:
         """Train what is missing, then judge; how many cells failed."""
+        Store(self.work / "runs.jsonl").check()
+        check_writable(self.out / claim.name / "README.md")
         found = self._plan(claim)
         self.console.rule(f"{claim.name}, {self.scale} scale", style="dim")
         failed = run_claim(found, self.work, jobs=self.jobs, cpu=self.cpu)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from types import FrameType
 
 
 def main() -> None:
@@ -14,6 +17,8 @@ def main() -> None:
 
     keep_freed_memory()
     threads.begin()
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except TokbenchError as error:
@@ -36,6 +41,18 @@ def main() -> None:
             raise
         print(f"tokbench: {told(error)}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("tokbench: interrupted", file=sys.stderr)
+    except Terminated:
+        print("tokbench: ended by SIGTERM", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
+    except KeyboardInterrupt as error:
+        print("tokbench: " + (str(error) or "interrupted"), file=sys.stderr)
         sys.exit(130)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: nothing half-written stays."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher sends it again while we clear away
+    raise Terminated

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from tokbench.results.lines import Records
+    from tokbench.results.record import Record
 
 
 def load(path: Path, glance: bool = False) -> Records:
@@ -24,13 +25,27 @@ def load(path: Path, glance: bool = False) -> Records:
     """
     from tokbench.errors import TokbenchError
 
-    file = path / "runs.jsonl" if path.is_dir() else path
+    file = records_file(path)
     if not file.exists():
         raise TokbenchError(f"{file}: no records there; `tokbench sweep` or `tokbench evaluate` makes them")
     records = _read(file, glance)
     for number, reason in records.damaged:
         print(f"{file}, line {number}: not used: {reason}", file=sys.stderr)
     return records
+
+
+def records_file(path: Path) -> Path:
+    """The file itself, or the ``runs.jsonl`` in a folder."""
+    return path / "runs.jsonl" if path.is_dir() else path
+
+
+def check_page(out: Path, records: Records, results: Path) -> None:
+    """TokbenchError where ``out`` cannot be written, holds records or is a file that the page is made of."""
+    from tokbench.results.targets import check_target
+
+    folder = results if results.is_dir() else results.parent
+    read = (folder / path for record in records for path in record.artifacts.values())
+    check_target(out, [records_file(results), *read])
 
 
 def _read(file: Path, glance: bool) -> Records:
@@ -46,6 +61,23 @@ def _read(file: Path, glance: bool) -> Records:
         return read(file)
     except OSError as error:
         raise TokbenchError(f"{file}: cannot read the records: {error.strerror or error}") from error
+
+
+def records_of(out: Path) -> Path:
+    """The file of records that ``--out`` names: a .jsonl, or the folder of a ``runs.jsonl``."""
+    return out if out.suffix == ".jsonl" else out / "runs.jsonl"
+
+
+def keep(record: Record, file: Path) -> None:
+    """Append the record; where that fails after all, print its line: what was measured is not lost."""
+    from tokbench.errors import TokbenchError
+    from tokbench.results.store import Store
+
+    try:
+        Store(file).append(record)
+    except TokbenchError as error:
+        print(record.model_dump_json())
+        raise TokbenchError(f"{error}; the record is printed instead: add that line to a runs.jsonl") from None
 
 
 def emit(content: str | RenderableType, out: Path | None) -> None:

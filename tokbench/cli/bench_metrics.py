@@ -32,7 +32,10 @@ def bench_metrics(
     from tokbench.cli.options import device, words
     from tokbench.data import open_images
     from tokbench.results.files import write
+    from tokbench.results.targets import check_target
 
+    if out is not None:
+        check_target(out)
     images = open_images(source, "eval", image_size=image_size)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("timing", total=None)

@@ -31,7 +31,9 @@ def quantizers(
     from tokbench.bench.quantizers import bench_quantizers
     from tokbench.cli.options import device
     from tokbench.results.files import write
+    from tokbench.results.targets import check_writable
 
+    check_writable(out / "quantizers.json")
     result = bench_quantizers(device=device(cpu), only=only, repeats=repeats, memory=memory, heavy=heavy)
     load = f", load {result['load']:.1f} at the start" if result["load"] is not None else ""
     title = f"Train step, fp32, {result['device']}, {result['threads']} threads{load}"

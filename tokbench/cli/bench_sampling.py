@@ -45,6 +45,7 @@ def bench_sampling(
 
     from tokbench.bench.sampling import compare
     from tokbench.bench.sampling_record import timing_records
+    from tokbench.cli._results import keep
     from tokbench.cli.options import device, numbers
     from tokbench.config.generator import SIZES
     from tokbench.errors import TokbenchError, did_you_mean
@@ -61,6 +62,8 @@ def bench_sampling(
     batches = numbers("--batch-size", batch_size) or ([1, 100, 200, 500] if where == "cuda" else [1, 16])
     sampling = Sampling(top_k=top_k, top_p=top_p)
     low = precision == "bf16" or (precision == "auto" and where == "cuda")
+    file = out if out.suffix == ".jsonl" else out / "sampling.jsonl"
+    Store(file).check()
     timings = compare(
         batches,
         layers=layers,
@@ -98,9 +101,7 @@ def bench_sampling(
         "width": width, "heads": heads, "layers": layers, "depth_layers": depth_layers, "vocabulary": vocabulary,
         "device": where, "precision": "bfloat16" if low else "float32", "top_k": top_k, "top_p": top_p,
     }  # fmt: skip
-    file = out if out.suffix == ".jsonl" else out / "sampling.jsonl"
-    store = Store(file)
     for record in timing_records(timings, settings=settings, turns=turns, seed=seed):
-        store.append(record)
+        keep(record, file)
     console.print(f"{name}, torch {torch.__version__}, {kind}, vocabulary {vocabulary}", style="dim", highlight=False)
     console.print(f"{len(timings)} records appended to {file}", highlight=False, soft_wrap=True)

@@ -38,11 +38,14 @@ def bench_tokenizer(
     from tokbench.bench.tokenizer import bench_tokenizer as run
     from tokbench.cli.options import device
     from tokbench.results.files import write
+    from tokbench.results.targets import check_target
 
     plain = Variant()
     asked = Variant(precision, channels_last, compile, checkpointing)
     variants = [plain] if asked == plain else [plain, asked]
     config = _config(what, overrides or ())
+    if out is not None:
+        check_target(out, [what])
     result = run(config, variants, beside=beside, batch_size=batch_size, repeats=repeats, device=device(cpu))
     columns = ["images/s"] + [f"{part}" for part in PARTS]
     table = Table(

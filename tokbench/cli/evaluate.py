@@ -46,6 +46,7 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
+    from tokbench.cli._results import keep, records_of
     from tokbench.cli.options import side_in_pixels, words
     from tokbench.data import PROTOCOLS, open_images
     from tokbench.errors import TokbenchError, did_you_mean
@@ -61,7 +62,9 @@ def evaluate(
         get(metric)  # a misspelt name costs a second, not a pass over the images
     if protocol not in PROTOCOLS:
         raise TokbenchError(f"no protocol {protocol!r}{did_you_mean(protocol, PROTOCOLS)}")
-    accelerator = Accelerator(cpu=cpu, mixed_precision="no")
+    accelerator, file = Accelerator(cpu=cpu, mixed_precision="no"), records_of(out)
+    if accelerator.is_main_process:
+        Store(file).check()
     model = Tokenizer.from_pretrained(tokenizer)
     image_size = side_in_pixels(size, model.config.image_size, model.downsampling, "--size")
     crop = PROTOCOLS[protocol].crop
@@ -101,11 +104,10 @@ def evaluate(
         seed=None,
         weights_which=saved_weights(tokenizer),
     )
-    file = out if out.suffix == ".jsonl" else out / "runs.jsonl"
-    Store(file).append(record)
+    _show(result)
+    keep(record, file)
     if (folder := Path(tokenizer)).is_dir() and os.access(folder, os.W_OK):
         refresh_card(model, folder, card(model))
-    _show(result)
     console.print(f"record {record.id} appended to {file}", highlight=False)
 
 

@@ -51,6 +51,7 @@ def evaluate_generator(
     from rich.progress import Progress
     from rich.table import Table
 
+    from tokbench.cli._results import keep, records_of
     from tokbench.cli.options import device, words
     from tokbench.config.address import unlike_default
     from tokbench.config.generator import GeneratorEvaluationConfig
@@ -80,6 +81,8 @@ def evaluate_generator(
         raise TokbenchError(f"--reference {reference}: no such file")
     for metric in config.metrics or []:
         get(metric)  # a misspelt name costs a second, not a pass over the images
+    file = records_of(out)
+    Store(file).check()
     pair = Pipeline.load(generator, tokenizer, device=device(cpu))
     images = open_images(data, split, image_size=pair.image_size, limit=limit)  # type: ignore[arg-type]
     console = Console(stderr=True)
@@ -110,8 +113,6 @@ def evaluate_generator(
         timing=found.timing,
         weights_which=saved_weights(generator),
     )
-    file = out if out.suffix == ".jsonl" else out / "runs.jsonl"
-    Store(file).append(record)
     table = Table("metric", "value", "±", "n")
     for value in found.metrics.values():
         shown = "-" if value.value is None else f"{value.value:.4g}"
@@ -120,4 +121,5 @@ def evaluate_generator(
     Console().print(table)
     for line in [*(f"{v.label}: {v.note}" for v in found.metrics.values() if v.note), *found.warnings]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+    keep(record, file)
     console.print(f"record {record.id} appended to {file}", highlight=False)

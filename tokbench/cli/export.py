@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +20,12 @@ def export(
     from tokbench.errors import TokbenchError
     from tokbench.models import Tokenizer
     from tokbench.pretrained import export as write
+    from tokbench.results.locks import alone
 
-    for path in (out, out.with_suffix(".yaml")):
-        if path.exists():
-            raise TokbenchError(f"--out {out}: {path} is already there; name a new file")
-    written = write(Tokenizer.from_pretrained(tokenizer), format, out)
+    busy = f"--out {out}: another process is writing it; name a new file"
+    with alone(out.with_name(f".tokbench-{out.name}.lock"), busy):
+        for path in (out, out.with_suffix(".yaml")):
+            if os.path.lexists(path):
+                raise TokbenchError(f"--out {out}: {path} is already there; name a new file")
+        written = write(Tokenizer.from_pretrained(tokenizer), format, out)
     Console().print(f"wrote {' and '.join(written)}", markup=False, highlight=False)

@@ -20,6 +20,8 @@ from tokbench.generators import Sampling
 from tokbench.generators.pipeline import Pipeline, batches_of, keep_mask
 from tokbench.pictures import grid, save_picture, to_pil
 from tokbench.results.files import write
+from tokbench.results.locks import alone
+from tokbench.results.targets import check_target
 
 _SETTINGS, _GRID = "settings.json", "grid.png"
 GRID_MOST, GRID_COLUMNS = 64, 8
@@ -70,12 +72,22 @@ def generate_files(
         raise TokbenchError(f"--precision {settings.precision}: expected auto, fp32 or bf16")
     low = settings.precision == "bf16" or (settings.precision == "auto" and device == "cuda")
     dtype = torch.bfloat16 if low else torch.float32
+    check_target(out / _GRID, [settings.image])
     pair = Pipeline.load(settings.generator, settings.tokenizer, device=device, dtype=dtype)
+    with alone(out / ".tokbench-generate.lock", f"{out}: another process is drawing there; choose another --out"):
+        return _draw_missing(settings, pair, n, out, batch_size, progress)
+
+
+def _draw_missing(
+    settings: Settings, pair: Pipeline, n: int, out: Path, batch_size: int, progress: Callable[[float], None] | None
+) -> int:
     described = settings.to_json(pair)
     held = _held_settings(out)
     if held is not None and held != described:
         other = sorted(key for key in described if held.get(key) != described[key])
         raise TokbenchError(f"{out}: holds pictures drawn otherwise ({', '.join(other)} differ); choose another --out")
+    if held is None and (own := [name for name in (_GRID, "000000.png") if (out / name).exists()]):
+        raise TokbenchError(f"{out / own[0]}: not drawn here, and would be written over; choose another --out")
     missing = [i for i in range(n) if not (out / f"{i:06d}.png").exists()]
     batch_size = min(batch_size, n)
     if settings.image is not None:

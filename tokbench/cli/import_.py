@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,17 +36,16 @@ def import_(
     from tokbench.errors import TokbenchError
     from tokbench.pretrained import read
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise TokbenchError(f"--out {out}: already there and not empty; name a new folder")
-    console = Console()
-    if source in _GENERATORS:
-        for line in _import_generator(source, checkpoint, config, weights, tokenizer, out):
-            console.print(line, markup=False, highlight=False)
-        return
-    if tokenizer is not None:
+    if tokenizer is not None and source not in _GENERATORS:
         raise TokbenchError(f"--tokenizer belongs to generators ({', '.join(_GENERATORS)}), not to {source}")
-    model, report = read(source, checkpoint, config, weights)
-    model.save_pretrained(out)
+    console = Console()
+    with _new_folder(out):
+        if source in _GENERATORS:
+            for line in _import_generator(source, checkpoint, config, weights, tokenizer, out):
+                console.print(line, markup=False, highlight=False)
+            return
+        model, report = read(source, checkpoint, config, weights)
+        model.save_pretrained(out)
     for line in report.lines():
         console.print(line, markup=False, highlight=False)
     size, rate = model.config.image_size, model.rate()
@@ -54,6 +55,22 @@ def import_(
         markup=False,
         highlight=False,
     )
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[None]:
+    """Hold a folder in which nothing is but what a killed process of ours left."""
+    from tokbench.errors import TokbenchError
+    from tokbench.results.locks import alone
+
+    def refuse() -> None:
+        if out.exists() and (not out.is_dir() or any(not p.name.startswith(".tokbench-") for p in out.iterdir())):
+            raise TokbenchError(f"--out {out}: already there and not empty; name a new folder")
+
+    refuse()
+    with alone(out / ".tokbench-import.lock", f"--out {out}: another process is writing it; name a new folder"):
+        refuse()
+        yield
 
 
 _GENERATORS = ("rq-transformer", "taming-gpt")

@@ -33,11 +33,13 @@ def plot(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="FIGURE.svg, .pdf or .png")] = None,
 ) -> None:
     """A figure: quality against rate, codebook size, depth or batch; codebook usage; training curves."""
-    from tokbench.cli._results import load
+    from tokbench.cli._results import check_page, load
     from tokbench.results.figures import draw, save
     from tokbench.results.select import where as select
 
     folder = results if results.is_dir() else results.parent
     path = out or Path(f"{figure.value}.svg")
-    save(draw(figure.value, select(load(results), where or []), folder, metric), path)
+    records = load(results)
+    check_page(path, records, results)
+    save(draw(figure.value, select(records, where or []), folder, metric), path)
     print(f"wrote {path}")

@@ -18,7 +18,7 @@ def report(
     published: Annotated[bool, typer.Option("--published", help="published rows beside the measured ones")] = False,
 ) -> None:
     """One self-contained HTML page: tables that sort and filter, curves, reconstructions, failures, environment."""
-    from tokbench.cli._results import load
+    from tokbench.cli._results import check_page, load
     from tokbench.results.bulk import without_collector
     from tokbench.results.files import write
     from tokbench.results.report import build
@@ -26,6 +26,7 @@ def report(
 
     with without_collector():
         records = load(results)
+        check_page(out, records, results)
         folder = results if results.is_dir() else results.parent
         page = build(select(records, where or []), folder, title=title, damaged=records.damaged, published=published)
     write(out, page)

@@ -49,14 +49,17 @@ def table(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="write to this file instead of printing")] = None,
 ) -> None:
     """The comparison table: arrows for direction, best in bold, mean ± standard deviation over seeds."""
-    from tokbench.cli._results import emit, load
+    from tokbench.cli._results import emit, load, records_file
     from tokbench.errors import TokbenchError
     from tokbench.results import table as tables
     from tokbench.results.bulk import without_collector
     from tokbench.results.select import where as select
+    from tokbench.results.targets import check_target
 
     if unverified and not published:
         raise TokbenchError("--unverified adds to the published rows: give --published too")
+    if out is not None:
+        check_target(out, [records_file(results)])
     kind = format or _by_suffix(out)
     with without_collector():
         found = load(results, glance=True)

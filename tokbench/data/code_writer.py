@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tokbench.data.code_header import HEADER, HISTOGRAM, LABELS, CodeHeader
 from tokbench.errors import TokbenchError
+from tokbench.results.locks import flock
 
 _BEGUN, _DONE, _LOCK = "begun.json", "done.json", "lock"  # of a cache that is not whole yet
 
@@ -43,10 +44,13 @@ class CodeWriter:
             self.scratch.mkdir(parents=True, exist_ok=True)
             self._lock = (self.scratch / _LOCK).open("w")
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                flock(self._lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self._lock.close()
                 raise TokbenchError(f"{self.folder}: another process is writing it") from None
+            if self.folder.exists():  # by whoever held the lock until now
+                shutil.rmtree(self.scratch, ignore_errors=True)
+                raise TokbenchError(f"{self.folder}: another process has just written it")
             if not self._go_on():
                 for path in self.scratch.iterdir():
                     if path.name != _LOCK:

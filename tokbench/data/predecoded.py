@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from tokbench.data.loader import Loader
 from tokbench.data.waiting import progress
 from tokbench.data.whole import WholePictures
 from tokbench.errors import TokbenchError
+from tokbench.results.files import written
 from tokbench.weights import cache_dir
 
 
@@ -80,30 +79,19 @@ class PredecodedImages(ImageDataset):
                 f"{self.source}: its squares take {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB left; "
                 "set TOKBENCH_CACHE to a roomier place, or drop 'cached:'"
             )
-        handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
-        part = Path(name)
-        try:
-            known: dict[str, list[Any]] = {"label": [], "id": [], "skipped": []}
-            with os.fdopen(handle, "wb") as out, progress(f"decoding {self.source}, once", shape[0]) as bar:
+        known: dict[str, list[Any]] = {"label": [], "id": [], "skipped": []}
+        with written(self.file.with_suffix(".json")) as text, written(self.file, sync=True) as part:
+            with part.open("wb") as out, progress(f"decoding {self.source}, once", shape[0]) as bar:
                 for batch in Loader(self.whole, batch_size=64, shuffle=False, seed=0, workers=min(8, available() - 1)):
                     out.write(batch["image"].numpy().tobytes())
                     known["label"] += batch["label"].tolist()
                     known["id"] += batch["id"]
                     bar.advance(TaskID(0), len(batch["id"]))
-                out.flush()
-                os.fsync(out.fileno())
             if len(known["id"]) != shape[0]:
                 missing = shape[0] - len(known["id"])
                 raise TokbenchError(f"{self.source}: {missing} pictures became unreadable while they were decoded")
             known["skipped"] = [list(entry) for entry in self.whole.skipped]
-            os.replace(part, self.file)
-            text = part.with_suffix(".json")
             text.write_text(json.dumps(known), "utf-8")
-            os.replace(text, self.file.with_suffix(".json"))
-        except OSError as error:
-            raise TokbenchError(f"{self.source}: {folder} cannot be written: {error.strerror}") from None
-        finally:
-            part.unlink(missing_ok=True)
         return known
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.data.waiting import progress
 from tokbench.errors import TokbenchError
+from tokbench.results.files import write
 from tokbench.weights import cache_dir
 
 HELD_OUT = 10
@@ -154,13 +155,5 @@ def hash_split(names: list[str], split: Split, source: str) -> list[int]:
 
 def remember(file: Path, content: Any) -> None:
     """Whole or not at all; where the cache cannot be written the next opening decodes again."""
-    temporary = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".part", delete=False, encoding="utf-8") as out:
-            temporary = out.name
-            json.dump(content, out)
-        os.replace(temporary, file)
-    except OSError:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    with suppress(TokbenchError):
+        write(file, json.dumps(content))

@@ -7,7 +7,6 @@ CRC-32 of the codes, the range coder's words, and a CRC-32 of everything before 
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from tokbench.errors import TokbenchError
+from tokbench.results.files import write
 
 MAGIC, VERSION = b"TOKB", 1
 _HEADER = struct.Struct("<4sBB4s4sHHhI")
@@ -55,12 +55,7 @@ class Tokb:
             self.codes_crc,
         )
         body = head + payload
-        scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            scratch.write_bytes(body + _CHECK.pack(zlib.crc32(body)))
-            os.replace(scratch, path)
-        except OSError as error:
-            raise TokbenchError(f"{path}: cannot be written: {error.strerror}") from None
+        write(path, body + _CHECK.pack(zlib.crc32(body)))
         return len(body) + _CHECK.size
 
     @classmethod

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from tokbench.errors import TokbenchError
 from tokbench.metrics.extractors import Extractor, extract
 from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.statistics import sum_over_processes
+from tokbench.results.files import written
 from tokbench.weights import cache_dir
 
 _VERSION = 1
@@ -61,21 +61,14 @@ def save(dataset: Any, protocol: str, extractor: Extractor, statistics: FeatureS
         return
     state = {key: value.cpu().numpy() for key, value in statistics.tensors().items()}
     state |= {"kept": statistics.kept.numpy(), "positions": statistics.positions.numpy()}
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(TokbenchError):
         write_npz(path_of(dataset, protocol, extractor), **state)
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
     """Write the file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with written(path) as draft, draft.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def statistics_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError, printable
 from tokbench.results.card import NAME as CARD
 from tokbench.results.card import Card, record_of, write_card
+from tokbench.results.files import written
 
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
@@ -45,11 +45,12 @@ def save_model(model: nn.Module, config: str, folder: Path, about: Card, license
         raise TokbenchError(f"{folder}: a file is in the way; give the name of a folder")
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
-        save_file(tensors, Path(scratch) / WEIGHTS, metadata={"format": "pt"})
-        (Path(scratch) / CONFIG).write_text(config, encoding="utf-8")
-        for name in (WEIGHTS, CONFIG):
-            os.replace(Path(scratch) / name, folder / name)
+    try:
+        with written(folder / CONFIG, sync=True) as text, written(folder / WEIGHTS, sync=True) as weights:
+            save_file(tensors, weights, metadata={"format": "pt"})
+            text.write_text(config, encoding="utf-8")
+    except SafetensorError as error:  # its word for a full disk
+        raise TokbenchError(f"{folder / WEIGHTS}: cannot write: {printable(str(error), 120)}") from None
     write_card(folder, card_text(model, about, [folder, home_of(model)], license))
 
 
@@ -172,6 +173,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise TokbenchError(f"{path.parent}: no {WEIGHTS} there; weights in other formats come in by `tokbench import`")
     try:
+        with path.open("rb"):  # or a file that may not be read passes for a damaged one
+            pass
+    except OSError as error:
+        raise TokbenchError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
         return load_file(path, device="cpu")
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
         reason = printable(str(error), 120)
@@ -215,7 +221,7 @@ def _folder(source: str | PathLike[str], revision: str | None) -> Path:
     folder = Path(source)
     if folder.is_dir():
         return folder
-    name = os.fspath(source)
+    name = str(source)
     if folder.exists():
         raise TokbenchError(
             f"{name}: a file, not a tokenizer's folder; published checkpoints come in by `tokbench import`"

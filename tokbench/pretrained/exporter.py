@@ -5,8 +5,6 @@ A container of tensors (``{"state_dict": ...}``) and the YAML their code builds 
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -20,6 +18,7 @@ import quantizers
 from tokbench.config.model import LlamaGenConfig, VQGANConfig
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.models import Tokenizer
+from tokbench.results.files import written
 
 from .rqvae import BOOK
 from .taming import CODEBOOK
@@ -37,12 +36,9 @@ def export(tokenizer: Tokenizer, format: str, out: str | PathLike[str]) -> list[
     if out.suffix in (".yaml", ".yml"):
         raise TokbenchError(f"{out}: the weights' file; the YAML goes beside it by itself")
     tensors, settings = official_layout(tokenizer, format)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".exporting-") as scratch:
-        torch.save({"state_dict": tensors}, Path(scratch) / "weights")
-        (Path(scratch) / "config").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-        os.replace(Path(scratch) / "weights", out)
-        os.replace(Path(scratch) / "config", config)
+    with written(config, sync=True) as text, written(out, sync=True) as weights:
+        torch.save({"state_dict": tensors}, weights)
+        text.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     return [str(out), str(config)]
 
 

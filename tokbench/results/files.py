@@ -54,6 +54,8 @@ def written(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[Pat
             draft.unlink(missing_ok=True)
             _mine.discard(draft)
     except OSError as error:
+        if error.errno is None:  # not the machine's word
+            raise
         raise TokbenchError(f"{target}: cannot write: {error.strerror or error}") from error
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from tokbench.results.locks import flock
+
 if TYPE_CHECKING:
     from tokbench.results.record import Record
 
@@ -28,11 +30,11 @@ class Records(_List):
 def locked(file: IO[bytes], how: int) -> Iterator[IO[bytes]]:
     """Hold a lock (``fcntl.LOCK_SH``, ``LOCK_EX``) on an open file, and close it."""
     with file:
-        fcntl.flock(file, how)
+        flock(file.fileno(), how)
         try:
             yield file
         finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
+            flock(file.fileno(), fcntl.LOCK_UN)
 
 
 def content(path: Path) -> bytes:

@@ -15,6 +15,7 @@ from tokbench.results.lines import Records as Records
 from tokbench.results.lines import locked
 from tokbench.results.plausible import implausible
 from tokbench.results.record import MetricValue, Record
+from tokbench.results.targets import check_writable
 
 _VALIDATE = Record.__pydantic_validator__.validate_json
 
@@ -29,6 +30,17 @@ class Store:
     def __init__(self, path: str | os.PathLike[str] = "results/runs.jsonl") -> None:
         self.path = Path(path)
         self._seen: tuple[tuple[int, int, int], Records] | None = None
+
+    def check(self) -> None:
+        """TokbenchError where ``append`` would fail, said before hours of work; leaves nothing behind."""
+        if not self.path.exists():
+            check_writable(self.path)
+            return
+        try:
+            with locked(open(self.path, "a+b", buffering=0), fcntl.LOCK_SH):
+                pass
+        except OSError as error:
+            raise TokbenchError(f"{self.path}: cannot append a record: {error.strerror or error}") from error
 
     def append(self, record: Record) -> None:
         """Write ``record`` as one line. On return it is on the disk; on an error the file is as it was.

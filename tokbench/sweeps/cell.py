@@ -14,12 +14,12 @@ from tokbench.config.recipe import TokenizerRecipe
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import new_id, now, provenance
 from tokbench.results.files import write
+from tokbench.results.locks import locked
 from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.cards import measured_card
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.grid import Cell
-from tokbench.results.locks import locked
 from tokbench.sweeps.stages import Place, run_stages
 
 AnyCell = Cell | GeneratorCell

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
+from tokbench.results.store import Store
 from tokbench.sweeps.board import Board
 from tokbench.sweeps.cell import Outcome, finish_cell
 from tokbench.sweeps.cluster import run_cluster
@@ -39,12 +42,13 @@ def run_sweep(
     Raises TokbenchError when nothing of the sweep is possible.
     """
     console = Console(stderr=True)
+    Store(out / "runs.jsonl").check()
     plan = Plan.make(grid, generators, out, again)
     for label, why in plan.impossible:
         console.print(f"skipped {label}: {why}", highlight=False, markup=False)
     how = how or SweepSettings()
     elsewhere = how.jobs > 1 or how.gpus_per_cell > 1 or how.cluster is not None
-    with Board(plan.cells, out, console, watch=elsewhere) as board:
+    with going_on_later(console), Board(plan.cells, out, console, watch=elsewhere) as board:
         for cell in plan.cells:
             if cell.key in plan.done:
                 board.end(cell, "already", f"already in {out / 'runs.jsonl'} (--again runs it anew)")
@@ -58,6 +62,16 @@ def run_sweep(
             failed = run_in_turn(plan, out, board, again=again, cpu=cpu)
     show(plan, out, console)
     return failed
+
+
+@contextmanager
+def going_on_later(console: Console) -> Iterator[None]:
+    """Where it is interrupted, say what to do: finished cells are recorded, the others have their checkpoints."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on where it stopped", highlight=False)
+        raise
 
 
 def from_settings(settings: SweepSettings) -> tuple[Grid, Generators]:

@@ -25,11 +25,11 @@ from tokbench.metrics.evaluation import default_metrics
 from tokbench.metrics.record import tokenizer_record
 from tokbench.models import Tokenizer
 from tokbench.results.files import write
+from tokbench.results.locks import locked
 from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.grid import Cell
-from tokbench.results.locks import locked
 from tokbench.sweeps.pictures import tokenizer_pictures
 from tokbench.training.generator_evaluation import evaluate_generator
 from tokbench.training.loop import make_accelerator, train

@@ -69,10 +69,10 @@ def _finish(given: argparse.Namespace) -> int:
 
 
 def _launch(given: argparse.Namespace) -> int:
+    from tokbench.results.locks import acquire
     from tokbench.results.store import Store
     from tokbench.sweeps.cell import failure, lock_of, noted, read_order, reason
     from tokbench.sweeps.generating import GeneratorCell
-    from tokbench.results.locks import acquire
     from tokbench.sweeps.stages import Place, encoded, tokenizer_folder
 
     cell, store = read_order(given.key, given.out), Store(given.out / "runs.jsonl")

@@ -74,8 +74,8 @@ def train(
     ``find_batch_size`` accumulates over as many micro-batches as memory asks for, at the recipe's batch. ``then`` is
     what is said to do after a stop.
 
-    Raises TokbenchError when ``out`` is being trained in or holds another run, or an unfinished one and ``resume`` is not set, when the
-    batch cannot be split over the processes, when memory runs out, or when the loss is no longer finite.
+    Raises TokbenchError when ``out`` is being trained in, holds another run, or an unfinished one and ``resume`` is
+    not set, when the batch cannot be split over the processes, when memory runs out, or the loss is no longer finite.
     """
     check_trackers(recipe.training.trackers)
     accelerator = accelerator or make_accelerator(recipe)

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from tokbench.results.files import written
+
 WARM_UP, STEPS, ROWS = 5, 3, 10  # steps before, steps recorded, operators shown
 
 
@@ -43,11 +45,9 @@ class StepProfiler:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         profiler.stop()
-        self.folder.mkdir(parents=True, exist_ok=True)
         trace = self.folder / f"step-{step:08d}.json"
-        scratch = self.folder / f".{trace.name}.tmp"
-        profiler.export_chrome_trace(str(scratch))
-        os.replace(scratch, trace)
+        with written(trace) as draft:
+            profiler.export_chrome_trace(str(draft))
         self.say("\n".join([*_table(profiler), f"trace (chrome://tracing or ui.perfetto.dev): {trace}"]))
 
 

@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list
 from pydantic import ValidationError
 
 from tokbench.config.recipe import Recipe
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
 from tokbench.results.files import write
 from tokbench.results.locks import alone
 from tokbench.training.checkpoint import newest_step, tidy
@@ -86,7 +86,7 @@ def claim(out: Path, recipe: Recipe, *, resume: bool, main: bool) -> bool:
             print(f"{out}: no checkpoint to continue from; starts over at step 0")
         try:
             out.mkdir(parents=True, exist_ok=True)
-            if not path.exists() or yaml.safe_load(path.read_text()) != resolved:
+            if not path.exists() or _values(path) != resolved:
                 write(path, yaml.safe_dump(resolved, sort_keys=False))
             if at is None:
                 (out / "log.jsonl").unlink(missing_ok=True)
@@ -97,7 +97,7 @@ def claim(out: Path, recipe: Recipe, *, resume: bool, main: bool) -> bool:
 
 def _check_same(path: Path, recipe: Recipe, resume: bool, begun: bool) -> None:
     """Before the first checkpoint what lies there may be somebody's own file: only what we wrote is written over."""
-    old = _read(path, recipe) if begun else yaml.safe_load(path.read_text())
+    old = _read(path, recipe) if begun else _values(path)
     changed = differences(old, recipe.resolved())
     if resume:
         changed = [key for key in changed if key not in CHANGEABLE]
@@ -130,11 +130,19 @@ def nothing_left(out: Path, main: bool) -> Iterator[None]:
 
 def _read(path: Path, recipe: Recipe) -> Any:
     """The values a run was started with; keys that are newer than the run have their defaults."""
-    values = yaml.safe_load(path.read_text())
+    values = _values(path)
     try:
         return type(recipe).model_validate(values).resolved()
     except ValidationError:
         return values
+
+
+def _values(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = printable(str(error).partition("\n")[0], 120)
+        raise TokbenchError(f"{path}: not a recipe that can be read ({reason}); choose another --out") from None
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:

