@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from types import FrameType
 
 
 def main() -> None:
-    """Entry point of the console script: a user's mistake is one clear line and exit code 2, never a traceback."""
+    """Entry point of the console script: a user's mistake is one clear line and exit code 2, never a traceback.
+
+    Ctrl-C and SIGTERM say so and exit with 130 and 143, the latter only where nothing else was said of it.
+    """
     from tokbench import threads
     from tokbench.cli.allocator import keep_freed_memory
-    from tokbench.cli.app import app
-    from tokbench.errors import TokbenchError
 
     keep_freed_memory()
     threads.begin()
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
+    try:
+        _run()
+    except BaseException as error:
+        # Whatever became of it on the way: an import that it interrupts fails in its own words.
+        if _caught:
+            print("tokbench: ended by SIGTERM", file=sys.stderr)
+            sys.exit(128 + signal.SIGTERM)
+        if _is_interrupt(error):
+            print("tokbench: interrupted", file=sys.stderr)
+            sys.exit(130)
+        raise
+
+
+def _run() -> None:
+    from tokbench.cli.app import app
+    from tokbench.errors import TokbenchError
+
     try:
         app()
     except TokbenchError as error:
@@ -41,18 +58,22 @@ def main() -> None:
             raise
         print(f"tokbench: {told(error)}", file=sys.stderr)
         sys.exit(2)
-    except Terminated:
-        print("tokbench: ended by SIGTERM", file=sys.stderr)
-        sys.exit(128 + signal.SIGTERM)
-    except KeyboardInterrupt as error:
-        print("tokbench: " + (str(error) or "interrupted"), file=sys.stderr)
-        sys.exit(130)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does: nothing half-written stays."""
+_caught: list[int] = []
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a command as Ctrl-C does: nothing half-written stays. Training has its own answer."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher sends it again while we clear away
-    raise Terminated
+    _caught.append(number)
+    raise KeyboardInterrupt
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether it is a Ctrl-C, or the exit that typer makes of one."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = (error.__cause__ or error.__context__) if isinstance(error, SystemExit | RuntimeError) else None
+    return False
