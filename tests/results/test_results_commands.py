@@ -17,6 +17,7 @@ from tokbench.cli.show import show
 from tokbench.cli.table import table
 from tokbench.errors import TokbenchError
 from tokbench.results.compare import differences
+from tokbench.results.store import Store
 
 app = typer.Typer()
 for command in (table, plot, report, show, diff):
@@ -111,3 +112,16 @@ def test_plot_and_report_write_files(home: Path, tmp_path: Path) -> None:
     assert (tmp_path / "rd.png").read_bytes().startswith(b"\x89PNG")
     done = run("report", home, "--out", tmp_path / "r.html", "--where", "quantizer=rq")
     assert done.exit_code == 0 and (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+
+
+def test_no_page_is_written_over_the_records_or_what_it_is_made_of(home: Path) -> None:
+    file = home / "runs.jsonl"
+    before = file.read_bytes()
+    log = next(home / r.artifacts["log"] for r in Store(file).read() if "log" in r.artifacts)
+    for arguments in (
+        ("table", file, "-f", "csv", "-o", file),
+        ("report", home, "-o", file),
+        ("report", home, "-o", log),
+    ):
+        assert isinstance(run(*arguments).exception, TokbenchError)
+    assert file.read_bytes() == before
