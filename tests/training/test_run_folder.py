@@ -32,16 +32,16 @@ def test_a_folder_is_trained_in_by_one(tiny: Tiny, tmp_path: Path, resume: bool)
 
 
 def test_a_finished_run_is_not_trained_anew(tiny: Tiny, tmp_path: Path) -> None:
-    train(tiny("training.steps=1"), tmp_path, quiet=True)
+    train(tiny("training.steps=3"), tmp_path, quiet=True)
     shutil.rmtree(tmp_path / "checkpoints")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(TokbenchError, match="--resume with another recipe: training.steps differ"):
-        train(tiny("training.steps=2"), tmp_path, resume=True, quiet=True)
+        train(tiny("training.steps=4"), tmp_path, resume=True, quiet=True)
     with pytest.raises(TokbenchError, match="holds a tokenizer and no checkpoint"):
-        train(tiny("training.steps=1"), tmp_path, resume=True, quiet=True)
+        train(tiny("training.steps=3"), tmp_path, resume=True, quiet=True)
     (tmp_path / "training.json").unlink()
     with pytest.raises(TokbenchError, match="holds a tokenizer and no checkpoint"):
-        train(tiny("training.steps=1"), tmp_path, quiet=True)
+        train(tiny("training.steps=3"), tmp_path, quiet=True)
     assert all(path.read_bytes() == content for path, content in before.items() if path.name != "training.json")
 
 
@@ -55,10 +55,10 @@ def test_somebodys_recipe_is_not_written_over(tiny: Tiny, tmp_path: Path) -> Non
 
 
 def test_starting_over_is_said(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train(tiny("training.steps=1"), tmp_path, quiet=True)
+    train(tiny("training.steps=3"), tmp_path, quiet=True)
     for gone in ("checkpoints", "tokenizer"):
         shutil.rmtree(tmp_path / gone)
-    train(tiny("training.steps=1"), tmp_path, resume=True, quiet=True)
+    train(tiny("training.steps=3"), tmp_path, resume=True, quiet=True)
     assert "no checkpoint to continue from; starts over at step 0" in capsys.readouterr().out
 
 
@@ -96,7 +96,7 @@ def test_half_a_checkpoint_goes_when_the_run_goes_on(tiny: Tiny, tmp_path: Path)
     half = tmp_path / "checkpoints" / ".step-00000004.4711.tmp"
     half.mkdir(parents=True)
     (half / "state.pt").write_bytes(b"half")
-    train(tiny("training.steps=1"), tmp_path, quiet=True)
+    train(tiny("training.steps=3"), tmp_path, quiet=True)
     assert not half.exists()
 
 
