@@ -6,7 +6,6 @@ For pictures that are expensive to decode next to what a training step takes. Th
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from typing import Any
 

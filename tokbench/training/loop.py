@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tokbench.training.memory import is_out_of_memory, out_of_memory
 from tokbench.training.profiling import StepProfiler
 from tokbench.training.randomness import random_state, set_random_state
 from tokbench.training.reporting import Reporter
+from tokbench.training.result import TrainingResult as TrainingResult
 from tokbench.training.run_folder import claim, nothing_left, sole
 from tokbench.training.run_log import drop_log_after
 from tokbench.training.schedule import learning_rate_factor
@@ -35,22 +35,6 @@ from tokbench.training.telemetry import Telemetry
 from tokbench.training.tracking import check_trackers
 
 _SKIPS_SHOWN = 3  # skipped steps that are named on the terminal; the log has all
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """Where a run lies and what it took. ``product`` is the folder of the finished model."""
-
-    folder: Path
-    product: Path
-    steps: int
-    images: int
-    seconds: float
-    finished: bool
-    last: dict[str, float]
-    stopped_by: str | None = None  # SIGTERM or SIGINT
-    skipped: int = 0  # steps left out by ``training.on_nan: skip``
-    speed: dict[str, Any] = field(default_factory=dict)  # of a finished run; ``tokbench.training.telemetry``
 
 
 def train(
@@ -158,8 +142,7 @@ class _Run:
                 if self.step < steps:
                     self._save()
                     why = f" by {self.stop.by}" if self.stop.by else ""
-                    told = f"stopped{why} at step {self.step} of {steps}; checkpoint saved, {then}"
-                    progress.note(told)
+                    progress.note(f"stopped{why} at step {self.step} of {steps}; checkpoint saved, {then}")
                 else:
                     self._finish()
                 if self.skips.total:
