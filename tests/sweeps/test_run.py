@@ -78,3 +78,16 @@ def test_an_interrupted_cell_continues_to_the_same_record(tmp_path: Path, monkey
     (a,) = Store(tmp_path / "a" / "runs.jsonl").read()
     (b,) = Store(tmp_path / "b" / "runs.jsonl").read()
     assert a.weights == b.weights and a.metrics == b.metrics and a.training["steps"] == 12
+
+
+def test_an_interrupted_sweep_says_what_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*arguments: object, **settings: object) -> None:
+        assert "--resume" not in str(settings["then"])  # which a sweep does not have
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(Grid(quantizers=["rq"], codebook_sizes=[16], depths=[2], overrides=TINY), tmp_path)
+    assert "the same command goes on where it stopped" in capsys.readouterr().err

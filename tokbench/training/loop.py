@@ -100,8 +100,7 @@ class _Run:
         self.task: Task = build_task(recipe, accelerator)
         ranks = accelerator.process_index, accelerator.num_processes
         self.stream = Stream(self.task.batches(self.micro_batch, *ranks))
-        self.step = 0
-        self.seconds = 0.0
+        self.step, self.seconds = 0, 0.0
         self.skips, self.telemetry = Skips(), Telemetry(accelerator, recipe.training)
         self.report = Reporter(recipe, accelerator, out, title, self.telemetry)
         self.speed: dict[str, Any] = {}
