@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
 import stat
@@ -13,10 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from tokbench.data.formats import readable_formats
 from tokbench.errors import TokbenchError, printable
-
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "ICO", "TGA")
-"""Pillow's names of what is read. It knows more, where nobody keeps photographs; for PostScript it runs a program."""
 
 MAX_ASPECT = 32
 """A picture longer than this many times its width would need gigabytes once its short side is resized: refused."""
@@ -37,12 +34,13 @@ def load_image(source: str | os.PathLike[str] | bytes, *, name: str | None = Non
     """A path, or a file's bytes, -> PIL picture in mode RGB, upright.
 
     EXIF orientation is applied; of an animation the first frame is taken; transparency is composited on white;
-    16-bit greys are scaled (not clipped) to 8 bits; CMYK is converted without its colour profile.
+    12- and 16-bit greys are scaled (not clipped) to 8 bits; colours are converted without their profiles. HEIC is read
+    where pillow-heif is installed.
 
     Raises:
-        UnreadableImage: missing, empty, truncated, damaged, no picture at all, a picture of floats or of 32-bit
-            integers, larger than Pillow's decompression-bomb limit, or longer than 32 times its width.
-            ``name`` stands in the message for pictures given as bytes.
+        UnreadableImage: missing, empty, truncated, damaged, no picture at all, a picture of floats or of 32-bit or
+            signed integers, whose range nobody can know, larger than Pillow's decompression-bomb limit, or longer than
+            32 times its width. ``name`` stands in the message for pictures given as bytes.
     """
     label = name or ("<bytes>" if isinstance(source, bytes) else str(source))
     try:
@@ -56,7 +54,7 @@ def load_image(source: str | os.PathLike[str] | bytes, *, name: str | None = Non
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a picture half-way to the bomb limit, damaged EXIF: no news to the user
-            with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
                 _check_shape(image, label)
                 image.load()
                 _turn_upright(image)
@@ -66,13 +64,6 @@ def load_image(source: str | os.PathLike[str] | bytes, *, name: str | None = Non
     except Exception as error:  # Pillow's plug-ins raise OSError, SyntaxError, struct.error, zlib.error, IndexError...
         reason = "not a picture in a known format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         raise UnreadableImage(label, printable(" ".join(reason.split()), 200) or type(error).__name__) from None
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    """Those of ``FORMATS`` that this Pillow was built with."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _check_shape(image: Image.Image, label: str) -> None:
@@ -91,13 +82,30 @@ def _to_rgb(image: Image.Image, label: str) -> Image.Image:
     if image.mode == "F":
         raise UnreadableImage(label, "floating-point pixels, whose range is not known")
     if image.mode.startswith("I"):
-        # Pillow's own conversion clips at 255, which turns a 16-bit picture white.
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise UnreadableImage(label, "32-bit integer pixels, whose range is not known")
-        return Image.fromarray(((values * 2 + 257) // 514).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        return _from_deep_grey(image, label)
+    if image.mode == "La":
+        image = image.convert("LA")  # Pillow converts premultiplied grey to nothing else
+    palette_alpha = image.mode == "P" and image.palette is not None and image.palette.mode == "RGBA"
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or palette_alpha or "transparency" in image.info:
         picture = image.convert("RGBA")
         white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, picture).convert("RGB")
     return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def _from_deep_grey(image: Image.Image, label: str) -> Image.Image:
+    """Greys of more than 8 bits, scaled: Pillow's own conversion clips at 255, which turns a 16-bit picture white."""
+    values = np.asarray(image).astype(np.int64)
+    tags = getattr(image, "tag_v2", {})  # of a TIFF: 258 bits a sample, 339 their kind (2: signed), 262 white is 0
+    bits = int(tags.get(258, (16,))[0])
+    if bits > 16 or tags.get(339, (1,))[0] == 2 or values.min() < 0 or values.max() >= 1 << bits:
+        kind = f"{bits if bits > 16 else 'signed 16'}-bit integer pixels" if tags else "integer pixels beyond 16 bits"
+        raise UnreadableImage(label, f"{kind}, whose range is not known: save them with 8 or 16 bits")
+    top = (1 << bits) - 1
+    if tags.get(262) == 0:
+        values = top - values
+    grey = (values * 510 + top) // (2 * top)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        grey[values == clear] = 255
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
