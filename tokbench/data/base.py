@@ -42,17 +42,19 @@ class ImageDataset(Dataset[Sample]):
         image_size: side of a sample in pixels.
         classes: names of the labels; empty where there are none.
         skipped: (id or path, reason) of every picture that could not be used, as far as is known by now.
+        notes: lines on what is odd about the whole: pictures in both splits, labels that are no classes.
         fingerprint: hash of the content and of everything done to it; equal fingerprints mean equal samples.
         protocol: how pictures are made square: ``tokbench-v1`` or the crop's own name.
     """
 
     classes: list[str]
     skipped: list[tuple[str, str]]
+    notes: list[str]
 
     def __init__(self, source: str, split: Split, view: View) -> None:
         self.source, self.split, self.view = source, split, view
         self.image_size = view.image_size
-        self.classes, self.skipped = [], []
+        self.classes, self.skipped, self.notes = [], [], []
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -127,7 +129,8 @@ class ImageDataset(Dataset[Sample]):
         """One line for people: source, split, count, preprocessing, what was skipped."""
         text = f"{self.source} ({self.split}): {len(self)} pictures, {self.view.describe()}"
         text += f", {len(self.classes)} classes" if self.classes else ""
-        return text + (f"; {len(self.skipped)} skipped" if self.skipped else "")
+        text += f"; {len(self.skipped)} skipped" if self.skipped else ""
+        return "; ".join([text, *self.notes])
 
 
 def digest(*parts: str) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tokbench.data.base import digest
-from tokbench.data.folder import SUFFIXES, printable
+from tokbench.data.folder import printable
+from tokbench.data.formats import SUFFIXES
 from tokbench.data.whole import remember
 from tokbench.errors import TokbenchError
 from tokbench.weights import cache_dir

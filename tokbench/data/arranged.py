@@ -1,0 +1,116 @@
+"""Pictures in sub-folders, of a folder or of an archive: those of one split, with their classes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tokbench.data.base import Split
+from tokbench.data.formats import tally
+from tokbench.data.labels import in_order
+from tokbench.data.layout import Part, classes_by_folder, inner_folders, split_parts
+from tokbench.data.listing import File, Listing
+from tokbench.data.whole import hash_split
+from tokbench.errors import TokbenchError
+
+
+@dataclass
+class Arranged:
+    """A split: ``files`` by their paths below ``base``, ``labels`` of each (-1: none), ``positions`` to be taken.
+
+    ``problems`` are (path, reason) of what is not used, ``notes`` lines on the whole.
+    """
+
+    base: str
+    files: list[File]
+    labels: list[int]
+    classes: list[str]
+    positions: list[int]
+    problems: list[tuple[str, str]]
+    notes: list[str]
+
+
+def arranged(listings: dict[str, Listing], split: Split, source: str, read: Callable[[str, str], str]) -> Arranged:
+    """The pictures of ``split``.
+
+    Args:
+        listings: ``{"": everything}``, whose sub-folders are splits where they are called so, or one of each split.
+        read: (key of ``listings``, path) -> the text of that file.
+
+    Raises:
+        TokbenchError: no pictures, or none of that split.
+    """
+    parts = {key: [Part("")] for key in listings}
+    if "" in listings:
+        parts = split_parts((file.path for file in listings[""].files), source) or parts
+    chosen = split if split in parts else ""
+    if chosen not in parts:
+        beside = next(iter(parts.values()))[0].path
+        raise TokbenchError(f"{source}: there is no {split} sub-folder beside {beside}")
+    files, problems = {}, {}
+    for key in parts:
+        found = listings[key if key in listings else ""]
+        files[key], problems[key] = found.within(tuple(part.path for part in parts[key]))
+    notes = _leave_masks(files, parts) + _shared(files)
+    if not files[chosen]:
+        reasons = f" ({tally(problems[chosen])})" if problems[chosen] else ""
+        looked_for = "looked for .jpg, .png, .webp and other picture files, in sub-folders too"
+        raise TokbenchError(f"{source}: no pictures in it{reasons}; {looked_for}")
+    names = _classes(files, parts)
+    for key, listed in files.items():
+        at = key if key in listings else ""
+        for path in listings[at].annotations:
+            _annotate(names[key], listed, path, read(at, path))
+    classes = in_order({name for listed in names.values() for name in listed if name})
+    number = {name: k for k, name in enumerate(classes)}
+    above = os.path.commonprefix([part.path for part in parts[chosen]]).rpartition("/")[0]
+    base = f"{above}/" if above else ""
+    mine = [file._replace(path=file.path[len(base) :]) for file in files[chosen]]
+    return Arranged(
+        base=base,
+        files=mine,
+        labels=[number.get(name, -1) for name in names[chosen]],
+        classes=classes,
+        positions=list(range(len(mine))) if chosen else hash_split([file.path for file in mine], split, source),
+        problems=[(path.removeprefix(base), reason) for path, reason in problems[chosen]],
+        notes=notes,
+    )
+
+
+def _paths(files: dict[str, list[File]]) -> dict[str, list[str]]:
+    return {key: [file.path for file in listed] for key, listed in files.items()}
+
+
+def _leave_masks(files: dict[str, list[File]], parts: dict[str, list[Part]]) -> list[str]:
+    """Drop the pictures that lie beside the folders of pictures; a line that says how many and where."""
+    notes = []
+    for key, inner in inner_folders(_paths(files), parts).items():
+        inside = tuple(inner.values())
+        left = [file.path for file in files[key] if not file.path.startswith(inside)]
+        if left:
+            notes.append(f"{len(left)} pictures left out that lie beside {inside[0]}, such as {left[0]}")
+            files[key] = [file for file in files[key] if file.path.startswith(inside)]
+    return notes
+
+
+def _classes(files: dict[str, list[File]], parts: dict[str, list[Part]]) -> dict[str, list[str]]:
+    paths = _paths(files)
+    return classes_by_folder(paths, inner_folders(paths, parts))
+
+
+def _annotate(names: list[str], files: list[File], path: str, text: str) -> None:
+    """Classes that stand in a file beside the pictures' folder: lines of file name, tab, class (Tiny-ImageNet)."""
+    above = path.rpartition("/")[0]
+    start = f"{above}/" if above else ""
+    said = {parts[0]: parts[1] for line in text.splitlines() if len(parts := line.split("\t")) > 1}
+    for k, file in enumerate(files):
+        if file.path.startswith(start):
+            names[k] = said.get(file.path.rpartition("/")[2], names[k])
+
+
+def _shared(files: dict[str, list[File]]) -> list[str]:
+    """A line where the very same files are in both splits: one folder given twice, or links."""
+    inodes = [{file.inode for file in listed} - {(0, 0)} for listed in files.values()]
+    both = len(set.intersection(*inodes)) if len(inodes) > 1 else 0
+    return [f"{both} pictures are in both splits: what is trained on is measured"] if both else []

@@ -1,0 +1,107 @@
+"""What lies beneath a folder: pictures, pictures that are not read, and files that name classes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tokbench.data.formats import SUFFIXES, passed_over, suffix_of
+
+JUNK = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"))
+"""Folders that systems put beside the user's own; they hold copies and thumbnails. Hidden ones are left out too."""
+
+ANNOTATIONS = "val_annotations.txt"
+"""Tiny-ImageNet's classes of its validation pictures, a line each: file, class, box."""
+
+MOST_LINKS = 8
+"""A folder is listed at so many places at most: links to links could make any number of them."""
+
+
+class File(NamedTuple):
+    """One picture: relative path, bytes, nanoseconds of its last change, (device, inode)."""
+
+    path: str
+    size: int
+    modified: int
+    inode: tuple[int, int] = (0, 0)
+
+
+@dataclass
+class Listing:
+    """``problems``: (path, reason) of what is not used. ``again``: folders (``b/``) that were listed as others too."""
+
+    files: list[File] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    annotations: list[str] = field(default_factory=list)
+    again: dict[str, str] = field(default_factory=dict)
+
+    def sort_out(self, path: str, size: int, modified: int, inode: tuple[int, int] = (0, 0)) -> None:
+        """Put one file where it belongs."""
+        suffix = suffix_of(path)
+        reason = passed_over(suffix)
+        if reason is not None:
+            self.problems.append((path, reason))
+        elif path.rpartition("/")[2] == ANNOTATIONS:
+            self.annotations.append(path)
+        elif suffix in SUFFIXES:
+            if size:
+                self.files.append(File(path, size, modified, inode))
+            else:
+                self.problems.append((path, "the file is empty"))
+
+    def within(self, folders: tuple[str, ...]) -> tuple[list[File], list[tuple[str, str]]]:
+        """The files and problems below some folders (``train/``; "" is all), a linked folder's once."""
+        twice = {
+            place: first
+            for place, first in self.again.items()
+            if place.startswith(folders) and first.startswith(folders)
+        }
+        outermost = [place for place in twice if f"{os.path.dirname(place.rstrip('/'))}/" not in twice]
+        problems = [(path, why) for path, why in self.problems if path.startswith((*folders, "/"))]
+        problems += [(place, f"a link to {twice[place]}, whose pictures are taken once") for place in outermost]
+        doubled = tuple(outermost) or ("\0",)
+        return [f for f in self.files if f.path.startswith(folders) and not f.path.startswith(doubled)], problems
+
+
+def ignored(name: str) -> bool:
+    """Whether a file's or folder's name says that it is not the user's."""
+    return name.startswith(".") or name in JUNK
+
+
+def list_folder(root: str) -> Listing:
+    """Every file beneath, sorted by path. Links are followed, but into no folder that they lie in."""
+    found = Listing()
+    first: dict[str, str] = {}
+    places: dict[str, int] = {}
+    waiting: list[tuple[str, str, frozenset[str]]] = [(root, "", frozenset())]
+    while waiting:
+        folder, prefix, above = waiting.pop()
+        real = os.path.realpath(folder)
+        places[real] = places.get(real, 0) + 1
+        if real in above or places[real] > MOST_LINKS:
+            continue
+        if first.setdefault(real, prefix) != prefix:
+            found.again[prefix] = first[real]
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            found.problems.append((prefix or folder, f"cannot be listed: {error.strerror}"))
+            continue
+        below = []
+        for entry in entries:
+            if ignored(entry.name):
+                continue
+            path = f"{prefix}{entry.name}"
+            try:
+                if entry.is_dir():
+                    below.append((entry.path, f"{path}/", above | {real}))
+                elif suffix_of(path):
+                    status = entry.stat()
+                    found.sort_out(path, status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
+            except OSError as error:  # a link that leads nowhere
+                if suffix_of(path) in SUFFIXES:
+                    found.problems.append((path, error.strerror or "cannot be opened"))
+        waiting.extend(reversed(below))
+    found.files.sort(key=lambda file: file.path)
+    return found
