@@ -18,6 +18,10 @@ class TokbenchError(Exception):
         super().__init__("\n".join(printable(line) for line in str(message).split("\n")))
 
 
+class TokbenchWarning(UserWarning):
+    """Something odd about what was given that stops nothing, in one line. The command line prints that line alone."""
+
+
 def printable(text: str, most: int | None = None) -> str:
     """``text`` with escapes for what cannot be printed, line ends included, cut to ``most`` characters."""
     if most is not None and len(text) > most:

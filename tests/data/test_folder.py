@@ -13,7 +13,7 @@ from data_pictures import encoded, picture
 from PIL import Image
 
 from tokbench.data import ImageDataset, loader, open_images
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, TokbenchWarning
 
 FolderOf = Callable[..., Path]
 
@@ -204,6 +204,88 @@ def test_names_that_are_no_utf8(folder_of: FolderOf) -> None:
     images = open_images(f"folder:eval={root}", "eval", image_size=8)
     images[0]["id"].encode("utf-8")
     assert images.fingerprint and images[0]["image"].shape == (3, 8, 8)
+
+
+def test_tiny_imagenets_annotations(folder_of: FolderOf) -> None:
+    root = folder_of({"train/n1/images/1": 1, "train/n2/images/2": 2, "val/images/v_0": 3, "val/images/v_1": 4})
+    held_out = open_images(f"folder:{root}", "eval", image_size=8)
+    assert held_out.classes == ["n1", "n2"] and [held_out[i]["label"] for i in range(2)] == [-1, -1]
+    (root / "val" / "val_annotations.txt").write_text("v_1.png\tn2\t0\t0\t9\t9\nv_7.png\tn1\n\nnonsense\n")
+    for spec in (f"folder:{root}", f"folder:train={root}/train,eval={root}/val"):
+        held_out = open_images(spec, "eval", image_size=8)
+        assert held_out.classes == ["n1", "n2"] and [held_out[i]["label"] for i in range(2)] == [-1, 1]
+
+
+def test_what_systems_leave_behind_is_no_picture(folder_of: FolderOf) -> None:
+    junk = {"__MACOSX/cat/._1": 3, ".thumbnails/4": 4, "@eaDir/cat/5": 5, "cat/._1": 6}
+    root = folder_of({"cat/1": 1, "dog/2": 2} | junk)
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "cat/Thumbs.db"):
+        (root / name).write_bytes(b"x")
+    (root / "eel").mkdir()
+    images = open_images(f"folder:eval={root}", "eval", image_size=8)
+    assert ids(images) == ["cat/1.png", "dog/2.png"] and images.classes == ["cat", "dog"] and not images.skipped
+
+
+def test_picture_files_that_are_not_read_are_counted_and_said(
+    folder_of: FolderOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokbench.data.formats.readable_formats", lambda: ("PNG", "JPEG"))  # without pillow-heif
+    root = folder_of({"good": 1})
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "x/logo.svg", "y.CR2", "z.jxl", "new.avif"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"anything")
+    with pytest.warns(TokbenchWarning, match="6 picture files are not read .IMG_1.HEIC and 1 more: .heic needs pillow"):
+        images = open_images(f"folder:eval={root}", "eval", image_size=8)
+    assert len(images) == 1 and "6 skipped" in images.describe() and "heic" in images.describe()
+    assert {name: "heif" in reason for name, reason in images.skipped}["IMG_2.heic"]
+    (root / "good.png").unlink()
+    with pytest.raises(TokbenchError, match=r"no pictures in it \(IMG_1.HEIC and 1 more: .heic needs pillow-heif: pip"):
+        open_images(f"folder:eval={root}", "eval", image_size=8)
+
+
+def test_a_phones_pictures(folder_of: FolderOf) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    root = folder_of({"a": 1})
+    heif.from_pillow(picture(2, 64, 48)).save(root / "IMG_1.HEIC")
+    images = open_images(f"folder:eval={root}", "eval", image_size=8)
+    assert ids(images) == ["IMG_1.HEIC", "a.png"] and not images.skipped
+
+
+def test_linked_folders(folder_of: FolderOf) -> None:
+    """A class may be a link; a link to another class or to a folder above is listed once, and said."""
+    away, root = folder_of({"1": 1, "2": 2}, "away"), folder_of({"cat/3": 3})
+    (root / "dog").symlink_to(away)
+    (root / "cat" / "up").symlink_to(root)
+    (root / "eel").symlink_to(root / "cat")
+    images = open_images(f"folder:eval={root}", "eval", image_size=8)
+    assert ids(images) == ["cat/3.png", "dog/1.png", "dog/2.png"] and images.classes == ["cat", "dog"]
+    assert images.skipped == [("eel/", "a link to cat/, whose pictures are taken once")]
+
+
+def test_links_to_links_end(tmp_path: Path) -> None:
+    for k in range(24):
+        (tmp_path / f"{k}").mkdir()
+        for name in "ab":
+            (tmp_path / f"{k}" / name).symlink_to(tmp_path / f"{k + 1}")
+    (tmp_path / "24").mkdir()
+    (tmp_path / "24" / "1.png").write_bytes(encoded(picture(1)))
+    assert len(open_images(f"folder:eval={tmp_path}/0", "eval", image_size=8)) == 1
+
+
+@pytest.mark.parametrize("how", ["links", "named"])
+def test_one_folder_for_both_splits_is_said(folder_of: FolderOf, how: str) -> None:
+    root = folder_of({"train/1": 1, "train/2": 2})
+    (root / "val").symlink_to(root / "train")
+    spec = f"folder:{root}" if how == "links" else f"folder:train={root}/train,eval={root}/train"
+    for split in ("train", "eval"):
+        with pytest.warns(TokbenchWarning, match="2 pictures are in both splits"):
+            assert len(open_images(spec, split, image_size=8)) == 2
+
+
+def test_hard_linked_pictures_count(folder_of: FolderOf) -> None:
+    root = folder_of({"a": 1})
+    os.link(root / "a.png", root / "b.png")
+    assert ids(open_images(f"folder:eval={root}", "eval", image_size=8)) == ["a.png", "b.png"]
 
 
 def test_kodak(shared: Path) -> None:

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import warnings
 from types import FrameType
+from typing import Any
+
+
+def _warn_in_one_line() -> None:
+    """Our own warnings as a line, once for all processes of a run; others as Python shows them."""
+    from tokbench.errors import TokbenchWarning
+
+    usual: Any = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, TokbenchWarning):
+            usual(message, category, *place, **more)
+        elif os.environ.get("RANK", "0") == "0":
+            print(f"tokbench: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
 
 
 def main() -> None:
@@ -17,6 +35,7 @@ def main() -> None:
 
     keep_freed_memory()
     threads.begin()
+    _warn_in_one_line()
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tokbench.data.base import Split
-from tokbench.data.formats import tally
+from tokbench.data.formats import passed_over, suffix_of, tally
 from tokbench.data.labels import in_order
-from tokbench.data.layout import Part, classes_by_folder, inner_folders, split_parts
+from tokbench.data.layout import Part, are_chunks, classes_of_folders, inner_folders, split_parts
 from tokbench.data.listing import File, Listing
 from tokbench.data.whole import hash_split
 from tokbench.errors import TokbenchError
@@ -43,7 +43,7 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
     """
     parts = {key: [Part("")] for key in listings}
     if "" in listings:
-        parts = split_parts((file.path for file in listings[""].files), source) or parts
+        parts = split_parts(_folders(listings[""].files), source) or parts
     chosen = split if split in parts else ""
     if chosen not in parts:
         beside = next(iter(parts.values()))[0].path
@@ -53,6 +53,8 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
         found = listings[key if key in listings else ""]
         files[key], problems[key] = found.within(tuple(part.path for part in parts[key]))
     notes = _leave_masks(files, parts) + _shared(files)
+    not_read = [(path, reason) for path, reason in problems[chosen] if passed_over(suffix_of(path))]
+    notes += [f"{len(not_read)} picture files are not read ({tally(not_read)})"] if not_read else []
     if not files[chosen]:
         reasons = f" ({tally(problems[chosen])})" if problems[chosen] else ""
         looked_for = "looked for .jpg, .png, .webp and other picture files, in sub-folders too"
@@ -66,7 +68,7 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
     number = {name: k for k, name in enumerate(classes)}
     above = os.path.commonprefix([part.path for part in parts[chosen]]).rpartition("/")[0]
     base = f"{above}/" if above else ""
-    mine = [file._replace(path=file.path[len(base) :]) for file in files[chosen]]
+    mine = [File(f.path[len(base) :], f.size, f.modified, f.inode) for f in files[chosen]]
     return Arranged(
         base=base,
         files=mine,
@@ -78,14 +80,19 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
     )
 
 
-def _paths(files: dict[str, list[File]]) -> dict[str, list[str]]:
-    return {key: [file.path for file in listed] for key, listed in files.items()}
+def _folders(files: list[File]) -> list[str]:
+    return list(dict.fromkeys(_folder(file) for file in files))
+
+
+def _folder(file: File) -> str:
+    """``a/b.png`` -> ``a/``."""
+    return file.path[: file.path.rfind("/") + 1]
 
 
 def _leave_masks(files: dict[str, list[File]], parts: dict[str, list[Part]]) -> list[str]:
     """Drop the pictures that lie beside the folders of pictures; a line that says how many and where."""
     notes = []
-    for key, inner in inner_folders(_paths(files), parts).items():
+    for key, inner in inner_folders({key: _folders(listed) for key, listed in files.items()}, parts).items():
         inside = tuple(inner.values())
         left = [file.path for file in files[key] if not file.path.startswith(inside)]
         if left:
@@ -95,8 +102,13 @@ def _leave_masks(files: dict[str, list[File]], parts: dict[str, list[Part]]) -> 
 
 
 def _classes(files: dict[str, list[File]], parts: dict[str, list[Part]]) -> dict[str, list[str]]:
-    paths = _paths(files)
-    return classes_by_folder(paths, inner_folders(paths, parts))
+    """The class of every picture of every split, ``""`` where it has none."""
+    folders = {key: _folders(listed) for key, listed in files.items()}
+    known = classes_of_folders(folders, inner_folders(folders, parts))
+    names = {key: [known[key][_folder(file)] for file in listed] for key, listed in files.items()}
+    seen = {name for listed in known.values() for name in listed.values()}
+    labelled = ((file.path, name) for key in files for file, name in zip(files[key], names[key], strict=True))
+    return {key: [""] * len(files[key]) for key in files} if are_chunks(seen, labelled) else names
 
 
 def _annotate(names: list[str], files: list[File], path: str, text: str) -> None:

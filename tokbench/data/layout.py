@@ -1,7 +1,8 @@
 """Which pictures of a folder belong to which split and class, by the names of the sub-folders alone.
 
 Published sets come in a few dozen shapes: ``train2017/``, ``images/val/``, ``train/CLASS/images/``,
-``ILSVRC/Data/CLS-LOC/train/CLASS/``, ``CLASS/test/``... What is decided here is pure: paths in, splits and classes out.
+``ILSVRC/Data/CLS-LOC/train/CLASS/``, ``CLASS/test/``... What is decided here is pure: the folders that hold pictures go
+in (``a/b/``; ``""`` is the outermost), splits and classes come out.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ class Part(NamedTuple):
     label: str = ""
 
 
-def split_parts(paths: Iterable[str], source: str) -> dict[str, list[Part]]:
+def split_parts(folders: Iterable[str], source: str) -> dict[str, list[Part]]:
     """The parts of ``train`` and ``eval``; of ``""`` where one folder is to be divided; nothing where no name tells.
 
     Raises:
         TokbenchError: COCO's sets of several years, which share pictures.
     """
-    node, at = tree_of(paths), ""
+    node, at = tree_of(folders), ""
     while True:
         found = _paired(node, at, source)
         if found:
@@ -92,85 +93,76 @@ def _paired_in_each(node: Node, at: str, source: str) -> dict[str, list[Part]]:
     return found
 
 
-def inner_folders(paths: dict[str, list[str]], parts: dict[str, list[Part]]) -> dict[str, dict[Part, str]]:
-    """Where the classes' folders, or the pictures, of every part lie: ``train/`` -> ``train/images/``.
+def inner_folders(folders: dict[str, list[str]], parts: dict[str, list[Part]]) -> dict[str, dict[Part, str]]:
+    """Where the classes' folders, or the pictures, of every part of every split lie: ``train/`` -> ``train/images/``.
 
-    What is not below that is no picture of the set but a mask or the like. ``paths``: those of each split.
+    What is not below that is no picture of the set but a mask or the like.
     """
     inner = {split: {part: part.path for part in parts[split]} for split in parts}
     while True:
-        inner = {s: {part: _inside(at, paths[s]) for part, at in starts.items()} for s, starts in inner.items()}
-        deeper = _common_folder(
-            Node(files=1) if part.label else _node(at, paths[split])
-            for split, starts in inner.items()
-            for part, at in starts.items()
-        )
+        inner = {s: {part: _inside(at, folders[s]) for part, at in starts.items()} for s, starts in inner.items()}
+        unlabelled = [(s, at) for s, starts in inner.items() for part, at in starts.items() if not part.label]
+        deeper = _common_folder(tree_of(f[len(at) :] for s, at in unlabelled for f in folders[s] if f.startswith(at)))
         if not deeper:
             return inner
         inner = {split: {part: f"{at}{deeper}" for part, at in starts.items()} for split, starts in inner.items()}
 
 
-def classes_by_folder(paths: dict[str, list[str]], inner: dict[str, dict[Part, str]]) -> dict[str, list[str]]:
-    """The class of every path of every split, ``""`` where it has none: the first folder below ``inner_folders``."""
-    classes: dict[str, list[str]] = {}
+def classes_of_folders(folders: dict[str, list[str]], inner: dict[str, dict[Part, str]]) -> dict[str, dict[str, str]]:
+    """Of every split: folder -> class, ``""`` for none: the first folder below ``inner_folders``."""
+    classes: dict[str, dict[str, str]] = {}
     for split, starts in inner.items():
         longest_first = sorted(starts.items(), key=lambda start: -len(start[1]))
-        classes[split] = [_class(path, longest_first) for path in paths[split]]
-    return _without_chunks(paths, _without_letters(paths, classes))
+        classes[split] = {folder: _class(folder, longest_first) for folder in folders[split]}
+    return _without_letters(classes)
 
 
-def _node(start: str, paths: list[str]) -> Node:
-    return tree_of(path[len(start) :] for path in paths if path.startswith(start))
+def are_chunks(classes: Iterable[str], labelled: Iterable[tuple[str, str]]) -> bool:
+    """Whether folders numbered like their pictures (``01000/01234.png``, ``00001/000010234.jpg``) only keep them few.
+
+    ``labelled``: path and class of every picture.
+    """
+    return all(re.fullmatch(r"\d{4,}", name) for name in classes) and all(_chunk(*entry) for entry in labelled)
 
 
-def _inside(at: str, paths: list[str]) -> str:
+def _inside(at: str, folders: list[str]) -> str:
     """The folder less containers: ``train/`` -> ``train/images/`` or ``train/train/``."""
-    node, outer = _node(at, paths), at.rstrip("/").rpartition("/")[2]
+    node, outer = tree_of(f[len(at) :] for f in folders if f.startswith(at)), at.rstrip("/").rpartition("/")[2]
     while (name := node.lone) is not None and (is_container(name) or name.lower() == outer.lower()):
         node, at, outer = node.children[name], f"{at}{name}/", name
     return at
 
 
-def _common_folder(nodes: Iterable[Node]) -> str:
-    """``PetImages/`` where nothing but the classes' folders lies in it: a lone class would tell nothing."""
-    present = [node for node in nodes if node.files or node.children]
-    names = {node.lone for node in present}
-    name = next(iter(names)) if len(names) == 1 else None
-    if name is None or any(node.children[name].files for node in present):
-        return ""
-    inside = {child for node in present for child in node.children[name].children}
-    return f"{name}/" if len(inside) > 1 else ""
+def _common_folder(node: Node) -> str:
+    """``PetImages/`` where several classes lie in it: a lone class would tell nothing. Empty: none is such a folder."""
+    at = ""
+    while (name := node.lone) is not None:
+        if is_container(name):
+            return at
+        node, at = node.children[name], f"{at}{name}/"
+    return at if not node.files else ""
 
 
-def _class(path: str, starts: list[tuple[Part, str]]) -> str:
-    part, start = next(entry for entry in starts if path.startswith(entry[1]))
-    first, slash, _ = path[len(start) :].partition("/")
-    return part.label or (first if slash else "")
+def _class(folder: str, starts: list[tuple[Part, str]]) -> str:
+    part, start = next(entry for entry in starts if folder.startswith(entry[1]))
+    return part.label or folder[len(start) :].partition("/")[0]
 
 
-def _without_letters(paths: dict[str, list[str]], classes: dict[str, list[str]]) -> dict[str, list[str]]:
+def _without_letters(classes: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     """Places: ``a/abbey/``, ``b/bakery/shop/`` are no classes a, b but abbey and bakery/shop."""
-    deeper: dict[str, list[str]] = {}
-    for split, listed in paths.items():
-        deeper[split] = []
-        for path, label in zip(listed, classes[split], strict=True):
-            rest = f"/{path}".rpartition("/")[0].partition(f"/{label}/")[2] if len(label) == 1 else ""
-            if label and not (label.isalpha() and rest.lower().startswith(label.lower())):
+    deeper: dict[str, dict[str, str]] = {}
+    for split, listed in classes.items():
+        deeper[split] = {}
+        for folder, label in listed.items():
+            rest = f"/{folder}".partition(f"/{label}/")[2].rstrip("/") if label else ""
+            if label and not (len(label) == 1 and label.isalpha() and rest.lower().startswith(label.lower())):
                 return classes
-            deeper[split].append(rest)
+            deeper[split][folder] = rest
     return deeper
 
 
-def _without_chunks(paths: dict[str, list[str]], classes: dict[str, list[str]]) -> dict[str, list[str]]:
-    """``01000/01234.png`` and ``00001/000010234.jpg``: folders numbered like their pictures only keep folders small."""
-    for split, listed in paths.items():
-        for path, label in zip(listed, classes[split], strict=True):
-            stem = re.fullmatch(r"[A-Za-z]*(\d+)", path.rpartition("/")[2].partition(".")[0])
-            numbered = stem is not None and re.fullmatch(r"\d{4,}", label) and len(stem[1]) >= len(label)
-            if not (numbered and stem and (stem[1].startswith(label) or _block(stem[1]) == int(label))):
-                return classes
-    return {split: [""] * len(listed) for split, listed in paths.items()}
-
-
-def _block(digits: str) -> int:
-    return int(digits) // CHUNK * CHUNK
+def _chunk(path: str, label: str) -> bool:
+    stem = re.fullmatch(r"[A-Za-z]*(\d+)", path.rpartition("/")[2].partition(".")[0])
+    if stem is None or not label or len(stem[1]) < len(label):
+        return False
+    return stem[1].startswith(label) or int(stem[1]) // CHUNK * CHUNK == int(label)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any, get_args
 
 from tokbench.config.data import DataConfig
 from tokbench.data.base import ImageDataset, Split
 from tokbench.data.crops import View
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.errors import TokbenchError, TokbenchWarning, did_you_mean, printable
 
 SOURCES = {
     "photos": "photographs that ship with the installed packages; needs no network",
@@ -66,6 +67,8 @@ def open_images(
         return open_photos(split, view, crop, limit, dense=rest == "dense")
     opener: Any = getattr(importlib.import_module(f"tokbench.data.{_OPENERS[kind][0]}"), _OPENERS[kind][1])
     images: ImageDataset = opener(source, rest, split, view, limit)
+    for note in images.notes:
+        warnings.warn(f"{source} ({split}): {printable(note)}", TokbenchWarning, stacklevel=2)
     return images
 
 

@@ -46,6 +46,7 @@ class StreamedImages:
         self.image_column, self.label_column = image, label
         self.classes = class_names(rows.features, label)
         self.skipped: list[tuple[str, str]] = []
+        self.notes: list[str] = []
 
     def __len__(self) -> int:
         if self.length is None:
