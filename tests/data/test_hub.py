@@ -12,7 +12,7 @@ from data_pictures import encoded, picture
 
 from tokbench.data import hub as hub_module
 from tokbench.data import loader, open_images
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, TokbenchWarning
 
 pytestmark = pytest.mark.usefixtures("own_hub_cache")
 
@@ -91,6 +91,23 @@ def test_streaming(hub: Callable[..., Any]) -> None:
         open_images("hub:me/mine:streaming", "eval", image_size=8)
     held_out = open_images("hub:me/mine:streaming", "eval", image_size=8, limit=3)
     assert len(held_out) == 3 and held_out.classes == ["even", "odd"]
+
+
+def test_text_labels_are_numbered_over_all_splits(hub: Callable[..., Any]) -> None:
+    import datasets
+
+    def named(labels: list[str]) -> Any:
+        rows = {"image": [{"bytes": encoded(picture(k)), "path": None} for k in range(len(labels))], "label": labels}
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+        return datasets.Dataset.from_dict(rows, features=features)
+
+    hub({"train": named(["cat", "dog", "cat"]), "validation": named(["dog"])})
+    held_out = open_images("hub:me/mine", "eval", image_size=8)
+    assert held_out.classes == ["cat", "dog"] and held_out[0]["label"] == 1
+    with pytest.warns(TokbenchWarning, match="leave :streaming out"):
+        stream = open_images("hub:me/mine:streaming", "train", image_size=8)
+    (batch,) = loader(stream, batch_size=3, shuffle=False, seed=0)
+    assert batch["label"].tolist() == [-1, -1, -1]
 
 
 @pytest.mark.usefixtures("offline")

@@ -12,7 +12,7 @@ from data_pictures import encoded, picture, write_shard
 
 from tokbench.data import loader, open_images
 from tokbench.data.stream import StreamedImages
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, TokbenchWarning
 
 pytestmark = pytest.mark.usefixtures("own_hub_cache")
 SIZES = (13, 7, 19, 5, 11)
@@ -146,6 +146,99 @@ def test_members_cannot_reach_outside(shards: Path, tmp_path: Path) -> None:
     assert not (tmp_path.parent.parent / "b.jpg").exists()
 
 
+def tar(path: Path, files: dict[str, bytes | str]) -> Path:
+    """A shard; a text starts with ``hard:`` or ``soft:`` and is a link."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                kind, _, member.linkname = content.partition(":")
+                member.type = tarfile.LNKTYPE if kind == "hard" else tarfile.SYMTYPE
+                archive.addfile(member)
+            else:
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+JPEG = encoded(picture(1), "JPEG")
+
+
+def test_links_are_read_through(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {"a/0.jpg": JPEG, "a/1.jpg": "hard:a/0.jpg", "a/2.jpg": "soft:../b/3.jpg"}
+    files |= {"b/3.jpg": "soft:../a/1.jpg", "a/4.jpg": "soft:4.jpg", "a/5.jpg": "hard:gone.jpg"}
+    path = tar(tmp_path / "a.tar", files | {"a/1.cls": b"3"})
+    images = open_images(f"webdataset:eval={path}", "eval", image_size=8)
+    assert [(images[i]["id"], images[i]["label"]) for i in range(4)] == [
+        ("a.tar/a/0", -1), ("a.tar/a/1", 3), ("a.tar/a/2", -1), ("a.tar/b/3", -1)
+    ]  # fmt: skip
+    assert len(images) == 4 and torch.equal(images[0]["image"], images[2]["image"])
+    assert {name for name, _ in images.skipped} == {"a.tar/a/4.jpg", "a.tar/a/5.jpg"}
+    path = tar(tmp_path / "b.tar", files)
+    stream = open_images(f"webdataset:train={path}:streaming", "train", image_size=8)
+    assert len(stream) == 1 and len(stream.skipped) == 5  # a stream reads no links, and says so of each
+    assert sum(len(b["id"]) for b in loader(stream, batch_size=8, shuffle=False, seed=0)) == 1
+
+
+def test_a_name_ends_at_its_first_dot(tmp_path: Path) -> None:
+    """Parts of one sample are no pictures of their own; where there is one picture only, that is it."""
+    path = tar(tmp_path / "a.tar", {
+        "./1.jpg": JPEG, "./1.seg.png": encoded(picture(2)), "./1.cls": b"2", "n01/2.rgb.JPG": JPEG, "n01/2.cls": b"1",
+        "photo.v1.1.jpg": JPEG, "photo.v1.2.jpg": JPEG, "__MACOSX/._1.jpg": JPEG, "._1.jpg": JPEG, "3.heics": b"x",
+    })  # fmt: skip
+    images = open_images(f"webdataset:eval={path}", "eval", image_size=8)
+    assert [(images[i]["id"], images[i]["label"]) for i in range(len(images))] == [("a.tar/./1", 2), ("a.tar/n01/2", 1)]
+    assert [name for name, _ in images.skipped] == ["a.tar/photo.v1.1.jpg", "a.tar/photo.v1.2.jpg", "a.tar/3.heics"]
+    assert "first dot" in images.skipped[0][1] and "'photo'" in images.skipped[0][1]
+
+
+@pytest.mark.parametrize("form", ["", ":streaming"])
+def test_shards_without_pictures_say_what_they_hold(tmp_path: Path, form: str) -> None:
+    dots = tar(tmp_path / "dots.tar", {f"photo.v1.{k}.jpg": JPEG for k in range(12)})
+    arrays = tar(tmp_path / "arrays.tar", {"0.npy": b"x", "0.txt": b"y"})
+    for path, message in (
+        (dots, r"dots.tar/photo.v1.0.jpg and 11 more.*first dot"),
+        (arrays, "holds 0.npy, 0.txt, but"),
+    ):
+        with pytest.raises(TokbenchError, match=f"no pictures in its 1 shard .*{message}"):
+            open_images(f"webdataset:eval={path}{form}", "eval", image_size=8)
+
+
+def test_labels_of_shards_are_classes(shards: Path) -> None:
+    for form in ("", ":streaming"):
+        images = open_images(f"webdataset:{shards}/*.tar{form}", "train", image_size=8)
+        assert images.classes == [str(k) for k in range(7)]
+
+
+def test_no_label_and_names(tmp_path: Path) -> None:
+    def write(name: str, labels: list[bytes]) -> Path:
+        files = {f"{k}.cls": label for k, label in enumerate(labels)} | {f"{k}.jpg": JPEG for k in range(len(labels))}
+        return tar(tmp_path / name, dict(sorted(files.items())))
+
+    none = write("none.tar", [b"-1", b"-1\n", b"-100", b""])
+    images = open_images(f"webdataset:train={none}", "train", image_size=8)
+    assert [images[i]["label"] for i in range(4)] == [-1] * 4 and images.classes == []
+    with pytest.raises(TokbenchError, match="none.tar/3.cls holds ''.*leave :streaming out"):
+        open_images(f"webdataset:train={none}:streaming", "train", image_size=8)
+    stream = open_images(f"webdataset:train={write('minus.tar', [b'-1', b'-100'])}:streaming", "train", image_size=8)
+    (batch,) = loader(stream, batch_size=2, shuffle=False, seed=0)
+    assert batch["label"].tolist() == [-1, -1] and stream.classes == []
+    some = write("some.tar", [b"-1", b"2", b"007"])
+    images = open_images(f"webdataset:eval={some}", "eval", image_size=8)
+    assert [images[i]["label"] for i in range(3)] == [-1, 2, 7] and len(images.classes) == 8
+    write("train-0.tar", [b"n02\n", b"n01", b"-1"])
+    write("val-0.tar", [b"n02", b"n03"])
+    train, held_out = (open_images(f"webdataset:{tmp_path}/*-0.tar", s, image_size=8) for s in ("train", "eval"))
+    assert train.classes == held_out.classes == ["n01", "n02", "n03"]
+    assert [train[i]["label"] for i in range(3)] == [1, 0, -1] and [held_out[i]["label"] for i in (0, 1)] == [1, 2]
+    with pytest.raises(TokbenchError, match=r"train-0.tar/0.cls holds 'n02'.*leave :streaming out"):
+        open_images(f"webdataset:train={tmp_path}/train-0.tar:streaming", "train", image_size=8)
+    write("ids.tar", [b"1", b"123456789012"])
+    with pytest.warns(TokbenchWarning, match="numbers up to 123456789012"):
+        images = open_images(f"webdataset:eval={tmp_path}/ids.tar", "eval", image_size=8)
+    assert images.classes == [] and images[0]["label"] == -1
+
+
 def test_wrong_shards_are_one_line(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(b"no tar at all" * 100)
     with tarfile.open(tmp_path / "packed.tar", "w:gz") as archive:
@@ -153,13 +246,20 @@ def test_wrong_shards_are_one_line(shards: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "text.tar", "w"):
         pass
     write_shard(tmp_path / "word.tar", range(1))
+    add(tmp_path / "word.tar", "000001.jpg", encoded(picture(1), "JPEG"))
     add(tmp_path / "word.tar", "000001.cls", b"cat")
+    for name, label in (("digits", b"1" * 5000), ("beyond", b"9223372036854775808"), ("bytes", b"\x80\x03]q\x00")):
+        write_shard(tmp_path / f"{name}.tar", range(1))
+        add(tmp_path / f"{name}.tar", "000001.cls", label)
     for name, message in {
         "x.tar": "not a plain tar",
         "packed.tar": "not a plain tar",
         "text.tar": "no pictures",
         "word.tar": "holds 'cat'",
         "none.tar": "no file matches",
+        "digits.tar": "digits.tar/000001.cls holds '111",
+        "beyond.tar": "beyond.tar/000001.cls holds '922",
+        "bytes.tar": "bytes.tar/000001.cls holds",
     }.items():
         with pytest.raises(TokbenchError, match=message) as caught:
             open_images(f"webdataset:eval={tmp_path}/{name}", "eval", image_size=8)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 import pytest
+import torch
 from data_pictures import encoded, picture
 
 from tokbench.data import loader, open_images
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, TokbenchWarning
 
 pytestmark = pytest.mark.usefixtures("own_hub_cache")
 
@@ -53,6 +56,81 @@ def test_class_names_raw_bytes_and_other_columns(parquet: Callable[..., Path]) -
     raw = parquet("raw.parquet", {"text": ["a", "b"], "jpg": [encoded(picture(k), "JPEG") for k in (1, 2)]})
     images = open_images(f"parquet:eval={raw}", "eval", image_size=8)
     assert len(images) == 2 and images[0]["label"] == -1
+
+
+def test_integer_labels_without_names_are_classes(parquet: Callable[..., Path], tmp_path: Path) -> None:
+    table = rows(*range(6))
+    table["label"] = [0, 5, None, -1, 3, 2]
+    images = open_images(f"parquet:eval={parquet('plain.parquet', table)}", "eval", image_size=8)
+    assert images.classes == ["0", "1", "2", "3", "4", "5"]
+    assert [images[i]["label"] for i in range(6)] == [0, 5, -1, -1, 3, 2]
+    parquet("train-0.parquet", rows(0, 1, 3))  # labels 0 and 1
+    parquet("test-0.parquet", {"image": [{"bytes": encoded(picture(9))}], "label": [4]})
+    for split in ("train", "eval"):  # as many classes in both
+        assert len(open_images(f"parquet:{tmp_path}/*-0.parquet", split, image_size=8).classes) == 5
+
+
+def test_labels_that_are_text_are_classes_in_both_splits_alike(parquet: Callable[..., Path]) -> None:
+    def write(name: str, labels: list[object]) -> Path:
+        return parquet(name, {"image": [{"bytes": encoded(picture(k))} for k in range(len(labels))], "label": labels})
+
+    train, held_out = write("a.parquet", ["dog", "cat", None, ""]), write("b.parquet", ["eel ", "dog", "ant"])
+    bare = parquet("c.parquet", {"image": [{"bytes": encoded(picture(1))}]})
+    spec = f"parquet:train={train},eval={held_out}"
+    sides = {split: open_images(spec, split, image_size=8) for split in ("train", "eval")}
+    assert {tuple(side.classes) for side in sides.values()} == {("ant", "cat", "dog", "eel")}
+    assert [sides["train"][i]["label"] for i in range(4)] == [2, 1, -1, -1]
+    assert [sides["eval"][i]["label"] for i in range(3)] == [3, 2, 0]
+    assert open_images(f"parquet:train={train},eval={bare}", "train", image_size=8).classes == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    "labels, classes, numbers",
+    [
+        ([True, False], ["False", "True"], [1, 0]),
+        ([2.0, float("nan")], ["0", "1", "2"], [2, -1]),  # whole numbers of which one was missing
+        ([b"x", b"a"], ["a", "x"], [1, 0]),
+        (["10", "2"], ["2", "10"], [1, 0]),
+    ],
+)
+def test_other_labels(
+    parquet: Callable[..., Path], labels: list[object], classes: list[str], numbers: list[int]
+) -> None:
+    path = parquet("t.parquet", {"image": [{"bytes": encoded(picture(k))} for k in (1, 2)], "label": labels})
+    images = open_images(f"parquet:eval={path}", "eval", image_size=8)
+    assert images.classes == classes and [images[i]["label"] for i in range(2)] == numbers
+
+
+@pytest.mark.parametrize("labels", [[0.5, 1.0], [[1], [2]], [7_000_000_000, 1]])
+def test_columns_that_hold_no_classes_are_said(parquet: Callable[..., Path], labels: list[object]) -> None:
+    path = parquet("t.parquet", {"image": [{"bytes": encoded(picture(k))} for k in (1, 2)], "label": labels})
+    with pytest.warns(TokbenchWarning, match="column 'label' holds .*not taken for classes"):
+        images = open_images(f"parquet:eval={path}", "eval", image_size=8)
+    assert images.classes == [] and images[0]["label"] == -1 and "not taken" in images.describe()
+
+
+def test_pictures_as_text(parquet: Callable[..., Path]) -> None:
+    """base64 and ``data:`` addresses are pictures; what names another file is never opened."""
+    png, jpeg = encoded(picture(1)), encoded(picture(2), "JPEG")
+    cells = [
+        base64.b64encode(png).decode(), f"data:image/png;base64,{base64.b64encode(png).decode()}",
+        base64.urlsafe_b64encode(jpeg).decode().rstrip("="), f"data:image/png,{quote_from_bytes(png)}",
+        base64.encodebytes(jpeg).decode(),
+        "file:///etc/hostname", "/etc/hostname", "", None, "data:image/png;base64,%%",
+    ]  # fmt: skip
+    images = open_images(f"parquet:eval={parquet('t.parquet', {'image': cells})}", "eval", image_size=8)
+    assert [images[i]["id"] for i in range(len(images))] == ["0", "1", "2", "3", "4"]
+    assert [name for name, _ in images.skipped] == ["5", "6", "7", "8", "9"]
+    assert all(torch.equal(images[0]["image"], images[i]["image"]) for i in (1, 3))
+    packed = [base64.b64encode(data) for data in (png, jpeg)]
+    assert len(open_images(f"parquet:eval={parquet('b.parquet', {'IMG': packed})}", "eval", image_size=8)) == 2
+
+
+def test_addresses_are_not_fetched(parquet: Callable[..., Path]) -> None:
+    for address in ("https://example.org/1.jpg", "file:///etc/hostname", "s3://bucket/1.jpg"):
+        path = parquet("t.parquet", {"url": [address] * 2, "label": [0, 1]})
+        with pytest.raises(TokbenchError, match="column 'url' holds addresses .*not fetched"):
+            open_images(f"parquet:eval={path}", "eval", image_size=8)
 
 
 def test_damaged_rows_are_left_out(parquet: Callable[..., Path]) -> None:

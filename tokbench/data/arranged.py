@@ -63,9 +63,17 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
     for key, listed in files.items():
         at = key if key in listings else ""
         for path in listings[at].annotations:
-            _annotate(names[key], listed, path, read(at, path))
+            if path != DATASET:
+                _annotate(names[key], listed, path, read(at, path))
     classes = in_order({name for listed in names.values() for name in listed if name})
-    number = {name: k for k, name in enumerate(classes)}
+    number: dict[str, int] = {name: k for k, name in enumerate(classes)}
+    said = {at: numbers_in(read(at, DATASET), f"{source}: {DATASET}") for at in listings if DATASET in listings[at].annotations}
+    if any(said.values()):
+        found_numbers = numbering([value for of in said.values() for value in of.values()], DATASET)
+        classes, notes = found_numbers.classes, notes + [found_numbers.note] * bool(found_numbers.note)
+        mine_said = said.get(chosen if chosen in listings else "", {})
+        names[chosen] = [str(found_numbers(mine_said.get(file.path))) for file in files[chosen]]
+        number = {str(k): k for k in range(len(classes))}
     above = os.path.commonprefix([part.path for part in parts[chosen]]).rpartition("/")[0]
     base = f"{above}/" if above else ""
     mine = [File(f.path[len(base) :], f.size, f.modified, f.inode) for f in files[chosen]]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from tokbench.data.base import Split
@@ -60,8 +61,10 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
 
         if known:
             chosen, divide = (known.train if split == "train" else known.held_out), False
+            names = list({known.train: None, known.held_out: None})
         else:
-            chosen, divide = _split_of(datasets.get_dataset_split_names(repository, config), split, source)
+            names = datasets.get_dataset_split_names(repository, config)
+            chosen, divide = _split_of(names, split, source)
         rows = datasets.load_dataset(repository, config, split=chosen, streaming=streaming)
     image, label = (known.image, known.label) if known else (None, None)
     if streaming:
@@ -80,7 +83,21 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
     if known and known.held_out_from is not None:
         whole = range(len(rows))
         positions = whole[: known.held_out_from] if split == "train" else whole[known.held_out_from :]
-    return table_images(source, split, view, rows, limit, divide=divide, image=image, label=label, positions=positions)
+
+    def elsewhere(column: str) -> Iterator[object]:
+        """Labels of the other splits, which came with this one; numbers stand for themselves."""
+        for other in names if _is_text(rows, column) else ():
+            if other != chosen:
+                with reachable_or_offline(repository), _explained(source, name, known):
+                    yield from datasets.load_dataset(repository, config, split=other).unique(column)
+
+    return table_images(
+        source, split, view, rows, limit, divide=divide, image=image, label=label, positions=positions, others=elsewhere
+    )
+
+
+def _is_text(rows: Any, column: str) -> bool:
+    return str(getattr(rows.features[column], "dtype", "")) in ("string", "large_string")
 
 
 def parse(rest: str, source: str) -> tuple[str, str | None, bool]:

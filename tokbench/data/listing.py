@@ -14,6 +14,9 @@ JUNK = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Informati
 ANNOTATIONS = "val_annotations.txt"
 """Tiny-ImageNet's classes of its validation pictures, a line each: file, class, box."""
 
+DATASET = "dataset.json"
+"""StyleGAN's class numbers, beside all pictures: ``{"labels": [[file, number], ...]}``, or null for none."""
+
 MOST_LINKS = 8
 """A folder is listed at so many places at most: links to links could make any number of them."""
 
@@ -42,7 +45,7 @@ class Listing:
         reason = passed_over(suffix)
         if reason is not None:
             self.problems.append((path, reason))
-        elif path.rpartition("/")[2] == ANNOTATIONS:
+        elif path == DATASET or path.rpartition("/")[2] == ANNOTATIONS:
             self.annotations.append(path)
         elif suffix in SUFFIXES:
             if size:

@@ -7,23 +7,27 @@ Shards far away, which can only be read from front to back, are streamed: ``webd
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tokbench.data.base import ImageDataset, Split, digest
 from tokbench.data.crops import View
-from tokbench.data.specs import split_files
-from tokbench.data.stream import StreamedImages, open_streamed_shards
-from tokbench.data.tarindex import Member, index_shard, read_member
+from tokbench.data.shard_stream import open_streamed_shards
+from tokbench.data.specs import other_files, split_files
+from tokbench.data.stream import StreamedImages
+from tokbench.data.tarindex import Member, index_shard, is_number, no_pictures, numbered, read_member
 from tokbench.data.whole import WholePictures, hash_split
-from tokbench.errors import TokbenchError
 
 
 class ShardImages(WholePictures):
-    """Pictures of tar shards in the order of shards and of their members. The id is ``SHARD/KEY``."""
+    """Pictures of tar shards in the order of shards and of their members. The id is ``SHARD/KEY``.
 
-    def __init__(self, source: str, split: Split, view: View, shards: list[Path]) -> None:
+    ``others``: the shards of the other split, read where labels are names, so that both number them alike.
+    """
+
+    def __init__(self, source: str, split: Split, view: View, shards: list[Path], others: Sequence[Path] = ()) -> None:
         super().__init__(source, split, view)
         self.shards = shards
         self.members: list[list[Member]] = []
@@ -32,6 +36,11 @@ class ShardImages(WholePictures):
             self.members.append(members)
             self.skipped.extend(problems)
         self._starts = np.cumsum([0] + [len(members) for members in self.members])
+        texts = {member.label for members in self.members for member in members}
+        if not all(map(is_number, texts - {""})):
+            texts.update(member.label for shard in others for member in index_shard(shard, source)[0])
+        self._numbers, self.classes, note = numbered(texts, source)
+        self.notes = [note] if note else []
 
     @property
     def count(self) -> int:
@@ -43,7 +52,7 @@ class ShardImages(WholePictures):
         return f"{shard.name}/{member.key}"
 
     def label(self, position: int) -> int:
-        return self._find(position)[1].label
+        return self._numbers[self._find(position)[1].label]
 
     def encoded(self, position: int) -> bytes:
         return read_member(*self._find(position))
@@ -75,9 +84,9 @@ def open_shards(source: str, rest: str, split: Split, view: View, limit: int | N
     if rest.endswith(":streaming"):
         return open_streamed_shards(source, rest.removesuffix(":streaming"), split, view, limit)
     files, divide = split_files(rest, split, source)
-    images = ShardImages(source, split, view, files)
+    images = ShardImages(source, split, view, files, other_files(rest, split, source))
     if not images.count:
-        raise TokbenchError(f"{source}: no pictures in its {len(files)} shards")
+        raise no_pictures(source, files, images.skipped)
     everything = range(images.count)
     images.select(hash_split([images.name(k) for k in everything], split, source) if divide else everything, limit)
     return images

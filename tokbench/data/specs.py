@@ -71,3 +71,12 @@ def split_files(rest: str, split: Split, source: str) -> tuple[list[Path], bool]
     files = expand(parts[""], source)
     groups = by_name(files)
     return (groups[split], False) if groups else (files, True)
+
+
+def other_files(rest: str, split: Split, source: str) -> list[Path]:
+    """Files of the other split, where the spec or their names tell them apart."""
+    parts = named_parts(rest, source)
+    other: Split = "eval" if split == "train" else "train"
+    if "" not in parts:
+        return expand(parts[other], source) if other in parts else []
+    return by_name(expand(parts[""], source)).get(other, [])

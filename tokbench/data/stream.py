@@ -18,9 +18,13 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tokbench.data.base import Batch, Split, digest, to_tensor
 from tokbench.data.crops import View, protocol_of
 from tokbench.data.decode import UnreadableImage, load_image
-from tokbench.data.specs import by_name, expand, named_parts, part_of
-from tokbench.data.table import TableImages, class_names, columns_of, encoded_of, quiet, table_images, undecoded
-from tokbench.data.tarindex import index_shard
+from tokbench.data.table import (
+    TableImages,
+    class_names,
+    encoded_of,
+    streamed_label,
+    table_images,
+)
 from tokbench.data.workers import outlive_preemption, watched
 from tokbench.errors import TokbenchError
 
@@ -36,17 +40,26 @@ class StreamedImages:
     """Training pictures without an index. What :class:`~tokbench.data.base.ImageDataset` has, less ``[i]``."""
 
     def __init__(
-        self, source: str, view: View, rows: Any, image: str, label: str | None, limit: int | None, length: int | None
+        self,
+        source: str,
+        view: View,
+        rows: Any,
+        image: str,
+        label: str | None,
+        limit: int | None,
+        length: int | None,
+        classes: list[str] | None = None,
     ) -> None:
         if limit is not None:
             raise TokbenchError(f"{source}: a stream cannot be cut short evenly; leave data.limit out")
         self.source, self.view, self.rows, self.length = source, view, rows, length
         self.split: Split = "train"
         self.image_size = view.image_size
-        self.image_column, self.label_column = image, label
-        self.classes = class_names(rows.features, label)
+        self.image_column = image
+        self.label_column, note = streamed_label(rows.features, label)
+        self.classes = class_names(rows.features, label) if classes is None else classes
         self.skipped: list[tuple[str, str]] = []
-        self.notes: list[str] = []
+        self.notes = [note] if note and classes is None else []
 
     def __len__(self) -> int:
         if self.length is None:
@@ -66,7 +79,8 @@ class StreamedImages:
         """One line for people."""
         count = f"{self.length} pictures" if self.length is not None else "pictures"
         text = f"{self.source} ({self.split}): {count}, streamed, {self.view.describe()}"
-        return text + (f"; {len(self.skipped)} skipped" if self.skipped else "")
+        text += f"; {len(self.skipped)} skipped" if self.skipped else ""
+        return "; ".join([text, *self.notes])
 
     def samples(self, rows: list[dict[str, Any]], epoch: int) -> tuple[Batch, list[tuple[str, str]]]:
         """A batch of as many samples as rows. For an unreadable picture the next readable one of the batch stands in.
@@ -84,7 +98,7 @@ class StreamedImages:
                 image = load_image(data, name=name)
                 if self.view.crop == "none":
                     self.view(image, epoch, 0)
-                decoded.append((image, -1 if label is None else int(label), name))
+                decoded.append((image, -1 if label is None else max(int(label), -1), name))
             except UnreadableImage as error:
                 bad.append((error.path, error.reason))
                 decoded.append(None)
@@ -201,55 +215,32 @@ class _Chunks(IterableDataset[Any]):
 
 
 def streamed_evaluation(
-    source: str, view: View, rows: Any, image: str, label: str | None, limit: int | None, length: int | None
+    source: str,
+    view: View,
+    rows: Any,
+    image: str,
+    label: str | None,
+    limit: int | None,
+    length: int | None,
+    classes: list[str] | None = None,
 ) -> TableImages:
     """The first ``limit`` pictures of a streamed evaluation split, held encoded in memory so that they have indices."""
     import datasets
 
     if limit is None:
-        held = f" of its {length}" if length is not None else ""
-        raise TokbenchError(f"{source}: say how many{held} evaluation pictures to hold in memory (data.eval_limit)")
+        of = f" of its {length}" if length is not None else ""
+        raise TokbenchError(f"{source}: say how many{of} evaluation pictures to hold in memory (data.eval_limit)")
+    label, note = streamed_label(rows.features, label)
     columns = [image] if label is None else [image, label]
     first = list(rows.select_columns(columns).take(limit))
     if not first:
         raise TokbenchError(f"{source}: no pictures in its eval split")
     features = datasets.Features({name: rows.features[name] for name in columns})
     table = datasets.Dataset.from_list(first, features=features)
-    return table_images(source, "eval", view, table, None, divide=False, image=image, label=label)
-
-
-def open_streamed_shards(
-    source: str, rest: str, split: Split, view: View, limit: int | None
-) -> StreamedImages | TableImages:
-    """``webdataset:FILES:streaming``; FILES may be addresses (https://..., hf://...).
-
-    Raises:
-        TokbenchError: no such shard, no pictures, or no way to tell the evaluation shards from the others.
-    """
-    import datasets
-
-    parts = named_parts(rest, source)
-    pattern = parts[""] if "" in parts else part_of(parts, split, source)
-    if "://" in pattern:
-        files, divide = pattern.split(","), "" in parts
-    else:
-        paths = expand(pattern, source)
-        groups = by_name(paths) if "" in parts else {}
-        files, divide = [str(path) for path in (groups[split] if groups else paths)], "" in parts and not groups
-    if divide:
-        raise TokbenchError(f"{source}: a stream cannot be divided; write webdataset:train=...,eval=...:streaming")
-    try:
-        with quiet():
-            rows = datasets.load_dataset("webdataset", data_files={"train": files}, split="train", streaming=True)
-    except Exception as error:
-        raise TokbenchError(f"{source}: the shards cannot be read: {' '.join(str(error).split())[:300]}") from None
-    image, label = columns_of(rows.features, source)
-    rows = undecoded(rows, image)
-    # Shards at hand are counted by their headers (remembered), which also finds a broken one now and not in a week.
-    length = None if "://" in pattern else sum(len(index_shard(Path(file), source)[0]) for file in files)
-    if split == "eval":
-        return streamed_evaluation(source, view, rows, image, label, limit, length)
-    return StreamedImages(source, view, rows, image, label, limit, length)
+    held = table_images(source, "eval", view, table, None, divide=False, image=image, label=label)
+    held.classes = class_names(rows.features, label) if classes is None else classes
+    held.notes = [note] if note and classes is None else []
+    return held
 
 
 def _identity(row: dict[str, Any], data: bytes | Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,32 @@ from PIL import Image
 from tokbench.data.base import Split, digest, evenly
 from tokbench.data.crops import View
 from tokbench.data.decode import load_image
-from tokbench.data.specs import split_files
+from tokbench.data.encoded import bytes_of, is_address
+from tokbench.data.labels import Numbering, numbering
+from tokbench.data.specs import other_files, split_files
 from tokbench.data.whole import WholePictures, hash_split
 from tokbench.errors import TokbenchError, did_you_mean
 
-IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "picture")
-LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label")
+IMAGE_COLUMNS = (
+    "image", "img", "jpg", "jpeg", "png", "webp", "picture", "image_bytes", "image_base64", "base64", "url",
+    "image_url",
+)  # fmt: skip
+LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label", "class_name", "category")
+
+_BYTES, _TEXT = ("binary", "large_binary"), ("string", "large_string")
+_LABELS = ("int", "uint", "bool", "float", "string", "large_string", "binary")
 
 
 class TableImages(WholePictures):
     """Rows of a ``datasets.Dataset`` whose pictures are left encoded. The id is the row's index."""
 
-    def __init__(self, source: str, split: Split, view: View, rows: Any, image: str, label: str | None) -> None:
+    def __init__(
+        self, source: str, split: Split, view: View, rows: Any, image: str, label: str | None, numbered: Numbering
+    ) -> None:
         super().__init__(source, split, view)
-        self.rows, self.image_column, self.label_column = rows, image, label
-        self.classes = class_names(rows.features, label)
+        self.rows, self.image_column, self.label_column, self.numbered = rows, image, label, numbered
+        self.classes = numbered.classes
+        self.notes = [numbered.note] if numbered.note else []
         columns = [image] if label is None else [image, label]
         self._table = rows.select_columns(columns).with_format("arrow")
         self._sampled = ""
@@ -49,8 +60,7 @@ class TableImages(WholePictures):
         return image, self._label(row), str(position)
 
     def _label(self, row: Any) -> int:
-        value = row[self.label_column][0].as_py() if self.label_column else None
-        return -1 if value is None else int(value)
+        return self.numbered(row[self.label_column][0].as_py()) if self.label_column else -1
 
     @property
     def content(self) -> str:
@@ -70,11 +80,11 @@ class TableImages(WholePictures):
 
 def encoded_of(cell: Any) -> bytes | Path:
     """What an image column holds of one picture -> its bytes or its file. An empty cell is an empty file."""
-    if isinstance(cell, bytes):
-        return cell
+    if isinstance(cell, (bytes, str)):
+        return bytes_of(cell)
     if isinstance(cell, dict):
         if cell.get("bytes"):
-            return bytes(cell["bytes"])
+            return bytes_of(cell["bytes"])
         if cell.get("path"):
             return Path(cell["path"])
     return b""
@@ -96,23 +106,47 @@ def columns_of(
             return True
         if isinstance(feature, dict):
             return "bytes" in feature
-        return name in IMAGE_COLUMNS and getattr(feature, "dtype", "") in ("binary", "large_binary")
+        return name.lower() in IMAGE_COLUMNS and getattr(feature, "dtype", "") in _BYTES
+
+    def holds_text(name: str) -> bool:
+        return name.lower() in IMAGE_COLUMNS and getattr(features[name], "dtype", "") in _TEXT
 
     names = list(features)
     if image is not None and image not in names:
         raise TokbenchError(f"{source}: there is no column {image!r}{did_you_mean(image, names)}")
     candidates = [image] if image else [name for name in names if holds_pictures(name)]
+    candidates = candidates or [name for name in names if holds_text(name)]
     if not candidates:
         raise TokbenchError(f"{source}: no column holds pictures (columns: {', '.join(names)})")
-    first = next((name for name in IMAGE_COLUMNS if name in candidates), candidates[0])
+    first = min(candidates, key=lambda name: [*IMAGE_COLUMNS, name.lower()].index(name.lower()))
     if label is None or label not in names:
-        label = next((n for n in LABEL_COLUMNS if n in names and _is_integer(features[n])), None)
+        usual = [n for usual in LABEL_COLUMNS for n in names if n.lower() == usual and n != first]
+        label = next((n for n in usual if _is_integer(features[n])), usual[0] if usual else None)
     return first, label
 
 
 def class_names(features: Any, label: str | None) -> list[str]:
     """Names of the labels where the table carries them."""
     return list(getattr(features[label], "names", None) or []) if label else []
+
+
+def streamed_label(features: Any, label: str | None) -> tuple[str | None, str]:
+    """(label column of a stream, a note): numbers stand for themselves, but names could only be numbered at the end."""
+    if label is None or class_names(features, label):
+        return label, ""
+    if str(getattr(features[label], "dtype", "")).startswith(("int", "uint")):
+        return label, f"the numbers in column {label!r} have no names and a stream is not read for them: no classes"
+    return None, f"column {label!r} holds no class numbers, which a stream needs: no classes (leave :streaming out)"
+
+
+def numbered_labels(rows: Any, label: str | None, others: Callable[[str], Iterable[object]] | None = None) -> Numbering:
+    """The classes of a loaded table. ``others``: the labels of its other splits, so that all number them alike."""
+    names = class_names(rows.features, label)
+    if label is None or names:
+        return Numbering(names)
+    if str(getattr(rows.features[label], "dtype", "")).startswith(_LABELS):
+        return numbering([*rows.unique(label), *(others(label) if others else ())], f"column {label!r}")
+    return Numbering(note=f"column {label!r} holds neither numbers nor texts: not taken for classes")
 
 
 def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | None) -> TableImages:
@@ -129,6 +163,7 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
     import pyarrow.parquet
 
     files, divide = split_files(rest, split, source)
+    others = other_files(rest, split, source)
     count = 0
     for file in files:
         try:
@@ -143,7 +178,17 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
             rows = datasets.load_dataset("parquet", data_files=[str(file) for file in files], split="train")
     except Exception as error:
         raise TokbenchError(f"{source}: cannot be read: {_one_line(error.__cause__ or error)}") from None
-    return table_images(source, split, view, rows, limit, divide=divide)
+
+    def elsewhere(label: str) -> Iterable[object]:
+        try:
+            for file in others:
+                with pyarrow.parquet.ParquetFile(file) as table:
+                    if label in table.schema_arrow.names:
+                        yield from table.read(columns=[label])[label].unique().to_pylist()
+        except (pyarrow.ArrowException, OSError) as error:
+            raise TokbenchError(f"{source}: column {label!r} of {file} cannot be read: {_one_line(error)}") from None
+
+    return table_images(source, split, view, rows, limit, divide=divide, others=elsewhere)
 
 
 def table_images(
@@ -157,12 +202,16 @@ def table_images(
     image: str | None = None,
     label: str | None = None,
     positions: range | None = None,
+    others: Callable[[str], Iterable[object]] | None = None,
 ) -> TableImages:
-    """A loaded ``datasets.Dataset`` as pictures; ``divide`` holds one row in ten out, ``positions`` restricts rows."""
+    """A loaded ``datasets.Dataset`` as pictures; ``divide`` holds one row in ten out, ``positions`` restricts rows;
+    ``others`` gives the labels of the other splits."""
     if not len(rows):
         raise TokbenchError(f"{source}: no rows, so no pictures")
     image, label = columns_of(rows.features, source, image, label)
-    images = TableImages(source, split, view, undecoded(rows, image), image, label)
+    rows = undecoded(rows, image)
+    _refuse_addresses(rows, image, source)
+    images = TableImages(source, split, view, rows, image, label, numbered_labels(rows, label, others))
     if positions is None:
         everything = range(len(rows))
         images.select(hash_split([str(k) for k in everything], split, source) if divide else everything, limit)
@@ -193,6 +242,14 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         enable_progress_bars()
+
+
+def _refuse_addresses(rows: Any, image: str, source: str) -> None:
+    if str(getattr(rows.features[image], "dtype", "")) in _TEXT and is_address(cell := rows[0][image]):
+        raise TokbenchError(
+            f"{source}: column {image!r} holds addresses ({cell[:60]}), which are not fetched: download the pictures "
+            "first (img2dataset writes shards for webdataset:FILES)"
+        )
 
 
 def _is_integer(feature: Any) -> bool:

@@ -4,46 +4,56 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
+import re
 import tarfile
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from tokbench.data.base import digest
 from tokbench.data.folder import printable
-from tokbench.data.formats import SUFFIXES
+from tokbench.data.formats import SUFFIXES, passed_over, tally
+from tokbench.data.labels import numbering
+from tokbench.data.listing import ignored
 from tokbench.data.whole import remember
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, shown
 from tokbench.weights import cache_dir
+
+NO_LABEL = "-1"
+_LONGEST_LABEL = 200  # bytes of a class's name
 
 
 @dataclass(frozen=True)
 class Member:
-    """One picture of a shard: its key, its bytes' place, its label (-1 where there is none)."""
+    """One picture of a shard: key, place of its bytes, label as text (``-1`` or blank: none), whether it is a link."""
 
     key: str
     offset: int
     size: int
-    label: int
+    label: str
+    link: bool = False
 
 
 def index_shard(shard: Path, source: str) -> tuple[list[Member], list[tuple[str, str]]]:
     """The pictures of a WebDataset shard in order, and what is wrong with it.
 
     Files that share a path up to the first dot of their name are one sample: its picture, and its label in ``.cls``.
-    A shard that breaks off gives the samples before the break. The result is remembered until the file changes.
+    Where none of them ends in ``.jpg`` or the like right after that dot, a sample's only picture is taken
+    (``0001.rgb.jpg``). Links are followed within the shard. A shard that breaks off gives the samples before the
+    break. The result is remembered until the file changes.
 
     Raises:
-        TokbenchError: the file is compressed or no tar archive.
+        TokbenchError: the file is compressed or no tar archive, or a label is no number and no name.
     """
     status = shard.stat()
-    key = digest("shard 2", printable(str(shard.resolve())), str(status.st_size), str(status.st_mtime_ns))
+    key = digest("shard 3", printable(str(shard.resolve())), str(status.st_size), str(status.st_mtime_ns))
     file = cache_dir() / "shards" / f"{key}.json"
     try:
         members, problems = json.loads(file.read_text("utf-8"))
         return [Member(*m) for m in members], [(name, reason) for name, reason in problems]
     except (OSError, ValueError, TypeError):
         found, bad = _read(shard, status.st_size, source)
-        remember(file, [[(m.key, m.offset, m.size, m.label) for m in found], bad])
+        remember(file, [[astuple(m) for m in found], bad])
         return found, bad
 
 
@@ -53,38 +63,136 @@ def read_member(shard: Path, member: Member) -> bytes:
         return os.pread(file.fileno(), member.size, member.offset)
 
 
+def is_number(label: str) -> bool:
+    """Whether a shard's label is a class's number and no name or blank; -1 (none) is one."""
+    return label.removeprefix("-").isdecimal()
+
+
+def numbered(texts: set[str], source: str) -> tuple[dict[str, int], list[str], str]:
+    """Labels of shards -> (number of each, names of the classes, why there are none).
+
+    Raises:
+        TokbenchError: some labels are numbers and some are names.
+    """
+    labels = texts - {NO_LABEL, ""}
+    names = sorted(label for label in labels if not is_number(label))
+    if names and len(names) < len(labels):
+        number = min(label for label in labels if is_number(label))
+        raise TokbenchError(f"{source}: a .cls file holds {names[0]!r}, another {number}: write numbers or names alone")
+    values: dict[str, object] = {label: label if names else int(label) for label in labels}
+    found = numbering(values.values(), "the shards' .cls")
+    return {NO_LABEL: -1, "": -1} | {label: found(value) for label, value in values.items()}, found.classes, found.note
+
+
+def no_pictures(source: str, shards: list[Path], problems: list[tuple[str, str]]) -> TokbenchError:
+    """What to say of shards without pictures."""
+    why = f" ({tally(problems)})" if problems else ""
+    return TokbenchError(f"{source}: no pictures in its {len(shards)} shard{'s' if len(shards) != 1 else ''}{why}")
+
+
+@dataclass
+class _Contents:
+    """What was found so far: ``parts`` of each sample (extension -> name of the file), files by name, links by name."""
+
+    parts: dict[str, dict[str, str]] = field(default_factory=dict)
+    files: dict[str, tuple[int, int]] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
 def _read(shard: Path, length: int, source: str) -> tuple[list[Member], list[tuple[str, str]]]:
-    pictures: dict[str, tuple[int, int]] = {}
-    labels: dict[str, int] = {}
-    problems: list[tuple[str, str]] = []
+    found = _Contents()
+    cut = None
     try:
         with open(shard, "rb") as raw, tarfile.open(fileobj=raw, mode="r:") as archive:
             for member in archive:
-                if not member.isfile():
-                    continue
-                folder, slash, base = member.name.rpartition("/")
-                stem, _, extension = base.partition(".")
-                key = printable(f"{folder}{slash}{stem}")
-                if member.offset_data + member.size > length:
+                if member.isfile() and member.offset_data + member.size > length:
                     raise tarfile.ReadError("unexpected end of data")
-                if f".{extension.lower()}" in SUFFIXES:
-                    if key in pictures:
-                        problems.append((f"{shard.name}/{key}", f"a second picture of one sample, .{extension}"))
-                    else:
-                        pictures[key] = (member.offset_data, member.size)
-                elif extension.lower() == "cls":
-                    text = os.pread(raw.fileno(), member.size, member.offset_data).decode("utf-8", "replace").strip()
-                    if not text.isdecimal():
-                        raise TokbenchError(f"{source}: {shard.name}/{key}.cls holds {text[:40]!r}, not a class number")
-                    labels[key] = int(text)
+                _sort_out(member, raw.fileno(), f"{source}: {shard.name}", found)
             # tarfile takes a header that is damaged or cut for the end, which is a block of zeros.
             end = os.pread(raw.fileno(), 512, archive.offset)
             if len(end) < 512 or end.strip(b"\0"):
                 raise tarfile.ReadError("no end mark" if not end else "a damaged header")
     except tarfile.TarError as error:
-        if not pictures and not labels:
+        if not found.files:
             raise TokbenchError(
                 f"{source}: {shard} is not a plain tar archive ({error}); compressed shards have to be unpacked first"
             ) from None
-        problems.append((shard.name, f"the archive breaks off after {len(pictures)} pictures: {error}"))
-    return [Member(key, offset, size, labels.get(key, -1)) for key, (offset, size) in pictures.items()], problems
+        cut = str(error)
+    members = _members(found)
+    if cut is not None:
+        found.problems.append(("", f"the archive breaks off after {len(members)} pictures: {cut}"))
+    if not members and not found.problems and found.others:
+        found.problems.append(("", f"holds {', '.join(found.others)}, but no pictures"))
+    return members, [(f"{shard.name}/{printable(name)}".rstrip("/"), reason) for name, reason in found.problems]
+
+
+def _sort_out(member: tarfile.TarInfo, handle: int, where: str, found: _Contents) -> None:
+    """Put one entry of the archive where it belongs."""
+    name = member.name
+    stem, dot, extension = name.rpartition("/")[2].partition(".")
+    folders = set(name.split("/")) - {".", ".."}
+    if not (member.isfile() or member.islnk() or member.issym()) or any(map(ignored, folders)):
+        return
+    if member.isfile():
+        found.files[name] = member.offset_data, member.size
+    else:
+        above = posixpath.dirname(name) if member.issym() else ""
+        found.links[name] = posixpath.normpath(posixpath.join(above, member.linkname))
+    key, extension = name[: len(name) - len(dot + extension)], extension.lower()
+    suffix = f".{extension.rpartition('.')[2]}"
+    if suffix in SUFFIXES or passed_over(suffix) is not None:
+        others = found.parts.setdefault(key, {})
+        if extension in others:
+            found.problems.append((name, "a second file of this name"))
+        else:
+            others[extension] = name
+    elif extension == "cls" and member.isfile():
+        found.labels[key] = _label(os.pread(handle, min(member.size, 10_000), member.offset_data), f"{where}/{name}")
+    elif len(found.others) < 3:
+        found.others.append(printable(name))
+
+
+def _label(content: bytes, where: str) -> str:
+    """A ``.cls`` file -> its number or its name, as text. Raises TokbenchError for what is neither."""
+    text = content.decode("utf-8", "replace").strip()
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        return str(max(int(text), -1))
+    if text.isdecimal() or not text.isprintable() or len(text) > _LONGEST_LABEL:
+        raise TokbenchError(f"{where} holds {shown(text[:60], 40)}, not a class")
+    return text
+
+
+def _members(found: _Contents) -> list[Member]:
+    """The picture of every sample; why there is none goes to ``problems``."""
+    members = []
+    for key, parts in found.parts.items():
+        read = {ext: name for ext, name in parts.items() if passed_over(f".{ext.rpartition('.')[2]}") is None}
+        found.problems += [
+            (name, str(passed_over(f".{ext.rpartition('.')[2]}"))) for ext, name in parts.items() if ext not in read
+        ]
+        plain = [ext for ext in read if "." not in ext]
+        if not plain and len(read) > 1:
+            sample = f"of sample {printable(key)!r}, whose name by WebDataset's rule ends at the first dot"
+            found.problems += [(name, f"one of several pictures {sample}: rename them") for name in read.values()]
+            continue
+        for ext in plain[1:]:
+            found.problems.append((read[ext], f"a second picture of one sample, .{ext}"))
+        for name in [read[ext] for ext in (plain or list(read))[:1]]:
+            place = found.files.get(_followed(name, found.links))
+            if place is None:
+                found.problems.append((name, f"a link to {printable(found.links[name])}, which is not in the shard"))
+            else:
+                label = found.labels.get(key, NO_LABEL)
+                members.append(Member(printable(key), *place, label, name not in found.files))
+    return members
+
+
+def _followed(name: str, links: dict[str, str]) -> str:
+    for _ in range(len(links)):
+        if name not in links:
+            break
+        name = links[name]
+    return name
