@@ -16,8 +16,8 @@ class DataConfig(Strict):
 
     source: str = Field(
         "photos",
-        description="photos, photos:dense, folder:PATH, parquet:FILES, hub:NAME, webdataset:FILES; or cached: and one "
-        "of those",
+        description="photos, photos:dense, folder:PATH, zip:FILE, npz:FILE, parquet:FILES, hub:NAME, webdataset:FILES; "
+        "or cached: and one of those",
     )
     image_size: Side = Field(64, description="side of the square pictures, in pixels")
     crop: Crop | None = Field(

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tokbench.data.annotations import STYLEGAN, classes_by_name, numbers_by_path
 from tokbench.data.base import Split
 from tokbench.data.formats import passed_over, suffix_of, tally
-from tokbench.data.labels import in_order
+from tokbench.data.labels import in_order, numbering
 from tokbench.data.layout import Part, are_chunks, classes_of_folders, inner_folders, split_parts
 from tokbench.data.listing import File, Listing
 from tokbench.data.whole import hash_split
@@ -54,38 +55,51 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
         files[key], problems[key] = found.within(tuple(part.path for part in parts[key]))
     notes = _leave_masks(files, parts) + _shared(files)
     not_read = [(path, reason) for path, reason in problems[chosen] if passed_over(suffix_of(path))]
-    notes += [f"{len(not_read)} picture files are not read ({tally(not_read)})"] if not_read else []
+    notes += [f"picture files that are not read: {len(not_read)} ({tally(not_read)})"] if not_read else []
     if not files[chosen]:
         reasons = f" ({tally(problems[chosen])})" if problems[chosen] else ""
         looked_for = "looked for .jpg, .png, .webp and other picture files, in sub-folders too"
         raise TokbenchError(f"{source}: no pictures in it{reasons}; {looked_for}")
-    names = _classes(files, parts)
-    for key, listed in files.items():
-        at = key if key in listings else ""
-        for path in listings[at].annotations:
-            if path != DATASET:
-                _annotate(names[key], listed, path, read(at, path))
-    classes = in_order({name for listed in names.values() for name in listed if name})
-    number: dict[str, int] = {name: k for k, name in enumerate(classes)}
-    said = {at: numbers_in(read(at, DATASET), f"{source}: {DATASET}") for at in listings if DATASET in listings[at].annotations}
-    if any(said.values()):
-        found_numbers = numbering([value for of in said.values() for value in of.values()], DATASET)
-        classes, notes = found_numbers.classes, notes + [found_numbers.note] * bool(found_numbers.note)
-        mine_said = said.get(chosen if chosen in listings else "", {})
-        names[chosen] = [str(found_numbers(mine_said.get(file.path))) for file in files[chosen]]
-        number = {str(k): k for k in range(len(classes))}
+    texts = {at: {path: read(at, path) for path in listing.annotations} for at, listing in listings.items()}
+    labels, classes, note = _numbered(files, parts, chosen, texts, source)
     above = os.path.commonprefix([part.path for part in parts[chosen]]).rpartition("/")[0]
     base = f"{above}/" if above else ""
     mine = [File(f.path[len(base) :], f.size, f.modified, f.inode) for f in files[chosen]]
     return Arranged(
         base=base,
         files=mine,
-        labels=[number.get(name, -1) for name in names[chosen]],
+        labels=labels,
         classes=classes,
         positions=list(range(len(mine))) if chosen else hash_split([file.path for file in mine], split, source),
         problems=[(path.removeprefix(base), reason) for path, reason in problems[chosen]],
-        notes=notes,
+        notes=notes + [note] * bool(note),
     )
+
+
+def _numbered(
+    files: dict[str, list[File]],
+    parts: dict[str, list[Part]],
+    chosen: str,
+    texts: dict[str, dict[str, str]],
+    source: str,
+) -> tuple[list[int], list[str], str]:
+    """(labels of the chosen split, names of the classes of all, why there are none)."""
+    where = {key: key if key in texts else "" for key in files}
+    numbers = {at: numbers_by_path(of[STYLEGAN], f"{source}: {STYLEGAN}") for at, of in texts.items() if STYLEGAN in of}
+    if any(numbers.values()):
+        found = numbering((number for of in numbers.values() for number in of.values()), STYLEGAN)
+        mine = numbers.get(where[chosen], {})
+        return [found(mine.get(file.path)) for file in files[chosen]], found.classes, found.note
+    names = _classes(files, parts)
+    for key, listed in files.items():
+        for path, text in texts[where[key]].items():
+            above, said = path.rpartition("/")[0], classes_by_name(text) if path != STYLEGAN else {}
+            for k, file in enumerate(listed):
+                if said and file.path.startswith(f"{above}/" if above else ""):
+                    names[key][k] = said.get(file.path.rpartition("/")[2], names[key][k])
+    classes = in_order({name for listed in names.values() for name in listed if name})
+    number = {name: k for k, name in enumerate(classes)}
+    return [number.get(name, -1) for name in names[chosen]], classes, ""
 
 
 def _folders(files: list[File]) -> list[str]:
@@ -104,7 +118,7 @@ def _leave_masks(files: dict[str, list[File]], parts: dict[str, list[Part]]) -> 
         inside = tuple(inner.values())
         left = [file.path for file in files[key] if not file.path.startswith(inside)]
         if left:
-            notes.append(f"{len(left)} pictures left out that lie beside {inside[0]}, such as {left[0]}")
+            notes.append(f"pictures left out that lie beside {inside[0]}: {len(left)}, such as {left[0]}")
             files[key] = [file for file in files[key] if file.path.startswith(inside)]
     return notes
 
@@ -119,18 +133,8 @@ def _classes(files: dict[str, list[File]], parts: dict[str, list[Part]]) -> dict
     return {key: [""] * len(files[key]) for key in files} if are_chunks(seen, labelled) else names
 
 
-def _annotate(names: list[str], files: list[File], path: str, text: str) -> None:
-    """Classes that stand in a file beside the pictures' folder: lines of file name, tab, class (Tiny-ImageNet)."""
-    above = path.rpartition("/")[0]
-    start = f"{above}/" if above else ""
-    said = {parts[0]: parts[1] for line in text.splitlines() if len(parts := line.split("\t")) > 1}
-    for k, file in enumerate(files):
-        if file.path.startswith(start):
-            names[k] = said.get(file.path.rpartition("/")[2], names[k])
-
-
 def _shared(files: dict[str, list[File]]) -> list[str]:
     """A line where the very same files are in both splits: one folder given twice, or links."""
     inodes = [{file.inode for file in listed} - {(0, 0)} for listed in files.values()]
     both = len(set.intersection(*inodes)) if len(inodes) > 1 else 0
-    return [f"{both} pictures are in both splits: what is trained on is measured"] if both else []
+    return [f"pictures in both splits: {both} (what is trained on is measured)"] if both else []

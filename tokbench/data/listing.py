@@ -6,16 +6,11 @@ import os
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tokbench.data.annotations import STYLEGAN, TINY_IMAGENET
 from tokbench.data.formats import SUFFIXES, passed_over, suffix_of
 
 JUNK = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"))
 """Folders that systems put beside the user's own; they hold copies and thumbnails. Hidden ones are left out too."""
-
-ANNOTATIONS = "val_annotations.txt"
-"""Tiny-ImageNet's classes of its validation pictures, a line each: file, class, box."""
-
-DATASET = "dataset.json"
-"""StyleGAN's class numbers, beside all pictures: ``{"labels": [[file, number], ...]}``, or null for none."""
 
 MOST_LINKS = 8
 """A folder is listed at so many places at most: links to links could make any number of them."""
@@ -45,7 +40,7 @@ class Listing:
         reason = passed_over(suffix)
         if reason is not None:
             self.problems.append((path, reason))
-        elif path == DATASET or path.rpartition("/")[2] == ANNOTATIONS:
+        elif path == STYLEGAN or path.rpartition("/")[2] == TINY_IMAGENET:
             self.annotations.append(path)
         elif suffix in SUFFIXES:
             if size:

@@ -14,11 +14,13 @@ from tokbench.errors import TokbenchError, TokbenchWarning, did_you_mean, printa
 SOURCES = {
     "photos": "photographs that ship with the installed packages; needs no network",
     "photos:dense": "the same, with 2,304 overlapping held-out crops: enough for FID, comparable with itself alone",
-    "folder:PATH": "a folder of pictures; sub-folders train/val are splits, others are classes",
+    "folder:PATH": "a folder of pictures; sub-folders train/val are splits, others classes; or train=PATH,eval=PATH",
+    "zip:FILE": "the same in a zip archive; a dataset.json in it (StyleGAN) has the classes",
+    "npz:FILE": "an array of pictures: arr_0, uint8 (N, H, W, 3), and perhaps arr_1, classes (guided-diffusion)",
     "parquet:FILES": "Parquet files with a column of pictures; globs, or train=FILES,eval=FILES",
     "hub:NAME[:CONFIG][:streaming]": "the Hugging Face hub; known names: cifar10, imagenet-1k, ffhq",
     "webdataset:FILES[:streaming]": "tar shards of pictures; globs, or train=FILES,eval=FILES",
-    "cached:SPEC": "any of folder, parquet, hub, webdataset, decoded once and kept as bytes in the user's cache",
+    "cached:SPEC": "any but photos and streams, decoded once and kept as bytes in the user's cache",
 }
 """Spec strings and what they open."""
 
@@ -92,6 +94,8 @@ def open_split(data: DataConfig, split: Split, seed: int = 0) -> ImageDataset:
 
 _OPENERS = {
     "folder": ("folder", "open_folder"),
+    "zip": ("zipped", "open_zip"),
+    "npz": ("npz", "open_npz"),
     "parquet": ("table", "open_parquet"),
     "hub": ("hub", "open_hub"),
     "webdataset": ("shards", "open_shards"),

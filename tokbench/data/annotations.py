@@ -1,0 +1,38 @@
+"""Files beside pictures that say their classes."""
+
+from __future__ import annotations
+
+import json
+
+from tokbench.errors import TokbenchError, printable
+
+TINY_IMAGENET = "val_annotations.txt"
+"""In the folder of the validation pictures or above it; see :func:`classes_by_name`."""
+
+STYLEGAN = "dataset.json"
+"""Beside all pictures; see :func:`numbers_by_path`."""
+
+
+def classes_by_name(text: str) -> dict[str, str]:
+    """Tiny-ImageNet: lines of file name, class and box, with tabs -> file name to class."""
+    return {parts[0]: parts[1] for line in text.splitlines() if len(parts := line.split("\t")) > 1}
+
+
+def numbers_by_path(text: str, where: str) -> dict[str, object]:
+    """StyleGAN: ``{"labels": [[path, class number], ...]}``, or null for none -> path to number.
+
+    Raises:
+        TokbenchError: it is not that.
+    """
+    try:
+        found = json.loads(text)
+        labels = found["labels"] if isinstance(found, dict) else None
+        return {str(path): _one(label) for path, label in labels or ()}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        reason = printable(" ".join(str(error).split()), 80)
+        raise TokbenchError(f'{where}: not {{"labels": [[path, number], ...]}} ({reason}): mend or remove it') from None
+
+
+def _one(label: object) -> object:
+    """What can be looked up: a vector (StyleGAN has those too) is no class."""
+    return label if isinstance(label, (int, float, str)) or label is None else float("inf")
