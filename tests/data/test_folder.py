@@ -234,7 +234,7 @@ def test_picture_files_that_are_not_read_are_counted_and_said(
     for name in ("IMG_1.HEIC", "IMG_2.heic", "x/logo.svg", "y.CR2", "z.jxl", "new.avif"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"anything")
-    with pytest.warns(TokbenchWarning, match="picture files that are not read: 6 .IMG_1.HEIC and 1 more: .heic needs pillow"):
+    with pytest.warns(TokbenchWarning, match="not read: 6 .IMG_1.HEIC and 1 more: .heic needs pillow-heif"):
         images = open_images(f"folder:eval={root}", "eval", image_size=8)
     assert len(images) == 1 and "6 skipped" in images.describe() and "heic" in images.describe()
     assert {name: "heif" in reason for name, reason in images.skipped}["IMG_2.heic"]

@@ -46,6 +46,8 @@ LAYOUTS: dict[str, tuple[list[str], int, int, list[str]]] = {
                "nut/test/good/*1"], 5, 2, ["cup", "nut"]),
     "Places": (["train/a/abbey/*2", "train/b/bakery/shop/*1", "val/*2"], 3, 2, ["abbey", "bakery/shop"]),
     "CIFAR": (["train/airplane/*2", "train/bird/*2", "test/bird/*1"], 4, 1, ["airplane", "bird"]),
+    "trainval": (["trainval/*4", "test/*2"], 4, 2, []),
+    "both sides": (["trainA/*2", "trainB/*2", "testA/*1", "testB/*1"], 4, 2, []),
     "numbers": (["train/2/*1", "train/10/*1", "train/0/*1", "val/10/*1"], 3, 1, ["0", "2", "10"]),
 }  # fmt: skip
 
@@ -114,6 +116,21 @@ def test_several_years_of_coco_are_refused_by_name() -> None:
             arrange(patterns, "train")
     found = arrange(["train2017/*2", "val2017/*1", "test2015/*3"], "eval")
     assert found.base == "val2017/"
+
+
+def test_held_out_pictures_alone() -> None:
+    assert arrange(["val/*2", "test/*3"], "eval").base == "val/"
+    with pytest.raises(TokbenchError, match="no train sub-folder beside val/"):
+        arrange(["val/*2", "test/*3"], "train")
+
+
+def test_splits_that_are_not_taken_for_splits_are_said() -> None:
+    for where, names in (("b/", ("train", "val")), ("b/c/", ("Train2", "test"))):
+        (note,) = arrange(["a/*4", *(f"{where}{name}/*3" for name in names)], "train").notes
+        assert note.startswith(f"{where} holds splits") and "train=PATH,eval=PATH" in note
+    (note,) = arranged({"eval": listing(["train/*3", "val/*2"])}, "eval", "folder:X", lambda key, path: "").notes
+    assert note.startswith("./ holds splits")
+    assert not any(arrange(patterns, "train").notes for patterns, _ in WHOLE.values() if "VOCdevkit" not in patterns[0])
 
 
 def test_left_out_masks_are_said() -> None:

@@ -10,7 +10,7 @@ from tokbench.data.annotations import STYLEGAN, classes_by_name, numbers_by_path
 from tokbench.data.base import Split
 from tokbench.data.formats import passed_over, suffix_of, tally
 from tokbench.data.labels import in_order, numbering
-from tokbench.data.layout import Part, are_chunks, classes_of_folders, inner_folders, split_parts
+from tokbench.data.layout import Part, are_chunks, classes_of_folders, inner_folders, mixed_splits, split_parts
 from tokbench.data.listing import File, Listing
 from tokbench.data.whole import hash_split
 from tokbench.errors import TokbenchError
@@ -54,6 +54,8 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
         found = listings[key if key in listings else ""]
         files[key], problems[key] = found.within(tuple(part.path for part in parts[key]))
     notes = _leave_masks(files, parts) + _shared(files)
+    mixed = mixed_splits(_folders(files[chosen]))
+    notes += [f"{mixed} holds splits, whose pictures are all taken here: write train=PATH,eval=PATH"] if mixed else []
     not_read = [(path, reason) for path, reason in problems[chosen] if passed_over(suffix_of(path))]
     notes += [f"picture files that are not read: {len(not_read)} ({tally(not_read)})"] if not_read else []
     if not files[chosen]:

@@ -38,7 +38,7 @@ def split_parts(folders: Iterable[str], source: str) -> dict[str, list[Part]]:
             return found
         name = node.lone
         if name is None:
-            return _paired_in_each(node, at, source)
+            return _only_held_out(node, at, source) or _paired_in_each(node, at, source)
         said = split_name(name)
         if said is not None and not said.prefix:
             return {"" if said.is_train else "eval": [Part(f"{at}{name}/")]}
@@ -65,6 +65,27 @@ def _paired(node: Node, at: str, source: str) -> dict[str, list[Part]]:
         for split, chosen in _chosen(names, at, source).items():
             found.setdefault(split, []).extend(Part(f"{at}{n}/", prefix if len(pairs) > 1 else "") for n in chosen)
     return found
+
+
+def _only_held_out(node: Node, at: str, source: str) -> dict[str, list[Part]]:
+    """``val`` and ``test`` with nothing beside them."""
+    named = {name: split_name(name) for name in node.pictures_in()}
+    held_out = {name: said for name, said in named.items() if said is not None and not (said.is_train or said.prefix)}
+    if node.files or not held_out or len(held_out) < len(named):
+        return {}
+    return {"eval": [Part(f"{at}{name}/") for name in _chosen(held_out, at, source)["eval"]]}
+
+
+def mixed_splits(folders: Iterable[str]) -> str:
+    """A folder (``b/``) that holds ``train`` and a partner among what is one split; empty where there is none."""
+    waiting = [("", tree_of(folders))]
+    while waiting:
+        at, node = waiting.pop()
+        said = [s for name in node.children if (s := split_name(name)) is not None and not s.prefix]
+        if any(s.is_train for s in said) and not all(s.is_train for s in said):
+            return at or "./"
+        waiting += [(f"{at}{name}/", child) for name, child in node.children.items()]
+    return ""
 
 
 def _chosen(names: dict[str, SplitName], at: str, source: str) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ EVAL_WORDS = ("val", "validation", "valid", "eval", "evaluation", "dev", "test",
 """In this order where there are several: a test split is often kept for the end."""
 
 _SPLIT = re.compile(
-    rf"(?:(?P<prefix>.*?)[-_. ])?(?P<word>train|training|{'|'.join(EVAL_WORDS)})"
+    rf"(?:(?P<prefix>.*?)[-_. ])?(?P<word>train|training|trainval|{'|'.join(EVAL_WORDS)})"
     r"(?:[-_. ]?(?P<tail>set|images?|imgs?|data|split|\d{1,4}|(?<=[-_. ])[a-f]|dev\d{4}))?"
 )
 _CONTAINER = re.compile(
@@ -43,6 +43,8 @@ class SplitName(NamedTuple):
 
 def split_name(name: str) -> SplitName | None:
     """What a folder's name says of a split; None where it names none. ``train_station`` is a class."""
+    if re.fullmatch(r"(?:train|val|test)[AB]", name):  # the two sides of unpaired translation
+        return SplitName("", name[:-1], "")
     match = _SPLIT.fullmatch(name.lower())
     return SplitName(match["prefix"] or "", match["word"], match["tail"] or "") if match else None
 
