@@ -81,13 +81,13 @@ def save_llamagen(made: Tokenizer, path: Path) -> None:
     ema = renamed(made, LLAMAGEN)
     ema["quantize.embedding.weight"] = made.state_dict()["quantizer.codes.weight"].clone()
     ema["quantize.codebook_used"] = torch.zeros(65536)
-    live = {name: torch.zeros_like(tensor) for name, tensor in ema.items()}
+    live = {name: tensor / 2 for name, tensor in ema.items()}
     torch.save({"model": live, "ema": ema, "optimizer": {}, "steps": 7}, path)
 
 
 def save_open_magvit2(made: Tokenizer, path: Path) -> None:
     weights = renamed(made, OPEN_MAGVIT2)
-    state = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+    state = {name: tensor / 2 for name, tensor in weights.items()}
     state |= {"model_ema." + name.replace(".", ""): tensor for name, tensor in weights.items()}
     state |= {"model_ema.decay": torch.tensor(0.999), "model_ema.num_updates": torch.tensor(5)}
     state |= {

@@ -73,7 +73,7 @@ def test_code_in_a_pickle_is_named_and_not_run(zipped: bool, tmp_path: Path) -> 
     path, marker = tmp_path / "evil.ckpt", tmp_path / "ran"
     state = {"encoder.conv_in.weight": torch.zeros(1), "callback": Harmful(marker)}
     torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=zipped)
-    refused(path, r"holds more than tensors \(posix\.system\).*never run.*weights_only=False", tmp_path)
+    refused(path, r"holds more than tensors \(posix\.system\).*never run here.*save_file", tmp_path)
     assert not marker.exists()
 
 
@@ -88,7 +88,7 @@ def test_code_in_a_plain_pickle(tmp_path: Path) -> None:
 def test_a_lightning_checkpoint_with_classes_names_the_way_out(checkpoint: Path, tmp_path: Path) -> None:
     content = torch.load(checkpoint, weights_only=True)
     torch.save(content | {"callbacks": {logging.Handler: {"best": 1.0}}}, tmp_path / "last.ckpt")
-    refused(tmp_path / "last.ckpt", r"logging\.Handler.*torch\.save\(\{k: content", tmp_path)
+    refused(tmp_path / "last.ckpt", r"logging\.Handler.*safetensors", tmp_path)
 
 
 def test_wrong_and_unknown_sources(checkpoint: Path, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_weights_of_another_shape_are_named(checkpoint: Path, tmp_path: Path) ->
 
 def test_codebook_of_another_width(checkpoint: Path, tmp_path: Path) -> None:
     content = torch.load(checkpoint, weights_only=True)
-    content["state_dict"]["quantize.embedding.weight"] = torch.zeros(20, 5)
+    content["state_dict"]["quantize.embedding.weight"] = torch.ones(20, 5)
     torch.save(content, tmp_path / "m.ckpt")
     refused(tmp_path / "m.ckpt", r"m.ckpt: .*\(20, 6\), not \(20, 5\)", tmp_path)
 

@@ -1,4 +1,4 @@
-"""Published checkpoints in, and back out: taming, LlamaGen, RQ-VAE, Open-MAGVIT2.
+"""Published checkpoints in, and back out: taming (and its Gumbel), LlamaGen, RQ-VAE, Open-MAGVIT2, IBQ.
 
 >>> tokenizer = load("taming", "last.ckpt", "model.yaml")  # an ordinary Tokenizer: saves, evaluates, trains on
 """
@@ -34,15 +34,15 @@ def load(
     """A published checkpoint as a :class:`~tokbench.models.Tokenizer`, in evaluation mode.
 
     Args:
-        source: ``taming``, ``llamagen``, ``rqvae``, ``open-magvit2``; None or ``auto`` guesses from the weights' names.
-        checkpoint: the file; only tensors are read from it, no code in it is run.
+        source: one of :func:`sources`; None or ``auto`` goes by the weights' names and the configuration's class.
+        checkpoint: the file, or the folder of a model saved in pieces; only tensors are read, no code in it is run.
         config: the YAML or JSON it was published with. Without it the settings are read off the weights, and the image
             size, which they do not show, is taken to be 256.
         weights: ``live`` or ``ema`` where a file has both; ``auto`` takes what the official code evaluates.
 
     Raises:
-        TokbenchError: a truncated file, a pickle with code in it, an unknown layout, missing weights, or a
-            configuration that does not fit them.
+        TokbenchError: a truncated file, a pickle with code in it, an unknown layout, weights that are missing, not
+            finite or all zero, or a configuration that does not fit them.
     """
     return read(source, checkpoint, config, weights)[0]
 
@@ -59,24 +59,27 @@ def read(
     from .checkpoint import read_checkpoint, read_config, section
     from .filling import fill
     from .importer import choose
+    from .weight_sets import Contents
 
     path = fspath(checkpoint)
-    content = read_checkpoint(path)
-    importer = choose(source, content, path)
     settings = read_config(config)
+    content = read_checkpoint(path)
+    what = "known"
     try:
-        plan = importer.read(content, settings, path, weights)
-        tokenizer, report = fill(plan, importer.name, path)
+        contents = Contents(content, path)
+        importer, doubts = choose(source, contents, settings)
+        what = importer.name
+        chosen = contents.choose(importer.recognises, weights, importer.evaluates)
+        plan = importer.read(chosen.weights.tensors, settings, path)
+        tokenizer, report = fill(plan, importer.name, chosen, path)
     except TokbenchError as error:
         raise TokbenchError(printable(str(error), 1000)) from error
     except Exception as error:  # settings read off weights of absurd shapes lead anywhere
         reason = printable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", 160)
-        raise TokbenchError(f"{path}: its weights make no {importer.name} model ({reason})") from error
+        raise TokbenchError(f"{path}: its weights make no {what} model ({reason})") from error
+    report.notes += doubts
     if not section(settings, "resolution") and not section(settings, "image_size"):
         report.notes.append(f"no image size was given: taken to be {plan.config.image_size}")
-    entry = plan.weights.split(" ")[0]
-    if entry in content:  # not when the weights are the file itself
-        report.entries = sorted(str(key) for key in content if key != entry)
     return tokenizer, report
 
 

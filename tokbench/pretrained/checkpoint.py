@@ -14,49 +14,107 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
 
 from tokbench.errors import TokbenchError, printable
-from tokbench.weights.readers import check_archive
+from tokbench.weights.readers import check_archive, read_torchscript
 
 
 def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
-    """A checkpoint's dictionary on the CPU: a safetensors file, or a pickle that holds nothing but data.
+    """A checkpoint's dictionary on the CPU: safetensors, a pickle that holds nothing but data, or a folder of them.
+
+    What a file is, its first bytes say, not its name.
 
     Raises:
         TokbenchError: no such file, not a whole file, no dictionary, or a pickle that names classes or functions
-            (it is not run: the message lists them and says how to make a file of tensors only).
+            (it is not run: the message lists them and says how to come by a file of tensors only).
     """
+    from .folders import read_folder, read_index
+
     path = Path(path)
+    if path.is_dir():
+        return read_folder(path)
     if not path.is_file():
-        raise TokbenchError(f"{path}: no such file" + (" (a folder; name the file in it)" if path.is_dir() else ""))
-    if path.suffix == ".safetensors":
-        try:
-            return dict(load_file(path, device="cpu"))
-        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
-            why = _first_line(error)
-            raise TokbenchError(f"{path}: not a whole safetensors file ({why}); copy or download it again") from error
+        raise TokbenchError(f"{path}: no such file")
+    if path.name.endswith(".index.json"):
+        return read_index(path)
+    return read_file(path)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """One file, by its contents; see :func:`read_checkpoint`."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise TokbenchError(f"{path}: cannot be read: {error.strerror}") from error
+    if path.suffix == ".safetensors" or _is_safetensors(start, path.stat().st_size):
+        return _read_safetensors(path)
+    for beginning, what in _NOT_WEIGHTS.items():
+        if start.lstrip().lower().startswith(beginning):
+            raise TokbenchError(f"{path}: {what}")
     check_archive(path)
+    if _holds(path, "constants.pkl"):
+        return dict(read_torchscript(path))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not (held := sorted(set(_foreign_names(path)))):
-            raise TokbenchError(f"{path}: not a checkpoint that can be read: {_first_line(error)}") from error
+    except Exception as error:  # a damaged file can fail in any way
+        held = sorted(set(_foreign_names(path))) if isinstance(error, pickle.UnpicklingError) else []
+        if not held:
+            raise TokbenchError(f"{path}: truncated or not a checkpoint{_reason(error)}; copy it again") from error
         names = ", ".join(printable(name, 60) for name in held[:4]) + (", ..." if len(held) > 4 else "")
         raise TokbenchError(
-            f"{path}: the file holds more than tensors ({names}), and "
-            "code in a pickle is never run here. If you trust whoever made it, keep only the weights, once, with the "
-            "packages it names installed: content = torch.load(FILE, map_location='cpu', weights_only=False); "
-            "torch.save({k: content[k] for k in ('state_dict', 'model', 'ema') if k in content}, 'weights.ckpt')"
+            f"{path}: the file holds more than tensors ({names}), and code in a pickle is never run here. Ask whoever "
+            "made it for the weights alone as a safetensors file, or write one with the program that made it: "
+            "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         ) from error
-    except Exception as error:  # a damaged file can fail in any way
-        reason = _first_line(error).partition(". ")[0].rpartition(": ")[2]
-        raise TokbenchError(f"{path}: truncated or not a checkpoint ({reason}); copy it again") from error
     if not isinstance(content, dict):
         raise TokbenchError(f"{path}: holds a {type(content).__name__}, not a dictionary of weights")
     return content
+
+
+# What is called a checkpoint and is none, by its first bytes in lower case.
+_NOT_WEIGHTS = {
+    b"version https://git-lfs": "a pointer of Git LFS, not the weights it points to; fetch them with `git lfs pull`",
+    b"<!doctype html": "a web page, not weights; the download wants a login or another address",
+    b"<html": "a web page, not weights; the download wants a login or another address",
+    b"\x1f\x8b": "a gzip archive; unpack it and name the file in it",
+    b"7z\xbc\xaf": "a 7z archive; unpack it and name the file in it",
+    b"\x89hdf": "an HDF5 file (Keras); only PyTorch's formats and safetensors are read",
+    b"gguf": "a GGUF file; only PyTorch's formats and safetensors are read",
+}
+
+
+def _is_safetensors(start: bytes, size: int) -> bool:
+    """Its header's length in eight bytes, then the header, which is JSON."""
+    return len(start) > 8 and start[8:9] == b"{" and 1 < int.from_bytes(start[:8], "little") <= size - 8
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    """Its tensors; one that was left out because it shares another's memory stands in the header, and comes back."""
+    try:
+        tensors = dict(load_file(path, device="cpu"))
+        with safe_open(path, framework="pt") as file:
+            shared = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
+        why = _first_line(error)
+        raise TokbenchError(f"{path}: not a whole safetensors file ({why}); copy or download it again") from error
+    return tensors | {left: tensors[kept] for left, kept in shared.items() if kept in tensors and left not in tensors}
+
+
+def _holds(path: Path, name: str) -> bool:
+    """Whether a zip archive has a member of that name at its top: TorchScript's has constants.pkl beside data.pkl."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(member.partition("/")[2] == name for member in archive.namelist())
+
+
+def _reason(error: Exception) -> str:
+    """Why, where torch says so in words of its own; its advice to load without care is not passed on."""
+    reason = _first_line(error).partition(". ")[0].rpartition(": ")[2]
+    return "" if isinstance(error, pickle.UnpicklingError) or "weights" in reason.lower() else f" ({reason})"
 
 
 def _first_line(error: BaseException) -> str:
@@ -100,19 +158,6 @@ def _globals(stream: io.BytesIO) -> Iterator[str]:
             yield full
 
 
-def tensors_of(content: dict[str, Any], path: str | PathLike[str], *keys: str) -> tuple[str, dict[str, Tensor]]:
-    """The first of ``keys`` that is a dictionary in ``content``, or the whole; with its name, and only its tensors."""
-    name = next((key for key in keys if isinstance(content.get(key), dict)), "")
-    found = content[name] if name else content
-    tensors = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
-    if tensors and all(key.startswith("module.") for key in tensors):  # saved from inside DistributedDataParallel
-        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
-    if not tensors:
-        entries = ", ".join(printable(str(key), 40) for key in list(content)[:8])
-        raise TokbenchError(f"{path}: no weights in it (its entries: {entries or 'none'})")
-    return name or "the file itself", tensors
-
-
 _LARGEST = 2**20  # bytes
 
 
@@ -150,3 +195,23 @@ def section(config: dict[str, Any], key: str) -> dict[str, Any]:
             return block
         waiting += [value for value in reversed(block.values()) if isinstance(value, dict)]
     return {}
+
+
+def model_class(config: dict[str, Any]) -> str:
+    """The class of the model that a configuration describes, without its module; empty where it names none.
+
+    OmegaConf's ``target`` beside ``params``, or LightningCLI's ``class_path`` beside ``init_args``: the outermost whose
+    settings have a ``ddconfig``.
+    """
+    waiting, seen = [config], set()
+    while waiting:
+        block = waiting.pop(0)
+        if id(block) in seen:
+            continue
+        seen.add(id(block))
+        for kind, settings in (("target", "params"), ("class_path", "init_args")):
+            inner = block.get(settings)
+            if kind in block and isinstance(inner, dict) and "ddconfig" in inner:
+                return str(block[kind]).rpartition(".")[2]
+        waiting += [value for value in block.values() if isinstance(value, dict)]
+    return ""

@@ -13,10 +13,14 @@ from tokbench.models.storage import mismatches
 
 from .importer import Plan
 from .report import ImportReport
+from .weight_sets import Chosen
 
 
-def fill(plan: Plan, source: str, path: str) -> tuple[Tokenizer, ImportReport]:
+def fill(plan: Plan, source: str, chosen: Chosen, path: str) -> tuple[Tokenizer, ImportReport]:
     """Build the plan's tokenizer and load it; TokbenchError lists weights missing, left over or of other shapes."""
+    names = official_names(plan.tensors, plan) | {f"the quantizer's {key}": t for key, t in plan.codebook.items()}
+    require_sound(names, path)
+    _require_whole(plan, path)
     with torch.device("meta"):  # no memory before it is known that the weights fit
         shapes = Tokenizer(plan.config).state_dict()
     wanted = {name: tensor for name, tensor in shapes.items() if not name.startswith("quantizer.")}
@@ -31,15 +35,58 @@ def fill(plan: Plan, source: str, path: str) -> tuple[Tokenizer, ImportReport]:
     if plan.codebook:
         fill_codebook(tokenizer.quantizer, plan.codebook, path)
         used += len(plan.codebook)
+    beside = {"beside the model": chosen.beside} if chosen.beside else {}
     report = ImportReport(
         source=source,
-        weights=plan.weights,
+        weights=chosen.told,
         loaded=used,
-        ignored=plan.ignored,
+        ignored=plan.ignored | beside,
         left_over=plan.left_over,
-        notes=plan.notes,
+        entries=chosen.entries,
+        notes=[*plan.notes, *chosen.notes, *_conversions(plan)],
     )
     return tokenizer.eval(), report
+
+
+def require_sound(given: dict[str, Tensor], path: str) -> None:
+    """TokbenchError that names weights which cannot be right: empty, not floating-point, not finite."""
+    kinds = {
+        "empty (shards of FSDP or ZeRO-3? gather them into one file first)": lambda t: not t.numel(),
+        "not plain floating-point numbers (a quantized model?)": lambda t: not _plain(t),
+        "not finite": lambda t: not bool(torch.isfinite(t).all()),
+    }
+    for fault, has in kinds.items():
+        if names := [name for name, tensor in given.items() if has(tensor)]:
+            types = {str(given[name].dtype).removeprefix("torch.") for name in names} if "plain" in fault else ()
+            raise TokbenchError(f"{path}: {_few(names)}: {', '.join([*sorted(types), fault])}")
+
+
+def _require_whole(plan: Plan, path: str) -> None:
+    """TokbenchError where a part was never filled, or where some of the model's weights have no place."""
+    for part in ("encoder.", "decoder.", "codebook"):
+        tensors = [t for name, t in (plan.tensors | plan.codebook).items() if name.startswith(part) and t.ndim > 1]
+        if tensors and not any(bool(tensor.any()) for tensor in tensors):
+            raise TokbenchError(f"{path}: every weight of the {part.rstrip('.')} is zero: it was never filled")
+    parts = ("encoder.", "decoder.", "quant", "post_quant")
+    if unplaced := [name for name in plan.left_over if name.startswith(parts)]:
+        raise TokbenchError(f"{path}: weights of the model that this layout has no place for: {_few(unplaced)}")
+
+
+def _plain(tensor: Tensor) -> bool:
+    types = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+    return tensor.dtype in types and tensor.layout == torch.strided and tensor.device.type != "meta"
+
+
+def _few(names: list[str]) -> str:
+    shown = ", ".join(printable(name, 80) for name in names[:4])
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
+
+
+def _conversions(plan: Plan) -> list[str]:
+    """A line where the file's numbers are of another type than ours."""
+    types = {str(tensor.dtype).removeprefix("torch.") for tensor in [*plan.tensors.values(), *plan.codebook.values()]}
+    others = sorted(types - {"float32"})
+    return [f"the file's numbers are {', '.join(others)}; kept as float32"] if others else []
 
 
 def official_names(tensors: dict[str, Tensor], plan: Plan) -> dict[str, Tensor]:

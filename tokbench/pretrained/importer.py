@@ -11,11 +11,13 @@ from typing import Any, Literal
 from torch import Tensor
 
 from tokbench.config.model import TokenizerConfig
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.errors import TokbenchError, did_you_mean, printable
 
+from .checkpoint import model_class
 from .names import Layout
+from .weight_sets import Contents, Weights
 
-Weights = Literal["auto", "live", "ema"]
+__all__ = ["Importer", "Plan", "Weights", "choose", "importers", "register"]
 
 
 @dataclass
@@ -23,7 +25,6 @@ class Plan:
     """A checkpoint read: the configuration of the tokenizer it makes and where every tensor goes."""
 
     config: TokenizerConfig
-    weights: str  # where the tensors came from, in words
     tensors: dict[str, Tensor]  # our name -> tensor, for encoder and decoder
     codebook: dict[str, Tensor]  # for ``fill_codebook``: "codebook", and "cluster_size", "embed_sum" where given
     layout: Layout
@@ -37,13 +38,19 @@ class Importer:
     """A source of published checkpoints.
 
     Args:
-        recognises: whether a file with these weight names is of this source.
-        read: (content, configuration as plain data, path, which weights) -> plan.
+        recognises: whether weights of these official names are of this source.
+        read: (official name -> tensor, configuration as plain data, path) -> plan.
+        evaluates: the weights that the official code evaluates, where a file has live ones and averages.
+        classes: the model classes that a configuration of this source may name; empty: any.
+        like: a source whose names are the same, and whose codes are not. Names alone then mean that one.
     """
 
     name: str
     recognises: Callable[[Collection[str]], bool]
-    read: Callable[[dict[str, Any], dict[str, Any], str, Weights], Plan]
+    read: Callable[[dict[str, Tensor], dict[str, Any], str], Plan]
+    evaluates: Literal["live", "ema"] = "live"
+    classes: tuple[str, ...] = ()
+    like: str = ""
 
 
 _IMPORTERS: dict[str, Importer] = {}
@@ -66,34 +73,54 @@ def importers() -> dict[str, Importer]:
     return dict(_IMPORTERS)
 
 
-def choose(source: str | None, content: dict[str, Any], path: str) -> Importer:
-    """The importer asked for, or the one whose layout the file has. TokbenchError where they disagree or none fits."""
-    known = importers()
-    keys = weight_names(content)
-    fits = [name for name, importer in known.items() if importer.recognises(keys)]
+def choose(source: str | None, contents: Contents, config: dict[str, Any]) -> tuple[Importer, list[str]]:
+    """The importer asked for, or the one whose layout the file has; with what is to be told about the choice.
+
+    Raises:
+        TokbenchError: none fits, several do, or what was asked for is not what file and configuration are.
+    """
+    known, path, said = importers(), contents.path, model_class(config)
+    fits = [name for name, importer in known.items() if contents.sets(importer.recognises)]
+    seen = ", ".join(printable(name, 60) for name in sorted(contents.flat)[:5]) or "none"
+    by_class = [name for name in fits if not known[name].classes or said in known[name].classes]
     if source is None or source == "auto":
         if not fits:
-            raise TokbenchError(
-                f"{path}: no known layout ({', '.join(sorted(known))}); its first weights: "
-                f"{', '.join(sorted(keys)[:5]) or 'none'}"
-            )
-        return known[fits[0]]
+            raise TokbenchError(f"{path}: no known layout ({', '.join(sorted(known))}); its first weights: {seen}")
+        if said and not by_class:
+            raise _of_another_class(path, said, fits)
+        fits = by_class if said else [name for name in fits if not known[name].like]
+        if len(fits) > 1:
+            raise TokbenchError(f"{path}: could be {' or '.join(sorted(fits))}; name the one that it is")
+        return known[fits[0]], _doubt(known, fits[0], contents) if not said else []
     name = source.replace("_", "-").lower()
     if name not in known:
         raise TokbenchError(f"unknown source {source!r}{did_you_mean(name, known)}")
     if name not in fits:
         looks = f"; it looks like {fits[0]}" if fits else ""
+        raise TokbenchError(f"{path}: not a checkpoint in the layout of {name}{looks}; its first weights: {seen}")
+    if said and name not in by_class:
+        raise _of_another_class(path, said, [name], by_class)
+    return known[name], []
+
+
+def _of_another_class(path: str, said: str, names: list[str], right: Collection[str] = ()) -> TokbenchError:
+    way = f"import it as {' or '.join(sorted(right))}" if right else "no importer knows that class"
+    return TokbenchError(
+        f"{path}: its weights have the names of {' and '.join(sorted(names))}, but its configuration is of "
+        f"{printable(said, 60)}: {way}"
+    )
+
+
+def _doubt(known: dict[str, Importer], name: str, contents: Contents) -> list[str]:
+    """What to tell where names alone decided between sources that share them; TokbenchError where that is too little:
+    taming itself keeps no averages."""
+    others = sorted(other for other, importer in known.items() if importer.like == name)
+    if not others:
+        return []
+    if contents.averages:
         raise TokbenchError(
-            f"{path}: not a checkpoint in the layout of {name}{looks}; its first weights: "
-            f"{', '.join(sorted(keys)[:5]) or 'none'}"
+            f"{contents.path}: {name} and {', '.join(others)} have the same names and different codes, and this file "
+            f"has averages ({contents.averages[0].rstrip('.')}), which {name}'s own have not: give its configuration "
+            "(--config) or name the source"
         )
-    return known[name]
-
-
-def weight_names(content: dict[str, Any]) -> set[str]:
-    """The names of all tensors in a checkpoint's dictionary and the dictionaries directly in it."""
-    names = {str(key).removeprefix("module.") for key, value in content.items() if isinstance(value, Tensor)}
-    for value in content.values():
-        if isinstance(value, dict):
-            names |= {str(key).removeprefix("module.") for key, inner in value.items() if isinstance(inner, Tensor)}
-    return names
+    return [f"taken for {name}'s by its names, which {', '.join(others)} shares: give its configuration to be sure"]

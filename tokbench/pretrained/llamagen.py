@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from .checkpoint import section, tensors_of
-from .importer import Importer, Plan, Weights, register
+from torch import Tensor
+
+from .checkpoint import section
+from .importer import Importer, Plan, register
 from .names import Layout
 from .settings import agree, size
 from .tokenizer_config import checked_config
@@ -48,10 +50,8 @@ def recognises(names: Collection[str]) -> bool:
     return any(name.startswith("encoder.conv_blocks.") for name in names)
 
 
-def read(content: dict[str, Any], config: dict[str, Any], path: str, weights: Weights) -> Plan:
-    """A plan from ``{"ema", "model"}``: EMA weights where there are any, unless told otherwise."""
-    order = {"auto": ("ema", "model", "state_dict"), "ema": ("ema",), "live": ("model", "state_dict")}[weights]
-    entry, given = tensors_of(content, path, *order)
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+    """A plan from the tensors of ``ema`` or ``model``."""
     tensors, other = rename(given, LAYOUT, path)
     said = section(config, "codebook_size") or section(config, "z_channels")
     settings = model_settings(tensors, said, path)
@@ -74,7 +74,6 @@ def read(content: dict[str, Any], config: dict[str, Any], path: str, weights: We
         config=checked_config(
             int(said.get("image_size") or 256), {"architecture": "llamagen", **settings}, quantizer, path
         ),
-        weights=f"{entry} ({'EMA' if entry == 'ema' else 'live'})",
         tensors=tensors,
         codebook={ours: given[name] for name, ours in codebook.items()},
         layout=LAYOUT,
@@ -83,4 +82,4 @@ def read(content: dict[str, Any], config: dict[str, Any], path: str, weights: We
     )
 
 
-register(Importer("llamagen", recognises, read))
+register(Importer("llamagen", recognises, read, evaluates="ema"))

@@ -1,7 +1,7 @@
 """Open-MAGVIT2 (TencentARC/SEED-Voken ``Open_MAGVIT2``): a Lightning ``state_dict`` with live and EMA weights.
 
-EMA copies are named ``model_ema.`` plus the live name without its dots, and evaluation uses them. The quantizer is
-lookup-free (bit i of a code is channel i, least significant first) and has no weights.
+Evaluation uses the EMA ones. The quantizer is lookup-free (bit i of a code is channel i, least significant first) and
+has no weights.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tokbench.errors import TokbenchError
 
-from .checkpoint import section, tensors_of
-from .importer import Importer, Plan, Weights, register
+from .checkpoint import section
+from .importer import Importer, Plan, register
 from .names import Layout
 from .settings import agree, count, pyramid, require, size
 from .tokenizer_config import checked_config
@@ -41,7 +41,6 @@ LAYOUT = Layout(
     level=r"encoder\.down\.(\d+)\.",
 )
 
-EMA = "model_ema."
 # What their LFQ and its loss use where the configuration does not say (lossconfig of the released 256 model).
 COMMITMENT, ENTROPY, TEMPERATURE, LOG_EPSILON = 0.25, 0.1, 0.01, 1e-5
 
@@ -51,25 +50,9 @@ def recognises(names: Collection[str]) -> bool:
     return "decoder.adaptive.0.gamma.weight" in names
 
 
-def choose_weights(given: dict[str, Tensor], path: str, weights: Weights) -> tuple[str, dict[str, Tensor]]:
-    """("live" or "EMA", live name -> tensor). EMA where there is any, unless told otherwise."""
-    live = {k: v for k, v in given.items() if k.startswith(("encoder.", "decoder."))}
-    has_ema = any(name.startswith(EMA) for name in given)
-    if weights == "live" or (weights == "auto" and not has_ema):
-        return "live", live
-    if not has_ema:
-        raise TokbenchError(f"{path}: EMA weights were asked for, and the file has none ({EMA}*)")
-    missing = [name for name in live if EMA + name.replace(".", "") not in given]
-    if missing:
-        raise TokbenchError(f"{path}: no EMA copy of {', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}")
-    return "EMA", {name: given[EMA + name.replace(".", "")] for name in live}
-
-
-def read(content: dict[str, Any], config: dict[str, Any], path: str, weights: Weights) -> Plan:
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     """A plan from a Lightning checkpoint and its LightningCLI YAML (``model.init_args``)."""
-    entry, given = tensors_of(content, path, "state_dict")
-    kind, chosen = choose_weights(given, path, weights)
-    tensors, unknown = rename(chosen, LAYOUT, path)
+    tensors, other = rename(given, LAYOUT, path)
     said = section(config, "ddconfig")
     ddconfig = said.get("ddconfig", {})
     found = pyramid(tensors, path, "encoder.levels.{i}.{j}")
@@ -94,21 +77,15 @@ def read(content: dict[str, Any], config: dict[str, Any], path: str, weights: We
         "log_eps": LOG_EPSILON,
     }
     model = {"architecture": "magvit2", **found, "code_channels": bits}
-    used = set(chosen) if kind == "live" else {EMA + name.replace(".", "") for name in chosen}
-    rest = sorted(set(given) - used - unknown)
-    ignored = {
-        "the other set of weights": [n for n in rest if n.startswith((EMA, "encoder.", "decoder."))],
-        "losses and discriminator": [n for n in rest if n.startswith("loss.")],
-    }
+    losses = sorted(name for name in other if name.startswith("loss."))
     return Plan(
         config=checked_config(int(ddconfig.get("resolution") or 256), model, quantizer, path),
-        weights=f"{entry} ({kind})",
         tensors=tensors,
         codebook={},
         layout=LAYOUT,
-        ignored={reason: names for reason, names in ignored.items() if names},
-        left_over=sorted(unknown | {n for n in rest if not n.startswith((EMA, "encoder.", "decoder.", "loss."))}),
+        ignored={"losses and discriminator": losses} if losses else {},
+        left_over=sorted(other - set(losses)),
     )
 
 
-register(Importer("open-magvit2", recognises, read))
+register(Importer("open-magvit2", recognises, read, evaluates="ema", classes=("VQModel",)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tokbench.errors import printable
+
 
 @dataclass
 class ImportReport:
@@ -23,10 +25,14 @@ class ImportReport:
         lines = [f"source: {self.source}", f"weights: {self.weights}", f"loaded: {self.loaded} tensors"]
         for reason, names in self.ignored.items():
             groups = Counter(".".join(name.split(".")[:2]) for name in names)
-            shown = ", ".join(f"{group} ({count})" for group, count in list(groups.items())[:6])
-            lines.append(f"not used, {reason}: {len(names)} ({shown}{', ...' if len(groups) > 6 else ''})")
+            shown = [f"{group} ({count})" for group, count in groups.items()]
+            lines.append(f"not used, {reason}: {len(names)} ({_few(shown)})")
         if self.entries:
-            lines.append(f"not used, other entries of the file: {', '.join(self.entries)}")
+            lines.append(f"not used, other entries of the file: {_few(self.entries)}")
         if self.left_over:
-            lines.append(f"left over, of no known purpose: {', '.join(self.left_over)}")
+            lines.append(f"left over, of no known purpose: {len(self.left_over)} ({_few(self.left_over)})")
         return lines + [f"note: {note}" for note in self.notes]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(printable(name, 60) for name in names[:6]) + (", ..." if len(names) > 6 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from os import PathLike, fspath
 from typing import Any
 
@@ -17,10 +18,16 @@ from tokbench.generators.storage import build
 from tokbench.models import Tokenizer
 from tokbench.models.storage import explain, load_exactly
 
-from .checkpoint import read_checkpoint, read_config, section, tensors_of
-from .importer import Weights
+from .checkpoint import read_checkpoint, read_config, section
+from .filling import require_sound
 from .report import ImportReport
 from .settings import agree, count, require, size
+from .weight_sets import Contents, Weights
+
+
+def recognises(names: Collection[str]) -> bool:
+    """By the transformer over the depths' sums."""
+    return "body_transformer.blocks.0.ln1.weight" in names
 
 
 def load(
@@ -44,18 +51,20 @@ def load(
             text-conditional model, whose condition is a sequence.
     """
     path = fspath(checkpoint)
-    content = read_checkpoint(path)
-    if weights == "ema" and "state_dict_ema" not in content:
-        raise TokbenchError(f"{path}: EMA weights were asked for, and the file has no state_dict_ema")
-    entry, given = tensors_of(content, path, *(["state_dict_ema"] if weights == "ema" else ["state_dict", "model"]))
-    if "body_transformer.blocks.0.ln1.weight" not in given:
-        raise TokbenchError(f"{path}: not an RQ-Transformer; its first weights: {', '.join(sorted(given)[:5])}")
+    contents = Contents(read_checkpoint(path), path)
+    if not contents.sets(recognises):
+        raise TokbenchError(f"{path}: not an RQ-Transformer; its first weights: {', '.join(sorted(contents.flat)[:5])}")
+    chosen = contents.choose(recognises, weights, "live")
+    given = chosen.weights.tensors
+    require_sound(given, path)
     arch = section(read_config(config), "block_size")
     if not arch:
         raise TokbenchError(f"{path}: the layout needs its config.yaml (arch.block_size, the heads); give it with it")
     made = _build(given, arch, tokenizer, tokenizer_source, path)
     load_exactly(made, _translate(given, made, path), path)
-    return made.eval(), ImportReport(source="rq-transformer", weights=entry, loaded=len(given))
+    return made.eval(), ImportReport(
+        source="rq-transformer", weights=chosen.told, loaded=len(given), entries=chosen.entries, notes=chosen.notes
+    )
 
 
 def _build(given: dict[str, Tensor], arch: dict[str, Any], tokenizer: Tokenizer, source: str, path: str) -> Generator:

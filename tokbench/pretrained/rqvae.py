@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tokbench.errors import TokbenchError
 
-from .checkpoint import section, tensors_of
-from .importer import Importer, Plan, Weights, register
+from .checkpoint import section
+from .importer import Importer, Plan, register
 from .settings import agree, count, require, size
 from .tokenizer_config import checked_config
 from .vqgan_family import TAMING, rename, taming_model
@@ -30,12 +30,8 @@ def recognises(names: Collection[str]) -> bool:
     return BOOK + "0.weight" in names
 
 
-def read(content: dict[str, Any], config: dict[str, Any], path: str, weights: Weights) -> Plan:
-    """A plan from RQ-VAE's checkpoint and YAML (``arch.{hparams, ddconfig}``). Live weights unless told otherwise."""
-    order = ("state_dict_ema",) if weights == "ema" else ("state_dict", "model")
-    if weights == "ema" and "state_dict_ema" not in content:
-        raise TokbenchError(f"{path}: EMA weights were asked for, and the file has no state_dict_ema")
-    entry, given = tensors_of(content, path, *order)
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+    """A plan from RQ-VAE's checkpoint and YAML (``arch.{hparams, ddconfig}``)."""
     tensors, other = rename(given, TAMING, path)
     arch = section(config, "hparams")
     hparams = arch.get("hparams", {})
@@ -65,15 +61,12 @@ def read(content: dict[str, Any], config: dict[str, Any], path: str, weights: We
         "restart_threshold": 1.0 if hparams.get("restart_unused_codes", True) else 0.0,
     }
     names = {name for name in other if name.startswith(BOOK)}
-    ema = "state_dict_ema" in content and weights != "ema"
     return Plan(
         config=checked_config(image_size, model, quantizer, path),
-        weights=f"{entry} ({'EMA' if weights == 'ema' else 'live'})",
         tensors=tensors,
         codebook=books[0] if shared else {key: torch.stack([b[key] for b in books]) for key in books[0]},
         layout=TAMING,
         left_over=sorted(other - names),
-        notes=["the file also has EMA weights (state_dict_ema), which were not used"] if ema else [],
     )
 
 

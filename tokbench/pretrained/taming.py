@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from tokbench.errors import TokbenchError
+from torch import Tensor
 
-from .checkpoint import section, tensors_of
-from .importer import Importer, Plan, Weights, register
-from .settings import agree, size
+from .checkpoint import section
+from .importer import Importer, Plan, register
+from .settings import agree, require, size
 from .tokenizer_config import checked_config
 from .vqgan_family import TAMING, rename, taming_model
 
 CODEBOOK = "quantize.embedding.weight"
+AVERAGES = ("quantize.embedding.cluster_size", "quantize.embedding.embed_avg")  # of its EMAVQ
 # VectorQuantizer2's beta and its default ``legacy=True``, which every released model was trained with: beta weighs
 # the codebook's term, not the commitment's.
 BETA = 0.25
@@ -24,13 +25,11 @@ def recognises(names: Collection[str]) -> bool:
     return CODEBOOK in names and any(name.startswith("encoder.down.") for name in names)
 
 
-def read(content: dict[str, Any], config: dict[str, Any], path: str, weights: Weights) -> Plan:
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     """A plan from a Lightning checkpoint and its YAML (``model.params.{ddconfig, n_embed, embed_dim}``)."""
-    if weights == "ema":
-        raise TokbenchError(f"{path}: EMA weights were asked for, and taming's checkpoints have none")
-    entry, given = tensors_of(content, path, "state_dict")
     tensors, other = rename(given, TAMING, path)
     said = section(config, "ddconfig")
+    require(said, path, remap=None)  # which would rename the codes
     image_size, model = taming_model("vqgan", tensors, said.get("ddconfig", {}), path)
     codes = size(given, CODEBOOK, 0, path)
     agree(said, {"n_embed": codes, "embed_dim": model["code_channels"]}, path)
@@ -42,13 +41,14 @@ def read(content: dict[str, Any], config: dict[str, Any], path: str, weights: We
             {"name": "vq", "codebook_size": codes, "codebook_update": "gradient", "beta": BETA, "beta_on": "codebook"},
             path,
         ),
-        weights=f"{entry} (live)",
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
         layout=TAMING,
         ignored={"losses and discriminator": losses} if losses else {},
-        left_over=sorted(other - {CODEBOOK} - set(losses)),
+        left_over=sorted(other - {CODEBOOK, *AVERAGES} - set(losses)),
     )
 
 
-register(Importer("taming", recognises, read))
+# The last two keep taming's names and rule: latent-diffusion's, and a codebook by moving averages.
+CLASSES = ("VQModel", "VQNoDiscModel", "VQModelInterface", "EMAVQ")
+register(Importer("taming", recognises, read, classes=CLASSES))

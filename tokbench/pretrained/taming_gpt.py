@@ -6,6 +6,7 @@ one table there, and so do the positions of both.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from os import PathLike, fspath
 from typing import Any
 
@@ -20,12 +21,19 @@ from tokbench.generators.storage import build
 from tokbench.models import Tokenizer
 from tokbench.models.storage import explain, load_exactly
 
-from .checkpoint import read_checkpoint, read_config, section, tensors_of
+from .checkpoint import read_checkpoint, read_config, section
+from .filling import require_sound
 from .report import ImportReport
 from .rq_transformer import gpt_block
 from .settings import agree, count, size
+from .weight_sets import Contents
 
 PREFIX = "transformer."
+
+
+def recognises(names: Collection[str]) -> bool:
+    """By the table of classes and codes."""
+    return PREFIX + "tok_emb.weight" in names
 
 
 def load(
@@ -48,12 +56,14 @@ def load(
             conditioned on something else than a class.
     """
     path = fspath(checkpoint)
-    content = read_checkpoint(path)
-    entry, everything = tensors_of(content, path, "state_dict")
+    contents = Contents(read_checkpoint(path), path)
+    if not contents.sets(recognises):
+        raise TokbenchError(f"{path}: not a taming GPT; its first weights: {', '.join(sorted(contents.flat)[:5])}")
+    chosen = contents.choose(recognises, "auto", "live")
+    everything = chosen.weights.tensors
     given = {name.removeprefix(PREFIX): t.float() for name, t in everything.items() if name.startswith(PREFIX)}
+    require_sound(given, path)
     other = sorted(name for name in everything if not name.startswith(PREFIX))
-    if "tok_emb.weight" not in given:
-        raise TokbenchError(f"{path}: not a taming GPT; its first weights: {', '.join(sorted(everything)[:5])}")
     params = section(read_config(config), "transformer_config")
     gpt = params.get("transformer_config", {}).get("params", {})
     if "n_head" not in gpt:
@@ -63,7 +73,7 @@ def load(
     made, sos = _build(given, params, gpt, tokenizer, tokenizer_source, image_size, path)
     load_exactly(made, _translate(given, made, sos, path), path)
     ignored = {"not of the transformer": other} if other else {}
-    return made.eval(), ImportReport(source="taming-gpt", weights=entry, loaded=len(given), ignored=ignored)
+    return made.eval(), ImportReport(source="taming-gpt", weights=chosen.told, loaded=len(given), ignored=ignored)
 
 
 def _build(
