@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import pickletools
+import re
 import zipfile
 from collections.abc import Iterator
 from os import PathLike
@@ -42,23 +43,32 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
     return read_file(path)
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path, part_of_index: bool = False) -> dict[str, Any]:
     """One file, by its contents; see :func:`read_checkpoint`."""
     try:
         with open(path, "rb") as file:
             start = file.read(512)
     except OSError as error:
         raise TokbenchError(f"{path}: cannot be read: {error.strerror}") from error
-    if path.suffix == ".safetensors" or _is_safetensors(start, path.stat().st_size):
+    part = re.search(r"-(\d{5})-of-(\d{5})$", path.stem)
+    if part and not part_of_index and int(part[2]) > 1:
+        raise TokbenchError(f"{path}: one of the {int(part[2])} parts of a model; give their folder or their index")
+    if (path.suffix == ".safetensors" and not start.startswith(_TORCH)) or _is_safetensors(start, path.stat().st_size):
         return _read_safetensors(path)
     for beginning, what in _NOT_WEIGHTS.items():
         if start.lstrip().lower().startswith(beginning):
             raise TokbenchError(f"{path}: {what}")
+    if start[257:262] == b"ustar":
+        raise TokbenchError(f"{path}: a tar archive; unpack it and name the file in it")
     check_archive(path)
-    if _holds(path, "constants.pkl"):
+    members = _members(path)
+    if "constants.pkl" in members:  # TorchScript's, beside data.pkl
         return dict(read_torchscript(path))
+    if members and "data.pkl" not in members:
+        raise TokbenchError(f"{path}: not a checkpoint but a zip archive of other files; unpack it and name one in it")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:  # given a name, torch goes by how it ends
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail in any way
         held = sorted(set(_foreign_names(path))) if isinstance(error, pickle.UnpicklingError) else []
         if not held:
@@ -74,6 +84,7 @@ def read_file(path: Path) -> dict[str, Any]:
     return content
 
 
+_TORCH = (b"PK", b"\x80")  # torch's zip archive, a pickle
 # What is called a checkpoint and is none, by its first bytes in lower case.
 _NOT_WEIGHTS = {
     b"version https://git-lfs": "a pointer of Git LFS, not the weights it points to; fetch them with `git lfs pull`",
@@ -103,12 +114,12 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     return tensors | {left: tensors[kept] for left, kept in shared.items() if kept in tensors and left not in tensors}
 
 
-def _holds(path: Path, name: str) -> bool:
-    """Whether a zip archive has a member of that name at its top: TorchScript's has constants.pkl beside data.pkl."""
+def _members(path: Path) -> set[str]:
+    """The names of a zip archive's members without its top folder; empty where it is none."""
     if not zipfile.is_zipfile(path):
-        return False
+        return set()
     with zipfile.ZipFile(path) as archive:
-        return any(member.partition("/")[2] == name for member in archive.namelist())
+        return {member.partition("/")[2] for member in archive.namelist()}
 
 
 def _reason(error: Exception) -> str:

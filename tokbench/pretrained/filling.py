@@ -51,8 +51,8 @@ def fill(plan: Plan, source: str, chosen: Chosen, path: str) -> tuple[Tokenizer,
 def require_sound(given: dict[str, Tensor], path: str) -> None:
     """TokbenchError that names weights which cannot be right: empty, not floating-point, not finite."""
     kinds = {
-        "empty (shards of FSDP or ZeRO-3? gather them into one file first)": lambda t: not t.numel(),
-        "not plain floating-point numbers (a quantized model?)": lambda t: not _plain(t),
+        "empty": lambda t: not t.numel(),
+        "not plain floating-point numbers (quantized, sparse or without values)": lambda t: not _plain(t),
         "not finite": lambda t: not bool(torch.isfinite(t).all()),
     }
     for fault, has in kinds.items():

@@ -31,6 +31,11 @@ def read_folder(folder: Path) -> dict[str, Any]:
     found = _files(folder)
     if not found:
         inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and _files(path))
+        latest = folder / "latest"  # DeepSpeed's note of its last step
+        if latest.is_file() and (last := latest.read_text(errors="replace")[:200].strip()) in inner:
+            inner = [last]
+        if len(inner) == 1:  # Lightning's DeepSpeed checkpoints are folders with one in them
+            return read_folder(folder / inner[0])
         hint = f"its folders {', '.join(printable(name, 60) for name in inner[:4])} have some" if inner else "a folder"
         raise TokbenchError(f"{folder}: no weights in it ({hint}; name the file in it)")
     read = {path.name: read_index(path) if path.suffix == ".json" else read_file(path) for path in found}
@@ -72,7 +77,7 @@ def read_index(index: Path) -> dict[str, Any]:
             raise TokbenchError(f"{index}: {printable(json.dumps(name), 80)}: weights lie in the folder of their index")
         if not (index.parent / name).is_file():
             raise TokbenchError(f"{index}: {printable(name, 80)} is missing beside it; copy every part of the model")
-        shards[name] = read_file(index.parent / name)
+        shards[name] = read_file(index.parent / name, part_of_index=True)
     missing = [name for name, shard in where.items() if name not in shards[shard]]
     if missing:
         told = ", ".join(printable(str(name), 80) for name in missing[:4])

@@ -53,6 +53,8 @@ class Importer:
     like: str = ""
 
 
+OURS = "encoder.stem.weight"  # a name that no official layout has
+
 _IMPORTERS: dict[str, Importer] = {}
 
 
@@ -85,6 +87,7 @@ def choose(source: str | None, contents: Contents, config: dict[str, Any]) -> tu
     by_class = [name for name in fits if not known[name].classes or said in known[name].classes]
     if source is None or source == "auto":
         if not fits:
+            seen += "; it is a tokenizer of tokbench's, used by its folder" if OURS in contents.flat else ""
             raise TokbenchError(f"{path}: no known layout ({', '.join(sorted(known))}); its first weights: {seen}")
         if said and not by_class:
             raise _of_another_class(path, said, fits)
@@ -113,14 +116,14 @@ def _of_another_class(path: str, said: str, names: list[str], right: Collection[
 
 def _doubt(known: dict[str, Importer], name: str, contents: Contents) -> list[str]:
     """What to tell where names alone decided between sources that share them; TokbenchError where that is too little:
-    taming itself keeps no averages."""
+    taming itself keeps no averages, and IBQ keeps LitEma's."""
     others = sorted(other for other, importer in known.items() if importer.like == name)
     if not others:
         return []
-    if contents.averages:
+    if averages := [prefix for prefix in contents.averages if f"{prefix}decay" in contents.flat]:
         raise TokbenchError(
             f"{contents.path}: {name} and {', '.join(others)} have the same names and different codes, and this file "
-            f"has averages ({contents.averages[0].rstrip('.')}), which {name}'s own have not: give its configuration "
+            f"has averages ({averages[0].rstrip('.')}), which {name}'s own have not: give its configuration "
             "(--config) or name the source"
         )
     return [f"taken for {name}'s by its names, which {', '.join(others)} shares: give its configuration to be sure"]

@@ -41,6 +41,8 @@ TAMING = Layout(
     level=r"encoder\.down\.(\d+)\.",
 )
 
+# What settings are read off.
+_ENDS = ("encoder.stem.weight", "encoder.head.weight", "encoder.to_code.weight", "decoder.head.weight")
 _BLOCK = "encoder.levels.{i}.blocks.{j}"
 
 
@@ -57,6 +59,9 @@ def rename(tensors: dict[str, Tensor], layout: Layout, path: str) -> tuple[dict[
             other.add(name)
         else:
             ours[renamed] = tensor
+    official = (layout.official(name, levels) for name in _ENDS if name not in ours)
+    if missing := [name for name in official if name]:
+        raise TokbenchError(f"{path}: the checkpoint has no weight for {', '.join(missing)}")
     return ours, other
 
 

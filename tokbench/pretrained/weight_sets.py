@@ -122,13 +122,20 @@ class Contents:
             wanted, spare = spare, wanted
         if not by_kind[wanted]:
             has = f"only {spare} weights ({by_kind[spare][0].place})" if by_kind[spare] else "no whole model"
-            hint = f"; what {self.averages[0].rstrip('.')} holds does not go with them" if self.averages else ""
-            raise TokbenchError(f"{self.path}: {wanted} weights were asked for, and the file has {has}{hint}")
+            if wanted == "EMA" and self.averages:
+                has += f"; what {self.averages[0].rstrip('.')} holds does not go with them"
+            raise TokbenchError(f"{self.path}: {wanted} weights were asked for, and the file has {has}")
         chosen, *more = by_kind[wanted]
         if more:
             places = ", ".join(one.place for one in [chosen, *more[:3]])
             raise TokbenchError(
                 f"{self.path}: {len(more) + 1} different sets of {wanted} weights ({places}); keep the one you mean"
+            )
+        empty = sum(not tensor.numel() for tensor in chosen.tensors.values())
+        if empty > len(chosen.tensors) // 2:
+            raise TokbenchError(
+                f"{self.path}: {empty} of {len(chosen.tensors)} weights are empty: one process's share under ZeRO-3 or "
+                "FSDP; gather them into one file first"
             )
         return self._beside(chosen, next(iter(by_kind[spare]), None))
 

@@ -1,0 +1,347 @@
+"""Checkpoints as people's programs leave them: nested, prefixed, averaged, split, converted, damaged."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import official
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file, save_model
+from torch import Tensor
+
+from tokbench import pretrained
+from tokbench.errors import TokbenchError
+from tokbench.models import Tokenizer
+from tokbench.pretrained.checkpoint import read_checkpoint
+from tokbench.pretrained.exporter import official_layout
+
+State = dict[str, Tensor]
+SMALL = {**official.VQGAN, "multipliers": [1, 2], "blocks": 1, "attention_resolutions": []}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return official.tokenizer(SMALL, official.GRADIENT)
+
+
+@pytest.fixture(scope="module")
+def state(tokenizer: Tokenizer) -> State:
+    return official_layout(tokenizer, "taming")[0]
+
+
+@pytest.fixture(scope="module")
+def averages(state: State) -> State:
+    return {name: tensor + 1 for name, tensor in state.items()}
+
+
+def prefixed(state: State, prefix: str) -> State:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def dotless(state: State, prefix: str = "") -> State:
+    """As LitEma keeps averages."""
+    return {"model_ema." + (prefix + name).replace(".", ""): tensor for name, tensor in state.items()}
+
+
+def stem(made: Tokenizer) -> Tensor:
+    return made.state_dict()["encoder.stem.weight"]
+
+
+def refusal(path: Path, source: str | None = None, **options: Any) -> str:
+    with pytest.raises(TokbenchError) as caught:
+        pretrained.load(source, path, **options)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 500 and path.name in message and "weights_only" not in message
+    return message
+
+
+NESTS: dict[str, Callable[[State], dict[str, Any]]] = {
+    "bare": dict,
+    "model": lambda s: {"model": s, "epoch": 3},
+    "two deep": lambda s: {"trainer": {"model_state_dict": s}},
+    "optimizer beside": lambda s: {"net": s, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}},
+    "module": lambda s: {"state_dict": prefixed(s, "module.")},
+    "compiled": lambda s: {"state_dict": prefixed(s, "_orig_mod.")},
+    "compiled and distributed": lambda s: {"state_dict": prefixed(s, "module._orig_mod.")},
+    "compiled parts": lambda s: {name.replace("coder.", "coder._orig_mod."): t for name, t in s.items()},
+    "distributed parts": lambda s: {name.replace("coder.", "coder.module."): t for name, t in s.items()},
+    "fsdp": lambda s: {"model": {name.replace(".mid.", "._fsdp_wrapped_module.mid."): t for name, t in s.items()}},
+    "lightning": lambda s: {"state_dict": {**prefixed(s, "vq_model."), "discriminator.0.weight": torch.ones(2)}},
+    "deepspeed": lambda s: {"module": prefixed(s, "_forward_module.model."), "optimizer": None, "param_shapes": [{}]},
+    "registered twice": lambda s: {"state_dict": {**prefixed(s, "model."), **prefixed(s, "tokenizer.")}},
+    "a dictionary a module": lambda s: {
+        **{part: {n[8:]: t for n, t in s.items() if n.startswith(part)} for part in ("encoder", "decoder")},
+        **{name: t for name, t in s.items() if "coder." not in name},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("nest", sorted(NESTS))
+def test_weights_are_found_wherever_they_are(nest: str, state: State, tmp_path: Path) -> None:
+    zipped = nest != "optimizer beside"  # that one in torch's older format
+    torch.save(NESTS[nest](state), tmp_path / "a.pth.tar", _use_new_zipfile_serialization=zipped)
+    made, report = pretrained.read(None, tmp_path / "a.pth.tar")
+    assert torch.equal(stem(made), state["encoder.conv_in.weight"])
+    assert report.loaded == len(state) and "(live)" in report.weights and not report.left_over
+
+
+AVERAGES: dict[str, Callable[[State, State], dict[str, Any]]] = {
+    **{
+        key: (lambda s, e, key=key: {"model": s, key: e})  # type: ignore[misc]
+        for key in ("ema", "ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "params_ema", "EMA")
+    },
+    "callbacks": lambda s, e: {"state_dict": s, "callbacks": {"EMA": {"ema_weights": e}}},
+    "litema": lambda s, e: {"state_dict": {**s, **dotless(e)}},
+    "litema around": lambda s, e: {"state_dict": {**prefixed(s, "model."), **dotless(e, "model.")}},
+    "litema, compiled": lambda s, e: {
+        "state_dict": {**prefixed(s, "_orig_mod."), **dotless(e, "_orig_mod.")},
+    },
+    "dotted": lambda s, e: {"state_dict": {**s, **prefixed(e, "model_ema.")}},
+    "ema-pytorch": lambda s, e: {**prefixed(s, "online_model."), **prefixed(e, "ema_model."), "step": torch.ones(1)},
+    "diffusers": lambda s, e: {"model": s, "ema": {"decay": 0.99, "shadow_params": list(e.values())}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", sorted(AVERAGES))
+def test_averages_are_told_from_live_weights(spelling: str, state: State, averages: State, tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save(AVERAGES[spelling](state, averages), path)
+    for kind, wanted in (("live", state), ("auto", state), ("ema", averages)):
+        made, report = pretrained.read("taming", path, weights=kind)  # type: ignore[arg-type]
+        assert torch.equal(stem(made), wanted["encoder.conv_in.weight"]), kind
+        assert ("EMA" if kind == "ema" else "live") in report.weights
+        assert any("--weights ema" in note for note in report.notes) == (kind != "ema")
+        assert max(map(len, report.lines())) < 300
+
+
+def test_averages_alone_are_taken_and_named(averages: State, tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"ema": averages}, path)
+    assert pretrained.read(None, path)[1].weights == "ema (EMA)"
+    assert "only EMA weights (ema)" in refusal(path, weights="live")
+
+
+@pytest.mark.parametrize("spelling", ["litema", "diffusers"])
+def test_averages_that_lack_some_are_refused(spelling: str, state: State, averages: State, tmp_path: Path) -> None:
+    part = dict(list(averages.items())[:20])
+    torch.save(AVERAGES[spelling](state, part), tmp_path / "a.pt")
+    assert "EMA weights were asked for" in refusal(tmp_path / "a.pt", "taming", weights="ema")
+
+
+def test_two_sets_that_differ_are_not_chosen_between(state: State, averages: State, tmp_path: Path) -> None:
+    torch.save({"student": state, "teacher": averages}, tmp_path / "a.pt")
+    assert "2 different sets of live weights (student, teacher)" in refusal(tmp_path / "a.pt")
+    torch.save({**state, **prefixed(averages, "module.")}, tmp_path / "a.pt")
+    assert "two different tensors are called" in refusal(tmp_path / "a.pt")
+
+
+# Files and folders ------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_what_it_holds_not_what_it_is_called(state: State, tmp_path: Path) -> None:
+    save_file(state, tmp_path / "pytorch_model.bin")
+    torch.save(state, tmp_path / "a.safetensors")
+    for path in tmp_path.iterdir():
+        assert torch.equal(stem(pretrained.load(None, path)), state["encoder.conv_in.weight"])
+
+
+def sharded(state: State, folder: Path, kind: str) -> Path:
+    """As Hugging Face splits a model."""
+    stem = "model" if kind == "safetensors" else "pytorch_model"
+    names, where = sorted(state), {}
+    for i, part in enumerate((names[::2], names[1::2]), start=1):
+        file = f"{stem}-{i:05d}-of-00002.{kind}"
+        (save_file if kind == "safetensors" else torch.save)({name: state[name] for name in part}, folder / file)
+        where |= dict.fromkeys(part, file)
+    index = folder / f"{stem}.{kind}.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": where}))
+    return index
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_models_in_parts(kind: str, state: State, tmp_path: Path) -> None:
+    index = sharded(state, tmp_path, kind)
+    for path in (tmp_path, index):
+        assert torch.equal(stem(pretrained.load(None, path)), state["encoder.conv_in.weight"])
+    part = tmp_path / next(iter(json.loads(index.read_text())["weight_map"].values()))
+    assert "one of the 2 parts" in refusal(part)
+    for wrong, said in (
+        ({"a": "../x.bin"}, "in the folder of their index"),
+        ({"a": "gone.bin"}, "gone.bin is missing"),
+        ({"a": part.name}, "1 tensors are not in the files"),
+        ({}, "no weight_map"),
+        ({"a": 3}, "no weight_map"),
+    ):
+        index.write_text(json.dumps({"weight_map": wrong}))
+        assert said in refusal(index)
+
+
+def test_folders_of_training_programs(state: State, averages: State, tmp_path: Path) -> None:
+    accelerate = tmp_path / "checkpoint-500"
+    accelerate.mkdir()
+    save_file(state, accelerate / "model.safetensors")
+    torch.save({"state": {}}, accelerate / "optimizer.bin")
+    (accelerate / "random_states_0.pkl").write_bytes(b"x")
+    assert pretrained.read(None, accelerate)[1].weights == "the file itself (live)"
+    save_file({"main.0.weight": torch.ones(2)}, accelerate / "model_1.safetensors")
+    save_file(averages, accelerate / "ema.safetensors")
+    assert pretrained.read(None, accelerate)[1].weights == "model.safetensors (live)"
+    assert pretrained.read(None, accelerate, weights="ema")[1].weights == "ema.safetensors (EMA)"
+
+    deepspeed = tmp_path / "run" / "global_step5"
+    for step in (deepspeed, tmp_path / "run" / "global_step1", tmp_path / "last.ckpt" / "checkpoint"):
+        step.mkdir(parents=True)
+        torch.save({"module": state if "1" not in step.name else averages}, step / "mp_rank_00_model_states.pt")
+        torch.save({}, step / "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    (tmp_path / "run" / "latest").write_text("global_step5\n")
+    for folder in (tmp_path / "run", deepspeed, tmp_path / "last.ckpt"):
+        assert torch.equal(stem(pretrained.load(None, folder)), state["encoder.conv_in.weight"])
+    (tmp_path / "run" / "latest").unlink()
+    assert "global_step1, global_step5" in refusal(tmp_path / "run")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / ".metadata").write_bytes(b"x")
+    assert "join it first" in refusal(tmp_path / "shards")
+
+
+def test_a_tokenizer_of_ours_is_used_as_it_is(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save_pretrained(tmp_path / "t")
+    assert "a tokenizer of tokbench's" in refusal(tmp_path / "t")
+
+
+def test_tied_tensors_that_safetensors_left_out(tmp_path: Path) -> None:
+    tied = torch.nn.Module()
+    tied.a = torch.nn.Linear(2, 2)
+    tied.b = tied.a
+    save_model(tied, str(tmp_path / "t.safetensors"))
+    assert sorted(read_checkpoint(tmp_path / "t.safetensors")) == ["a.bias", "a.weight", "b.bias", "b.weight"]
+
+
+def zip_of(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weights/model.pt", "x")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "git lfs pull"),
+        (lambda p: p.write_text("\n<!DOCTYPE html>\n<html>"), "a web page"),
+        (lambda p: p.write_bytes(gzip.compress(b"x")), "a gzip archive"),
+        (zip_of, "a zip archive of other files"),
+        (lambda p: p.write_bytes(b"\x80\x02}q\x00" + b"junk" * 9), "not a checkpoint"),
+        (lambda p: torch.save([torch.ones(1)], p), "holds a list"),
+    ],
+)
+def test_what_is_called_a_checkpoint_and_is_none(write: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
+    write(tmp_path / "model.ckpt")
+    assert message in refusal(tmp_path / "model.ckpt")
+
+
+# Weights that cannot be right -------------------------------------------------------------------------------------
+
+CONV = "encoder.conv_in.bias"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s | {CONV: s[CONV] * float("nan")}, f"{CONV}: not finite"),
+        (lambda s: s | {CONV: s[CONV].half() / 0}, f"{CONV}: not finite"),
+        (lambda s: s | {"quantize.embedding.weight": s["quantize.embedding.weight"] / 0}, "codebook: not finite"),
+        (lambda s: {name: (t * 9).to(torch.int8) for name, t in s.items()}, "more: int8, not plain floating-point"),
+        (lambda s: {name: t.to(torch.float8_e4m3fn) for name, t in s.items()}, "float8_e4m3fn, not plain"),
+        (lambda s: s | {CONV: s[CONV].to("meta")}, "without values"),
+        (lambda s: s | {"quantize.embedding.weight": s["quantize.embedding.weight"].to_sparse()}, "sparse"),
+        (lambda s: {name: t * 0 for name, t in s.items()}, "every weight of the encoder is zero"),
+        (lambda s: {name: t * (name[:3] in ("enc", "qua")) for name, t in s.items()}, "every weight of the decoder is zero"),
+        (lambda s: s | {"quantize.embedding.weight": torch.zeros(20, 6)}, "every weight of the codebook is zero"),
+        (lambda s: {name: torch.empty(0) for name in s}, "weights are empty"),
+        (lambda s: s | {f"encoder.adapter.{i}": torch.ones(1) for i in range(900)}, "no place for: .* and 896 more"),
+        (lambda s: s | {"quantize.project.weight": torch.ones(1)}, "no place for: quantize.project.weight"),
+        (lambda s: {n: t for n, t in s.items() if "conv_out" not in n}, "no weight for encoder.conv_out.weight, dec"),
+        (lambda s: {n: t for n, t in s.items() if ".up." not in n}, "missing: decoder.up.* and .* more"),
+    ],
+)
+def test_weights_that_cannot_be_right_are_named(change: Any, message: str, state: State, tmp_path: Path) -> None:
+    torch.save({"state_dict": change(dict(state))}, tmp_path / "a.ckpt")
+    assert re.search(message, refusal(tmp_path / "a.ckpt"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_float32_and_are_told(dtype: torch.dtype, state: State, tmp_path: Path) -> None:
+    torch.save({name: tensor.to(dtype) for name, tensor in state.items()}, tmp_path / "a.pt")
+    made, report = pretrained.read(None, tmp_path / "a.pt")
+    assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in made.state_dict().values())
+    assert any(str(dtype).removeprefix("torch.") in note for note in report.notes)
+
+
+def test_what_an_import_left_over_is_counted_not_listed(state: State, tmp_path: Path) -> None:
+    torch.save({**state, **{f"extra.{i}": torch.ones(1) for i in range(1000)}}, tmp_path / "a.pt")
+    lines = pretrained.read(None, tmp_path / "a.pt")[1].lines()
+    assert any("1000 (extra.0" in line for line in lines) and max(map(len, lines)) < 200
+
+
+# Names that two sources share -------------------------------------------------------------------------------------
+
+
+def lightning_cli(state: State, folder: Path, name: str, **changes: Any) -> tuple[Path, Path]:
+    """A checkpoint with LitEma's averages and a YAML that names the class."""
+    made = official.tokenizer(SMALL, official.GRADIENT)
+    ddconfig = official_layout(made, "taming")[1]["model"]["params"]["ddconfig"]
+    settings = {"ddconfig": ddconfig, "n_embed": 20, "embed_dim": 6, "use_entropy_loss": True, **changes}
+    (folder / "c.yaml").write_text(yaml.safe_dump({"model": {"class_path": name, "init_args": settings}}))
+    torch.save({"state_dict": {**state, **dotless(state), "model_ema.decay": torch.tensor(0.9)}}, folder / "c.ckpt")
+    return folder / "c.ckpt", folder / "c.yaml"
+
+
+IBQ = "src.IBQ.models.ibqgan.IBQ"
+
+
+@pytest.mark.parametrize("source", [None, "ibq"])
+def test_ibqs_codes_are_the_largest_inner_products(source: str | None, state: State, tmp_path: Path) -> None:
+    made, report = pretrained.read(source, *lightning_cli(state, tmp_path, IBQ))
+    assert made.config.quantizer.name == report.source == "ibq" and "EMA" in report.weights
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        products = torch.einsum("bdhw,nd->bnhw", made.latents(images), state["quantize.embedding.weight"])
+    assert torch.equal(made.encode(images)[..., 0], products.argmax(1))
+
+
+def test_an_importer_that_is_not_sure_refuses(state: State, tmp_path: Path) -> None:
+    checkpoint, config = lightning_cli(state, tmp_path, IBQ)
+    assert "import it as ibq" in refusal(checkpoint, "taming", config=config)
+    assert "taming and ibq have the same names" in refusal(checkpoint)
+    assert pretrained.load("ibq", checkpoint).config.quantizer.name == "ibq"
+    assert pretrained.load("taming", checkpoint).config.quantizer.name == "vq"
+    checkpoint, config = lightning_cli(state, tmp_path, "somewhere.models.LFQModel")
+    assert "is of LFQModel: no importer knows that class" in refusal(checkpoint, config=config)
+    checkpoint, config = lightning_cli(state, tmp_path, "taming.models.vqgan.VQModel")
+    assert pretrained.load(None, checkpoint, config).config.quantizer.name == "vq"
+    assert "import it as taming" in refusal(checkpoint, "ibq", config=config)
+    for change in ({"l2_normalize": True}, {"sample_minimization_weight": 2.0}, {"remap": "used.npy"}):
+        checkpoint, config = lightning_cli(state, tmp_path, IBQ, **change)
+        assert next(iter(change)) in refusal(checkpoint, config=config)
+
+
+@pytest.mark.parametrize("name", ["ibq", "ibq_noema"])
+def test_ibqs_official_outputs(name: str, golden: Path) -> None:
+    import numpy as np
+
+    folder = golden.parent / "golden-successors"
+    if not folder.is_dir():
+        pytest.skip("no golden-successors")
+    made = pretrained.load(None, folder / f"{name}.ckpt", folder / f"{name}.yaml")
+    data, key = np.load(folder / f"{name}_io.npz"), "live" if "noema" in name else "ema"
+    codes = made.encode(torch.from_numpy(data["x"]))
+    assert torch.equal(codes[..., 0], torch.from_numpy(data[f"{key}.indices"]))
+    with torch.no_grad():
+        found = made.decode(codes)
+    assert (found - torch.from_numpy(data[f"{key}.reconstruction"])).abs().max() < 1e-4
