@@ -1,4 +1,6 @@
-"""Vector quantizers for visual tokenizers: VQ, RQ, LFQ, FSQ, BSQ, SimVQ, IBQ, in one interface. Needs torch and einops.
+"""Vector quantizers for visual tokenizers: VQ, RQ, LFQ, FSQ, BSQ, SimVQ, IBQ, Gumbel, in one interface.
+
+Needs torch and einops.
 
     quantized, indices, loss = RQ(dim=256, codebook_size=2048, depth=4)(z)
 
@@ -18,6 +20,7 @@ from quantizers.base import Quantizer, QuantizerOutput  # noqa: E402
 from quantizers.bsq import BSQ  # noqa: E402
 from quantizers.fsq import FSQ  # noqa: E402
 from quantizers.grouped import Grouped  # noqa: E402
+from quantizers.gumbel import Gumbel  # noqa: E402
 from quantizers.ibq import IBQ  # noqa: E402
 from quantizers.lfq import LFQ  # noqa: E402
 from quantizers.registry import build, configurations, get, names, options, register  # noqa: E402
@@ -36,6 +39,7 @@ __all__ = [
     "RQ",
     "VQ",
     "Grouped",
+    "Gumbel",
     "Quantizer",
     "QuantizerOutput",
     "Residual",

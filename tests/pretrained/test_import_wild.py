@@ -261,7 +261,10 @@ CONV = "encoder.conv_in.bias"
         (lambda s: s | {CONV: s[CONV].to("meta")}, "without values"),
         (lambda s: s | {"quantize.embedding.weight": s["quantize.embedding.weight"].to_sparse()}, "sparse"),
         (lambda s: {name: t * 0 for name, t in s.items()}, "every weight of the encoder is zero"),
-        (lambda s: {name: t * (name[:3] in ("enc", "qua")) for name, t in s.items()}, "every weight of the decoder is zero"),
+        (
+            lambda s: {name: t * (name[:3] in ("enc", "qua")) for name, t in s.items()},
+            "every weight of the decoder is zero",
+        ),
         (lambda s: s | {"quantize.embedding.weight": torch.zeros(20, 6)}, "every weight of the codebook is zero"),
         (lambda s: {name: torch.empty(0) for name in s}, "weights are empty"),
         (lambda s: s | {f"encoder.adapter.{i}": torch.ones(1) for i in range(900)}, "no place for: .* and 896 more"),

@@ -14,17 +14,18 @@ def import_(
     source: Annotated[
         str,
         typer.Argument(
-            help="taming, llamagen, rqvae, open-magvit2, or auto: by the weights' names. Generators: rq-transformer, "
-            "taming-gpt."
+            help="taming, taming-gumbel, ibq, llamagen, rqvae, open-magvit2, or auto: by the weights' names and the "
+            "configuration. Generators: rq-transformer, taming-gpt."
         ),
     ],
-    checkpoint: Annotated[Path, typer.Argument(help="The published file.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The published file, or folder.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the tokenizer.")],
     config: Annotated[
         Path | None, typer.Option("--config", help="Its YAML or JSON; without it settings are read off the weights.")
     ] = None,
     weights: Annotated[
-        Literal["auto", "live", "ema"], typer.Option("--weights", help="Which, where a file has both.")
+        Literal["auto", "live", "ema"],
+        typer.Option("--weights", help="Which, where there are both; auto: what the official code evaluates."),
     ] = "auto",
     tokenizer: Annotated[
         str | None, typer.Option("--tokenizer", help="Of a generator: the imported tokenizer whose codes it models.")

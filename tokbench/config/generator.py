@@ -182,6 +182,12 @@ class GeneratorRecipe(Strict):
     training: TrainingConfig = TrainingConfig()
     evaluation: GeneratorEvaluationConfig = GeneratorEvaluationConfig()
 
+    @model_validator(mode="after")
+    def _fits(self) -> GeneratorRecipe:
+        if self.training.freeze:
+            raise ValueError("training.freeze names parts of a tokenizer, which a generator has not; leave it out")
+        return self
+
     def resolved(self) -> dict[str, Any]:
         """Every setting, defaults included: what the record keeps and the content address is made of."""
         return self.model_dump(mode="json")

@@ -39,6 +39,8 @@ class TokenizerRecipe(Strict):
                 f"data.image_size {size} is not divisible by the model's downsampling {factor}; "
                 f"nearest sizes: {size // factor * factor}, {(size // factor + 1) * factor}"
             )
+        if "decoder" in self.training.freeze and self.loss.adversarial is not None:
+            raise ValueError("training.freeze: a frozen decoder learns nothing of loss.adversarial; set that to null")
         return self
 
     def resolved(self) -> dict[str, Any]:

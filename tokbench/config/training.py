@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from tokbench.config.base import Strict
+
+Part = Literal["encoder", "quantizer", "decoder"]
 
 
 class TrainingConfig(Strict):
@@ -34,6 +36,11 @@ class TrainingConfig(Strict):
     )
     compile: bool = Field(False, description="torch.compile the training step")
     channels_last: bool = Field(False, description="channels-last memory format")
+    freeze: tuple[Part, ...] = Field(
+        (),
+        description="parts of a tokenizer that do not learn: no gradient, no codebook update, evaluation mode; behind "
+        "a frozen quantizer the encoder learns straight through, without the quantizer's losses",
+    )
     activation_checkpointing: bool = Field(False, description="trade time for memory in encoder and decoder")
     log_every: PositiveInt = 10
     picture_every: int = Field(500, ge=0, description="steps between reconstruction grids; 0 = only at the end")
@@ -44,6 +51,14 @@ class TrainingConfig(Strict):
     )
     nan_limit: PositiveInt = Field(10, description="so many skipped steps in a row stop the run all the same")
     trackers: list[Literal["tensorboard", "wandb"]] = Field([], description="where values are sent besides log.jsonl")
+
+    @field_validator("freeze")
+    @classmethod
+    def _in_one_order(cls, value: tuple[Part, ...]) -> tuple[Part, ...]:
+        ordered = tuple(part for part in get_args(Part) if part in value)
+        if ordered == get_args(Part):
+            raise ValueError("every part is frozen, so that nothing is left to train; leave one out")
+        return ordered
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:

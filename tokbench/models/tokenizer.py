@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import quantizers
+from quantizers.functional.gradient import straight_through
 from tokbench.config.model import QuantizerConfig, TokenizerConfig
 from tokbench.errors import TokbenchError
 
@@ -93,7 +94,9 @@ class Tokenizer(nn.Module):
         """Encode, quantize and decode; gradients flow, and in training mode the quantizer may update its codebook."""
         latents = self.latents(images)
         out = self.quantizer(latents)
-        return TokenizerOutput(self.decoder(out.quantized), out.indices, out.loss, out.losses, latents)
+        frozen = self.encoder.training and not self.quantizer.training  # one in evaluation mode passes no gradient on
+        quantized = straight_through(latents, out.quantized) if frozen else out.quantized
+        return TokenizerOutput(self.decoder(quantized), out.indices, out.loss, out.losses, latents)
 
     def latents(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) to the unquantized latents (B, C, H/f, W/f). ValueError for sides that f does not divide."""

@@ -27,6 +27,7 @@ _CURES: dict[str, list[tuple[str, Any]]] = {
     "lfq": [("diversity_weight", 2.0), ("norm", "layer"), ("entropy_weight", 0.2)],
     "bsq": [("diversity_weight", 2.0), ("entropy_weight", 2.0)],
     "ibq": [("entropy_weight", 0.4), ("codebook_dim", 32)],
+    "gumbel": [("kl_weight", 0.01), ("temperature_end", 0.5)],
     "simvq": [("codebook_dim", 32), ("rotation_trick", True)],
 }
 # vq restarts codes by default only where a moving average learns them.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.recipe import TokenizerRecipe
+from tokbench.config.training import Part
 from tokbench.data import Batch, loader, open_split
 from tokbench.data.pixels import to_float, to_uint8
 from tokbench.errors import TokbenchError
@@ -30,11 +31,22 @@ from tokbench.training.optimizer import adamw
 
 
 class TokenizerObjective(nn.Module):
-    """The tokenizer as what one forward under DDP covers: every parameter, and no loss on the picture."""
+    """The tokenizer as what one forward under DDP covers: every parameter, and no loss on the picture.
 
-    def __init__(self, tokenizer: Tokenizer):
+    The parts in ``frozen`` have no gradient and stay in evaluation mode.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, frozen: Sequence[Part] = ()):
         super().__init__()
         self.tokenizer = tokenizer
+        self.frozen = [tokenizer.get_submodule(part).requires_grad_(False) for part in frozen]
+
+    def train(self, mode: bool = True) -> TokenizerObjective:
+        """As ever, for what is not frozen."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """images (B, 3, H, W) in [-1, 1] -> reconstruction, the quantizer's loss, its unweighted terms by name."""
@@ -60,7 +72,7 @@ class TokenizerTask:
         for module in self.tokenizer.quantizer.modules():
             if hasattr(module, "update_every"):  # a moving average sees an optimizer step, not its micro-batches
                 module.update_every = training.gradient_accumulation  # type: ignore[assignment]
-        objective = TokenizerObjective(self.tokenizer)
+        objective = TokenizerObjective(self.tokenizer, training.freeze)
         if training.channels_last:
             objective = objective.to(memory_format=torch.channels_last)
         decayed = [p for p in objective.parameters() if p.requires_grad and p.dim() > 1]
