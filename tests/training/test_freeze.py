@@ -32,9 +32,7 @@ def moved(before: Path, after: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("freeze", ["encoder,quantizer", "encoder", "quantizer", "decoder", "quantizer,decoder"])
-def test_what_is_frozen_stays_and_the_rest_learns(
-    tiny: Tiny, tmp_path: Path, start: Path, freeze: str
-) -> None:
+def test_what_is_frozen_stays_and_the_rest_learns(tiny: Tiny, tmp_path: Path, start: Path, freeze: str) -> None:
     wanted = ["quantizer={name: vq, codebook_size: 16}", f"start_from={start}", f"training.freeze=[{freeze}]"]
     recipe = tiny(*wanted)
     whole = train(recipe, tmp_path / "whole", quiet=True)
