@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
+from tokbench import pretrained
 from tokbench.config.model import TokenizerConfig
+from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.pretrained.llamagen import LAYOUT as LLAMAGEN
 from tokbench.pretrained.names import Layout
@@ -95,3 +98,24 @@ def save_open_magvit2(made: Tokenizer, path: Path) -> None:
         "model_ema.lossdiscriminatormain0weight": torch.ones(1),
     }
     torch.save({"state_dict": state, "epoch": 3, "global_step": 5}, path)
+
+
+# Small, in taming's names, and as training programs write it.
+SMALL = {**VQGAN, "multipliers": [1, 2], "blocks": 1, "attention_resolutions": []}
+
+
+def prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def dotless(state: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """As LitEma keeps averages."""
+    return {"model_ema." + (prefix + name).replace(".", ""): tensor for name, tensor in state.items()}
+
+
+def refusal(path: Path, source: str | None = None, **options: Any) -> str:
+    with pytest.raises(TokbenchError) as caught:
+        pretrained.load(source, path, **options)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 500 and path.name in message and "weights_only" not in message
+    return message

@@ -13,23 +13,21 @@ from typing import Any
 import official
 import pytest
 import torch
-import yaml
+from official import dotless, prefixed, refusal
 from safetensors.torch import save_file, save_model
 from torch import Tensor
 
 from tokbench import pretrained
-from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.pretrained.checkpoint import read_checkpoint
 from tokbench.pretrained.exporter import official_layout
 
 State = dict[str, Tensor]
-SMALL = {**official.VQGAN, "multipliers": [1, 2], "blocks": 1, "attention_resolutions": []}
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return official.tokenizer(SMALL, official.GRADIENT)
+    return official.tokenizer(official.SMALL, official.GRADIENT)
 
 
 @pytest.fixture(scope="module")
@@ -42,25 +40,8 @@ def averages(state: State) -> State:
     return {name: tensor + 1 for name, tensor in state.items()}
 
 
-def prefixed(state: State, prefix: str) -> State:
-    return {prefix + name: tensor for name, tensor in state.items()}
-
-
-def dotless(state: State, prefix: str = "") -> State:
-    """As LitEma keeps averages."""
-    return {"model_ema." + (prefix + name).replace(".", ""): tensor for name, tensor in state.items()}
-
-
 def stem(made: Tokenizer) -> Tensor:
     return made.state_dict()["encoder.stem.weight"]
-
-
-def refusal(path: Path, source: str | None = None, **options: Any) -> str:
-    with pytest.raises(TokbenchError) as caught:
-        pretrained.load(source, path, **options)
-    message = str(caught.value)
-    assert "\n" not in message and len(message) < 500 and path.name in message and "weights_only" not in message
-    return message
 
 
 NESTS: dict[str, Callable[[State], dict[str, Any]]] = {
@@ -290,61 +271,3 @@ def test_what_an_import_left_over_is_counted_not_listed(state: State, tmp_path: 
     torch.save({**state, **{f"extra.{i}": torch.ones(1) for i in range(1000)}}, tmp_path / "a.pt")
     lines = pretrained.read(None, tmp_path / "a.pt")[1].lines()
     assert any("1000 (extra.0" in line for line in lines) and max(map(len, lines)) < 200
-
-
-# Names that two sources share -------------------------------------------------------------------------------------
-
-
-def lightning_cli(state: State, folder: Path, name: str, **changes: Any) -> tuple[Path, Path]:
-    """A checkpoint with LitEma's averages and a YAML that names the class."""
-    made = official.tokenizer(SMALL, official.GRADIENT)
-    ddconfig = official_layout(made, "taming")[1]["model"]["params"]["ddconfig"]
-    settings = {"ddconfig": ddconfig, "n_embed": 20, "embed_dim": 6, "use_entropy_loss": True, **changes}
-    (folder / "c.yaml").write_text(yaml.safe_dump({"model": {"class_path": name, "init_args": settings}}))
-    torch.save({"state_dict": {**state, **dotless(state), "model_ema.decay": torch.tensor(0.9)}}, folder / "c.ckpt")
-    return folder / "c.ckpt", folder / "c.yaml"
-
-
-IBQ = "src.IBQ.models.ibqgan.IBQ"
-
-
-@pytest.mark.parametrize("source", [None, "ibq"])
-def test_ibqs_codes_are_the_largest_inner_products(source: str | None, state: State, tmp_path: Path) -> None:
-    made, report = pretrained.read(source, *lightning_cli(state, tmp_path, IBQ))
-    assert made.config.quantizer.name == report.source == "ibq" and "EMA" in report.weights
-    images = torch.rand(2, 3, 32, 32) * 2 - 1
-    with torch.no_grad():
-        products = torch.einsum("bdhw,nd->bnhw", made.latents(images), state["quantize.embedding.weight"])
-    assert torch.equal(made.encode(images)[..., 0], products.argmax(1))
-
-
-def test_an_importer_that_is_not_sure_refuses(state: State, tmp_path: Path) -> None:
-    checkpoint, config = lightning_cli(state, tmp_path, IBQ)
-    assert "import it as ibq" in refusal(checkpoint, "taming", config=config)
-    assert "taming and ibq have the same names" in refusal(checkpoint)
-    assert pretrained.load("ibq", checkpoint).config.quantizer.name == "ibq"
-    assert pretrained.load("taming", checkpoint).config.quantizer.name == "vq"
-    checkpoint, config = lightning_cli(state, tmp_path, "somewhere.models.LFQModel")
-    assert "is of LFQModel: no importer knows that class" in refusal(checkpoint, config=config)
-    checkpoint, config = lightning_cli(state, tmp_path, "taming.models.vqgan.VQModel")
-    assert pretrained.load(None, checkpoint, config).config.quantizer.name == "vq"
-    assert "import it as taming" in refusal(checkpoint, "ibq", config=config)
-    for change in ({"l2_normalize": True}, {"sample_minimization_weight": 2.0}, {"remap": "used.npy"}):
-        checkpoint, config = lightning_cli(state, tmp_path, IBQ, **change)
-        assert next(iter(change)) in refusal(checkpoint, config=config)
-
-
-@pytest.mark.parametrize("name", ["ibq", "ibq_noema"])
-def test_ibqs_official_outputs(name: str, golden: Path) -> None:
-    import numpy as np
-
-    folder = golden.parent / "golden-successors"
-    if not folder.is_dir():
-        pytest.skip("no golden-successors")
-    made = pretrained.load(None, folder / f"{name}.ckpt", folder / f"{name}.yaml")
-    data, key = np.load(folder / f"{name}_io.npz"), "live" if "noema" in name else "ema"
-    codes = made.encode(torch.from_numpy(data["x"]))
-    assert torch.equal(codes[..., 0], torch.from_numpy(data[f"{key}.indices"]))
-    with torch.no_grad():
-        found = made.decode(codes)
-    assert (found - torch.from_numpy(data[f"{key}.reconstruction"])).abs().max() < 1e-4
