@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from quantizers.base import Quantizer, require_positive
+from quantizers.base import Quantizer
+from quantizers.checks import require_positive
 from quantizers.functional.gradient import straight_through
 from quantizers.registry import register
 
@@ -52,9 +53,21 @@ class FSQ(Quantizer):
             channel_first=channel_first,
             check_finite=check_finite,
         )
-        strides = [math.prod(levels[:i]) for i in range(len(levels))]
-        self.register_buffer("levels", torch.tensor(levels), persistent=False)
-        self.register_buffer("strides", torch.tensor(strides), persistent=False)
+        self._levels = tuple(levels)
+        self.register_buffer("levels", torch.empty(len(levels), dtype=torch.int64), persistent=False)
+        self.register_buffer("strides", torch.empty(len(levels), dtype=torch.int64), persistent=False)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """The grid's constants, which no state dict holds."""
+        self.levels.copy_(torch.tensor(self._levels, device="cpu"))
+        self.strides.copy_(torch.tensor([math.prod(self._levels[:i]) for i in range(len(self._levels))], device="cpu"))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FSQ:
+        super()._apply(fn, recurse)
+        self.reset_parameters()  # ``to_empty`` left them without values
+        return self
 
     def residual_scale(self) -> Tensor:
         return 1 / (self.levels - 1)

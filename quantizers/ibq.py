@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from quantizers.base import Quantizer, require_between
+from quantizers.base import Quantizer
+from quantizers.checks import require_between
 from quantizers.distributed import joined_mean
 from quantizers.functional.nearest import most_aligned_code
 from quantizers.registry import register
@@ -61,8 +62,13 @@ class IBQ(Quantizer):
         require_between("IBQ", 0, math.inf, beta=beta, entropy_weight=entropy_weight)
         require_between("IBQ", 1e-6, math.inf, entropy_temperature=entropy_temperature)
         self.beta, self.entropy_weight, self.entropy_temperature = beta, entropy_weight, entropy_temperature
-        # As the official code has it. Codes near zero are told apart by their length alone, and a few win for good.
-        self.weight = nn.Parameter(torch.randn(codebook_size, self.code_dim))
+        self.weight = nn.Parameter(torch.empty(codebook_size, self.code_dim))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """N(0, 1), as the official code has it. Codes near zero are told apart by length alone, and a few win for good."""
+        self.weight.normal_()
 
     @property
     def codebook(self) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quantizers.base import Quantizer, require_between, require_choice
+from quantizers.base import Quantizer
+from quantizers.checks import require_between, require_choice
 from quantizers.functional.gradient import rotate_to, straight_through
 from quantizers.functional.nearest import nearest_code
 from quantizers.registry import register
@@ -58,8 +59,14 @@ class SimVQ(Quantizer):
         require_choice("SimVQ", "beta_on", beta_on, ("commitment", "codebook"))
         require_between("SimVQ", 0, math.inf, beta=beta)
         self.beta, self.beta_on, self.rotation_trick = beta, beta_on, rotation_trick
-        self.register_buffer("frozen", torch.empty(codebook_size, self.code_dim).normal_(std=self.code_dim**-0.5))
+        self.register_buffer("frozen", torch.empty(codebook_size, self.code_dim))
+        self.reset_parameters()
         self.map = nn.Linear(self.code_dim, self.code_dim)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """N(0, 1/d) for the frozen codes; the map is a module of its own."""
+        self.frozen.normal_(std=self.code_dim**-0.5)
 
     @property
     def codebook(self) -> Tensor:

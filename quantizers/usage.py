@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from quantizers.graphs import has_values, is_compiling, is_recomputing
+
 DENSE_LIMIT = 2**22  # codes; 32 MiB of counts
 
 
@@ -41,8 +43,8 @@ class Usage:
 
     @torch.no_grad()
     def update(self, codes: Tensor) -> None:
-        """Count ``codes`` (..., D) int64."""
-        if codes.device.type == "meta":
+        """Count ``codes`` (..., D) int64. Not while they are exported or transformed, nor when they are recomputed."""
+        if not (has_values(codes) or is_compiling()) or is_recomputing():
             return
         codes = codes.detach().reshape(-1, len(self.sizes))
         if self._dense_size:

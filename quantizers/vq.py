@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from quantizers.base import Quantizer, require_between, require_choice
+from quantizers.base import Quantizer
+from quantizers.checks import require_between, require_choice
 from quantizers.codebook import Codebook
 from quantizers.functional.gradient import mean_square, rotate_to, straight_through
 from quantizers.registry import register
@@ -99,16 +100,18 @@ class VQ(Quantizer):
     @torch.no_grad()
     def soft_targets(self, z: Tensor, temperature: float = 1.0) -> Tensor:
         """softmax over k of -|z - e_k|^2 / temperature: (B, ..., 1, K)."""
-        flat, positions = self._flatten(z)
-        soft = soft_assignment(self._into_code_space(flat), self.codebook, temperature)
-        return soft.reshape(*positions, 1, -1)
+        with self._full_precision(z, "z"):
+            flat, positions = self._flatten(z)
+            soft = soft_assignment(self._into_code_space(flat), self.codebook, temperature)
+            return soft.reshape(*positions, 1, -1)
 
     @torch.no_grad()
     def sample(self, z: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Codes (B, ..., 1) drawn from ``soft_targets``."""
-        flat, positions = self._flatten(z)
-        codes, _ = sample_codes(self._into_code_space(flat), self.codebook, temperature, generator)
-        return codes.reshape(*positions, 1)
+        with self._full_precision(z, "z"):
+            flat, positions = self._flatten(z)
+            codes, _ = sample_codes(self._into_code_space(flat), self.codebook, temperature, generator)
+            return codes.reshape(*positions, 1)
 
     def _normalize(self, z: Tensor) -> Tensor:
         return F.normalize(z, dim=-1) if self.codes.l2_norm else z
