@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from quantizers.graphs import is_exporting, is_transformed
+
 
 def require_tensor(label: str, name: str, value: object) -> None:
     """ValueError unless ``value`` is an ordinary (strided) tensor."""
@@ -15,6 +17,13 @@ def require_tensor(label: str, name: str, value: object) -> None:
         raise ValueError(f"{label} takes {name} as a torch.Tensor{hint}, not {type(value).__name__}")
     if value.layout is not torch.strided or value.is_nested:
         raise ValueError(f"{label} takes {name} as a dense tensor, not one of layout {value.layout}")
+
+
+def require_may_learn(label: str) -> None:
+    """ValueError where a training step that changes the module's state is exported or transformed by torch.func."""
+    if is_exporting() or (not torch.compiler.is_compiling() and is_transformed()):
+        what = "exported" if is_exporting() else "run inside torch.func"
+        raise ValueError(f"{label} learns in training mode and cannot be {what} there: call .eval() first")
 
 
 def raise_unless_finite(z: Tensor, label: str) -> None:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quantizers.checks import require_between, require_choice, require_positive
+from quantizers.checks import require_between, require_choice, require_may_learn, require_positive
 from quantizers.distributed import draw_rows, gather_rows, shared_generator, sum_over_processes
 from quantizers.functional.kmeans import kmeans
 from quantizers.functional.nearest import nearest_code
-from quantizers.graphs import is_exporting, is_recomputing
+from quantizers.graphs import is_recomputing
 
 
 class Codebook(nn.Module):
@@ -134,7 +134,7 @@ class Codebook(nn.Module):
         """Called with z (..., d) before the lookup of a training step: k-means over the first batches."""
         if self._kmeans_done or is_recomputing():
             return
-        self._require_values()
+        require_may_learn("the codebook")
         wanted = int(self.kmeans_wanted)
         if wanted > 0:
             batch = gather_rows(z.detach().reshape(-1, self.dim).float())
@@ -161,7 +161,7 @@ class Codebook(nn.Module):
         """
         if (not self.is_average and not self.restart_threshold) or is_recomputing():
             return
-        self._require_values()
+        require_may_learn("the codebook")
         self._keep_precision()
         # A new list: the replicas of DataParallel share the old one.
         self._pending = self._pending + [(z.detach().reshape(-1, self.dim).float(), i.reshape(-1)) for z, i in assigned]
@@ -177,10 +177,6 @@ class Codebook(nn.Module):
             torch.div(self.embed_sum, smoothed[:, None], out=self.weight)
             if self.l2_norm:
                 self.weight.copy_(F.normalize(self.weight, dim=-1))
-
-    def _require_values(self) -> None:
-        if is_exporting():
-            raise ValueError("a codebook that learns cannot be exported: call .eval() first")
 
     def _average(self, pending: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """Updates the averages; returns the hits a code had in this batch, on average."""

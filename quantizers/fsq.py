@@ -69,8 +69,15 @@ class FSQ(Quantizer):
         self.reset_parameters()  # ``to_empty`` left them without values
         return self
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        if self.levels.is_meta and rest[0].get("assign_to_params_buffers"):
+            # Weights take the place of those on the meta device, and with them the constants.
+            device = next((t.device for t in state_dict.values() if isinstance(t, Tensor)), torch.device("cpu"))
+            self.to_empty(device=device, recurse=False)
+
     def residual_scale(self) -> Tensor:
-        return 1 / (self.levels - 1)
+        return 1 / (self.levels - 1).float()
 
     @property
     def half_width(self) -> Tensor:
@@ -79,8 +86,8 @@ class FSQ(Quantizer):
     def _normalize(self, z: Tensor) -> Tensor:
         # The paper's bound: an even number of levels is off centre by half a step, and the range is a trifle wider than
         # the outermost levels, so that these are reached.
-        half = (self.levels - 1) * (1 + 1e-3) / 2
-        offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
+        half = (self.levels - 1).float() * (1 + 1e-3) / 2
+        offset = (self.levels % 2 == 0).float() * 0.5
         return (torch.tanh(z + torch.atanh(offset / half)) * half - offset) / self.half_width
 
     def _grid(self, bounded: Tensor) -> Tensor:
@@ -93,7 +100,7 @@ class FSQ(Quantizer):
 
     def _embed(self, codes: Tensor) -> Tensor:
         steps = (codes[..., None] // self.strides) % self.levels
-        return (steps - self.half_width) / self.half_width
+        return (steps - self.half_width).float() / self.half_width
 
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         codes = self._encode(z.detach())

@@ -26,7 +26,12 @@ def has_values(tensor: Tensor) -> bool:
         return False
     if tensor.device.type == "meta" or isinstance(tensor, FakeTensor):
         return False
-    return not torch._C._are_functorch_transforms_active()
+    return not is_transformed()
+
+
+def is_transformed() -> bool:
+    """Whether the call is inside a transform of torch.func (vmap, grad, ...), whose functions may not change state."""
+    return torch._C._are_functorch_transforms_active()
 
 
 def is_recomputing() -> bool:

@@ -67,7 +67,7 @@ class IBQ(Quantizer):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """N(0, 1), as the official code has it. Codes near zero are told apart by length alone, and a few win for good."""
+        """N(0, 1), as the official code has it: codes near zero differ in their length alone, and a few win for good."""
         self.weight.normal_()
 
     @property

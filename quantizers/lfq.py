@@ -11,7 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from quantizers.base import Quantizer
-from quantizers.checks import power_of_two_bits, require_between, require_choice, require_positive
+from quantizers.checks import (
+    power_of_two_bits,
+    require_between,
+    require_choice,
+    require_may_learn,
+    require_positive,
+)
 from quantizers.functional.bits import bits_to_index, factorize, index_to_bits, join
 from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import straight_through
@@ -120,7 +126,7 @@ class LFQ(Quantizer):
         """The weight of the entropy loss at the present step."""
         if not self.entropy_anneal_steps:
             return torch.full_like(self.step, self.entropy_weight, dtype=torch.float32)
-        left = (1 - self.step // self.update_every / self.entropy_anneal_steps).clamp_min(0)
+        left = (1 - (self.step // self.update_every).float() / self.entropy_anneal_steps).clamp_min(0)
         return self.entropy_weight * (1 + (self.entropy_anneal_scale - 1) * left)
 
     def _normalize(self, z: Tensor) -> Tensor:
@@ -146,6 +152,7 @@ class LFQ(Quantizer):
         entropy = per_sample - self.diversity_weight * codebook
         loss = self.commitment_weight * commitment + self.annealed_entropy_weight() * entropy
         if not is_recomputing():
+            require_may_learn("LFQ")
             self.step += 1
         losses = {"commitment": commitment, "per_sample_entropy": per_sample, "codebook_entropy": codebook}
         codes = bits_to_index(positive, msb_first=self.msb_first)[..., None]

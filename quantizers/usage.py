@@ -50,9 +50,10 @@ class Usage:
         if self._dense_size:
             if self._local is None or self._local.device != codes.device:
                 old = self._local
-                self._local = torch.zeros(self._dense_size, dtype=torch.int64, device=codes.device)
-                if old is not None:
-                    self._local += old.to(codes.device)
+                with torch.inference_mode(False):  # or only inference mode could count on
+                    self._local = torch.zeros(self._dense_size, dtype=torch.int64, device=codes.device)
+                    if old is not None:
+                        self._local += old.to(codes.device)
             for d in range(len(self.sizes)):
                 if self.sizes[d] <= DENSE_LIMIT:
                     # vector-quantize-pytorch marks a dropped code by -1; it counts for nothing.
