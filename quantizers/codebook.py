@@ -59,10 +59,8 @@ class Codebook(nn.Module):
             self.register_buffer("embed_sum", torch.empty(size, dim, dtype=torch.float32))
         self.register_buffer("cluster_size", torch.empty(size, dtype=torch.float32))
         # How many vectors k-means still waits for; a buffer, so that a resumed run does not start over.
-        self.register_buffer("kmeans_wanted", torch.tensor(10 * size if kmeans_init else 0))
-        self._kmeans_done = not kmeans_init
-        self._seen: list[Tensor] = []
-        self._pending: list[tuple[Tensor, Tensor]] = []
+        self.register_buffer("kmeans_wanted", torch.tensor(0))
+        self.kmeans_init = kmeans_init
         self.reset_parameters()
 
     weight: Tensor
@@ -72,12 +70,16 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """U(-1/K, 1/K), as in VQ-VAE and taming; unit vectors with ``l2_norm``."""
+        """U(-1/K, 1/K), as in VQ-VAE and taming; unit vectors with ``l2_norm``. Forgets all that was learned."""
         self.weight.uniform_(-1 / self.size, 1 / self.size)
         if self.l2_norm:
             self.weight.copy_(F.normalize(self.weight, dim=-1))
         # With restarts, a fresh code has no standing: all but the most used move onto the first batch, as in Kakao's.
         self._start_average(0.0 if self.restart_threshold else 1.0)
+        self.kmeans_wanted.fill_(10 * self.size if self.kmeans_init else 0)
+        self._kmeans_done = not self.kmeans_init
+        self._seen: list[Tensor] = []
+        self._pending: list[tuple[Tensor, Tensor]] = []
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Codebook:
         before = dict(self._buffers)
