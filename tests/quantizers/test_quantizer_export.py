@@ -16,7 +16,10 @@ import quantizers as Q
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporters' own deprecations and the tracer's constants
 BATCH = torch.export.Dim("batch", min=1, max=4096)
-ONE_EACH = {case[0]: (case, name) for case, name in reversed(list(zip(CASES, IDS, strict=True)))}
+FIRST = {case[0]: (case, name) for case, name in reversed(list(zip(CASES, IDS, strict=True)))}
+one_each = pytest.mark.parametrize(
+    ("name", "kwargs"), [case for case, _ in FIRST.values()], ids=[name for _, name in FIRST.values()]
+)
 
 
 class Encode(nn.Module):
@@ -46,8 +49,7 @@ def untouched(q: Q.Quantizer) -> None:
     assert pickle.loads(pickle.dumps(q)).state_dict().keys() == q.state_dict().keys()
 
 
-@every
-def test_torch_export(name: str, kwargs: dict[str, Any]) -> None:
+def check_torch_export(name: str, kwargs: dict[str, Any]) -> None:
     q, example, z = tried(name, kwargs)
     whole = torch.export.export(q, (example,), dynamic_shapes=({0: BATCH},)).module()
     encode = torch.export.export(Encode(q), (example,), dynamic_shapes=({0: BATCH},))
@@ -63,6 +65,17 @@ def test_torch_export(name: str, kwargs: dict[str, Any]) -> None:
     torch.testing.assert_close(out.quantized, q(z).quantized)
     decode = torch.export.export(Decode(q), (codes[:2],), dynamic_shapes=({0: BATCH},)).module()
     torch.testing.assert_close(decode(codes), q.decode(codes))
+
+
+@one_each
+def test_torch_export(name: str, kwargs: dict[str, Any]) -> None:
+    check_torch_export(name, kwargs)
+
+
+@pytest.mark.slow
+@every
+def test_torch_export_of_every_example(name: str, kwargs: dict[str, Any]) -> None:
+    check_torch_export(name, kwargs)
 
 
 @every
@@ -95,7 +108,7 @@ def check_onnx(name: str, kwargs: dict[str, Any]) -> None:
     untouched(q)
 
 
-@pytest.mark.parametrize(("name", "kwargs"), [c for c, _ in ONE_EACH.values()], ids=[n for _, n in ONE_EACH.values()])
+@one_each
 def test_onnx(name: str, kwargs: dict[str, Any]) -> None:
     check_onnx(name, kwargs)
 
