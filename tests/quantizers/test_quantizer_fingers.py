@@ -1,4 +1,4 @@
-"""What users' fingers do: index the output, pass arrays, write a weight as another library spells it, copy a skeleton."""
+"""What fingers do: index the output, pass arrays, spell a weight as others do, copy a skeleton."""
 
 from __future__ import annotations
 
