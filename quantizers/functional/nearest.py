@@ -41,10 +41,10 @@ def _find(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
     codebook = codebook.detach().float()
     if is_compiling():
         # One opaque operator, so that the settling of ties breaks no graph.
-        find = torch.ops.quantizers.find_code
+        found = torch.ops.quantizers.find_code(flat, codebook, by_length)
     else:
-        find = find_code if has_values(flat) else find_by_formula
-    return find(flat, codebook, by_length).reshape(z.shape[:-1])
+        found = (find_code if has_values(flat) else find_by_formula)(flat, codebook, by_length)
+    return found.reshape(z.shape[:-1])
 
 
 def find_code(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
