@@ -16,13 +16,14 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 from quantizers import functional  # noqa: E402
-from quantizers.base import Quantizer, QuantizerOutput  # noqa: E402
+from quantizers.base import Quantizer  # noqa: E402
 from quantizers.bsq import BSQ  # noqa: E402
 from quantizers.fsq import FSQ  # noqa: E402
 from quantizers.grouped import Grouped  # noqa: E402
 from quantizers.gumbel import Gumbel  # noqa: E402
 from quantizers.ibq import IBQ  # noqa: E402
 from quantizers.lfq import LFQ  # noqa: E402
+from quantizers.output import QuantizerOutput  # noqa: E402
 from quantizers.registry import build, configurations, get, names, options, register  # noqa: E402
 from quantizers.residual import Residual  # noqa: E402
 from quantizers.rq import RQ  # noqa: E402

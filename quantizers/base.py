@@ -7,32 +7,17 @@ K codebook size, d channels of a code vector.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from quantizers.checks import finite_flag, raise_unless_finite, require_positive, require_tensor
+from quantizers.graphs import has_values, is_compiling
+from quantizers.output import QuantizerOutput
 from quantizers.usage import Usage
-
-
-@dataclass
-class QuantizerOutput:
-    """What a quantizer returns; unpacks to ``quantized, indices, loss``.
-
-    quantized: shape and dtype of the input. indices: int64 (B, ..., D). loss: scalar to add to a reconstruction loss,
-    already weighted; 0 in eval mode. losses: its unweighted parts by name, detached; empty in eval mode.
-    """
-
-    quantized: Tensor
-    indices: Tensor
-    loss: Tensor
-    losses: dict[str, Tensor] = field(default_factory=dict)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter((self.quantized, self.indices, self.loss))
 
 
 class Quantizer(nn.Module):
@@ -106,11 +91,11 @@ class Quantizer(nn.Module):
 
     def forward(self, z: Tensor) -> QuantizerOutput:
         """Quantize z: (B, ..., dim), or (B, dim, ...) with ``channel_first``; fp32 inside whatever comes in."""
-        with _full_precision(z.device):
+        with self._full_precision(z, "z"):
             flat, positions = self._flatten(z)
             if self.training:
                 quantized, codes, loss, losses = self._train_step(self._into_code_space(flat))
-                quantized = self._out_of_code_space(quantized)
+                quantized, codes = self._out_of_code_space(quantized), codes + self._finite_flag(flat)
             else:
                 codes = self._encode(self._into_code_space(flat)) + self._finite_flag(flat)
                 quantized = self._out_of_code_space(self._decode(codes))
@@ -122,7 +107,7 @@ class Quantizer(nn.Module):
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         """z -> codes (B, ..., D), int64. Changes no state, usage included."""
-        with _full_precision(z.device):
+        with self._full_precision(z, "z"):
             flat, positions = self._flatten(z)
             codes = self._encode(self._into_code_space(flat)) + self._finite_flag(flat)
             return codes.reshape(*positions, -1)
@@ -132,7 +117,7 @@ class Quantizer(nn.Module):
 
         Where ``decodes_prefix``, codes of the first d depths (B, ..., d) are decoded too.
         """
-        with _full_precision(codes.device):
+        with self._full_precision(codes, "codes"):
             flat, positions = self._check_codes(codes)
             return self._unflatten(self._out_of_code_space(self._decode(flat)), positions)
 
@@ -141,7 +126,7 @@ class Quantizer(nn.Module):
 
         The cumulative sums over depth are the prefix decodes, the whole sum is ``decode``.
         """
-        with _full_precision(codes.device):
+        with self._full_precision(codes, "codes"):
             flat, positions = self._check_codes(codes)
             vectors = self._embed(flat)
             if self.project_out is not None:
@@ -206,6 +191,12 @@ class Quantizer(nn.Module):
     def _out_of_code_space(self, quantized: Tensor) -> Tensor:
         return quantized if self.project_out is None else _linear(quantized, self.project_out)
 
+    def _full_precision(self, value: Tensor, name: str) -> AbstractContextManager[Any]:
+        """Autocast switched off on the device of ``value``; ValueError where it is not a tensor."""
+        require_tensor(self.label, name, value)
+        device = value.device.type
+        return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
+
     def _flatten(self, z: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """z -> fp32 (B, T, dim) and the positions' shape (B, ...)."""
         axis = 1 if self.channel_first else -1
@@ -221,13 +212,13 @@ class Quantizer(nn.Module):
             z = z.movedim(1, -1)
         positions = tuple(z.shape[:-1])
         flat = z.float().reshape(z.shape[0], math.prod(positions[1:]), self.dim)
-        if self.check_finite and not torch.compiler.is_compiling():
+        if self.check_finite and has_values(flat):
             raise_unless_finite(flat, self.label)
         return flat, positions
 
     def _finite_flag(self, flat: Tensor) -> Tensor | int:
         """0; under torch.compile an operator that raises in its place, since a branch on data would break the graph."""
-        if self.check_finite and torch.compiler.is_compiling():
+        if self.check_finite and is_compiling():
             return finite_flag(flat.detach(), self.label)
         return 0
 
@@ -245,7 +236,7 @@ class Quantizer(nn.Module):
             raise ValueError(f"{self.label} takes codes of shape (B, ..., D) with D = {wanted}, not {shape}")
         positions = shape[:-1]
         flat = codes.long().reshape(shape[0], math.prod(positions[1:]), given)
-        if not torch.compiler.is_compiling() and flat.device.type != "meta":
+        if has_values(flat):
             sizes = torch.tensor(self.codebook_sizes[:given], device=codes.device)
             outside = int(((flat < 0) | (flat >= sizes)).sum())
             if outside:
@@ -257,65 +248,6 @@ class Quantizer(nn.Module):
         return flat, positions
 
 
-def _full_precision(device: torch.device) -> AbstractContextManager[Any]:
-    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
-
-
 def _linear(x: Tensor, layer: nn.Linear, with_bias: bool = True) -> Tensor:
     """In fp32, also where the whole model was cast to a smaller type."""
     return nn.functional.linear(x, layer.weight.float(), layer.bias.float() if with_bias else None)
-
-
-def raise_unless_finite(z: Tensor, label: str) -> None:
-    """ValueError that counts the NaN and Inf in z. One reduction where all is well."""
-    if z.device.type == "meta" or bool(torch.isfinite(z.detach().sum())):
-        return
-    # A sum of large finite values may overflow too, so count before raising.
-    bad = int((~torch.isfinite(z)).sum())
-    if bad:
-        raise ValueError(
-            f"{label} got {bad} NaN or Inf among the {z.numel()} values of z; "
-            "find where they arise, or pass check_finite=False"
-        )
-
-
-@torch.library.custom_op("quantizers::finite_flag", mutates_args=())
-def finite_flag(z: Tensor, label: str) -> Tensor:
-    """A zero that depends on the check having passed; adding it to the codes keeps the check in a compiled graph."""
-    raise_unless_finite(z, label)
-    return torch.zeros((), dtype=torch.int64, device=z.device)
-
-
-@finite_flag.register_fake
-def _(z: Tensor, label: str) -> Tensor:
-    return torch.empty((), dtype=torch.int64, device=z.device)
-
-
-def require_positive(label: str, **values: int) -> None:
-    """ValueError where one of the named sizes is not an integer of at least 1."""
-    for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{label}: {key} must be an integer of at least 1, not {value!r}")
-
-
-def require_between(label: str, low: float, high: float, **values: float) -> None:
-    """ValueError where one of the named numbers is not within [low, high]."""
-    for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-            raise ValueError(f"{label}: {key} must be a number from {low:g} to {high:g}, not {value!r}")
-
-
-def require_choice(label: str, key: str, value: str, choices: Sequence[str]) -> None:
-    """ValueError where ``value`` is none of the ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{label}: {key} must be one of {', '.join(map(repr, choices))}, not {value!r}")
-
-
-def power_of_two_bits(label: str, size: int) -> int:
-    """log2 of a codebook size that must be a power of two; ValueError with the nearest one otherwise."""
-    require_positive(label, codebook_size=size)
-    if size < 2 or size & (size - 1):
-        low = 1 << (size.bit_length() - 1)
-        nearest = max(2, low if size - low <= 2 * low - size else 2 * low)
-        raise ValueError(f"{label} needs a codebook size that is a power of two; {size} is not (nearest {nearest})")
-    return size.bit_length() - 1

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from quantizers.base import Quantizer, power_of_two_bits, require_between, require_positive
+from quantizers.base import Quantizer
+from quantizers.checks import power_of_two_bits, require_between, require_positive
 from quantizers.functional.bits import bits_to_index, factorize, index_to_bits, join
 from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import straight_through

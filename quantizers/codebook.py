@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quantizers.base import require_between, require_choice, require_positive
+from quantizers.checks import require_between, require_choice, require_may_learn, require_positive
 from quantizers.distributed import draw_rows, gather_rows, shared_generator, sum_over_processes
 from quantizers.functional.kmeans import kmeans
 from quantizers.functional.nearest import nearest_code
+from quantizers.graphs import is_recomputing
 
 
 class Codebook(nn.Module):
     """Code vectors (K, d) with nearest-code lookup.
+
+    Moving averages are fp32 whatever the module is cast to: in bf16 an update of one percent would be rounded away.
 
     Args:
         update: "ema", the exponential moving average of the assigned vectors (van den Oord et al. 2017,
@@ -49,18 +52,15 @@ class Codebook(nn.Module):
         self.decay, self.eps, self.restart_threshold, self.l2_norm = decay, eps, restart_threshold, l2_norm
         # Forward passes whose statistics make one update: set it to the number of gradient-accumulation steps.
         self.update_every = 1
-        weight = torch.empty(size, dim)
         if update == "gradient":
-            self.weight = nn.Parameter(weight)
+            self.weight = nn.Parameter(torch.empty(size, dim))
         else:
-            self.register_buffer("weight", weight)
-            self.register_buffer("embed_sum", torch.empty(size, dim))
-        self.register_buffer("cluster_size", torch.empty(size))
+            self.register_buffer("weight", torch.empty(size, dim, dtype=torch.float32))
+            self.register_buffer("embed_sum", torch.empty(size, dim, dtype=torch.float32))
+        self.register_buffer("cluster_size", torch.empty(size, dtype=torch.float32))
         # How many vectors k-means still waits for; a buffer, so that a resumed run does not start over.
-        self.register_buffer("kmeans_wanted", torch.tensor(10 * size if kmeans_init else 0))
-        self._kmeans_done = not kmeans_init
-        self._seen: list[Tensor] = []
-        self._pending: list[tuple[Tensor, Tensor]] = []
+        self.register_buffer("kmeans_wanted", torch.tensor(0))
+        self.kmeans_init = kmeans_init
         self.reset_parameters()
 
     weight: Tensor
@@ -70,12 +70,31 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """U(-1/K, 1/K), as in VQ-VAE and taming; unit vectors with ``l2_norm``."""
+        """U(-1/K, 1/K), as in VQ-VAE and taming; unit vectors with ``l2_norm``. Forgets all that was learned."""
         self.weight.uniform_(-1 / self.size, 1 / self.size)
         if self.l2_norm:
             self.weight.copy_(F.normalize(self.weight, dim=-1))
         # With restarts, a fresh code has no standing: all but the most used move onto the first batch, as in Kakao's.
         self._start_average(0.0 if self.restart_threshold else 1.0)
+        self.kmeans_wanted.fill_(10 * self.size if self.kmeans_init else 0)
+        self._kmeans_done = not self.kmeans_init
+        self._seen: list[Tensor] = []
+        self._pending: list[tuple[Tensor, Tensor]] = []
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Codebook:
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, old in before.items():
+            new = self._buffers[name]
+            if old is not None and new is not None and new.dtype != old.dtype:
+                self._buffers[name] = old.to(new.device)
+        return self
+
+    def _keep_precision(self) -> None:
+        """Averages that were cast behind the module's back (``load_state_dict(assign=True)``, FSDP) are fp32 again."""
+        for name, buffer in self._buffers.items():
+            if buffer is not None and buffer.is_floating_point() and buffer.dtype != torch.float32:
+                self._buffers[name] = buffer.float()
 
     @torch.no_grad()
     def load(self, weight: Tensor, cluster_size: Tensor | None = None, embed_sum: Tensor | None = None) -> None:
@@ -115,8 +134,9 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def prepare(self, z: Tensor) -> None:
         """Called with z (..., d) before the lookup of a training step: k-means over the first batches."""
-        if self._kmeans_done:
+        if self._kmeans_done or is_recomputing():
             return
+        require_may_learn("the codebook")
         wanted = int(self.kmeans_wanted)
         if wanted > 0:
             batch = gather_rows(z.detach().reshape(-1, self.dim).float())
@@ -141,15 +161,18 @@ class Codebook(nn.Module):
 
         All processes take part; the codebook is the same on each afterwards.
         """
-        if not self.is_average and not self.restart_threshold:
+        if (not self.is_average and not self.restart_threshold) or is_recomputing():
             return
-        self._pending += [(z.detach().reshape(-1, self.dim).float(), i.reshape(-1)) for z, i in assigned]
+        require_may_learn("the codebook")
+        self._keep_precision()
+        # A new list: the replicas of DataParallel share the old one.
+        self._pending = self._pending + [(z.detach().reshape(-1, self.dim).float(), i.reshape(-1)) for z, i in assigned]
         if len(self._pending) < self.update_every * len(assigned):
             return
         pending, self._pending = self._pending, []
-        self._average(pending)
+        hits_per_code = self._average(pending)
         if self.restart_threshold:
-            self._restart(pending)
+            self._restart(pending, hits_per_code)
         if self.is_average:
             total = self.cluster_size.sum()
             smoothed = (self.cluster_size + self.eps) * (total / (total + self.size * self.eps))
@@ -157,7 +180,8 @@ class Codebook(nn.Module):
             if self.l2_norm:
                 self.weight.copy_(F.normalize(self.weight, dim=-1))
 
-    def _average(self, pending: Sequence[tuple[Tensor, Tensor]]) -> None:
+    def _average(self, pending: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Updates the averages; returns the hits a code had in this batch, on average."""
         counts = torch.zeros_like(self.cluster_size)
         sums = torch.zeros_like(self.embed_sum) if self.is_average else None
         for z, index in pending:
@@ -166,13 +190,14 @@ class Codebook(nn.Module):
                 sums.index_add_(0, index, z)
         sum_over_processes(counts)
         self.cluster_size.mul_(self.decay).add_(counts, alpha=1 - self.decay)
-        self._hits_per_code = counts.sum() / self.size
+        hits_per_code = counts.sum() / self.size
         if sums is not None:
             sum_over_processes(sums)
             self.embed_sum.mul_(self.decay).add_(sums, alpha=1 - self.decay)
+        return hits_per_code
 
-    def _restart(self, pending: Sequence[tuple[Tensor, Tensor]]) -> None:
-        bar = (0.1 * self._hits_per_code).clamp_max(self.restart_threshold)
+    def _restart(self, pending: Sequence[tuple[Tensor, Tensor]], hits_per_code: Tensor) -> None:
+        bar = (0.1 * hits_per_code).clamp_max(self.restart_threshold)
         dead = (self.cluster_size < bar).nonzero()[:, 0]
         if not len(dead):
             return
@@ -181,7 +206,7 @@ class Codebook(nn.Module):
         if self.is_average:
             self.embed_sum[dead] = fresh
         else:
-            self.weight[dead] = fresh
+            self.weight[dead] = fresh.to(self.weight)
 
     def _start_average(self, size: float) -> None:
         self.cluster_size.fill_(size)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from quantizers.base import Quantizer, require_positive
+from quantizers.base import Quantizer
+from quantizers.checks import require_positive
 from quantizers.functional.gradient import straight_through
 from quantizers.registry import register
 
@@ -52,12 +53,31 @@ class FSQ(Quantizer):
             channel_first=channel_first,
             check_finite=check_finite,
         )
-        strides = [math.prod(levels[:i]) for i in range(len(levels))]
-        self.register_buffer("levels", torch.tensor(levels), persistent=False)
-        self.register_buffer("strides", torch.tensor(strides), persistent=False)
+        self._levels = tuple(levels)
+        self.register_buffer("levels", torch.empty(len(levels), dtype=torch.int64), persistent=False)
+        self.register_buffer("strides", torch.empty(len(levels), dtype=torch.int64), persistent=False)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """The grid's constants, which no state dict holds."""
+        self.levels.copy_(torch.tensor(self._levels, device="cpu"))
+        self.strides.copy_(torch.tensor([math.prod(self._levels[:i]) for i in range(len(self._levels))], device="cpu"))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FSQ:
+        super()._apply(fn, recurse)
+        self.reset_parameters()  # ``to_empty`` left them without values
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        if self.levels.is_meta and rest[0].get("assign_to_params_buffers"):
+            # Weights take the place of those on the meta device, and with them the constants.
+            device = next((t.device for t in state_dict.values() if isinstance(t, Tensor)), torch.device("cpu"))
+            self.to_empty(device=device, recurse=False)
 
     def residual_scale(self) -> Tensor:
-        return 1 / (self.levels - 1)
+        return 1 / (self.levels - 1).float()
 
     @property
     def half_width(self) -> Tensor:
@@ -66,8 +86,8 @@ class FSQ(Quantizer):
     def _normalize(self, z: Tensor) -> Tensor:
         # The paper's bound: an even number of levels is off centre by half a step, and the range is a trifle wider than
         # the outermost levels, so that these are reached.
-        half = (self.levels - 1) * (1 + 1e-3) / 2
-        offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
+        half = (self.levels - 1).float() * (1 + 1e-3) / 2
+        offset = (self.levels % 2 == 0).float() * 0.5
         return (torch.tanh(z + torch.atanh(offset / half)) * half - offset) / self.half_width
 
     def _grid(self, bounded: Tensor) -> Tensor:
@@ -80,7 +100,7 @@ class FSQ(Quantizer):
 
     def _embed(self, codes: Tensor) -> Tensor:
         steps = (codes[..., None] // self.strides) % self.levels
-        return (steps - self.half_width) / self.half_width
+        return (steps - self.half_width).float() / self.half_width
 
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         codes = self._encode(z.detach())

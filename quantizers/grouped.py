@@ -9,7 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from quantizers.base import Quantizer, require_positive
+from quantizers.base import Quantizer
+from quantizers.checks import require_positive
 from quantizers.registry import build, register
 
 

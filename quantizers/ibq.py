@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from quantizers.base import Quantizer, require_between
+from quantizers.base import Quantizer
+from quantizers.checks import require_between
 from quantizers.distributed import joined_mean
 from quantizers.functional.nearest import most_aligned_code
 from quantizers.registry import register
-from quantizers.vq import one_code_configurations
+from quantizers.vq import loss_weights, one_code_configurations
 
 _NUMBERS = 2**24  # probabilities held at a time; the pieces are computed again in the backward pass
 
@@ -27,7 +28,9 @@ class IBQ(Quantizer):
         dim: channels of z.
         codebook_size: K.
         codebook_dim: channels of the code vectors, with learned linear maps to and from ``dim``.
-        beta: of |e - sg[z]|^2; |sg[e] - z|^2 and, through the softmax, |e - z|^2 have weight 1 (official code).
+        commitment_weight, codebook_weight: of |sg[e] - z|^2 and |e - sg[z]|^2, 1 and 0.25 where nothing is said, as in
+            the official code; |e - z|^2 through the softmax has weight 1.
+        beta: the official code's name of ``codebook_weight``.
         entropy_weight: of per-sample entropy - codebook entropy of softmax(<z, e> / entropy_temperature); 0 is
             none. The default is that of the official imagenet_ibqgan_16384.yaml.
         entropy_temperature: 0.01 in the official code.
@@ -45,7 +48,9 @@ class IBQ(Quantizer):
         codebook_size: int,
         *,
         codebook_dim: int | None = None,
-        beta: float = 0.25,
+        commitment_weight: float | None = None,
+        codebook_weight: float | None = None,
+        beta: float | None = None,
         entropy_weight: float = 0.05,
         entropy_temperature: float = 0.01,
         channel_first: bool = False,
@@ -58,11 +63,20 @@ class IBQ(Quantizer):
             channel_first=channel_first,
             check_finite=check_finite,
         )
-        require_between("IBQ", 0, math.inf, beta=beta, entropy_weight=entropy_weight)
+        require_between("IBQ", 0, math.inf, entropy_weight=entropy_weight)
         require_between("IBQ", 1e-6, math.inf, entropy_temperature=entropy_temperature)
-        self.beta, self.entropy_weight, self.entropy_temperature = beta, entropy_weight, entropy_temperature
-        # As the official code has it. Codes near zero are told apart by their length alone, and a few win for good.
-        self.weight = nn.Parameter(torch.randn(codebook_size, self.code_dim))
+        beta_on = "commitment" if beta is None else "codebook"
+        self.commitment_weight, self.codebook_weight = loss_weights(
+            "IBQ", commitment_weight, codebook_weight, beta, beta_on, unsaid=(1.0, 0.25)
+        )
+        self.entropy_weight, self.entropy_temperature = entropy_weight, entropy_temperature
+        self.weight = nn.Parameter(torch.empty(codebook_size, self.code_dim))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """N(0, 1), as the official code has it: codes near zero differ in length alone, and a few win for good."""
+        self.weight.normal_()
 
     @property
     def codebook(self) -> Tensor:
@@ -94,7 +108,9 @@ class IBQ(Quantizer):
             "codebook": F.mse_loss(chosen, z.detach()),
             "joint": F.mse_loss(quantized, z),
         }
-        loss = losses["joint"] + losses["commitment"] + self.beta * losses["codebook"]
+        loss = (
+            losses["joint"] + self.commitment_weight * losses["commitment"] + self.codebook_weight * losses["codebook"]
+        )
         if self.entropy_weight:
             sums = [self._piecewise(self._entropy_sums, piece) for piece in pieces]
             per_sample = joined_mean(torch.stack([s for s, _ in sums]).sum() / len(flat), len(flat))

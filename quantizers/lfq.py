@@ -10,10 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from quantizers.base import Quantizer, power_of_two_bits, require_between, require_choice, require_positive
+from quantizers.base import Quantizer
+from quantizers.checks import (
+    power_of_two_bits,
+    require_between,
+    require_choice,
+    require_may_learn,
+    require_positive,
+)
 from quantizers.functional.bits import bits_to_index, factorize, index_to_bits, join
 from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import straight_through
+from quantizers.graphs import is_recomputing
 from quantizers.registry import register
 from quantizers.vq import one_code_configurations
 
@@ -96,6 +104,11 @@ class LFQ(Quantizer):
         self.register_buffer("step", torch.tensor(0))
         self.update_every = 1  # forward passes an optimizer step: annealing counts the latter
 
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Annealing starts over."""
+        self.step.zero_()
+
     def subcodes(self, codes: Tensor) -> Tensor:
         return factorize(codes[..., 0], self.factor_bits)
 
@@ -113,7 +126,7 @@ class LFQ(Quantizer):
         """The weight of the entropy loss at the present step."""
         if not self.entropy_anneal_steps:
             return torch.full_like(self.step, self.entropy_weight, dtype=torch.float32)
-        left = (1 - self.step // self.update_every / self.entropy_anneal_steps).clamp_min(0)
+        left = (1 - (self.step // self.update_every).float() / self.entropy_anneal_steps).clamp_min(0)
         return self.entropy_weight * (1 + (self.entropy_anneal_scale - 1) * left)
 
     def _normalize(self, z: Tensor) -> Tensor:
@@ -138,7 +151,9 @@ class LFQ(Quantizer):
         commitment = F.mse_loss(z, signs)
         entropy = per_sample - self.diversity_weight * codebook
         loss = self.commitment_weight * commitment + self.annealed_entropy_weight() * entropy
-        self.step += 1
+        if not is_recomputing():
+            require_may_learn("LFQ")
+            self.step += 1
         losses = {"commitment": commitment, "per_sample_entropy": per_sample, "codebook_entropy": codebook}
         codes = bits_to_index(positive, msb_first=self.msb_first)[..., None]
         return straight_through(z, signs), codes, loss, {k: v.detach() for k, v in losses.items()}

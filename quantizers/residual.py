@@ -8,7 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from quantizers.base import Quantizer, require_positive
+from quantizers.base import Quantizer
+from quantizers.checks import require_positive
 from quantizers.functional.gradient import straight_through
 from quantizers.grouped import join_subcodes, make_parts, split_subcodes
 from quantizers.registry import get, register

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from quantizers.base import Quantizer, require_between, require_choice
+from quantizers.base import Quantizer
+from quantizers.checks import require_between, require_choice
 from quantizers.codebook import Codebook
 from quantizers.functional.gradient import mean_square, straight_through
 from quantizers.registry import register
@@ -115,24 +116,26 @@ class RQ(Quantizer):
     @torch.no_grad()
     def soft_targets(self, z: Tensor, temperature: float = 1.0) -> Tensor:
         """softmax over k of -|r_{d-1} - e_k|^2 / temperature, residuals along the hard codes: (B, ..., D, K)."""
-        flat, positions = self._flatten(z)
-        residual, soft = self._into_code_space(flat), []
-        for d in range(self.depth):
-            book = self.codebook_at(d)
-            soft.append(soft_assignment(residual, book.vectors, temperature))
-            residual = residual - book.lookup(book.nearest(residual))
-        return torch.stack(soft, dim=-2).reshape(*positions, self.depth, -1)
+        with self._full_precision(z, "z"):
+            flat, positions = self._flatten(z)
+            residual, soft = self._into_code_space(flat), []
+            for d in range(self.depth):
+                book = self.codebook_at(d)
+                soft.append(soft_assignment(residual, book.vectors, temperature))
+                residual = residual - book.lookup(book.nearest(residual))
+            return torch.stack(soft, dim=-2).reshape(*positions, self.depth, -1)
 
     @torch.no_grad()
     def sample(self, z: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Stochastic codes (B, ..., D): each drawn from its soft target, residuals along the *drawn* codes."""
-        flat, positions = self._flatten(z)
-        residual, codes = self._into_code_space(flat), []
-        for d in range(self.depth):
-            drawn, vectors = sample_codes(residual, self.codebook_at(d).vectors, temperature, generator)
-            codes.append(drawn)
-            residual = residual - vectors
-        return torch.stack(codes, dim=-1).reshape(*positions, self.depth)
+        with self._full_precision(z, "z"):
+            flat, positions = self._flatten(z)
+            residual, codes = self._into_code_space(flat), []
+            for d in range(self.depth):
+                drawn, vectors = sample_codes(residual, self.codebook_at(d).vectors, temperature, generator)
+                codes.append(drawn)
+                residual = residual - vectors
+            return torch.stack(codes, dim=-1).reshape(*positions, self.depth)
 
     def _encode(self, z: Tensor) -> Tensor:
         residual, codes = z, []

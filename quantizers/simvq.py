@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quantizers.base import Quantizer, require_between, require_choice
+from quantizers.base import Quantizer
 from quantizers.functional.gradient import rotate_to, straight_through
 from quantizers.functional.nearest import nearest_code
 from quantizers.registry import register
-from quantizers.vq import one_code_configurations
+from quantizers.vq import loss_weights, one_code_configurations
 
 
 @register("simvq")
@@ -24,8 +23,9 @@ class SimVQ(Quantizer):
         dim: channels of z.
         codebook_size: K.
         codebook_dim: channels of the code vectors, with learned linear maps to and from ``dim``.
-        beta: 0.25 in the paper.
-        beta_on: the loss term that beta weights, as for VQ: "commitment" |sg[e] - z|^2, or "codebook" |e - sg[z]|^2.
+        commitment_weight: of |sg[e] - z|^2; 0.25 where nothing is said, as in the paper.
+        codebook_weight: of |e - sg[z]|^2, 1 where nothing is said.
+        beta, beta_on: the original code's spelling of the same, as for VQ.
         rotation_trick: pass gradients by rotation instead of straight through.
 
     losses: ``commitment``, ``codebook``.
@@ -42,7 +42,9 @@ class SimVQ(Quantizer):
         codebook_size: int,
         *,
         codebook_dim: int | None = None,
-        beta: float = 0.25,
+        commitment_weight: float | None = None,
+        codebook_weight: float | None = None,
+        beta: float | None = None,
         beta_on: Literal["commitment", "codebook"] = "commitment",
         rotation_trick: bool = False,
         channel_first: bool = False,
@@ -55,11 +57,18 @@ class SimVQ(Quantizer):
             channel_first=channel_first,
             check_finite=check_finite,
         )
-        require_choice("SimVQ", "beta_on", beta_on, ("commitment", "codebook"))
-        require_between("SimVQ", 0, math.inf, beta=beta)
-        self.beta, self.beta_on, self.rotation_trick = beta, beta_on, rotation_trick
-        self.register_buffer("frozen", torch.empty(codebook_size, self.code_dim).normal_(std=self.code_dim**-0.5))
+        self.commitment_weight, self.codebook_weight = loss_weights(
+            "SimVQ", commitment_weight, codebook_weight, beta, beta_on
+        )
+        self.rotation_trick = rotation_trick
+        self.register_buffer("frozen", torch.empty(codebook_size, self.code_dim))
+        self.reset_parameters()
         self.map = nn.Linear(self.code_dim, self.code_dim)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """N(0, 1/d) for the frozen codes; the map is a module of its own."""
+        self.frozen.normal_(std=self.code_dim**-0.5)
 
     @property
     def codebook(self) -> Tensor:
@@ -87,8 +96,7 @@ class SimVQ(Quantizer):
         # Mapping the chosen vectors again costs N rows; the gradient through all K would cost K.
         chosen = self._decode(codes)
         commitment, codebook = F.mse_loss(z, chosen.detach()), F.mse_loss(chosen, z.detach())
-        on_codebook = self.beta_on == "codebook"
-        loss = self.beta * codebook + commitment if on_codebook else codebook + self.beta * commitment
+        loss = self.codebook_weight * codebook + self.commitment_weight * commitment
         quantized = rotate_to(z, chosen) if self.rotation_trick else straight_through(z, chosen)
         return quantized, codes, loss, {"commitment": commitment.detach(), "codebook": codebook.detach()}
 

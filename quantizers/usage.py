@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from quantizers.graphs import has_values, is_compiling, is_recomputing
+
 DENSE_LIMIT = 2**22  # codes; 32 MiB of counts
 
 
@@ -41,16 +43,17 @@ class Usage:
 
     @torch.no_grad()
     def update(self, codes: Tensor) -> None:
-        """Count ``codes`` (..., D) int64."""
-        if codes.device.type == "meta":
+        """Count ``codes`` (..., D) int64. Not while they are exported or transformed, nor when they are recomputed."""
+        if not (has_values(codes) or is_compiling()) or is_recomputing():
             return
         codes = codes.detach().reshape(-1, len(self.sizes))
         if self._dense_size:
             if self._local is None or self._local.device != codes.device:
                 old = self._local
-                self._local = torch.zeros(self._dense_size, dtype=torch.int64, device=codes.device)
-                if old is not None:
-                    self._local += old.to(codes.device)
+                with torch.inference_mode(False):  # or only inference mode could count on
+                    self._local = torch.zeros(self._dense_size, dtype=torch.int64, device=codes.device)
+                    if old is not None:
+                        self._local += old.to(codes.device)
             for d in range(len(self.sizes)):
                 if self.sizes[d] <= DENSE_LIMIT:
                     # vector-quantize-pytorch marks a dropped code by -1; it counts for nothing.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from quantizers.base import Quantizer, require_between, require_choice
+from quantizers.base import Quantizer
+from quantizers.checks import require_between, require_choice
 from quantizers.codebook import Codebook
 from quantizers.functional.gradient import mean_square, rotate_to, straight_through
 from quantizers.registry import register
@@ -27,10 +29,11 @@ class VQ(Quantizer):
         l2_norm: compare on the unit sphere (same paper; LlamaGen). ``quantized`` then has length 1 in code space.
         codebook_update: "ema" (moving average of the assigned vectors) or "gradient" (the codebook loss).
         decay, eps: of the moving average.
-        beta: 0.25 in the papers.
-        beta_on: the loss term that beta weights. "commitment": |sg[e] - z|^2, as in the VQ-VAE paper, eq. 3.
-            "codebook": |e - sg[z]|^2 while the commitment has weight 1, as in taming-transformers' ``legacy=True``,
-            with which the VQ-GAN weights were trained. With "ema" there is no codebook loss to weight.
+        commitment_weight: of |sg[e] - z|^2; 0.25 where nothing is said, as in the VQ-VAE paper, eq. 3.
+        codebook_weight: of |e - sg[z]|^2, 1 where nothing is said. With "ema" there is no such loss.
+        beta, beta_on: the original code's spelling of the same, for its settings: the weight of one of the two losses,
+            the other having weight 1. taming-transformers' ``legacy=True``, with which the VQ-GAN weights were trained,
+            is beta_on="codebook".
         restart_threshold: hits a batch, on average, below which a code restarts on a random vector of the batch;
             0 is never. None: 1 with "ema" (as Kakao's rq-vae-transformer), 0 with "gradient" (as taming).
         kmeans_init: start from k-means over the first batches.
@@ -52,7 +55,9 @@ class VQ(Quantizer):
         codebook_update: Literal["ema", "gradient"] = "ema",
         decay: float = 0.99,
         eps: float = 1e-5,
-        beta: float = 0.25,
+        commitment_weight: float | None = None,
+        codebook_weight: float | None = None,
+        beta: float | None = None,
         beta_on: Literal["commitment", "codebook"] = "commitment",
         restart_threshold: float | None = None,
         kmeans_init: bool = False,
@@ -67,13 +72,15 @@ class VQ(Quantizer):
             channel_first=channel_first,
             check_finite=check_finite,
         )
-        require_choice("VQ", "beta_on", beta_on, ("commitment", "codebook"))
-        require_between("VQ", 0, float("inf"), beta=beta)
-        if codebook_update == "ema" and beta_on == "codebook":
-            raise ValueError('VQ: beta_on="codebook" needs codebook_update="gradient"; EMA has no such loss')
+        if codebook_update == "ema" and (beta_on == "codebook" or codebook_weight is not None):
+            given = 'beta_on="codebook"' if codebook_weight is None else "codebook_weight"
+            raise ValueError(f'VQ: {given} needs codebook_update="gradient"; EMA has no such loss')
         if restart_threshold is None:
             restart_threshold = 1.0 if codebook_update == "ema" else 0.0
-        self.beta, self.beta_on, self.rotation_trick = beta, beta_on, rotation_trick
+        self.commitment_weight, self.codebook_weight = loss_weights(
+            "VQ", commitment_weight, codebook_weight, beta, beta_on
+        )
+        self.rotation_trick = rotation_trick
         self.codes = Codebook(
             codebook_size,
             self.code_dim,
@@ -99,16 +106,18 @@ class VQ(Quantizer):
     @torch.no_grad()
     def soft_targets(self, z: Tensor, temperature: float = 1.0) -> Tensor:
         """softmax over k of -|z - e_k|^2 / temperature: (B, ..., 1, K)."""
-        flat, positions = self._flatten(z)
-        soft = soft_assignment(self._into_code_space(flat), self.codebook, temperature)
-        return soft.reshape(*positions, 1, -1)
+        with self._full_precision(z, "z"):
+            flat, positions = self._flatten(z)
+            soft = soft_assignment(self._into_code_space(flat), self.codebook, temperature)
+            return soft.reshape(*positions, 1, -1)
 
     @torch.no_grad()
     def sample(self, z: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Codes (B, ..., 1) drawn from ``soft_targets``."""
-        flat, positions = self._flatten(z)
-        codes, _ = sample_codes(self._into_code_space(flat), self.codebook, temperature, generator)
-        return codes.reshape(*positions, 1)
+        with self._full_precision(z, "z"):
+            flat, positions = self._flatten(z)
+            codes, _ = sample_codes(self._into_code_space(flat), self.codebook, temperature, generator)
+            return codes.reshape(*positions, 1)
 
     def _normalize(self, z: Tensor) -> Tensor:
         return F.normalize(z, dim=-1) if self.codes.l2_norm else z
@@ -127,12 +136,11 @@ class VQ(Quantizer):
         commitment, _ = mean_square(z, z.detach() - chosen.detach())
         losses = {"commitment": commitment.detach()}
         if self.codes.is_average:
-            loss = self.beta * commitment
+            loss = self.commitment_weight * commitment
         else:
             codebook = F.mse_loss(chosen, z.detach())
             losses["codebook"] = codebook.detach()
-            on_codebook = self.beta_on == "codebook"
-            loss = self.beta * codebook + commitment if on_codebook else codebook + self.beta * commitment
+            loss = self.codebook_weight * codebook + self.commitment_weight * commitment
         self.codes.learn([(z, index)])
         quantized = rotate_to(z, chosen) if self.rotation_trick else straight_through(z, chosen)
         return quantized, index[..., None], loss, losses
@@ -151,6 +159,28 @@ class VQ(Quantizer):
         cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
     ) -> list[dict[str, Any]]:
         return one_code_configurations(cls.name, codebook_size, depth, bits)
+
+
+def loss_weights(
+    label: str,
+    commitment: float | None,
+    codebook: float | None,
+    beta: float | None,
+    beta_on: str,
+    unsaid: tuple[float, float] = (0.25, 1.0),
+) -> tuple[float, float]:
+    """Weights of the commitment and of the codebook loss, in whichever spelling they were given, or as ``unsaid``."""
+    require_choice(label, "beta_on", beta_on, ("commitment", "codebook"))
+    if beta is not None or beta_on == "codebook":
+        if commitment is not None or codebook is not None:
+            names = "commitment_weight and codebook_weight"
+            raise ValueError(f"{label}: beta and beta_on are another spelling of {names}: give one or the other")
+        beta = 0.25 if beta is None else beta
+        require_between(label, 0, math.inf, beta=beta)
+        return (beta, 1.0) if beta_on == "commitment" else (1.0, beta)
+    commitment, codebook = unsaid[0] if commitment is None else commitment, unsaid[1] if codebook is None else codebook
+    require_between(label, 0, math.inf, commitment_weight=commitment, codebook_weight=codebook)
+    return commitment, codebook
 
 
 def one_code_configurations(

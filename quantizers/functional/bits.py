@@ -18,7 +18,8 @@ def bits_to_index(bits: Tensor, *, msb_first: bool = False) -> Tensor:
 def index_to_bits(index: Tensor, n: int, *, msb_first: bool = False) -> Tensor:
     """The inverse: int64 (...) -> bool (..., n)."""
     shifts = torch.arange(n, device=index.device)
-    return ((index[..., None] >> (shifts.flip(0) if msb_first else shifts)) & 1).bool()
+    # Spelled out, here and below: ONNX exporters know no ">>".
+    return (torch.bitwise_right_shift(index[..., None], shifts.flip(0) if msb_first else shifts) & 1).bool()
 
 
 def factorize(codes: Tensor, bits: Sequence[int]) -> Tensor:
@@ -28,7 +29,7 @@ def factorize(codes: Tensor, bits: Sequence[int]) -> Tensor:
     """
     parts, shift = [], 0
     for width in bits:
-        parts.append((codes >> shift) & ((1 << width) - 1))
+        parts.append(torch.bitwise_right_shift(codes, shift) & ((1 << width) - 1))
         shift += width
     return torch.stack(parts, dim=-1)
 
@@ -37,6 +38,6 @@ def join(subcodes: Tensor, bits: Sequence[int]) -> Tensor:
     """The inverse of ``factorize``: (..., len(bits)) -> (...)."""
     total, shift = torch.zeros_like(subcodes[..., 0]), 0
     for i, width in enumerate(bits):
-        total = total + (subcodes[..., i] << shift)
+        total = total + torch.bitwise_left_shift(subcodes[..., i], shift)
         shift += width
     return total

@@ -58,16 +58,21 @@ def lfq_entropy(
 def _sums(logits: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
     """logits (N, n) of each bit being 1 -> sum over N of the samples' entropies, then of each group's joint
     probabilities (2^high, 2^low)."""
-    log_one, log_zero, entropy = _BitLogProbabilities.apply(logits)
+    log_one, log_zero, entropy, *_ = _BitLogProbabilities.apply(logits)
     groups = zip(log_one.split(list(widths), 1), log_zero.split(list(widths), 1), strict=True)
     return (entropy, *(_sum_joint(one, zero) for one, zero in groups))
 
 
 class _BitLogProbabilities(torch.autograd.Function):
-    """logits (N, n) -> log p(bit = 1), log p(bit = 0), sum of the Bernoulli entropies; all from one exponential."""
+    """logits (N, n) -> log p(bit = 1), log p(bit = 0), sum of the Bernoulli entropies; all from one exponential.
+
+    The probabilities themselves come out as well, for the backward pass alone.
+    """
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def forward(logits: Tensor) -> tuple[Tensor, ...]:
         size = logits.abs()
         small = (-size).exp()
         soft = small.log1p()
@@ -75,11 +80,16 @@ class _BitLogProbabilities(torch.autograd.Function):
         less = small / (1 + small)  # probability of the less likely value, however small
         one = torch.where(negative, less, 1 - less)
         zero = torch.where(negative, 1 - less, less)
-        ctx.save_for_backward(logits, one, zero)
-        return logits.clamp_max(0) - soft, (-logits).clamp_max(0) - soft, torch.addcmul(soft, size, less).sum()
+        entropy = torch.addcmul(soft, size, less).sum()
+        return logits.clamp_max(0) - soft, (-logits).clamp_max(0) - soft, entropy, one, zero
 
     @staticmethod
-    def backward(ctx: Any, log_one: Tensor, log_zero: Tensor, entropy: Tensor) -> Tensor:  # type: ignore[override]
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[3:])
+        ctx.save_for_backward(inputs[0], *output[3:])
+
+    @staticmethod
+    def backward(ctx: Any, log_one: Tensor, log_zero: Tensor, entropy: Tensor, *_: Tensor) -> Tensor:  # type: ignore[override]
         logits, one, zero = ctx.saved_tensors
         # H' = -l p (1 - p)
         return torch.addcmul(log_one * zero, one, torch.addcmul(log_zero, logits, zero * entropy), value=-1)

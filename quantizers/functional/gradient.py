@@ -10,9 +10,15 @@ from torch.autograd import Function
 
 
 class _StraightThrough(Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, z: Tensor, quantized: Tensor) -> Tensor:
+    def forward(z: Tensor, quantized: Tensor) -> Tensor:
         return quantized.view_as(quantized)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Nothing to keep."""
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -47,11 +53,16 @@ def rotate_to(z: Tensor, quantized: Tensor, eps: float = 1e-6) -> Tensor:
 
 
 class _MeanSquare(Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, z: Tensor, differences: Tensor, scale: float, value: Tensor) -> Tensor:
-        ctx.save_for_backward(differences)
-        ctx.scale = scale
+    def forward(z: Tensor, differences: Tensor, scale: float, value: Tensor) -> Tensor:
         return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float, Tensor], output: Tensor) -> None:
+        _, differences, ctx.scale, _ = inputs
+        ctx.save_for_backward(differences)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:

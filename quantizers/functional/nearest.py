@@ -12,7 +12,10 @@ import math
 import torch
 from torch import Tensor
 
+from quantizers.graphs import has_values, is_compiling
+
 _RECHECK_NUMBERS = 2**20  # fp64 numbers that the settling of near ties holds at a time
+_EXPORTED_CODES = 4096  # that an exported search compares at a time
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -36,19 +39,43 @@ def _find(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
         raise ValueError(f"code search takes z (..., d) and codebook (K, d), not {given}")
     flat = z.detach().reshape(-1, z.shape[-1]).float()
     codebook = codebook.detach().float()
-    # One opaque operator where torch.compile traces, so that the settling of ties breaks no graph.
-    find = torch.ops.quantizers.find_code if torch.compiler.is_compiling() else find_code
-    return find(flat, codebook, by_length).reshape(z.shape[:-1])
+    if is_compiling():
+        # One opaque operator, so that the settling of ties breaks no graph.
+        found = torch.ops.quantizers.find_code(flat, codebook, by_length)
+    else:
+        found = (find_code if has_values(flat) else find_by_formula)(flat, codebook, by_length)
+    return found.reshape(z.shape[:-1])
 
 
 def find_code(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
     """The search for fp32 z (N, d), on whatever suits the device."""
-    if z.device.type == "meta":
-        return torch.empty(z.shape[0], dtype=torch.int64, device="meta")
     if z.device.type == "cuda" and _HAS_TRITON:
         with torch.cuda.device(z.device):
             return find_fused(z, codebook, by_length)
     return find_in_pieces(z, codebook, by_length)
+
+
+def find_by_formula(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
+    """The search without a branch on data, in operators that every exporter knows and torch.func transforms.
+
+    In fp64 throughout, which settles near ties; the pieces are of the codebook, since z has as many rows as it likes.
+    """
+    z, codebook = z.double(), codebook.double()
+    best, index = None, None
+    for start in range(0, codebook.shape[0], _EXPORTED_CODES):
+        piece = codebook[start : start + _EXPORTED_CODES]
+        scores = z @ piece.T
+        if by_length:
+            scores = scores - 0.5 * piece.square().sum(1)
+        place = scores.argmax(1, keepdim=True)
+        top = scores.gather(1, place)
+        if best is None or index is None:
+            best, index = top, place
+        else:
+            index = torch.where(top > best, place + start, index)  # of equals the lower
+            best = torch.maximum(best, top)
+    assert index is not None
+    return index[:, 0]
 
 
 def find_fused(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
