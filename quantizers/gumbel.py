@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quantizers.base import Quantizer, _linear, require_between
+from quantizers.base import Quantizer, _linear
+from quantizers.checks import require_between
 from quantizers.registry import register
 from quantizers.vq import one_code_configurations
 
