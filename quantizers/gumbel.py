@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from quantizers.base import Quantizer, _linear
 from quantizers.checks import require_between
+from quantizers.graphs import is_recomputing
 from quantizers.registry import register
 from quantizers.vq import one_code_configurations
 
@@ -66,6 +67,12 @@ class Gumbel(Quantizer):
         self.register_buffer("step", torch.tensor(0))
         self.update_every = 1  # forward passes an optimizer step: the temperature falls with the latter
 
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """The beginning: code vectors from N(0, 1), the temperature at its start."""
+        self.weight.normal_()
+        self.step.zero_()
+
     @property
     def codebook(self) -> Tensor:
         """(K, d)."""
@@ -84,8 +91,9 @@ class Gumbel(Quantizer):
 
     def temperature(self) -> Tensor:
         """Of the softened draw at the present step."""
-        step, steps = self.step // self.update_every, self.temperature_steps
-        done = (step / steps).clamp(max=1.0) if steps else torch.ones_like(step, dtype=torch.float32)
+        # A forward pass that is computed again has been counted already.
+        step, steps = (self.step - int(is_recomputing())) // self.update_every, self.temperature_steps
+        done = (step.float() / steps).clamp(max=1.0) if steps else torch.ones_like(step, dtype=torch.float32)
         fall = (1 + torch.cos(math.pi * done)) / 2
         return self.temperature_end + (self.temperature_start - self.temperature_end) * fall
 
@@ -119,7 +127,8 @@ class Gumbel(Quantizer):
             quantized = soft @ self.codebook
         p = logits.softmax(-1)
         kl = (p * (p * self.codebook_sizes[0] + 1e-10).log()).sum(-1).mean()  # the official epsilon
-        self.step += 1
+        if not is_recomputing():
+            self.step += 1
         return quantized, codes, self.kl_weight * kl, {"kl": kl.detach(), "temperature": temperature}
 
     @classmethod
