@@ -70,8 +70,8 @@ def reconstruct_files(
     check_writable(out / "side-by-side" / "any.png")
     for path, name in named.items():
         try:
-            image = torch.from_numpy(np.array(load_image(path))).permute(2, 0, 1).contiguous()
             threads.adapt()
+            image = torch.from_numpy(np.array(load_image(path, any_shape=True))).permute(2, 0, 1).contiguous()
             with explained(f"reconstructing {path}", *IMAGE_TOO_LARGE):
                 stages, codes = reconstruct_image(tokenizer, image)
                 fidelity = psnr_and_ssim(image, stages[-1])
