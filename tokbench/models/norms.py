@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .blocks import AdaptiveGroupNorm
 
-_BORDER = 8  # of a window's side, this part at each end is left out: it has seen the zeros beyond the border
+_BORDER = 4  # of a window's side, this part at each end is left out: it has seen the zeros beyond the border
 Found = dict[nn.GroupNorm, tuple[Tensor, Tensor]]
 
 

@@ -28,7 +28,7 @@ MOST_ATTENDED = 2**15
 """Positions that attention looks over at once: with N of them it takes N^2 steps, hours for a photograph's millions."""
 
 _SHARE = 0.5  # of the memory there is: the images themselves and their metrics need some too
-_WINDOWS = 4  # windows a side from which GroupNorm's statistics come
+_WINDOWS = 8  # windows a side, at most, from which GroupNorm's statistics come, each of four margins at least
 _log = logging.getLogger("tokbench")  # without a handler, a warning is one plain line on stderr
 _said: set[tuple[str, int, int, int]] = set()
 
@@ -151,11 +151,11 @@ def _tiled(network: nn.Module, given: Tensor, tiles: Tiles, factor: int, up: boo
 
 
 def _windows(given: Tensor, tiles: Tiles, into: int) -> Tensor:
-    """Windows spread evenly over the image, as large together as one tile: (16 or fewer, C, h, w)."""
+    """Windows spread evenly over the image, as large together as one tile: (64 or fewer, C, h, w)."""
     rows, columns = (n // into for n in given.shape[-2:])
     spread = []
     for length, side in ((rows, tiles.height), (columns, tiles.width)):
-        count = min(_WINDOWS, side) if side < length else 1
+        count = max(2, min(_WINDOWS, side // (4 * tiles.margin))) if side < length else 1
         size = side // count
         spread.append([slice(s, s + size) for s in _evenly(count, length - size)])
     return torch.cat([given[..., _times(a, into), _times(b, into)] for a in spread[0] for b in spread[1]])
