@@ -89,7 +89,7 @@ def test_tiles_make_one_map_near_the_whole(
             decoded = tokenizer.decode(codes)
             tokenizer.decode(codes)
     assert tokenizer.encode(images).shape == codes.shape == (1, 128, 160, 2)
-    assert float((tiled - latents).square().mean().sqrt() / latents.std()) < 0.1
+    assert float((tiled - latents).square().mean().sqrt() / latents.std()) < 0.2
     assert float((decoded - whole).square().mean().sqrt() / whole.std()) < 0.25  # of random weights and noisy codes
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2 and said[0].startswith("320x256 pixels encoded in ") and " decoded in " in said[1]
