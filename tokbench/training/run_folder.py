@@ -16,7 +16,6 @@ from tokbench.config.recipe import Recipe
 from tokbench.errors import TokbenchError, printable
 from tokbench.results.files import write
 from tokbench.results.locks import alone
-from tokbench.results.targets import check_writable
 from tokbench.training.checkpoint import newest_step, tidy
 
 # What may change when a run is continued: how it is watched, guarded and fitted into memory, not what is trained.
@@ -83,8 +82,7 @@ def check_folder(out: Path, recipe: Recipe, *, resume: bool) -> int | None:
     """The step of the newest checkpoint in ``out``; nothing is written.
 
     Raises TokbenchError when ``out`` holds a run and ``resume`` is not set, holds one of another recipe, a
-    ``recipe.yaml`` that somebody wrote, or a model that training would replace and no checkpoint goes on to, or when
-    nothing could be written there.
+    ``recipe.yaml`` that somebody wrote, or a model that training would replace and no checkpoint goes on to.
     """
     path, at = out / "recipe.yaml", newest_step(out / "checkpoints")
     finished = (out / "training.json").exists()
@@ -102,7 +100,6 @@ def check_folder(out: Path, recipe: Recipe, *, resume: bool) -> int | None:
             f"{out}: holds a {product.name} and no checkpoint to continue from: nothing to do; to train anew choose "
             "another --out"
         )
-    check_writable(path)
     return at
 
 
