@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from torch import Tensor
 from tokbench import threads
 from tokbench.data.pixels import UnreadableImage, load_image, to_float, to_uint8
 from tokbench.errors import TokbenchError
+from tokbench.memory import IMAGE_TOO_LARGE, explained
 from tokbench.metrics.psnr import psnr
-from tokbench.metrics.ssim import ssim
+from tokbench.metrics.ssim import WINDOW, ssim
 from tokbench.models import Tokenizer
 from tokbench.models.tokenizer import pad_to_multiple
 from tokbench.pictures import grid, save_picture, to_pil
@@ -47,8 +49,8 @@ def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> tuple[list[Tensor]
     padded, (height, width) = pad_to_multiple(to_float(image[None].to(device)), tokenizer.downsampling)
     with torch.no_grad():
         codes = tokenizer.encode(padded)
-        stages = [tokenizer.decode(codes[..., : d + 1]) for d in range(codes.shape[-1])]
-    return [to_uint8(stage[0, :, :height, :width]).cpu() for stage in stages], codes[0].cpu()
+        made = (tokenizer.decode(codes[..., : d + 1])[0, :, :height, :width] for d in range(codes.shape[-1]))
+        return [to_uint8(stage).cpu() for stage in made], codes[0].cpu()
 
 
 def reconstruct_files(
@@ -68,12 +70,14 @@ def reconstruct_files(
     check_writable(out / "side-by-side" / "any.png")
     for path, name in named.items():
         try:
-            image = torch.from_numpy(np.array(load_image(path))).permute(2, 0, 1).contiguous()
-        except UnreadableImage as error:
+            threads.adapt()
+            image = torch.from_numpy(np.array(load_image(path, any_shape=True))).permute(2, 0, 1).contiguous()
+            with explained(f"reconstructing {path}", *IMAGE_TOO_LARGE):
+                stages, codes = reconstruct_image(tokenizer, image)
+                fidelity = psnr_and_ssim(image, stages[-1])
+        except (UnreadableImage, TokbenchError) as error:
             skipped.append((path, str(error)))
             continue
-        threads.adapt()
-        stages, codes = reconstruct_image(tokenizer, image)
         save_picture(to_pil(stages[-1]), out / f"{name}.png")
         beside = grid([[image, stages[-1]]], columns=["original", "reconstruction"])
         save_picture(beside, out / "side-by-side" / f"{name}.png")
@@ -81,7 +85,6 @@ def reconstruct_files(
             headings = ["original", *(f"depth {d + 1}" for d in range(len(stages)))]
             save_picture(grid([[image, *stages]], columns=headings), out / "depths" / f"{name}.png")
         height, width = image.shape[-2:]
-        small = min(height, width) < 11  # SSIM's window
         rows.append(
             Reconstructed(
                 name=f"{name}.png",
@@ -89,13 +92,13 @@ def reconstruct_files(
                 height=height,
                 codes=(codes.shape[0], codes.shape[1], codes.shape[2]),
                 bits_per_pixel=codes.shape[0] * codes.shape[1] * bits / (height * width),
-                psnr=float(psnr(image[None], stages[-1][None])),
-                ssim=float("nan") if small else float(ssim(image[None], stages[-1][None])),
+                psnr=fidelity[0],
+                ssim=fidelity[1],
             )
         )
     if not rows:
         reasons = "; ".join(reason for _, reason in skipped)
-        raise TokbenchError(f"no picture could be read: {reasons or 'none was given'}")
+        raise TokbenchError(f"nothing could be reconstructed: {reasons or 'no image was given'}")
     return rows, skipped
 
 
@@ -118,6 +121,12 @@ def _named(files: Sequence[Path]) -> dict[Path, str]:
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def psnr_and_ssim(image: Tensor, made: Tensor) -> tuple[float, float]:
+    """Of two uint8 (3, H, W); SSIM is NaN where its window does not fit in."""
+    small = min(image.shape[-2:]) < WINDOW
+    return float(psnr(image[None], made[None])), math.nan if small else float(ssim(image[None], made[None]))
 
 
 def _files(sources: Sequence[Path]) -> list[Path]:

@@ -12,8 +12,9 @@ import torch
 
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.errors import TokbenchError
+from tokbench.memory import is_out_of_memory
 from tokbench.training.loop import train
-from tokbench.training.memory import is_out_of_memory, out_of_memory
+from tokbench.training.memory import out_of_memory
 from tokbench.training.tokenizer_task import TokenizerTask
 
 Tiny = Callable[..., TokenizerRecipe]

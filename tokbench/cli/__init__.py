@@ -70,12 +70,17 @@ def _run() -> None:
         place = f"{error.filename}: " if error.filename is not None else ""
         print(f"tokbench: {place}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        from tokbench import memory
         from tokbench.data.workers import is_death, told
 
-        if not is_death(error):
+        if memory.is_out_of_memory(error):
+            advice = ("a smaller batch or image", "a machine with more memory", "--cpu, where it was a GPU's")
+            print(f"tokbench: {memory.told(error, '', advice)}", file=sys.stderr)
+        elif is_death(error):
+            print(f"tokbench: {told(error)}", file=sys.stderr)
+        else:
             raise
-        print(f"tokbench: {told(error)}", file=sys.stderr)
         sys.exit(2)
 
 

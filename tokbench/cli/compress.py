@@ -35,13 +35,16 @@ def compress(
 
     from tokbench.cli.options import device
     from tokbench.generators.compression import open_codec, read_picture
+    from tokbench.memory import IMAGE_TOO_LARGE, explained
     from tokbench.models.storage import home_of
     from tokbench.results.targets import check_target
 
     codec = open_codec(generator, histogram, tokenizer, device(cpu))
     check_target(out, [image, generator, histogram, tokenizer, home_of(codec.tokenizer)])
     picture = read_picture(image)
-    made = codec.write(picture, out, label)
+    height, width = picture.shape[-2:]
+    with explained(f"compressing {image} ({width}x{height})", *IMAGE_TOO_LARGE):
+        made = codec.write(picture, out, label)
     console = Console()
     for name, bits in (
         ("file", made.file_bits),

@@ -37,17 +37,22 @@ def encode(
     from rich.console import Console
     from rich.progress import Progress
 
-    from tokbench.cli.options import device, side_in_pixels
+    from tokbench.cli.options import device, side_in_pixels, smaller_batch
     from tokbench.data import open_images
     from tokbench.data.base import Split
     from tokbench.generators.encoding import already_written, write_codes
+    from tokbench.memory import explained
     from tokbench.models import Tokenizer
 
     splits: tuple[Split, ...] = ("train", "eval")
     model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
     size = side_in_pixels(image_size, model.config.image_size, model.downsampling, "--image-size")
     console = Console(stderr=True)
-    with Progress(console=console) as bar:
+    advice = smaller_batch(batch_size, "--image-size SIDE, a multiple of the downsampling")
+    with (
+        Progress(console=console) as bar,
+        explained(f"encoding {batch_size} images of {size}x{size} at a time", *advice),
+    ):
         for split in splits:
             training = split == "train"
             images = open_images(

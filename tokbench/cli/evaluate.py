@@ -47,9 +47,10 @@ def evaluate(
     from rich.progress import Progress
 
     from tokbench.cli._results import keep, records_of
-    from tokbench.cli.options import side_in_pixels, words
+    from tokbench.cli.options import side_in_pixels, smaller_batch, words
     from tokbench.data import PROTOCOLS, open_images
     from tokbench.errors import TokbenchError, did_you_mean
+    from tokbench.memory import explained
     from tokbench.metrics import evaluate_tokenizer, get
     from tokbench.metrics.record import saved_weights, tokenizer_record
     from tokbench.models import Tokenizer
@@ -72,7 +73,11 @@ def evaluate(
     train = open_images(data, "train", image_size=image_size, crop=crop) if train_data else None
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not accelerator.is_main_process) as bar:
+    advice = smaller_batch(batch_size, "--size SIDE, a multiple of the downsampling")
+    with (
+        Progress(console=console, transient=True, disable=not accelerator.is_main_process) as bar,
+        explained(f"measuring {batch_size} images of {image_size}x{image_size} at a time", *advice),
+    ):
         task = bar.add_task("measuring", total=len(dataset))
         result = evaluate_tokenizer(
             model,

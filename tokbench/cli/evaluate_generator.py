@@ -52,13 +52,14 @@ def evaluate_generator(
     from rich.table import Table
 
     from tokbench.cli._results import keep, records_of
-    from tokbench.cli.options import device, words
+    from tokbench.cli.options import device, smaller_batch, words
     from tokbench.config.address import unlike_default
     from tokbench.config.generator import GeneratorEvaluationConfig
     from tokbench.data import open_images
     from tokbench.errors import TokbenchError
     from tokbench.generators.pipeline import Pipeline
     from tokbench.generators.record import generator_record
+    from tokbench.memory import explained
     from tokbench.metrics import get
     from tokbench.metrics.record import saved_weights
     from tokbench.models.storage import explain
@@ -86,7 +87,10 @@ def evaluate_generator(
     pair = Pipeline.load(generator, tokenizer, device=device(cpu))
     images = open_images(data, split, image_size=pair.image_size, limit=limit)  # type: ignore[arg-type]
     console = Console(stderr=True)
-    with Progress(console=console, transient=True) as bar:
+    with (
+        Progress(console=console, transient=True) as bar,
+        explained(f"measuring {config.batch_size} images at a time", *smaller_batch(config.batch_size)),
+    ):
         task = bar.add_task("measuring", total=1.0)
         found = measure(
             pair,

@@ -50,8 +50,9 @@ def generate(
     from rich.progress import Progress
 
     from tokbench.cli.generating import Settings, generate_files
-    from tokbench.cli.options import device
+    from tokbench.cli.options import device, smaller_batch
     from tokbench.generators import Sampling
+    from tokbench.memory import explained
 
     sampling = Sampling(
         temperature=temperature,
@@ -76,7 +77,8 @@ def generate(
     console = Console(stderr=True)
     bar = Progress(console=console)
     task = bar.add_task("drawing", total=1.0)
-    with ExitStack() as shown:
+    advice = smaller_batch(batch_size, "--precision bf16")
+    with ExitStack() as shown, explained(f"drawing {batch_size} images at a time", *advice):
 
         def progress(share: float) -> None:
             if not bar.live.is_started:  # not before something is drawn: a mistake is one line and no bar

@@ -44,6 +44,12 @@ def device(cpu: bool) -> str:
     return "cuda" if torch.cuda.is_available() and not cpu else "cpu"
 
 
+def smaller_batch(size: int, *others: str) -> tuple[str, ...]:
+    """What to change where memory ran out with so many images at a time."""
+    fewer = (f"--batch-size {size // 2}",) if size > 1 else ()
+    return (*fewer, *others, "a machine with more memory", "--cpu, where it was a GPU's")
+
+
 def side_in_pixels(asked: int | None, own: int, downsampling: int, option: str) -> int:
     """The side that was asked for, or the tokenizer's own. Raises TokbenchError when it makes no whole codes."""
     from tokbench.errors import TokbenchError

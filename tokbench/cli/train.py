@@ -23,7 +23,7 @@ def train(
     ] = None,
     cpu: Cpu = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the recipe, open its data, print it, train nothing.")
+        bool, typer.Option("--dry-run", help="Check all that training would, print the recipe, train nothing.")
     ] = False,
     on_nan: Annotated[
         str | None,
@@ -50,7 +50,7 @@ def train(
 
     from tokbench.config.loading import apply_overrides, draft_recipe
     from tokbench.errors import TokbenchError
-    from tokbench.training.checks import check_data, check_recipe
+    from tokbench.training.checks import check_recipe
 
     draft = draft_recipe(recipe)
     if start_from is not None:
@@ -69,13 +69,15 @@ def train(
     checked = draft.check()
     parameters = check_recipe(checked, f"{draft.where('quantizer')}: quantizer")
     console = Console(stderr=True)
+    folder = out or Path("runs") / checked.name
+    if resume and not (folder / "recipe.yaml").exists():
+        raise TokbenchError(f"--resume: {folder} holds no run to continue")
     if dry_run:
         import yaml
 
-        from tokbench.training.tracking import check_trackers
+        from tokbench.training.dry_run import check_run
 
-        check_trackers(checked.training.trackers)
-        found = check_data(checked)
+        found = check_run(checked, folder, resume=resume, cpu=cpu)
         print(yaml.safe_dump(checked.resolved(), sort_keys=False), end="")
         training = checked.training
         console.print(f"{parameters:,} parameters", highlight=False)
@@ -84,15 +86,13 @@ def train(
             f"micro-batches; learning rate {training.learning_rate:g} for exactly this batch",
             highlight=False,
         )
-        console.print(found, highlight=False, markup=False)
+        for line in found:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         return
 
     from tokbench.training.loop import make_accelerator
     from tokbench.training.loop import train as run
 
-    folder = out or Path("runs") / checked.name
-    if resume and not (folder / "recipe.yaml").exists():
-        raise TokbenchError(f"--resume: {folder} holds no run to continue")
     accelerator = make_accelerator(checked, cpu)
     result = run(
         checked, folder, resume=resume, accelerator=accelerator, profile=profile, find_batch_size=find_batch_size

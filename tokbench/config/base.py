@@ -23,7 +23,11 @@ Layers = Annotated[int, Field(ge=1, le=1000)]
 """How many of something are built one after the other: a slip of the keyboard must not build for ever."""
 
 
-class Strict(BaseModel):
-    """A checked, frozen block of a recipe. An unknown key or a wrong type is an error, never ignored."""
+Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
+"""Of Adam's two moving averages."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+class Strict(BaseModel):
+    """A checked, frozen block of a recipe. An unknown key, a wrong type, inf or nan is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from tokbench.config.base import Layers, Strict
+from tokbench.config.base import Betas, Layers, Strict
 
 Weight = Annotated[float, Field(ge=0)]
 GANLoss = Literal["hinge", "non-saturating", "least-squares"]
@@ -70,7 +70,7 @@ class AdversarialConfig(Strict):
     warmup: NonNegativeInt = Field(0, description="steps of discriminator training before its gradient is used")
     ramp: NonNegativeInt = Field(0, description="steps over which the generator's term grows from 0 to its weight")
     learning_rate: float | None = Field(None, gt=0, description="of the discriminator; null: the autoencoder's")
-    betas: tuple[float, float] = Field((0.5, 0.9), description="of the discriminator's Adam")
+    betas: Betas = Field((0.5, 0.9), description="of the discriminator's Adam")
     weight_decay: Weight = Field(0.0, description="of the discriminator")
     gradient_clip: float | None = Field(None, gt=0, description="global norm of the discriminator's gradient")
     r1: Weight = Field(0.0, description="gamma of gamma/2 |dD/dx|^2 on real images (Mescheder et al. 2018)")

@@ -5,6 +5,8 @@ Torch-free. ``config.json`` beside a tokenizer's weights is a :class:`TokenizerC
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
@@ -176,12 +178,22 @@ class QuantizerConfig(Strict):
             most = 1000 if any(word in key for word in _NUMBERS_OF) else 2**63 - 1  # codes are int64
             if isinstance(value, int) and abs(value) > most:
                 raise ValueError(f"{key} is out of all proportion: at most {most}")
+            if not all(math.isfinite(number) for number in _floats(value)):
+                raise ValueError(f"{key} must be finite, not {value}")
         return self
 
     @property
     def options(self) -> dict[str, Any]:
         """The keywords for ``quantizers.build(name, **options)``."""
         return dict(self.model_extra or {})
+
+
+def _floats(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _floats(part)
 
 
 class TokenizerConfig(Strict):

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from tokbench.config.base import Strict
+from tokbench.config.base import Betas, Strict
 
 Part = Literal["encoder", "quantizer", "decoder"]
 
@@ -27,7 +27,7 @@ class TrainingConfig(Strict):
     warmup_steps: int = Field(0, ge=0, description="linear warm-up from 0")
     schedule: Literal["constant", "cosine", "linear"] = Field("cosine", description="decay after the warm-up")
     final_learning_rate: float = Field(0.05, ge=0, le=1, description="end of the decay, as a fraction of the peak")
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: Betas = (0.9, 0.99)
     weight_decay: float = Field(0.0, ge=0)
     gradient_clip: float | None = Field(1.0, gt=0, description="global gradient norm; null switches it off")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are saved; 0 = none")

@@ -115,6 +115,18 @@ class ImageDataset(Dataset[Sample]):
                     raise TokbenchError(f"{self.source}: none of its {len(self)} pictures can be read")
         return found, bad
 
+    def readable(self, indices: list[int]) -> list[Sample]:
+        """Those of the samples that can be read: ``samples`` to look at.
+
+        Raises:
+            TokbenchError: none can be read.
+        """
+        found, bad = self.samples(indices, 0)
+        if not found:
+            told = "; ".join(f"{path}: {reason}" for path, reason in bad[:1])
+            raise TokbenchError(f"{self.source} ({self.split}): no picture to look at: {told or 'it is empty'}")
+        return found
+
     @property
     def protocol(self) -> str:
         """The name under which figures on these samples may be compared."""

@@ -30,7 +30,9 @@ class UnreadableImage(TokbenchError):
         return type(self), (self.path, self.reason)
 
 
-def load_image(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> Image.Image:
+def load_image(
+    source: str | os.PathLike[str] | bytes, *, name: str | None = None, any_shape: bool = False
+) -> Image.Image:
     """A path, or a file's bytes, -> PIL picture in mode RGB, upright.
 
     EXIF orientation is applied; of an animation the first frame is taken; transparency is composited on white;
@@ -40,7 +42,8 @@ def load_image(source: str | os.PathLike[str] | bytes, *, name: str | None = Non
     Raises:
         UnreadableImage: missing, empty, truncated, damaged, no picture at all, a picture of floats or of 32-bit or
             signed integers, whose range nobody can know, larger than Pillow's decompression-bomb limit, or longer than
-            32 times its width. ``name`` stands in the message for pictures given as bytes.
+            32 times its width where not ``any_shape``, for whoever resizes nothing. ``name`` stands in the message for
+            pictures given as bytes.
     """
     label = name or ("<bytes>" if isinstance(source, bytes) else str(source))
     try:
@@ -55,7 +58,8 @@ def load_image(source: str | os.PathLike[str] | bytes, *, name: str | None = Non
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a picture half-way to the bomb limit, damaged EXIF: no news to the user
             with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
-                _check_shape(image, label)
+                if not any_shape:
+                    _check_shape(image, label)
                 image.load()
                 _turn_upright(image)
                 return _to_rgb(image, label)

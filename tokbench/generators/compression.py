@@ -199,7 +199,7 @@ def open_codec(generator: str | None, histogram: Path | None, tokenizer: str | N
 def read_picture(path: Path) -> Tensor:
     """A picture file as float (1, 3, H, W) in [-1, 1]."""
     try:
-        image = load_image(path)
+        image = load_image(path, any_shape=True)
     except UnreadableImage as error:
         raise TokbenchError(f"{path}: {error.reason}") from None
     return to_float(torch.from_numpy(np.array(image)).permute(2, 0, 1))[None]

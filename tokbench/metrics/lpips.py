@@ -22,6 +22,7 @@ _CONVOLUTIONS: dict[str, dict[int, tuple[int, int]]] = {
 }
 _POOLS = {"alex": (2, 5), "vgg": (4, 9, 16, 23)}  # of kernel 3 (alex) and 2 (vgg), stride 2
 _TAPS = {"alex": (0, 3, 6, 8, 10), "vgg": (2, 7, 14, 21, 28)}
+SMALLEST = {"alex": 31, "vgg": 16}  # sides in pixels: of fewer nothing is left after the poolings
 _TOGETHER = 2 * 256 * 256  # pixels that a CPU looks at at a time
 
 
@@ -67,6 +68,9 @@ class LPIPS(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         if x.shape != y.shape or x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"LPIPS compares (B, 3, H, W) with the same, got {tuple(x.shape)} and {tuple(y.shape)}")
+        if min(x.shape[-2:]) < SMALLEST[self.net]:
+            height, width = x.shape[-2:]
+            raise ValueError(f"LPIPS ({self.net}) needs sides of at least {SMALLEST[self.net]}, got {height}x{width}")
         distance = x.new_zeros(len(x), dtype=torch.float32)
         for index, a, b in zip(_TAPS[self.net], self._taps(x), self._taps(y), strict=True):
             difference = (_unit(a) - _unit(b)).square()
@@ -128,7 +132,7 @@ class LPIPSAlex(_LPIPSMetric):
     """LPIPS 0.1 on AlexNet, the variant papers report."""
 
     name, label, net, weights = "lpips", "LPIPS (alex)", "alex", ("lpips-alex",)
-    min_size = 32
+    min_size = SMALLEST["alex"]
 
 
 @register
@@ -136,4 +140,4 @@ class LPIPSVGG(_LPIPSMetric):
     """LPIPS 0.1 on VGG-16, the variant tokenizers are trained with."""
 
     name, label, net, weights = "lpips_vgg", "LPIPS (vgg)", "vgg", ("lpips-vgg",)
-    min_size = 16
+    min_size = SMALLEST["vgg"]

@@ -12,6 +12,7 @@ WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 GREY = 127.5
 _IN_CACHE = 2 * 3 * 256 * 256  # values of an image
+_STRIP = 2**21  # positions of an image; more go in strips
 
 
 def ssim(reference: Tensor, sample: Tensor) -> Tensor:
@@ -51,9 +52,23 @@ def mean_similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Mean SSIM and mean contrast-structure part: float (B, C, H, W) in 0..255 twice -> float64 (B, C) twice."""
     # So many at a time stay in a CPU's cache; a GPU wants them all at once.
     together = max(1, _IN_CACHE // x[0].numel()) if x.device.type == "cpu" and len(x) else max(1, len(x))
-    parts = zip(x.split(together), y.split(together), strict=True)
-    means = [[m.mean(dim=(2, 3), dtype=torch.float64) for m in _maps(a, b)] for a, b in parts]
+    means = [_means(a, b) for a, b in zip(x.split(together), y.split(together), strict=True)]
     return torch.cat([m[0] for m in means]), torch.cat([m[1] for m in means])
+
+
+def _means(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The means of ``_maps``; of a photograph of many megapixels in strips, whose maps would fill gigabytes."""
+    rows, columns = (n - WINDOW + 1 for n in x.shape[-2:])
+    strip = max(1, _STRIP // columns)
+    if rows <= strip:
+        similarity, contrast = _maps(x, y)
+        return similarity.mean(dim=(2, 3), dtype=torch.float64), contrast.mean(dim=(2, 3), dtype=torch.float64)
+    sums = [torch.zeros(x.shape[:2], dtype=torch.float64, device=x.device) for _ in range(2)]
+    for top in range(0, rows, strip):
+        height = min(strip, rows - top) + WINDOW - 1
+        for total, part in zip(sums, _maps(x.narrow(2, top, height), y.narrow(2, top, height)), strict=True):
+            total += part.sum(dim=(2, 3), dtype=torch.float64)
+    return sums[0] / (rows * columns), sums[1] / (rows * columns)
 
 
 def _maps(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -66,8 +66,25 @@ def zero_residual_(module: nn.Module) -> nn.Module:
     return module
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Single-head attention, (B, N, C) three times -> (B, N, C), whose memory grows with N, not with N x N.
+
+    PyTorch's fused kernels, which never hold the scores, take channels that lie side by side (on CUDA a multiple of 8
+    of them); given anything else they make way for a kernel that holds N x N. Up to N = 1024 that one is as fast and
+    its 4 MiB do no harm, so what was trained at usual sizes keeps its last bits.
+    """
+    channels = q.shape[-1]
+    q, k, v = (x.unsqueeze(1) for x in (q, k, v))
+    if q.shape[-2] > 1024:
+        lacking = -channels % 8 if q.is_cuda else 0
+        q, k, v = (F.pad(x, (0, lacking)).contiguous() for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, scale=channels**-0.5).squeeze(1)[..., :channels]
+
+
 class AttnBlock(nn.Module):
     """Single-head self-attention over all positions, added to the input. Any map size."""
+
+    looks_everywhere = True  # see ``tokbench.models.extent``
 
     def __init__(self, channels: int, groups: int = 32) -> None:
         super().__init__()
@@ -79,8 +96,8 @@ class AttnBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (conv(h).flatten(2).transpose(1, 2).unsqueeze(1) for conv in (self.q, self.k, self.v))  # (B,1,HW,C)
-        h = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2)
+        q, k, v = (conv(h).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v))  # (B, HW, C)
+        h = attend(q, k, v).transpose(1, 2)
         return x + self.out(h.reshape(x.shape))
 
 

@@ -217,6 +217,11 @@ def mismatches(wanted: dict[str, Any], given: dict[str, Any], show: int = 4) -> 
     return [f"{kind}: {listed(names)}" for kind, names in found if names]
 
 
+def is_hub_name(source: str) -> bool:
+    """Whether ``source`` is no folder or file here and could be a repository's name."""
+    return not Path(source).exists() and re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", source) is not None
+
+
 def _folder(source: str | PathLike[str], revision: str | None) -> Path:
     folder = Path(source)
     if folder.is_dir():
@@ -226,7 +231,7 @@ def _folder(source: str | PathLike[str], revision: str | None) -> Path:
         raise TokbenchError(
             f"{name}: a file, not a tokenizer's folder; published checkpoints come in by `tokbench import`"
         )
-    if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
+    if not is_hub_name(name):
         raise TokbenchError(f"{name}: no such folder, and no hub repository's name (owner/repository)")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

@@ -22,7 +22,12 @@ from tokbench.config.model import QuantizerConfig, TokenizerConfig
 from tokbench.errors import TokbenchError
 
 from . import storage
+from .extent import Extent, extent_of
 from .registry import builder
+from .tiling import in_pieces
+
+SMALL = 2**16
+"""Pixels of a batch that always go through whole: nothing is looked at for them."""
 
 
 @dataclass
@@ -52,6 +57,7 @@ class Tokenizer(nn.Module):
         model = config.model
         self.quantizer = _build_quantizer(config.quantizer, model.code_channels, model.default_code_channels)
         self.encoder, self.decoder = builder(model.architecture)(model, config.image_size, self.quantizer.dim)
+        self._known_extents: dict[torch.dtype, tuple[Extent, Extent]] = {}
 
     @property
     def downsampling(self) -> int:
@@ -99,9 +105,30 @@ class Tokenizer(nn.Module):
         return TokenizerOutput(self.decoder(quantized), out.indices, out.loss, out.losses, latents)
 
     def latents(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) to the unquantized latents (B, C, H/f, W/f). ValueError for sides that f does not divide."""
+        """(B, 3, H, W) to the unquantized latents (B, C, H/f, W/f). ValueError for sides that f does not divide.
+
+        In evaluation mode and without gradients, images too large for memory go through in tiles, which is said.
+        """
         self._check_images(images)
-        return self.encoder(images)
+        if not self._may_tile(images.numel() // 3):
+            return self.encoder(images)
+        return in_pieces(self.encoder, images, self._extents(images)[0], self.downsampling, "encoded", up=False)
+
+    def _may_tile(self, pixels: int) -> bool:
+        tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        return pixels > SMALL and not (self.training or torch.is_grad_enabled() or tracing)
+
+    def _extents(self, like: Tensor) -> tuple[Extent, Extent]:
+        """Of encoder and decoder, computed when first asked for in this precision."""
+        if like.dtype not in self._known_extents:
+            side = 2 * self.downsampling
+            images = like.new_zeros(1, 3, side, side)
+            latents = like.new_zeros(1, self.quantizer.dim, 2, 2)
+            self._known_extents[like.dtype] = (
+                extent_of(self.encoder, images, side * side),
+                extent_of(self.decoder, latents, side * side),
+            )
+        return self._known_extents[like.dtype]
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
@@ -109,11 +136,18 @@ class Tokenizer(nn.Module):
         return self.quantizer.encode(self.latents(images))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (B, h, w, d) to images (B, 3, f*h, f*w); d may be a prefix of the depths (coarse to fine)."""
+        """Codes (B, h, w, d) to images (B, 3, f*h, f*w); d may be a prefix of the depths (coarse to fine).
+
+        In evaluation mode and without gradients, images too large for memory are made in tiles, which is said.
+        """
         if codes.ndim != 4:
             raise ValueError(f"codes must be (B, H, W, D), got {tuple(codes.shape)}")
         weight = next(self.decoder.parameters())
-        return self.decoder(self.quantizer.decode(codes).to(weight.dtype))
+        quantized = self.quantizer.decode(codes).to(weight.dtype)
+        if not self._may_tile(codes[..., 0].numel() * self.downsampling**2):
+            return self.decoder(quantized)
+        extent = self._extents(quantized)[1]
+        return in_pieces(self.decoder, quantized, extent, self.downsampling, "decoded", up=True)
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, depth: int | None = None) -> Tensor:

@@ -34,6 +34,8 @@ class Positions(nn.Module):
 class Transformer(nn.Module):
     """Positions, pre-norm blocks and a final norm on a map (B, H, W, C)."""
 
+    looks_everywhere = True  # see ``tokbench.models.extent``
+
     def __init__(self, config: ViTConfig, depth: int, side: int) -> None:
         super().__init__()
         from timm.models.vision_transformer import Block

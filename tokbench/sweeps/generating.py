@@ -21,6 +21,7 @@ from tokbench.generators.encoding import SoftCodes
 from tokbench.models import Tokenizer
 from tokbench.results.environment import content_hash
 from tokbench.sweeps.grid import Cell, reasons
+from tokbench.training.checks import check_metrics
 
 KINDS = ("ar", "mlm")
 # The sweep gives these: a generator's tokenizer, its pictures and its seed are its cell's.
@@ -130,6 +131,7 @@ class Generators:
         }
         recipe = draft.check()
         assert isinstance(recipe, GeneratorRecipe)
+        check_metrics(recipe)
         parameters = _parameters(recipe, tokenizer)
         if recipe.generator.class_conditional:
             _need_classes(recipe, classes)

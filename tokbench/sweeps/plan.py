@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from tokbench.config.model import TokenizerConfig
+from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.results.store import Store
 from tokbench.sweeps.cell import AnyCell
@@ -19,7 +20,7 @@ from tokbench.sweeps.estimate import Estimates
 from tokbench.sweeps.generating import GeneratorCell, Generators
 from tokbench.sweeps.grid import Cell, Grid
 from tokbench.sweeps.stages import tokenizer_folder
-from tokbench.training.checks import check_recipe
+from tokbench.training.checks import check_data, check_recipe, check_weights
 from tokbench.training.progress import duration
 
 
@@ -87,6 +88,8 @@ def print_plan(plan: Plan, out: Path) -> None:
     console.print(table)
     for label, why in plan.impossible:
         console.print(f"skipped {label}: {why}", highlight=False, markup=False, soft_wrap=True)
+    for label, why in _failing(plan):
+        console.print(f"would fail {label}: {why}", highlight=False, markup=False, soft_wrap=True)
     waiting = len(plan.cells) - len(plan.done)
     if waiting:
         # A guess from a count of operations would be off by several times on a machine nobody timed.
@@ -99,6 +102,27 @@ def print_plan(plan: Plan, out: Path) -> None:
             markup=False,
             soft_wrap=True,
         )
+
+
+def _failing(plan: Plan) -> list[tuple[str, str]]:
+    """(label, why) of the cells that could not train on this machine: their data, the weights of their losses."""
+    found: list[tuple[str, str]] = []
+    known: dict[str, str] = {}
+    for cell in plan.tokenizers:
+        if cell.key in plan.done:
+            continue
+        recipe = cell.recipe
+        asked = repr((recipe.data, recipe.loss.perceptual.net, recipe.training.batch_size))
+        if asked not in known:
+            try:
+                check_weights(recipe)
+                check_data(recipe)
+                known[asked] = ""
+            except TokbenchError as error:
+                known[asked] = str(error)
+        if known[asked]:
+            found.append((cell.label, known[asked]))
+    return found
 
 
 def _rate(cell: AnyCell) -> dict[str, Any]:

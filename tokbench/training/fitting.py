@@ -11,8 +11,9 @@ from torch import Tensor
 
 from tokbench.config.recipe import Recipe
 from tokbench.errors import TokbenchError
+from tokbench.memory import is_out_of_memory
 from tokbench.training.finite import NotFinite
-from tokbench.training.memory import is_out_of_memory, out_of_memory
+from tokbench.training.memory import out_of_memory
 from tokbench.training.task import Batch, Task
 
 Build = Callable[[Recipe, Accelerator], Task]
@@ -62,7 +63,7 @@ def fitting_accumulation(recipe: Recipe, accelerator: Accelerator, build: Build)
         fits = True
         try:
             _try(trial, accelerator, build, micro_batch, batch)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             fits = False

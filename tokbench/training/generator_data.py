@@ -123,7 +123,7 @@ class CodeData:
                 batch = self.held_cache.read(chosen)
                 codes, labels = batch["codes"].to(self.device), batch["label"]
             else:
-                samples = [self.held_images[i] for i in chosen]
+                samples = self.held_images.readable(chosen)
                 codes = self.tokenizer.encode(to_float(torch.stack([s["image"] for s in samples]).to(self.device)))
                 labels = torch.tensor([s["label"] for s in samples])
             self._held_out = self.quantizer.subcodes(codes), labels.to(self.device)

@@ -11,6 +11,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch.nn.parallel import DistributedDataParallel
 
 from tokbench.config.recipe import Recipe
+from tokbench.errors import TokbenchError
 from tokbench.training import sharding
 
 
@@ -27,11 +28,15 @@ class _BuffersStay(DistributedDataParallelKwargs):
 def make_accelerator(recipe: Recipe, cpu: bool = False) -> Accelerator:
     """An Accelerator for this recipe's precision; under ``accelerate launch`` it joins the other processes.
 
-    Raises TokbenchError for an FSDP that tokbench does not train with.
+    Raises TokbenchError for an FSDP that tokbench does not train with, and a precision that the device lacks.
     """
     precision = recipe.training.precision
     if precision == "auto":
         precision = "bf16" if torch.cuda.is_available() and not cpu else "fp32"
+    if precision == "fp16" and (cpu or not torch.cuda.is_available()):
+        raise TokbenchError("training.precision fp16 needs a GPU; on a CPU set training.precision=fp32 or bf16")
+    if precision == "bf16" and not cpu and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        raise TokbenchError("training.precision bf16: this GPU has none; set training.precision=fp16 or fp32")
     mixed = "no" if precision == "fp32" else precision
     plugin = sharding.plugin(recipe, precision) if sharding.wanted() else None
     accelerator = Accelerator(mixed_precision=mixed, cpu=cpu, fsdp_plugin=plugin)

@@ -14,12 +14,13 @@ from torch import Tensor
 from tokbench import threads
 from tokbench.config.recipe import Recipe
 from tokbench.errors import TokbenchError
+from tokbench.memory import is_out_of_memory
 from tokbench.results.files import write
 from tokbench.training.checkpoint import load_checkpoint, save_checkpoint
 from tokbench.training.finite import NotFinite, Skips
 from tokbench.training.fitting import fitting_accumulation, micro_batch_of, with_accumulation
 from tokbench.training.launch import make_accelerator as make_accelerator
-from tokbench.training.memory import is_out_of_memory, out_of_memory
+from tokbench.training.memory import out_of_memory
 from tokbench.training.profiling import StepProfiler
 from tokbench.training.randomness import random_state, set_random_state
 from tokbench.training.reporting import Reporter
@@ -273,7 +274,7 @@ class _Run:
         except NotFinite as fault:
             self._not_finite(fault, batches)
             return {}
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             accumulation, processes = self.recipe.training.gradient_accumulation, self.accelerator.num_processes

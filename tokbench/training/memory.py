@@ -1,18 +1,8 @@
-"""Out of memory, said so that something can be done about it."""
+"""Training that ran out of memory, said so that something can be done about it."""
 
 from __future__ import annotations
 
-import torch
-from accelerate.utils.memory import should_reduce_batch_size
-
 from tokbench.config.recipe import Recipe
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Of a GPU, or of the CPU where its allocator says so."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, Exception) and should_reduce_batch_size(error)
-    )
 
 
 def out_of_memory(recipe: Recipe, micro_batch: int, accumulation: int, processes: int, precision: str) -> str:

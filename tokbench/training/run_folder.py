@@ -61,11 +61,30 @@ def sole(out: Path, accelerator: Accelerator) -> Iterator[None]:
 def claim(out: Path, recipe: Recipe, *, resume: bool, main: bool) -> bool:
     """Make ``out`` this run's own and write ``recipe.yaml``. Returns whether there is a run to continue.
 
+    Raises TokbenchError as ``check_folder`` does, and where nothing can be written.
+    """
+    path, at, resolved = out / "recipe.yaml", check_folder(out, recipe, resume=resume), recipe.resolved()
+    if main:
+        if resume and at is None and (path.exists() or (out / "log.jsonl").exists()):
+            print(f"{out}: no checkpoint to continue from; starts over at step 0")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            if not path.exists() or _values(path) != resolved:
+                write(path, yaml.safe_dump(resolved, sort_keys=False))
+            if at is None:
+                (out / "log.jsonl").unlink(missing_ok=True)
+        except OSError as error:
+            raise TokbenchError(f"{out}: cannot be written: {error.strerror}") from None
+    return resume and at is not None
+
+
+def check_folder(out: Path, recipe: Recipe, *, resume: bool) -> int | None:
+    """The step of the newest checkpoint in ``out``; nothing is written.
+
     Raises TokbenchError when ``out`` holds a run and ``resume`` is not set, holds one of another recipe, a
     ``recipe.yaml`` that somebody wrote, or a model that training would replace and no checkpoint goes on to.
     """
     path, at = out / "recipe.yaml", newest_step(out / "checkpoints")
-    resolved = recipe.resolved()
     finished = (out / "training.json").exists()
     if not resume and (at is not None or finished):
         if finished:
@@ -81,18 +100,7 @@ def claim(out: Path, recipe: Recipe, *, resume: bool, main: bool) -> bool:
             f"{out}: holds a {product.name} and no checkpoint to continue from: nothing to do; to train anew choose "
             "another --out"
         )
-    if main:
-        if resume and at is None and (path.exists() or (out / "log.jsonl").exists()):
-            print(f"{out}: no checkpoint to continue from; starts over at step 0")
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            if not path.exists() or _values(path) != resolved:
-                write(path, yaml.safe_dump(resolved, sort_keys=False))
-            if at is None:
-                (out / "log.jsonl").unlink(missing_ok=True)
-        except OSError as error:
-            raise TokbenchError(f"{out}: cannot be written: {error.strerror}") from None
-    return resume and at is not None
+    return at
 
 
 def _check_same(path: Path, recipe: Recipe, resume: bool, begun: bool) -> None:

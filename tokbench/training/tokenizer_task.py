@@ -130,7 +130,7 @@ class TokenizerTask:
         if len(images) == 0:
             raise TokbenchError(f"data.source {data.source}: no held-out images to look at")
         picked = range(0, len(images), max(1, len(images) // 16))
-        return torch.stack([images[i]["image"] for i in list(picked)[:16]])
+        return torch.stack([sample["image"] for sample in images.readable(list(picked)[:16])])
 
     def step(self, batches: Sequence[Batch], step: int, factor: float) -> dict[str, Tensor]:
         """One optimizer step over the micro-batches; ``factor`` scales the learning rates. Returns named scalars.

@@ -1,0 +1,121 @@
+"""How much memory a device has left, and what its running out looks like: the one home of both."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from tokbench.errors import TokbenchError
+
+# Of torch's allocators and the libraries below them, which all raise a plain RuntimeError.
+_SIGNS = (
+    "out of memory",
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "could not create a memory object",
+    "std::bad_alloc",
+    "Cannot allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_NOT_SUPPORTED",  # cuDNN's word where it finds no room to work in
+)
+_ASKED = re.compile(r"(?:allocate|allocation of):? *(\d[\d.]*) *(bytes|[KMGT]i?B)?", re.IGNORECASE)
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+IMAGE_TOO_LARGE = ("a smaller image", "a machine with more memory", "--cpu, where it was a GPU's")
+"""What to change where memory ran out although the image went through in tiles."""
+
+_NO_LIMIT = 2**60  # what cgroups and rlimits call unlimited is larger
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of a GPU, or of the CPU where its allocator says so."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+def told(error: BaseException, doing: str, advice: Sequence[str]) -> str:
+    """One line: what ran out of memory, how much was asked for where that is known, and what to change."""
+    found = _ASKED.search(str(error))
+    asked = ""
+    if found is not None:
+        amount = float(found[1]) * _UNITS.get((found[2] or "bytes")[0].upper(), 1)
+        asked = f" ({amount / 2**30:.3g} GiB more were asked for)"
+    return f"out of memory{doing and ' '}{doing}{asked}; change one of: {'; '.join(advice)}"
+
+
+@contextmanager
+def explained(doing: str, *advice: str) -> Iterator[None]:
+    """Turn memory that runs out within into ``told``'s line, a TokbenchError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TokbenchError(told(error, doing, advice)) from error
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that this process could still take on ``device``: 2^60 where nothing says how many there are."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type != "cpu":
+        return _NO_LIMIT
+    return max(0, min(_machine(), _address_space(), *_control_groups()))
+
+
+def _machine() -> int:
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", _text("/proc/meminfo"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else _NO_LIMIT
+
+
+def _address_space() -> int:
+    """What ``ulimit -v`` leaves."""
+    try:
+        import resource
+    except ImportError:  # no Unix
+        return _NO_LIMIT
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    taken = re.match(r"\d+", _text("/proc/self/statm"))
+    if limit == resource.RLIM_INFINITY or taken is None:
+        return _NO_LIMIT
+    return limit - int(taken[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _control_groups(root: str = "/sys/fs/cgroup") -> list[int]:
+    """What the limits of a container or a scheduler's job leave, of version 2 and of version 1 and all groups above.
+
+    Cached files count as taken there and are given back when memory is wanted.
+    """
+    found = [_NO_LIMIT]
+    for line in _text("/proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = Path(root) / ("memory" if controllers else "")
+        limit, used = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes") if controllers else ("memory.max", "memory.current")
+        )
+        inside = top / path.lstrip("/")
+        for group in (inside, *(parent for parent in inside.parents if parent.is_relative_to(top)), top):
+            most, taken = _text(group / limit).strip(), _text(group / used).strip()
+            if most.isdigit() and taken.isdigit() and int(most) < _NO_LIMIT:
+                cached = re.search(r"^(?:total_)?inactive_file (\d+)", _text(group / "memory.stat"), re.MULTILINE)
+                found.append(int(most) - int(taken) + (int(cached[1]) if cached else 0))
+    return found
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
