@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA = 1
+from tokbench.results.lines import SCHEMA
 
 
 class _Block(BaseModel):
-    # A record written by a newer tokbench may carry more keys than we know; they are kept, not refused.
+    # A newer tokbench may add keys without changing what the others mean; they are kept, not refused.
     model_config = ConfigDict(extra="allow")
 
 
