@@ -183,7 +183,7 @@ class _Run:
 
     def _save(self) -> None:
         noise = gather_object([random_state()])
-        task = self.task.state_dict()
+        task, report = self.task.state_dict(), self.report.state_dict()
         scaler = self.accelerator.scaler  # of fp16 alone
         if self.main:
             state = {
@@ -197,7 +197,7 @@ class _Run:
                 "loss_scale": scaler.state_dict() if scaler is not None else None,
                 "skips": self.skips.state_dict(),
                 "telemetry": self.telemetry.state_dict(),
-                "report": self.report.state_dict(),
+                "report": report,
                 "task": task,
             }
             save_checkpoint(self.checkpoints, self.step, state, keep=self.recipe.training.keep_checkpoints)
