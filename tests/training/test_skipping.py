@@ -150,7 +150,11 @@ def spoiled_discriminator(monkeypatch: pytest.MonkeyPatch, bad: Collection[int])
     ],
 )
 def test_where_only_the_discriminator_is_not_finite_nothing_moves(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poison: Callable[..., list[list[str]]], settings: list[str]
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    poison: Callable[..., list[list[str]]],
+    settings: list[str],
 ) -> None:
     """Neither half of the step: weights, averages, moments, codebooks, the discriminator's buffers, usage."""
     spoiled_discriminator(monkeypatch, {0, 3})  # k-means writes the codebook in the first step

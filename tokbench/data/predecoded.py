@@ -32,7 +32,7 @@ class PredecodedImages(ImageDataset):
         super().__init__(source, whole.split, view)
         self.whole, self.classes = whole, whole.classes
         shape = (len(whole), 3, view.image_size, view.image_size)
-        key = digest("squares 1", whole.store, whole.fingerprint)
+        key = digest("squares 2", whole.store, whole.fingerprint)
         self.file = cache_dir() / "pictures" / f"{key}.u8"
         beside = self.file.with_suffix(".json")
         try:

@@ -69,7 +69,9 @@ def undone_if_not_finite(
 
 def _state(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
     buffers = {name: buffer.detach().clone() for name, buffer in module._buffers.items() if buffer is not None}
-    plain = {name: copy.copy(value) for name, value in vars(module).items() if isinstance(value, (bool, int, list))}
+    plain: dict[str, Any] = {
+        name: copy.copy(value) for name, value in vars(module).items() if isinstance(value, (bool, int, list))
+    }
     # Its tensors are counted up in place.
     plain |= {name: copy.deepcopy(value) for name, value in vars(module).items() if isinstance(value, Usage)}
     return buffers, plain

@@ -28,6 +28,7 @@ from tokbench.training.ema import averaged
 from tokbench.training.finite import check_finite, guard_latents, step_together, undone_if_not_finite
 from tokbench.training.gradients import clip_gradients
 from tokbench.training.optimizer import adamw
+from tokbench.training.resuming import trained_on
 
 
 class TokenizerObjective(nn.Module):
@@ -123,6 +124,10 @@ class TokenizerTask:
             world_size=world_size,
             pin_memory=self.accelerator.device.type == "cuda",
         )
+
+    def trained_on(self) -> dict[str, Any]:
+        """The training images."""
+        return trained_on(self.images, self.recipe.data.workers)
 
     def _held_out(self) -> Tensor:
         data = self.recipe.data
