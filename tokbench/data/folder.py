@@ -70,7 +70,7 @@ def open_folder(source: str, rest: str, split: Split, view: View, limit: int | N
 
     found = arranged(listings, split, source, read)
     images = FolderImages(source, split, view, roots[split if split in roots else ""], found)
-    images.select(found.positions, limit)
+    images.select(found.positions, limit, len(found.files))
     return images
 
 

@@ -74,7 +74,8 @@ def open_npz(source: str, rest: str, split: Split, view: View, limit: int | None
         raise TokbenchError(f"{source}: {file} is not a readable .npz: {printable(str(error), 120)}") from None
     images = NpzImages(source, split, view, file, pixels, labels, crc)
     everything = range(len(pixels))
-    images.select(hash_split([str(k) for k in everything], split, source) if divide else everything, limit)
+    chosen = hash_split([str(k) for k in everything], split, source) if divide else everything
+    images.select(chosen, limit, len(pixels))
     return images
 
 

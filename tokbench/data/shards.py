@@ -87,5 +87,6 @@ def open_shards(source: str, rest: str, split: Split, view: View, limit: int | N
     if not images.count:
         raise no_pictures(source, files, images.skipped)
     everything = range(images.count)
-    images.select(hash_split([images.name(k) for k in everything], split, source) if divide else everything, limit)
+    chosen = hash_split([images.name(k) for k in everything], split, source) if divide else everything
+    images.select(chosen, limit, images.count)
     return images

@@ -25,6 +25,7 @@ from tokbench.data.table import (
     streamed_label,
     table_images,
 )
+from tokbench.data.whole import share_of
 from tokbench.data.workers import outlive_preemption, watched
 from tokbench.errors import TokbenchError
 
@@ -61,6 +62,7 @@ class StreamedImages:
         self.classes = class_names(rows.features, label) if classes is None else classes
         self.skipped: list[tuple[str, str]] = []
         self.notes = [note] if note and classes is None else []
+        self.of, self.share = None, ""  # of a stream all images are taken
 
     def __len__(self) -> int:
         if self.length is None:
@@ -244,6 +246,7 @@ def streamed_evaluation(
     held = table_images(source, "eval", view, table, None, divide=False, image=image, label=label)
     held.classes = class_names(rows.features, label) if classes is None else classes
     held.notes = [note] if note and classes is None else []
+    held.of, held.share = share_of(source, "eval", len(first), length or len(first), None)
     return held
 
 

@@ -235,7 +235,8 @@ def table_images(
     images = TableImages(source, split, view, rows, image, label, numbered_labels(rows, label, others), files)
     if positions is None:
         everything = range(len(rows))
-        images.select(hash_split([str(k) for k in everything], split, source) if divide else everything, limit)
+        chosen = hash_split([str(k) for k in everything], split, source) if divide else everything
+        images.select(chosen, limit, len(rows))
     else:
         images.select((k for k in positions if k < len(rows)), limit)
     return images

@@ -55,8 +55,10 @@ class WholePictures(ImageDataset):
         """A hash that changes whenever a file may have, made without reading it: the key of what is remembered."""
         raise NotImplementedError
 
-    def select(self, positions: Iterable[int], limit: int | None) -> None:
+    def select(self, positions: Iterable[int], limit: int | None, total: int | None = None) -> None:
         """Keep ``limit`` of the positions, spread evenly, less those that cannot be read.
+
+        ``total``: the images that the source has, where it names no splits and these were held out, or left, by hash.
 
         Evaluation splits, and training sets of up to 10,000 pictures, are decoded once; what was found is remembered
         in the user's cache until a file changes.
@@ -68,6 +70,7 @@ class WholePictures(ImageDataset):
         if not len(candidates):
             raise TokbenchError(f"{self.source}: no pictures in its {self.split} split")
         self.kept = candidates[evenly(len(candidates), limit)]
+        self.of, self.share = share_of(self.source, self.split, len(self.kept), len(candidates), total)
         if self.split == "eval" or len(self.kept) <= CHECKED_TRAINING_PICTURES:
             self._bytes, bad = self._examined()
             self.skipped.extend((self.name(position), reason) for position, reason in bad.items())
@@ -171,6 +174,19 @@ def hash_split(names: list[str], split: Split, source: str) -> list[int]:
     elif len(held_out) == len(names):
         held_out.remove(max(range(len(names)), key=hashes.__getitem__))
     return [k for k in range(len(names)) if (k in held_out) == (split == "eval")]
+
+
+def share_of(source: str, split: Split, kept: int, candidates: int, total: int | None) -> tuple[int | None, str]:
+    """``ImageDataset.of`` and ``share``."""
+    parts = []
+    if total is not None and candidates < total:
+        kind, _, rest = source.partition(":")
+        every = "" if kind == "hub" else f"; to take all, write {kind}:{split}={rest}"
+        done = "held out" if split == "eval" else "not held out"
+        parts.append(f"{source} names no splits: {candidates} of its {total} images are {done}, by their names{every}")
+    if kept < candidates:
+        parts.append(f"{source} ({split}): {kept} of {candidates} images, by the limit")
+    return (total or candidates) if parts else None, ". ".join(parts)
 
 
 def stamp(status: os.stat_result) -> str:

@@ -77,7 +77,7 @@ def open_zip(source: str, rest: str, split: Split, view: View, limit: int | None
     images = ZipImages(source, split, view, archives[key], [entries[key][of.base + file.path] for file in of.files])
     images.classes, images.labels, images.notes = [printable(name) for name in of.classes], of.labels, of.notes
     images.skipped = [(printable(path), reason) for path, reason in of.problems]
-    images.select(of.positions, limit)
+    images.select(of.positions, limit, len(of.files))
     return images
 
 
