@@ -101,6 +101,21 @@ def test_another_picture_or_label_in_a_file_of_the_same_size_and_time(
 
 
 @pytest.mark.parametrize("kept", ["", "cached:"])
+def test_a_folder_in_the_layout_of_the_hub(kept: str, tmp_path: Path) -> None:
+    data = tmp_path / "set" / "data"
+    data.mkdir(parents=True)
+    seeds, labels = list(range(COUNT)), [0] * COUNT
+    for split in ("train", "test"):
+        parquet(data / f"{split}-00000-of-00001.parquet", seeds, labels)
+    spec = f"{kept}hub:{tmp_path / 'set'}"
+    first = seen(spec, "eval")
+    assert seen(spec, "eval")[0] == first[0]
+    changed(parquet, data / "test-00000-of-00001.parquet", [*seeds[:7], 700, *seeds[8:]], [1, *labels[1:]])
+    second = seen(spec, "eval")
+    assert second[0] != first[0] and not torch.equal(first[1][7], second[1][7]) and second[2][0] == 1
+
+
+@pytest.mark.parametrize("kept", ["", "cached:"])
 def test_a_folder_whose_files_have_equal_names_and_sizes(kept: str, tmp_path: Path) -> None:
     names = {f"{name}/{k}.bmp": k for name in "ab" for k in range(3)}
     spec = kept + folder(tmp_path / "one", names)

@@ -28,6 +28,9 @@ from tokbench.weights import cache_dir
 HELD_OUT = 10
 """Where a source names no splits, one picture in so many is held out, decided by a hash of its id."""
 
+READING = "2"
+"""Part of every fingerprint: another one where the same files come to mean other pixels, labels or ids."""
+
 CHECKED_TRAINING_PICTURES = 10_000
 """Larger training sets are not decoded once in advance: their damaged pictures are found, and replaced, on the way."""
 
@@ -108,7 +111,7 @@ class WholePictures(ImageDataset):
             known = digest(self.content, self._positions())
         else:
             known = digest(self._bytes, *(f"{self.name(position)} {self.label(position)}" for position in self.kept))
-        return digest("2", known, self.split, view.describe(), *self.classes)
+        return digest(READING, known, self.split, view.describe(), *self.classes)
 
     def _positions(self) -> str:
         return hashlib.sha256(self.kept.astype("<i8").tobytes()).hexdigest()
