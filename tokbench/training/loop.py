@@ -215,16 +215,15 @@ class _Run:
         return state
 
     def _restore(self, state: dict[str, Any]) -> None:
-        processes, accumulation = self.accelerator.num_processes, self.recipe.training.gradient_accumulation
-        told = changes(state, processes, accumulation, self.data)
+        accumulation = self.recipe.training.gradient_accumulation
+        told = changes(state, self.accelerator.num_processes, accumulation, self.data)
         self.task.load_state_dict(state["task"])
         if self.accelerator.scaler is not None and state["loss_scale"] is not None:
             self.accelerator.scaler.load_state_dict(state["loss_scale"])
         self.step, self.stream.epoch = state["step"], state["epoch"]
-        # In micro-batches of all processes together.
-        self.stream.batch = state["batch"] * accumulation // state.get("gradient_accumulation", accumulation)
         self.seconds = state["seconds"]
-        # Checkpoints of an earlier version have none of these.
+        # Checkpoints of an earlier version may have none of these. Batches are micro-batches of all processes together.
+        self.stream.batch = state["batch"] * accumulation // state.get("gradient_accumulation", accumulation)
         if state.get("skips"):
             self.skips.load_state_dict(state["skips"])
         if state.get("telemetry"):
