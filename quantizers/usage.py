@@ -7,7 +7,7 @@ is none. Vocabularies past ``DENSE_LIMIT`` are counted sparsely; the figures are
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
@@ -83,6 +83,21 @@ class Usage:
             self._sparse_merged[d] += [p for p in parts if p is not None]
             seen.clear()
         return self
+
+    def state_dict(self) -> dict[str, list[list[Tensor]]]:
+        """What was counted, to go on from: by depth, the codes seen and how often. Several processes merge before."""
+        return {"seen": [list(self._nonzero(d)) for d in range(len(self.sizes))]}
+
+    def load_state_dict(self, state: Mapping[str, Sequence[Sequence[Tensor]]]) -> None:
+        """The inverse of ``state_dict``: the same on every process, and counted once when they merge."""
+        self.reset()
+        merged = torch.zeros(self._dense_size, dtype=torch.int64)
+        for d, (values, hits) in enumerate(state["seen"]):
+            if d in self._sparse:
+                self._sparse_merged[d] = [(values, hits)]
+            else:
+                merged[self._offsets[d] + values] = hits
+        self._merged = merged
 
     @property
     def counts(self) -> list[Tensor]:

@@ -103,7 +103,7 @@ def test_what_was_checked_is_remembered_until_a_file_changes(folder_of: FolderOf
     spec = f"folder:eval={root}"
     assert len(open_images(spec, "eval", image_size=8)) == 2
     (record,) = (own_cache / "checked").glob("*.json")
-    record.write_text(json.dumps([[0, "remembered"]]))
+    record.write_text(json.dumps({"bytes": "", "bad": [[0, "remembered"]]}))
     assert open_images(spec, "eval", image_size=8).skipped == [("1.png", "remembered")]
     record.write_text("{ half a fi")
     assert len(open_images(spec, "eval", image_size=8)) == 2

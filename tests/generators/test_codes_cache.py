@@ -94,7 +94,7 @@ def test_a_cache_that_is_not_whole_or_not_there_is_refused(tmp_path: Path) -> No
         CodeCache(tmp_path, "train")
     header = tmp_path / "train" / "header.json"
     header.write_text(json.dumps({**json.loads(header.read_text()), "format": 99}))
-    with pytest.raises(TokbenchError, match="another format"):
+    with pytest.raises(TokbenchError, match=r"header.json: a code cache of format 99; this tokbench reads format 1"):
         CodeCache(tmp_path, "train")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -232,6 +233,17 @@ def test_a_jackknife_of_pairs_leaves_out_both() -> None:
     same = _statistics(features)
     assert jackknife_stderr(same, _statistics(features), paired=True) == pytest.approx(0, abs=1e-7)
     assert (jackknife_stderr(same, _statistics(features), paired=False) or 0) > 1e-4
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_distance_of_two_equal_sets_is_not_below_zero(scale: float) -> None:
+    for seed in range(8):
+        features = scale * torch.randn(96, 24, generator=torch.Generator().manual_seed(seed))
+        d = _statistics(features)
+        assert 0 <= frechet_distance(d.mean, d.covariance, d.mean, d.covariance) <= 1e-6 * scale**2
+        assert fid_infinity(d, d) >= 0
+    nothing = torch.full((3,), torch.nan, dtype=torch.float64)
+    assert math.isnan(frechet_distance(nothing, torch.eye(3).double(), nothing, torch.eye(3).double()))
 
 
 def test_fid_infinity_takes_the_bias_away() -> None:

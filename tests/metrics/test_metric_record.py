@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from tokbench.cli.evaluate import evaluate
@@ -16,7 +17,9 @@ from tokbench.errors import TokbenchError
 from tokbench.metrics import evaluate_tokenizer, tokenizer_record
 from tokbench.metrics.record import saved_weights
 from tokbench.models import Tokenizer
+from tokbench.results import glance
 from tokbench.results.store import Store
+from tokbench.results.table import comparison
 
 CONFIG = {
     "image_size": 16,
@@ -123,3 +126,21 @@ def test_mistakes_are_one_line(folder: Path, tmp_path: Path, arguments: tuple[st
     with pytest.raises(TokbenchError, match=message):
         _run(str(folder), "--data", "photos", "--limit", "5", "--cpu", "--out", str(tmp_path), *arguments)
     assert not (tmp_path / "runs.jsonl").exists()
+
+
+def test_a_record_and_its_card_say_of_how_many(folder: Path, tmp_path: Path) -> None:
+    for k in range(12):
+        (tmp_path / "set").mkdir(exist_ok=True)
+        Image.new("RGB", (16, 16), (20 * k, 0, 0)).save(tmp_path / "set" / f"{k}.png")
+    said = " ".join(
+        _run(
+            str(folder), "--data", f"folder:{tmp_path}/set", "--metrics", "psnr", "--cpu", "--out", str(tmp_path)
+        ).split()
+    )
+    records = Store(tmp_path / "runs.jsonl").read()
+    data = records[0].data
+    assert data is not None and data.of == 12 and data.n < 12 and data.count == f"{data.n} of 12"
+    assert f"{data.n} of its 12 images are held out" in said and f"{data.count} pictures of folder:" in said
+    assert f"On {data.count} pictures" in (folder / "README.md").read_text()
+    for found in (records, glance.read(tmp_path / "runs.jsonl")):
+        assert f"· {data.count} images ·" in comparison(found).sections[0].title

@@ -75,7 +75,8 @@ def test_damage_is_named_alike_wherever_it_is() -> None:
 @pytest.mark.parametrize("change", [{"recipe": 5}, {"recipe": None}, {"seed": "0"}, {"seed": True}, {"kind": "other"},
                                     {"metrics": {"psnr": {"value": 1}}}, {"rate": {}}, {"quantizer": []},
                                     {"new": {"key": 1}}, {"training": None}, {"name": None}, {"git": "abc"},
-                                    {"artifacts": {"a": 1}}, {"schema_version": 1.5}])  # fmt: skip
+                                    {"artifacts": {"a": 1}}, {"schema_version": 1.5},
+                                    {"schema_version": 2}])  # fmt: skip
 def test_a_field_of_another_type_is_judged_alike(change: dict) -> None:
     line = json.dumps(json.loads(LINES[0]) | change).encode()
     full, short = both(line)

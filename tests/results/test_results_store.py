@@ -13,6 +13,7 @@ import pytest
 from results_synthetic import metric, record
 
 from tokbench.errors import TokbenchError
+from tokbench.results import glance
 from tokbench.results.record import Record
 from tokbench.results.store import Store
 
@@ -43,12 +44,21 @@ def test_what_is_appended_is_read_back_whole(tmp_path: Path) -> None:
     assert store.read().damaged == []
 
 
-def test_keys_of_a_newer_schema_are_kept(tmp_path: Path) -> None:
+def test_keys_of_a_newer_tokbench_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "runs.jsonl"
-    newer = record().model_copy(update={"schema_version": 9, "colour": {"of": "the sky"}})
-    Store(path).append(Record.model_validate(newer.model_dump() | {"colour": {"of": "the sky"}}))
-    again = Store(path).read()[0]
-    assert again.model_extra == {"colour": {"of": "the sky"}} and again.schema_version == 9
+    Store(path).append(Record.model_validate(record().model_dump() | {"colour": {"of": "the sky"}}))
+    assert Store(path).read()[0].model_extra == {"colour": {"of": "the sky"}}
+
+
+@pytest.mark.parametrize("version", [2, -7, 0])
+def test_a_record_of_another_schema_is_named_and_not_shown(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "runs.jsonl"
+    Store(path).append(record("vq"))
+    other = record("rq").model_copy(update={"schema_version": version})
+    path.write_text(path.read_text() + other.model_dump_json() + "\n")
+    named = [(2, f"schema_version: a record of version {version}; this tokbench reads version 1")]
+    for read in (Store(path).read(), glance.read(path)):
+        assert [one.quantizer["name"] for one in read] == ["vq"] and read.damaged == named
 
 
 @pytest.mark.parametrize("cut", [1, 40, 400])

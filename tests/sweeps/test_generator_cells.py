@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from recipes_tiny import TINY
 from sweeps_tiny import comparable, generators, grid
 
 from tokbench.errors import TokbenchError
@@ -14,6 +16,7 @@ from tokbench.generators import Generator
 from tokbench.results.store import Store
 from tokbench.sweeps import stages
 from tokbench.sweeps.cell import read_order, write_order
+from tokbench.sweeps.grid import Grid
 from tokbench.sweeps.run import run_sweep
 
 
@@ -33,6 +36,20 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(stages, "train", counting_train)
     monkeypatch.setattr(stages, "write_codes", counting_codes)
     return seen
+
+
+def test_codes_of_images_that_have_changed_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for k in range(24):
+        place = tmp_path / "images" / ("val" if k % 3 == 0 else "train") / f"{k}.bmp"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (10 * k, 0, 0)).save(place)
+    data = [f"data.source=folder:{tmp_path / 'images'}"]
+    seen = counted(monkeypatch)
+    chosen = Grid(quantizers=("rq",), codebook_sizes=[16], depths=[2], overrides=[*TINY, *data])
+    for kind in ("ar", "mlm"):
+        assert run_sweep(chosen, tmp_path / "out", generators=generators(kind)) == 0
+        Image.new("RGB", (16, 16), (0, 255, 0)).save(tmp_path / "images" / "train" / "1.bmp")  # of the same size
+    assert seen == ["tokenizer", "codes", "codes", "ar", "codes", "mlm"]  # the other split's are as they were
 
 
 def test_generators_share_one_tokenizer_and_one_code_cache(

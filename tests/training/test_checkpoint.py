@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,19 @@ def test_an_older_checkpoint_is_used_when_the_newest_is_damaged(tmp_path: Path, 
     loaded, problems = load_checkpoint(tmp_path)
     assert loaded is not None and loaded["step"] == 1
     assert len(problems) == 1 and "step-00000002" in problems[0]
+
+
+def test_a_checkpoint_of_another_format_is_refused_and_not_passed_over(tmp_path: Path) -> None:
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, state(step), keep=3)
+    file = tmp_path / "step-00000002" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    file.write_text(json.dumps(manifest | {"format": 2}))
+    with pytest.raises(TokbenchError, match="step-00000002: a checkpoint of format 2; this tokbench reads format 1"):
+        load_checkpoint(tmp_path)
+    del manifest["format"]  # as tokbench wrote it before
+    file.write_text(json.dumps(manifest))
+    assert load_checkpoint(tmp_path)[0]["step"] == 2  # type: ignore[index]
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.errors import TokbenchError
-from tokbench.training.finite import NotFinite, check_finite
+from tokbench.training.adversary import Adversary
+from tokbench.training.finite import NotFinite, check_finite, step_together
 from tokbench.training.loop import train
 from tokbench.training.tokenizer_task import TokenizerTask
 
@@ -43,6 +44,8 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
         original, changed = TokenizerTask.step, []
 
         def spoiled(task: TokenizerTask) -> None:
+            if how == "nothing else":
+                return
             if how == "latents":
                 images = task._images
                 task._images = lambda batch: images(batch) * torch.nan  # type: ignore[method-assign]
@@ -127,24 +130,55 @@ def test_without_skipping_the_run_stops_and_may_go_on_with_it(
     assert train(tiny("training.on_nan=skip"), tmp_path, resume=True, quiet=True).skipped == 1
 
 
-def test_a_discriminator_that_is_not_finite_skips_its_own_step(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def spoiled_discriminator(monkeypatch: pytest.MonkeyPatch, bad: Collection[int]) -> None:
+    original = Adversary.gradients
+
+    def gradients(self: Adversary, real: Any, fake: Any, step: int, factor: float) -> Any:
+        return original(self, [x * torch.nan for x in real] if step in bad else real, fake, step, factor)
+
+    monkeypatch.setattr(Adversary, "gradients", gradients)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["quantizer.name=rq", "training.ema_decay=0.9"],
+        ["quantizer.name=vq", "quantizer.kmeans_init=true", "quantizer.restart_threshold=1"],
+        ["quantizer.name=vq", "quantizer.codebook_update=gradient", "quantizer.kmeans_init=true"],
+        ["quantizer.name=vq", "quantizer.codebook_update=ema", "training.gradient_accumulation=2"],
+        ["quantizer.name=lfq", "loss.adversarial.discriminator.norm=batch"],
+    ],
+)
+def test_where_only_the_discriminator_is_not_finite_nothing_moves(
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    poison: Callable[..., list[list[str]]],
+    settings: list[str],
 ) -> None:
-    from tokbench.training.adversary import Adversary
+    """Neither half of the step: weights, averages, moments, codebooks, the discriminator's buffers, usage."""
+    spoiled_discriminator(monkeypatch, {0, 3})  # k-means writes the codebook in the first step
+    changed = poison({0, 3}, "nothing else")
+    result = train(tiny("quantizer.codebook_size=16", GAN, *settings, "training.on_nan=skip"), tmp_path, quiet=True)
+    assert result.finished and result.skipped == 2
+    assert [[key for key in keys if not key.endswith("/lr")] for keys in changed] == [[], []]
+    events = [line for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"skipped"' in line]
+    assert "discriminator nan" in events[0]
 
-    original, weights = Adversary.learn, []
 
-    def learn(self: Adversary, real: Any, fake: Any, step: int, factor: float) -> Any:
-        before = flat(self.state_dict()["objective"])
-        try:
-            return original(self, [x * torch.nan for x in real] if step == 3 else real, fake, step, factor)
-        finally:
-            after = flat(self.state_dict()["objective"])
-            weights.append(all(torch.equal(before[name], after[name]) for name in before))
-
-    monkeypatch.setattr(Adversary, "learn", learn)
-    result = train(tiny(GAN, "training.on_nan=skip", "training.steps=6"), tmp_path, quiet=True)
-    assert result.skipped == 1 and weights == [False, False, False, True, False, False]
+def test_fp16_unscales_both_halves_once_and_updates_their_scale_once() -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1)
+    accelerator: Any = SimpleNamespace(scaler=scaler, num_processes=1)
+    weights = [torch.nn.Parameter(torch.zeros(2)) for _ in range(2)]
+    optimizers = [torch.optim.SGD([weight], lr=1.0) for weight in weights]
+    for expected, scale in (([1.0, 1.0], 8.0), ([1.0, 2.0], 4.0)):
+        for weight, optimizer in zip(weights, optimizers, strict=True):
+            weight.grad = -scaler.scale(torch.ones(2))
+            if scale == 4.0 and weight is weights[0]:
+                weight.grad[0] = torch.inf
+            scaler.unscale_(optimizer)
+        step_together(accelerator, optimizers)
+        assert [float(weight.detach()[0]) for weight in weights] == expected and scaler.get_scale() == scale
 
 
 def test_fp16_leaves_infinite_gradients_to_the_loss_scaler() -> None:

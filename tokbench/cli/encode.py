@@ -64,6 +64,8 @@ def encode(
                 seed=seed,
                 limit=limit if training else eval_limit,
             )
+            if images.share:
+                bar.console.print(images.share, markup=False, highlight=False, soft_wrap=True)
             asked: Any = {"source": tokenizer, "passes": passes if training else 1, "latents": latents}
             if count := already_written(model, images, out, **asked):
                 bar.console.print(f"{split}: {count} pictures, there already", highlight=False)

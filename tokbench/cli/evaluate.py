@@ -73,6 +73,8 @@ def evaluate(
     train = open_images(data, "train", image_size=image_size, crop=crop) if train_data else None
 
     console = Console(stderr=True)
+    if dataset.share and accelerator.is_main_process:
+        console.print(dataset.share, highlight=False, markup=False, soft_wrap=True)
     advice = smaller_batch(batch_size, "--size SIDE, a multiple of the downsampling")
     with (
         Progress(console=console, transient=True, disable=not accelerator.is_main_process) as bar,
@@ -140,7 +142,7 @@ def _show(result: Evaluation) -> None:
     bits = f"{rate.bits_per_image:,.0f} bits an image, {rate.bits_per_pixel:.4f} bits per pixel"
     skipped = f", {data.skipped} skipped" if data.skipped else ""
     console.print(f"{tokens} codes, {bits}", highlight=False)
-    pictures = f"{data.n:,} pictures of {data.spec} ({data.split}), {data.size}x{data.size}"
+    pictures = f"{data.count} pictures of {data.spec} ({data.split}), {data.size}x{data.size}"
     line = f"{pictures}, protocol {data.protocol}{skipped}; {result.timing['seconds']:.0f} s"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -87,6 +87,8 @@ def evaluate_generator(
     pair = Pipeline.load(generator, tokenizer, device=device(cpu))
     images = open_images(data, split, image_size=pair.image_size, limit=limit)  # type: ignore[arg-type]
     console = Console(stderr=True)
+    if images.share:
+        console.print(images.share, highlight=False, markup=False, soft_wrap=True)
     with (
         Progress(console=console, transient=True) as bar,
         explained(f"measuring {config.batch_size} images at a time", *smaller_batch(config.batch_size)),

@@ -66,7 +66,7 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
     labels, classes, note = _numbered(files, parts, chosen, texts, source)
     above = os.path.commonprefix([part.path for part in parts[chosen]]).rpartition("/")[0]
     base = f"{above}/" if above else ""
-    mine = [File(f.path[len(base) :], f.size, f.modified, f.inode) for f in files[chosen]]
+    mine = [File(f.path[len(base) :], f.size, f.modified, f.inode, f.changed) for f in files[chosen]]
     return Arranged(
         base=base,
         files=mine,

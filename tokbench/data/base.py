@@ -43,6 +43,8 @@ class ImageDataset(Dataset[Sample]):
         classes: names of the labels; empty where there are none.
         skipped: (id or path, reason) of every picture that could not be used, as far as is known by now.
         notes: lines on what is odd about the whole: pictures in both splits, labels that are no classes.
+        of: how many images the source has for its splits together, or the split before a limit; None: these are all.
+        share: a line on ``of``: how many of how many, why, and how to take all; empty where these are all.
         fingerprint: hash of the content and of everything done to it; equal fingerprints mean equal samples.
         protocol: how pictures are made square: ``tokbench-v1`` or the crop's own name.
     """
@@ -55,6 +57,8 @@ class ImageDataset(Dataset[Sample]):
         self.source, self.split, self.view = source, split, view
         self.image_size = view.image_size
         self.classes, self.skipped, self.notes = [], [], []
+        self.of: int | None = None
+        self.share = ""
 
     def __len__(self) -> int:
         raise NotImplementedError

@@ -67,8 +67,11 @@ def read_header(folder: Path) -> CodeHeader:
     except (OSError, ValueError, RecursionError) as error:
         reason = printable(str(error), 120)
         raise TokbenchError(f"{path}: not a code cache's header ({reason}); encode again") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise TokbenchError(f"{path}: a code cache of another format; encode again")
+    if not isinstance(found, dict) or "format" not in found:
+        raise TokbenchError(f"{path}: not a code cache's header; encode again")
+    if found["format"] != FORMAT:
+        version = printable(str(found["format"]), 40)
+        raise TokbenchError(f"{path}: a code cache of format {version}; this tokbench reads format {FORMAT}")
     try:
         return CodeHeader.model_validate_json(text)
     except ValidationError as error:

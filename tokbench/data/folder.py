@@ -35,13 +35,14 @@ class FolderImages(WholePictures):
 
     @property
     def content(self) -> str:
-        """Relative paths and sizes: what can be known of a large folder without reading it."""
-        return digest(*(f"{printable(f.path)} {f.size}" for f in self.files))
+        """Relative paths, sizes, times and labels: what can be known of a large folder without reading it."""
+        rows = zip(self.files, self.labels, strict=True)
+        return digest(*(f"{printable(f.path)} {f.size} {f.modified} {label}" for f, label in rows))
 
     @property
     def store(self) -> str:
         root = printable(str(self.root.resolve()))
-        return digest(root, *(f"{printable(f.path)} {f.size} {f.modified}" for f in self.files))
+        return digest(root, *(f"{printable(f.path)} {f.size} {f.modified} {f.changed}" for f in self.files))
 
 
 def open_folder(source: str, rest: str, split: Split, view: View, limit: int | None) -> FolderImages:
@@ -69,7 +70,7 @@ def open_folder(source: str, rest: str, split: Split, view: View, limit: int | N
 
     found = arranged(listings, split, source, read)
     images = FolderImages(source, split, view, roots[split if split in roots else ""], found)
-    images.select(found.positions, limit)
+    images.select(found.positions, limit, len(found.files))
     return images
 
 

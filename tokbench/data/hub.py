@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from tokbench.data.base import Split
 from tokbench.data.crops import View
 from tokbench.data.stream import StreamedImages, streamed_evaluation
-from tokbench.data.table import TableImages, columns_of, table_images, undecoded
+from tokbench.data.table import TableImages, columns_of, own_cache, table_images, undecoded
 from tokbench.errors import TokbenchError
 
 EVAL_SPLITS = ("validation", "valid", "val", "test", "eval")
@@ -65,7 +65,10 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
         else:
             names = datasets.get_dataset_split_names(repository, config)
             chosen, divide = _split_of(names, split, source)
-        rows = datasets.load_dataset(repository, config, split=chosen, streaming=streaming)
+        # Of a folder in the hub's layout: what is streamed is read anew, what is loaded is kept by its files' times.
+        files = sorted(p for p in Path(repository).rglob("*") if p.is_file()) if Path(repository).is_dir() else []
+        cache = {"cache_dir": own_cache(files)} if files and not streaming else {}
+        rows = datasets.load_dataset(repository, config, split=chosen, streaming=streaming, **cache)
     image, label = (known.image, known.label) if known else (None, None)
     if streaming:
         if divide or (known and known.held_out_from is not None):
@@ -78,7 +81,7 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
         length = info[chosen].num_examples if chosen in info else None
         if split == "eval":
             return streamed_evaluation(source, view, rows, image, label, limit, length)
-        return StreamedImages(source, view, rows, image, label, limit, length)
+        return StreamedImages(source, view, rows, image, label, limit, length, content=str(info))
     positions = None
     if known and known.held_out_from is not None:
         whole = range(len(rows))
@@ -89,11 +92,10 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
         for other in names if _is_text(rows, column) else ():
             if other != chosen:
                 with reachable_or_offline(repository), _explained(source, name, known):
-                    yield from datasets.load_dataset(repository, config, split=other).unique(column)
+                    yield from datasets.load_dataset(repository, config, split=other, **cache).unique(column)
 
-    return table_images(
-        source, split, view, rows, limit, divide=divide, image=image, label=label, positions=positions, others=elsewhere
-    )
+    settings: dict[str, Any] = {"divide": divide, "image": image, "label": label, "positions": positions}
+    return table_images(source, split, view, rows, limit, **settings, others=elsewhere, files=files)
 
 
 def _is_text(rows: Any, column: str) -> bool:

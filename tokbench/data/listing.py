@@ -17,12 +17,13 @@ MOST_LINKS = 8
 
 
 class File(NamedTuple):
-    """One picture: relative path, bytes, nanoseconds of its last change, (device, inode)."""
+    """One picture: relative path, bytes, nanoseconds of its time, (device, inode), and of any change at all."""
 
     path: str
     size: int
     modified: int
     inode: tuple[int, int] = (0, 0)
+    changed: int = 0
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Listing:
     annotations: list[str] = field(default_factory=list)
     again: dict[str, str] = field(default_factory=dict)
 
-    def sort_out(self, path: str, size: int, modified: int, inode: tuple[int, int] = (0, 0)) -> None:
+    def sort_out(self, path: str, size: int, modified: int, inode: tuple[int, int] = (0, 0), changed: int = 0) -> None:
         """Put one file where it belongs."""
         suffix = suffix_of(path)
         reason = passed_over(suffix)
@@ -44,7 +45,7 @@ class Listing:
             self.annotations.append(path)
         elif suffix in SUFFIXES:
             if size:
-                self.files.append(File(path, size, modified, inode))
+                self.files.append(File(path, size, modified, inode, changed))
             else:
                 self.problems.append((path, "the file is empty"))
 
@@ -96,7 +97,8 @@ def list_folder(root: str) -> Listing:
                     below.append((entry.path, f"{path}/", above | {real}))
                 elif suffix_of(path):
                     status = entry.stat()
-                    found.sort_out(path, status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
+                    inode = status.st_dev, status.st_ino
+                    found.sort_out(path, status.st_size, status.st_mtime_ns, inode, status.st_ctime_ns)
             except OSError as error:  # a link that leads nowhere
                 if suffix_of(path) in SUFFIXES:
                     found.problems.append((path, error.strerror or "cannot be opened"))

@@ -15,7 +15,7 @@ from tokbench.data.base import Split, digest
 from tokbench.data.crops import View
 from tokbench.data.labels import numbering
 from tokbench.data.specs import named_parts, part_of
-from tokbench.data.whole import WholePictures, hash_split
+from tokbench.data.whole import WholePictures, hash_split, stamp
 from tokbench.errors import TokbenchError, printable
 
 PICTURES, LABELS = "arr_0", "arr_1"
@@ -43,6 +43,10 @@ class NpzImages(WholePictures):
         position = int(self.kept[index])
         return Image.fromarray(np.array(self.pixels[position])), self.label(position), str(position)
 
+    def encoded(self, position: int) -> bytes:
+        """The pixels, which are what there is."""
+        return bytes(self.pixels[position].tobytes())
+
     @property
     def content(self) -> str:
         """The checksums that the file keeps of its arrays."""
@@ -50,8 +54,7 @@ class NpzImages(WholePictures):
 
     @property
     def store(self) -> str:
-        status = self.file.stat()
-        return digest(printable(str(self.file.resolve())), str(status.st_size), str(status.st_mtime_ns), self.content)
+        return digest(printable(str(self.file.resolve())), stamp(self.file.stat()), self.content)
 
 
 def open_npz(source: str, rest: str, split: Split, view: View, limit: int | None) -> NpzImages:
@@ -71,7 +74,8 @@ def open_npz(source: str, rest: str, split: Split, view: View, limit: int | None
         raise TokbenchError(f"{source}: {file} is not a readable .npz: {printable(str(error), 120)}") from None
     images = NpzImages(source, split, view, file, pixels, labels, crc)
     everything = range(len(pixels))
-    images.select(hash_split([str(k) for k in everything], split, source) if divide else everything, limit)
+    chosen = hash_split([str(k) for k in everything], split, source) if divide else everything
+    images.select(chosen, limit, len(pixels))
     return images
 
 

@@ -30,9 +30,11 @@ class PredecodedImages(ImageDataset):
 
     def __init__(self, source: str, view: View, whole: WholePictures) -> None:
         super().__init__(source, whole.split, view)
-        self.whole, self.classes = whole, whole.classes
+        self.whole, self.classes, self.of = whole, whole.classes, whole.of
+        kind = whole.source.partition(":")[0]
+        self.share = whole.share.replace(f"{kind}:", f"cached:{kind}:")
         shape = (len(whole), 3, view.image_size, view.image_size)
-        key = digest("squares 1", whole.store, whole.fingerprint)
+        key = digest("squares 2", whole.store, whole.fingerprint)
         self.file = cache_dir() / "pictures" / f"{key}.u8"
         beside = self.file.with_suffix(".json")
         try:

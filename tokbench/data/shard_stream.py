@@ -9,7 +9,7 @@ from tokbench.data.crops import View
 from tokbench.data.specs import by_name, expand, named_parts, part_of
 from tokbench.data.stream import StreamedImages, streamed_evaluation
 from tokbench.data.table import TableImages, columns_of, quiet, undecoded
-from tokbench.data.tarindex import index_shard, is_number, no_pictures, numbered
+from tokbench.data.tarindex import contents, index_shard, is_number, no_pictures, numbered
 from tokbench.errors import TokbenchError
 
 
@@ -34,7 +34,7 @@ def open_streamed_shards(
     if divide:
         raise TokbenchError(f"{source}: a stream cannot be divided; write webdataset:train=...,eval=...:streaming")
     # Shards at hand are read by their headers (remembered), which also finds a broken one now and not in a week.
-    length, classes, problems = (None, None, []) if "://" in pattern else _indexed(source, files)
+    length, classes, problems, content = (None, None, [], "") if "://" in pattern else _indexed(source, files)
     try:
         with quiet():
             rows = datasets.load_dataset("webdataset", data_files={"train": files}, split="train", streaming=True)
@@ -49,18 +49,19 @@ def open_streamed_shards(
         held = streamed_evaluation(source, view, rows, image, label, limit, length, classes)
         held.skipped.extend(problems)
         return held
-    stream = StreamedImages(source, view, rows, image, label, limit, length, classes)
+    stream = StreamedImages(source, view, rows, image, label, limit, length, classes, content)
     stream.skipped.extend(problems)
     return stream
 
 
-def _indexed(source: str, files: list[str]) -> tuple[int, list[str], list[tuple[str, str]]]:
-    """(number of pictures, class names, what is not read) of shards at hand, as a stream reads them."""
-    count, labels = 0, set()
+def _indexed(source: str, files: list[str]) -> tuple[int, list[str], list[tuple[str, str]], str]:
+    """(number of pictures, class names, what is not read, hash) of shards at hand, as a stream reads them."""
+    count, labels, indices = 0, set(), []
     problems: list[tuple[str, str]] = []
     for shard in map(Path, files):
         members, found = index_shard(shard, source)
         problems += found
+        indices.append(members)
         for member in members:
             labels.add(member.label)
             if not is_number(member.label):
@@ -73,4 +74,4 @@ def _indexed(source: str, files: list[str]) -> tuple[int, list[str], list[tuple[
             count += not member.link
     if not count:
         raise no_pictures(source, [Path(file) for file in files], problems)
-    return count, numbered(labels, source)[1], problems
+    return count, numbered(labels, source)[1], problems, contents([Path(file) for file in files], indices)

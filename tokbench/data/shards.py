@@ -17,8 +17,8 @@ from tokbench.data.crops import View
 from tokbench.data.shard_stream import open_streamed_shards
 from tokbench.data.specs import other_files, split_files
 from tokbench.data.stream import StreamedImages
-from tokbench.data.tarindex import Member, index_shard, is_number, no_pictures, numbered, read_member
-from tokbench.data.whole import WholePictures, hash_split
+from tokbench.data.tarindex import Member, contents, index_shard, is_number, no_pictures, numbered, read_member
+from tokbench.data.whole import WholePictures, hash_split, stamp
 
 
 class ShardImages(WholePictures):
@@ -63,13 +63,12 @@ class ShardImages(WholePictures):
 
     @property
     def content(self) -> str:
-        """Keys, sizes and labels: what can be known of large shards without reading the pictures."""
-        return digest(*(f"{m.key} {m.size} {m.label}" for members in self.members for m in members))
+        """Keys, sizes, labels and the shards' times: what can be known of large ones without reading the pictures."""
+        return contents(self.shards, self.members)
 
     @property
     def store(self) -> str:
-        files = [f"{shard.resolve()} {shard.stat().st_size} {shard.stat().st_mtime_ns}" for shard in self.shards]
-        return digest(*files)
+        return digest(*(f"{shard.resolve()} {stamp(shard.stat())}" for shard in self.shards))
 
 
 def open_shards(source: str, rest: str, split: Split, view: View, limit: int | None) -> ImageDataset | StreamedImages:
@@ -88,5 +87,6 @@ def open_shards(source: str, rest: str, split: Split, view: View, limit: int | N
     if not images.count:
         raise no_pictures(source, files, images.skipped)
     everything = range(images.count)
-    images.select(hash_split([images.name(k) for k in everything], split, source) if divide else everything, limit)
+    chosen = hash_split([images.name(k) for k in everything], split, source) if divide else everything
+    images.select(chosen, limit, images.count)
     return images

@@ -25,6 +25,7 @@ from tokbench.data.table import (
     streamed_label,
     table_images,
 )
+from tokbench.data.whole import share_of
 from tokbench.data.workers import outlive_preemption, watched
 from tokbench.errors import TokbenchError
 
@@ -49,10 +50,11 @@ class StreamedImages:
         limit: int | None,
         length: int | None,
         classes: list[str] | None = None,
+        content: str = "",
     ) -> None:
         if limit is not None:
             raise TokbenchError(f"{source}: a stream cannot be cut short evenly; leave data.limit out")
-        self.source, self.view, self.rows, self.length = source, view, rows, length
+        self.source, self.view, self.rows, self.length, self.content = source, view, rows, length, content
         self.split: Split = "train"
         self.image_size = view.image_size
         self.image_column = image
@@ -60,6 +62,7 @@ class StreamedImages:
         self.classes = class_names(rows.features, label) if classes is None else classes
         self.skipped: list[tuple[str, str]] = []
         self.notes = [note] if note and classes is None else []
+        self.of, self.share = None, ""  # of a stream all images are taken
 
     def __len__(self) -> int:
         if self.length is None:
@@ -72,8 +75,11 @@ class StreamedImages:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over the source's name and the preprocessing; a stream's content is not read for it."""
-        return digest("stream", self.source, str(self.length), self.view.describe())
+        """16 hex digits over the source's name, what is known of its files without reading them, and preprocessing.
+
+        Of shards at hand those are times, keys, sizes and labels; of the hub the declared splits; of addresses nothing.
+        """
+        return digest("stream 2", self.source, self.content, str(self.length), self.view.describe())
 
     def describe(self) -> str:
         """One line for people."""
@@ -240,6 +246,7 @@ def streamed_evaluation(
     held = table_images(source, "eval", view, table, None, divide=False, image=image, label=label)
     held.classes = class_names(rows.features, label) if classes is None else classes
     held.notes = [note] if note and classes is None else []
+    held.of, held.share = share_of(source, "eval", len(first), length or len(first), None)
     return held
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tokbench.data.decode import load_image
 from tokbench.data.encoded import bytes_of, is_address
 from tokbench.data.labels import Numbering, numbering
 from tokbench.data.specs import other_files, split_files
-from tokbench.data.whole import WholePictures, hash_split
+from tokbench.data.whole import WholePictures, hash_split, stamp
 from tokbench.errors import TokbenchError, did_you_mean
 
 IMAGE_COLUMNS = (
@@ -33,15 +33,23 @@ class TableImages(WholePictures):
     """Rows of a ``datasets.Dataset`` whose pictures are left encoded. The id is the row's index."""
 
     def __init__(
-        self, source: str, split: Split, view: View, rows: Any, image: str, label: str | None, numbered: Numbering
+        self,
+        source: str,
+        split: Split,
+        view: View,
+        rows: Any,
+        image: str,
+        label: str | None,
+        numbered: Numbering,
+        files: Sequence[Path] = (),
     ) -> None:
         super().__init__(source, split, view)
         self.rows, self.image_column, self.label_column, self.numbered = rows, image, label, numbered
+        self.files = files
         self.classes = numbered.classes
         self.notes = [numbered.note] if numbered.note else []
         columns = [image] if label is None else [image, label]
         self._table = rows.select_columns(columns).with_format("arrow")
-        self._sampled = ""
 
     def name(self, position: int) -> str:
         return str(position)
@@ -64,18 +72,20 @@ class TableImages(WholePictures):
 
     @property
     def content(self) -> str:
-        """The number of rows and the bytes of 64 of them, spread evenly."""
-        if not self._sampled:
-            parts = []
-            for position in evenly(len(self.rows), 64):
-                data = self.encoded(position)
-                parts.append(hashlib.sha256(data if isinstance(data, bytes) else str(data).encode()).hexdigest())
-            self._sampled = digest(str(len(self.rows)), *parts)
-        return self._sampled
+        """All labels, the files' sizes and times, and the bytes of 64 pictures, spread evenly."""
+        parts = [f"{file.name} {(status := file.stat()).st_size} {status.st_mtime_ns}" for file in self.files]
+        if self.label_column is not None:
+            for chunk in self._table.data.column(self.label_column).chunks:
+                parts.append(hashlib.sha256(repr(chunk.to_pylist()).encode()).hexdigest())
+        for position in evenly(len(self.rows), 64):
+            data = self.encoded(position)
+            parts.append(hashlib.sha256(data if isinstance(data, bytes) else str(data).encode()).hexdigest())
+        return digest(str(len(self.rows)), *parts)
 
     @property
     def store(self) -> str:
-        return self.content
+        """The files' own, and ``datasets``' mark of what it loaded: the hub's revision, or rows in memory."""
+        return digest(str(self.rows._fingerprint), *(f"{file.resolve()} {stamp(file.stat())}" for file in self.files))
 
 
 def encoded_of(cell: Any) -> bytes | Path:
@@ -175,7 +185,8 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
         raise TokbenchError(f"{source}: no rows, so no pictures")
     try:
         with quiet():
-            rows = datasets.load_dataset("parquet", data_files=[str(file) for file in files], split="train")
+            names, cache = [str(file) for file in files], own_cache(files)
+            rows = datasets.load_dataset("parquet", data_files=names, split="train", cache_dir=cache)
     except Exception as error:
         raise TokbenchError(f"{source}: cannot be read: {_one_line(error.__cause__ or error)}") from None
 
@@ -188,7 +199,16 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
         except (pyarrow.ArrowException, OSError) as error:
             raise TokbenchError(f"{source}: column {label!r} of {file} cannot be read: {_one_line(error)}") from None
 
-    return table_images(source, split, view, rows, limit, divide=divide, others=elsewhere)
+    return table_images(source, split, view, rows, limit, divide=divide, others=elsewhere, files=files)
+
+
+def own_cache(files: Sequence[Path]) -> str:
+    """Where ``datasets`` is to keep what it makes of local files: it would take a changed file of the same time for the
+    one it knows."""
+    import datasets
+
+    key = digest(*(f"{file.resolve()} {stamp(file.stat())}" for file in files))
+    return str(Path(datasets.config.HF_DATASETS_CACHE) / "tokbench" / key)
 
 
 def table_images(
@@ -203,6 +223,7 @@ def table_images(
     label: str | None = None,
     positions: range | None = None,
     others: Callable[[str], Iterable[object]] | None = None,
+    files: Sequence[Path] = (),
 ) -> TableImages:
     """A loaded ``datasets.Dataset`` as pictures; ``divide`` holds one row in ten out, ``positions`` restricts rows;
     ``others`` gives the labels of the other splits."""
@@ -211,10 +232,11 @@ def table_images(
     image, label = columns_of(rows.features, source, image, label)
     rows = undecoded(rows, image)
     _refuse_addresses(rows, image, source)
-    images = TableImages(source, split, view, rows, image, label, numbered_labels(rows, label, others))
+    images = TableImages(source, split, view, rows, image, label, numbered_labels(rows, label, others), files)
     if positions is None:
         everything = range(len(rows))
-        images.select(hash_split([str(k) for k in everything], split, source) if divide else everything, limit)
+        chosen = hash_split([str(k) for k in everything], split, source) if divide else everything
+        images.select(chosen, limit, len(rows))
     else:
         images.select((k for k in positions if k < len(rows)), limit)
     return images

@@ -7,6 +7,7 @@ import os
 import posixpath
 import re
 import tarfile
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tokbench.data.folder import printable
 from tokbench.data.formats import SUFFIXES, passed_over, tally
 from tokbench.data.labels import numbering
 from tokbench.data.listing import ignored
-from tokbench.data.whole import remember
+from tokbench.data.whole import remember, stamp
 from tokbench.errors import TokbenchError, shown
 from tokbench.weights import cache_dir
 
@@ -46,7 +47,7 @@ def index_shard(shard: Path, source: str) -> tuple[list[Member], list[tuple[str,
         TokbenchError: the file is compressed or no tar archive, or a label is no number and no name.
     """
     status = shard.stat()
-    key = digest("shard 3", printable(str(shard.resolve())), str(status.st_size), str(status.st_mtime_ns))
+    key = digest("shard 4", printable(str(shard.resolve())), stamp(status))
     file = cache_dir() / "shards" / f"{key}.json"
     try:
         members, problems = json.loads(file.read_text("utf-8"))
@@ -55,6 +56,12 @@ def index_shard(shard: Path, source: str) -> tuple[list[Member], list[tuple[str,
         found, bad = _read(shard, status.st_size, source)
         remember(file, [[astuple(m) for m in found], bad])
         return found, bad
+
+
+def contents(shards: Sequence[Path], members: Sequence[Sequence[Member]]) -> str:
+    """A hash of what an index and the file system say of shards: their times, and the pictures' keys, sizes, labels."""
+    times = (f"{shard.name} {shard.stat().st_mtime_ns}" for shard in shards)
+    return digest(*times, *(f"{m.key} {m.size} {m.label}" for found in members for m in found))
 
 
 def read_member(shard: Path, member: Member) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,6 +28,9 @@ from tokbench.weights import cache_dir
 HELD_OUT = 10
 """Where a source names no splits, one picture in so many is held out, decided by a hash of its id."""
 
+READING = "2"
+"""Part of every fingerprint: another one where the same files come to mean other pixels, labels or ids."""
+
 CHECKED_TRAINING_PICTURES = 10_000
 """Larger training sets are not decoded once in advance: their damaged pictures are found, and replaced, on the way."""
 
@@ -35,6 +39,7 @@ class WholePictures(ImageDataset):
     """Pictures at positions of some store. Subclasses give ``name``, ``label``, ``encoded`` and ``store``."""
 
     kept: np.ndarray
+    _bytes: str | None = None  # a hash of all the pictures, where each of them was read
 
     def name(self, position: int) -> str:
         """The stable id of one picture: a relative path, a row index or a key."""
@@ -50,11 +55,13 @@ class WholePictures(ImageDataset):
 
     @property
     def store(self) -> str:
-        """A hash that changes when a file does: key of what is remembered about damaged pictures."""
+        """A hash that changes whenever a file may have, made without reading it: the key of what is remembered."""
         raise NotImplementedError
 
-    def select(self, positions: Iterable[int], limit: int | None) -> None:
+    def select(self, positions: Iterable[int], limit: int | None, total: int | None = None) -> None:
         """Keep ``limit`` of the positions, spread evenly, less those that cannot be read.
+
+        ``total``: the images that the source has, where it names no splits and these were held out, or left, by hash.
 
         Evaluation splits, and training sets of up to 10,000 pictures, are decoded once; what was found is remembered
         in the user's cache until a file changes.
@@ -66,8 +73,9 @@ class WholePictures(ImageDataset):
         if not len(candidates):
             raise TokbenchError(f"{self.source}: no pictures in its {self.split} split")
         self.kept = candidates[evenly(len(candidates), limit)]
+        self.of, self.share = share_of(self.source, self.split, len(self.kept), len(candidates), total)
         if self.split == "eval" or len(self.kept) <= CHECKED_TRAINING_PICTURES:
-            bad = self._unreadable()
+            self._bytes, bad = self._examined()
             self.skipped.extend((self.name(position), reason) for position, reason in bad.items())
             self.kept = self.kept[[int(position) not in bad for position in self.kept]]
         if not len(self.kept):
@@ -88,49 +96,68 @@ class WholePictures(ImageDataset):
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits: content, which pictures of it, and preprocessing."""
+        """16 hex digits that change when a sample does: pictures, ids, labels, classes, split, preprocessing.
+
+        Pictures that were decoded once in advance (``select``) count by all their bytes, so that a copy elsewhere is
+        the same set and an equally named, equally large one is not. Reading larger training sets for it would take
+        hours: they count by ``content``, which has the files' times; the same files under other times then pass for
+        others, and only a file of the same name, size and time that was put in another's place is not noticed.
+        """
         return self.fingerprint_with(self.view)
 
     def fingerprint_with(self, view: View) -> str:
         """What the fingerprint of the same pictures would be under another view."""
-        kept = hashlib.sha256(self.kept.astype("<i8").tobytes()).hexdigest()
-        return digest(self.content, kept, self.split, view.describe())
+        if self._bytes is None:
+            known = digest(self.content, self._positions())
+        else:
+            known = digest(self._bytes, *(f"{self.name(position)} {self.label(position)}" for position in self.kept))
+        return digest(READING, known, self.split, view.describe(), *self.classes)
 
-    def _unreadable(self) -> dict[int, str]:
-        """Position -> reason, decoded now or remembered."""
-        kept = hashlib.sha256(self.kept.astype("<i8").tobytes()).hexdigest()
+    def _positions(self) -> str:
+        return hashlib.sha256(self.kept.astype("<i8").tobytes()).hexdigest()
+
+    def _examined(self) -> tuple[str, dict[int, str]]:
+        """A hash of the readable pictures' bytes, and position -> reason of the others: found now, or remembered."""
         exact = str(self.image_size) if self.view.crop == "none" else ""
-        key = digest("checked 1", PIL.__version__, self.store, kept, exact)
+        key = digest("checked 2", PIL.__version__, self.store, self._positions(), exact)
         file = cache_dir() / "checked" / f"{key}.json"
         try:
-            return {int(position): str(reason) for position, reason in json.loads(file.read_text("utf-8"))}
-        except (OSError, ValueError, TypeError):
-            bad = self._decode_all()
-            remember(file, sorted(bad.items()))
-            return bad
+            known = json.loads(file.read_text("utf-8"))
+            return str(known["bytes"]), {int(position): str(reason) for position, reason in known["bad"]}
+        except (OSError, ValueError, TypeError, KeyError):
+            hashes, bad = self._examine_all()
+            remember(file, {"bytes": digest(*hashes), "bad": sorted(bad.items())})
+            return digest(*hashes), bad
 
-    def _decode_all(self) -> dict[int, str]:
-        def problem(index: int) -> str | None:
+    def _examine_all(self) -> tuple[list[str], dict[int, str]]:
+        def look(index: int) -> tuple[str, str | None]:
             try:
                 image, _, _ = self.picture(index)
                 if self.view.crop == "none":
                     self.view(image, 0, 0)
+                encoded = self.encoded(int(self.kept[index]))
+                data = encoded if isinstance(encoded, bytes) else encoded.read_bytes()
             except UnreadableImage as error:
-                return error.reason
+                return "", error.reason
+            except OSError as error:
+                return "", error.strerror or "cannot be opened"
             except ValueError as error:
-                return str(error)
-            return None
+                return "", str(error)
+            return hashlib.sha256(data).hexdigest(), None
 
+        hashes: list[str] = []
         bad: dict[int, str] = {}
         what = f"checking {self.source} ({self.split}), once"
         with ThreadPoolExecutor(min(16, available())) as pool, progress(what, len(self.kept)) as bar:
             for start in range(0, len(self.kept), 1024):
                 block = range(start, min(start + 1024, len(self.kept)))
-                for index, reason in zip(block, pool.map(problem, block), strict=True):
-                    if reason is not None:
+                for index, (found, reason) in zip(block, pool.map(look, block), strict=True):
+                    if reason is None:
+                        hashes.append(found)
+                    else:
                         bad[int(self.kept[index])] = reason
                 bar.advance(TaskID(0), len(block))
-        return bad
+        return hashes, bad
 
 
 def hash_split(names: list[str], split: Split, source: str) -> list[int]:
@@ -150,6 +177,24 @@ def hash_split(names: list[str], split: Split, source: str) -> list[int]:
     elif len(held_out) == len(names):
         held_out.remove(max(range(len(names)), key=hashes.__getitem__))
     return [k for k in range(len(names)) if (k in held_out) == (split == "eval")]
+
+
+def share_of(source: str, split: Split, kept: int, candidates: int, total: int | None) -> tuple[int | None, str]:
+    """``ImageDataset.of`` and ``share``."""
+    parts = []
+    if total is not None and candidates < total:
+        kind, _, rest = source.partition(":")
+        every = "" if kind == "hub" else f"; to take all, write {kind}:{split}={rest}"
+        done = "held out" if split == "eval" else "not held out"
+        parts.append(f"{source} names no splits: {candidates} of its {total} images are {done}, by their names{every}")
+    if kept < candidates:
+        parts.append(f"{source} ({split}): {kept} of {candidates} images, by the limit")
+    return (total or candidates) if parts else None, ". ".join(parts)
+
+
+def stamp(status: os.stat_result) -> str:
+    """What changes whenever a file's bytes do: its size and times, of which nobody can set back the last."""
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def remember(file: Path, content: Any) -> None:

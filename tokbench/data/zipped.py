@@ -12,7 +12,7 @@ from tokbench.data.base import Split, digest
 from tokbench.data.crops import View
 from tokbench.data.listing import Listing, ignored
 from tokbench.data.specs import named_parts, part_of
-from tokbench.data.whole import WholePictures
+from tokbench.data.whole import WholePictures, stamp
 from tokbench.errors import TokbenchError, printable
 
 _HEAD = struct.Struct("<4s22xHH")  # of a file in the archive: its mark, the lengths of its name and of what follows it
@@ -44,8 +44,7 @@ class ZipImages(WholePictures):
 
     @property
     def store(self) -> str:
-        status, place = self.archive.stat(), printable(str(self.archive.resolve()))
-        return digest(place, str(status.st_size), str(status.st_mtime_ns), self.content)
+        return digest(printable(str(self.archive.resolve())), stamp(self.archive.stat()), self.content)
 
 
 def open_zip(source: str, rest: str, split: Split, view: View, limit: int | None) -> ZipImages:
@@ -78,7 +77,7 @@ def open_zip(source: str, rest: str, split: Split, view: View, limit: int | None
     images = ZipImages(source, split, view, archives[key], [entries[key][of.base + file.path] for file in of.files])
     images.classes, images.labels, images.notes = [printable(name) for name in of.classes], of.labels, of.notes
     images.skipped = [(printable(path), reason) for path, reason in of.problems]
-    images.select(of.positions, limit)
+    images.select(of.positions, limit, len(of.files))
     return images
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from tokbench import threads
 from tokbench.data import loader, to_float
 from tokbench.data.base import ImageDataset, digest
-from tokbench.data.code_header import CodeHeader
+from tokbench.data.code_header import CodeHeader, read_header
 from tokbench.data.code_writer import CodeWriter
 from tokbench.data.codes import CodeCache
 from tokbench.data.loader import Loader
@@ -35,11 +35,23 @@ def code_header(
         source=images.source,
         split=images.split,
         preprocessing=images.view.describe(),
-        fingerprint=digest(images.fingerprint, str(passes)),
+        fingerprint=_fingerprint(images, passes),
         passes=passes,
         classes=tuple(images.classes),
         latent_channels=int(quantizer.dim) if latents else None,
     )
+
+
+def _fingerprint(images: ImageDataset, passes: int) -> str:
+    return digest(images.fingerprint, str(passes))
+
+
+def is_of(folder: Path, images: ImageDataset, passes: int) -> bool:
+    """Whether the split's cache in ``folder`` holds codes of these images as they are now."""
+    try:
+        return read_header(folder).fingerprint == _fingerprint(images, passes)
+    except TokbenchError:
+        return False
 
 
 def already_written(tokenizer: Tokenizer, images: ImageDataset, out: Path, **asked: Any) -> int:

@@ -138,5 +138,6 @@ def held_out_codes(tokenizer: Tokenizer, images: Any, *, batch_size: int = 64) -
         size=images.image_size,
         protocol=images.protocol,
         skipped=len(images.skipped),
+        of=images.of,
     )
     return stack, torch.cat(labels), reference

@@ -105,6 +105,7 @@ def evaluate_tokenizer(
             size=image_size,
             protocol=protocol,
             skipped=len(union_over_processes(dataset.skipped)),
+            of=dataset.of,
         ),
         timing={
             "seconds": round(time.perf_counter() - start, 3),

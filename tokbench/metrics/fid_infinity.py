@@ -17,7 +17,7 @@ def fid_infinity(reference: FeatureStatistics, sample: FeatureStatistics, *, see
     """The intercept of FID over 1/n, from ``POINTS`` random subsets of half to all of the kept sample features.
 
     FID of n images is biased upwards by a term in 1/n; a straight line through several n removes it. The reference
-    stays as it is.
+    stays as it is. The intercept of sets that are nearly equal may lie below 0, which no distance does: then it is 0.
     """
     features = sample.features().double()
     n = len(features)
@@ -35,7 +35,7 @@ def fid_infinity(reference: FeatureStatistics, sample: FeatureStatistics, *, see
         distances.append(distance_from_root(*fixed, chosen.mean(0), torch.cov(chosen.T)))
     x, y = torch.tensor(inverse, dtype=torch.float64), torch.tensor(distances, dtype=torch.float64)
     slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
-    return float(y.mean() - slope * x.mean())
+    return float((y.mean() - slope * x.mean()).clamp(min=0))
 
 
 @register

@@ -148,7 +148,7 @@ def _measured(record: Record) -> str:
     skipped = f", {data.skipped} could not be read" if data.skipped else ""
     spec, size = _spec(data.spec), f"{data.size}x{data.size}"
     return f"{table}\n\n" + _plain(
-        f"On {data.n:,} pictures of {spec} ({data.split}), {size}, protocol {data.protocol}{skipped}. "
+        f"On {data.count} pictures of {spec} ({data.split}), {size}, protocol {data.protocol}{skipped}. "
         "Numbers of another protocol or another n are not comparable."
     )
 

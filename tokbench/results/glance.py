@@ -46,6 +46,7 @@ class _Data(msgspec.Struct):
     size: int
     protocol: str
     skipped: int = 0
+    of: int | None = None
 
 
 class _Git(msgspec.Struct):

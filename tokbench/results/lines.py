@@ -18,6 +18,10 @@ else:
     _List = list
 
 
+SCHEMA = 1
+"""Version of the records that are written and read; a line of another version is named, never shown as one of these."""
+
+
 class Records(_List):
     """Records in the order of their lines; ``damaged`` names the lines that could not be used: (number, reason)."""
 

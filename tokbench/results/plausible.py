@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokbench.results.lines import SCHEMA
+
 if TYPE_CHECKING:
     from tokbench.results.record import Record
 
@@ -26,6 +28,8 @@ _LARGEST_ARTIFACT = 64 * 2**20
 
 def implausible(record: Record) -> str | None:
     """Why a record (or a glance at one) cannot be shown, in one line; None where it can."""
+    if record.schema_version != SCHEMA:
+        return f"schema_version: a record of version {record.schema_version}; this tokbench reads version {SCHEMA}"
     for block, names in _TEXT.items():
         values: Mapping[str, Any] = getattr(record, block)
         for name in names:

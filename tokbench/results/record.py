@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA = 1
+from tokbench.results.lines import SCHEMA
 
 
 class _Block(BaseModel):
-    # A record written by a newer tokbench may carry more keys than we know; they are kept, not refused.
+    # A newer tokbench may add keys without changing what the others mean; they are kept, not refused.
     model_config = ConfigDict(extra="allow")
 
 
@@ -43,7 +43,10 @@ class Rate(_Block):
 
 
 class DataRef(_Block):
-    """What was measured on. ``protocol`` names crop, resize and rounding (``tokbench-v1``)."""
+    """What was measured on. ``protocol`` names crop, resize and rounding (``tokbench-v1``).
+
+    ``of``: how many images there are where not all of them were measured: a source without splits, a limit.
+    """
 
     spec: str
     split: str
@@ -51,6 +54,12 @@ class DataRef(_Block):
     size: int
     protocol: str
     skipped: int = 0
+    of: int | None = None
+
+    @property
+    def count(self) -> str:
+        """``2 of 24``, or ``24``."""
+        return f"{self.n:,}" if self.of is None else f"{self.n:,} of {self.of:,}"
 
 
 class Git(_Block):

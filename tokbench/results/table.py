@@ -144,7 +144,9 @@ def context_title(context: Context, entries: Sequence[Entry]) -> str:
     parts.append(f"{context.size}×{context.size}")
     if all(entry.published for entry in entries):
         return " · ".join([*parts, "published"])
-    return " · ".join([*parts, f"{context.n:,} images", f"protocol {context.protocol}"])
+    known = {record.data.of for entry in entries for record in entry.records if record.data is not None} - {None}
+    among = f" of {max(filter(None, known)):,}" if known else ""
+    return " · ".join([*parts, f"{context.n:,}{among} images", f"protocol {context.protocol}"])
 
 
 def _section(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from tokbench.config.recipe import Recipe
 from tokbench.data import open_split
 from tokbench.data.base import Split
 from tokbench.errors import TokbenchError
-from tokbench.generators.encoding import write_codes
+from tokbench.generators.encoding import is_of, write_codes
 from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.record import generator_record
 from tokbench.metrics import evaluate_tokenizer
@@ -143,9 +144,18 @@ def tokenizer_folder(cell: Cell, out: Path) -> Path | None:
 
 
 def encoded(cell: GeneratorCell, tokenizer: Path, place: Place) -> tuple[Path, dict[str, Any]]:
-    """The code cache of a cell, made unless it is there already: its folder, and how long it took."""
+    """The code cache of a cell, made unless it is there already, of the images as they are: its folder, and how long it
+    took."""
     folder = tokenizer.parent / f"codes-{cell.codes_key}"
+    data = cell.recipe.data
+    splits: tuple[Split, ...] = ("train", "eval")
     with locked(folder.with_name(f".{folder.name}.lock")):
+        images = {split: open_split(data, split, cell.recipe.seed) for split in splits}
+        for split in splits:  # a split's folder appears when it is whole
+            passes = cell.passes if split == "train" else 1
+            if (folder / split).is_dir() and not is_of(folder / split, images[split], passes):
+                (folder / _ENCODED).unlink(missing_ok=True)
+                shutil.rmtree(folder / split)
         try:
             return folder, json.loads((folder / _ENCODED).read_text())
         except (OSError, ValueError):
@@ -153,15 +163,13 @@ def encoded(cell: GeneratorCell, tokenizer: Path, place: Place) -> tuple[Path, d
         place.stage("encode")
         device = "cuda" if torch.cuda.is_available() and not place.cpu else "cpu"
         model = Tokenizer.from_pretrained(tokenizer).to(device).eval()
-        data, start, pictures = cell.recipe.data, time.perf_counter(), 0
-        splits: tuple[Split, ...] = ("train", "eval")
+        start, pictures = time.perf_counter(), 0
         for split in splits:
-            if (folder / split).is_dir():  # a split's folder appears when it is whole
+            if (folder / split).is_dir():
                 continue
-            images = open_split(data, split, cell.recipe.seed)
             pictures += write_codes(
                 model,
-                images,
+                images[split],
                 folder / split,
                 source=str(tokenizer),
                 batch_size=cell.recipe.evaluation.batch_size,

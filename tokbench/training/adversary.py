@@ -43,8 +43,11 @@ class Adversary:
         )
         self.objective, self.optimizer = accelerator.prepare(self.bare, optimizer)
 
-    def learn(self, real: Sequence[Tensor], fake: Sequence[Tensor], step: int, factor: float) -> Values:
-        """One optimizer step over micro-batches of real and generated images; values to log. Raises NotFinite."""
+    def gradients(self, real: Sequence[Tensor], fake: Sequence[Tensor], step: int, factor: float) -> Values:
+        """Gradients for one optimizer step over micro-batches of real and generated images; values to log.
+
+        Raises NotFinite.
+        """
         accelerator, config = self.accelerator, self.config
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * factor
@@ -64,10 +67,13 @@ class Adversary:
             accelerator, self.optimizer, self.objective.parameters(), config.gradient_clip
         )
         check_finite(accelerator, sums, "discriminator", "discriminator_gradient_norm")
-        self.optimizer.step()
-        if config.lecam:
-            self.bare.remember(*average_over_processes(accelerator, [sums["logits_real"], sums["logits_fake"]]))
         return sums
+
+    def remember(self, sums: Values) -> None:
+        """After the optimizer step whose values these are: its mean logits, for LeCam."""
+        if self.config.lecam:
+            logits = [sums["logits_real"], sums["logits_fake"]]
+            self.bare.remember(*average_over_processes(self.accelerator, logits))
 
     def state_dict(self) -> dict[str, Any]:
         return {"objective": self.bare.state_dict(), "optimizer": self.optimizer.state_dict()}

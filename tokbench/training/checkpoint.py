@@ -18,6 +18,7 @@ from tokbench.errors import TokbenchError, printable
 from tokbench.results.files import fsync
 
 _STATE, _MANIFEST = "state.pt", "manifest.json"
+FORMAT = 1  # of what a state means; a manifest without it is older and of this format
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
@@ -33,7 +34,8 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
         scratch.mkdir(parents=True)
         torch.save(state, scratch / _STATE)
         fsync(scratch / _STATE)
-        manifest = {"step": step, "sha256": _sha256(scratch / _STATE), "bytes": (scratch / _STATE).stat().st_size}
+        size, sha256 = (scratch / _STATE).stat().st_size, _sha256(scratch / _STATE)
+        manifest = {"format": FORMAT, "step": step, "sha256": sha256, "bytes": size}
         (scratch / _MANIFEST).write_text(json.dumps(manifest) + "\n")
         fsync(scratch / _MANIFEST)
         if final.exists():
@@ -67,17 +69,23 @@ def tidy(folder: Path) -> None:
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest checkpoint that is intact (None if there is none), and what was wrong with newer ones.
 
-    Raises TokbenchError where one may not be read: it is not damaged, and going on from an older one would lose it.
+    Raises TokbenchError where one may not be read, or is of another version's format: it is not damaged, and going on
+    from an older one would lose it.
     """
     problems: list[str] = []
     for path in reversed(_checkpoints(folder)):
         try:
             manifest = json.loads((path / _MANIFEST).read_text())
+            if (version := manifest.get("format", FORMAT)) != FORMAT:
+                told = f"a checkpoint of format {printable(str(version), 40)}; this tokbench reads format {FORMAT}"
+                raise TokbenchError(f"{path}: {told}; continue with the tokbench that wrote it")
             if _sha256(path / _STATE) != manifest["sha256"]:
                 raise ValueError("its contents do not match its checksum")
             return torch.load(path / _STATE, map_location="cpu", weights_only=True), problems
         except PermissionError as error:
             raise TokbenchError(f"{error.filename or path}: cannot be read: {error.strerror}") from None
+        except TokbenchError:
+            raise
         except Exception as error:  # a damaged file can fail in any way
             reason = str(error).partition("\n")[0] or repr(error)
             problems.append(f"{path}: damaged, ignored ({printable(reason, 200)})")

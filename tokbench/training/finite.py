@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from quantizers.usage import Usage
 from tokbench.errors import TokbenchError
 
 
@@ -42,12 +43,21 @@ def check_finite(accelerator: Accelerator, values: Mapping[str, Tensor], loss: s
 
 
 @contextmanager
-def undone_if_not_finite(modules: Iterable[nn.Module], on: bool) -> Iterator[None]:
-    """Where the body raises NotFinite, put back what its forward passes changed: buffers, counters and queues."""
+def undone_if_not_finite(
+    modules: Iterable[nn.Module], on: bool, written: Iterable[nn.Parameter] = ()
+) -> Iterator[None]:
+    """Where the body raises NotFinite, put back what its forward passes changed: buffers, counters, queues, usage.
+
+    ``written``: parameters that a forward pass may write to, as a quantizer does that moves or restarts its codes.
+    """
     before = [(module, *_state(module)) for root in modules for module in root.modules()] if on else []
+    weights = [(parameter, parameter.detach().clone()) for parameter in written] if on else []
     try:
         yield
     except NotFinite:
+        with torch.no_grad():
+            for parameter, value in weights:
+                parameter.copy_(value)
         for module, buffers, rest in before:
             for name, value in buffers.items():
                 buffer = module._buffers[name]
@@ -59,8 +69,29 @@ def undone_if_not_finite(modules: Iterable[nn.Module], on: bool) -> Iterator[Non
 
 def _state(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
     buffers = {name: buffer.detach().clone() for name, buffer in module._buffers.items() if buffer is not None}
-    plain = {name: copy.copy(value) for name, value in vars(module).items() if isinstance(value, (bool, int, list))}
+    plain: dict[str, Any] = {
+        name: copy.copy(value) for name, value in vars(module).items() if isinstance(value, (bool, int, list))
+    }
+    # Its tensors are counted up in place.
+    plain |= {name: copy.deepcopy(value) for name, value in vars(module).items() if isinstance(value, Usage)}
     return buffers, plain
+
+
+def step_together(accelerator: Accelerator, optimizers: Sequence[Any]) -> None:
+    """The optimizers' steps, all of them after every gradient of the step has been seen to be finite.
+
+    With fp16 one loss scale serves them all and is updated once, at the end. Of infinite gradients the scaler leaves
+    out the optimizer that has them.
+    """
+    scaler = accelerator.scaler
+    if scaler is None or not scaler.is_enabled():
+        for optimizer in optimizers:
+            optimizer.step()
+        return
+    for optimizer in optimizers:
+        # Not through accelerate's wrapper: it updates the scale after each, and forgets that the next is unscaled.
+        scaler.step(getattr(optimizer, "optimizer", optimizer))
+    scaler.update()
 
 
 def guard_latents(quantizer: nn.Module, flag: Tensor) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.data import loader, open_split, to_float
+from tokbench.data.base import digest
 from tokbench.data.codes import CodeCache, CodeLoader
 from tokbench.errors import TokbenchError
 from tokbench.generators.encoding import SoftCodes
 from tokbench.models import Tokenizer
+from tokbench.training.resuming import trained_on
 from tokbench.training.task import BatchSource
 
 CODES = "codes:"
@@ -93,6 +97,17 @@ class CodeData:
             world_size=world_size,
             pin_memory=self.device.type == "cuda",
         )
+
+    def trained_on(self) -> dict[str, Any]:
+        """What a run remembers of its data: see ``tokbench.training.resuming``."""
+        tokenizer = {"tokenizer": self.tokenizer.sha256()}
+        if self.cache is None:
+            return trained_on(self.images, self.recipe.data.workers) | tokenizer
+        header = self.cache.header
+        used = hashlib.sha256(np.concatenate(self.cache.histogram).tobytes()).hexdigest()
+        fingerprint = digest(header.model_dump_json(exclude={"tokenizer"}), str(len(self.cache)), used)
+        source = self.recipe.data.source
+        return {"source": source, "fingerprint": fingerprint, "count": len(self.cache), "readers": None} | tokenizer
 
     def encoded(self, batch: Any, keys: Tensor) -> Encoded:
         """A batch as it is trained on; stochastic codes are drawn from the first B of the keys."""

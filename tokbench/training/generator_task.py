@@ -85,6 +85,10 @@ class GeneratorTask:
         """Codes from the cache, or images that ``step`` encodes."""
         return self.data.batches(batch_size, rank, world_size)
 
+    def trained_on(self) -> dict[str, Any]:
+        """Images or codes, and the tokenizer whose codes they are."""
+        return self.data.trained_on()
+
     def step(self, batches: Sequence[Any], step: int, factor: float) -> dict[str, Tensor]:
         """One optimizer step over the micro-batches; ``factor`` scales the learning rate.
 

@@ -25,8 +25,9 @@ from tokbench.training.profiling import StepProfiler
 from tokbench.training.randomness import random_state, set_random_state
 from tokbench.training.reporting import Reporter
 from tokbench.training.result import TrainingResult as TrainingResult
+from tokbench.training.resuming import changes
 from tokbench.training.run_folder import claim, nothing_left, sole
-from tokbench.training.run_log import drop_log_after
+from tokbench.training.run_log import append_event, drop_log_after
 from tokbench.training.schedule import learning_rate_factor
 from tokbench.training.stopping import Stop
 from tokbench.training.stream import Stream
@@ -101,6 +102,7 @@ class _Run:
         self.task: Task = build_task(recipe, accelerator)
         ranks = accelerator.process_index, accelerator.num_processes
         self.stream = Stream(self.task.batches(self.micro_batch, *ranks))
+        self.data = self.task.trained_on()
         self.step, self.seconds = 0, 0.0
         self.skips, self.telemetry = Skips(), Telemetry(accelerator, recipe.training)
         self.report = Reporter(recipe, accelerator, out, title, self.telemetry)
@@ -184,7 +186,7 @@ class _Run:
 
     def _save(self) -> None:
         noise = gather_object([random_state()])
-        task = self.task.state_dict()
+        task, report = self.task.state_dict(), self.report.state_dict()
         scaler = self.accelerator.scaler  # of fp16 alone
         if self.main:
             state = {
@@ -194,11 +196,12 @@ class _Run:
                 "seconds": self.seconds,
                 "processes": self.accelerator.num_processes,
                 "gradient_accumulation": self.recipe.training.gradient_accumulation,
+                "data": self.data,
                 "random": noise,
                 "loss_scale": scaler.state_dict() if scaler is not None else None,
                 "skips": self.skips.state_dict(),
                 "telemetry": self.telemetry.state_dict(),
-                "report": self.report.state_dict(),
+                "report": report,
                 "task": task,
             }
             save_checkpoint(self.checkpoints, self.step, state, keep=self.recipe.training.keep_checkpoints)
@@ -213,20 +216,15 @@ class _Run:
         return state
 
     def _restore(self, state: dict[str, Any]) -> None:
-        processes, accumulation = self.accelerator.num_processes, self.recipe.training.gradient_accumulation
-        was = state["processes"], state.get("gradient_accumulation", accumulation)
-        if was != (processes, accumulation):
-            self.accelerator.print(
-                f"the run had {was[0]} processes x {was[1]} micro-batches and now has {processes} x {accumulation}: "
-                "it goes on, not to the same bits"
-            )
+        accumulation = self.recipe.training.gradient_accumulation
+        told = changes(state, self.accelerator.num_processes, accumulation, self.data)
         self.task.load_state_dict(state["task"])
         if self.accelerator.scaler is not None and state["loss_scale"] is not None:
             self.accelerator.scaler.load_state_dict(state["loss_scale"])
         self.step, self.stream.epoch = state["step"], state["epoch"]
-        self.stream.batch = state["batch"] * accumulation // was[1]  # in micro-batches of all processes together
         self.seconds = state["seconds"]
-        # Checkpoints of an earlier version have none of these.
+        # Checkpoints of an earlier version may have none of these. Batches are micro-batches of all processes together.
+        self.stream.batch = state["batch"] * accumulation // state.get("gradient_accumulation", accumulation)
         if state.get("skips"):
             self.skips.load_state_dict(state["skips"])
         if state.get("telemetry"):
@@ -236,6 +234,9 @@ class _Run:
         set_random_state(state["random"][self.accelerator.process_index % len(state["random"])])
         if self.main:
             drop_log_after(self.report.log, self.step)
+            for line in told:
+                self.accelerator.print(line)
+                append_event(self.report.log, self.step, self.seconds, "changed", line)
 
     def _finish(self) -> None:
         self._picture()

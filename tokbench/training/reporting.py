@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from tokbench.config.recipe import Recipe, TokenizerRecipe
@@ -88,8 +90,23 @@ class Reporter:
             self.progress.note(message)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"collapse": self.collapse.state_dict() if self.collapse is not None else None}
+        """Collective. ``window``: of each process, sum and number of every value since the last line."""
+        mine = {name: [float(total), self._counts[name]] for name, total in self._totals.items()}
+        return {
+            "collapse": self.collapse.state_dict() if self.collapse is not None else None,
+            "last": self.last,
+            "window": gather_object([mine]),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if self.collapse is not None and state["collapse"]:
             self.collapse.load_state_dict(state["collapse"])
+        self.last = dict(state.get("last", {}))
+        windows = state.get("window", [{}])  # checkpoints of an earlier version have none
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        if len(windows) == processes:
+            windows = windows[rank : rank + 1]  # otherwise each goes on from the mean, which is what is logged
+        for name, (_, count) in windows[0].items():
+            total = sum(window[name][0] for window in windows) / len(windows)
+            self._totals[name] = torch.tensor(total, device=self.accelerator.device)
+            self._counts[name] = count

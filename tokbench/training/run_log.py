@@ -1,7 +1,7 @@
 """``log.jsonl``: one line of values every few steps, consistent with the checkpoint a run continues from.
 
-A line with ``event`` tells of something that happened at its step: ``skipped``, ``codebook_collapse`` or
-``threads``.
+A line with ``event`` tells of something that happened at its step: ``skipped``, ``codebook_collapse``, ``threads``, or
+``changed``: the run went on from there with other data or otherwise divided.
 """
 
 from __future__ import annotations

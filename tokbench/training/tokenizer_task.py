@@ -25,9 +25,10 @@ from tokbench.pictures import grid, save_picture
 from tokbench.training.adversary import AdversarialBackward, Adversary, keep_eager
 from tokbench.training.collapse import usage_of_window
 from tokbench.training.ema import averaged
-from tokbench.training.finite import check_finite, guard_latents, undone_if_not_finite
+from tokbench.training.finite import check_finite, guard_latents, step_together, undone_if_not_finite
 from tokbench.training.gradients import clip_gradients
 from tokbench.training.optimizer import adamw
+from tokbench.training.resuming import trained_on
 
 
 class TokenizerObjective(nn.Module):
@@ -124,6 +125,10 @@ class TokenizerTask:
             pin_memory=self.accelerator.device.type == "cuda",
         )
 
+    def trained_on(self) -> dict[str, Any]:
+        """The training images."""
+        return trained_on(self.images, self.recipe.data.workers)
+
     def _held_out(self) -> Tensor:
         data = self.recipe.data
         images = open_split(data, "eval")
@@ -141,17 +146,22 @@ class TokenizerTask:
         learns = self.adversary is not None and self.adversary.config.active(step)
         real: list[Tensor] = []
         fake: list[Tensor] = []
-        with undone_if_not_finite([self.tokenizer, *([self.adversary.bare] if self.adversary else [])], skip):
-            sums = self._autoencoder_step(batches, step, factor, (real, fake) if learns else None)
+        models = [self.tokenizer, *([self.adversary.bare] if self.adversary else [])]
+        optimizers = [self.optimizer]
+        with undone_if_not_finite(models, skip, self.tokenizer.quantizer.parameters()):
+            sums = self._autoencoder_gradients(batches, step, factor, (real, fake) if learns else None)
+            if self.adversary is not None and learns:
+                sums |= self.adversary.gradients(real, fake, step, factor)
+                optimizers.append(self.adversary.optimizer)
+        # Only now that both halves of the step are finite: a step that is left out moves neither.
+        step_together(self.accelerator, optimizers)
         if self.average is not None:
             self.average.update_parameters(self.tokenizer)
-        if self.adversary is not None and real:
-            # After the autoencoder's own step: fp16's loss scale may change in between, never within one backward.
-            with undone_if_not_finite([self.adversary.bare], skip):
-                sums |= self.adversary.learn(real, fake, step, factor)
+        if self.adversary is not None and learns:
+            self.adversary.remember(sums)
         return sums
 
-    def _autoencoder_step(
+    def _autoencoder_gradients(
         self, batches: Sequence[Batch], step: int, factor: float, pairs: tuple[list[Tensor], list[Tensor]] | None
     ) -> dict[str, Tensor]:
         """Encoder, quantizer and decoder; puts what the discriminator is to learn from into ``pairs``."""
@@ -191,7 +201,6 @@ class TokenizerTask:
         sums["loss"] = sums["loss"].masked_fill(self._bad_latents, math.nan)
         sums["gradient_norm"] = clip_gradients(accelerator, self.optimizer, self.trained, training.gradient_clip)
         check_finite(accelerator, sums, "loss", "gradient_norm")
-        self.optimizer.step()
         return sums
 
     def _images(self, batch: Batch) -> Tensor:
@@ -249,6 +258,7 @@ class TokenizerTask:
     def state_dict(self) -> dict[str, Any]:
         """All that a bit-exact continuation needs from this task."""
         return {
+            "usage": self.tokenizer.quantizer.usage.merge().state_dict(),
             "tokenizer": self.tokenizer.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
             "optimizer": self.optimizer.state_dict(),
@@ -258,6 +268,8 @@ class TokenizerTask:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of ``state_dict``."""
         self.tokenizer.load_state_dict(state["tokenizer"])
+        if "usage" in state:  # not in checkpoints of an earlier version
+            self.tokenizer.quantizer.usage.load_state_dict(state["usage"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
