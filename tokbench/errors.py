@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+from tokbench.secrets import redacted
 
 _LISTED = 20  # names in a message
 
@@ -11,11 +14,18 @@ _LISTED = 20  # names in a message
 class TokbenchError(Exception):
     """A mistake in what was given (a path, a key, a shape, a value). The message is one line and says what to do.
 
-    What cannot be printed (a file's name may hold a terminal's control codes) is written as an escape.
+    What cannot be printed (a file's name may hold line ends and a terminal's control codes) is written as an escape,
+    and what a URL holds of a password or a signature is left out.
+
+    Args:
+        lines: one; several where several mistakes are told at once.
     """
 
-    def __init__(self, message: object = "") -> None:
-        super().__init__("\n".join(printable(line) for line in str(message).split("\n")))
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*(visible(str(line)) for line in lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class TokbenchWarning(UserWarning):
@@ -23,12 +33,25 @@ class TokbenchWarning(UserWarning):
 
 
 def printable(text: str, most: int | None = None) -> str:
-    """``text`` with escapes for what cannot be printed, line ends included, cut to ``most`` characters."""
+    """``text`` cut to ``most`` characters and safe to show: in one line, and nothing in it steers a terminal.
+
+    Escapes stand for control codes (C0, C1, line ends), for what reorders or hides text (bidirectional controls,
+    zero-width characters) and for what is not a character (halves of a surrogate pair: bytes of a file's name).
+    """
     if most is not None and len(text) > most:
         text = f"{text[: most - 4]} ..."
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def visible(text: str) -> str:
+    """``text`` as it may be shown, whoever wrote it: ``printable``, without secrets."""
+    return printable(redacted(text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) == "Zs":  # a space of another width harms nobody
+        return character
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def shown(value: object, most: int = 80) -> str:
@@ -37,6 +60,11 @@ def shown(value: object, most: int = 80) -> str:
         return printable(repr(value), most)
     except ValueError:  # Python writes out no number of more than 4300 digits
         return f"a {type(value).__name__} too large to show"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 cell``, ``2 cells``, ``1,000 cells``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote_from_bytes
@@ -172,3 +173,29 @@ def test_tiny_imagenet(shared: Path) -> None:
     assert len(held_out) == 500 and not held_out.skipped and held_out[1]["id"] == "20"
     batch = next(iter(loader(train, batch_size=256, shuffle=True, seed=0)))
     assert len(set(batch["label"].tolist())) > 100 and batch["image"].float().std() > 50
+
+
+@pytest.mark.parametrize("kind", ["absolute", "above", "link", "pipe", "inside"])
+def test_a_row_may_name_pictures_of_its_own_folder_only(tmp_path: Path, kind: str) -> None:
+    import pyarrow
+    import pyarrow.parquet
+    from PIL import Image
+
+    home = tmp_path / "home"
+    home.mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "private.png")
+    Image.new("RGB", (8, 8)).save(home / "inside.png")
+    (home / "link.png").symlink_to(tmp_path / "private.png")
+    os.mkfifo(home / "pipe.png")
+    names = {"absolute": str(tmp_path / "private.png"), "above": "../private.png"}
+    rows = [{"bytes": None, "path": names.get(kind, f"{kind}.png")}] * 2
+    pyarrow.parquet.write_table(pyarrow.table({"image": rows}), home / "rows.parquet")
+    source = f"parquet:train={home / 'rows.parquet'}"
+    if kind == "inside":
+        images = open_images(source, "train", image_size=8, crop="adm")
+        assert images.fingerprint and images[0]["image"].shape == (3, 8, 8)
+        return
+    why = "not a file" if kind == "pipe" else "outside of the table's folder"
+    with pytest.raises(TokbenchError, match=why) as caught:
+        open_images(source, "train", image_size=8, crop="adm")
+    assert "\n" not in str(caught.value)

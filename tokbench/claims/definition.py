@@ -108,7 +108,7 @@ def load_claim(name: str) -> Claim:
         return Claim.model_validate({"name": path.stem, **read_yaml(path)})
     except ValidationError as error:
         lines = explain(Claim, error, lambda key: str(path))
-        raise TokbenchError("\n".join(dict.fromkeys(lines))) from None
+        raise TokbenchError(*dict.fromkeys(lines)) from None
 
 
 def load_claims() -> list[Claim]:

@@ -12,7 +12,7 @@ from tokbench.claims.results import Result, find
 from tokbench.results.columns import attribute
 from tokbench.results.entries import Entry
 from tokbench.results.record import Record
-from tokbench.results.render import clean
+from tokbench.results.render import markdown
 
 MARKS = ("<!-- claims: written by `tokbench claims` -->", "<!-- /claims -->")
 Judged = Sequence[tuple[Claim, Sequence[Result]]]
@@ -66,7 +66,7 @@ def overview(results: Judged, base: str = "") -> str:
             lines.append(f"| {claim.title} | - | not run yet | |")
         for result in of_claim:
             first = next((f for f in result.findings if not f.beside and f.effect is not None), None)
-            seen = f"{_cell(first.statement)}: {first.size}" if first else ""
+            seen = f"{markdown(first.statement)}: {first.size}" if first else ""
             title = f"[{claim.title}]({base}{claim.name}/README.md)"
             lines.append(f"| {title} | {result.scale} | **{result.verdict}** | {seen} |")
     return "\n".join(lines)
@@ -88,7 +88,7 @@ def claim_page(claim: Claim, results: Sequence[Result], home: Path) -> str:
     blocks = [f"# {claim.title}", claim.question, f"Verdict: {verdicts}.", "## What the paper says", claim.says]
     if claim.figures:
         rows = [
-            f"| {_cell(f.what)} | {_cell(f.value)} | {_cell(f.source)}{_PROVENANCE[f.provenance]} |"
+            f"| {markdown(f.what)} | {markdown(f.value)} | {markdown(f.source)}{_PROVENANCE[f.provenance]} |"
             for f in claim.figures
         ]
         blocks.append("\n".join(["| figure | value | source |", "| --- | --- | --- |", *rows]))
@@ -121,7 +121,8 @@ def findings_table(findings: Sequence[Finding]) -> str:
     lines = ["| statement | verdict | effect | seeds | from |", "| --- | --- | --: | --: | --- |"]
     for finding in findings:
         verdict = f"{finding.verdict.value}, *beside*" if finding.beside else f"**{finding.verdict.value}**"
-        cells = [_cell(finding.statement), verdict, finding.size, str(finding.seeds or "-"), _cell(finding.detail)]
+        statement, detail = markdown(finding.statement), markdown(finding.detail)
+        cells = [statement, verdict, finding.size, str(finding.seeds or "-"), detail]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -144,8 +145,8 @@ def facts(evidence: Evidence) -> list[str]:
     lines += [f"revision {_listed(revisions)}"] if revisions else []
     hardware = _distinct(_hardware(r) for r in records)
     lines += [f"made on {_listed(hardware)}"] if hardware else []
-    lines += [f"failed: {name}: {clean(why)}" for name, why in evidence.failed.items()]
-    lines += [f"cannot be run: {label}: {clean(why)}" for label, why in asked.impossible]
+    lines += [f"failed: {name}: {markdown(why)}" for name, why in evidence.failed.items()]
+    lines += [f"cannot be run: {label}: {markdown(why)}" for label, why in asked.impossible]
     lines += [f"missing: {', '.join(evidence.missing)}"] if evidence.missing else []
     return lines
 
@@ -172,8 +173,4 @@ def _distinct(lines: Iterable[str]) -> list[str]:
 
 
 def _listed(lines: Sequence[str]) -> str:
-    return "; ".join(clean(line) for line in lines)
-
-
-def _cell(text: str) -> str:
-    return clean(text).replace("|", "\\|")
+    return "; ".join(markdown(line) for line in lines)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from tokbench.claims.benches import run_bench
 from tokbench.claims.plan import ClaimPlan
+from tokbench.printing import terminal
 from tokbench.results.store import Store
 from tokbench.sweeps.board import Board
 from tokbench.sweeps.jobs import run_jobs
@@ -20,10 +19,10 @@ def run_claim(found: ClaimPlan, work: Path, *, jobs: int = 1, cpu: bool = False)
     Cells lie in ``work/cells/KEY`` by the content of their recipes, so that claims which ask for the same cell share
     it. What was interrupted continues from its checkpoint. A failed cell is a record that says why.
     """
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     plan = found.plan
     for label, why in found.asked.impossible:
-        console.print(f"skipped {label}: {why}", highlight=False, markup=False)
+        console.print(f"skipped {label}: {why}")
     failed = 0
     if plan.cells:
         with going_on_later(console), Board(plan.cells, work, console, watch=jobs > 1) as board:

@@ -16,6 +16,7 @@ from tokbench.claims.regenerate import write_pages
 from tokbench.claims.results import asked_before, judge, save, stored
 from tokbench.claims.run import run_claim
 from tokbench.claims.terminal import print_result
+from tokbench.errors import counted
 from tokbench.results.store import Store
 from tokbench.results.targets import check_writable
 from tokbench.sweeps.plan import print_plan
@@ -67,9 +68,9 @@ class Session:
                 print_plan(found.plan, self.work)
             own = dict(zip((cell.key for cell in found.plan.cells), costs(found.plan.cells), strict=True))
             total |= own
-            self._say(f"{claim.name}: {len(own)} cells{self._hours(own.values())}")
+            self._say(f"{claim.name}: {counted(len(own), 'cell')}{self._hours(own.values())}")
         if len(claims) > 1:
-            self._say(f"together: {len(total)} different cells{self._hours(total.values())}")
+            self._say(f"together: {counted(len(total), 'different cell')}{self._hours(total.values())}")
         if self.scale != "cpu":
             self._say(ASSUMPTION)
 
@@ -87,7 +88,7 @@ class Session:
         self._say(f"page {self.out / claim.name / 'README.md'}")
 
     def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(text)
 
     def _hours(self, found: Iterable[Cost]) -> str:
         if self.scale == "cpu":  # there the times of cells like these on this machine say more

@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 import warnings
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 
 def _warn_in_one_line() -> None:
-    """Our own warnings as a line, once for all processes of a run; others as Python shows them."""
-    from tokbench.errors import TokbenchWarning
+    """Our own warnings as a line, once for all processes of a run; others as Python shows them, made visible."""
+    from tokbench.errors import TokbenchWarning, visible
 
     usual: Any = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if not issubclass(category, TokbenchWarning):
-            usual(message, category, *place, **more)
+            usual(visible(str(message)), category, *place, **more)
         elif os.environ.get("RANK", "0") == "0":
-            print(f"tokbench: {message}", file=sys.stderr)
+            _tell(message)
 
     warnings.showwarning = show
 
@@ -36,6 +37,7 @@ def main() -> None:
     keep_freed_memory()
     threads.begin()
     _warn_in_one_line()
+    sys.excepthook = _escaped
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -56,10 +58,10 @@ def _run() -> None:
     from tokbench.errors import TokbenchError
 
     try:
-        app()
+        _call(app)
     except TokbenchError as error:
         for line in str(error).splitlines():
-            print(f"tokbench: {line}", file=sys.stderr)
+            _tell(line)
         sys.exit(2)
     except BrokenPipeError:  # | head
         sys.stderr.close()
@@ -68,7 +70,7 @@ def _run() -> None:
         if error.filename is None and error.errno is None:
             raise
         place = f"{error.filename}: " if error.filename is not None else ""
-        print(f"tokbench: {place}{error.strerror or error}", file=sys.stderr)
+        _tell(f"{place}{error.strerror or error}")
         sys.exit(2)
     except (RuntimeError, MemoryError) as error:
         from tokbench import memory
@@ -76,12 +78,45 @@ def _run() -> None:
 
         if memory.is_out_of_memory(error):
             advice = ("a smaller batch or image", "a machine with more memory", "--cpu, where it was a GPU's")
-            print(f"tokbench: {memory.told(error, '', advice)}", file=sys.stderr)
+            _tell(memory.told(error, '', advice))
         elif is_death(error):
-            print(f"tokbench: {told(error)}", file=sys.stderr)
+            _tell(told(error))
         else:
             raise
         sys.exit(2)
+
+
+def _call(app: Any) -> None:
+    """Run the command; what typer refuses is one line of ours and not its box, in which text goes out as it came."""
+    from typer.main import get_command
+
+    try:
+        status = get_command(app).main(standalone_mode=False, prog_name="tokbench")
+    except Exception as error:  # click's own, which typer brings along under a name of its own
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help is printed already
+            sys.exit(2)
+        if not hasattr(error, "format_message"):
+            raise
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "tokbench"
+        _tell(f"{' '.join(str(error.format_message()).split())} (see {path} --help)")
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _tell(line: object) -> None:
+    from tokbench.printing import say
+
+    say(f"tokbench: {line}", error=True)
+
+
+def _escaped(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback, which is a bug of ours; the message in it may still quote a file's name or its address."""
+    from tokbench.printing import say
+
+    for part in traceback.format_exception(kind, error, trace):
+        for line in part.rstrip("\n").split("\n"):
+            say(line, error=True)
 
 
 _caught: list[int] = []

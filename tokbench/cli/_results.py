@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import sys
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +24,14 @@ def load(path: Path, glance: bool = False) -> Records:
         TokbenchError: there is no such file.
     """
     from tokbench.errors import TokbenchError
+    from tokbench.printing import say
 
     file = records_file(path)
     if not file.exists():
         raise TokbenchError(f"{file}: no records there; `tokbench sweep` or `tokbench evaluate` makes them")
     records = _read(file, glance)
     for number, reason in records.damaged:
-        print(f"{file}, line {number}: not used: {reason}", file=sys.stderr)
+        say(f"{file}, line {number}: not used: {reason}", error=True)
     return records
 
 
@@ -76,25 +77,25 @@ def keep(record: Record, file: Path) -> None:
     try:
         Store(file).append(record)
     except TokbenchError as error:
-        print(record.model_dump_json())
+        print(json.dumps(without_secrets(record.model_dump())))
         raise TokbenchError(f"{error}; the record is printed instead: add that line to a runs.jsonl") from None
 
 
 def emit(content: str | RenderableType, out: Path | None) -> None:
     """Print, or write the whole file or nothing of it."""
-    from rich.console import Console
 
+    from tokbench.printing import say, terminal
     from tokbench.results.files import write
 
     if out is None:
         if isinstance(content, str):
             print(content, end="")
         else:
-            Console().print(content)
+            terminal().print(content)
         return
     if not isinstance(content, str):
         page = io.StringIO()
-        Console(width=120, file=page).print(content)
+        terminal(width=120, file=page).print(content)
         content = page.getvalue()
     write(out, content)
-    print(f"wrote {out}")
+    say(f"wrote {out}")

@@ -22,19 +22,19 @@ def data(
     ] = None,
 ) -> None:
     """Images a second by the number of worker processes, as a training run would load them."""
-    from rich.console import Console
     from rich.table import Table
 
     from tokbench.cli.options import numbers
     from tokbench.cores import available
     from tokbench.data import open_images
     from tokbench.data.throughput import measure
+    from tokbench.printing import terminal
 
     cores = available()
     tried = sorted(set(numbers("--workers", workers))) or [0, *(n for n in (1, 2, 4, 8, 16) if n <= cores)]
     images = open_images(source, "train", image_size=image_size, crop=crop, flip=flip)
-    console = Console()
-    console.print(images.describe(), highlight=False, markup=False)
+    console = terminal()
+    console.print(images.describe())
     table = Table("workers", "images/s", "x 0 workers" if tried[0] == 0 else f"x {tried[0]}", "first batch, s")
     for column in table.columns:
         column.justify = "right"
@@ -51,6 +51,6 @@ def data(
             row.append("yes" if rate >= need else f"no: {need / rate:.1f} times too slow")
         table.add_row(*row)
     console.print(table)
-    console.print(f"batch {batch_size}, {cores} CPU cores, {seconds:g} s each", style="dim", highlight=False)
+    console.print(f"batch {batch_size}, {cores} CPU cores, {seconds:g} s each", style="dim")
     for path, reason in images.skipped[:10]:
-        console.print(f"skipped {path}: {reason}", markup=False, highlight=False)
+        console.print(f"skipped {path}: {reason}")

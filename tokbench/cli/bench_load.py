@@ -18,11 +18,11 @@ def bench_load(
     """Steps a second of the demo, alone and beside busy processes: threads chosen by the load against one a core."""
     import json
 
-    from rich.console import Console
     from rich.table import Table
 
     from tokbench.bench.load import CHOSEN, FIXED
     from tokbench.bench.load import bench_load as run
+    from tokbench.printing import terminal
     from tokbench.results.files import write
 
     result = run(busy=busy, steps=steps, seconds=seconds, repeats=repeats)
@@ -30,7 +30,7 @@ def bench_load(
     for row in result["rows"]:
         rates = [", ".join(f"{rate:.3g}" for rate in row["steps_per_second"][kind]) for kind in (CHOSEN, FIXED)]
         table.add_row(str(row["busy"]), *rates, f"{row['ratio']:.2f}")
-    Console().print(table)
+    terminal().print(table)
     if out is not None:
         write(out, json.dumps(result, indent=2) + "\n")
     return result

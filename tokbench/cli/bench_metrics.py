@@ -24,20 +24,19 @@ def bench_metrics(
     """What each metric adds to the time of the Inception network, alone and all in one pass."""
     import json
 
-    from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table
 
     from tokbench.bench.metrics import bench_metrics as run
     from tokbench.cli.options import device, words
     from tokbench.data import open_images
+    from tokbench.printing import progress_bar, terminal
     from tokbench.results.files import write
     from tokbench.results.targets import check_target
 
     if out is not None:
         check_target(out)
     images = open_images(source, "eval", image_size=image_size)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with progress_bar(terminal(stderr=True), transient=True) as bar:
         task = bar.add_task("timing", total=None)
         result = run(
             images, words(metrics) or None, count=count, repeats=repeats, device=device(cpu),
@@ -52,7 +51,7 @@ def bench_metrics(
         whole = row["name"].startswith(("Inception", "everything"))
         ratios = [f"{row[key]:.2f}x" if whole else f"+{100 * row[key]:.1f} %" for key in ("ratio", "ratio_cached")]
         table.add_row(row["name"], f"{row['seconds']:.3f}", f"{n / row['seconds']:.1f}", *ratios)
-    Console().print(table)
+    terminal().print(table)
     if out is not None:
         write(out, json.dumps(result, indent=2) + "\n")
     return result

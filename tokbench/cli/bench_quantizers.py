@@ -25,11 +25,11 @@ def quantizers(
     """Training steps of VQ, RQ and LFQ beside vector-quantize-pytorch's: time, memory, ratio, floor."""
     import json
 
-    from rich.console import Console
     from rich.table import Table
 
     from tokbench.bench.quantizers import bench_quantizers
     from tokbench.cli.options import device
+    from tokbench.printing import terminal
     from tokbench.results.files import write
     from tokbench.results.targets import check_writable
 
@@ -44,10 +44,10 @@ def quantizers(
         cells += [_shown(row["floor_seconds"], ".4f")]
         cells += [_shown(row[key], ".0f") for key in ("peak_mib", "theirs_peak_mib")]
         table.add_row(row["case"], *cells)
-    Console().print(table)
+    terminal().print(table)
     path = out / f"quantizers-{'cpu' if result['device'] == 'CPU' else 'gpu'}.json"
     write(path, json.dumps(result, indent=2) + "\n")
-    Console().print(f"written to {path}")
+    terminal().print(f"written to {path}")
     return result
 
 

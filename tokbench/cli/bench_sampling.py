@@ -40,7 +40,6 @@ def bench_sampling(
     each row is kept: tokbench plot speed results/bench/sampling.jsonl draws speed and ratio against batch.
     """
     import torch
-    from rich.console import Console
     from rich.table import Table
 
     from tokbench.bench.sampling import compare
@@ -48,8 +47,9 @@ def bench_sampling(
     from tokbench.cli._results import keep
     from tokbench.cli.options import device, numbers
     from tokbench.config.generator import SIZES
-    from tokbench.errors import TokbenchError, did_you_mean
+    from tokbench.errors import TokbenchError, counted, did_you_mean
     from tokbench.generators import Sampling
+    from tokbench.printing import terminal
     from tokbench.results.store import Store
 
     where = device(cpu)
@@ -93,7 +93,7 @@ def bench_sampling(
             f"{timing.floor:.3f}" if timing.floor is not None else "",
             f"{timing.seconds / timing.floor:.1f}" if timing.floor else "",
         )
-    console = Console()
+    console = terminal()
     console.print(table)
     name = torch.cuda.get_device_name() if where == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     kind = "bf16" if low else "fp32"
@@ -103,5 +103,5 @@ def bench_sampling(
     }  # fmt: skip
     for record in timing_records(timings, settings=settings, turns=turns, seed=seed):
         keep(record, file)
-    console.print(f"{name}, torch {torch.__version__}, {kind}, vocabulary {vocabulary}", style="dim", highlight=False)
-    console.print(f"{len(timings)} records appended to {file}", highlight=False, soft_wrap=True)
+    console.print(f"{name}, torch {torch.__version__}, {kind}, vocabulary {vocabulary}", style="dim")
+    console.print(f"{counted(len(timings), 'record')} appended to {file}")

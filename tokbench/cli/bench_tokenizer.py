@@ -31,12 +31,12 @@ def bench_tokenizer(
     """Images a second of encode, decode and train step; any option is compared with plain fp32 in the same run."""
     import json
 
-    from rich.console import Console
     from rich.table import Table
 
     from tokbench.bench.tokenizer import PARTS, Variant
     from tokbench.bench.tokenizer import bench_tokenizer as run
     from tokbench.cli.options import device
+    from tokbench.printing import terminal
     from tokbench.results.files import write
     from tokbench.results.targets import check_target
 
@@ -59,7 +59,7 @@ def bench_tokenizer(
             cell += f", {row['peak_mib'][part]:.0f} MiB" if "peak_mib" in row else ""
             cells.append(cell)
         table.add_row(row["variant"], *cells)
-    Console().print(table)
+    terminal().print(table)
     if out is not None:
         write(out, json.dumps(result, indent=2) + "\n")
     return result

@@ -38,13 +38,13 @@ def claims(
 
     Killed half-way, the same command continues where it stopped. Cells that several claims need are trained once.
     """
-    from rich.console import Console
 
     from tokbench.claims.definition import SCALES, load_claim, load_claims
     from tokbench.claims.results import find
     from tokbench.claims.terminal import print_list
+    from tokbench.printing import terminal
 
-    console = Console()
+    console = terminal()
     if not names:
         listed = [(c, [r for s in SCALES if (r := find(c, s, out)) is not None]) for c in load_claims()]
         print_list(listed, console)
@@ -60,7 +60,7 @@ def claims(
     if dry_run or (scale == "paper" and not judge and not yes):
         session.cost(chosen)
         if not dry_run:
-            console.print("nothing was run: --scale paper runs with --yes", highlight=False)
+            console.print("nothing was run: --scale paper runs with --yes")
         return
     failed = [session.judge(claim) if judge else session.run(claim) for claim in chosen]
     if any(failed):

@@ -31,12 +31,12 @@ def compress(
 
     The generator's probabilities are computed in float64 on the CPU, in both directions alike.
     """
-    from rich.console import Console
 
     from tokbench.cli.options import device
     from tokbench.generators.compression import open_codec, read_picture
     from tokbench.memory import IMAGE_TOO_LARGE, explained
     from tokbench.models.storage import home_of
+    from tokbench.printing import terminal
     from tokbench.results.targets import check_target
 
     codec = open_codec(generator, histogram, tokenizer, device(cpu))
@@ -45,11 +45,11 @@ def compress(
     height, width = picture.shape[-2:]
     with explained(f"compressing {image} ({width}x{height})", *IMAGE_TOO_LARGE):
         made = codec.write(picture, out, label)
-    console = Console()
+    console = terminal()
     for name, bits in (
         ("file", made.file_bits),
         ("coded", made.payload_bits),
         ("predicted by the model", made.predicted_bits),
         ("fixed length", made.fixed_bits),
     ):
-        console.print(f"{name:>22}: {bits / 8:>10.1f} bytes  {bits / made.pixels:.4f} bits per pixel", highlight=False)
+        console.print(f"{name:>22}: {bits / 8:>10.1f} bytes  {bits / made.pixels:.4f} bits per pixel")

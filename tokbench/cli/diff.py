@@ -15,28 +15,28 @@ def diff(
 ) -> None:
     """What differs between two runs: metrics, recipe, data, environment, revision."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from tokbench.cli._results import load
+    from tokbench.errors import visible
+    from tokbench.printing import say, terminal
     from tokbench.results.compare import differences
-    from tokbench.results.render import clean
     from tokbench.results.select import by_id
 
     records = load(results)
     one, two = by_id(records, first), by_id(records, second)
     found = differences(one, two)
     if not found:
-        print(f"{one.id} and {two.id} say the same")
+        say(f"{one.id} and {two.id} say the same")
         return
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for header in ("", f"{one.id} {clean(one.name)}", f"{two.id} {clean(two.name)}", "change"):
+    for header in ("", f"{one.id} {visible(one.name)}", f"{two.id} {visible(two.name)}", "change"):
         shown.add_column(Text(header), overflow="fold", no_wrap=not header)
     block = ""
     for each in found:
         if each.block != block:
             block = each.block
             shown.add_row(Text(block, style="bold"))
-        shown.add_row(*(Text(clean(part)) for part in (f"  {each.key}", each.first, each.second, each.change)))
-    Console().print(shown)
+        shown.add_row(*(Text(visible(part)) for part in (f"  {each.key}", each.first, each.second, each.change)))
+    terminal().print(shown)

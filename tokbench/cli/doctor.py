@@ -8,15 +8,15 @@ def doctor() -> None:
     from importlib import metadata
 
     import torch
-    from rich.console import Console
     from rich.table import Table
 
     from tokbench.cli.catalogue import SECTIONS
     from tokbench.data import open_images
+    from tokbench.printing import terminal
     from tokbench.results.environment import describe, git_state
     from tokbench.weights.fetch import status
 
-    console = Console()
+    console = terminal()
 
     def show(title: str, rows: list[tuple[str, str]]) -> None:
         table = Table(show_header=False, title=title, title_justify="left", title_style="bold")

@@ -34,23 +34,23 @@ def encode(
 
     Killed or interrupted, the same command goes on where it stopped.
     """
-    from rich.console import Console
-    from rich.progress import Progress
 
     from tokbench.cli.options import device, side_in_pixels, smaller_batch
     from tokbench.data import open_images
     from tokbench.data.base import Split
+    from tokbench.errors import counted
     from tokbench.generators.encoding import already_written, write_codes
     from tokbench.memory import explained
     from tokbench.models import Tokenizer
+    from tokbench.printing import progress_bar, terminal
 
     splits: tuple[Split, ...] = ("train", "eval")
     model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
     size = side_in_pixels(image_size, model.config.image_size, model.downsampling, "--image-size")
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     advice = smaller_batch(batch_size, "--image-size SIDE, a multiple of the downsampling")
     with (
-        Progress(console=console) as bar,
+        progress_bar(console) as bar,
         explained(f"encoding {batch_size} images of {size}x{size} at a time", *advice),
     ):
         for split in splits:
@@ -65,10 +65,10 @@ def encode(
                 limit=limit if training else eval_limit,
             )
             if images.share:
-                bar.console.print(images.share, markup=False, highlight=False, soft_wrap=True)
+                bar.console.print(images.share)
             asked: Any = {"source": tokenizer, "passes": passes if training else 1, "latents": latents}
             if count := already_written(model, images, out, **asked):
-                bar.console.print(f"{split}: {count} pictures, there already", highlight=False)
+                bar.console.print(f"{split}: {counted(count, 'picture')}, there already")
                 continue
             task = bar.add_task(split, total=None)
 
@@ -85,6 +85,6 @@ def encode(
                 **asked,
             )
             for path, reason in images.skipped[:5]:
-                bar.console.print(f"skipped {path}: {reason}", markup=False, highlight=False)
-            bar.console.print(f"{split}: {count} pictures, {images.view.describe()}", highlight=False)
-    console.print(f"use it: data.source=codes:{out} data.image_size={size}", markup=False, highlight=False)
+                bar.console.print(f"skipped {path}: {reason}")
+            bar.console.print(f"{split}: {counted(count, 'picture')}, {images.view.describe()}")
+    console.print(f"use it: data.source=codes:{out} data.image_size={size}")

@@ -43,8 +43,6 @@ def evaluate(
     Several GPUs: accelerate launch -m tokbench evaluate TOKENIZER --data ...
     """
     from accelerate import Accelerator
-    from rich.console import Console
-    from rich.progress import Progress
 
     from tokbench.cli._results import keep, records_of
     from tokbench.cli.options import side_in_pixels, smaller_batch, words
@@ -55,6 +53,7 @@ def evaluate(
     from tokbench.metrics.record import saved_weights, tokenizer_record
     from tokbench.models import Tokenizer
     from tokbench.models.storage import card, refresh_card
+    from tokbench.printing import progress_bar, terminal
     from tokbench.results.environment import content_hash
     from tokbench.results.store import Store
 
@@ -72,12 +71,12 @@ def evaluate(
     dataset = open_images(data, split, image_size=image_size, crop=crop, limit=limit)  # type: ignore[arg-type]
     train = open_images(data, "train", image_size=image_size, crop=crop) if train_data else None
 
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     if dataset.share and accelerator.is_main_process:
-        console.print(dataset.share, highlight=False, markup=False, soft_wrap=True)
+        console.print(dataset.share)
     advice = smaller_batch(batch_size, "--size SIDE, a multiple of the downsampling")
     with (
-        Progress(console=console, transient=True, disable=not accelerator.is_main_process) as bar,
+        progress_bar(console, transient=True, disable=not accelerator.is_main_process) as bar,
         explained(f"measuring {batch_size} images of {image_size}x{image_size} at a time", *advice),
     ):
         task = bar.add_task("measuring", total=len(dataset))
@@ -115,19 +114,20 @@ def evaluate(
     keep(record, file)
     if (folder := Path(tokenizer)).is_dir() and os.access(folder, os.W_OK):
         refresh_card(model, folder, card(model))
-    console.print(f"record {record.id} appended to {file}", highlight=False)
+    console.print(f"record {record.id} appended to {file}")
 
 
 def _show(result: Evaluation) -> None:
     """A row a metric, with a column for every depth where the codes have several; below, what needs saying."""
-    from rich.console import Console
     from rich.table import Table
+
+    from tokbench.printing import terminal
 
     arrows = {"higher": " ↑", "lower": " ↓", "none": ""}
     depths = len(result.rate.codebook_sizes)
     columns = [f"depth {d}" for d in range(1, depths + 1)] if depths > 1 else []
     table = Table("metric", "value", "±", *columns, "n")
-    console, rate, data = Console(), result.rate, result.data
+    console, rate, data = terminal(), result.rate, result.data
     for value in result.metrics.values():
         whole = value.by_depth is not None and len(value.by_depth) == depths
         by_depth = [_number(v) for v in value.by_depth or []] if whole else ["" for _ in columns]
@@ -137,14 +137,14 @@ def _show(result: Evaluation) -> None:
     console.print(table)
     for value in result.metrics.values():
         if value.note:
-            console.print(f"{value.label}: {value.note}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{value.label}: {value.note}")
     tokens = "x".join(map(str, rate.tokens))
     bits = f"{rate.bits_per_image:,.0f} bits an image, {rate.bits_per_pixel:.4f} bits per pixel"
     skipped = f", {data.skipped} skipped" if data.skipped else ""
-    console.print(f"{tokens} codes, {bits}", highlight=False)
+    console.print(f"{tokens} codes, {bits}")
     pictures = f"{data.count} pictures of {data.spec} ({data.split}), {data.size}x{data.size}"
     line = f"{pictures}, protocol {data.protocol}{skipped}; {result.timing['seconds']:.0f} s"
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line)
 
 
 def _number(value: float | None) -> str:

@@ -47,8 +47,6 @@ def evaluate_generator(
     import hashlib
 
     from pydantic import ValidationError
-    from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table
 
     from tokbench.cli._results import keep, records_of
@@ -63,6 +61,7 @@ def evaluate_generator(
     from tokbench.metrics import get
     from tokbench.metrics.record import saved_weights
     from tokbench.models.storage import explain
+    from tokbench.printing import progress_bar, terminal
     from tokbench.results.environment import content_hash
     from tokbench.results.store import Store
     from tokbench.training.generator_evaluation import evaluate_generator as measure
@@ -86,11 +85,11 @@ def evaluate_generator(
     Store(file).check()
     pair = Pipeline.load(generator, tokenizer, device=device(cpu))
     images = open_images(data, split, image_size=pair.image_size, limit=limit)  # type: ignore[arg-type]
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     if images.share:
-        console.print(images.share, highlight=False, markup=False, soft_wrap=True)
+        console.print(images.share)
     with (
-        Progress(console=console, transient=True) as bar,
+        progress_bar(console, transient=True) as bar,
         explained(f"measuring {config.batch_size} images at a time", *smaller_batch(config.batch_size)),
     ):
         task = bar.add_task("measuring", total=1.0)
@@ -124,8 +123,8 @@ def evaluate_generator(
         shown = "-" if value.value is None else f"{value.value:.4g}"
         error_bar = "" if value.stderr is None else f"{value.stderr:.2g}"
         table.add_row(f"{value.label}{f' ({value.unit})' if value.unit else ''}", shown, error_bar, f"{value.n:,}")
-    Console().print(table)
+    terminal().print(table)
     for line in [*(f"{v.label}: {v.note}" for v in found.metrics.values() if v.note), *found.warnings]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line)
     keep(record, file)
-    console.print(f"record {record.id} appended to {file}", highlight=False)
+    console.print(f"record {record.id} appended to {file}")

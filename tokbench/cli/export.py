@@ -15,11 +15,11 @@ def export(
     format: Annotated[str, typer.Option("--format", help="Official layout: taming or rqvae.")],
 ) -> None:
     """Write a tokenizer in an official layout, for the authors' own code."""
-    from rich.console import Console
 
     from tokbench.errors import TokbenchError
     from tokbench.models import Tokenizer
     from tokbench.pretrained import export as write
+    from tokbench.printing import say
     from tokbench.results.locks import alone
 
     busy = f"--out {out}: another process is writing it; name a new file"
@@ -28,4 +28,4 @@ def export(
             if os.path.lexists(path):
                 raise TokbenchError(f"--out {out}: {path} is already there; name a new file")
         written = write(Tokenizer.from_pretrained(tokenizer), format, out)
-    Console().print(f"wrote {' and '.join(written)}", markup=False, highlight=False)
+    say(f"wrote {' and '.join(written)}")

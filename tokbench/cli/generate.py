@@ -46,13 +46,13 @@ def generate(
     Image i of a seed has the same codes whatever -n and --batch-size are (short of a near tie in rounding), and the
     same pixels, to the bit, where a run that was stopped goes on with the same -n and --batch-size.
     """
-    from rich.console import Console
-    from rich.progress import Progress
 
     from tokbench.cli.generating import Settings, generate_files
     from tokbench.cli.options import device, smaller_batch
+    from tokbench.errors import counted
     from tokbench.generators import Sampling
     from tokbench.memory import explained
+    from tokbench.printing import progress_bar, terminal
 
     sampling = Sampling(
         temperature=temperature,
@@ -74,8 +74,8 @@ def generate(
         keep=keep,
         precision=precision,
     )
-    console = Console(stderr=True)
-    bar = Progress(console=console)
+    console = terminal(stderr=True)
+    bar = progress_bar(console)
     task = bar.add_task("drawing", total=1.0)
     advice = smaller_batch(batch_size, "--precision bf16")
     with ExitStack() as shown, explained(f"drawing {batch_size} images at a time", *advice):
@@ -93,4 +93,4 @@ def generate(
             device=device(cpu),
             progress=progress,
         )
-    console.print(f"{done} new pictures in {out}, the first of them in {out / 'grid.png'}", highlight=False)
+    console.print(f"{counted(done, 'new picture')} in {out}, the first of them in {out / 'grid.png'}")

@@ -32,29 +32,27 @@ def import_(
     ] = None,
 ) -> None:
     """Bring a published checkpoint in; the result evaluates, reconstructs and trains on like any tokenizer."""
-    from rich.console import Console
 
     from tokbench.errors import TokbenchError
     from tokbench.pretrained import read
+    from tokbench.printing import terminal
 
     if tokenizer is not None and source not in _GENERATORS:
         raise TokbenchError(f"--tokenizer belongs to generators ({', '.join(_GENERATORS)}), not to {source}")
-    console = Console()
+    console = terminal()
     with _new_folder(out):
         if source in _GENERATORS:
             for line in _import_generator(source, checkpoint, config, weights, tokenizer, out):
-                console.print(line, markup=False, highlight=False)
+                console.print(line)
             return
         model, report = read(source, checkpoint, config, weights)
         model.save_pretrained(out)
     for line in report.lines():
-        console.print(line, markup=False, highlight=False)
+        console.print(line)
     size, rate = model.config.image_size, model.rate()
     console.print(
         f"{out}: {model.config.model.architecture} f{model.downsampling}, {model.config.quantizer.name}, "
         f"{rate['bits_per_image']:g} bits an image of {size}x{size} ({rate['bits_per_pixel']:.4g} a pixel)",
-        markup=False,
-        highlight=False,
     )
 
 
@@ -92,6 +90,8 @@ def _import_generator(
     if tokenizer is None:
         raise TokbenchError(f"{source} models the codes of a tokenizer: import that first and give it as --tokenizer")
     model = Tokenizer.from_pretrained(tokenizer)
+    if Path(tokenizer).is_dir():  # the generator may be used from any folder
+        tokenizer = str(Path(tokenizer).resolve())
     if source == "rq-transformer":
         generator, report = rq_transformer.load(checkpoint, config, model, tokenizer_source=tokenizer, weights=weights)
     else:

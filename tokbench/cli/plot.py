@@ -34,6 +34,7 @@ def plot(
 ) -> None:
     """A figure: quality against rate, codebook size, depth or batch; codebook usage; training curves."""
     from tokbench.cli._results import check_page, load
+    from tokbench.printing import say
     from tokbench.results.figures import draw, save
     from tokbench.results.select import where as select
 
@@ -42,4 +43,4 @@ def plot(
     records = load(results)
     check_page(path, records, results)
     save(draw(figure.value, select(records, where or []), folder, metric), path)
-    print(f"wrote {path}")
+    say(f"wrote {path}")

@@ -21,16 +21,16 @@ def reconstruct(
     cpu: Cpu = False,
 ) -> None:
     """Put your own pictures through a tokenizer and look at what comes back."""
-    from rich.console import Console
     from rich.table import Table
 
     from tokbench.cli.options import device
     from tokbench.models import Tokenizer
+    from tokbench.printing import terminal
     from tokbench.reconstruction import reconstruct_files
 
     model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
     table = Table("image", "size", "codes", "bits per pixel", "PSNR dB", "SSIM")
-    console = Console()
+    console = terminal()
     rows, skipped = reconstruct_files(model, images, out, depths=depths)
     for row in rows:
         size = f"{row.width}x{row.height}"
@@ -39,5 +39,5 @@ def reconstruct(
         table.add_row(row.name, size, codes, f"{row.bits_per_pixel:.3f}", f"{row.psnr:.2f}", similarity)
     console.print(table)
     for _, reason in skipped:
-        console.print(f"skipped {reason}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"pictures in {out} (side by side: {out / 'side-by-side'})", highlight=False, soft_wrap=True)
+        console.print(f"skipped {reason}")
+    console.print(f"pictures in {out} (side by side: {out / 'side-by-side'})")

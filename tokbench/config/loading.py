@@ -76,7 +76,7 @@ class Draft:
             return model.model_validate(self.values)
         except ValidationError as error:
             told = " ".join(item["msg"] for item in error.errors(include_url=False))
-            raise TokbenchError("\n".join(explain(model, error, lambda key: self.where(key, told)))) from None
+            raise TokbenchError(*explain(model, error, lambda key: self.where(key, told))) from None
 
 
 def _within(key: str, block: str) -> bool:

@@ -67,7 +67,10 @@ class TrainingConfig(Strict):
                 f"batch_size {self.batch_size} does not divide into gradient_accumulation {self.gradient_accumulation}"
             )
         if self.warmup_steps >= self.steps:
-            raise ValueError(f"warmup_steps {self.warmup_steps} leave nothing of steps {self.steps}")
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} leave nothing of steps {self.steps}; "
+                f"for a run this short also set training.warmup_steps={self.steps // 10}"
+            )
         return self
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from tokbench.errors import TokbenchError, printable, shown
+from tokbench.reading import read_regular, reason_of
 
 _LARGEST = 2**20  # bytes; recipes have a few thousand
 
@@ -61,17 +62,15 @@ def parse_value(text: str) -> Any:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping a file holds. Raises TokbenchError naming file and line where it is damaged."""
     try:
-        if (size := path.stat().st_size) > _LARGEST:
-            raise TokbenchError(f"{path}: {size:,} bytes; a recipe has at most {_LARGEST:,}")
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, _LARGEST).decode()
     except FileNotFoundError:
         raise TokbenchError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise TokbenchError(f"{path}: is a folder, not a recipe file") from None
     except UnicodeDecodeError:
         raise TokbenchError(f"{path}: is not a text file") from None
-    except OSError as error:
-        raise TokbenchError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise TokbenchError(f"{path}: cannot be read as a recipe: {reason_of(error)}") from None
     try:
         value = yaml.load(text, _Loader)
     except Exception as error:  # for a value like `!!bool maybe` PyYAML raises KeyError, IndexError, AttributeError...

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from tokbench.data.crops import View, protocol_of
 from tokbench.data.decode import UnreadableImage
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, counted
 
 Split = Literal["train", "eval"]
 
@@ -143,7 +143,7 @@ class ImageDataset(Dataset[Sample]):
 
     def describe(self) -> str:
         """One line for people: source, split, count, preprocessing, what was skipped."""
-        text = f"{self.source} ({self.split}): {len(self)} pictures, {self.view.describe()}"
+        text = f"{self.source} ({self.split}): {counted(len(self), 'picture')}, {self.view.describe()}"
         text += f", {len(self.classes)} classes" if self.classes else ""
         text += f"; {len(self.skipped)} skipped" if self.skipped else ""
         return "; ".join([text, *self.notes])

@@ -79,7 +79,7 @@ class CodeWriter:
             for file in self.scratch.glob("*-*.bin"):
                 if int(file.stem.rpartition("-")[2]) >= len(self.shards):
                     file.unlink()
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
         return True
 

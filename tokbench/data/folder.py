@@ -20,12 +20,12 @@ class FolderImages(WholePictures):
     def __init__(self, source: str, split: Split, view: View, root: Path, found: Arranged) -> None:
         super().__init__(source, split, view)
         self.root, self.files, self.labels = root / found.base, found.files, found.labels
-        self.classes = [printable(name) for name in found.classes]
-        self.skipped = [(printable(path), reason) for path, reason in found.problems]
+        self.classes = [as_utf8(name) for name in found.classes]
+        self.skipped = [(as_utf8(path), reason) for path, reason in found.problems]
         self.notes = found.notes
 
     def name(self, position: int) -> str:
-        return printable(self.files[position].path)
+        return as_utf8(self.files[position].path)
 
     def label(self, position: int) -> int:
         return self.labels[position]
@@ -37,12 +37,12 @@ class FolderImages(WholePictures):
     def content(self) -> str:
         """Relative paths, sizes, times and labels: what can be known of a large folder without reading it."""
         rows = zip(self.files, self.labels, strict=True)
-        return digest(*(f"{printable(f.path)} {f.size} {f.modified} {label}" for f, label in rows))
+        return digest(*(f"{as_utf8(f.path)} {f.size} {f.modified} {label}" for f, label in rows))
 
     @property
     def store(self) -> str:
-        root = printable(str(self.root.resolve()))
-        return digest(root, *(f"{printable(f.path)} {f.size} {f.modified} {f.changed}" for f in self.files))
+        root = as_utf8(str(self.root.resolve()))
+        return digest(root, *(f"{as_utf8(f.path)} {f.size} {f.modified} {f.changed}" for f in self.files))
 
 
 def open_folder(source: str, rest: str, split: Split, view: View, limit: int | None) -> FolderImages:
@@ -74,7 +74,7 @@ def open_folder(source: str, rest: str, split: Split, view: View, limit: int | N
     return images
 
 
-def printable(path: str) -> str:
+def as_utf8(path: str) -> str:
     """A file name that is no valid UTF-8 can still be opened; this is how it is written down."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 

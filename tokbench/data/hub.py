@@ -79,9 +79,12 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
         rows = undecoded(rows, image)
         info = rows.info.splits or {}
         length = info[chosen].num_examples if chosen in info else None
+        places = folders(repository)
         if split == "eval":
-            return streamed_evaluation(source, view, rows, image, label, limit, length)
-        return StreamedImages(source, view, rows, image, label, limit, length, content=str(info))
+            return streamed_evaluation(source, view, rows, image, label, limit, length, folders=places)
+        return StreamedImages(
+            source, view, rows, image, label, limit, length, content=str(info), folders=places
+        )
     positions = None
     if known and known.held_out_from is not None:
         whole = range(len(rows))
@@ -95,11 +98,21 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
                     yield from datasets.load_dataset(repository, config, split=other, **cache).unique(column)
 
     settings: dict[str, Any] = {"divide": divide, "image": image, "label": label, "positions": positions}
-    return table_images(source, split, view, rows, limit, **settings, others=elsewhere, files=files)
+    places = folders(repository)
+    return table_images(source, split, view, rows, limit, **settings, others=elsewhere, files=files, folders=places)
 
 
 def _is_text(rows: Any, column: str) -> bool:
     return str(getattr(rows.features[column], "dtype", "")) in ("string", "large_string")
+
+
+def folders(repository: str) -> list[Path]:
+    """Where ``datasets`` keeps the files of a repository, or the folder that ``repository`` is."""
+    import datasets
+    from huggingface_hub import constants
+
+    kept = (datasets.config.HF_DATASETS_CACHE, datasets.config.DOWNLOADED_DATASETS_PATH, constants.HF_HUB_CACHE)
+    return [Path(folder) for folder in ((repository,) if Path(repository).is_dir() else kept)]
 
 
 def parse(rest: str, source: str) -> tuple[str, str | None, bool]:

@@ -40,7 +40,7 @@ class PredecodedImages(ImageDataset):
         try:
             known = json.loads(beside.read_text("utf-8"))
             complete = self.file.stat().st_size == int(np.prod(shape)) and len(known["id"]) == len(whole)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             complete = False
         if not complete:
             known = self._build(shape)

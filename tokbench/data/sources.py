@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from pathlib import Path
 from typing import Any, get_args
 
 from tokbench.config.data import DataConfig
@@ -53,7 +54,7 @@ def open_images(
     """
     kind, _, rest = source.partition(":")
     if kind not in KINDS:
-        raise TokbenchError(f"no data source is called {kind!r}{did_you_mean(kind, KINDS)}")
+        raise TokbenchError(f"no data source is called {kind!r}{_meant(source) or did_you_mean(kind, KINDS)}")
     complete = source in ("photos", "photos:dense") if kind == "photos" else bool(rest)
     if not complete:
         patterns = " or ".join(p for p in SOURCES if p.partition(":")[0] == kind)
@@ -72,6 +73,14 @@ def open_images(
     for note in images.notes:
         warnings.warn(f"{source} ({split}): {printable(note)}", TokbenchWarning, stacklevel=2)
     return images
+
+
+def _meant(source: str) -> str:
+    """The spec of a path that was given without its kind; empty where it is no path."""
+    path = Path(source).expanduser()
+    kind = {".parquet": "parquet", ".tar": "webdataset"}.get(path.suffix.lower(), "folder")
+    there = path.exists() and (kind != "folder" or path.is_dir())
+    return f" (did you mean '{kind}:{source}'?)" if there else ""
 
 
 def open_split(data: DataConfig, split: Split, seed: int = 0) -> ImageDataset:

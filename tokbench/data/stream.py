@@ -7,7 +7,7 @@ The order depends on (seed, epoch, processes, workers), so resume with the same 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,12 @@ class StreamedImages:
         length: int | None,
         classes: list[str] | None = None,
         content: str = "",
+        folders: Sequence[Path] = (),
     ) -> None:
         if limit is not None:
             raise TokbenchError(f"{source}: a stream cannot be cut short evenly; leave data.limit out")
         self.source, self.view, self.rows, self.length, self.content = source, view, rows, length, content
+        self.folders = folders  # where files may lie that rows name in place of bytes
         self.split: Split = "train"
         self.image_size = view.image_size
         self.image_column = image
@@ -97,9 +99,10 @@ class StreamedImages:
         decoded: list[tuple[Image.Image, int, str] | None] = []
         bad: list[tuple[str, str]] = []
         for row in rows:
-            data = encoded_of(row[self.image_column])
-            name = _identity(row, data)
+            name = "a row"
             try:
+                data = encoded_of(row[self.image_column], self.folders)
+                name = _identity(row, data)
                 label = row[self.label_column] if self.label_column else None
                 image = load_image(data, name=name)
                 if self.view.crop == "none":
@@ -229,6 +232,7 @@ def streamed_evaluation(
     limit: int | None,
     length: int | None,
     classes: list[str] | None = None,
+    folders: Sequence[Path] = (),
 ) -> TableImages:
     """The first ``limit`` pictures of a streamed evaluation split, held encoded in memory so that they have indices."""
     import datasets
@@ -243,7 +247,7 @@ def streamed_evaluation(
         raise TokbenchError(f"{source}: no pictures in its eval split")
     features = datasets.Features({name: rows.features[name] for name in columns})
     table = datasets.Dataset.from_list(first, features=features)
-    held = table_images(source, "eval", view, table, None, divide=False, image=image, label=label)
+    held = table_images(source, "eval", view, table, None, divide=False, folders=folders, image=image, label=label)
     held.classes = class_names(rows.features, label) if classes is None else classes
     held.notes = [note] if note and classes is None else []
     held.of, held.share = share_of(source, "eval", len(first), length or len(first), None)

@@ -12,12 +12,13 @@ from PIL import Image
 
 from tokbench.data.base import Split, digest, evenly
 from tokbench.data.crops import View
-from tokbench.data.decode import load_image
+from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.data.encoded import bytes_of, is_address
 from tokbench.data.labels import Numbering, numbering
 from tokbench.data.specs import other_files, split_files
 from tokbench.data.whole import WholePictures, hash_split, stamp
 from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.reading import beneath
 
 IMAGE_COLUMNS = (
     "image", "img", "jpg", "jpeg", "png", "webp", "picture", "image_bytes", "image_base64", "base64", "url",
@@ -30,7 +31,10 @@ _LABELS = ("int", "uint", "bool", "float", "string", "large_string", "binary")
 
 
 class TableImages(WholePictures):
-    """Rows of a ``datasets.Dataset`` whose pictures are left encoded. The id is the row's index."""
+    """Rows of a ``datasets.Dataset`` whose pictures are left encoded. The id is the row's index.
+
+    ``folders``: where files that rows name in place of bytes may lie.
+    """
 
     def __init__(
         self,
@@ -42,10 +46,11 @@ class TableImages(WholePictures):
         label: str | None,
         numbered: Numbering,
         files: Sequence[Path] = (),
+        folders: Sequence[Path] = (),
     ) -> None:
         super().__init__(source, split, view)
         self.rows, self.image_column, self.label_column, self.numbered = rows, image, label, numbered
-        self.files = files
+        self.files, self.folders = files, folders
         self.classes = numbered.classes
         self.notes = [numbered.note] if numbered.note else []
         columns = [image] if label is None else [image, label]
@@ -58,13 +63,14 @@ class TableImages(WholePictures):
         return self._label(self._table[position])
 
     def encoded(self, position: int) -> bytes | Path:
-        return encoded_of(self._table[position][self.image_column][0].as_py())
+        return encoded_of(self._table[position][self.image_column][0].as_py(), self.folders)
 
     def picture(self, index: int) -> tuple[Image.Image, int, str]:
         """(decoded RGB picture, label, id), the row looked up once. Raises UnreadableImage."""
         position = int(self.kept[index])
         row = self._table[position]
-        image = load_image(encoded_of(row[self.image_column][0].as_py()), name=str(position))
+        cell = row[self.image_column][0].as_py()
+        image = load_image(encoded_of(cell, self.folders), name=str(position))
         return image, self._label(row), str(position)
 
     def _label(self, row: Any) -> int:
@@ -78,7 +84,10 @@ class TableImages(WholePictures):
             for chunk in self._table.data.column(self.label_column).chunks:
                 parts.append(hashlib.sha256(repr(chunk.to_pylist()).encode()).hexdigest())
         for position in evenly(len(self.rows), 64):
-            data = self.encoded(position)
+            try:
+                data = self.encoded(position)
+            except UnreadableImage as error:
+                data = error.reason.encode()
             parts.append(hashlib.sha256(data if isinstance(data, bytes) else str(data).encode()).hexdigest())
         return digest(str(len(self.rows)), *parts)
 
@@ -88,16 +97,30 @@ class TableImages(WholePictures):
         return digest(str(self.rows._fingerprint), *(f"{file.resolve()} {stamp(file.stat())}" for file in self.files))
 
 
-def encoded_of(cell: Any) -> bytes | Path:
-    """What an image column holds of one picture -> its bytes or its file. An empty cell is an empty file."""
+def encoded_of(cell: Any, folders: Sequence[Path]) -> bytes | Path:
+    """What an image column holds of one picture -> its bytes or its file. An empty cell is an empty file.
+
+    Raises:
+        UnreadableImage: the cell names a file that is in none of ``folders``: a table may name any file of the machine.
+    """
     if isinstance(cell, (bytes, str)):
         return bytes_of(cell)
     if isinstance(cell, dict):
         if cell.get("bytes"):
             return bytes_of(cell["bytes"])
         if cell.get("path"):
-            return Path(cell["path"])
+            return _named(str(cell["path"]), folders)
     return b""
+
+
+def _named(name: str, folders: Sequence[Path]) -> Path:
+    try:
+        inside = [folder / name for folder in folders if beneath(folder, name) is not None]
+    except (OSError, ValueError) as error:
+        raise UnreadableImage(name, str(error)) from None
+    if not inside:
+        raise UnreadableImage(name, "the row names a file outside of the table's folder, which is not read")
+    return next((path for path in inside if path.exists()), inside[0])
 
 
 def columns_of(
@@ -199,7 +222,9 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
         except (pyarrow.ArrowException, OSError) as error:
             raise TokbenchError(f"{source}: column {label!r} of {file} cannot be read: {_one_line(error)}") from None
 
-    return table_images(source, split, view, rows, limit, divide=divide, others=elsewhere, files=files)
+    folders = sorted({file.parent for file in files})
+    settings: dict[str, Any] = {"divide": divide, "others": elsewhere, "files": files, "folders": folders}
+    return table_images(source, split, view, rows, limit, **settings)
 
 
 def own_cache(files: Sequence[Path]) -> str:
@@ -219,6 +244,7 @@ def table_images(
     limit: int | None,
     *,
     divide: bool,
+    folders: Sequence[Path],
     image: str | None = None,
     label: str | None = None,
     positions: range | None = None,
@@ -226,13 +252,13 @@ def table_images(
     files: Sequence[Path] = (),
 ) -> TableImages:
     """A loaded ``datasets.Dataset`` as pictures; ``divide`` holds one row in ten out, ``positions`` restricts rows;
-    ``others`` gives the labels of the other splits."""
+    ``others`` gives the labels of the other splits, ``folders`` where the files may lie that rows name."""
     if not len(rows):
         raise TokbenchError(f"{source}: no rows, so no pictures")
     image, label = columns_of(rows.features, source, image, label)
     rows = undecoded(rows, image)
     _refuse_addresses(rows, image, source)
-    images = TableImages(source, split, view, rows, image, label, numbered_labels(rows, label, others), files)
+    images = TableImages(source, split, view, rows, image, label, numbered_labels(rows, label, others), files, folders)
     if positions is None:
         everything = range(len(rows))
         chosen = hash_split([str(k) for k in everything], split, source) if divide else everything

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from tokbench.data.base import digest
-from tokbench.data.folder import printable
+from tokbench.data.folder import as_utf8
 from tokbench.data.formats import SUFFIXES, passed_over, tally
 from tokbench.data.labels import numbering
 from tokbench.data.listing import ignored
@@ -47,7 +47,7 @@ def index_shard(shard: Path, source: str) -> tuple[list[Member], list[tuple[str,
         TokbenchError: the file is compressed or no tar archive, or a label is no number and no name.
     """
     status = shard.stat()
-    key = digest("shard 4", printable(str(shard.resolve())), stamp(status))
+    key = digest("shard 4", as_utf8(str(shard.resolve())), stamp(status))
     file = cache_dir() / "shards" / f"{key}.json"
     try:
         members, problems = json.loads(file.read_text("utf-8"))
@@ -133,7 +133,7 @@ def _read(shard: Path, length: int, source: str) -> tuple[list[Member], list[tup
         found.problems.append(("", f"the archive breaks off after {len(members)} pictures: {cut}"))
     if not members and not found.problems and found.others:
         found.problems.append(("", f"holds {', '.join(found.others)}, but no pictures"))
-    return members, [(f"{shard.name}/{printable(name)}".rstrip("/"), reason) for name, reason in found.problems]
+    return members, [(f"{shard.name}/{as_utf8(name)}".rstrip("/"), reason) for name, reason in found.problems]
 
 
 def _sort_out(member: tarfile.TarInfo, handle: int, where: str, found: _Contents) -> None:
@@ -159,7 +159,7 @@ def _sort_out(member: tarfile.TarInfo, handle: int, where: str, found: _Contents
     elif extension == "cls" and member.isfile():
         found.labels[key] = _label(os.pread(handle, min(member.size, 10_000), member.offset_data), f"{where}/{name}")
     elif len(found.others) < 3:
-        found.others.append(printable(name))
+        found.others.append(as_utf8(name))
 
 
 def _label(content: bytes, where: str) -> str:
@@ -182,7 +182,7 @@ def _members(found: _Contents) -> list[Member]:
         ]
         plain = [ext for ext in read if "." not in ext]
         if not plain and len(read) > 1:
-            sample = f"of sample {printable(key)!r}, whose name by WebDataset's rule ends at the first dot"
+            sample = f"of sample {as_utf8(key)!r}, whose name by WebDataset's rule ends at the first dot"
             found.problems += [(name, f"one of several pictures {sample}: rename them") for name in read.values()]
             continue
         for ext in plain[1:]:
@@ -190,10 +190,10 @@ def _members(found: _Contents) -> list[Member]:
         for name in [read[ext] for ext in (plain or list(read))[:1]]:
             place = found.files.get(_followed(name, found.links))
             if place is None:
-                found.problems.append((name, f"a link to {printable(found.links[name])}, which is not in the shard"))
+                found.problems.append((name, f"a link to {as_utf8(found.links[name])}, which is not in the shard"))
             else:
                 label = found.labels.get(key, NO_LABEL)
-                members.append(Member(printable(key), *place, label, name not in found.files))
+                members.append(Member(as_utf8(key), *place, label, name not in found.files))
     return members
 
 

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import Progress
+
+from tokbench import printing
 
 WORTH_SHOWING = 2_000
 """Fewer pictures are done before a bar could be read."""
@@ -17,6 +18,6 @@ WORTH_SHOWING = 2_000
 def progress(what: str, total: int) -> Iterator[Progress]:
     """A bar over ``total`` pictures on standard error, gone when done. Call ``advance`` of its only task, 0."""
     hidden = total < WORTH_SHOWING or not sys.stderr.isatty()
-    with Progress(console=Console(stderr=True), transient=True, disable=hidden) as bar:
+    with printing.progress_bar(printing.terminal(stderr=True), disable=hidden) as bar:
         bar.add_task(what, total=total)
         yield bar

@@ -124,7 +124,7 @@ class WholePictures(ImageDataset):
         try:
             known = json.loads(file.read_text("utf-8"))
             return str(known["bytes"]), {int(position): str(reason) for position, reason in known["bad"]}
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             hashes, bad = self._examine_all()
             remember(file, {"bytes": digest(*hashes), "bad": sorted(bad.items())})
             return digest(*hashes), bad

@@ -18,6 +18,7 @@ from tokbench.data.codes import CodeCache
 from tokbench.data.loader import Loader
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
+from tokbench.secrets import redacted
 
 
 def code_header(
@@ -32,7 +33,7 @@ def code_header(
         codebook_sizes=tuple(int(k) for k in quantizer.codebook_sizes),
         shape=(*shape, int(quantizer.num_codebooks)),
         image_size=images.image_size,
-        source=images.source,
+        source=redacted(images.source),
         split=images.split,
         preprocessing=images.view.describe(),
         fingerprint=_fingerprint(images, passes),

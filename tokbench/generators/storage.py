@@ -17,7 +17,7 @@ from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator
 from tokbench.generators.embedding import code_vectors
-from tokbench.models.storage import CONFIG, _folder, explain, load_model, push_model, save_model
+from tokbench.models.storage import CONFIG, _folder, explain, load_model, no_model, push_model, save_model
 from tokbench.results.card import Card
 
 
@@ -174,7 +174,7 @@ def read_config(folder: Path) -> GeneratorConfig:
     try:
         return GeneratorConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise TokbenchError(f"{folder}: no {CONFIG} there, so this is no generator's folder") from None
+        raise TokbenchError(no_model(folder, "generator")) from None
     except (ValidationError, UnicodeDecodeError, OSError, RecursionError) as error:
         if isinstance(error, ValidationError) and _of_a_tokenizer(path):
             raise TokbenchError(f"{folder}: a tokenizer, not a generator; `tokbench train` makes one for it") from None

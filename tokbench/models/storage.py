@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError, printable
+from tokbench.reading import read_regular
 from tokbench.results.card import NAME as CARD
 from tokbench.results.card import Card, record_of, write_card
 from tokbench.results.files import written
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .tokenizer import Tokenizer
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+LARGEST_CONFIG = 2**24  # bytes
 AnyModel = TypeVar("AnyModel", bound=nn.Module)
 
 
@@ -43,14 +45,10 @@ def save_model(model: nn.Module, config: str, folder: Path, about: Card, license
     """
     if folder.exists() and not folder.is_dir():
         raise TokbenchError(f"{folder}: a file is in the way; give the name of a folder")
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    try:
-        with written(folder / CONFIG, sync=True) as text, written(folder / WEIGHTS, sync=True) as weights:
-            save_file(tensors, weights, metadata={"format": "pt"})
-            text.write_text(config, encoding="utf-8")
-    except SafetensorError as error:  # its word for a full disk
-        raise TokbenchError(f"{folder / WEIGHTS}: cannot write: {printable(str(error), 120)}") from None
+    with written(folder / CONFIG, sync=True) as text, written(folder / WEIGHTS, sync=True) as weights:
+        save_file(tensors, weights, metadata={"format": "pt"})
+        text.write_text(config, encoding="utf-8")
     write_card(folder, card_text(model, about, [folder, home_of(model)], license))
 
 
@@ -151,11 +149,18 @@ def start_from(tokenizer: Tokenizer, source: str | PathLike[str]) -> None:
 def read_config(path: Path) -> TokenizerConfig:
     """A checked configuration; TokbenchError names the file and the first key that is wrong."""
     try:
-        return TokenizerConfig.model_validate_json(path.read_text(encoding="utf-8"))
+        return TokenizerConfig.model_validate_json(read_regular(path, LARGEST_CONFIG))
     except FileNotFoundError as error:
-        raise TokbenchError(f"{path.parent}: no {CONFIG} there, so this is no tokenizer's folder") from error
-    except (ValidationError, UnicodeDecodeError, OSError, RecursionError) as error:
+        raise TokbenchError(no_model(path.parent, "tokenizer")) from error
+    except (OSError, ValueError, RecursionError) as error:  # a ValidationError is a ValueError
         raise TokbenchError(f"{path}: {explain(error)}") from error
+
+
+def no_model(folder: Path, kind: str) -> str:
+    """What is wrong with a folder without a configuration: it is often the run's, in which the model's lies."""
+    inside = next((f for f in (folder / kind, *sorted(folder.glob(f"*/{kind}"))[:1]) if (f / CONFIG).is_file()), None)
+    meant = f"; did you mean {inside}?" if inside is not None else ""
+    return f"{folder}: no {CONFIG} there, so this is not a {kind}'s folder{meant}"
 
 
 def explain(error: ValidationError | Exception) -> str:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, visible
+from tokbench.secrets import redacted, without_secrets
 
 if TYPE_CHECKING:
     from tokbench.results.record import Record
@@ -52,7 +53,7 @@ class Card:
         source: str = "FOLDER",
     ) -> str:
         """The whole file. ``license`` is named only where it was given: nobody else can know it."""
-        recipe = record.recipe if record is not None and record.recipe else recipe or {}
+        recipe = without_secrets(record.recipe if record is not None and record.recipe else recipe or {})
         data = _trained_on(record, recipe)
         parts = [f"# {_plain(self.title)}", _plain(self.about), _code(self.use.format(source=source), "python")]
         parts += ["## What it is", _table(("", ""), [(_plain(k), _plain(v)) for k, v in self.facts])]
@@ -74,7 +75,7 @@ class Card:
             front["datasets"] = [hub[1]]
         if record is not None and (index := _model_index(self, record)):
             front["model-index"] = index
-        return yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(without_secrets(front, visible), sort_keys=False, allow_unicode=True)
 
 
 def write_card(folder: Path, text: str) -> bool:
@@ -179,11 +180,12 @@ def _trained_on(record: Record | None, recipe: Mapping[str, Any]) -> str | None:
     found = record.training.get("data") if record is not None else None
     block = recipe.get("data")
     found = found or (block.get("source") if isinstance(block, Mapping) else None)
-    return found if isinstance(found, str) else None
+    return redacted(found) if isinstance(found, str) else None
 
 
 def _spec(spec: str) -> str:
     """A data spec without the folders of somebody's machine: ``parquet:/home/me/x/train.parquet`` -> its last part."""
+    spec = visible(spec)
     return re.sub(r"(?:~|\.{0,2})?(?:[^\s:,=/]*/)+(?=[^/\s]+)", "", spec) if _is_local(spec) else spec
 
 
@@ -194,12 +196,12 @@ def _is_local(spec: str) -> bool:
 def _public(value: Any) -> Any:
     """A recipe as it may be published: settings as they are, paths by their last part."""
     if isinstance(value, Mapping):
-        return {str(key): _public(inner) for key, inner in value.items()}
+        return {visible(str(key)): _public(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_public(inner) for inner in value]
     if isinstance(value, str) and (value.startswith(("/", "~", "./", "../")) or re.match(r"\w+:.*/", value)):
         return _spec(value)
-    return value
+    return visible(value) if isinstance(value, str) else value
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -209,9 +211,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown and HTML take for nothing but text."""
-    text = " ".join(str(text).split())
+    text = visible(" ".join(str(text).split()))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\|`*\[\]])", r"\\\1", text)
+    return re.sub(r"([\\|`*\[\]~$])", r"\\\1", text)
 
 
 def _code(text: str, language: str) -> str:

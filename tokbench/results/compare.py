@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokbench.results.columns import ARROWS
+from tokbench.results.plausible import is_shown
 from tokbench.results.record import MetricValue, Record
 
 _BLOCKS = ("quantizer", "model", "data", "weights", "rate", "recipe", "training", "timing", "environment", "git")
@@ -132,4 +133,4 @@ def _flat(block: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and is_shown(value)

@@ -9,7 +9,9 @@ import re
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from tokbench.results.render import EMPTY, clean
+from tokbench.errors import visible
+from tokbench.results.render import EMPTY
+from tokbench.secrets import without_secrets
 
 if TYPE_CHECKING:
     from tokbench.results.layout import Cell, Row, Section, Table
@@ -31,14 +33,26 @@ def to_csv(table: Table) -> str:
             header += [key, f"{key}_sd"] if key in spreads else [key]
     sheet = io.StringIO()
     writer = csv.DictWriter(sheet, header, restval="", lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({key: _spreadsheet(key) for key in header})
     for section in table.sections:
         for row in section.rows:
             values = {column.key: cell.value for column, cell in zip(section.columns, row.cells, strict=True)}
             deviations = {f"{key}_sd": deviation for key, deviation in _spreads(section, row).items()}
             about = {**_context(section, row), "source": _source(row), "first_depths": row.entry.prefix}
-            writer.writerow({k: "" if v is None else v for k, v in {**values, **deviations, **about}.items()})
+            writer.writerow({key: _spreadsheet(v) for key, v in {**values, **deviations, **about}.items()})
     return sheet.getvalue()
+
+
+_FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20\u2212"  # full-width forms too: some programs read them alike
+
+
+def _spreadsheet(value: Any) -> Any:
+    """A cell that spreadsheets take for a number or for text: text that begins as a formula does gets a quote before
+    it, which they do not show. Control characters are escaped, tabs and line ends among them."""
+    if not isinstance(value, str):
+        return "" if value is None else value
+    text = visible(value)
+    return f"'{text}" if text.lstrip()[:1] in tuple(_FORMULA) or value[:1] in ("\t", "\r", "\n") else text
 
 
 def to_json(table: Table) -> str:
@@ -61,7 +75,13 @@ def to_json(table: Table) -> str:
         }
         for section in table.sections
     ]
-    return json.dumps({"sections": sections, "remarks": table.remarks}, ensure_ascii=False, indent=1) + "\n"
+    return plain_json({"sections": sections, "remarks": table.remarks}) + "\n"
+
+
+def plain_json(content: Any) -> str:
+    """Indented JSON with no secret in it, and ``\\u`` escapes for what must not reach a terminal."""
+    text = json.dumps(without_secrets(content), ensure_ascii=False, indent=1)
+    return text if text.isascii() else "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _json_row(section: Section, row: Row) -> dict[str, Any]:
@@ -126,7 +146,7 @@ def to_latex(table: Table) -> str:
     if not table.sections:
         return f"% {EMPTY}\n"
     parts = ["% needs \\usepackage{booktabs}", *(_latex_section(section) for section in table.sections)]
-    parts += [f"% {clean(remark)}" for remark in table.remarks]
+    parts += [f"% {visible(remark)}" for remark in table.remarks]
     return "\n".join(parts) + "\n"
 
 
@@ -162,7 +182,9 @@ def _latex_section(section: Section) -> str:
 
 
 def _latex(text: str) -> str:
-    return clean(text).translate(_LATEX)
+    escaped = visible(text).translate(_LATEX)
+    # What stands first after a row's end would be taken for an option of it.
+    return re.sub(r"^\s*([\[*])", r"{\1}", escaped)
 
 
 def to_html(table: Table) -> str:
@@ -196,4 +218,4 @@ def _html_section(section: Section) -> str:
 
 
 def _html(text: str) -> str:
-    return escape(re.sub(r"\s+", " ", clean(text)))
+    return escape(re.sub(r"\s+", " ", visible(text)))

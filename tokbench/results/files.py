@@ -53,10 +53,23 @@ def written(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[Pat
         finally:
             draft.unlink(missing_ok=True)
             _mine.discard(draft)
-    except OSError as error:
-        if error.errno is None:  # not the machine's word
+    except Exception as error:
+        if (reason := refused(error)) is None:
             raise
-        raise TokbenchError(f"{target}: cannot write: {error.strerror or error}") from error
+        raise TokbenchError(f"{target}: cannot write: {reason}") from error
+
+
+def refused(error: Exception) -> str | None:
+    """Why a file could not be written; None where ``error`` is about something else."""
+    if isinstance(error, OSError):
+        return None if error.errno is None else error.strerror or str(error)
+    # torch's writer says where in its own source it stood, and safetensors quotes the system's number.
+    said = str(error)
+    if isinstance(error, RuntimeError) and ("PytorchStreamWriter" in said or "inline_container" in said):
+        return "the disk is full, or refuses a file of this size"
+    if type(error).__name__ == "SafetensorError":
+        return "No space left on device" if "os error 28" in said or "StorageFull" in said else said
+    return None
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:

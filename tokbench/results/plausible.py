@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokbench.reading import beneath, read_regular
 from tokbench.results.lines import SCHEMA
 
 if TYPE_CHECKING:
@@ -51,23 +51,22 @@ def implausible(record: Record) -> str | None:
     if (data := record.data) is not None and not (0 <= data.n <= _MOST and 0 <= data.size <= _MOST):
         return "data: no number of pictures, or size, that could be"
     for name, metric in record.metrics.items():
-        if not _shown(metric.value) or not _shown(metric.stderr) or not 0 <= metric.n <= _MOST:
+        if not is_shown(metric.value) or not is_shown(metric.stderr) or not 0 <= metric.n <= _MOST:
             return f"metrics.{name}: is no number that could be"
-        if metric.by_depth is not None and not all(map(_shown, metric.by_depth)):
+        if metric.by_depth is not None and not all(map(is_shown, metric.by_depth)):
             return f"metrics.{name}.by_depth: is no number that could be"
     return None
 
 
-def _shown(value: float | None) -> bool:
-    return value is None or (math.isfinite(value) and abs(value) <= _MOST)
+def is_shown(value: float | None) -> bool:
+    """Whether arithmetic and axes can do with a number: finite, and not of hundreds of digits. None is not measured."""
+    return value is None or abs(value) <= _MOST  # False for NaN too; an int too large for a float compares all the same
 
 
 def artifact_text(folder: Path, name: str) -> str | None:
     """The text of a file that a record names, None where it is not there; only files beneath ``folder`` are read."""
     try:
-        path = (folder / name).resolve()
-        if not path.is_relative_to(folder.resolve()) or not path.is_file() or path.stat().st_size > _LARGEST_ARTIFACT:
-            return None
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError, RuntimeError):  # a name with a zero in it, no text, links in a circle
+        path = beneath(folder, name)
+        return None if path is None else read_regular(path, _LARGEST_ARTIFACT).decode()
+    except (OSError, ValueError):
         return None

@@ -51,12 +51,14 @@ def where(records: Iterable[Record], conditions: Sequence[str]) -> list[Record]:
 def by_id(records: Sequence[Record], wanted: str) -> Record:
     """The one record whose id is, or begins with, ``wanted``; a cell's id or beginning gives its newest record.
 
+    Of lines with one id (a file joined to itself) the last counts.
+
     Raises:
         TokbenchError: there is none, or several.
     """
-    found = [record for record in records if record.id == wanted]
+    found = [record for record in records if record.id == wanted][-1:]
     if not found and wanted:
-        found = [record for record in records if record.id.startswith(wanted)]
+        found = list({record.id: record for record in records if record.id.startswith(wanted)}.values())
     if not found and wanted:
         cells = {record.cell: record for record in records if record.cell.startswith(wanted)}
         found = list(cells.values())
@@ -89,5 +91,5 @@ def _equal(value: Value, wanted: str) -> bool:
         return wanted.lower() in ("", "none", "null")
     try:
         return float(value) == float(wanted)
-    except ValueError:
+    except (ValueError, OverflowError):  # text, or a whole number too large for a float
         return str(value).lower() == wanted.lower()

@@ -16,6 +16,7 @@ from tokbench.results.lines import locked
 from tokbench.results.plausible import implausible
 from tokbench.results.record import MetricValue, Record
 from tokbench.results.targets import check_writable
+from tokbench.secrets import redacted, without_secrets
 
 _VALIDATE = Record.__pydantic_validator__.validate_json
 
@@ -45,7 +46,8 @@ class Store:
     def append(self, record: Record) -> None:
         """Write ``record`` as one line. On return it is on the disk; on an error the file is as it was.
 
-        A number that is not finite has no JSON form: it is written as missing, with a note that says so.
+        A number that is not finite has no JSON form: it is written as missing, with a note that says so. A password
+        or a signature in a recipe or a data source is left out, and bytes of a name that are not text are escaped.
 
         Raises:
             TokbenchError: the file cannot be written.
@@ -111,6 +113,8 @@ def parse_line(records: Records, number: int, line: bytes, last: int) -> None:
         return
     if (reason := implausible(record)) is not None:
         records.damaged.append((number, printable(reason, 200)))
+    elif redacted(text := line.decode()) != text:  # of an older tokbench, or somebody else's
+        records.append(Record.model_validate(without_secrets(record.model_dump())))
     else:
         records.append(record)
 
@@ -123,7 +127,13 @@ def _reason(error: ValidationError) -> str:
 
 def _sanitised(record: Record) -> Record:
     metrics = {name: _finite(metric) for name, metric in record.metrics.items()}
-    return record.model_copy(update={"metrics": metrics})
+    finite = record.model_copy(update={"metrics": metrics}).model_dump()
+    return Record.model_validate(without_secrets(finite, _text))
+
+
+def _text(value: str) -> str:
+    """UTF-8 has no form for half of a surrogate pair, which stands for a byte of a file's name."""
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 def _finite(metric: MetricValue) -> MetricValue:

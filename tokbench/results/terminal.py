@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tokbench.results.render import EMPTY, clean, superscript
+from tokbench.errors import visible
+from tokbench.results.render import EMPTY, superscript
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -41,19 +42,19 @@ class Terminal:
         if not self.table.sections and not self.table.remarks:
             yield Text(EMPTY.replace("`", ""))
         for section in self.table.sections:
-            yield Text(clean(section.title), style="bold")
+            yield Text(visible(section.title), style="bold")
             texts = [[_text(cell) for cell in row.cells] for row in section.rows]
             widths = [_width(column, texts, index) for index, column in enumerate(section.columns)]
             for columns in _blocks(section, widths, options.max_width):
                 yield _Block(section, texts, columns, widths)
             for index, note in enumerate(section.notes):
-                yield Padding(Text(f"{superscript(index)} {clean(note)}", style="dim"), (0, 1))
+                yield Padding(Text(f"{superscript(index)} {visible(note)}", style="dim"), (0, 1))
             for remark in section.remarks:
-                yield Padding(Text(clean(remark), style="dim"), (0, 1))
+                yield Padding(Text(visible(remark), style="dim"), (0, 1))
             if section.notes or section.remarks:
                 yield Text("")
         for remark in self.table.remarks:
-            yield Padding(Text(clean(remark), style="yellow"), (0, 1))
+            yield Padding(Text(visible(remark), style="yellow"), (0, 1))
 
 
 class _Block:
@@ -121,12 +122,12 @@ def _width(column: Column, texts: list[list[str]], index: int) -> int:
 
 
 def _header(column: Column) -> str:
-    arrow = clean(column.header)
+    arrow = visible(column.header)
     return f"{arrow[:-2]}\u00a0{arrow[-1]}" if column.direction != "none" else arrow  # the arrow stays with its word
 
 
 def _text(cell: Cell) -> str:
-    return clean(cell.text) + superscript(cell.note)
+    return visible(cell.text) + superscript(cell.note)
 
 
 def _fold(text: str, width: int) -> list[str]:

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tokbench.errors import visible
 from tokbench.sweeps.cell import AnyCell, folder_of, stage_of
 from tokbench.sweeps.stages import newest_run
 from tokbench.training.progress import duration
@@ -62,7 +63,7 @@ class Board:
 
     def say(self, text: str, style: str | None = None) -> None:
         """A line of its own."""
-        self.console.print(text, highlight=False, markup=False, style=style, soft_wrap=True)
+        self.console.print(visible(text), style=style, highlight=False, markup=False, soft_wrap=True)
 
     def stage(self, cell: AnyCell, name: str) -> None:
         """A cell in this process entered a stage."""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from tokbench.cores import available
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, counted
 from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.board import Board
@@ -75,7 +75,7 @@ def run_jobs(plan: Plan, out: Path, board: Board, *, jobs: int, processes: int, 
                         failed.add(job.cell.key)
                 time.sleep(_POLL)
         except KeyboardInterrupt:
-            board.say(f"stopping; {len(running)} cells save their checkpoints (once more: at once, without)")
+            board.say(f"stopping; {counted(len(running), 'cell')} to save a checkpoint (once more: at once, without)")
             _stop(running)
             raise
     return len(failed)

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table as RichTable
+from rich.console import JustifyMethod
 
 from tokbench.config.model import TokenizerConfig
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, counted
 from tokbench.models import Tokenizer
+from tokbench.printing import fitted, terminal
 from tokbench.results.store import Store
 from tokbench.sweeps.cell import AnyCell
 from tokbench.sweeps.estimate import Estimates
@@ -59,14 +58,17 @@ class Plan:
         return [part for cell in self.tokenizers for part in (cell, *of.get(cell.key, ()))]
 
 
+_COLUMNS: tuple[tuple[str, JustifyMethod], ...] = (
+    ("cell", "left"), ("what", "left"), ("bits/image", "right"), ("bpp", "right"), ("parameters", "right"),
+    ("steps", "right"), ("time", "right"), ("state", "left"),
+)  # fmt: skip
+_DISPENSABLE = ("cell", "parameters", "steps", "bpp", "bits/image")
+
+
 def print_plan(plan: Plan, out: Path) -> None:
     """The cells with rate, parameters and estimated time; which are done, which are impossible."""
     estimates = Estimates(Store(out / "runs.jsonl").read())
-    table = RichTable("cell", "what", box=SIMPLE_HEAD, pad_edge=False)
-    table.columns[0].no_wrap = True
-    for name in ("bits/image", "bpp", "parameters", "steps", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
+    rows: list[tuple[str, ...]] = []
     total, unknown = 0.0, 0
     for cell in plan.cells:
         rate = _rate(cell)
@@ -74,7 +76,7 @@ def print_plan(plan: Plan, out: Path) -> None:
         seconds, about = estimates.of(cell)
         if state == "to run":
             total, unknown = total + (seconds or 0.0), unknown + (seconds is None)
-        table.add_row(
+        row = (
             cell.key,
             cell.label,
             f"{rate['bits_per_image']:,.0f}",
@@ -84,22 +86,24 @@ def print_plan(plan: Plan, out: Path) -> None:
             "-" if seconds is None else about + duration(seconds),
             state,
         )
-    console = Console()
+        rows.append(row)
+    console = terminal()
+    table, gone = fitted(console, _COLUMNS, rows, _DISPENSABLE)
     console.print(table)
+    if gone:
+        console.print(f"left out for want of room: {', '.join(gone)}", style="dim")
     for label, why in plan.impossible:
-        console.print(f"skipped {label}: {why}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"skipped {label}: {why}")
     for label, why in _failing(plan):
-        console.print(f"would fail {label}: {why}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"would fail {label}: {why}")
     waiting = len(plan.cells) - len(plan.done)
     if waiting:
         # A guess from a count of operations would be off by several times on a machine nobody timed.
         known = f"about {duration(total)} one after another" if total else "unknown"
         rest = f"; nothing alike was timed for {unknown} of them (-)" if total and unknown else ""
         console.print(
-            f"{waiting} cells to run, time {known}{rest}. Times are from the records in {out} made on this machine "
-            "(~: of another quantizer in the same recipe); nothing was timed for this.",
-            highlight=False,
-            markup=False,
+            f"{counted(waiting, 'cell')} to run, time {known}{rest}. Times are from the records in {out} made on this "
+            "machine (~: of another quantizer in the same recipe); nothing was timed for this.",
             soft_wrap=True,
         )
 

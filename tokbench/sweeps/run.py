@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tokbench.printing import terminal
 from tokbench.results.store import Store
 from tokbench.sweeps.board import Board
 from tokbench.sweeps.cell import Outcome, finish_cell
@@ -41,11 +42,11 @@ def run_sweep(
 
     Raises TokbenchError when nothing of the sweep is possible.
     """
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     Store(out / "runs.jsonl").check()
     plan = Plan.make(grid, generators, out, again)
     for label, why in plan.impossible:
-        console.print(f"skipped {label}: {why}", highlight=False, markup=False)
+        console.print(f"skipped {label}: {why}")
     how = how or SweepSettings()
     elsewhere = how.jobs > 1 or how.gpus_per_cell > 1 or how.cluster is not None
     with going_on_later(console), Board(plan.cells, out, console, watch=elsewhere) as board:
@@ -70,7 +71,7 @@ def going_on_later(console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on where it stopped", highlight=False)
+        console.print("interrupted; the same command goes on where it stopped")
         raise
 
 

@@ -108,7 +108,7 @@ def load_sweep(file: str | None, given: dict[str, Any]) -> SweepSettings:
             name = key.partition(".")[0]
             return f"--{name.replace('_', '-')}" if name in given else str(path)
 
-        raise TokbenchError("\n".join(dict.fromkeys(explain(SweepSettings, error, where)))) from None
+        raise TokbenchError(*dict.fromkeys(explain(SweepSettings, error, where))) from None
 
 
 def find_sweep(name: str) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tokbench.printing import terminal
 from tokbench.results.files import write
 from tokbench.results.store import Store
 from tokbench.results.table import comparison, to_markdown, to_terminal
@@ -19,13 +20,14 @@ def show(plan: Plan, out: Path, console: Console) -> None:
     store = Store(out / "runs.jsonl")
     found = store.read()
     for number, reason in found.damaged:
-        console.print(f"{store.path}, line {number}: not used: {reason}", highlight=False, markup=False)
+        console.print(f"{store.path}, line {number}: not used: {reason}")
     records = [record for record in found if record.cell in keys]
     if any(record.error is None for record in records):
         table = comparison(records, by_depth=True)
-        Console().print(to_terminal(table))
+        terminal().print(to_terminal(table))
         write(out / "table.md", to_markdown(table))
-        console.print(f"\nrecords {store.path}, table {out / 'table.md'}", highlight=False)
+        console.print()
+        console.print(f"records {store.path}, table {out / 'table.md'}")
     picture = comparison_picture(plan.tokenizers, records, out)
     if picture is not None:
-        console.print(f"picture {picture}", highlight=False)
+        console.print(f"picture {picture}")

@@ -158,7 +158,7 @@ def encoded(cell: GeneratorCell, tokenizer: Path, place: Place) -> tuple[Path, d
                 shutil.rmtree(folder / split)
         try:
             return folder, json.loads((folder / _ENCODED).read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             pass
         place.stage("encode")
         device = "cuda" if torch.cuda.is_available() and not place.cpu else "cpu"
@@ -231,7 +231,7 @@ def _finished(folder: Path, product: str) -> dict[str, Any] | None:
     try:
         summary = json.loads((folder / "training.json").read_text())
         return summary if summary["finished"] and (folder / product).is_dir() else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -56,6 +56,7 @@ def _end_with(parent: int) -> bool:
 
 
 def _finish(given: argparse.Namespace) -> int:
+    from tokbench.printing import say
     from tokbench.sweeps.cell import Outcome, finish_cell, read_order
     from tokbench.sweeps.stages import Place
 
@@ -64,11 +65,12 @@ def _finish(given: argparse.Namespace) -> int:
     inside = "RANK" in os.environ  # the process that launched this one holds the lock
     outcome, why = finish_cell(cell, place, redo=given.again or given.redo, lock=not inside)
     if why:
-        print(why, file=sys.stderr)
+        say(why, error=True)
     return int(outcome is Outcome.failed)
 
 
 def _launch(given: argparse.Namespace) -> int:
+    from tokbench.printing import say
     from tokbench.results.locks import acquire
     from tokbench.results.store import Store
     from tokbench.sweeps.cell import failure, lock_of, noted, read_order, reason
@@ -88,7 +90,7 @@ def _launch(given: argparse.Namespace) -> int:
                 encoded(cell, tokenizer, place)
         except Exception as error:
             store.append(failure(cell, reason(error)))
-            print(reason(error), file=sys.stderr)
+            say(reason(error), error=True)
             return 1
     os.set_inheritable(lock, True)  # kept until the last process below has ended
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tokbench.errors import TokbenchError, printable
-from tokbench.results.files import fsync
+from tokbench.results.files import fsync, refused
 
 _STATE, _MANIFEST = "state.pt", "manifest.json"
 FORMAT = 1  # of what a state means; a manifest without it is older and of this format
@@ -44,7 +44,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
         fsync(folder)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         tidy(folder)
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        reason = refused(error) or str(error)
         last = newest_step(folder)
         kept = f"; the checkpoint of step {last} is intact" if last is not None else ""
         raise TokbenchError(f"{final}: the checkpoint could not be written: {reason}{kept}") from None

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from torch import Tensor
 
 from tokbench.config.generator import GeneratorEvaluationConfig, GeneratorRecipe
+from tokbench.config.yaml_files import read_yaml
+from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
 from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.record import held_out_codes, rate_metrics
@@ -101,7 +102,6 @@ def _one_row(pair: Pipeline) -> Tensor:
 def recipe_of(generator: Path) -> GeneratorRecipe | None:
     """The recipe of the run that a generator's folder lies in; None where there is none."""
     try:
-        values = yaml.safe_load((generator.resolve().parent / "recipe.yaml").read_text(encoding="utf-8"))
-        return GeneratorRecipe.model_validate(values)
-    except (OSError, yaml.YAMLError, ValidationError):
+        return GeneratorRecipe.model_validate(read_yaml(generator.resolve().parent / "recipe.yaml"))
+    except (OSError, TokbenchError, ValidationError):
         return None

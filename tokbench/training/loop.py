@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tokbench import threads
 from tokbench.config.recipe import Recipe
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, counted
 from tokbench.memory import is_out_of_memory
 from tokbench.results.files import write
 from tokbench.training.checkpoint import load_checkpoint, save_checkpoint
@@ -148,7 +148,7 @@ class _Run:
                 else:
                     self._finish()
                 if self.skips.total:
-                    progress.note(f"{self.skips.total} steps skipped, whose loss or gradient was not finite")
+                    progress.note(f"{counted(self.skips.total, 'step')} skipped, whose loss or gradient was not finite")
                 skipped = self.task.skipped()
                 for path, reason in skipped[:5]:
                     progress.note(f"skipped {path}: {reason}")

@@ -48,7 +48,8 @@ class StepProfiler:
         trace = self.folder / f"step-{step:08d}.json"
         with written(trace) as draft:
             profiler.export_chrome_trace(str(draft))
-        self.say("\n".join([*_table(profiler), f"trace (chrome://tracing or ui.perfetto.dev): {trace}"]))
+        for line in [*_table(profiler), f"trace (chrome://tracing or ui.perfetto.dev): {trace}"]:
+            self.say(line)
 
 
 def _table(profiler: profile) -> list[str]:

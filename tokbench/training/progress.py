@@ -9,22 +9,24 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tokbench.printing import terminal
+
 
 class TrainingProgress:
     """Shows step, the logged values and the time left. ``enabled=False`` (other processes) shows nothing."""
 
     def __init__(self, title: str, steps: int, *, start: int = 0, enabled: bool = True, console: Console | None = None):
-        self.console = console or Console(stderr=True)
+        self.console = console or terminal(stderr=True)
         self.enabled = enabled
         self.title, self.steps = title, steps
         self._live = enabled and self.console.is_terminal
         self._task: TaskID | None = None
         self._last_line = self._began = time.monotonic()
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.fields[values]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.console,
@@ -53,12 +55,12 @@ class TrainingProgress:
         elif step == self._start + 1 or (text and (time.monotonic() - self._last_line > 15 or step == self.steps)):
             self._last_line = time.monotonic()
             line = "  ".join(filter(None, (f"{self.title}  {step}/{self.steps}", text, self._left(step))))
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(line)
 
     def note(self, text: str) -> None:
         """A line above the bar."""
         if self.enabled:
-            self.console.print(text, highlight=False, markup=False)
+            self.console.print(text)
 
     def _left(self, step: int) -> str:
         """How long the rest will take, at the pace so far."""

@@ -13,7 +13,9 @@ from accelerate.utils import broadcast_object_list
 from pydantic import ValidationError
 
 from tokbench.config.recipe import Recipe
-from tokbench.errors import TokbenchError, printable
+from tokbench.config.yaml_files import read_yaml
+from tokbench.errors import TokbenchError
+from tokbench.printing import say
 from tokbench.results.files import write
 from tokbench.results.locks import alone
 from tokbench.training.checkpoint import newest_step, tidy
@@ -66,7 +68,7 @@ def claim(out: Path, recipe: Recipe, *, resume: bool, main: bool) -> bool:
     path, at, resolved = out / "recipe.yaml", check_folder(out, recipe, resume=resume), recipe.resolved()
     if main:
         if resume and at is None and (path.exists() or (out / "log.jsonl").exists()):
-            print(f"{out}: no checkpoint to continue from; starts over at step 0")
+            say(f"{out}: no checkpoint to continue from; starts over at step 0")
         try:
             out.mkdir(parents=True, exist_ok=True)
             if not path.exists() or _values(path) != resolved:
@@ -147,9 +149,9 @@ def _read(path: Path, recipe: Recipe) -> Any:
 
 def _values(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = printable(str(error).partition("\n")[0], 120)
+        return read_yaml(path)
+    except TokbenchError as error:
+        reason = str(error).removeprefix(f"{path}: ")
         raise TokbenchError(f"{path}: not a recipe that can be read ({reason}); choose another --out") from None
 
 

@@ -10,6 +10,7 @@ import json
 import math
 from pathlib import Path
 
+from tokbench.errors import TokbenchError, visible
 from tokbench.results.files import write
 
 
@@ -20,12 +21,15 @@ def append_log(path: Path, step: int, seconds: float, values: dict[str, float]) 
 
 def append_event(path: Path, step: int, seconds: float, event: str, message: str) -> None:
     """Add one line that says what happened."""
-    _append(path, {"step": step, "seconds": round(seconds, 3), "event": event, "message": message})
+    _append(path, {"step": step, "seconds": round(seconds, 3), "event": event, "message": visible(message)})
 
 
 def _append(path: Path, line: dict[str, object]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise TokbenchError(f"{path}: cannot write: {error.strerror}") from error
 
 
 def drop_log_after(path: Path, step: int) -> None:
@@ -38,5 +42,5 @@ def drop_log_after(path: Path, step: int) -> None:
 def _step_of(line: str) -> float:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf

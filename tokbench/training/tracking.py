@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
 from tokbench.errors import TokbenchError
+from tokbench.secrets import without_secrets
 
 FOLDER = "tracking"  # within the run's folder
 
@@ -40,7 +41,7 @@ def start_trackers(
         folder.mkdir(parents=True, exist_ok=True)
         accelerator.init_trackers(
             "tokbench",
-            config=_flat(settings),
+            config=_flat(without_secrets(settings)),
             init_kwargs={"tensorboard": resumed, "wandb": {"name": title, "dir": str(folder)}},
         )
     except Exception as error:  # of another's package: no account, no network, a full disk

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, printable
 from tokbench.results.files import written
 from tokbench.weights.catalogue import entry
 
@@ -53,12 +53,11 @@ def load(name: str) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = require(name)
+    path, expected = require(name), digest(name)
     mend = f"run `tokbench weights get {name} --force`"
     try:
-        expected = digest(name)
         tensors = load_file(path)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError) as error:
         raise TokbenchError(f"{path}: damaged ({error}); {mend}") from None
     found = content_hash(tensors, entry(name).optional)
     if found != expected:
@@ -97,12 +96,26 @@ def save(name: str, tensors: Mapping[str, Tensor], source: str, file_sha256: str
 
 def digest(name: str) -> str:
     """The content hash that ``name`` was stored with: features made with other weights have another one."""
-    return header(require(name))["__metadata__"]["content"]
+    content = _header(name).get("__metadata__", {}).get("content")
+    if not isinstance(content, str):
+        raise _damaged(name, "no hash of its content is in it")
+    return content
 
 
 def tensor_names(name: str) -> list[str]:
     """The names of the stored tensors, without reading them."""
-    return [key for key in header(require(name)) if key != "__metadata__"]
+    return [key for key in _header(name) if key != "__metadata__"]
+
+
+def _header(name: str) -> dict[str, Any]:
+    try:
+        return header(require(name))
+    except ValueError as error:
+        raise _damaged(name, str(error)) from None
+
+
+def _damaged(name: str, why: str) -> TokbenchError:
+    return TokbenchError(f"{require(name)}: damaged ({printable(why, 120)}); run `tokbench weights get {name} --force`")
 
 
 def header(path: Path) -> dict[str, Any]:
@@ -111,7 +124,13 @@ def header(path: Path) -> dict[str, Any]:
         size = int.from_bytes(file.read(8), "little")
         if size > 10_000_000:
             raise ValueError("no safetensors header")
-        return json.loads(file.read(size))
+        try:
+            found = json.loads(file.read(size))
+        except RecursionError:
+            found = None
+    if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
+        raise ValueError("its header is not one of safetensors")
+    return found
 
 
 def content_hash(tensors: Mapping[str, Tensor], optional: tuple[str, ...] = ()) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.errors import TokbenchError, did_you_mean, visible
 from tokbench.results.entries import Context, Entry, gather
 from tokbench.results.files import write
 from tokbench.results.record import Record
@@ -80,8 +80,24 @@ def save(figure: Figure, path: Path) -> None:
     stamps: dict[str, dict[str, None]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
     page = io.BytesIO()
     with figure_settings():
+        _as_text(figure)
         figure.savefig(page, format=suffix[1:], bbox_inches="tight", metadata=stamps[suffix])
     write(path, page.getvalue())
+
+
+def _as_text(figure: Figure) -> None:
+    """Names from records are drawn letter by letter: dollars are not mathematics, and nothing is hidden or reordered.
+
+    The labels of ticks are left alone: they are numbers, and on a logarithmic axis matplotlib's own mathematics.
+    """
+    from matplotlib.axis import Axis
+    from matplotlib.text import Text
+
+    ticks = {id(text) for axis in figure.findobj(Axis) for text in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if id(text) not in ticks and (said := text.get_text()):
+            text.set_parse_math(False)
+            text.set_text("\n".join(map(visible, said.split("\n"))))
 
 
 @contextmanager

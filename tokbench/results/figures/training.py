@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.entries import Entry
 from tokbench.results.figures.base import panels
-from tokbench.results.plausible import artifact_text
+from tokbench.results.plausible import artifact_text, is_shown
 from tokbench.results.record import Record
 from tokbench.results.styles import style
 
@@ -76,4 +75,4 @@ def read_log(record: Record, folder: Path) -> list[dict[str, float]]:
 
 
 def _numbers(line: dict[str, Any]) -> dict[str, float]:
-    return {key: value for key, value in line.items() if isinstance(value, int | float) and math.isfinite(value)}
+    return {key: value for key, value in line.items() if isinstance(value, int | float) and is_shown(value)}

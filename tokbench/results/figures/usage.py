@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokbench.errors import TokbenchError
 from tokbench.results.entries import Entry
 from tokbench.results.figures.base import panels
-from tokbench.results.plausible import artifact_text
+from tokbench.results.plausible import artifact_text, is_shown
 from tokbench.results.record import Record
 from tokbench.results.styles import style
 
@@ -62,6 +63,7 @@ def histogram(record: Record, folder: Path) -> list[list[int]] | None:
         return None
     try:
         counts = json.loads(artifact_text(folder, record.artifacts["histogram"]) or "{}")["counts"]
-        return [[max(0, int(count)) for count in of_depth] for of_depth in counts if of_depth] or None
+        found = [[max(0, int(count)) for count in of_depth] for of_depth in counts if of_depth]
+        return found if found and all(map(is_shown, chain.from_iterable(found))) else None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tokbench.reading import beneath, read_regular, reason_of
 from tokbench.results.entries import Entry
 
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
@@ -54,14 +55,13 @@ def _shown(entry: Entry, folder: Path) -> Shown:
 def _embedded(folder: Path, name: str) -> tuple[str | None, str | None]:
     """A data URI, or why there is none. Only pictures beneath the results folder are ever read."""
     kind = _TYPES.get(Path(name).suffix.lower())
-    path = (folder / name).resolve()
     if kind is None:
         return None, f"{name} is not a picture"
-    if not path.is_relative_to(folder.resolve()):
-        return None, f"{name} lies outside the results folder"
     try:
-        if path.stat().st_size > _LARGEST:
-            return None, f"{name} is larger than {_LARGEST // 2**20} MiB"
-        return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}", None
-    except OSError as error:
-        return None, f"{name}: {error.strerror}"
+        path = beneath(folder, name)
+        if path is None:
+            return None, f"{name} lies outside the results folder"
+        content = read_regular(path, _LARGEST)
+    except (OSError, ValueError) as error:
+        return None, f"{name}: {reason_of(error)}"
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}", None
