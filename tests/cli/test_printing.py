@@ -101,14 +101,15 @@ def test_what_typer_refuses_is_one_line_of_ours() -> None:
 
 @pytest.mark.parametrize("columns", ["80", "60"])
 def test_the_lists_fit_narrow_terminals(columns: str) -> None:
-    from tokbench.cli.list import _print
+    from tokbench.cli.catalogue import SECTIONS
+    from tokbench.cli.list import _table
 
     page = io.StringIO()
-    console = terminal(file=page, width=int(columns))
-    _print(("a-name", "word " * 30, "first, " * 20, ""), ("name", "what it is", "settings", "paper"), console)
-    lines = page.getvalue().split("\n")
-    assert max(map(len, lines)) <= int(columns) and not any("paper" in line for line in lines)
-    assert sum(len(line.split()) == 1 for line in lines) <= 2  # no column is a word wide
+    headings, rows = SECTIONS["quantizers"]()
+    terminal(file=page, width=int(columns)).print(_table("quantizers", headings, rows))
+    lines = page.getvalue().rstrip("\n").split("\n")
+    assert max(map(len, lines)) <= int(columns) and all(name in page.getvalue() for name, *_ in rows)
+    assert len(lines) < 8 * len(rows)  # no column is a word wide
 
 
 def test_one_is_not_several() -> None:

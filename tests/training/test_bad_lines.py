@@ -66,8 +66,8 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path, what: str) 
     from tokbench.pretrained import export
 
     def tokenizer() -> Tokenizer:
-        wide = ("model.channels=32", "model.norm_groups=32", "model.latent_channels=32")  # as taming has them
-        recipe = draft_recipe("demo", [*TINY, *wide]).check()
+        wide = ("channels=32", "norm_groups=32", "latent_channels=32", "middle_attention=true")  # as taming has them
+        recipe = draft_recipe("demo", [*TINY, *(f"model.{setting}" for setting in wide)]).check()
         parts = {"image_size": 16, "model": recipe.model, "quantizer": recipe.quantizer}  # type: ignore[union-attr]
         return Tokenizer(TokenizerConfig.model_validate(parts))
 

@@ -58,7 +58,7 @@ def _run() -> None:
     from tokbench.errors import TokbenchError
 
     try:
-        _call(app)
+        app()
     except TokbenchError as error:
         for line in str(error).splitlines():
             _tell(line)
@@ -84,24 +84,6 @@ def _run() -> None:
         else:
             raise
         sys.exit(2)
-
-
-def _call(app: Any) -> None:
-    """Run the command; what typer refuses is one line of ours and not its box, in which text goes out as it came."""
-    from typer.main import get_command
-
-    try:
-        status = get_command(app).main(standalone_mode=False, prog_name="tokbench")
-    except Exception as error:  # click's own, which typer brings along under a name of its own
-        if type(error).__name__ == "NoArgsIsHelpError":  # the help is printed already
-            sys.exit(2)
-        if not hasattr(error, "format_message"):
-            raise
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context is not None else "tokbench"
-        _tell(f"{' '.join(str(error.format_message()).split())} (see {path} --help)")
-        sys.exit(2)
-    sys.exit(status if isinstance(status, int) else 0)
 
 
 def _tell(line: object) -> None:

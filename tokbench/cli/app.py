@@ -29,6 +29,7 @@ from tokbench.cli.import_ import import_
 from tokbench.cli.list import list_
 from tokbench.cli.plot import plot
 from tokbench.cli.reconstruct import reconstruct
+from tokbench.cli.refusals import Commands
 from tokbench.cli.report import report
 from tokbench.cli.show import show
 from tokbench.cli.sweep import sweep
@@ -40,6 +41,7 @@ ABOUT = "The comparative toolkit for visual tokenizers: train, measure and compa
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     name="tokbench",
+    cls=Commands,
     help=ABOUT,
     no_args_is_help=True,
     add_completion=False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.table import Table
 
 
 def list_(
@@ -25,22 +25,23 @@ def list_(
     for name, section in SECTIONS.items():
         if what in ("all", name):
             columns, rows = section()
-            console.print(name, style="bold")
-            for row in rows:
-                _print(row, columns, console)
-            console.print()
+            console.print(_table(name, columns, rows))
 
 
-def _print(row: Sequence[str], columns: Sequence[str], console: Console) -> None:
-    """A name with what it is beside it, and each other value that it has on lines of its own: these are sentences and
-    long lists, which columns would fold to a word a line."""
-    from rich.padding import Padding
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Two columns, name and what it is, with each other value below: these are sentences and long lists, which columns
+    of their own would fold to a word a line."""
+    from rich.table import Column, Table
     from rich.text import Text
 
     from tokbench.errors import visible
 
-    title, about, *others = map(visible, row)
-    console.print(Padding(Text(title, style="bold").append(f"  {about}", style="not bold"), (0, 0, 0, 2)))
-    for column, value in zip(columns[2:], others, strict=True):
-        if value.strip():
-            console.print(Padding(Text(f"{column}: {' '.join(value.split())}", style="dim"), (0, 0, 0, 6)))
+    headings = Column(columns[0], overflow="fold", no_wrap=True), Column(columns[1], overflow="fold")
+    table = Table(*headings, title=title, title_justify="left", title_style="bold")
+    for name, about, *others in rows:
+        said = Text(visible(about))
+        for column, value in zip(columns[2:], others, strict=True):
+            if value.strip():
+                said.append(f"\n{column}: {visible(' '.join(value.split()))}", style="dim")
+        table.add_row(name, said)
+    return table
