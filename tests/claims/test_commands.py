@@ -66,7 +66,7 @@ def test_a_cell_that_fails_is_named_and_the_command_says_so(tmp_path: Path, monk
 def test_dry_run_and_paper_train_nothing(file: str, tmp_path: Path) -> None:
     other = str(tiny(tmp_path, "iso-rate", {"quantizers": {**SWEEP, "depth": [2, 3]}}))
     output = claims(file, other, "--dry-run", "--seed", "0", "--work", "work")
-    assert "1 cells to run" in output and "GPU hours" not in output
+    assert "1 cell to run" in output and "GPU hours" not in output
     assert "together: 2 different cells" in output  # one is in both
     output = claims("coarse-to-fine", "--scale", "paper", "--seed", "0", "--work", "work")
     assert "nothing was run: --scale paper runs with --yes" in output

@@ -57,7 +57,7 @@ def test_the_plan_is_printed_and_nothing_is_written(
     Store(tmp_path / "runs.jsonl").append(timed(plan.tokenizers[0], 6.0))
     print_plan(Plan.make(grid("rq", "lfq"), None, tmp_path), tmp_path)
     said = capsys.readouterr().out
-    assert "done" in said and "~8 s" in said and "1 cells to run, time about 8 s" in said
+    assert "done" in said and "~8 s" in said and "1 cell to run, time about 8 s" in said
 
 
 def test_a_tokenizer_whose_folder_is_gone_is_trained_again_only_for_a_generator(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path, what: str) 
 
     def tokenizer() -> Tokenizer:
         wide = ("channels=32", "norm_groups=32", "latent_channels=32", "middle_attention=true")  # as taming has them
-        recipe = draft_recipe("demo", [*TINY, *(f"model.{setting}" for setting in wide)]).check()
+        vq = "quantizer={name: vq, codebook_size: 16}"
+        recipe = draft_recipe("demo", [*TINY, vq, *(f"model.{setting}" for setting in wide)]).check()
         parts = {"image_size": 16, "model": recipe.model, "quantizer": recipe.quantizer}  # type: ignore[union-attr]
         return Tokenizer(TokenizerConfig.model_validate(parts))
 

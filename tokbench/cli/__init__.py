@@ -78,7 +78,7 @@ def _run() -> None:
 
         if memory.is_out_of_memory(error):
             advice = ("a smaller batch or image", "a machine with more memory", "--cpu, where it was a GPU's")
-            _tell(memory.told(error, '', advice))
+            _tell(memory.told(error, "", advice))
         elif is_death(error):
             _tell(told(error))
         else:

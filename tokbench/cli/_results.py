@@ -73,11 +73,12 @@ def keep(record: Record, file: Path) -> None:
     """Append the record; where that fails after all, print its line: what was measured is not lost."""
     from tokbench.errors import TokbenchError
     from tokbench.results.store import Store
+    from tokbench.secrets import without_secrets
 
     try:
         Store(file).append(record)
     except TokbenchError as error:
-        print(json.dumps(without_secrets(record.model_dump())))
+        print(json.dumps(without_secrets(json.loads(record.model_dump_json()))))
         raise TokbenchError(f"{error}; the record is printed instead: add that line to a runs.jsonl") from None
 
 

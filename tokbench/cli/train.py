@@ -76,7 +76,6 @@ def train(
         import yaml
 
         from tokbench.secrets import without_secrets
-
         from tokbench.training.dry_run import check_run
 
         found = check_run(checked, folder, resume=resume, cpu=cpu)

@@ -82,9 +82,7 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
         places = folders(repository)
         if split == "eval":
             return streamed_evaluation(source, view, rows, image, label, limit, length, folders=places)
-        return StreamedImages(
-            source, view, rows, image, label, limit, length, content=str(info), folders=places
-        )
+        return StreamedImages(source, view, rows, image, label, limit, length, content=str(info), folders=places)
     positions = None
     if known and known.held_out_from is not None:
         whole = range(len(rows))
