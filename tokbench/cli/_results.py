@@ -78,7 +78,7 @@ def keep(record: Record, file: Path) -> None:
     try:
         Store(file).append(record)
     except TokbenchError as error:
-        print(json.dumps(without_secrets(json.loads(record.model_dump_json()))))
+        print(json.dumps(without_secrets(json.loads(record.model_dump_json())), separators=(",", ":")))
         raise TokbenchError(f"{error}; the record is printed instead: add that line to a runs.jsonl") from None
 
 
