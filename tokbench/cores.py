@@ -6,6 +6,11 @@ import os
 import time
 
 
+def in_mask() -> int:
+    """Cores that the affinity mask of this process has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def available() -> int:
     """Cores that this process may use: those of its affinity mask, no more than its control group's quota."""
     import joblib  # here, since it takes a while to import

@@ -15,6 +15,10 @@ from PIL import Image, ImageOps
 from tokbench.data.formats import readable_formats
 from tokbench.errors import TokbenchError, printable
 
+# An image half-way to the bomb limit, damaged EXIF: not worth reporting. Once for the process, not around each image:
+# threads decode side by side, and of two that set filters aside for a while one puts back what the other had set.
+warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\b")
+
 MAX_ASPECT = 32
 """A picture longer than this many times its width would need gigabytes once its short side is resized: refused."""
 
@@ -55,14 +59,12 @@ def load_image(
     if not data:
         raise UnreadableImage(label, "the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a picture half-way to the bomb limit, damaged EXIF: no news to the user
-            with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
-                if not any_shape:
-                    _check_shape(image, label)
-                image.load()
-                _turn_upright(image)
-                return _to_rgb(image, label)
+        with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
+            if not any_shape:
+                _check_shape(image, label)
+            image.load()
+            _turn_upright(image)
+            return _to_rgb(image, label)
     except UnreadableImage:
         raise
     except Exception as error:  # Pillow's plug-ins raise OSError, SyntaxError, struct.error, zlib.error, IndexError...

@@ -21,9 +21,9 @@ def watched(batches: Iterable[Any]) -> Iterator[Any]:
             batch = next(iterator)
         except StopIteration:
             return
-        except TokbenchError as error:  # torch puts the traceback of the other process around it
-            last = str(error).strip().rpartition("\n")[2]
-            raise TokbenchError(last.partition("TokbenchError: ")[2] or last) from None
+        except TokbenchError as error:  # torch puts the traceback of the other process around it: one line with escapes
+            last = str(error).removesuffix(r"\n").rpartition(f"{TokbenchError.__module__}.TokbenchError: ")[2]
+            raise TokbenchError(last) from None
         except (RuntimeError, ConnectionError, EOFError) as error:
             if isinstance(error, RuntimeError) and not is_death(error):  # else a dead process's pipe
                 raise

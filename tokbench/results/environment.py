@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tokbench.cores import available
+from tokbench.cores import in_mask
 from tokbench.results.record import Git
 
 _PACKAGES = ("torch", "torchvision", "numpy", "accelerate", "tokbench")
@@ -30,7 +30,7 @@ def describe() -> dict[str, Any]:
         **{name: version for name in _PACKAGES if (version := _version(name)) is not None},
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),
-        "cores": available(),
+        "cores": in_mask(),
         "gpus": _gpu_names(),
     }
 

@@ -47,13 +47,27 @@ def check_not_inputs(targets: Iterable[Path], inputs: Iterable[str | os.PathLike
 def check_writable(target: Path) -> None:
     """TokbenchError unless a file ``target`` can be made, or its folders and then the file. Nothing is left there."""
     try:
-        folder = target.parent
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".tokbench-"):
+        with tempfile.TemporaryDirectory(dir=_nearest(target), prefix=".tokbench-"):
             pass
     except OSError as error:
         raise TokbenchError(f"{target}: cannot be written: {error.strerror or error}") from None
+
+
+def check_allowed(target: Path) -> None:
+    """As ``check_writable`` by the permissions alone: nothing is made, not even for a moment."""
+    folder = _nearest(target)
+    if not folder.is_dir():
+        raise TokbenchError(f"{target}: cannot be written: Not a directory: {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise TokbenchError(f"{target}: cannot be written: no permission to write in {folder}")
+
+
+def _nearest(target: Path) -> Path:
+    """The folder of ``target``, or the nearest one above it that exists."""
+    folder = target.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
 
 
 def holds_records(path: Path) -> bool:

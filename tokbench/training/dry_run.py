@@ -13,7 +13,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators import for_tokenizer
 from tokbench.models import Tokenizer
 from tokbench.models.storage import is_hub_name, start_from
-from tokbench.results.targets import check_writable
+from tokbench.results.targets import check_allowed
 from tokbench.training.checks import check_data, check_weights, without_value
 from tokbench.training.fitting import micro_batch_of
 from tokbench.training.generator_data import CodeData
@@ -30,7 +30,7 @@ def check_run(recipe: Recipe, out: Path, *, resume: bool = False, cpu: bool = Fa
     unreadable or without the labels asked for, codes of another tokenizer, a tokenizer that is missing or does not fit.
     """
     check_folder(out, recipe, resume=resume)
-    check_writable(out / "recipe.yaml")
+    check_allowed(out / "recipe.yaml")
     check_trackers(recipe.training.trackers)
     micro_batch_of(recipe, make_accelerator(recipe, cpu))
     check_weights(recipe)
