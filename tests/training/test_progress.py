@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import re
 
-from rich.console import Console
-
+from tokbench.printing import terminal
 from tokbench.training.progress import TrainingProgress
 
 
 def test_the_time_left_is_said_from_the_first_step_on() -> None:
     said = io.StringIO()
-    progress = TrainingProgress("[1/3] run [b]", 1000, start=10, console=Console(file=said, width=40))
+    progress = TrainingProgress("[1/3] run [b]", 1000, start=10, console=terminal(file=said, width=40))
     with progress:
         progress.update(11, {})
         progress.update(12, {"loss": 0.5})  # too soon for another
