@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tokbench.data.adm import adm_center_crop, shrink_to
 from tokbench.data.draws import below, uniforms
-from tokbench.data.pixels import to_channels
+from tokbench.data.pixels import check_channels, to_channels
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.entries import GREY
 
@@ -133,6 +133,7 @@ class View:
     def __post_init__(self) -> None:
         if self.image_size < 1:
             raise TokbenchError(f"image_size is {self.image_size}; it must be at least 1")
+        check_channels(self.channels)
         if self.crop != "random" and self.crop not in CROPS:
             raise TokbenchError(f"no crop is called {self.crop!r}{did_you_mean(self.crop, [*CROPS, 'random'])}")
 

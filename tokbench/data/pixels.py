@@ -45,9 +45,14 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 def to_channels(image: Tensor, channels: int) -> Tensor:
     """uint8 RGB (..., 3, H, W) -> itself for 3 channels, its grey for 1. TokbenchError for another number."""
+    check_channels(channels)
+    return to_grey(image) if channels == 1 else image
+
+
+def check_channels(channels: int) -> None:
+    """TokbenchError for a number of channels that images cannot be read with."""
     if channels not in (1, 3):
         raise TokbenchError(f"images are read with 3 channels (RGB) or 1 (grey), not {channels}")
-    return to_grey(image) if channels == 1 else image
 
 
 def to_grey(image: Tensor) -> Tensor:
