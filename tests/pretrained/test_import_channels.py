@@ -54,7 +54,7 @@ def test_other_layouts(source: str, tmp_path: Path) -> None:
 
 def test_ibq_and_gumbel_keep_the_channels(tmp_path: Path) -> None:
     weights, config = pretrained.export(grey(official.taming), "taming", tmp_path / "c.ckpt")
-    same(pretrained.load("ibq", weights, weights="live"), pretrained.load("ibq", weights, weights="live"))
+    assert pretrained.load("ibq", weights, weights="live").config.channels == 1
     state = torch.load(weights)["state_dict"]
     state["quantize.embed.weight"] = state.pop("quantize.embedding.weight")
     dim = state["quantize.embed.weight"].shape[1]
