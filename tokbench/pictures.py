@@ -11,16 +11,20 @@ from torch import Tensor
 
 from tokbench.results.files import written
 
-_GAP, _INK, _PAPER = 2, (40, 40, 40), (255, 255, 255)
+_GAP, _INK, _PAPER = 2, "#282828", "#ffffff"
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """A uint8 (3, H, W) tensor as a PIL image."""
-    return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
+    """A uint8 (3, H, W) tensor, or a grey (1, H, W), as a PIL image of mode RGB or L."""
+    pixels = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0)
+    return Image.fromarray(np.ascontiguousarray(pixels.cpu().numpy()))
 
 
 def grid(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom: int = 1) -> Image.Image:
-    """Rows of uint8 (3, H, W) images of one size as one picture, with a heading over each column."""
+    """Rows of uint8 (3, H, W) or grey (1, H, W) images of one size as one picture, with a heading over each column.
+
+    It is grey where all of them are.
+    """
     height, width = rows[0][0].shape[-2:]
     height, width = height * zoom, width * zoom
     count = max(len(row) for row in rows)
@@ -28,7 +32,8 @@ def grid(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom:
     font = ImageFont.load_default(size=size)
     lines = max((len(_wrap(title, font, width)) for title in columns), default=0)
     top = lines * (size + 3) + 4 if columns else 0
-    canvas = Image.new("RGB", (count * (width + _GAP) - _GAP, top + len(rows) * (height + _GAP) - _GAP), _PAPER)
+    mode = "L" if all(image.shape[0] == 1 for row in rows for image in row) else "RGB"
+    canvas = Image.new(mode, (count * (width + _GAP) - _GAP, top + len(rows) * (height + _GAP) - _GAP), _PAPER)
     draw = ImageDraw.Draw(canvas)
     for x, title in enumerate(columns):
         for i, line in enumerate(_wrap(title, font, width)):

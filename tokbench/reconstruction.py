@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tokbench import threads
-from tokbench.data.pixels import UnreadableImage, load_image, to_float, to_uint8
+from tokbench.data.pixels import UnreadableImage, read_image, to_float, to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.memory import IMAGE_TOO_LARGE, explained
 from tokbench.metrics.psnr import psnr
@@ -41,7 +40,7 @@ class Reconstructed:
 
 
 def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> tuple[list[Tensor], Tensor]:
-    """image uint8 (3, H, W) -> its reconstruction from the first 1, 2, ... D codes (each uint8 (3, H, W)), codes.
+    """image uint8 (C, H, W) -> its reconstruction from the first 1, 2, ... D codes (each uint8 (C, H, W)), codes.
 
     Sides that the downsampling does not divide are padded by reflection before and cropped after.
     """
@@ -58,8 +57,8 @@ def reconstruct_files(
 ) -> tuple[list[Reconstructed], list[tuple[Path, str]]]:
     """Write ``out/NAME.png``, ``out/side-by-side/NAME.png`` and with ``depths`` ``out/depths/NAME.png``.
 
-    Returns the figures, and the files that were skipped with the reason (it names the file). Raises TokbenchError when
-    nothing is left.
+    They are grey where the tokenizer is. Returns the figures, and the files that were skipped with the reason (it names
+    the file). Raises TokbenchError when nothing is left.
     """
     rows: list[Reconstructed] = []
     skipped: list[tuple[Path, str]] = []
@@ -71,7 +70,7 @@ def reconstruct_files(
     for path, name in named.items():
         try:
             threads.adapt()
-            image = torch.from_numpy(np.array(load_image(path, any_shape=True))).permute(2, 0, 1).contiguous()
+            image = read_image(path, tokenizer.config.channels, any_shape=True)
             with explained(f"reconstructing {path}", *IMAGE_TOO_LARGE):
                 stages, codes = reconstruct_image(tokenizer, image)
                 fidelity = psnr_and_ssim(image, stages[-1])
@@ -124,7 +123,7 @@ def _folded(name: str) -> str:
 
 
 def psnr_and_ssim(image: Tensor, made: Tensor) -> tuple[float, float]:
-    """Of two uint8 (3, H, W); SSIM is NaN where its window does not fit in."""
+    """Of two uint8 (C, H, W); SSIM is NaN where its window does not fit in."""
     small = min(image.shape[-2:]) < WINDOW
     return float(psnr(image[None], made[None])), math.nan if small else float(ssim(image[None], made[None]))
 

@@ -97,8 +97,8 @@ def test_what_is_no_pair_of_images_is_refused(function: object) -> None:
         function(x.float() / 255, y.float() / 255)
     with pytest.raises(TokbenchError, match=r"\(4, 3, 48, 48\) and sample \(4, 3, 48, 40\)"):
         function(x, y[..., :40])
-    with pytest.raises(TokbenchError, match=r"\(B, 3, H, W\)"):
-        function(x[:, :1], y[:, :1])
+    with pytest.raises(TokbenchError, match=r"\(B, 3, H, W\) or grey \(B, 1, H, W\), got \(4, 2, 48, 48\)"):
+        function(x[:, :2], y[:, :2])
 
 
 def test_ssim_refuses_images_smaller_than_its_window() -> None:

@@ -18,9 +18,12 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def make(architecture: str, quantizer: dict[str, Any] | None = None, **model: Any) -> Tokenizer:
+def make(
+    architecture: str, quantizer: dict[str, Any] | None = None, image_channels: int = 3, **model: Any
+) -> Tokenizer:
     """A tokenizer of 16x16 images with fixed random weights."""
     settings = {"architecture": architecture, **SMALL[architecture], **model}
     quantizer = quantizer or {"name": "rq", "codebook_size": 16, "depth": 3}
     torch.manual_seed(0)
-    return Tokenizer(TokenizerConfig.model_validate({"image_size": 16, "model": settings, "quantizer": quantizer}))
+    shape = {"image_size": 16, "channels": image_channels}
+    return Tokenizer(TokenizerConfig.model_validate({**shape, "model": settings, "quantizer": quantizer}))

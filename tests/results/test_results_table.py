@@ -272,3 +272,16 @@ def test_by_id_takes_a_unique_beginning() -> None:
     for missing in ("q", ""):
         with pytest.raises(TokbenchError, match="no run"):
             by_id(rows, missing)
+
+
+def test_grey_and_colour_stand_in_sections_of_their_own_and_published_rows_beside_colour() -> None:
+    data = {"spec": "hub:imagenet-1k", "split": "val", "n": 50000, "size": 256}
+    versions = {"tokbench-v1": "rgb", "tokbench-v1-grey": "grey"}
+    rows = [
+        record(name, cell=protocol, data={**data, "protocol": protocol}, metrics={"rfid": metric(9.0, "rFID", "lower")})
+        for protocol, name in versions.items()
+    ]
+    table = comparison(rows, published=True)
+    found = {name: next(s for s in table.sections if name in texts(s, "quantizer")) for name in versions.values()}
+    assert "protocol tokbench-v1-grey" in found["grey"].title and len(found["grey"].rows) == 1
+    assert any(row.entry.published for row in found["rgb"].rows) and "grey" not in texts(found["rgb"], "quantizer")

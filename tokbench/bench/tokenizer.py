@@ -115,7 +115,7 @@ def _prepare(
     """The three things to time, of ours or of the peer ``beside``, as functions without arguments."""
     torch.manual_seed(seed)
     tokenizer = Tokenizer(config).to(device)
-    images = torch.rand(batch_size, 3, config.image_size, config.image_size, device=device) * 2 - 1
+    images = torch.rand(batch_size, config.channels, config.image_size, config.image_size, device=device) * 2 - 1
     if variant.channels_last:
         tokenizer = tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         images = images.contiguous(memory_format=torch.channels_last)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tokbench.config.generator import GeneratorRecipe
-from tokbench.config.model import TokenizerConfig
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.generators import build, configure
 from tokbench.models import Tokenizer
@@ -68,10 +67,10 @@ def train_step_flops(cell: AnyCell) -> float:
 
 
 def _tokenizer(recipe: TokenizerRecipe) -> float:
-    size = recipe.data.image_size
+    size, channels = recipe.data.image_size, recipe.data.channels
     with torch.device("meta"):
-        tokenizer = Tokenizer(_config(recipe))
-        images = torch.zeros(1, 3, size, size, requires_grad=True)
+        tokenizer = Tokenizer(recipe.tokenizer)
+        images = torch.zeros(1, channels, size, size, requires_grad=True)
         latents = torch.zeros(1, tokenizer.quantizer.dim, *tokenizer.latent_shape(), requires_grad=True)
         total = _there_and_back(tokenizer.encoder, images) + _there_and_back(tokenizer.decoder, latents)
         total += _search(tokenizer)
@@ -79,12 +78,13 @@ def _tokenizer(recipe: TokenizerRecipe) -> float:
             features = _features(recipe.loss.perceptual.net)
             for parameter in features.parameters():
                 parameter.requires_grad_(False)
-            # The original goes through once, the reconstruction there and back.
-            total += _forward(features, images.detach()) + _there_and_back(features, images)
+            # The original goes through once, the reconstruction there and back; grey ones as RGB.
+            seen = images.expand(-1, 3, -1, -1)
+            total += _forward(features, seen) + _there_and_back(features, seen)
         adversarial = recipe.loss.adversarial
         if adversarial is not None:
-            discriminator = build_discriminator(adversarial.discriminator, size)
-            several = torch.zeros(4, 3, size, size, requires_grad=True)  # some count over groups of the batch
+            discriminator = build_discriminator(adversarial.discriminator, size, channels)
+            several = torch.zeros(4, channels, size, size, requires_grad=True)  # some count over groups of the batch
             # The autoencoder's step goes through it there and back; its own step does so twice, for real and fake.
             step = _there_and_back(discriminator, several) / 4
             active = max(0, recipe.training.steps - adversarial.start) / recipe.training.steps
@@ -95,7 +95,7 @@ def _tokenizer(recipe: TokenizerRecipe) -> float:
 def _generator(recipe: GeneratorRecipe, tokenizer_recipe: TokenizerRecipe) -> float:
     settings = recipe.generator.model_copy(update={"class_conditional": False})
     with torch.device("meta"):
-        tokenizer = Tokenizer(_config(tokenizer_recipe))
+        tokenizer = Tokenizer(tokenizer_recipe.tokenizer)
         generator = build(configure(settings, tokenizer, source=recipe.tokenizer, image_size=recipe.data.image_size))
         codes = torch.zeros(1, *generator.shape, dtype=torch.int64)
         try:
@@ -103,10 +103,6 @@ def _generator(recipe: GeneratorRecipe, tokenizer_recipe: TokenizerRecipe) -> fl
         except (RuntimeError, NotImplementedError):
             # What looks at values cannot be counted without them: six a weight and code, as usual for transformers.
             return 6.0 * sum(p.numel() for p in generator.parameters()) * generator.shape[0] * generator.shape[1]
-
-
-def _config(recipe: TokenizerRecipe) -> TokenizerConfig:
-    return TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)
 
 
 def _search(tokenizer: Tokenizer) -> float:

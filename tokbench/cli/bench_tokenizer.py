@@ -68,7 +68,6 @@ def bench_tokenizer(
 def _config(what: str, overrides: Any) -> Any:
     """The tokenizer's configuration out of a folder or a recipe."""
     from tokbench.config.loading import draft_recipe
-    from tokbench.config.model import TokenizerConfig
     from tokbench.config.recipe import TokenizerRecipe
     from tokbench.errors import TokbenchError
     from tokbench.models.storage import CONFIG, read_config
@@ -80,4 +79,4 @@ def _config(what: str, overrides: Any) -> Any:
     recipe = draft_recipe(what, overrides).check()
     if not isinstance(recipe, TokenizerRecipe):
         raise TokbenchError(f"{what}: not a tokenizer's recipe")
-    return TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)
+    return recipe.tokenizer

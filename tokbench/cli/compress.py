@@ -41,7 +41,7 @@ def compress(
 
     codec = open_codec(generator, histogram, tokenizer, device(cpu))
     check_target(out, [image, generator, histogram, tokenizer, home_of(codec.tokenizer)])
-    picture = read_picture(image)
+    picture = read_picture(image, codec.tokenizer.config.channels)
     height, width = picture.shape[-2:]
     with explained(f"compressing {image} ({width}x{height})", *IMAGE_TOO_LARGE):
         made = codec.write(picture, out, label)

@@ -63,6 +63,7 @@ def encode(
                 flip=flip and training,
                 seed=seed,
                 limit=limit if training else eval_limit,
+                channels=model.config.channels,
             )
             if images.share:
                 bar.console.print(images.share)
@@ -87,4 +88,5 @@ def encode(
             for path, reason in images.skipped[:5]:
                 bar.console.print(f"skipped {path}: {reason}")
             bar.console.print(f"{split}: {counted(count, 'picture')}, {images.view.describe()}")
-    console.print(f"use it: data.source=codes:{out} data.image_size={size}")
+    grey = " data.channels=1" if model.config.channels == 1 else ""
+    console.print(f"use it: data.source=codes:{out} data.image_size={size}{grey}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -68,8 +68,9 @@ def evaluate(
     model = Tokenizer.from_pretrained(tokenizer)
     image_size = side_in_pixels(size, model.config.image_size, model.downsampling, "--size")
     crop = PROTOCOLS[protocol].crop
-    dataset = open_images(data, split, image_size=image_size, crop=crop, limit=limit)  # type: ignore[arg-type]
-    train = open_images(data, "train", image_size=image_size, crop=crop) if train_data else None
+    shape: Any = {"image_size": image_size, "channels": model.config.channels, "crop": crop}
+    dataset = open_images(data, split, limit=limit, **shape)  # type: ignore[arg-type]
+    train = open_images(data, "train", **shape) if train_data else None
 
     console = terminal(stderr=True)
     if dataset.share and accelerator.is_main_process:

@@ -84,7 +84,8 @@ def evaluate_generator(
     file = records_of(out)
     Store(file).check()
     pair = Pipeline.load(generator, tokenizer, device=device(cpu))
-    images = open_images(data, split, image_size=pair.image_size, limit=limit)  # type: ignore[arg-type]
+    channels = pair.tokenizer.config.channels
+    images = open_images(data, split, image_size=pair.image_size, limit=limit, channels=channels)  # type: ignore[arg-type]
     console = terminal(stderr=True)
     if images.share:
         console.print(images.share)

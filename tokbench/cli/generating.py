@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from tokbench.data import load_image, to_float
+from tokbench.data import load_image, read_image, to_float
 from tokbench.data.crops import CROPS
 from tokbench.data.decode import UnreadableImage
+from tokbench.data.pixels import to_channels, to_tensor
 from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
 from tokbench.generators.pipeline import Pipeline, batches_of, keep_mask
@@ -110,7 +110,7 @@ def _draw_missing(
         done += len(numbers)
         if progress is not None:
             progress(done / len(missing))
-    _write_grid(out, n)
+    _write_grid(out, n, pair.tokenizer.config.channels)
     return len(missing)
 
 
@@ -121,8 +121,8 @@ def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_s
         picture = CROPS["adm"](load_image(settings.image), pair.image_size)
     except UnreadableImage as error:
         raise TokbenchError(f"{settings.image}: {error.reason}") from None
-    image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
-    given = pair.encode(to_float(image))
+    image = to_channels(to_tensor(picture), pair.tokenizer.config.channels)
+    given = pair.encode(to_float(image)[None])
     mask = keep_mask(settings.keep, *pair.generator.shape[:2])
     for first, wanted in batches_of(numbers, batch_size):
         drawn = range(first, first + batch_size)
@@ -162,8 +162,8 @@ def _claim(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _write_grid(out: Path, n: int) -> None:
+def _write_grid(out: Path, n: int, channels: int) -> None:
     shown = min(n, GRID_MOST)
-    images = [torch.from_numpy(np.array(load_image(out / f"{i:06d}.png"))).permute(2, 0, 1) for i in range(shown)]
+    images = [read_image(out / f"{i:06d}.png", channels) for i in range(shown)]
     rows = [images[start : start + GRID_COLUMNS] for start in range(0, shown, GRID_COLUMNS)]
     save_picture(grid(rows, zoom=max(1, 128 // images[0].shape[-1])), out / _GRID)

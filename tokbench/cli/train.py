@@ -58,9 +58,11 @@ def train(
 
         if draft.values.get("kind") == "generator":
             raise TokbenchError(f"{recipe}: trains a generator; --from is for tokenizers, use --set tokenizer=FOLDER")
-        config = Tokenizer.from_pretrained(start_from).config.model_dump(mode="json")
+        begun = Tokenizer.from_pretrained(start_from).config
+        config = begun.model_dump(mode="json")
         draft.values |= {"model": config["model"], "quantizer": config["quantizer"], "start_from": start_from}
-        draft.set("data.image_size", config["image_size"], f"--from {start_from}")
+        draft.set("data.image_size", begun.image_size, f"--from {start_from}")
+        draft.set("data.channels", begun.channels, f"--from {start_from}")
     apply_overrides(draft, overrides or ())
     if on_nan is not None:
         draft.set("training.on_nan", on_nan, f"--on-nan {on_nan}")

@@ -20,6 +20,9 @@ class DataConfig(Strict):
         "or cached: and one of those",
     )
     image_size: Side = Field(64, description="side of the square pictures, in pixels")
+    channels: Literal[1, 3] = Field(
+        3, description="3: RGB; 1: grey (ITU-R 601's luma), also for depth maps. A tokenizer takes and gives as many"
+    )
     crop: Crop | None = Field(
         None,
         description="how training pictures become square; unset: random, ADM's random crop, which also rescales "

@@ -9,7 +9,15 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from .base import Layers, Side, Strict
 
@@ -200,8 +208,15 @@ class TokenizerConfig(Strict):
     """An encoder, a quantizer and a decoder, and the image size they were made for (other sizes work too)."""
 
     image_size: Side = Field(description="side in pixels of the training images; decides where attention sits")
+    channels: PositiveInt = Field(3, description="of the images, in and out: 3 is RGB, 1 grey")
     model: ModelConfig
     quantizer: QuantizerConfig
+
+    @model_serializer(mode="wrap")
+    def _usual_channels_unsaid(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Files and records from before there was ``channels`` stay what they are."""
+        found: dict[str, Any] = whole(self)
+        return {key: value for key, value in found.items() if key != "channels" or value != 3}
 
     @model_validator(mode="after")
     def _size_divides(self) -> TokenizerConfig:

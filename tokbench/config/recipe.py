@@ -10,7 +10,7 @@ from tokbench.config.base import Name, Strict
 from tokbench.config.data import DataConfig
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.loss import LossConfig
-from tokbench.config.model import ModelConfig, QuantizerConfig
+from tokbench.config.model import ModelConfig, QuantizerConfig, TokenizerConfig
 from tokbench.config.training import EvaluationConfig, TrainingConfig
 
 
@@ -42,6 +42,14 @@ class TokenizerRecipe(Strict):
         if "decoder" in self.training.freeze and self.loss.adversarial is not None:
             raise ValueError("training.freeze: a frozen decoder learns nothing of loss.adversarial; set that to null")
         return self
+
+    @property
+    def tokenizer(self) -> TokenizerConfig:
+        """The configuration of the tokenizer that is trained."""
+        data = self.data
+        return TokenizerConfig(
+            image_size=data.image_size, channels=data.channels, model=self.model, quantizer=self.quantizer
+        )
 
     def resolved(self) -> dict[str, Any]:
         """Every setting, defaults included: what the record keeps and the content address is made of."""

@@ -4,7 +4,7 @@ from tokbench.data.base import Batch, ImageDataset, Sample, Split
 from tokbench.data.crops import CROPS, PROTOCOLS, Protocol
 from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.data.loader import Loader, loader
-from tokbench.data.pixels import to_float, to_uint8
+from tokbench.data.pixels import read_image, to_float, to_grey, to_uint8
 from tokbench.data.sources import SOURCES, open_images, open_split
 
 __all__ = [
@@ -22,6 +22,8 @@ __all__ = [
     "loader",
     "open_images",
     "open_split",
+    "read_image",
     "to_float",
+    "to_grey",
     "to_uint8",
 ]

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 from typing import Literal, TypedDict
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tokbench.data.crops import View, protocol_of
+from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
+from tokbench.data.pixels import to_tensor
 from tokbench.errors import TokbenchError, counted
 
 Split = Literal["train", "eval"]
 
 
 class Sample(TypedDict):
-    """One picture: ``image`` uint8 (3, S, S), ``label`` (-1 where there is none), ``id`` stable between runs."""
+    """One picture: ``image`` uint8 (C, S, S), ``label`` (-1 where there is none), ``id`` stable between runs."""
 
     image: Tensor
     label: int
@@ -27,7 +26,7 @@ class Sample(TypedDict):
 
 
 class Batch(TypedDict):
-    """``image`` uint8 (B, 3, S, S), ``label`` int64 (B,), ``id`` list of B strings."""
+    """``image`` uint8 (B, C, S, S), ``label`` int64 (B,), ``id`` list of B strings."""
 
     image: Tensor
     label: Tensor
@@ -46,7 +45,7 @@ class ImageDataset(Dataset[Sample]):
         of: how many images the source has for its splits together, or the split before a limit; None: these are all.
         share: a line on ``of``: how many of how many, why, and how to take all; empty where these are all.
         fingerprint: hash of the content and of everything done to it; equal fingerprints mean equal samples.
-        protocol: how pictures are made square: ``tokbench-v1`` or the crop's own name.
+        protocol: how pictures are made square: ``tokbench-v1`` or the crop's own name; of grey ones with ``-grey``.
     """
 
     classes: list[str]
@@ -87,7 +86,7 @@ class ImageDataset(Dataset[Sample]):
             square = self.view(image, epoch, index)
         except ValueError as error:
             raise UnreadableImage(name, str(error)) from None
-        return {"image": to_tensor(square), "label": label, "id": name}
+        return {"image": self.view.seen(to_tensor(square)), "label": label, "id": name}
 
     def __getitem__(self, index: int) -> Sample:
         """The sample as in epoch 0. Raises IndexError beyond the end and UnreadableImage for a damaged file."""
@@ -134,7 +133,7 @@ class ImageDataset(Dataset[Sample]):
     @property
     def protocol(self) -> str:
         """The name under which figures on these samples may be compared."""
-        return protocol_of(self.view.crop)
+        return self.view.protocol
 
     @property
     def fingerprint(self) -> str:
@@ -159,8 +158,3 @@ def evenly(count: int, limit: int | None) -> list[int]:
     if limit is None or limit >= count:
         return list(range(count))
     return [k * count // limit for k in range(limit)]
-
-
-def to_tensor(image: Image.Image) -> Tensor:
-    """RGB picture -> uint8 (3, H, W)."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from tokbench.data.adm import adm_center_crop, shrink_to
 from tokbench.data.draws import below, uniforms
+from tokbench.data.pixels import check_channels, to_channels
 from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.results.entries import GREY
 
 CropFunction = Callable[[Image.Image, int], Image.Image]
 
@@ -119,18 +122,29 @@ def protocol_of(crop: str) -> str:
 
 @dataclass(frozen=True)
 class View:
-    """What is done to a decoded picture before it is a sample: size, crop, flip, and the seed of both."""
+    """What is done to a decoded picture before it is a sample: size, crop, flip, the seed of both, and channels."""
 
     image_size: int
     crop: str
     flip: bool = False
     seed: int = 0
+    channels: int = 3
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
             raise TokbenchError(f"image_size is {self.image_size}; it must be at least 1")
+        check_channels(self.channels)
         if self.crop != "random" and self.crop not in CROPS:
             raise TokbenchError(f"no crop is called {self.crop!r}{did_you_mean(self.crop, [*CROPS, 'random'])}")
+
+    @property
+    def protocol(self) -> str:
+        """What figures on these samples are called by; those of grey and of colour never meet."""
+        return protocol_of(self.crop) + (GREY if self.channels == 1 else "")
+
+    def seen(self, square: Tensor) -> Tensor:
+        """uint8 RGB (3, S, S) as the sample has it: (channels, S, S)."""
+        return to_channels(square, self.channels)
 
     @property
     def random(self) -> bool:
@@ -151,4 +165,5 @@ class View:
     def describe(self) -> str:
         """A line for the record: everything that decides the pixels."""
         text = f"{self.image_size}x{self.image_size}, crop {self.crop}" + (", flips" if self.flip else "")
+        text += ", grey" if self.channels == 1 else ""
         return text + (f", seed {self.seed}" if self.random else "")

@@ -164,8 +164,8 @@ class _Fetch(Dataset[Any]):
     def __getitem__(self, key: tuple[int, list[int]]) -> tuple[Batch, list[tuple[str, str]]]:
         epoch, indices = key
         samples, bad = self.dataset.samples(indices, epoch)
-        size = self.dataset.image_size
-        images = torch.stack([s["image"] for s in samples]) if samples else torch.empty(0, 3, size, size).byte()
+        # A batch of nothing has no shape: whoever goes through the batches leaves it out.
+        images = torch.stack([s["image"] for s in samples]) if samples else torch.empty(0, dtype=torch.uint8)
         labels = torch.tensor([s["label"] for s in samples], dtype=torch.int64)
         return {"image": images, "label": labels, "id": [s["id"] for s in samples]}, bad
 

@@ -121,6 +121,10 @@ class _Photos(ImageDataset):
         self.levels = [_pyramid(p, view.image_size, zooms) for p in self.photographs]
 
     @property
+    def _size(self) -> str:
+        return f"{'grey ' if self.view.channels == 1 else ''}{self.image_size}x{self.image_size}"
+
+    @property
     def content(self) -> str:
         hashes = [hashlib.sha256(p.file().read_bytes()).hexdigest() for p in self.photographs]
         return digest("photos", *hashes)
@@ -147,13 +151,13 @@ class TrainPhotos(_Photos):
         pixels = level.crop(top, left, size)
         if self.view.flip and flip < 0.5:
             pixels = pixels[:, :, ::-1]
-        return {"image": torch.from_numpy(pixels.copy()), "label": -1, "id": level.name(top, left)}
+        return {"image": self.view.seen(torch.from_numpy(pixels.copy())), "label": -1, "id": level.name(top, left)}
 
     def describe(self) -> str:
         """One line for people."""
         names = ", ".join(p.name for p in self.photographs)
         flips = ", flips" if self.view.flip else ""
-        return f"photos (train): {len(self)} random {self.image_size}x{self.image_size} crops of {names}{flips}"
+        return f"photos (train): {len(self)} random {self._size} crops of {names}{flips}"
 
 
 class _HeldOut(_Photos):
@@ -169,18 +173,13 @@ class _HeldOut(_Photos):
         """The same crop in every epoch."""
         level, top, left = self.crops[index]
         pixels = level.crop(top, left, self.image_size).copy()
-        return {"image": torch.from_numpy(pixels), "label": -1, "id": level.name(top, left)}
-
-    @property
-    def protocol(self) -> str:
-        """The grid is no centre crop: it carries its own name."""
-        return "tokbench-v1"
+        return {"image": self.view.seen(torch.from_numpy(pixels)), "label": -1, "id": level.name(top, left)}
 
     def describe(self) -> str:
         """One line for people."""
         names = ", ".join(p.name for p in self.photographs)
-        size = f"{self.image_size}x{self.image_size}"
-        return f"{self.source} (eval): {len(self)} {self.kind} {size} crops of {names}, which are never trained on"
+        crops = f"{len(self)} {self.kind} {self._size} crops"
+        return f"{self.source} (eval): {crops} of {names}, which are never trained on"
 
 
 class EvalPhotos(_HeldOut):

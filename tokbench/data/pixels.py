@@ -1,13 +1,18 @@
-"""The one place where bytes become floats and floats become bytes, and the door through which a picture file enters."""
+"""The one place where bytes become floats, floats bytes and colours greys, and the door that picture files enter by."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tokbench.data.decode import UnreadableImage, load_image
+from tokbench.errors import TokbenchError
 
-__all__ = ["UnreadableImage", "load_image", "to_float", "to_uint8"]
+__all__ = ["UnreadableImage", "load_image", "read_image", "to_channels", "to_float", "to_grey", "to_uint8"]
 
 
 def to_float(image: Tensor) -> Tensor:
@@ -26,3 +31,34 @@ def to_uint8(image: Tensor) -> Tensor:
     if not image.is_floating_point():
         raise TypeError(f"to_uint8 takes a floating-point tensor, not {image.dtype}")
     return ((image.to(torch.float32) + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def read_image(path: Path, channels: int = 3, *, any_shape: bool = False) -> Tensor:
+    """A picture file -> uint8 (channels, H, W). Raises UnreadableImage, and TokbenchError as :func:`to_channels`."""
+    return to_channels(to_tensor(load_image(path, any_shape=any_shape)), channels)
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """RGB picture -> uint8 (3, H, W)."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def to_channels(image: Tensor, channels: int) -> Tensor:
+    """uint8 RGB (..., 3, H, W) -> itself for 3 channels, its grey for 1. TokbenchError for another number."""
+    check_channels(channels)
+    return to_grey(image) if channels == 1 else image
+
+
+def check_channels(channels: int) -> None:
+    """TokbenchError for a number of channels that images cannot be read with."""
+    if channels not in (1, 3):
+        raise TokbenchError(f"images are read with 3 channels (RGB) or 1 (grey), not {channels}")
+
+
+def to_grey(image: Tensor) -> Tensor:
+    """uint8 RGB (..., 3, H, W) -> its luma (..., 1, H, W): ITU-R 601, .299 R + .587 G + .114 B, as Pillow's mode L.
+
+    In Pillow's own whole numbers, so that the bytes are equal; a picture that is grey already keeps its values.
+    """
+    red, green, blue = image.to(torch.int32).unbind(-3)
+    return ((red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16).to(torch.uint8).unsqueeze(-3)

@@ -57,7 +57,8 @@ class PredecodedImages(ImageDataset):
         pixels = self.pixels[index]
         if self.view.flip and uniforms(4, self.view.seed, epoch, index)[3] < 0.5:
             pixels = pixels[:, :, ::-1]
-        return {"image": torch.from_numpy(np.array(pixels)), "label": self.labels[index], "id": self.ids[index]}
+        image = self.view.seen(torch.from_numpy(np.array(pixels)))
+        return {"image": image, "label": self.labels[index], "id": self.ids[index]}
 
     @property
     def content(self) -> str:

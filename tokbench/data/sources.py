@@ -37,6 +37,7 @@ def open_images(
     flip: bool = False,
     seed: int = 0,
     limit: int | None = None,
+    channels: int = 3,
 ) -> ImageDataset:
     """The pictures of one split, as uint8 squares.
 
@@ -48,6 +49,7 @@ def open_images(
         flip: mirror half of the samples, by chance.
         seed: of random crops and flips.
         limit: at most so many pictures, spread evenly over the split (of ``photos`` training: crops an epoch).
+        channels: of a sample: 3 is RGB, 1 grey.
 
     Raises:
         TokbenchError: one line naming what is wrong with the spec, or what is not there.
@@ -63,7 +65,7 @@ def open_images(
         raise TokbenchError(f"no split is called {split!r}: train or eval")
     if limit is not None and limit < 1:
         raise TokbenchError(f"limit is {limit}; it must be at least 1")
-    view = View(image_size, crop or ("random" if split == "train" else "adm"), flip, seed)
+    view = View(image_size, crop or ("random" if split == "train" else "adm"), flip, seed, channels)
     if kind == "photos":
         from tokbench.data.photos import open_photos
 
@@ -98,6 +100,7 @@ def open_split(data: DataConfig, split: Split, seed: int = 0) -> ImageDataset:
         flip=data.flip and training,
         seed=seed,
         limit=data.limit if training else data.eval_limit,
+        channels=data.channels,
     )
 
 

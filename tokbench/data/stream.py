@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from tokbench.data.base import Batch, Split, digest, to_tensor
-from tokbench.data.crops import View, protocol_of
+from tokbench.data.base import Batch, Split, digest
+from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage, load_image
+from tokbench.data.pixels import to_tensor
 from tokbench.data.table import (
     TableImages,
     class_names,
@@ -73,7 +74,7 @@ class StreamedImages:
 
     @property
     def protocol(self) -> str:
-        return protocol_of(self.view.crop)
+        return self.view.protocol
 
     @property
     def fingerprint(self) -> str:
@@ -125,7 +126,7 @@ class StreamedImages:
             # The name stands for the index that a stream has not; k keeps a stand-in from being the same crop twice.
             key = name if decoded[k] is not None else f"{name} {k}"
             draw = int.from_bytes(hashlib.sha256(key.encode("utf-8", "replace")).digest()[:8], "big")
-            images.append(to_tensor(self.view(image, epoch, draw)))
+            images.append(self.view.seen(to_tensor(self.view(image, epoch, draw))))
             labels.append(label)
             names.append(name)
         return {"image": torch.stack(images), "label": torch.tensor(labels, dtype=torch.int64), "id": names}, bad

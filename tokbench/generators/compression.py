@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tokbench.data import UnreadableImage, load_image, to_float
+from tokbench.data import UnreadableImage, read_image, to_float
 from tokbench.data.codes import CodeCache
 from tokbench.errors import TokbenchError, printable
 from tokbench.generators.base import Generator
@@ -71,7 +71,7 @@ class Codec:
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:
-        """Float (1, 3, H, W) in [-1, 1] -> the tokenizer's codes of the padded picture, int64 (1, h, w, D)."""
+        """Float (1, C, H, W) in [-1, 1] -> the tokenizer's codes of the padded picture, int64 (1, h, w, D)."""
         if self.multiple[0] != self.multiple[1]:
             raise TokbenchError(f"tiles of {self.multiple[0]}x{self.multiple[1]} pixels are not square")
         padded, _ = pad_to_multiple(image, self.multiple[0])
@@ -79,7 +79,7 @@ class Codec:
         return self.tokenizer.encode(padded.to(device)).cpu()
 
     def write(self, image: Tensor, path: Path, label: int = -1) -> Compressed:
-        """Compress a float picture (1, 3, H, W) in [-1, 1] into ``path``."""
+        """Compress a float picture (1, C, H, W) in [-1, 1] into ``path``."""
         codes = self.encode(image)
         _, rows, columns, _ = codes.shape
         if isinstance(self.coder, ModelCoder):
@@ -156,7 +156,7 @@ class Codec:
 
     @torch.no_grad()
     def read(self, path: Path) -> Tensor:
-        """The picture of a file, float (1, 3, H, W), not clamped."""
+        """The picture of a file, float (1, C, H, W), not clamped."""
         codes, (height, width) = self.read_codes(path)
         device = next(self.tokenizer.parameters()).device
         return self.tokenizer.decode(codes.to(device))[..., :height, :width].cpu()
@@ -196,10 +196,9 @@ def open_codec(generator: str | None, histogram: Path | None, tokenizer: str | N
     return Codec(model.to(device), histogram=cache.histogram)
 
 
-def read_picture(path: Path) -> Tensor:
-    """A picture file as float (1, 3, H, W) in [-1, 1]."""
+def read_picture(path: Path, channels: int = 3) -> Tensor:
+    """A picture file as float (1, channels, H, W) in [-1, 1]: RGB, or grey."""
     try:
-        image = load_image(path, any_shape=True)
+        return to_float(read_image(path, channels, any_shape=True))[None]
     except UnreadableImage as error:
         raise TokbenchError(f"{path}: {error.reason}") from None
-    return to_float(torch.from_numpy(np.array(image)).permute(2, 0, 1))[None]

@@ -65,13 +65,13 @@ class Pipeline:
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Generator codes (n, H, W, D) -> uint8 images (n, 3, S, S) on the CPU."""
+        """Generator codes (n, H, W, D) -> uint8 images (n, C, S, S) on the CPU."""
         quantizer: Any = self.tokenizer.quantizer
         return to_uint8(self.tokenizer.decode(quantizer.join(codes))).cpu()
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Float images (n, 3, S, S) in [-1, 1] -> generator codes (n, H, W, D)."""
+        """Float images (n, C, S, S) in [-1, 1] -> generator codes (n, H, W, D)."""
         quantizer: Any = self.tokenizer.quantizer
         return quantizer.subcodes(self.tokenizer.encode(images.to(self.generator.device)))
 
@@ -91,7 +91,7 @@ class Pipeline:
         batch_size: int = 16,
         progress: Progress | None = None,
     ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Images of these numbers, batch by batch: (numbers, labels (b,), uint8 images (b, 3, S, S)).
+        """Images of these numbers, batch by batch: (numbers, labels (b,), uint8 images (b, C, S, S)).
 
         Which images they are depends on seed, number and class. With the same ``batch_size`` on the same machine they
         are equal to the bit, whichever of them are asked for; with another, kernels of another shape round otherwise:

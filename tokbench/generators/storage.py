@@ -147,7 +147,7 @@ def card(generator: Generator) -> Card:
         about="A generator of images: it draws the codes of a visual tokenizer, which decodes them.",
         use="from tokbench.generators.pipeline import Pipeline\n\n"
         'pipeline = Pipeline.load("{source}", tokenizer="FOLDER OF ITS TOKENIZER")\n'
-        "images = pipeline.decode(pipeline.generator.generate(4, seed=0))   # uint8 (4, 3, S, S)",
+        "images = pipeline.decode(pipeline.generator.generate(4, seed=0))   # uint8 (4, C, S, S)",
         facts=facts,
         tags=("image-generation", model.name),
     )

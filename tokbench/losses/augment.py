@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def augment(images: Tensor, policies: Sequence[str]) -> Tensor:
-    """Apply the policies in their order to (B, 3, H, W) in [-1, 1]; gradients flow through."""
+    """Apply the policies in their order to (B, C, H, W) in [-1, 1]; gradients flow through."""
     for policy in policies:
         images = _POLICIES[policy](images)
     return images

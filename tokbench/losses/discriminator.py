@@ -21,7 +21,7 @@ class DiscriminatorObjective(nn.Module):
         self.lecam = LeCam(config.lecam_decay) if config.lecam else None
 
     def forward(self, real: Tensor, fake: Tensor, penalise: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
-        """Real and generated images (B, 3, H, W) in [-1, 1] -> loss with its gradient, values to log.
+        """Real and generated images (B, C, H, W) in [-1, 1] -> loss with its gradient, values to log.
 
         ``penalise`` adds R1, times the steps between such penalties (Karras et al. 2020, arXiv:1912.04958, section 3).
         """

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """E |d D(x) / d x|^2 over real images (B, 3, H, W), an image's logits summed; the caller multiplies by gamma / 2.
+    """E |d D(x) / d x|^2 over real images (B, C, H, W), an image's logits summed; the caller multiplies by gamma / 2.
 
     Mescheder et al. 2018, arXiv:1801.04406, eq. 9. The gradient is itself differentiated, which rules out a compiled
     ``discriminator``.

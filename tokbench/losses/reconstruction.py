@@ -24,7 +24,7 @@ class ReconstructionLoss(nn.Module):
             self.perceptual = LPIPS(net=config.perceptual.net)
 
     def forward(self, reconstruction: Tensor, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both (B, 3, H, W) in [-1, 1] -> nll with its gradient; ``l1``, ``l2``, ``perceptual`` unweighted."""
+        """Both (B, C, H, W) in [-1, 1] -> nll with its gradient; ``l1``, ``l2``, ``perceptual`` unweighted."""
         difference = reconstruction.float() - images
         l1, l2 = difference.abs().mean(), difference.square().mean()
         terms = {"l1": l1, "l2": l2}

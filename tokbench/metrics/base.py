@@ -85,7 +85,7 @@ T = TypeVar("T")
 
 
 class Pairs:
-    """A batch of originals and reconstructions, uint8 (B, 3, H, W) each, and what several metrics need of it."""
+    """A batch of originals and reconstructions, uint8 (B, C, H, W) each, and what several metrics need of it."""
 
     def __init__(self, reference: Tensor, sample: Tensor) -> None:
         self.reference, self.sample = reference, sample
@@ -169,7 +169,7 @@ class ScoreMetric(Metric):
 
 
 def check_pair(name: str, reference: Tensor, sample: Tensor, *, min_size: int = 1) -> None:
-    """Both uint8 (B, 3, H, W) of one shape, or one clear line saying which is not."""
+    """Both uint8 (B, C, H, W) of one shape, C 3 or 1, or one clear line saying which is not."""
     for role, images in (("reference", reference), ("sample", sample)):
         check_uint8(name, images, role)
     if reference.shape != sample.shape:
@@ -182,12 +182,12 @@ def check_pair(name: str, reference: Tensor, sample: Tensor, *, min_size: int = 
 
 
 def check_uint8(name: str, images: Tensor, role: str = "images") -> None:
-    """A batch of uint8 RGB images (B, 3, H, W), or a ``TokbenchError`` that says what was given."""
+    """Uint8 images, RGB (B, 3, H, W) or grey (B, 1, H, W), or a ``TokbenchError`` that says what was given."""
     if images.dtype != torch.uint8:
         low, high = (f"{float(images.min()):.3g}", f"{float(images.max()):.3g}") if images.numel() else ("-", "-")
         raise TokbenchError(
             f"{name}: {role} must be uint8 in 0..255, got {str(images.dtype).removeprefix('torch.')} in "
             f"[{low}, {high}]; tokbench.data.pixels.to_uint8 rounds images in [-1, 1] the protocol's way"
         )
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise TokbenchError(f"{name}: {role} must be (B, 3, H, W), got {tuple(images.shape)}")
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise TokbenchError(f"{name}: {role} must be (B, 3, H, W) or grey (B, 1, H, W), got {tuple(images.shape)}")

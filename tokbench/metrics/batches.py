@@ -43,7 +43,7 @@ class _Positioned:
 def batches(
     dataset: Any, batch_size: int, workers: int = 0, rank: int = 0, world: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(images uint8 (B, 3, S, S), positions int64 (B,)) of this process's share of ``dataset``."""
+    """(images uint8 (B, C, S, S), positions int64 (B,)) of this process's share of ``dataset``."""
     from tokbench.data import loader
 
     view: Any = _Positioned(dataset)

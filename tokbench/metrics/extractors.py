@@ -64,7 +64,10 @@ def load_extractor(name: str, device: torch.device | str = "cpu") -> Extractor:
 
 
 def extract(extractors: Mapping[str, Extractor], images: Tensor) -> dict[str, Tensor]:
-    """``images`` in each of the spaces, by their names; layers of one ``network`` share a single pass through it."""
+    """``images`` (uint8, RGB or grey) in each of the spaces, by their names; layers of one ``network`` share a single
+    pass through it. Grey images are looked at as RGB of three equal channels."""
+    if images.shape[1] == 1:
+        images = images.expand(-1, 3, -1, -1)
     groups: dict[int, list[str]] = {}
     for name, extractor in extractors.items():
         groups.setdefault(id(getattr(extractor, "network", extractor)), []).append(name)

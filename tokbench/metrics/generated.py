@@ -50,7 +50,7 @@ def evaluate_images(
     """Measure generated images against a reference.
 
     Args:
-        images: a ``tokbench.data.ImageDataset``, or batches of uint8 (B, 3, S, S) of which ``count`` come in all;
+        images: a ``tokbench.data.ImageDataset``, or batches of uint8 (B, C, S, S) of which ``count`` come in all;
             over several processes each gives its own share.
         reference: an ``ImageDataset``, or an ``.npz`` file of statistics with ``mu`` and ``sigma`` (ADM's layout),
             which carries a Fréchet distance and nothing that needs the features themselves.
@@ -92,6 +92,11 @@ def evaluate_images(
             raise TokbenchError(
                 f"the images are {height}x{width} and the reference {reference.image_size}x{reference.image_size}: "
                 "a distance between sizes measures the resizing; open the reference at the images' size"
+            )
+        if not from_file and batch.shape[1] != reference.view.channels:
+            raise TokbenchError(
+                f"the images have {batch.shape[1]} channels and the reference {reference.view.channels}: a distance "
+                f"between them measures the colours; open the reference with channels={batch.shape[1]}"
             )
         if int(positions[-1]) >= total:
             raise TokbenchError(f"evaluate_images: more than count={total} images came")

@@ -9,7 +9,7 @@ from tokbench.metrics.registry import register
 
 
 def l1(reference: Tensor, sample: Tensor) -> Tensor:
-    """``mean |x - y| / 255`` of each pair: uint8 (B, 3, H, W) twice -> float64 (B,) in [0, 1]."""
+    """``mean |x - y| / 255`` of each pair: uint8 (B, C, H, W) twice -> float64 (B,) in [0, 1]."""
     check_pair("L1", reference, sample)
     differences = (reference.float() - sample.float()).abs_()
     return differences.sum(3).double().sum(dim=(1, 2)) / differences[0].numel() / 255

@@ -29,6 +29,8 @@ _TOGETHER = 2 * 256 * 256  # pixels that a CPU looks at at a time
 class LPIPS(nn.Module):
     """``forward(x, y)``: float (B, 3, H, W) in [-1, 1] twice -> (B,), zero for equal images, larger is more different.
 
+    Grey ones (B, 1, H, W) are looked at as RGB of three equal channels.
+
     Equal to ``lpips.LPIPS(net=..., version="0.1")``. Its weights are buffers outside of any state dict (they are in
     the cache already): they take no gradient, while gradients flow to the images.
 
@@ -66,8 +68,9 @@ class LPIPS(nn.Module):
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        if x.shape != y.shape or x.ndim != 4 or x.shape[1] != 3:
-            raise ValueError(f"LPIPS compares (B, 3, H, W) with the same, got {tuple(x.shape)} and {tuple(y.shape)}")
+        if x.shape != y.shape or x.ndim != 4 or x.shape[1] not in (1, 3):
+            shapes = f"{tuple(x.shape)} and {tuple(y.shape)}"
+            raise ValueError(f"LPIPS compares (B, 3, H, W) or grey (B, 1, H, W) with the same, got {shapes}")
         if min(x.shape[-2:]) < SMALLEST[self.net]:
             height, width = x.shape[-2:]
             raise ValueError(f"LPIPS ({self.net}) needs sides of at least {SMALLEST[self.net]}, got {height}x{width}")
@@ -79,7 +82,7 @@ class LPIPS(nn.Module):
         return distance
 
     def _taps(self, images: Tensor) -> list[Tensor]:
-        x = (images - self.shift) / self.scale
+        x = (images - self.shift) / self.scale  # of one channel it makes three
         found = []
         for index, (stride, padding) in _CONVOLUTIONS[self.net].items():
             if index - 1 in _POOLS[self.net]:

@@ -15,9 +15,9 @@ MIN_SIZE = (WINDOW - 1) * 2 ** (len(WEIGHTS) - 1) + 1  # 161: the window must fi
 
 
 def ms_ssim(reference: Tensor, sample: Tensor) -> Tensor:
-    """Five-scale SSIM of each pair on RGB: per channel, averaged over the three.
+    """Five-scale SSIM of each pair on RGB: per channel, averaged over them.
 
-    uint8 (B, 3, H, W) twice, sides of at least 161 -> float64 (B,) in [0, 1]. Range 0..255, 11 x 11 Gaussian window
+    uint8 (B, C, H, W) twice, sides of at least 161 -> float64 (B,) in [0, 1]. Range 0..255, 11 x 11 Gaussian window
     of sigma 1.5, 2 x 2 mean pooling between scales, negative factors set to zero: equal to pytorch-msssim's
     ``ms_ssim(data_range=255)``.
     """

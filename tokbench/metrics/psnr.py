@@ -11,9 +11,9 @@ CAP = 100.0  # dB; identical images have no finite PSNR
 
 
 def psnr(reference: Tensor, sample: Tensor) -> Tensor:
-    """``10 log10(255^2 / MSE)`` of each pair, MSE over all pixels and the three channels.
+    """``10 log10(255^2 / MSE)`` of each pair, MSE over all pixels and channels.
 
-    uint8 (B, 3, H, W) twice -> float64 (B,) in dB. Identical images, and any pair above it, count as 100 dB, so one
+    uint8 (B, C, H, W) twice -> float64 (B,) in dB. Identical images, and any pair above it, count as 100 dB, so one
     perfect reconstruction cannot make a mean infinite.
     """
     check_pair("PSNR", reference, sample)

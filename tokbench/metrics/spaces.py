@@ -99,7 +99,7 @@ class FeatureSpaces:
         self.references |= {(name, role): statistics for name, statistics in found.items()}
 
     def update_sample(self, depth: int, images: Tensor, positions: Tensor) -> None:
-        """images: uint8 (B, 3, H, W); positions: int64 (B,), the place of each in its set."""
+        """images: uint8 (B, C, H, W); positions: int64 (B,), the place of each in its set."""
         for name, features in extract(self.extractors, images).items():
             if (name, depth) in self.samples:
                 self.samples[name, depth].update(features, positions)

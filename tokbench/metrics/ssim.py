@@ -16,9 +16,9 @@ _STRIP = 2**21  # positions of an image; more go in strips
 
 
 def ssim(reference: Tensor, sample: Tensor) -> Tensor:
-    """SSIM of each pair, computed per RGB channel and averaged over the three.
+    """SSIM of each pair, computed per channel and averaged over them.
 
-    uint8 (B, 3, H, W) twice, sides of at least 11 -> float64 (B,) in [-1, 1]. Equal to scikit-image's
+    uint8 (B, C, H, W) twice, C 3 or 1, sides of at least 11 -> float64 (B,) in [-1, 1]. Equal to scikit-image's
     ``structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)``: windows
     that would reach over the border are left out.
     """
@@ -31,7 +31,7 @@ def ssim_luma(reference: Tensor, sample: Tensor) -> Tensor:
 
 
 def similarity(reference: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-    """``mean_similarity`` of uint8 RGB pairs: what SSIM and the first scale of MS-SSIM have in common."""
+    """``mean_similarity`` of uint8 pairs: what SSIM and the first scale of MS-SSIM have in common."""
     check_pair("SSIM", reference, sample, min_size=WINDOW)
     return mean_similarity(reference.float(), sample.float())
 
@@ -43,7 +43,9 @@ def luma_similarity(reference: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def luma(images: Tensor) -> Tensor:
-    """uint8 (B, 3, H, W) -> float32 (B, 1, H, W) of whole numbers 0..255."""
+    """uint8 (B, 3, H, W) -> float32 (B, 1, H, W) of whole numbers 0..255; grey (B, 1, H, W) is its own."""
+    if images.shape[1] == 1:
+        return images.float()
     red, green, blue = images.double().unbind(1)
     return (0.299 * red + 0.587 * green + 0.114 * blue).round().float()[:, None]
 
@@ -103,7 +105,7 @@ def _blur(x: Tensor) -> Tensor:
 
 @register
 class SSIM(PairMetric):
-    """SSIM on RGB, mean of the three channels, range 0..255."""
+    """SSIM on RGB, mean of the three channels, range 0..255; of grey images on their one."""
 
     name, label, direction = "ssim", "SSIM", "higher"
     min_size = WINDOW

@@ -1,4 +1,4 @@
-"""Discriminators: images (B, 3, H, W) in [-1, 1] to logits, high where an image looks real."""
+"""Discriminators: images (B, C, H, W) in [-1, 1] to logits, high where an image looks real."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class PatchGAN(nn.Sequential):
     statistics: a discriminator is only ever used on the batch at hand.
     """
 
-    def __init__(self, config: PatchGANConfig) -> None:
+    def __init__(self, config: PatchGANConfig, image_channels: int = 3) -> None:
         sizes = [config.channels * min(2**n, 8) for n in range(config.layers + 1)]
-        layers: list[nn.Module] = [nn.Conv2d(3, sizes[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [nn.Conv2d(image_channels, sizes[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for n in range(1, config.layers + 1):
             stride = 2 if n < config.layers else 1
             layers.append(nn.Conv2d(sizes[n - 1], sizes[n], 4, stride, padding=1, bias=config.norm == "none"))
@@ -54,11 +54,11 @@ class StyleGANDiscriminator(nn.Module):
     over sqrt(2), and the standard deviation over groups of 4 images as a last channel.
     """
 
-    def __init__(self, config: StyleGANConfig, image_size: int) -> None:
+    def __init__(self, config: StyleGANConfig, image_size: int, image_channels: int = 3) -> None:
         super().__init__()
         levels = int(math.log2(image_size))
         sizes = {level: min(config.channels, max(1, config.largest // 2**level)) for level in range(2, levels + 1)}
-        self.stem = EqualizedConv(3, sizes[levels], 1)
+        self.stem = EqualizedConv(image_channels, sizes[levels], 1)
         self.blocks = nn.Sequential(*(_Residual(sizes[level], sizes[level - 1]) for level in range(levels, 2, -1)))
         self.last = EqualizedConv(sizes[2] + 1, sizes[2], 3)
         self.hidden = EqualizedLinear(16 * sizes[2], sizes[2])
@@ -130,14 +130,14 @@ def deviation_of_groups(x: Tensor, group: int = 4) -> Tensor:
     return deviation.to(x.dtype).repeat(size)[:, None, None, None].expand(batch, 1, height, width)
 
 
-def build_discriminator(config: PatchGANConfig | StyleGANConfig, image_size: int) -> nn.Module:
-    """The discriminator for images of that side. TokbenchError where they are too small or of the wrong size."""
+def build_discriminator(config: PatchGANConfig | StyleGANConfig, image_size: int, image_channels: int = 3) -> nn.Module:
+    """The discriminator for images of that shape. TokbenchError where they are too small or of the wrong size."""
     if isinstance(config, StyleGANConfig):
         if image_size < 8 or image_size & (image_size - 1):
             raise TokbenchError(
                 f"loss.adversarial.discriminator: stylegan2 takes images of 8, 16, 32, ... pixels, not {image_size}"
             )
-        return StyleGANDiscriminator(config, image_size)
+        return StyleGANDiscriminator(config, image_size, image_channels)
     side = image_size
     for _ in range(config.layers):
         side = side // 2
@@ -147,4 +147,4 @@ def build_discriminator(config: PatchGANConfig | StyleGANConfig, image_size: int
         raise TokbenchError(
             f"loss.adversarial.discriminator.layers {config.layers}: too many for images of {image_size} pixels; {hint}"
         )
-    return PatchGAN(config)
+    return PatchGAN(config, image_channels)

@@ -27,13 +27,21 @@ def residual_blocks(channels_in: int, channels_out: int, blocks: int, groups: in
 
 
 class Encoder(nn.Module):
-    """Images (B, 3, H, W) to latents (B, code_channels, H/f, W/f), f = 2^(levels - 1)."""
+    """Images (B, image_channels, H, W) to latents (B, code_channels, H/f, W/f), f = 2^(levels - 1)."""
 
-    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, code_channels: int, groups: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        code_channels: int,
+        groups: int,
+        image_channels: int = 3,
+    ) -> None:
         super().__init__()
         sizes = [channels * m for m in (1, *multipliers)]
         last = len(multipliers) - 1
-        self.stem = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self.stem = nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)
         self.levels = nn.ModuleList(residual_blocks(sizes[i], sizes[i + 1], blocks, groups) for i in range(last + 1))
         self.down = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in sizes[1:-1])
         self.middle = residual_blocks(sizes[-1], sizes[-1], blocks, groups)
@@ -48,9 +56,17 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Quantized latents (B, code_channels, h, w) to images (B, 3, f*h, f*w). Levels run from the lowest upwards."""
+    """Quantized latents (B, code_channels, h, w) to images (B, image_channels, f*h, f*w), levels from the lowest up."""
 
-    def __init__(self, channels: int, multipliers: Sequence[int], blocks: int, code_channels: int, groups: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        code_channels: int,
+        groups: int,
+        image_channels: int = 3,
+    ) -> None:
         super().__init__()
         sizes = [channels * m for m in reversed((*multipliers, multipliers[-1]))]
         self.stem = nn.Conv2d(code_channels, sizes[0], 3, padding=1)
@@ -61,7 +77,7 @@ class Decoder(nn.Module):
         )
         self.up = nn.ModuleList(DepthToSpaceUpsample(c) for c in sizes[1:-1])
         self.norm = group_norm(sizes[-1], groups)
-        self.head = nn.Conv2d(sizes[-1], 3, 3, padding=1)
+        self.head = nn.Conv2d(sizes[-1], image_channels, 3, padding=1)
 
     @property
     def last_layer(self) -> Tensor:
@@ -76,9 +92,9 @@ class Decoder(nn.Module):
 
 
 @architecture("magvit2")
-def build(config: MAGVIT2Config, image_size: int, code_channels: int) -> tuple[Encoder, Decoder]:
+def build(config: MAGVIT2Config, image_size: int, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; any image size."""
-    settings = (config.channels, config.multipliers, config.blocks, code_channels, config.norm_groups)
+    settings = (config.channels, config.multipliers, config.blocks, code_channels, config.norm_groups, image_channels)
     encoder, decoder = Encoder(*settings), Decoder(*settings)
     if config.initialization == "zero-residual":
         zero_residual_(encoder)

@@ -16,15 +16,15 @@ from torch import nn
 from tokbench.config.model import ARCHITECTURES
 from tokbench.errors import TokbenchError, did_you_mean
 
-Builder = Callable[[Any, int, int], tuple[nn.Module, nn.Module]]
+Builder = Callable[[Any, int, int, int], tuple[nn.Module, nn.Module]]
 _BUILDERS: dict[str, Builder] = {}
 
 
 def architecture(name: str) -> Callable[[Builder], Builder]:
-    """Register ``build(config, image_size, code_channels) -> (encoder, decoder)`` under ``name``.
+    """Register ``build(config, image_size, code_channels, image_channels) -> (encoder, decoder)`` under ``name``.
 
-    The encoder maps images (B, 3, H, W) to latents (B, code_channels, H/f, W/f); the decoder maps latents back and
-    has ``last_layer``, the weight of its final convolution. A name taken twice is an error.
+    The encoder maps images (B, image_channels, H, W) to latents (B, code_channels, H/f, W/f); the decoder maps latents
+    back and has ``last_layer``, the weight of its final convolution. A name taken twice is an error.
     """
 
     def register(builder: Builder) -> Builder:

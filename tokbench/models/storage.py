@@ -88,19 +88,20 @@ def card(tokenizer: Tokenizer) -> Card:
     options = ", ".join(f"{key} {value}" for key, value in config.quantizer.options.items())
     name, architecture = config.quantizer.name, config.model.architecture
     size, tokens = config.image_size, "x".join(map(str, rate["tokens"]))
+    colour = {1: ", grey", 3: ""}.get(config.channels, f", {config.channels} channels")
     return Card(
         kind="tokenizer",
         title=f"{architecture}-f{tokenizer.downsampling}-{name}",
         about=f"A visual tokenizer: images to codes ({name}) and back, with {architecture}'s encoder and decoder.",
         use="from tokbench.models import Tokenizer\n\n"
         'tokenizer = Tokenizer.from_pretrained("{source}")\n'
-        "codes = tokenizer.encode(images)   # float (B, 3, H, W) in [-1, 1] -> int64 (B, h, w, D)\n"
+        f"codes = tokenizer.encode(images)   # float (B, {config.channels}, H, W) in [-1, 1] -> int64 (B, h, w, D)\n"
         "images = tokenizer.decode(codes)",
         facts=[
             ("architecture", architecture),
             ("quantizer", f"{name} ({options})" if options else name),
             ("downsampling", str(tokenizer.downsampling)),
-            ("images", f"{size}x{size}; other multiples of {tokenizer.downsampling} work too"),
+            ("images", f"{size}x{size}{colour}; other multiples of {tokenizer.downsampling} work too"),
             ("codes", f"{tokens}, vocabularies {', '.join(map(str, rate['codebook_sizes'][:8]))}"),
             ("rate", f"{rate['bits_per_image']:,.0f} bits an image, {rate['bits_per_pixel']:.4g} bits per pixel"),
             ("parameters", f"{tokenizer.parameter_count:,}"),

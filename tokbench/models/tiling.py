@@ -89,7 +89,7 @@ def _whole(side: int, factor: int) -> int:
 def in_pieces(network: nn.Module, given: Tensor, extent: Extent, factor: int, what: str, up: bool) -> Tensor:
     """``network(given)`` without gradients: whole where that fits, else image by image, else in tiles, said in a line.
 
-    given: images (B, 3, H, W), or with ``up`` latents (B, C, h, w) of which a decoder makes images. Takes
+    given: images (B, C, H, W), or with ``up`` latents (B, c, h, w) of which a decoder makes images. Takes
     smaller tiles where memory runs out all the same.
     """
     height, width = (n * (factor if up else 1) for n in given.shape[-2:])

@@ -1,6 +1,7 @@
 """The tokenizer: an encoder, a quantizer and a decoder under one configuration.
 
-Images are float RGB (B, 3, H, W) in [-1, 1]; codes are int64 (B, H/f, W/f, D), f the downsampling, D the depth.
+Images are float (B, C, H, W) in [-1, 1], C the configuration's ``channels`` (3: RGB, 1: grey); codes are int64
+(B, H/f, W/f, D), f the downsampling, D the depth.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ SMALL = 2**16
 class TokenizerOutput:
     """What one pass gives. ``loss`` is the quantizer's weighted loss (a scalar), ``losses`` its parts by name."""
 
-    reconstruction: Tensor  # (B, 3, H, W), not clamped
+    reconstruction: Tensor  # (B, C, H, W), not clamped
     codes: Tensor  # (B, H/f, W/f, D) int64
     loss: Tensor
     losses: dict[str, Tensor]
-    latents: Tensor  # (B, C, H/f, W/f), before quantization
+    latents: Tensor  # (B, c, H/f, W/f), before quantization
 
 
 class Tokenizer(nn.Module):
@@ -56,7 +57,9 @@ class Tokenizer(nn.Module):
         self.config = config
         model = config.model
         self.quantizer = _build_quantizer(config.quantizer, model.code_channels, model.default_code_channels)
-        self.encoder, self.decoder = builder(model.architecture)(model, config.image_size, self.quantizer.dim)
+        self.encoder, self.decoder = builder(model.architecture)(
+            model, config.image_size, self.quantizer.dim, config.channels
+        )
         self._known_extents: dict[torch.dtype, tuple[Extent, Extent]] = {}
 
     @property
@@ -92,8 +95,11 @@ class Tokenizer(nn.Module):
             )
 
     def _check_images(self, images: Tensor) -> None:
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise ValueError(f"images must be float (B, 3, H, W), got {images.dtype} {tuple(images.shape)}")
+        channels = self.config.channels
+        if images.ndim != 4 or images.shape[1] != channels or not images.is_floating_point():
+            got = f"{images.dtype} {tuple(images.shape)}"
+            hint = "; open them with channels=1, or see tokbench.data.to_grey" if channels == 1 else ""
+            raise ValueError(f"images must be float (B, {channels}, H, W), got {got}{hint}")
         self._check_sides(*images.shape[-2:])
 
     def forward(self, images: Tensor) -> TokenizerOutput:
@@ -105,12 +111,12 @@ class Tokenizer(nn.Module):
         return TokenizerOutput(self.decoder(quantized), out.indices, out.loss, out.losses, latents)
 
     def latents(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) to the unquantized latents (B, C, H/f, W/f). ValueError for sides that f does not divide.
+        """(B, C, H, W) to the unquantized latents (B, c, H/f, W/f). ValueError for sides that f does not divide.
 
         In evaluation mode and without gradients, images too large for memory go through in tiles, which is said.
         """
         self._check_images(images)
-        if not self._may_tile(images.numel() // 3):
+        if not self._may_tile(images.numel() // self.config.channels):
             return self.encoder(images)
         return in_pieces(self.encoder, images, self._extents(images)[0], self.downsampling, "encoded", up=False)
 
@@ -122,7 +128,7 @@ class Tokenizer(nn.Module):
         """Of encoder and decoder, computed when first asked for in this precision."""
         if like.dtype not in self._known_extents:
             side = 2 * self.downsampling
-            images = like.new_zeros(1, 3, side, side)
+            images = like.new_zeros(1, self.config.channels, side, side)
             latents = like.new_zeros(1, self.quantizer.dim, 2, 2)
             self._known_extents[like.dtype] = (
                 extent_of(self.encoder, images, side * side),
@@ -132,11 +138,11 @@ class Tokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) to codes (B, H/f, W/f, D); changes no state, no gradient."""
+        """(B, C, H, W) to codes (B, H/f, W/f, D); changes no state, no gradient."""
         return self.quantizer.encode(self.latents(images))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (B, h, w, d) to images (B, 3, f*h, f*w); d may be a prefix of the depths (coarse to fine).
+        """Codes (B, h, w, d) to images (B, C, f*h, f*w); d may be a prefix of the depths (coarse to fine).
 
         In evaluation mode and without gradients, images too large for memory are made in tiles, which is said.
         """

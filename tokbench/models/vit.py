@@ -65,11 +65,11 @@ def tanh_head(width: int, out: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Images (B, 3, H, W) to latents (B, code_channels, H/p, W/p)."""
+    """Images (B, image_channels, H, W) to latents (B, code_channels, H/p, W/p)."""
 
-    def __init__(self, config: ViTConfig, side: int, code_channels: int) -> None:
+    def __init__(self, config: ViTConfig, side: int, code_channels: int, image_channels: int) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size)
+        self.patches = nn.Conv2d(image_channels, config.width, config.patch_size, stride=config.patch_size)
         self.transformer = Transformer(config, config.depth, side)
         self.to_code = tanh_head(config.width, code_channels)
 
@@ -79,14 +79,14 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Quantized latents (B, code_channels, h, w) to images (B, 3, p*h, p*w)."""
+    """Quantized latents (B, code_channels, h, w) to images (B, image_channels, p*h, p*w)."""
 
-    def __init__(self, config: ViTConfig, side: int, code_channels: int) -> None:
+    def __init__(self, config: ViTConfig, side: int, code_channels: int, image_channels: int) -> None:
         super().__init__()
         self.patch_size = config.patch_size
         self.from_code = nn.Linear(code_channels, config.width)
         self.transformer = Transformer(config, config.decoder_depth or config.depth, side)
-        self.head = tanh_head(config.width, 3 * config.patch_size**2)
+        self.head = tanh_head(config.width, image_channels * config.patch_size**2)
 
     @property
     def last_layer(self) -> Tensor:
@@ -102,7 +102,8 @@ class Decoder(nn.Module):
 
 
 @architecture("vit")
-def build(config: ViTConfig, image_size: int, code_channels: int) -> tuple[Encoder, Decoder]:
+def build(config: ViTConfig, image_size: int, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``, positions for ``image_size``."""
     side = image_size // config.patch_size
-    return Encoder(config, side, code_channels), Decoder(config, side, code_channels)
+    settings = (config, side, code_channels, image_channels)
+    return Encoder(*settings), Decoder(*settings)

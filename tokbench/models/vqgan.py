@@ -57,7 +57,7 @@ def middle(channels: int, dropout: float, groups: int, attention: bool) -> nn.Se
 
 
 class Encoder(nn.Module):
-    """Images (B, 3, H, W) to latents (B, code_channels, H/f, W/f), f = 2^(levels - 1)."""
+    """Images (B, image_channels, H, W) to latents (B, code_channels, H/f, W/f), f = 2^(levels - 1)."""
 
     def __init__(
         self,
@@ -70,11 +70,12 @@ class Encoder(nn.Module):
         code_channels: int,
         dropout: float = 0.0,
         groups: int = 32,
+        image_channels: int = 3,
     ) -> None:
         super().__init__()
         sizes = [channels * m for m in (1, *multipliers)]
         last = len(multipliers) - 1
-        self.stem = nn.Conv2d(3, channels, 3, padding=1)
+        self.stem = nn.Conv2d(image_channels, channels, 3, padding=1)
         self.levels = nn.ModuleList(
             Level(
                 sizes[i],
@@ -101,7 +102,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Quantized latents (B, code_channels, h, w) to images (B, 3, f*h, f*w). Levels run from the lowest upwards."""
+    """Quantized latents (B, code_channels, h, w) to images (B, image_channels, f*h, f*w), levels from the lowest up."""
 
     def __init__(
         self,
@@ -114,6 +115,7 @@ class Decoder(nn.Module):
         code_channels: int,
         dropout: float = 0.0,
         groups: int = 32,
+        image_channels: int = 3,
     ) -> None:
         super().__init__()
         sizes = [channels * m for m in multipliers]
@@ -134,7 +136,7 @@ class Decoder(nn.Module):
             for i in reversed(range(last + 1))
         )
         self.norm = group_norm(sizes[0], groups)
-        self.head = nn.Conv2d(sizes[0], 3, 3, padding=1)
+        self.head = nn.Conv2d(sizes[0], image_channels, 3, padding=1)
 
     @property
     def last_layer(self) -> Tensor:
@@ -150,7 +152,7 @@ class Decoder(nn.Module):
 
 @architecture("vqgan")
 def build(
-    config: VQGANConfig | RQVAEConfig | LlamaGenConfig, image_size: int, code_channels: int
+    config: VQGANConfig | RQVAEConfig | LlamaGenConfig, image_size: int, code_channels: int, image_channels: int
 ) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; ``image_size`` decides which levels have attention."""
     shared = {
@@ -163,6 +165,7 @@ def build(
         "code_channels": code_channels,
         "dropout": config.dropout,
         "groups": config.norm_groups,
+        "image_channels": image_channels,
     }
     encoder, decoder = Encoder(**shared), Decoder(**shared)  # type: ignore[arg-type]
     if config.initialization == "zero-residual":

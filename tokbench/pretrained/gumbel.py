@@ -43,7 +43,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     losses = sorted(name for name in other if name.startswith("loss."))
     quantizer = {"name": "gumbel", "codebook_size": codes, "kl_weight": float(said.get("kl_weight", KL_WEIGHT))}
     return Plan(
-        config=checked_config(image_size, model, {**quantizer, **_temperature(said, path)}, path),
+        config=checked_config(tensors, image_size, model, {**quantizer, **_temperature(said, path)}, path),
         tensors=tensors,
         codebook={
             "codebook": given[CODEBOOK],

@@ -42,7 +42,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
         "entropy_temperature": float(said.get("entropy_temperature", TEMPERATURE)),
     }
     model = plan.config.model.model_dump(exclude_unset=True)
-    plan.config = checked_config(plan.config.image_size, model, quantizer, path)
+    plan.config = checked_config(plan.tensors, plan.config.image_size, model, quantizer, path)
     return plan
 
 

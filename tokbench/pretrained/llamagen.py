@@ -72,7 +72,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     monitors = sorted(name for name in other if name == "quantize.codebook_used")
     return Plan(
         config=checked_config(
-            int(said.get("image_size") or 256), {"architecture": "llamagen", **settings}, quantizer, path
+            tensors, int(said.get("image_size") or 256), {"architecture": "llamagen", **settings}, quantizer, path
         ),
         tensors=tensors,
         codebook={ours: given[name] for name, ours in codebook.items()},

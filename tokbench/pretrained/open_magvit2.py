@@ -16,7 +16,7 @@ from tokbench.errors import TokbenchError
 from .checkpoint import section
 from .importer import Importer, Plan, register
 from .names import Layout
-from .settings import agree, count, pyramid, require, size
+from .settings import agree, count, image_channels, pyramid, require, size
 from .tokenizer_config import checked_config
 from .vqgan_family import rename
 
@@ -57,8 +57,9 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     ddconfig = said.get("ddconfig", {})
     found = pyramid(tensors, path, "encoder.levels.{i}.{j}")
     bits = size(tensors, "encoder.head.weight", 0, path)
+    channels = image_channels(tensors, path)
     shown = {"ch": found["channels"], "ch_mult": found["multipliers"], "num_res_blocks": found["blocks"]}
-    agree(ddconfig, {**shown, "z_channels": bits, "in_channels": 3, "out_ch": 3}, path)
+    agree(ddconfig, {**shown, "z_channels": bits, "in_channels": channels, "out_ch": channels}, path)
     agree({"middle blocks": count(tensors, r"encoder\.middle\.(\d+)\.")}, {"middle blocks": found["blocks"]}, path)
     agree(said, {"embed_dim": bits, "n_embed": 2**bits}, path)
     require(said, path, token_factorization=False)
@@ -79,7 +80,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     model = {"architecture": "magvit2", **found, "code_channels": bits}
     losses = sorted(name for name in other if name.startswith("loss."))
     return Plan(
-        config=checked_config(int(ddconfig.get("resolution") or 256), model, quantizer, path),
+        config=checked_config(tensors, int(ddconfig.get("resolution") or 256), model, quantizer, path),
         tensors=tensors,
         codebook={},
         layout=LAYOUT,

@@ -62,7 +62,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     }
     names = {name for name in other if name.startswith(BOOK)}
     return Plan(
-        config=checked_config(image_size, model, quantizer, path),
+        config=checked_config(tensors, image_size, model, quantizer, path),
         tensors=tensors,
         codebook=books[0] if shared else {key: torch.stack([b[key] for b in books]) for key in books[0]},
         layout=TAMING,

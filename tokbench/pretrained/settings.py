@@ -46,6 +46,17 @@ def size(tensors: dict[str, Tensor], name: str, axis: int, path: str) -> int:
     return int(tensors[name].shape[axis])
 
 
+def image_channels(tensors: dict[str, Tensor], path: str) -> int:
+    """Of the images, in and out alike: 3 or 1. TokbenchError for a model of other images."""
+    taken, given = size(tensors, "encoder.stem.weight", 1, path), size(tensors, "decoder.head.weight", 0, path)
+    if taken != given or taken not in (1, 3):
+        raise TokbenchError(
+            f"{path}: a model from images of {taken} channels to images of {given}; only RGB (3) and grey (1), the "
+            "same on both sides, are supported"
+        )
+    return taken
+
+
 def agree(said: dict[str, Any], found: dict[str, Any], path: str) -> None:
     """TokbenchError naming every setting that the configuration gives otherwise than the weights have it.
 

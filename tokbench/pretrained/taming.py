@@ -36,6 +36,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     losses = sorted(name for name in other if name.startswith("loss."))
     return Plan(
         config=checked_config(
+            tensors,
             image_size,
             model,
             {"name": "vq", "codebook_size": codes, "codebook_update": "gradient", "beta": BETA, "beta_on": "codebook"},

@@ -5,15 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import ValidationError
+from torch import Tensor
 
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.models.storage import explain
 
+from .settings import image_channels
 
-def checked_config(image_size: int, model: dict[str, Any], quantizer: dict[str, Any], path: str) -> TokenizerConfig:
-    """The tokenizer's configuration; TokbenchError naming ``path`` where the settings make no tokenizer."""
+
+def checked_config(
+    tensors: dict[str, Tensor], image_size: int, model: dict[str, Any], quantizer: dict[str, Any], path: str
+) -> TokenizerConfig:
+    """The tokenizer's configuration, its channels those of the weights.
+
+    TokbenchError naming ``path`` where the settings make no tokenizer, or one of other than RGB or grey images.
+    """
+    shape = {"image_size": image_size, "channels": image_channels(tensors, path)}
     try:
-        return TokenizerConfig.model_validate({"image_size": image_size, "model": model, "quantizer": quantizer})
+        return TokenizerConfig.model_validate({**shape, "model": model, "quantizer": quantizer})
     except ValidationError as error:
         raise TokbenchError(f"{path}: {explain(error)}") from error

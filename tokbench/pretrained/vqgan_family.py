@@ -9,7 +9,7 @@ from torch import Tensor
 from tokbench.errors import TokbenchError
 
 from .names import Layout
-from .settings import agree, attention_resolutions, count, pyramid, size
+from .settings import agree, attention_resolutions, count, image_channels, pyramid, size
 
 COMPONENTS = (("nin_shortcut", "shortcut"), ("proj_out", "out"))
 
@@ -70,6 +70,7 @@ def model_settings(tensors: dict[str, Tensor], ddconfig: dict[str, Any], path: s
     if ddconfig.get("double_z"):
         raise TokbenchError(f"{path}: ddconfig.double_z is true: a KL autoencoder, which has no codes")
     found = pyramid(tensors, path, _BLOCK)
+    channels = image_channels(tensors, path)
     latent, code = (size(tensors, f"encoder.{name}.weight", 0, path) for name in ("head", "to_code"))
     agree(
         ddconfig,
@@ -78,13 +79,11 @@ def model_settings(tensors: dict[str, Tensor], ddconfig: dict[str, Any], path: s
             "ch_mult": found["multipliers"],
             "num_res_blocks": found["blocks"],
             "z_channels": latent,
-            "in_channels": size(tensors, "encoder.stem.weight", 1, path),
-            "out_ch": size(tensors, "decoder.head.weight", 0, path),
+            "in_channels": channels,
+            "out_ch": channels,
         },
         path,
     )
-    if size(tensors, "encoder.stem.weight", 1, path) != 3 or size(tensors, "decoder.head.weight", 0, path) != 3:
-        raise TokbenchError(f"{path}: not an RGB model: only three image channels are supported")
     return {
         **found,
         "latent_channels": latent,

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Counted over codes, not over images: their ``n`` differs between quantizers on the very same images.
 CODE_METRICS = frozenset({"usage", "perplexity", "entropy", "entropy_bpp", "model_bpp"})
 
+GREY = "-grey"
+"""What the protocol of figures on one-channel images ends with: they share no column with those on colour."""
+
 _SEED = re.compile(r'"seed": (?:\d+|null)')
 
 
@@ -30,6 +33,11 @@ class Context(NamedTuple):
     size: int | None
     protocol: str | None
     n: int | None
+
+    @property
+    def grey(self) -> bool:
+        """Whether it is of one-channel images."""
+        return (self.protocol or "").endswith(GREY)
 
     @classmethod
     def of(cls, record: Record) -> Context:

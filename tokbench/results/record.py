@@ -43,7 +43,7 @@ class Rate(_Block):
 
 
 class DataRef(_Block):
-    """What was measured on. ``protocol`` names crop, resize and rounding (``tokbench-v1``).
+    """What was measured on. ``protocol`` names crop, resize, rounding (``tokbench-v1``) and greyness (``-grey``).
 
     ``of``: how many images there are where not all of them were measured: a source without splits, a limit.
     """

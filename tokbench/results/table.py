@@ -130,7 +130,7 @@ def _contexts(entries: Sequence[Entry]) -> list[Context]:
 
 
 def _same_images(measured: Context, published: Context) -> bool:
-    same = measured.kind == published.kind and measured.size == published.size
+    same = measured.kind == published.kind and measured.size == published.size and not measured.grey
     return same and (published.spec or "").lower() in (measured.spec or "").lower()
 
 

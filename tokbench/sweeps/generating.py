@@ -12,7 +12,6 @@ import torch
 from tokbench.config.address import address_settings
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.config.loading import Draft, draft_recipe
-from tokbench.config.model import TokenizerConfig
 from tokbench.config.yaml_files import parse_value
 from tokbench.data import open_images
 from tokbench.errors import TokbenchError, did_you_mean
@@ -161,10 +160,7 @@ def _override(draft: Draft, kind: str, text: str) -> None:
 
 def _parameters(recipe: GeneratorRecipe, cell: Cell) -> int:
     """Builds both without their weights: what the generator cannot do with these codes is said before any training."""
-    tokenizer_recipe = cell.recipe
-    config = TokenizerConfig(
-        image_size=tokenizer_recipe.data.image_size, model=tokenizer_recipe.model, quantizer=tokenizer_recipe.quantizer
-    )
+    config = cell.recipe.tokenizer
     settings = recipe.generator
     # The classes are the data's, which is not read for this; all they change is a few rows of a table.
     unconditional = settings.model_copy(update={"class_conditional": False})

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from rich.console import JustifyMethod
 
-from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError, counted
 from tokbench.models import Tokenizer
 from tokbench.printing import fitted, terminal
@@ -131,6 +130,5 @@ def _failing(plan: Plan) -> list[tuple[str, str]]:
 
 def _rate(cell: AnyCell) -> dict[str, Any]:
     recipe = cell.tokenizer.recipe if isinstance(cell, GeneratorCell) else cell.recipe
-    config = TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)
     with torch.device("meta"):
-        return Tokenizer(config).rate()
+        return Tokenizer(recipe.tokenizer).rate()

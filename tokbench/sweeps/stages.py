@@ -98,7 +98,8 @@ def _generator(cell: GeneratorCell, place: Place) -> Record | None:
     if tokenizer is None:
         raise TokbenchError(f"its tokenizer (cell {cell.tokenizer.key}) is not there")
     codes, encoding = encoded(cell, tokenizer, place)
-    data = DataConfig(source=f"codes:{codes}", image_size=recipe.data.image_size, workers=recipe.data.workers)
+    cached = {"image_size": recipe.data.image_size, "channels": recipe.data.channels, "workers": recipe.data.workers}
+    data = DataConfig(source=f"codes:{codes}", **cached)
     placed = recipe.model_copy(update={"tokenizer": str(tokenizer), "data": data})
     accelerator = make_accelerator(placed, place.cpu)
     folder, summary = _trained(placed, cell.key, "generator", accelerator, place)

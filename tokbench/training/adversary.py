@@ -32,7 +32,7 @@ class Adversary:
         self.config, self.accelerator = config, accelerator
         training = recipe.training
         self.learning_rate = config.learning_rate or training.learning_rate
-        network = build_discriminator(config.discriminator, recipe.data.image_size)
+        network = build_discriminator(config.discriminator, recipe.data.image_size, recipe.data.channels)
         self.bare = DiscriminatorObjective(network, config)
         if training.channels_last:
             self.bare.to(memory_format=torch.channels_last)

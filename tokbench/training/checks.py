@@ -6,7 +6,6 @@ import torch
 
 from tokbench import metrics, weights
 from tokbench.config.generator import GeneratorRecipe
-from tokbench.config.model import TokenizerConfig
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.data import open_split
 from tokbench.data.base import ImageDataset, evenly
@@ -33,12 +32,12 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
 
         return count_parameters(recipe)
     _check_perceptual(recipe)
-    config = TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)
+    data = recipe.data
     try:
         with torch.device("meta"):
-            tokenizer = Tokenizer(config)
+            tokenizer = Tokenizer(recipe.tokenizer)
             if recipe.loss.adversarial is not None:
-                build_discriminator(recipe.loss.adversarial.discriminator, recipe.data.image_size)
+                build_discriminator(recipe.loss.adversarial.discriminator, data.image_size, data.channels)
     except (ValueError, TokbenchError, RuntimeError, OverflowError, TypeError, ZeroDivisionError) as error:
         raise TokbenchError(f"{source}: {printable(str(error), 300)}") from None  # some of them are torch's
     return tokenizer.parameter_count

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from tokbench.config.generator import GeneratorRecipe
-from tokbench.config.model import TokenizerConfig
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.errors import TokbenchError
 from tokbench.generators import for_tokenizer
@@ -45,8 +44,7 @@ def check_run(recipe: Recipe, out: Path, *, resume: bool = False, cpu: bool = Fa
 def _check_start(recipe: TokenizerRecipe, source: str) -> list[str]:
     if is_hub_name(source):
         return [f"start_from {source}: no folder here, taken for a hub repository and not opened"]
-    config = TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)
-    start_from(Tokenizer(config), source)
+    start_from(Tokenizer(recipe.tokenizer), source)
     return []
 
 

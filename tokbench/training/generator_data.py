@@ -35,13 +35,19 @@ class Encoded(NamedTuple):
 class CodeData:
     """The recipe's data as codes of ``tokenizer``; ``classes`` are its class names.
 
-    Raises TokbenchError for a cache of another tokenizer or size, or without the latents that the recipe needs.
+    Raises TokbenchError for other channels than the tokenizer's, and for a cache of another tokenizer or size, or
+    without the latents that the recipe needs.
     """
 
     def __init__(self, recipe: GeneratorRecipe, tokenizer: Tokenizer, device: torch.device) -> None:
         self.recipe, self.tokenizer, self.device = recipe, tokenizer, device
         self.quantizer: Any = tokenizer.quantizer
         self.cache: CodeCache | None = None
+        if (channels := tokenizer.config.channels) != recipe.data.channels:
+            raise TokbenchError(
+                f"data.channels is {recipe.data.channels}, and {recipe.tokenizer} is a tokenizer of images with "
+                f"{channels}: set data.channels={channels}"
+            )
         if recipe.data.source.startswith(CODES):
             self._open_cache(recipe.data.source.removeprefix(CODES))
         else:

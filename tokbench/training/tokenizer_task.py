@@ -12,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from tokbench.config.model import TokenizerConfig
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.config.training import Part
 from tokbench.data import Batch, loader, open_split
@@ -50,7 +49,7 @@ class TokenizerObjective(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """images (B, 3, H, W) in [-1, 1] -> reconstruction, the quantizer's loss, its unweighted terms by name."""
+        """images (B, C, H, W) in [-1, 1] -> reconstruction, the quantizer's loss, its unweighted terms by name."""
         out = self.tokenizer(images)
         terms = {name: value.detach() for name, value in out.losses.items() if value.dim() == 0}
         return out.reconstruction, out.loss, {"quantizer": out.loss.detach(), **terms}
@@ -64,8 +63,7 @@ class TokenizerTask:
     def __init__(self, recipe: TokenizerRecipe, accelerator: Accelerator):
         self.recipe, self.accelerator = recipe, accelerator
         training = recipe.training
-        config = TokenizerConfig(image_size=recipe.data.image_size, model=recipe.model, quantizer=recipe.quantizer)
-        self.tokenizer = Tokenizer(config)
+        self.tokenizer = Tokenizer(recipe.tokenizer)
         if recipe.start_from is not None:
             start_from(self.tokenizer, recipe.start_from)
         self.parameters = self.tokenizer.parameter_count
