@@ -39,17 +39,40 @@ class Reconstructed:
     ssim: float
 
 
-def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> tuple[list[Tensor], Tensor]:
-    """image uint8 (C, H, W) -> its reconstruction from the first 1, 2, ... D codes (each uint8 (C, H, W)), codes.
+@dataclass(frozen=True)
+class Reconstruction:
+    """One image through its codes; all images uint8 (C, H, W), on the CPU.
 
-    Sides that the downsampling does not divide are padded by reflection before and cropped after.
+    ``stages`` come from the first 1, 2, ... D codes of every position. ``codes`` are int64 (h, w, D), those of the
+    padding included. SSIM is NaN where the image is smaller than its window.
+    """
+
+    original: Tensor
+    stages: list[Tensor]
+    codes: Tensor
+    bits_per_pixel: float
+    psnr: float
+    ssim: float
+
+    @property
+    def image(self) -> Tensor:
+        """What comes back of all the codes."""
+        return self.stages[-1]
+
+
+def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> Reconstruction:
+    """Image uint8 (C, H, W), of any sides: those that the downsampling does not divide are padded by reflection before
+    and cropped after. The tokenizer is in evaluation mode.
     """
     device = next(tokenizer.parameters()).device
     padded, (height, width) = pad_to_multiple(to_float(image[None].to(device)), tokenizer.downsampling)
     with torch.no_grad():
         codes = tokenizer.encode(padded)
         made = (tokenizer.decode(codes[..., : d + 1])[0, :, :height, :width] for d in range(codes.shape[-1]))
-        return [to_uint8(stage).cpu() for stage in made], codes[0].cpu()
+        stages = [to_uint8(stage).cpu() for stage in made]
+    image = image.cpu()
+    bits = codes.shape[1] * codes.shape[2] * tokenizer.quantizer.bits_per_vector / (height * width)
+    return Reconstruction(image, stages, codes[0].cpu(), bits, *psnr_and_ssim(image, stages[-1]))
 
 
 def reconstruct_files(
@@ -62,7 +85,6 @@ def reconstruct_files(
     """
     rows: list[Reconstructed] = []
     skipped: list[tuple[Path, str]] = []
-    bits = tokenizer.quantizer.bits_per_vector
     named = _named(_files(sources))
     folders = [out, out / "side-by-side", *([out / "depths"] if depths else [])]
     check_not_inputs([folder / f"{name}.png" for folder in folders for name in named.values()], named)
@@ -72,27 +94,26 @@ def reconstruct_files(
             threads.adapt()
             image = read_image(path, tokenizer.config.channels, any_shape=True)
             with explained(f"reconstructing {path}", *IMAGE_TOO_LARGE):
-                stages, codes = reconstruct_image(tokenizer, image)
-                fidelity = psnr_and_ssim(image, stages[-1])
+                made = reconstruct_image(tokenizer, image)
         except (UnreadableImage, TokbenchError) as error:
             skipped.append((path, str(error)))
             continue
-        save_picture(to_pil(stages[-1]), out / f"{name}.png")
-        beside = grid([[image, stages[-1]]], columns=["original", "reconstruction"])
+        save_picture(to_pil(made.image), out / f"{name}.png")
+        beside = grid([[image, made.image]], columns=["original", "reconstruction"])
         save_picture(beside, out / "side-by-side" / f"{name}.png")
         if depths:
-            headings = ["original", *(f"depth {d + 1}" for d in range(len(stages)))]
-            save_picture(grid([[image, *stages]], columns=headings), out / "depths" / f"{name}.png")
+            headings = ["original", *(f"depth {d + 1}" for d in range(len(made.stages)))]
+            save_picture(grid([[image, *made.stages]], columns=headings), out / "depths" / f"{name}.png")
         height, width = image.shape[-2:]
         rows.append(
             Reconstructed(
                 name=f"{name}.png",
                 width=width,
                 height=height,
-                codes=(codes.shape[0], codes.shape[1], codes.shape[2]),
-                bits_per_pixel=codes.shape[0] * codes.shape[1] * bits / (height * width),
-                psnr=fidelity[0],
-                ssim=fidelity[1],
+                codes=(made.codes.shape[0], made.codes.shape[1], made.codes.shape[2]),
+                bits_per_pixel=made.bits_per_pixel,
+                psnr=made.psnr,
+                ssim=made.ssim,
             )
         )
     if not rows:

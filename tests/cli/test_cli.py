@@ -188,7 +188,7 @@ def test_pictures_that_cannot_be_read_are_named_once(tmp_path: Path) -> None:
 
 
 def test_a_side_that_makes_no_whole_codes_is_refused() -> None:
-    from tokbench.cli.options import side_in_pixels
+    from tokbench.models.tokenizer import side_in_pixels
 
     assert side_in_pixels(None, 16, 4, "--size") == 16 and side_in_pixels(24, 16, 4, "--size") == 24
     for side in (15, 2, 0, -4):

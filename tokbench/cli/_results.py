@@ -23,25 +23,19 @@ def load(path: Path, glance: bool = False) -> Records:
     Raises:
         TokbenchError: there is no such file.
     """
-    from tokbench.errors import TokbenchError
     from tokbench.printing import say
+    from tokbench.results.lines import existing_records
 
-    file = records_file(path)
-    if not file.exists():
-        raise TokbenchError(f"{file}: no records there; `tokbench sweep` or `tokbench evaluate` makes them")
+    file = existing_records(path)
     records = _read(file, glance)
     for number, reason in records.damaged:
         say(f"{file}, line {number}: not used: {reason}", error=True)
     return records
 
 
-def records_file(path: Path) -> Path:
-    """The file itself, or the ``runs.jsonl`` in a folder."""
-    return path / "runs.jsonl" if path.is_dir() else path
-
-
 def check_page(out: Path, records: Records, results: Path) -> None:
     """TokbenchError where ``out`` cannot be written, holds records or is a file that the page is made of."""
+    from tokbench.results.lines import records_file
     from tokbench.results.targets import check_target
 
     folder = results if results.is_dir() else results.parent
@@ -62,11 +56,6 @@ def _read(file: Path, glance: bool) -> Records:
         return read(file)
     except OSError as error:
         raise TokbenchError(f"{file}: cannot read the records: {error.strerror or error}") from error
-
-
-def records_of(out: Path) -> Path:
-    """The file of records that ``--out`` names: a .jsonl, or the folder of a ``runs.jsonl``."""
-    return out if out.suffix == ".jsonl" else out / "runs.jsonl"
 
 
 def keep(record: Record, file: Path) -> None:

@@ -26,7 +26,7 @@ def doctor() -> None:
 
     names = (
         "tokbench torch torchvision einops vector-quantize-pytorch timm datasets accelerate torch-fidelity "
-        "torchmetrics typer pydantic safetensors huggingface_hub scikit-image"
+        "typer pydantic safetensors huggingface_hub scikit-image"
     )
     installed = []
     for name in names.split():

@@ -35,13 +35,14 @@ def encode(
     Killed or interrupted, the same command goes on where it stopped.
     """
 
-    from tokbench.cli.options import device, side_in_pixels, smaller_batch
+    from tokbench.cli.options import device, smaller_batch
     from tokbench.data import open_images
     from tokbench.data.base import Split
     from tokbench.errors import counted
     from tokbench.generators.encoding import already_written, write_codes
     from tokbench.memory import explained
     from tokbench.models import Tokenizer
+    from tokbench.models.tokenizer import side_in_pixels
     from tokbench.printing import progress_bar, terminal
 
     splits: tuple[Split, ...] = ("train", "eval")

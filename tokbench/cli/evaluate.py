@@ -44,17 +44,18 @@ def evaluate(
     """
     from accelerate import Accelerator
 
-    from tokbench.cli._results import keep, records_of
-    from tokbench.cli.options import side_in_pixels, smaller_batch, words
+    from tokbench.cli._results import keep
+    from tokbench.cli.options import smaller_batch, words
     from tokbench.data import PROTOCOLS, open_images
     from tokbench.errors import TokbenchError, did_you_mean
     from tokbench.memory import explained
     from tokbench.metrics import evaluate_tokenizer, get
-    from tokbench.metrics.record import saved_weights, tokenizer_record
+    from tokbench.metrics.record import evaluation_record, saved_weights
     from tokbench.models import Tokenizer
     from tokbench.models.storage import card, refresh_card
+    from tokbench.models.tokenizer import side_in_pixels
     from tokbench.printing import progress_bar, terminal
-    from tokbench.results.environment import content_hash
+    from tokbench.results.lines import records_of
     from tokbench.results.store import Store
 
     wanted = words(metrics) or None
@@ -95,20 +96,12 @@ def evaluate(
         )
     if not accelerator.is_main_process:
         return
-    asked = {
-        "tokenizer": model.sha256(),
-        "data": dataset.fingerprint,
-        "protocol": protocol,
-        "by_depth": by_depth,
-        "metrics": {name: value.version for name, value in result.metrics.items()},
-    }
-    record = tokenizer_record(
+    record = evaluation_record(
         result,
         model,
+        dataset.fingerprint,
+        by_depth=by_depth,
         name=name or Path(tokenizer).resolve().name,
-        recipe=model.config.model_dump(mode="json"),
-        cell=content_hash(asked),
-        seed=None,
         weights_which=saved_weights(tokenizer),
     )
     _show(result)

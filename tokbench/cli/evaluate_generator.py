@@ -49,7 +49,7 @@ def evaluate_generator(
     from pydantic import ValidationError
     from rich.table import Table
 
-    from tokbench.cli._results import keep, records_of
+    from tokbench.cli._results import keep
     from tokbench.cli.options import device, smaller_batch, words
     from tokbench.config.address import unlike_default
     from tokbench.config.generator import GeneratorEvaluationConfig
@@ -63,6 +63,7 @@ def evaluate_generator(
     from tokbench.models.storage import explain
     from tokbench.printing import progress_bar, terminal
     from tokbench.results.environment import content_hash
+    from tokbench.results.lines import records_of
     from tokbench.results.store import Store
     from tokbench.training.generator_evaluation import evaluate_generator as measure
     from tokbench.training.generator_evaluation import recipe_of

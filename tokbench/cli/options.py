@@ -48,17 +48,3 @@ def smaller_batch(size: int, *others: str) -> tuple[str, ...]:
     """What to change where memory ran out with so many images at a time."""
     fewer = (f"--batch-size {size // 2}",) if size > 1 else ()
     return (*fewer, *others, "a machine with more memory", "--cpu, where it was a GPU's")
-
-
-def side_in_pixels(asked: int | None, own: int, downsampling: int, option: str) -> int:
-    """The side that was asked for, or the tokenizer's own. Raises TokbenchError when it makes no whole codes."""
-    from tokbench.errors import TokbenchError
-
-    side = own if asked is None else asked
-    if side < downsampling or side % downsampling:
-        lower = max(side // downsampling, 1) * downsampling
-        raise TokbenchError(
-            f"{option} {side} is not a multiple of the tokenizer's downsampling {downsampling}; "
-            f"nearest: {lower}, {lower + downsampling}"
-        )
-    return side

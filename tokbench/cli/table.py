@@ -49,10 +49,11 @@ def table(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="write to this file instead of printing")] = None,
 ) -> None:
     """The comparison table: arrows for direction, best in bold, mean ± standard deviation over seeds."""
-    from tokbench.cli._results import emit, load, records_file
+    from tokbench.cli._results import emit, load
     from tokbench.errors import TokbenchError
     from tokbench.results import table as tables
     from tokbench.results.bulk import without_collector
+    from tokbench.results.lines import records_file
     from tokbench.results.select import where as select
     from tokbench.results.targets import check_target
 

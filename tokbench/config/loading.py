@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,21 @@ def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
         draft.set(key, parse_value(text), f"--set {printable(override, 80)}")
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """The checked recipe of that name or file. Raises TokbenchError naming file and key."""
-    return draft_recipe(name, overrides).check()
+def load_recipe(name: str | PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
+    """The settings of one run, checked.
+
+    >>> recipe = tokbench.load_recipe("demo", ["training.steps=200", "quantizer.name=fsq"])
+    >>> recipe.training.steps, recipe.quantizer.name, recipe.resolved()["data"]["image_size"]
+    (200, 'fsq', 64)
+
+    Args:
+        name: a YAML file, or a recipe that ships with tokbench (``tokbench list recipes``).
+        overrides: changes, as ``--set`` takes them.
+
+    Raises:
+        TokbenchError: no such recipe, an unknown key, a value that does not fit: file and key are named.
+    """
+    return draft_recipe(fspath(name), [overrides] if isinstance(overrides, str) else overrides).check()
 
 
 def merge(base: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:

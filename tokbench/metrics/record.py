@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,34 @@ def tokenizer_record(
     )
 
 
-def saved_weights(folder: str | Path) -> str:
+def evaluation_record(
+    evaluation: Evaluation, tokenizer: Any, fingerprint: str, *, by_depth: bool, name: str, weights_which: str
+) -> Record:
+    """The record of a tokenizer that was measured on its own: its address is of weights, images and protocol.
+
+    Args:
+        fingerprint: of the images.
+        by_depth: whether prefixes of the depths were to be measured.
+    """
+    asked = {
+        "tokenizer": tokenizer.sha256(),
+        "data": fingerprint,
+        "protocol": evaluation.data.protocol,
+        "by_depth": by_depth,
+        "metrics": {name: value.version for name, value in evaluation.metrics.items()},
+    }
+    return tokenizer_record(
+        evaluation,
+        tokenizer,
+        name=name,
+        recipe=tokenizer.config.model_dump(mode="json"),
+        cell=environment.content_hash(asked),
+        seed=None,
+        weights_which=weights_which,
+    )
+
+
+def saved_weights(folder: str | PathLike[str]) -> str:
     """Which weights a model's folder holds: ``"ema"`` or ``"live"`` by the recipe of its run, else ``"saved"``.
 
     A run keeps its ``recipe.yaml`` beside the folder ``tokenizer`` (or ``generator``) with the finished weights.

@@ -266,3 +266,15 @@ def pad_to_multiple(images: Tensor, factor: int) -> tuple[Tensor, tuple[int, int
         return images, (height, width)
     mode = "reflect" if below < height and right < width else "replicate"
     return F.pad(images, (0, right, 0, below), mode=mode), (height, width)
+
+
+def side_in_pixels(asked: int | None, own: int, downsampling: int, option: str) -> int:
+    """The side that was asked for, or the tokenizer's own. Raises TokbenchError when it makes no whole codes."""
+    side = own if asked is None else asked
+    if side < downsampling or side % downsampling:
+        lower = max(side // downsampling, 1) * downsampling
+        raise TokbenchError(
+            f"{option} {side} is not a multiple of the tokenizer's downsampling {downsampling}; "
+            f"nearest: {lower}, {lower + downsampling}"
+        )
+    return side

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from tokbench.errors import TokbenchError
 from tokbench.results.locks import flock
 
 if TYPE_CHECKING:
@@ -28,6 +29,24 @@ class Records(_List):
     def __init__(self, records: list[Record] | None = None, damaged: list[tuple[int, str]] | None = None) -> None:
         super().__init__(records or [])
         self.damaged: list[tuple[int, str]] = list(damaged or [])
+
+
+def records_file(path: Path) -> Path:
+    """The file to read: the one that is named, or the ``runs.jsonl`` in a folder."""
+    return path / "runs.jsonl" if path.is_dir() else path
+
+
+def existing_records(path: Path) -> Path:
+    """``records_file``, which is there. Raises TokbenchError where it is not."""
+    file = records_file(path)
+    if not file.exists():
+        raise TokbenchError(f"{file}: no records there; `tokbench sweep` or `tokbench evaluate` makes them")
+    return file
+
+
+def records_of(out: Path) -> Path:
+    """The file to write: a .jsonl that is named, or the ``runs.jsonl`` of a folder that need not be there yet."""
+    return out if out.suffix == ".jsonl" else out / "runs.jsonl"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -93,8 +94,14 @@ class SweepSettings(Strict):
     slurm: Settings = Field([], description="any other option of sbatch, e.g. account: NAME")
 
 
-def load_sweep(file: str | None, given: dict[str, Any]) -> SweepSettings:
+def _as_option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def load_sweep(file: str | None, given: dict[str, Any], option: Callable[[str], str] = _as_option) -> SweepSettings:
     """The sweep of a file (or of one that ships with tokbench, by name), with what was given beside it on top.
+
+    ``option`` is how a key of ``given`` is spelled where it was typed.
 
     Raises TokbenchError: one line a mistake, naming file (or option), key and what was meant.
     """
@@ -106,7 +113,7 @@ def load_sweep(file: str | None, given: dict[str, Any]) -> SweepSettings:
 
         def where(key: str) -> str:
             name = key.partition(".")[0]
-            return f"--{name.replace('_', '-')}" if name in given else str(path)
+            return option(name) if name in given else str(path)
 
         raise TokbenchError(*dict.fromkeys(explain(SweepSettings, error, where))) from None
 
