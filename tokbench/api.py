@@ -97,11 +97,14 @@ def evaluate(
     if isinstance(data, str):
         side = side_in_pixels(size, model.config.image_size, model.downsampling, "size")
         protocol = protocol or "tokbench-v1"
-        data = open_images(data, split, image_size=side, crop=PROTOCOLS[protocol].crop, limit=limit)
+        shape: Any = {"image_size": side, "crop": PROTOCOLS[protocol].crop, "channels": model.config.channels}
+        data = open_images(data, split, limit=limit, **shape)
     elif not isinstance(data, ImageDataset):
         raise TokbenchError(f"data must be a spec such as 'photos', or what open_images gives, got {shown(data)}")
     elif size is not None or limit is not None:
         raise TokbenchError("size and limit belong to open_images where data is already open")
+    if data.view.channels != (channels := model.config.channels):
+        raise TokbenchError(f"the tokenizer's images have {channels} channel(s): open_images(..., channels={channels})")
     side = side_in_pixels(data.image_size, model.config.image_size, model.downsampling, "image_size")
     with explained(f"measuring {batch_size} images of {side}x{side} at a time", "batch_size", "a larger machine"):
         found = evaluate_tokenizer(
@@ -143,11 +146,11 @@ def reconstruct(
 
     Args:
         tokenizer: a model, a folder of one, or a repository of the hub (for many images: a model, which is read once).
-        image: a file, or uint8 (3, H, W).
+        image: a file, or uint8 (C, H, W), C the tokenizer's channels: 3, or 1 for grey.
         device: default that of a model that was given, else a GPU where there is one.
 
     Returns:
-        uint8 tensors (3, H, W) on the CPU: the image as it was read, and what comes back of its first 1, 2, ... D
+        uint8 tensors (C, H, W) on the CPU: the image as it was read, and what comes back of its first 1, 2, ... D
         codes; the codes (h, w, D); PSNR, SSIM and bits per pixel.
 
     Raises:
@@ -156,17 +159,19 @@ def reconstruct(
     """
     import torch
 
+    from tokbench.data.pixels import read_image
     from tokbench.errors import TokbenchError, shown
     from tokbench.memory import IMAGE_TOO_LARGE, explained
-    from tokbench.reconstruction import read_image, reconstruct_image
+    from tokbench.reconstruction import reconstruct_image
 
     model = _tokenizer(tokenizer, device)
     what = str(image) if isinstance(image, str | PathLike) else "the image"
-    pixels = read_image(image) if isinstance(image, str | PathLike) else image
+    channels = model.config.channels
+    pixels = read_image(Path(image), channels, any_shape=True) if isinstance(image, str | PathLike) else image
     if not isinstance(pixels, torch.Tensor):
-        raise TokbenchError(f"image must be a file or a uint8 tensor (3, H, W), got {shown(pixels)}")
-    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[0] != 3 or not pixels.numel():
-        raise TokbenchError(f"image must be uint8 (3, H, W), got {pixels.dtype} {tuple(pixels.shape)}")
+        raise TokbenchError(f"image must be a file or a uint8 tensor ({channels}, H, W), got {shown(pixels)}")
+    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[0] != channels or not pixels.numel():
+        raise TokbenchError(f"image must be uint8 ({channels}, H, W), got {pixels.dtype} {tuple(pixels.shape)}")
     training = model.training
     try:
         with explained(f"reconstructing {what}", *IMAGE_TOO_LARGE):

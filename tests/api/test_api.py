@@ -18,7 +18,7 @@ from recipes_tiny import TINY
 
 import tokbench
 from tokbench import TokbenchError, Tokenizer
-from tokbench.config.model import TokenizerConfig
+from tokbench.config.recipe import TokenizerRecipe
 from tokbench.errors import TokbenchWarning
 from tokbench.results.store import Store
 
@@ -27,12 +27,16 @@ TINY_SET["evaluation.metrics"] = ["psnr", "usage"]
 ROOT = Path(__file__).parents[2]
 
 
+def made_from(*settings: str) -> Tokenizer:
+    recipe = tokbench.load_recipe("demo", [*TINY, *settings])
+    assert isinstance(recipe, TokenizerRecipe)
+    torch.manual_seed(0)
+    return Tokenizer(recipe.tokenizer).eval()
+
+
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    recipe = tokbench.load_recipe("demo", TINY)
-    torch.manual_seed(0)
-    settings = recipe.resolved()
-    return Tokenizer(TokenizerConfig(image_size=16, model=settings["model"], quantizer=settings["quantizer"])).eval()
+    return made_from()
 
 
 def test_the_public_names() -> None:
@@ -135,6 +139,20 @@ def test_reconstruct_any_size_from_a_file(tokenizer: Tokenizer, tmp_path: Path) 
     assert made.image.shape == (3, 9, 13) and made.image.dtype == torch.uint8 and made.image is made.stages[-1]
     assert made.codes.shape == (5, 7, len(made.stages))
     assert made.bits_per_pixel == pytest.approx(5 * 7 * tokenizer.quantizer.bits_per_vector / (9 * 13))
+
+
+def test_one_channel_tokenizers_read_colours_as_grey(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (16, 16), (200, 30, 30)).save(tmp_path / "own.png")
+    grey = made_from("data.channels=1")
+    assert tokbench.reconstruct(grey, tmp_path / "own.png").image.shape == (1, 16, 16)
+    record = tokbench.evaluate(grey, limit=4, metrics=["psnr"])
+    assert record.data is not None and record.data.protocol == "tokbench-v1-grey"
+    with pytest.raises(TokbenchError, match=r"uint8 \(1, H, W\), got torch.uint8 \(3, 16, 16\)"):
+        tokbench.reconstruct(grey, torch.zeros(3, 16, 16, dtype=torch.uint8))
+    with pytest.raises(TokbenchError, match="channel"):
+        tokbench.evaluate(grey, tokbench.open_images("photos", "eval", image_size=16, limit=4))
 
 
 def test_records_that_are_damaged_are_counted_and_kept_by_number(tmp_path: Path) -> None:

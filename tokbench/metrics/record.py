@@ -73,7 +73,7 @@ def evaluation_record(
         "data": fingerprint,
         "protocol": evaluation.data.protocol,
         "by_depth": by_depth,
-        "metrics": {name: value.version for name, value in evaluation.metrics.items()},
+        "metrics": {metric: value.version for metric, value in evaluation.metrics.items()},
     }
     return tokenizer_record(
         evaluation,
