@@ -211,8 +211,9 @@ def sweep(
     from tokbench.sweeps.run import from_settings, run_sweep
     from tokbench.sweeps.settings import load_sweep
 
-    given = {key: os.fspath(value) if isinstance(value, PathLike) else value for key, value in options.items()}
-    settings = load_sweep(os.fspath(file) if file is not None else None, given, option=lambda _: "sweep")
+    if "out" in options:
+        options["out"] = os.fspath(options["out"])
+    settings = load_sweep(os.fspath(file) if file is not None else None, options, option=lambda _: "sweep")
     grid, generators = from_settings(settings)
     out = Path(settings.out)
     run_sweep(grid, out, generators=generators, again=again, cpu=cpu, how=settings)

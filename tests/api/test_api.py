@@ -76,7 +76,7 @@ def test_the_readme_example_runs(
     assert "psnr" in found["record"].metrics and found["made"].image.shape == (3, 16, 16)
     assert found["made"].codes.shape == (8, 8, len(found["made"].stages))
     capsys.readouterr()
-    again = tokbench.sweep(quantizer=["vq", "rq"], codebook_size=256, set=TINY_SET, out=Path("runs/mine"))
+    again = tokbench.sweep(quantizer=("vq", "rq"), seed=range(1), codebook_size=256, set=TINY_SET, out=Path("runs/mine"))
     assert [record.id for record in again] == [vq.id, rq.id]  # finished cells do not run again
 
 
@@ -181,6 +181,9 @@ def test_records_that_are_damaged_are_counted_and_kept_by_number(tmp_path: Path)
             lambda t: tokbench.evaluate(t, tokbench.open_images("photos", "eval", image_size=16), limit=2),
             "belong to open_images",
         ),
+        (lambda t: tokbench.open_images(Path("mine"), "eval", image_size=16), "a spec such as 'folder:PATH', got "),
+        (lambda t: tokbench.open_images("photos", "eval", image_size=(16, 16)), "image_size is (16, 16)"),
+        (lambda t: tokbench.open_images("photos", "test", image_size=16), "train or eval"),
         (lambda t: tokbench.reconstruct(t, "missing.jpg"), "missing.jpg"),
         (lambda t: tokbench.reconstruct(t, torch.zeros(1, 3, 8, 8)), "image must be uint8 (3, H, W)"),
         (lambda t: tokbench.reconstruct(t, 5), "image must be a file or a uint8 tensor"),

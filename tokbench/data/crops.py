@@ -131,7 +131,7 @@ class View:
     channels: int = 3
 
     def __post_init__(self) -> None:
-        if self.image_size < 1:
+        if not isinstance(self.image_size, int) or self.image_size < 1:
             raise TokbenchError(f"image_size is {self.image_size}; it must be at least 1")
         check_channels(self.channels)
         if self.crop != "random" and self.crop not in CROPS:

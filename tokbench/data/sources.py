@@ -10,7 +10,7 @@ from typing import Any, get_args
 from tokbench.config.data import DataConfig
 from tokbench.data.base import ImageDataset, Split
 from tokbench.data.crops import View
-from tokbench.errors import TokbenchError, TokbenchWarning, did_you_mean, printable
+from tokbench.errors import TokbenchError, TokbenchWarning, did_you_mean, printable, shown
 
 SOURCES = {
     "photos": "photographs that ship with the installed packages; needs no network",
@@ -54,6 +54,8 @@ def open_images(
     Raises:
         TokbenchError: one line naming what is wrong with the spec, or what is not there.
     """
+    if not isinstance(source, str):
+        raise TokbenchError(f"images are named by a spec such as 'folder:PATH', got {shown(source)}")
     kind, _, rest = source.partition(":")
     if kind not in KINDS:
         raise TokbenchError(f"no data source is called {kind!r}{_meant(source) or did_you_mean(kind, KINDS)}")

@@ -19,7 +19,7 @@ def _many(value: Any) -> Any:
     """One value, ``a,b`` or a list: a list."""
     if isinstance(value, str):
         return [word.strip() for word in value.split(",") if word.strip()]
-    return value if isinstance(value, list) else [value]
+    return _listed(value)
 
 
 def _numbers(value: Any) -> list[int]:
@@ -40,19 +40,19 @@ def _numbers(value: Any) -> list[int]:
 def _settings(value: Any) -> Any:
     """``{a.b: c}`` as the command line has it: ``["a.b=c"]``."""
     if isinstance(value, dict):
-        return [f"{key}={json.dumps(item)}" for key, item in value.items()]
+        return [f"{key}={json.dumps(item, default=str)}" for key, item in value.items()]
     return value
 
 
 def _axes(value: Any) -> Any:
     """``{a.b: [1, 2]}`` as the command line has it: ``["a.b=1,2"]``."""
     if isinstance(value, dict):
-        return [f"{key}={','.join(json.dumps(item) for item in _listed(items))}" for key, items in value.items()]
+        return [f"{key}={','.join(json.dumps(item, default=str) for item in _listed(items))}" for key, items in value.items()]
     return value
 
 
 def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    return list(value) if isinstance(value, list | tuple | range) else [value]
 
 
 Words = Annotated[list[str], BeforeValidator(_many)]
