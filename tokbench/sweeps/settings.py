@@ -47,7 +47,8 @@ def _settings(value: Any) -> Any:
 def _axes(value: Any) -> Any:
     """``{a.b: [1, 2]}`` as the command line has it: ``["a.b=1,2"]``."""
     if isinstance(value, dict):
-        return [f"{key}={','.join(json.dumps(item, default=str) for item in _listed(items))}" for key, items in value.items()]
+        values = {key: (json.dumps(item, default=str) for item in _listed(items)) for key, items in value.items()}
+        return [f"{key}={','.join(items)}" for key, items in values.items()]
     return value
 
 
