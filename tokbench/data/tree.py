@@ -12,7 +12,7 @@ EVAL_WORDS = ("val", "validation", "valid", "eval", "evaluation", "dev", "test",
 
 _SPLIT = re.compile(
     rf"(?:(?P<prefix>.*?)[-_. ])?(?P<word>train|training|trainval|{'|'.join(EVAL_WORDS)})"
-    r"(?:[-_. ]?(?P<tail>set|images?|imgs?|data|split|\d{1,4}|(?<=[-_. ])[a-f]|dev\d{4}))?"
+    r"(?:[-_. ]?(?P<tail>set|images?|imgs?|data|split|hr|\d{1,4}|(?<=[-_. ])[a-f]|dev\d{4}))?"
 )
 _CONTAINER = re.compile(
     r"(?:images?|imgs?|jpe?gs?|jpegimages|pngs?|pictures?|photos?|thumbnails?|data|dataset|files|samples|leftimg8bit)"
