@@ -12,7 +12,7 @@ from torch import Tensor
 from tokbench import threads
 from tokbench.data import loader, to_float
 from tokbench.data.base import ImageDataset, digest
-from tokbench.data.code_header import CodeHeader, read_header
+from tokbench.data.code_header import HEADER, CodeHeader, read_header
 from tokbench.data.code_writer import CodeWriter
 from tokbench.data.codes import CodeCache
 from tokbench.data.loader import Loader
@@ -63,6 +63,8 @@ def already_written(tokenizer: Tokenizer, images: ImageDataset, out: Path, **ask
     folder = out / images.split
     if not folder.exists():
         return 0
+    if not (folder / HEADER).exists():
+        raise TokbenchError(f"{folder}: exists already and is not a code cache; choose another --out")
     found = CodeCache(out, images.split).header
     if found.model_copy(update={"count": 0, "shards": ()}) != code_header(tokenizer, images, **asked):
         raise TokbenchError(
