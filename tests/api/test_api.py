@@ -76,8 +76,8 @@ def test_the_readme_example_runs(
     assert "psnr" in found["record"].metrics and found["made"].image.shape == (3, 16, 16)
     assert found["made"].codes.shape == (8, 8, len(found["made"].stages))
     capsys.readouterr()
-    mine = Path("runs/mine")
-    again = tokbench.sweep(quantizer=("vq", "rq"), seed=range(1), codebook_size=256, set=TINY_SET, out=mine)
+    same = {"codebook_size": 256, "set": TINY_SET, "out": Path("runs/mine")}
+    again = tokbench.sweep(quantizer=("vq", "rq"), seed=range(1), **same)
     assert [record.id for record in again] == [vq.id, rq.id]  # finished cells do not run again
 
 

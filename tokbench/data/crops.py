@@ -14,7 +14,7 @@ from torch import Tensor
 from tokbench.data.adm import adm_center_crop, shrink_to
 from tokbench.data.draws import below, uniforms
 from tokbench.data.pixels import check_channels, to_channels
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.errors import TokbenchError, did_you_mean, shown
 from tokbench.results.entries import GREY
 
 CropFunction = Callable[[Image.Image, int], Image.Image]
@@ -131,7 +131,9 @@ class View:
     channels: int = 3
 
     def __post_init__(self) -> None:
-        if not isinstance(self.image_size, int) or self.image_size < 1:
+        if not isinstance(self.image_size, int):
+            raise TokbenchError(f"image_size is {shown(self.image_size)}; it must be one number: the side of a square")
+        if self.image_size < 1:
             raise TokbenchError(f"image_size is {self.image_size}; it must be at least 1")
         check_channels(self.channels)
         if self.crop != "random" and self.crop not in CROPS:

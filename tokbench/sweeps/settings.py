@@ -40,16 +40,19 @@ def _numbers(value: Any) -> list[int]:
 def _settings(value: Any) -> Any:
     """``{a.b: c}`` as the command line has it: ``["a.b=c"]``."""
     if isinstance(value, dict):
-        return [f"{key}={json.dumps(item, default=str)}" for key, item in value.items()]
+        return [f"{key}={_text(item)}" for key, item in value.items()]
     return value
 
 
 def _axes(value: Any) -> Any:
     """``{a.b: [1, 2]}`` as the command line has it: ``["a.b=1,2"]``."""
     if isinstance(value, dict):
-        values = {key: (json.dumps(item, default=str) for item in _listed(items)) for key, items in value.items()}
-        return [f"{key}={','.join(items)}" for key, items in values.items()]
+        return [f"{key}={','.join(map(_text, _listed(items)))}" for key, items in value.items()]
     return value
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, default=str)  # a script may give a Path
 
 
 def _listed(value: Any) -> list[Any]:
