@@ -132,7 +132,13 @@ def test_another_configuration(space: Path, saved: dict[str, dict[str, bytes]], 
 
 
 @pytest.mark.parametrize(
-    "change", [{"channels": 10**6}, {"blocks": 1000}, {"latent_channels": 2**40}, {"multipliers": [1, 2**30]}]
+    "change",
+    [
+        {"channels": 10**6},
+        pytest.param({"blocks": 1000}, marks=pytest.mark.slow),
+        {"latent_channels": 2**40},
+        {"multipliers": [1, 2**30]},
+    ],
 )
 def test_a_configuration_that_claims_too_much(
     space: Path, saved: dict[str, dict[str, bytes]], change: dict[str, Any]
