@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tokbench.errors import TokbenchError, printable
 from tokbench.results.bulk import without_collector
+from tokbench.results.files import fsync
 from tokbench.results.lines import Records as Records
 from tokbench.results.lines import locked
 from tokbench.results.plausible import implausible
@@ -60,7 +61,7 @@ class Store:
             with locked(open(self.path, "a+b", buffering=0), fcntl.LOCK_EX) as file:
                 _append_line(file.fileno(), line)
             if new:
-                _sync_folder(self.path.parent)
+                fsync(self.path.parent)
         except OSError as error:
             raise TokbenchError(f"{self.path}: cannot append a record: {error.strerror or error}") from error
 
@@ -160,11 +161,3 @@ def _append_line(descriptor: int, line: bytes) -> None:
     except OSError:
         os.ftruncate(descriptor, size)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
