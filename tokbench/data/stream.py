@@ -19,13 +19,7 @@ from tokbench.data.base import Batch, Split, digest
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.data.pixels import to_tensor
-from tokbench.data.table import (
-    TableImages,
-    class_names,
-    encoded_of,
-    streamed_label,
-    table_images,
-)
+from tokbench.data.table import TableImages, encoded_of, streamed_labels, table_images
 from tokbench.data.whole import share_of
 from tokbench.data.workers import outlive_preemption, watched
 from tokbench.errors import TokbenchError
@@ -61,10 +55,8 @@ class StreamedImages:
         self.split: Split = "train"
         self.image_size = view.image_size
         self.image_column = image
-        self.label_column, note = streamed_label(rows.features, label)
-        self.classes = class_names(rows.features, label) if classes is None else classes
+        self.label_column, self.classes, self.notes = streamed_labels(rows.features, label, classes)
         self.skipped: list[tuple[str, str]] = []
-        self.notes = [note] if note and classes is None else []
         self.of, self.share = None, ""  # of a stream all images are taken
 
     def __len__(self) -> int:
@@ -241,7 +233,7 @@ def streamed_evaluation(
     if limit is None:
         of = f" of its {length}" if length is not None else ""
         raise TokbenchError(f"{source}: say how many{of} evaluation pictures to hold in memory (data.eval_limit)")
-    label, note = streamed_label(rows.features, label)
+    label, named, notes = streamed_labels(rows.features, label, classes)
     columns = [image] if label is None else [image, label]
     first = list(rows.select_columns(columns).take(limit))
     if not first:
@@ -249,8 +241,7 @@ def streamed_evaluation(
     features = datasets.Features({name: rows.features[name] for name in columns})
     table = datasets.Dataset.from_list(first, features=features)
     held = table_images(source, "eval", view, table, None, divide=False, folders=folders, image=image, label=label)
-    held.classes = class_names(rows.features, label) if classes is None else classes
-    held.notes = [note] if note and classes is None else []
+    held.classes, held.notes = named, notes
     held.of, held.share = share_of(source, "eval", len(first), length or len(first), None)
     return held
 

@@ -163,13 +163,22 @@ def class_names(features: Any, label: str | None) -> list[str]:
     return list(getattr(features[label], "names", None) or []) if label else []
 
 
-def streamed_label(features: Any, label: str | None) -> tuple[str | None, str]:
-    """(label column of a stream, a note): numbers stand for themselves, but names could only be numbered at the end."""
-    if label is None or class_names(features, label):
-        return label, ""
-    if str(getattr(features[label], "dtype", "")).startswith(("int", "uint")):
-        return label, f"the numbers in column {label!r} have no names and a stream is not read for them: no classes"
-    return None, f"column {label!r} holds no class numbers, which a stream needs: no classes (leave :streaming out)"
+def streamed_labels(
+    features: Any, label: str | None, classes: list[str] | None
+) -> tuple[str | None, list[str], list[str]]:
+    """(label column of a stream, classes, notes). ``classes``: their names where they are known from elsewhere.
+
+    Numbers stand for themselves, but names could only be numbered at the end.
+    """
+    names = class_names(features, label)
+    note = ""
+    if label is not None and not names:
+        if str(getattr(features[label], "dtype", "")).startswith(("int", "uint")):
+            note = f"the numbers in column {label!r} have no names and a stream is not read for them: no classes"
+        else:
+            note = f"column {label!r} holds no class numbers, which a stream needs: no classes (leave :streaming out)"
+            label = None
+    return (label, names, [note] if note else []) if classes is None else (label, classes, [])
 
 
 def numbered_labels(rows: Any, label: str | None, others: Callable[[str], Iterable[object]] | None = None) -> Numbering:
