@@ -170,3 +170,10 @@ def test_the_record_holds_the_rates_side_by_side(tmp_path: Path, rq_folder: Path
     model, nll = metrics[f"model{bound}_bpp"].value, metrics[f"nll{bound}_bits_per_code"].value
     assert model is not None and nll is not None and model == pytest.approx(nll * 32 / 256)
     assert record.model_validate_json(record.model_dump_json()) == record
+
+
+def test_a_class_that_does_not_exist_is_refused_before_anything_is_drawn(tmp_path: Path, rq_folder: Path) -> None:
+    generator = saved(tmp_path / "g", "ar", rq_folder, classes=3)
+    with pytest.raises(TokbenchError, match="class 7 does not exist"):
+        generate_files(settings(generator, classes=(0, 1, 7)), 3, tmp_path / "out", batch_size=1)
+    assert not pictures(tmp_path / "out")

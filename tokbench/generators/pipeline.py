@@ -105,17 +105,18 @@ class Pipeline:
         generator, sampling = self.generator, sampling or Sampling()
         if classes and not generator.num_classes:
             raise TokbenchError("a class was asked for, but the generator is unconditional")
+        # All labels before the first image is drawn: what is wrong with one of them is said at once.
+        asked = generator.rows(torch.tensor([self.label(number, classes) for number in numbers], dtype=torch.int64))
+        if sampling.guidance != 1.0:
+            generator.check_guidance(asked)
         size = min(batch_size, max(numbers) + 1)
-        sample = None
+        sample = generator.batch_sampler(size, sampling)
         done = 0
         for first, wanted in batches_of(numbers, size):
             threads.adapt()
             drawn = range(first, first + size)
             labels = torch.tensor([self.label(number, classes) for number in drawn], dtype=torch.int64)
             rows = generator.rows(labels.to(generator.device))
-            if sampling.guidance != 1.0:
-                generator.check_guidance(rows)
-            sample = sample or generator.batch_sampler(size, sampling)
 
             def report(part: float, before: int = done, now: int = len(wanted)) -> None:
                 if progress is not None:
