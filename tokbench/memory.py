@@ -27,7 +27,10 @@ _SIGNS = (
 )
 _ASKED = re.compile(r"(?:allocate|allocation of):? *(\d[\d.]*) *(bytes|[KMGT]i?B)?", re.IGNORECASE)
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-IMAGE_TOO_LARGE = ("a smaller image", "a machine with more memory", "--cpu, where it was a GPU's")
+ELSEWHERE = ("a machine with more memory", "--cpu, where it was a GPU's")
+"""What helps whatever it was that ran out of memory."""
+
+IMAGE_TOO_LARGE = ("a smaller image", *ELSEWHERE)
 """What to change where memory ran out although the image went through in tiles."""
 
 _NO_LIMIT = 2**60  # what cgroups and rlimits call unlimited is larger

@@ -77,8 +77,7 @@ def _run() -> None:
         from tokbench.data.workers import is_death, told
 
         if memory.is_out_of_memory(error):
-            advice = ("a smaller batch or image", "a machine with more memory", "--cpu, where it was a GPU's")
-            _tell(memory.told(error, "", advice))
+            _tell(memory.told(error, "", ("a smaller batch or image", *memory.ELSEWHERE)))
         elif is_death(error):
             _tell(told(error))
         else:

@@ -46,5 +46,7 @@ def device(cpu: bool) -> str:
 
 def smaller_batch(size: int, *others: str) -> tuple[str, ...]:
     """What to change where memory ran out with so many images at a time."""
+    from tokbench.memory import ELSEWHERE
+
     fewer = (f"--batch-size {size // 2}",) if size > 1 else ()
-    return (*fewer, *others, "a machine with more memory", "--cpu, where it was a GPU's")
+    return (*fewer, *others, *ELSEWHERE)
