@@ -162,6 +162,17 @@ def test_wrong_files_are_one_line(parquet: Callable[..., Path], tmp_path: Path) 
         assert "\n" not in str(caught.value)
 
 
+def test_a_file_whose_name_is_no_utf8_is_one_line(parquet: Callable[..., Path], tmp_path: Path) -> None:
+    named = os.fsencode(tmp_path) + b"/caf\xe9.parquet"
+    try:
+        os.rename(parquet("a.parquet", rows(1)), named)
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    with pytest.raises(TokbenchError, match=r"caf.*no name that is not UTF-8: rename it"):
+        open_images(f"parquet:eval={os.fsdecode(named)}", "eval", image_size=8)
+
+
+
 def test_tiny_imagenet(shared: Path) -> None:
     folder = shared / "data" / "tiny-imagenet-64"
     if not folder.is_dir():

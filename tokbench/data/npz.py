@@ -15,7 +15,7 @@ from tokbench.data.base import Split, digest
 from tokbench.data.crops import View
 from tokbench.data.labels import numbering
 from tokbench.data.specs import named_parts, part_of
-from tokbench.data.whole import WholePictures, hash_split, stamp
+from tokbench.data.whole import WholePictures, hash_split, stamped
 from tokbench.errors import TokbenchError, printable
 
 PICTURES, LABELS = "arr_0", "arr_1"
@@ -54,7 +54,7 @@ class NpzImages(WholePictures):
 
     @property
     def store(self) -> str:
-        return digest(printable(str(self.file.resolve())), stamp(self.file.stat()), self.content)
+        return digest(stamped(self.file), self.content)
 
 
 def open_npz(source: str, rest: str, split: Split, view: View, limit: int | None) -> NpzImages:

@@ -18,7 +18,7 @@ from tokbench.data.shard_stream import open_streamed_shards
 from tokbench.data.specs import other_files, split_files
 from tokbench.data.stream import StreamedImages
 from tokbench.data.tarindex import Member, contents, index_shard, is_number, no_pictures, numbered, read_member
-from tokbench.data.whole import WholePictures, hash_split, stamp
+from tokbench.data.whole import WholePictures, hash_split, stamped
 
 
 class ShardImages(WholePictures):
@@ -68,7 +68,7 @@ class ShardImages(WholePictures):
 
     @property
     def store(self) -> str:
-        return digest(*(f"{shard.resolve()} {stamp(shard.stat())}" for shard in self.shards))
+        return digest(*(stamped(shard) for shard in self.shards))
 
 
 def open_shards(source: str, rest: str, split: Split, view: View, limit: int | None) -> ImageDataset | StreamedImages:

@@ -16,7 +16,7 @@ from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.data.encoded import bytes_of, is_address
 from tokbench.data.labels import Numbering, numbering
 from tokbench.data.specs import other_files, split_files
-from tokbench.data.whole import WholePictures, hash_split, stamp
+from tokbench.data.whole import WholePictures, hash_split, stamped
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.reading import beneath
 
@@ -94,7 +94,7 @@ class TableImages(WholePictures):
     @property
     def store(self) -> str:
         """The files' own, and ``datasets``' mark of what it loaded: the hub's revision, or rows in memory."""
-        return digest(str(self.rows._fingerprint), *(f"{file.resolve()} {stamp(file.stat())}" for file in self.files))
+        return digest(str(self.rows._fingerprint), *(stamped(file) for file in self.files))
 
 
 def encoded_of(cell: Any, folders: Sequence[Path]) -> bytes | Path:
@@ -211,6 +211,9 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
         try:
             with pyarrow.parquet.ParquetFile(file) as table:
                 count += table.metadata.num_rows
+        except UnicodeEncodeError:
+            what = "Parquet's reader opens no name that is not UTF-8: rename it"
+            raise TokbenchError(f"{source}: {file}: {what}") from None
         except (pyarrow.ArrowException, OSError) as error:
             raise TokbenchError(f"{source}: {file} is not a readable Parquet file: {_one_line(error)}") from None
     if not count:
@@ -241,7 +244,7 @@ def own_cache(files: Sequence[Path]) -> str:
     one it knows."""
     import datasets
 
-    key = digest(*(f"{file.resolve()} {stamp(file.stat())}" for file in files))
+    key = digest(*(stamped(file) for file in files))
     return str(Path(datasets.config.HF_DATASETS_CACHE) / "tokbench" / key)
 
 

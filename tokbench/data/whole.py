@@ -197,6 +197,11 @@ def stamp(status: os.stat_result) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
+def stamped(file: Path) -> str:
+    """A file's place with its ``stamp``."""
+    return f"{file.resolve()} {stamp(file.stat())}"
+
+
 def remember(file: Path, content: Any) -> None:
     """Whole or not at all; where the cache cannot be written the next opening decodes again."""
     with suppress(TokbenchError):

@@ -12,7 +12,7 @@ from tokbench.data.base import Split, digest
 from tokbench.data.crops import View
 from tokbench.data.listing import Listing, ignored
 from tokbench.data.specs import named_parts, part_of
-from tokbench.data.whole import WholePictures, stamp
+from tokbench.data.whole import WholePictures, stamped
 from tokbench.errors import TokbenchError, printable
 
 _HEAD = struct.Struct("<4s22xHH")  # of a file in the archive: its mark, the lengths of its name and of what follows it
@@ -44,7 +44,7 @@ class ZipImages(WholePictures):
 
     @property
     def store(self) -> str:
-        return digest(printable(str(self.archive.resolve())), stamp(self.archive.stat()), self.content)
+        return digest(stamped(self.archive), self.content)
 
 
 def open_zip(source: str, rest: str, split: Split, view: View, limit: int | None) -> ZipImages:
