@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from tokbench.data.base import Split
 from tokbench.data.crops import View
 from tokbench.data.stream import StreamedImages, streamed_evaluation
-from tokbench.data.table import TableImages, columns_of, own_cache, table_images, undecoded
+from tokbench.data.table import TableImages, columns_of, table_images, undecoded
+from tokbench.data.whole import own_cache
 from tokbench.errors import TokbenchError
 
 EVAL_SPLITS = ("validation", "valid", "val", "test", "eval")

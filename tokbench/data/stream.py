@@ -19,7 +19,7 @@ from tokbench.data.base import Batch, Split, digest
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.data.pixels import to_tensor
-from tokbench.data.table import TableImages, encoded_of, streamed_labels, table_images
+from tokbench.data.table import TableImages, class_names, encoded_of, table_images
 from tokbench.data.whole import share_of
 from tokbench.data.workers import outlive_preemption, watched
 from tokbench.errors import TokbenchError
@@ -214,6 +214,24 @@ class _Chunks(IterableDataset[Any]):
                 number += of
         if waiting:
             yield self.dataset.samples(waiting, self.epoch)
+
+
+def streamed_labels(
+    features: Any, label: str | None, classes: list[str] | None
+) -> tuple[str | None, list[str], list[str]]:
+    """(label column of a stream, classes, notes). ``classes``: their names where they are known from elsewhere.
+
+    Numbers stand for themselves, but names could only be numbered at the end.
+    """
+    names = class_names(features, label)
+    note = ""
+    if label is not None and not names:
+        if str(getattr(features[label], "dtype", "")).startswith(("int", "uint")):
+            note = f"the numbers in column {label!r} have no names and a stream is not read for them: no classes"
+        else:
+            note = f"column {label!r} holds no class numbers, which a stream needs: no classes (leave :streaming out)"
+            label = None
+    return (label, names, [note] if note else []) if classes is None else (label, classes, [])
 
 
 def streamed_evaluation(

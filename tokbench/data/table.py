@@ -16,7 +16,7 @@ from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.data.encoded import bytes_of, is_address
 from tokbench.data.labels import Numbering, numbering
 from tokbench.data.specs import other_files, split_files
-from tokbench.data.whole import WholePictures, hash_split, stamped
+from tokbench.data.whole import WholePictures, hash_split, own_cache, stamped
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.reading import beneath
 
@@ -163,24 +163,6 @@ def class_names(features: Any, label: str | None) -> list[str]:
     return list(getattr(features[label], "names", None) or []) if label else []
 
 
-def streamed_labels(
-    features: Any, label: str | None, classes: list[str] | None
-) -> tuple[str | None, list[str], list[str]]:
-    """(label column of a stream, classes, notes). ``classes``: their names where they are known from elsewhere.
-
-    Numbers stand for themselves, but names could only be numbered at the end.
-    """
-    names = class_names(features, label)
-    note = ""
-    if label is not None and not names:
-        if str(getattr(features[label], "dtype", "")).startswith(("int", "uint")):
-            note = f"the numbers in column {label!r} have no names and a stream is not read for them: no classes"
-        else:
-            note = f"column {label!r} holds no class numbers, which a stream needs: no classes (leave :streaming out)"
-            label = None
-    return (label, names, [note] if note else []) if classes is None else (label, classes, [])
-
-
 def numbered_labels(rows: Any, label: str | None, others: Callable[[str], Iterable[object]] | None = None) -> Numbering:
     """The classes of a loaded table. ``others``: the labels of its other splits, so that all number them alike."""
     names = class_names(rows.features, label)
@@ -237,15 +219,6 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
     folders = sorted({file.parent for file in files})
     settings: dict[str, Any] = {"divide": divide, "others": elsewhere, "files": files, "folders": folders}
     return table_images(source, split, view, rows, limit, **settings)
-
-
-def own_cache(files: Sequence[Path]) -> str:
-    """Where ``datasets`` is to keep what it makes of local files: it would take a changed file of the same time for the
-    one it knows."""
-    import datasets
-
-    key = digest(*(stamped(file) for file in files))
-    return str(Path(datasets.config.HF_DATASETS_CACHE) / "tokbench" / key)
 
 
 def table_images(

@@ -127,7 +127,8 @@ class _Run:
                 while self.step < self.stop_at and not self.stop.asked():
                     if profiler is not None:
                         profiler.before()
-                    self._adapt_threads()
+                    if (changed := threads.adapt()) is not None:
+                        self.report.event(self.step, self.seconds, "threads", changed)
                     self.telemetry.begin()
                     micro = [next(stream) for _ in range(training.gradient_accumulation)]
                     self.telemetry.fetched()
@@ -258,11 +259,6 @@ class _Run:
             }
             write(self.out / "training.json", json.dumps(summary, indent=2) + "\n")
         self.accelerator.wait_for_everyone()
-
-    def _adapt_threads(self) -> None:
-        changed = threads.adapt()
-        if changed is not None:
-            self.report.event(self.step, self.seconds, "threads", changed)
 
     # --- faults
 
