@@ -7,8 +7,6 @@ driven by the codes. There is no convolution between the encoder and the quantiz
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,16 +27,9 @@ def residual_blocks(channels_in: int, channels_out: int, blocks: int, groups: in
 class Encoder(nn.Module):
     """Images (B, image_channels, H, W) to latents (B, code_channels, H/f, W/f), f = 2^(levels - 1)."""
 
-    def __init__(
-        self,
-        channels: int,
-        multipliers: Sequence[int],
-        blocks: int,
-        code_channels: int,
-        groups: int,
-        image_channels: int = 3,
-    ) -> None:
+    def __init__(self, config: MAGVIT2Config, code_channels: int, image_channels: int) -> None:
         super().__init__()
+        channels, multipliers, blocks, groups = config.channels, config.multipliers, config.blocks, config.norm_groups
         sizes = [channels * m for m in (1, *multipliers)]
         last = len(multipliers) - 1
         self.stem = nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)
@@ -58,16 +49,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Quantized latents (B, code_channels, h, w) to images (B, image_channels, f*h, f*w), levels from the lowest up."""
 
-    def __init__(
-        self,
-        channels: int,
-        multipliers: Sequence[int],
-        blocks: int,
-        code_channels: int,
-        groups: int,
-        image_channels: int = 3,
-    ) -> None:
+    def __init__(self, config: MAGVIT2Config, code_channels: int, image_channels: int) -> None:
         super().__init__()
+        channels, multipliers, blocks, groups = config.channels, config.multipliers, config.blocks, config.norm_groups
         sizes = [channels * m for m in reversed((*multipliers, multipliers[-1]))]
         self.stem = nn.Conv2d(code_channels, sizes[0], 3, padding=1)
         self.middle = residual_blocks(sizes[0], sizes[0], blocks, groups)
@@ -94,7 +78,7 @@ class Decoder(nn.Module):
 @architecture("magvit2")
 def build(config: MAGVIT2Config, image_size: int, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; any image size."""
-    settings = (config.channels, config.multipliers, config.blocks, code_channels, config.norm_groups, image_channels)
+    settings = (config, code_channels, image_channels)
     encoder, decoder = Encoder(*settings), Decoder(*settings)
     if config.initialization == "zero-residual":
         zero_residual_(encoder)
