@@ -7,7 +7,7 @@ decoder's start.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TypeAlias
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +16,8 @@ from tokbench.config.model import LlamaGenConfig, RQVAEConfig, VQGANConfig
 
 from .blocks import AttnBlock, Downsample, ResnetBlock, Upsample, group_norm, zero_residual_
 from .registry import architecture
+
+Config: TypeAlias = VQGANConfig | RQVAEConfig | LlamaGenConfig
 
 
 class Level(nn.Module):
@@ -59,39 +61,28 @@ def middle(channels: int, dropout: float, groups: int, attention: bool) -> nn.Se
 class Encoder(nn.Module):
     """Images (B, image_channels, H, W) to latents (B, code_channels, H/f, W/f), f = 2^(levels - 1)."""
 
-    def __init__(
-        self,
-        channels: int,
-        multipliers: Sequence[int],
-        blocks: int,
-        attention_levels: Sequence[int],
-        middle_attention: bool,
-        latent_channels: int,
-        code_channels: int,
-        dropout: float = 0.0,
-        groups: int = 32,
-        image_channels: int = 3,
-    ) -> None:
+    def __init__(self, config: Config, image_size: int, code_channels: int, image_channels: int) -> None:
         super().__init__()
-        sizes = [channels * m for m in (1, *multipliers)]
-        last = len(multipliers) - 1
-        self.stem = nn.Conv2d(image_channels, channels, 3, padding=1)
+        dropout, groups, attention = config.dropout, config.norm_groups, config.attention_levels(image_size)
+        sizes = [config.channels * m for m in (1, *config.multipliers)]
+        last = len(config.multipliers) - 1
+        self.stem = nn.Conv2d(image_channels, config.channels, 3, padding=1)
         self.levels = nn.ModuleList(
             Level(
                 sizes[i],
                 sizes[i + 1],
-                blocks,
+                config.blocks,
                 dropout,
                 groups,
-                i in attention_levels,
+                i in attention,
                 Downsample(sizes[i + 1]) if i < last else nn.Identity(),
             )
             for i in range(last + 1)
         )
-        self.middle = middle(sizes[-1], dropout, groups, middle_attention)
+        self.middle = middle(sizes[-1], dropout, groups, config.middle_attention)
         self.norm = group_norm(sizes[-1], groups)
-        self.head = nn.Conv2d(sizes[-1], latent_channels, 3, padding=1)
-        self.to_code = nn.Conv2d(latent_channels, code_channels, 1)
+        self.head = nn.Conv2d(sizes[-1], config.latent_channels, 3, padding=1)
+        self.to_code = nn.Conv2d(config.latent_channels, code_channels, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images)
@@ -104,33 +95,22 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Quantized latents (B, code_channels, h, w) to images (B, image_channels, f*h, f*w), levels from the lowest up."""
 
-    def __init__(
-        self,
-        channels: int,
-        multipliers: Sequence[int],
-        blocks: int,
-        attention_levels: Sequence[int],
-        middle_attention: bool,
-        latent_channels: int,
-        code_channels: int,
-        dropout: float = 0.0,
-        groups: int = 32,
-        image_channels: int = 3,
-    ) -> None:
+    def __init__(self, config: Config, image_size: int, code_channels: int, image_channels: int) -> None:
         super().__init__()
-        sizes = [channels * m for m in multipliers]
-        last = len(multipliers) - 1
-        self.from_code = nn.Conv2d(code_channels, latent_channels, 1)
-        self.stem = nn.Conv2d(latent_channels, sizes[-1], 3, padding=1)
-        self.middle = middle(sizes[-1], dropout, groups, middle_attention)
+        dropout, groups, attention = config.dropout, config.norm_groups, config.attention_levels(image_size)
+        sizes = [config.channels * m for m in config.multipliers]
+        last = len(config.multipliers) - 1
+        self.from_code = nn.Conv2d(code_channels, config.latent_channels, 1)
+        self.stem = nn.Conv2d(config.latent_channels, sizes[-1], 3, padding=1)
+        self.middle = middle(sizes[-1], dropout, groups, config.middle_attention)
         self.levels = nn.ModuleList(
             Level(
                 sizes[min(i + 1, last)],
                 sizes[i],
-                blocks + 1,
+                config.blocks + 1,
                 dropout,
                 groups,
-                i in attention_levels,
+                i in attention,
                 Upsample(sizes[i]) if i > 0 else nn.Identity(),
             )
             for i in reversed(range(last + 1))
@@ -151,23 +131,10 @@ class Decoder(nn.Module):
 
 
 @architecture("vqgan")
-def build(
-    config: VQGANConfig | RQVAEConfig | LlamaGenConfig, image_size: int, code_channels: int, image_channels: int
-) -> tuple[Encoder, Decoder]:
+def build(config: Config, image_size: int, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; ``image_size`` decides which levels have attention."""
-    shared = {
-        "channels": config.channels,
-        "multipliers": config.multipliers,
-        "blocks": config.blocks,
-        "attention_levels": config.attention_levels(image_size),
-        "middle_attention": config.middle_attention,
-        "latent_channels": config.latent_channels,
-        "code_channels": code_channels,
-        "dropout": config.dropout,
-        "groups": config.norm_groups,
-        "image_channels": image_channels,
-    }
-    encoder, decoder = Encoder(**shared), Decoder(**shared)  # type: ignore[arg-type]
+    settings = (config, image_size, code_channels, image_channels)
+    encoder, decoder = Encoder(*settings), Decoder(*settings)
     if config.initialization == "zero-residual":
         zero_residual_(encoder)
         zero_residual_(decoder)
