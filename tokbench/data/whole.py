@@ -126,8 +126,9 @@ class WholePictures(ImageDataset):
             return str(known["bytes"]), {int(position): str(reason) for position, reason in known["bad"]}
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             hashes, bad = self._examine_all()
-            remember(file, {"bytes": digest(*hashes), "bad": sorted(bad.items())})
-            return digest(*hashes), bad
+            content = digest(*hashes)
+            remember(file, {"bytes": content, "bad": sorted(bad.items())})
+            return content, bad
 
     def _examine_all(self) -> tuple[list[str], dict[int, str]]:
         def look(index: int) -> tuple[str, str | None]:
