@@ -52,7 +52,8 @@ def _torch_fidelitys(ours: Pictures, theirs: Pictures, layer: int, file: Path) -
     )["frechet_inception_distance"]  # fmt: skip
 
 
-@pytest.mark.parametrize("layer, counts", [(64, (75, 70)), pytest.param(192, (205, 200), marks=pytest.mark.slow)])
+@pytest.mark.slow  # by default each layer alone is theirs, below, and the distance is, in test_metric_distribution
+@pytest.mark.parametrize("layer, counts", [(64, (75, 70)), (192, (205, 200))])
 def test_our_pass_is_torch_fidelitys(random_weights: Path, layer: int, counts: tuple[int, int]) -> None:
     """Their whole program and ours, from images to distance, on random weights."""
     ours, theirs = (Pictures(count, size=32, seed=seed) for seed, count in enumerate(counts))

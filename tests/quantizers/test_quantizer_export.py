@@ -22,6 +22,12 @@ one_each = pytest.mark.parametrize(
 )
 
 
+# One of each kind of code: a learned codebook, residual depths, signs, levels. All the others are slow.
+few = pytest.mark.parametrize(
+    ("name", "kwargs"), [FIRST[name][0] for name in ("vq", "rq", "lfq", "fsq")], ids=["vq", "rq", "lfq", "fsq"]
+)
+
+
 class Encode(nn.Module):
     def __init__(self, q: Q.Quantizer) -> None:
         super().__init__()
@@ -108,7 +114,7 @@ def check_onnx(name: str, kwargs: dict[str, Any]) -> None:
     untouched(q)
 
 
-@one_each
+@few
 def test_onnx(name: str, kwargs: dict[str, Any]) -> None:
     check_onnx(name, kwargs)
 
