@@ -82,12 +82,16 @@ def test_exact_under_reduced_matmul_precision(precision: str) -> None:
     assert torch.equal(found, distances(z, codebook).argmin(1))
 
 
-def test_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by_onednn", [True, False])
+def test_either_product_finds_the_same(by_onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from quantizers.functional import nearest
 
-    monkeypatch.setattr(nearest, "_HAS_ONEDNN", False)
+    if by_onednn and not nearest._HAS_ONEDNN:
+        pytest.skip("this torch has no oneDNN")
+    monkeypatch.setattr(nearest, "_onednn_is_faster", lambda: by_onednn)
     z, codebook = torch.randn(700, 16), torch.randn(333, 16)
     assert torch.equal(nearest_code(z, codebook), distances(z, codebook).argmin(1))
+    assert torch.equal(most_aligned_code(z, codebook), (z.double() @ codebook.double().T).argmax(1))
 
 
 def test_search_holds_no_large_matrix() -> None:
