@@ -33,7 +33,7 @@ def make_generator() -> Callable[..., Generator]:
 
     def make(
         name: str,
-        shape: tuple[int, int, int] = (3, 4, 2),
+        shape: tuple[int, ...] = (3, 4, 2),
         vocabulary: tuple[int, ...] | None = None,
         classes: int = 0,
         **settings: Any,
@@ -45,7 +45,7 @@ def make_generator() -> Callable[..., Generator]:
         config = GeneratorConfig(
             generator=generator,
             shape=shape,
-            vocabulary=vocabulary or (7,) * shape[2],
+            vocabulary=vocabulary or (7,) * shape[-1],
             num_classes=classes,
             code_channels=5 if generator.input == "codes" else None,
         )

@@ -103,14 +103,14 @@ def test_completion_keeps_the_top_of_a_picture(tmp_path: Path, rq_folder: Path) 
 
 
 def test_masks_say_what_is_kept() -> None:
-    assert keep_mask("top:0.25", 4, 6).sum() == 6 and keep_mask("top:0.25", 4, 6)[0].all()
-    assert keep_mask("right", 4, 6)[:, 3:].all() and keep_mask("right", 4, 6).sum() == 12
-    inside = keep_mask("inside:0.5", 4, 4)
+    assert keep_mask("top:0.25", (4, 6)).sum() == 6 and keep_mask("top:0.25", (4, 6))[0].all()
+    assert keep_mask("right", (4, 6))[:, 3:].all() and keep_mask("right", (4, 6)).sum() == 12
+    inside = keep_mask("inside:0.5", (4, 4))
     assert inside[1:3, 1:3].all() and inside.sum() == 4
-    assert torch.equal(keep_mask("outside:0.5", 4, 4), ~inside)
+    assert torch.equal(keep_mask("outside:0.5", (4, 4)), ~inside)
     for wrong in ("middle", "top:2", "top:x", "top:0"):
         with pytest.raises(TokbenchError, match="--keep"):
-            keep_mask(wrong, 4, 4)
+            keep_mask(wrong, (4, 4))
 
 
 def test_a_generator_goes_with_its_own_tokenizer_only(tmp_path: Path, rq_folder: Path) -> None:

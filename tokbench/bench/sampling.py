@@ -23,7 +23,7 @@ class Contender:
     """A code stack and the transformer for it."""
 
     name: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     layers: int
     depth_layers: int
 
@@ -38,9 +38,9 @@ class Contender:
                 input="codes",
             ),
             shape=self.shape,
-            vocabulary=(vocabulary,) * self.shape[2],
+            vocabulary=(vocabulary,) * self.shape[-1],
             code_channels=256,
-            shared_codes=self.shape[2] > 1,
+            shared_codes=self.shape[-1] > 1,
         )
         with torch.device(device):
             model = AR(config)
@@ -67,7 +67,7 @@ class Timing:
     parameters: int
     memory: int  # bytes: weights and caches; on a GPU the peak that was allocated
     floor: float | None
-    shape: tuple[int, int, int] = (1, 1, 1)  # of the codes
+    shape: tuple[int, ...] = (1, 1, 1)  # of the codes
 
     @property
     def per_image(self) -> float:

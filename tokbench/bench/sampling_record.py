@@ -29,7 +29,7 @@ def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     records = []
     for timing in timings:
-        height, width, depth = timing.shape
+        depth, positions = timing.shape[-1], math.prod(timing.shape[:-1])
         recipe = {"bench": "sampling", "codes": list(timing.shape), "batch_size": timing.batch, **settings}
         bits = depth * math.log2(settings["vocabulary"])
 
@@ -52,11 +52,11 @@ def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns
                 },
                 model={"architecture": "ar", "generator": "ar", "parameters": timing.parameters},
                 rate=Rate(
-                    tokens=[height, width, depth],
+                    tokens=list(timing.shape),
                     codebook_sizes=[settings["vocabulary"]] * depth,
                     bits_per_position=bits,
-                    bits_per_image=bits * height * width,
-                    bits_per_pixel=bits * height * width / IMAGE_SIZE**2,
+                    bits_per_image=bits * positions,
+                    bits_per_pixel=bits * positions / IMAGE_SIZE**2,
                 ),
                 metrics={
                     "seconds_per_image": metric(timing.per_image, "drawing an image", "s"),

@@ -102,7 +102,7 @@ def _generator(recipe: GeneratorRecipe, tokenizer_recipe: TokenizerRecipe) -> fl
             return _counted(lambda: generator.loss(codes).backward())
         except (RuntimeError, NotImplementedError):
             # What looks at values cannot be counted without them: six a weight and code, as usual for transformers.
-            return 6.0 * sum(p.numel() for p in generator.parameters()) * generator.shape[0] * generator.shape[1]
+            return 6.0 * sum(p.numel() for p in generator.parameters()) * generator.places
 
 
 def _search(tokenizer: Tokenizer) -> float:

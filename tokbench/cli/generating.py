@@ -123,7 +123,7 @@ def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_s
         raise TokbenchError(f"{settings.image}: {error.reason}") from None
     image = to_channels(to_tensor(picture), pair.tokenizer.config.channels)
     given = pair.encode(to_float(image)[None])
-    mask = keep_mask(settings.keep, *pair.generator.shape[:2])
+    mask = keep_mask(settings.keep, pair.generator.grid)
     for first, wanted in batches_of(numbers, batch_size):
         drawn = range(first, first + batch_size)
         labels = None

@@ -97,6 +97,6 @@ def _import_generator(
     else:
         generator, report = taming_gpt.load(checkpoint, config, model, tokenizer_source=tokenizer)
     generator.save_pretrained(out)
-    height, width, depth = generator.shape
+    shape = "x".join(map(str, generator.shape))
     count = sum(p.numel() for p in generator.parameters())
-    return [*report.lines(), f"{out}: {height}x{width}x{depth} codes, {count:,} parameters"]
+    return [*report.lines(), f"{out}: {shape} codes, {count:,} parameters"]

@@ -38,7 +38,7 @@ class _Transformer(Strict):
         description="codes: the tokenizer's code vectors through a linear map; learned: a table of its own; "
         "bits: the bits of each code as +1/-1 (vocabularies must be powers of two)",
     )
-    positions: Literal["learned", "rotary"] = Field("learned", description="rotary: axial, by row and column")
+    positions: Literal["learned", "rotary"] = Field("learned", description="rotary: axial, each axis its own channels")
     dropout: float = Field(0.0, ge=0, lt=1, description="of what a layer adds to the residual stream")
     attention_dropout: float | None = Field(None, ge=0, lt=1, description="of attention's weights; empty: as `dropout`")
     embedding_dropout: float | None = Field(None, ge=0, lt=1, description="of the layers' input; empty: as `dropout`")
@@ -116,11 +116,11 @@ class TokenizerRef(Strict):
 
 
 class GeneratorConfig(Strict):
-    """A generator, and the code stack it models: ``shape`` (H, W, D) with a vocabulary for each depth."""
+    """A generator, and the code stack it models: ``shape`` (*grid, D) with a vocabulary for each depth."""
 
     generator: GeneratorModel
-    shape: tuple[Side, Side, Layers]
-    vocabulary: tuple[PositiveInt, ...]
+    shape: Annotated[tuple[Side, ...], Field(min_length=2)]
+    vocabulary: Annotated[tuple[PositiveInt, ...], Field(max_length=1000)]
     num_classes: int = Field(0, ge=0, description="0: unconditional")
     code_channels: PositiveInt | None = Field(None, description="channels of the code vectors, where input is codes")
     shared_codes: bool = Field(False, description="all depths have the same code vectors")
@@ -128,7 +128,7 @@ class GeneratorConfig(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> GeneratorConfig:
-        depth, generator = self.shape[2], self.generator
+        depth, generator = self.shape[-1], self.generator
         if len(self.vocabulary) != depth:
             raise ValueError(f"{len(self.vocabulary)} vocabularies for codes of depth {depth}")
         if generator.name == "ar":
@@ -144,7 +144,17 @@ class GeneratorConfig(Strict):
             raise ValueError(f"generator.input bits needs vocabularies that are powers of two; {odd[0]} is not")
         if self.shared_codes and len(set(self.vocabulary)) > 1:
             raise ValueError("shared_codes needs equal vocabularies")
+        if generator.positions == "rotary" and generator.width // generator.heads < 2 * len(self.grid):
+            raise ValueError(
+                f"rotary positions on a grid of {len(self.grid)} axes need at least {2 * len(self.grid)} channels a "
+                f"head, not {generator.width // generator.heads}"
+            )
         return self
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The positions along each axis: all of ``shape`` but the depth."""
+        return self.shape[:-1]
 
 
 class GeneratorEvaluationConfig(Strict):

@@ -1,8 +1,8 @@
 """The code cache on disk: its files, and the header that says what the codes are.
 
 A cache is a folder with a folder for each split; a split holds ``header.json``, ``codes-00000.bin`` and so on (raw
-little-endian, (count, H, W, D)), ``labels.bin`` (int64), ``histogram.bin`` (int64, the counts of each depth's codes one
-after the other) and, where asked for, ``latents-00000.bin`` (float16, (count, H, W, C)).
+little-endian, (count, *grid, D)), ``labels.bin`` (int64), ``histogram.bin`` (int64, the counts of each depth's codes
+one after the other) and, where asked for, ``latents-00000.bin`` (float16, (count, *grid, C)).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CodeHeader(Strict):
     tokenizer: str
     tokenizer_sha256: str
     codebook_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    shape: Annotated[tuple[PositiveInt, ...], Field(min_length=2)]  # (*grid, D)
     image_size: PositiveInt
     source: str
     split: str
@@ -44,8 +44,8 @@ class CodeHeader(Strict):
     def _adds_up(self) -> CodeHeader:
         if sum(self.shards) != self.count:
             raise ValueError(f"its shards have {sum(self.shards)} images and not {self.count}")
-        if self.shape[2] != len(self.codebook_sizes):
-            raise ValueError(f"{len(self.codebook_sizes)} vocabularies for codes of depth {self.shape[2]}")
+        if self.shape[-1] != len(self.codebook_sizes):
+            raise ValueError(f"{len(self.codebook_sizes)} vocabularies for codes of depth {self.shape[-1]}")
         if max(self.codebook_sizes) > 2**32:
             raise ValueError(f"codes of a vocabulary of {max(self.codebook_sizes)} do not fit into 32 bits")
         return self

@@ -74,7 +74,7 @@ class CodeWriter:
             for number, count in enumerate(self.shards):
                 for kind, dtype, row in self._kinds():
                     _cut(self._file(kind, number), count * math.prod(row) * dtype.itemsize)
-                codes = np.fromfile(self._file("codes", number), self.header.dtype).reshape(-1, self.header.shape[2])
+                codes = np.fromfile(self._file("codes", number), self.header.dtype).reshape(-1, self.header.shape[-1])
                 self._count(codes)
             for file in self.scratch.glob("*-*.bin"):
                 if int(file.stem.rpartition("-")[2]) >= len(self.shards):
@@ -87,7 +87,7 @@ class CodeWriter:
         h = self.header
         kinds: list[tuple[str, np.dtype[Any], tuple[int, ...]]] = [("codes", h.dtype, h.shape)]
         if h.latent_channels is not None:
-            kinds.append(("latents", np.dtype("<f2"), (*h.shape[:2], h.latent_channels)))
+            kinds.append(("latents", np.dtype("<f2"), (*h.shape[:-1], h.latent_channels)))
         return kinds
 
     def _count(self, codes: np.ndarray[Any, Any]) -> None:
@@ -97,7 +97,7 @@ class CodeWriter:
     def add(
         self, codes: Tensor, labels: Tensor, latents: Tensor | None = None, position: tuple[int, ...] | None = None
     ) -> None:
-        """codes int64 (B, H, W, D), labels (B,), latents (B, H, W, C) where the header has latent channels.
+        """codes int64 (B, *grid, D), labels (B,), latents (B, *grid, C) where the header has latent channels.
 
         ``position``: by which whoever goes on later finds the batch after this one; without it, not from here.
         """

@@ -21,7 +21,7 @@ from tokbench.errors import TokbenchError
 
 
 class CodeBatch(TypedDict, total=False):
-    """``codes`` int64 (B, H, W, D), ``label`` int64 (B,), ``id`` B strings, ``latents`` float16 (B, H, W, C)."""
+    """``codes`` int64 (B, *grid, D), ``label`` int64 (B,), ``id`` B strings, ``latents`` float16 (B, *grid, C)."""
 
     codes: Tensor
     label: Tensor
@@ -44,7 +44,7 @@ class CodeCache:
         self._codes = [self._mapped(f"codes-{i:05d}.bin", h.dtype, (n, *h.shape)) for i, n in enumerate(h.shards)]
         self._latents = []
         if h.latent_channels is not None:
-            row = (*h.shape[:2], h.latent_channels)
+            row = (*h.shape[:-1], h.latent_channels)
             self._latents = [self._mapped(f"latents-{i:05d}.bin", "<f2", (n, *row)) for i, n in enumerate(h.shards)]
         self._starts = np.cumsum([0, *h.shards])
         self._chosen = np.asarray(evenly(h.count, limit), dtype=np.int64)

@@ -4,7 +4,7 @@ RQ-Transformer (Lee et al. 2022, arXiv:2203.01941, section 3.2; kakaobrain/rq-va
 without depth layers it is VQ-GAN's GPT (Esser et al. 2021, arXiv:2012.09841); on the sub-tokens of a factorised LFQ it
 is Open-MAGVIT2's. Cost: layers * T^2 + depth_layers * T * D^2, against layers * (T D)^2 for the flattened stack.
 
-Shape legend: B batch, T = H * W positions, D codes a position, K_d vocabulary at depth d, C width.
+Shape legend: B batch, T positions of the grid, D codes a position, K_d vocabulary at depth d, C width.
 """
 
 from __future__ import annotations
@@ -39,15 +39,13 @@ class AR(Generator):
         settings = config.generator
         assert isinstance(settings, ARConfig)
         self.settings = settings
-        height, columns, depth = config.shape
-        width = settings.width
-        self.places = height * columns
+        width, depth = settings.width, self.depth
         self.embedding = CodeEmbedding(config, depth_stack=settings.depth_layers > 0 and depth > 1)
         learned = settings.positions == "learned"
         self.position_condition = nn.Parameter(torch.randn(width) * 0.02) if learned else None
         # One row a position; what follows the last position is never read.
         self.position = nn.Parameter(torch.randn(self.places, width) * 0.02) if learned else None
-        rotation = None if learned else axial_rotation(height, columns, width // settings.heads)
+        rotation = None if learned else axial_rotation(self.grid, width // settings.heads)
         self.register_buffer("rotation", rotation, persistent=False)
         dropouts = Dropouts.of(settings)
         self.drop = nn.Dropout(dropouts.embedding)
@@ -65,7 +63,7 @@ class AR(Generator):
     # The whole stack at once -----------------------------------------------------------------------------------
 
     def logits(self, codes: Tensor, labels: Tensor | None = None) -> list[Tensor]:
-        """Codes (B, H, W, D) -> for each depth logits (B, T, K_d), each conditioned on all codes before it."""
+        """Codes (B, *grid, D) -> for each depth logits (B, T, K_d), each conditioned on all codes before it."""
         sequence = self.sequence(codes)
         return self._logits(sequence, self.rows(labels, len(codes)))
 
@@ -149,7 +147,6 @@ class AR(Generator):
     ) -> Tensor:
         from tokbench.generators.ar_decoding import draw_codes
 
-        height, width, depth = self.shape
         if self.training:
             raise TokbenchError("call eval() before generate(): dropout is on")
         if bool((kept[:, 1:] & ~kept[:, :-1]).any()):
@@ -157,4 +154,4 @@ class AR(Generator):
                 "ar completes in raster order: the kept positions must be the first ones (keep the top)"
             )
         codes = draw_codes(self, labels, seed, images, sampling, known, kept, progress)
-        return codes.view(len(images), height, width, depth)
+        return codes.view(len(images), *self.shape)

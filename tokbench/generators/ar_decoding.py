@@ -24,7 +24,7 @@ class ARDecoder:
     """
 
     def __init__(self, model: AR, rows: Tensor) -> None:
-        self.model, depth = model, model.shape[2]
+        self.model, depth = model, model.depth
         self.body = model.body.caches(len(rows), model.places)
         self.head = model.head.caches(len(rows), depth) if model.settings.depth_layers else []
         self.input = model.start(rows)
@@ -55,7 +55,7 @@ class ARDecoder:
         model = self.model
         vectors = model.embedding.at(d, codes)[:, None]
         self.sums = self.sums + vectors
-        if d + 1 < model.shape[2]:
+        if d + 1 < model.depth:
             seen = self.sums if model.settings.depth_context == "sum" else vectors
             self.depth_input = model.embedding.into_depth(seen)
         elif t + 1 < model.places:
@@ -68,7 +68,7 @@ class ARDecoder:
         of = {name: sum(p.numel() * p.element_size() for p in m.parameters()) for name, m in model.named_children()}
         cache = sum(2 * k.shape[0] * k.shape[1] * k.shape[3] * (t + 1) * k.element_size() for k, _ in self.body)
         heads = [sum(p.numel() * p.element_size() for p in c.parameters()) for c in model.classifiers]
-        depth = model.shape[2]
+        depth = model.depth
         classifiers = sum(heads) if len(heads) > 1 else heads[0] * depth
         return of["body"] + cache + depth * of.get("head", 0) + classifiers
 
@@ -77,7 +77,7 @@ class Draw:
     """One batch being drawn: the decoder, the codes so far and the noise keys; ``position(t)`` settles position t."""
 
     def __init__(self, model: AR, rows: Tensor, sampling: Sampling, known: Tensor | None, kept: Tensor) -> None:
-        n, (_, _, depth) = len(rows), model.shape
+        n, depth = len(rows), model.depth
         self.model, self.sampling, self.known, self.kept = model, sampling, known, kept
         self.doubled = sampling.guidance != 1.0
         self.decoder = ARDecoder(model, self._both(rows))
@@ -94,7 +94,7 @@ class Draw:
 
     def position(self, t: int) -> None:
         """One spatial step and D depth steps."""
-        model, depth = self.model, self.model.shape[2]
+        model, depth = self.model, self.model.depth
         scale = self.sampling.scale(t / max(1, model.places - 1))
         self.decoder.begin(t)
         for d in range(depth):

@@ -1,8 +1,9 @@
-"""What every generator is: a model of code stacks (n, H, W, D) that knows their vocabularies and no quantizer."""
+"""What every generator is: a model of code stacks (n, *grid, D) that knows their vocabularies and no quantizer."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, ClassVar
@@ -24,8 +25,8 @@ _LABEL = -1  # the place, beside those of the codes, whose noise drops a label
 class Generator(nn.Module):
     """Base class of ``AR`` and ``MLM``.
 
-    Codes are int64 (n, H, W, D), those of depth d below ``vocabulary[d]``; labels int64 (n,), below ``num_classes``,
-    None or -1 where there is none.
+    Codes are int64 (n, *grid, D) on a grid of any number of axes, those of depth d below ``vocabulary[d]``; labels
+    int64 (n,), below ``num_classes``, None or -1 where there is none.
     """
 
     exact_nll: ClassVar[bool]  # whether ``nll`` is the model's code length, or an upper bound of it
@@ -34,6 +35,8 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         self.shape, self.vocabulary, self.num_classes = config.shape, config.vocabulary, config.num_classes
+        self.grid, self.depth = config.grid, config.shape[-1]
+        self.places = math.prod(self.grid)  # T
         # One row more than there are classes: the label of an image without one. Unconditional: only that row.
         self.has_null = self.num_classes == 0 or config.generator.class_dropout > 0
         self.condition = nn.Embedding(self.num_classes + self.has_null, config.generator.width)
@@ -74,7 +77,7 @@ class Generator(nn.Module):
         progress: Progress | None = None,
         **settings: Any,
     ) -> Tensor:
-        """Draw codes (n, H, W, D): the images ``first`` .. ``first + n - 1`` of ``seed``.
+        """Draw codes (n, *grid, D): the images ``first`` .. ``first + n - 1`` of ``seed``.
 
         Image i of a seed depends on its label and the settings and not on the batch it is drawn in (beyond the
         rounding of floating point, which can tip a near tie).
@@ -82,7 +85,7 @@ class Generator(nn.Module):
         Args:
             labels: one class id for all, or one an image; None draws without a class.
             sampling, settings: how, see :class:`Sampling`; settings by name (``top_k=100``) change single fields.
-            given, mask: keep the codes (n or 1, H, W, D) where the mask (H, W) or (n, H, W) is true.
+            given, mask: keep the codes (n or 1, *grid, D) where the mask (*grid) or (n, *grid) is true.
             progress: called with the fraction that is done.
 
         Raises:
@@ -119,8 +122,8 @@ class Generator(nn.Module):
 
     def batch_sampler(self, n: int, sampling: Sampling) -> BatchSampler:
         """``generate`` for many batches of the same size and settings: called with rows of the condition table (n,),
-        the seed, the images' numbers (n,) and a progress callback; codes (n, H, W, D)."""
-        kept = torch.zeros(n, self.shape[0] * self.shape[1], dtype=torch.bool, device=self.device)
+        the seed, the images' numbers (n,) and a progress callback; codes (n, *grid, D)."""
+        kept = torch.zeros(n, self.places, dtype=torch.bool, device=self.device)
 
         def sample(rows: Tensor, seed: int, images: Tensor, progress: Progress | None = None) -> Tensor:
             return self._draw(rows, seed, images, sampling, None, kept, progress)
@@ -143,9 +146,8 @@ class Generator(nn.Module):
 
     @property
     def codes_per_image(self) -> int:
-        """H * W * D."""
-        height, width, depth = self.shape
-        return height * width * depth
+        """Positions times depth."""
+        return self.places * self.depth
 
     @property
     def null_label(self) -> int:
@@ -199,12 +201,12 @@ class Generator(nn.Module):
         return torch.where(uniform(place_keys(keys, _LABEL)) < chance, self.null_label, rows)
 
     def sequence(self, codes: Tensor) -> Tensor:
-        """Codes (B, H, W, D) as (B, T, D), checked for shape and vocabulary."""
-        if codes.ndim != 4 or tuple(codes.shape[1:]) != self.shape or codes.dtype != torch.int64:
+        """Codes (B, *grid, D) as (B, T, D), checked for shape and type."""
+        if tuple(codes.shape[1:]) != self.shape or codes.dtype != torch.int64:
             raise TokbenchError(
                 f"codes must be int64 (B, {', '.join(map(str, self.shape))}), got {codes.dtype} {tuple(codes.shape)}"
             )
-        return codes.flatten(1, 2)
+        return codes.flatten(1, -2)
 
     def check_codes(self, codes: Tensor) -> None:
         """TokbenchError where a code is outside its vocabulary. A look at every value: not for the training loop."""
@@ -219,22 +221,21 @@ class Generator(nn.Module):
 
     def _kept(self, given: Tensor | None, mask: Tensor | None, n: int) -> tuple[Tensor | None, Tensor]:
         """Given codes (n, T, D) and where they hold (n, T)."""
-        height, width, _ = self.shape
         if (given is None) != (mask is None):
             raise TokbenchError("given codes and the mask that says where they hold go together")
         if given is None or mask is None:
-            return None, torch.zeros(n, height * width, dtype=torch.bool, device=self.device)
+            return None, torch.zeros(n, self.places, dtype=torch.bool, device=self.device)
         given = given.to(self.device)
         if len(given) not in (1, n):
             raise TokbenchError(f"{len(given)} given code stacks for {n} images")
         self.check_codes(given)
-        if mask.dtype != torch.bool or tuple(mask.shape) not in ((height, width), (n, height, width)):
+        if mask.dtype != torch.bool or tuple(mask.shape) not in (self.grid, (n, *self.grid)):
+            sides = ", ".join(map(str, self.grid))
             raise TokbenchError(
-                f"the mask must be boolean ({height}, {width}) or (n, {height}, {width}), got "
-                f"{mask.dtype} {tuple(mask.shape)}"
+                f"the mask must be boolean ({sides}) or (n, {sides}), got {mask.dtype} {tuple(mask.shape)}"
             )
-        kept = mask.to(self.device).expand(n, height, width).flatten(1)
-        return given.expand(n, -1, -1, -1).flatten(1, 2), kept
+        kept = mask.to(self.device).expand(n, *self.grid).flatten(1)
+        return given.expand(n, *self.shape).flatten(1, -2), kept
 
     def set_code_vectors(self, tables: Sequence[Tensor]) -> None:
         """Take over the tokenizer's code vectors (K_d, channels), where ``input`` is ``codes``."""

@@ -46,7 +46,7 @@ class ModelCoder:
 
     @torch.no_grad()
     def _run(self, n: int, label: int, coder: Any, codes: Tensor | None) -> Tensor:
-        model, depth = self.model, self.model.shape[2]
+        model, depth = self.model, self.model.depth
         out = torch.zeros(n, model.places, depth, dtype=torch.int64)
         decoder = ARDecoder(model, model.rows(torch.full((n,), label)))
         for t in range(model.places):
@@ -62,14 +62,14 @@ class ModelCoder:
         return out
 
     def encode(self, codes: Tensor, label: int = -1) -> Words:
-        """int64 (n, H, W, D) of one class (-1: none) -> uint32 words."""
+        """int64 (n, *grid, D) of one class (-1: none) -> uint32 words."""
         self.model.check_codes(codes)
         coder = constriction.stream.queue.RangeEncoder()
-        self._run(len(codes), label, coder, codes.flatten(1, 2))
+        self._run(len(codes), label, coder, codes.flatten(1, -2))
         return coder.get_compressed()
 
     def decode(self, words: Words, n: int, label: int = -1) -> Tensor:
-        """The inverse: int64 (n, H, W, D)."""
+        """The inverse: int64 (n, *grid, D)."""
         coder = constriction.stream.queue.RangeDecoder(words)
         return self._run(n, label, coder, None).view(n, *self.model.shape)
 
@@ -93,7 +93,7 @@ class HistogramCoder:
         return 0.9 * sum(-math.log2(weights.max() / weights.sum()) for weights in self.weights)
 
     def bits(self, codes: Tensor) -> float:
-        """What codes (n, H, W, D) cost under these frequencies."""
+        """What codes (n, *grid, D) cost under these frequencies."""
         total = 0.0
         for depth, weights in enumerate(self.weights):
             p = weights / weights.sum()
@@ -101,14 +101,14 @@ class HistogramCoder:
         return total
 
     def encode(self, codes: Tensor) -> Words:
-        """int64 (n, H, W, D) -> uint32 words."""
+        """int64 (n, *grid, D) -> uint32 words."""
         coder = constriction.stream.queue.RangeEncoder()
         for depth, model in enumerate(self._models()):
             coder.encode(codes[..., depth].flatten().numpy().astype(np.int32), model)
         return coder.get_compressed()
 
-    def decode(self, words: Words, shape: tuple[int, int, int]) -> Tensor:
-        """The inverse, of ``shape`` (n, H, W): int64 (n, H, W, D)."""
+    def decode(self, words: Words, shape: tuple[int, ...]) -> Tensor:
+        """The inverse, of ``shape`` (n, *grid): int64 (n, *grid, D)."""
         coder = constriction.stream.queue.RangeDecoder(words)
         count = math.prod(shape)
         maps = [coder.decode(model, count).astype(np.int64).reshape(shape) for model in self._models()]

@@ -53,10 +53,12 @@ class Codec:
         if (generator is None) == (histogram is None):
             raise TokbenchError("compress needs a generator or a histogram of the codes, one of the two")
         self.tokenizer, self.generator, self.histogram = tokenizer, generator, histogram
+        if (axes := len(tokenizer.latent_shape())) != 2:
+            raise TokbenchError(f"compress is for codes in rows and columns; this tokenizer's lie along {axes} axes")
         quantizer: Any = tokenizer.quantizer
         self.quantizer, f = quantizer, tokenizer.downsampling
         if generator is not None:
-            self.tile = generator.shape[:2]
+            self.tile = generator.grid
             self.coder: ModelCoder | HistogramCoder = ModelCoder(generator)
             self.model = generator.sha256()[:8]
         else:
@@ -72,9 +74,7 @@ class Codec:
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:
         """Float (1, C, H, W) in [-1, 1] -> the tokenizer's codes of the padded picture, int64 (1, h, w, D)."""
-        if self.multiple[0] != self.multiple[1]:
-            raise TokbenchError(f"tiles of {self.multiple[0]}x{self.multiple[1]} pixels are not square")
-        padded, _ = pad_to_multiple(image, self.multiple[0])
+        padded, _ = pad_to_multiple(image, self.multiple)
         device = next(self.tokenizer.parameters()).device
         return self.tokenizer.encode(padded.to(device)).cpu()
 

@@ -151,7 +151,7 @@ class SoftCodes:
     def __call__(
         self, latents: Tensor, codes: Tensor | None = None, keys: Sequence[int] | None = None
     ) -> tuple[Tensor, list[Tensor] | None]:
-        """Latents in the quantizer's layout -> codes (B, H, W, D) and targets (B, T, K_d) of each depth, or None.
+        """Latents in the quantizer's layout -> codes (B, *grid, D) and targets (B, T, K_d) of each depth, or None.
 
         Codes that are known (from a cache) are not computed again, unless they are to be drawn: each image's from its
         own of the B ``keys``, in whatever batch it is, or all from torch's own generator.
@@ -168,10 +168,10 @@ class SoftCodes:
         if self.soft is None:
             return codes, None
         if self.path:
-            flat = (latents.movedim(1, -1) if q.channel_first else latents).flatten(1, 2)
+            flat = (latents.movedim(1, -1) if q.channel_first else latents).flatten(1, -2)
             compared = flat if q.project_in is None else q.project_in(flat)
-            return codes, targets_along(self.tables, compared, codes.flatten(1, 2), self.soft)
-        soft = q.soft_targets(latents, self.soft).flatten(1, 2)
+            return codes, targets_along(self.tables, compared, codes.flatten(1, -2), self.soft)
+        soft = q.soft_targets(latents, self.soft).flatten(1, -3)
         return codes, list(soft.unbind(-2))
 
 

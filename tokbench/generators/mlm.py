@@ -4,7 +4,7 @@ MaskGIT (Chang et al. 2022, arXiv:2202.04200; google-research/maskgit), MAGVIT-v
 2023, arXiv:2310.05737), MaskBit with the codes' bits as input (Weber et al. 2024, arXiv:2409.16211). A position's
 codes are masked together and predicted independently of one another, by one head a depth.
 
-Shape legend: B batch, T = H * W positions, D codes a position, K_d vocabulary at depth d, C width.
+Shape legend: B batch, T positions of the grid, D codes a position, K_d vocabulary at depth d, C width.
 """
 
 from __future__ import annotations
@@ -41,15 +41,13 @@ class MLM(Generator):
         settings = config.generator
         assert isinstance(settings, MLMConfig)
         self.settings = settings
-        height, columns, _ = config.shape
         width = settings.width
-        self.places = height * columns
         self.embedding = CodeEmbedding(config, depth_stack=False)
         # MaskBit's masked bits are 0, which no bit is; the other inputs have a learned vector for "masked".
         self.masked = None if settings.input == "bits" else nn.Parameter(torch.randn(width) * 0.02)
         learned = settings.positions == "learned"
         self.position = nn.Parameter(torch.randn(1 + self.places, width) * 0.02) if learned else None
-        rotation = None if learned else axial_rotation(height, columns, width // settings.heads)
+        rotation = None if learned else axial_rotation(self.grid, width // settings.heads)
         self.register_buffer("rotation", rotation, persistent=False)
         dropouts = Dropouts.of(settings)
         self.drop = nn.Dropout(dropouts.embedding)
@@ -59,7 +57,7 @@ class MLM(Generator):
         self.apply(initialise)
 
     def logits(self, codes: Tensor, masked: Tensor, labels: Tensor | None = None) -> list[Tensor]:
-        """Codes (B, H, W, D), masked bool (B, T) -> for each depth logits (B, T, K_d), at every position."""
+        """Codes (B, *grid, D), masked bool (B, T) -> for each depth logits (B, T, K_d), at every position."""
         return self._logits(self.sequence(codes), masked, self.rows(labels, len(codes)))
 
     def _logits(self, sequence: Tensor, masked: Tensor, rows: Tensor) -> list[Tensor]:
@@ -147,8 +145,7 @@ class MLM(Generator):
         keeps the most confident; confidence is log p plus Gumbel noise that fades."""
         if self.training:
             raise TokbenchError("call eval() before generate(): dropout is on")
-        height, columns, depth = self.shape
-        n, places, steps = len(images), self.places, sampling.steps
+        n, places, depth, steps = len(images), self.places, self.depth, sampling.steps
         keys = image_keys(seed, images)[:, None]
         place = torch.arange(places, device=self.device)
         codes = torch.zeros(n, places, depth, dtype=torch.int64, device=self.device)
@@ -181,7 +178,7 @@ class MLM(Generator):
                 settled = settled | ~self._masked_again(confidence, masked, unknown, done, sampling)
             if progress is not None:
                 progress((step + 1) / steps)
-        return codes.view(n, height, columns, depth)
+        return codes.view(n, *self.shape)
 
     def _masked_again(
         self, confidence: Tensor, masked: Tensor, unknown: Tensor, done: float, sampling: Sampling

@@ -16,7 +16,7 @@ from tokbench.data.pixels import to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator, Progress
 from tokbench.generators.sampling import Sampling
-from tokbench.generators.storage import check_tokenizer
+from tokbench.generators.storage import check_tokenizer, image_size
 from tokbench.models import Tokenizer
 
 
@@ -60,18 +60,18 @@ class Pipeline:
 
     @property
     def image_size(self) -> int:
-        """Side of the square images, in pixels."""
-        return self.generator.shape[0] * self.tokenizer.downsampling
+        """Of the images whose codes are modelled, in pixels."""
+        return image_size(self.generator, self.tokenizer)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Generator codes (n, H, W, D) -> uint8 images (n, C, S, S) on the CPU."""
+        """Generator codes (n, *grid, D) -> uint8 images (n, C, H, W) on the CPU."""
         quantizer: Any = self.tokenizer.quantizer
         return to_uint8(self.tokenizer.decode(quantizer.join(codes))).cpu()
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Float images (n, C, S, S) in [-1, 1] -> generator codes (n, H, W, D)."""
+        """Float images (n, C, H, W) in [-1, 1] -> generator codes (n, *grid, D)."""
         quantizer: Any = self.tokenizer.quantizer
         return quantizer.subcodes(self.tokenizer.encode(images.to(self.generator.device)))
 
@@ -91,7 +91,7 @@ class Pipeline:
         batch_size: int = 16,
         progress: Progress | None = None,
     ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Images of these numbers, batch by batch: (numbers, labels (b,), uint8 images (b, C, S, S)).
+        """Images of these numbers, batch by batch: (numbers, labels (b,), uint8 images (b, C, H, W)).
 
         Which images they are depends on seed, number and class. With the same ``batch_size`` on the same machine they
         are equal to the bit, whichever of them are asked for; with another, kernels of another shape round otherwise:
@@ -138,13 +138,16 @@ def batches_of(numbers: Sequence[int], size: int) -> Iterator[tuple[int, list[in
         yield batch * size, list(members)
 
 
-def keep_mask(text: str, height: int, width: int) -> Tensor:
-    """Which positions (H, W) of a code map are kept: ``top``, ``bottom``, ``left``, ``right``, ``inside`` (the middle:
+def keep_mask(text: str, grid: Sequence[int]) -> Tensor:
+    """Which positions of a grid (H, W) are kept: ``top``, ``bottom``, ``left``, ``right``, ``inside`` (the middle:
     out-painting) or ``outside`` (the border: in-painting), with ``:FRACTION`` of the side (0.5).
 
     Raises:
-        TokbenchError: another word, or a fraction that keeps nothing or everything.
+        TokbenchError: another word, a fraction that keeps nothing or everything, or a grid that is not a map.
     """
+    if len(grid) != 2:
+        raise TokbenchError(f"--keep {text}: needs codes in rows and columns; these lie along {len(grid)} axes")
+    height, width = grid
     side, _, number = text.partition(":")
     try:
         fraction = float(number) if number else 0.5

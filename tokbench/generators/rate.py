@@ -12,7 +12,7 @@ from tokbench.generators.base import Generator
 
 @torch.no_grad()
 def model_bits(generator: Generator, codes: Tensor, labels: Tensor | None = None, batch_size: int = 16) -> Tensor:
-    """Bits that each image's codes (n, H, W, D) cost under the generator, float64 (n,).
+    """Bits that each image's codes (n, *grid, D) cost under the generator, float64 (n,).
 
     The code length of an ideal entropy coder for ``ar``; an estimate of an upper bound of it for ``mlm``.
     """
@@ -25,7 +25,7 @@ def model_bits(generator: Generator, codes: Tensor, labels: Tensor | None = None
 
 
 def entropy_bits(codes: Tensor) -> float:
-    """Bits an image when each depth's codes (n, H, W, D) are coded on their own with the frequencies of these n."""
+    """Bits an image when each depth's codes (n, *grid, D) are coded on their own with the frequencies of these n."""
     total, per_image = 0.0, codes[0, ..., 0].numel()
     for depth in range(codes.shape[-1]):
         counts = torch.bincount(codes[..., depth].flatten()).double()

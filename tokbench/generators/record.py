@@ -11,6 +11,7 @@ from torch import Tensor
 from tokbench import threads
 from tokbench.generators.base import Generator
 from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
+from tokbench.generators.storage import image_size
 from tokbench.models import Tokenizer
 from tokbench.results import environment
 from tokbench.results.record import DataRef, MetricValue, Rate, Record
@@ -26,7 +27,7 @@ def rate_metrics(
     protocol: str,
     batch_size: int = 16,
 ) -> dict[str, MetricValue]:
-    """``nll_bits_per_code``, ``model_bpp``, ``entropy_bpp`` and ``fixed_bpp`` of generator codes (n, H, W, D).
+    """``nll_bits_per_code``, ``model_bpp``, ``entropy_bpp`` and ``fixed_bpp`` of generator codes (n, *grid, D).
 
     ``mlm`` has no exact likelihood: its two are ``nll_bound_bits_per_code`` and ``model_bound_bpp`` instead.
     """
@@ -85,7 +86,7 @@ def generator_record(
         weights_which: ``"ema"``, ``"live"`` or ``"published"``.
     """
     config = generator.config
-    size = config.tokenizer.image_size if config.tokenizer else config.shape[0] * tokenizer.downsampling
+    size = image_size(generator, tokenizer)
     return Record(
         id=environment.new_id(),
         cell=cell,
@@ -120,7 +121,7 @@ def generator_record(
 
 
 def held_out_codes(tokenizer: Tokenizer, images: Any, *, batch_size: int = 64) -> tuple[Tensor, Tensor, DataRef]:
-    """Generator codes (n, H, W, D), labels (n,) and the reference of a split of images (``open_images``)."""
+    """Generator codes (n, *grid, D), labels (n,) and the reference of a split of images (``open_images``)."""
     from tokbench.data import loader, to_float
 
     quantizer: Any = tokenizer.quantizer

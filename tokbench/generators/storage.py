@@ -51,7 +51,6 @@ def configure(
         TokbenchError: settings that do not go with this code stack.
     """
     quantizer = tokenizer.quantizer
-    rows, columns = tokenizer.latent_shape(image_size)
     sizes = tuple(int(k) for k in quantizer.subcode_sizes)
     meta = next(tokenizer.parameters()).is_meta
     reference = TokenizerRef(source=source, sha256="" if meta else tokenizer.sha256(), image_size=image_size)
@@ -59,7 +58,7 @@ def configure(
     try:
         return GeneratorConfig(
             generator=generator,
-            shape=(rows, columns, len(sizes)),
+            shape=(*tokenizer.latent_shape(image_size), len(sizes)),
             vocabulary=sizes,
             num_classes=num_classes if generator.class_conditional else 0,
             code_channels=quantizer.dim if generator.input == "codes" else None,
@@ -102,6 +101,12 @@ def check_tokenizer(generator: Generator, tokenizer: Any, source: str = "the tok
             )
 
 
+def image_size(generator: Generator, tokenizer: Any) -> int:
+    """Of the images whose codes ``generator`` models: as it says, else the size that ``tokenizer`` was made for."""
+    reference = generator.config.tokenizer
+    return reference.image_size if reference is not None else tokenizer.config.image_size
+
+
 def save(generator: Generator, folder: str | PathLike[str], license: str | None = None) -> None:
     """See ``Generator.save_pretrained``."""
     save_model(generator, _config_text(generator), Path(folder), card(generator), license)
@@ -128,12 +133,12 @@ def _text_of(config: GeneratorConfig) -> str:
 def card(generator: Generator) -> Card:
     """What a generator knows of itself."""
     config, model = generator.config, generator.config.generator
-    height, width, depth = config.shape
+    shape = "x".join(map(str, config.shape))
     words = {"ar": "autoregressive, code by code", "mlm": "by masked modelling, many codes a step"}[model.name]
     classes = f"{config.num_classes} classes" if config.num_classes else "unconditional"
     facts = [
         ("model", f"{model.name}: {words}"),
-        ("codes", f"{height}x{width}x{depth}, vocabularies {', '.join(map(str, config.vocabulary[:8]))}"),
+        ("codes", f"{shape}, vocabularies {', '.join(map(str, config.vocabulary[:8]))}"),
         ("condition", classes),
         ("width, layers, heads", f"{model.width}, {model.layers}, {model.heads}"),
         ("parameters", f"{sum(p.numel() for p in generator.parameters()):,}"),
@@ -143,7 +148,7 @@ def card(generator: Generator) -> Card:
         facts.append(("images", f"{config.tokenizer.image_size}x{config.tokenizer.image_size}"))
     return Card(
         kind="generator",
-        title=f"{model.name}-{height}x{width}x{depth}",
+        title=f"{model.name}-{shape}",
         about="A generator of images: it draws the codes of a visual tokenizer, which decodes them.",
         use="from tokbench.generators.pipeline import Pipeline\n\n"
         'pipeline = Pipeline.load("{source}", tokenizer="FOLDER OF ITS TOKENIZER")\n'

@@ -5,6 +5,7 @@ Shape legend: B batch, N sequence, C width, h heads, c channels a head.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -135,16 +136,17 @@ class Transformer(nn.Module):
         return [Cache(like.new_zeros(shape), like.new_zeros(shape)) for _ in self.blocks]
 
 
-def axial_rotation(rows: int, columns: int, channels: int) -> Tensor:
-    """(1 + rows * columns, channels / 2, 2) cosines and sines: half of a head's channels turn by the row, half by the
-    column; the first place, the condition's, does not turn. As in LlamaGen (Sun et al. 2024, arXiv:2406.06525), after
-    Su et al. 2021 (arXiv:2104.09864)."""
-    quarter = channels // 4
-    frequencies = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
-    row = torch.arange(rows, dtype=torch.float64).repeat_interleave(columns)
-    column = torch.arange(columns, dtype=torch.float64).repeat(rows)
-    angles = torch.cat([row[:, None] * frequencies, column[:, None] * frequencies], dim=1)
-    angles = torch.cat([torch.zeros(1, 2 * quarter, dtype=torch.float64), angles])
+def axial_rotation(grid: Sequence[int], channels: int) -> Tensor:
+    """(1 + T, channels / 2, 2) cosines and sines of the T positions of a grid in raster order: each axis turns its
+    share of a head's channels; the first place, the condition's, does not turn. As in LlamaGen (Sun et al. 2024,
+    arXiv:2406.06525), after Su et al. 2021 (arXiv:2104.09864)."""
+    axes = [torch.arange(side, dtype=torch.float64) for side in grid]
+    coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, -2)  # (T, axes)
+    pairs = channels // 2
+    shares = [pairs // len(grid) + (axis < pairs % len(grid)) for axis in range(len(grid))]
+    frequencies = [10000.0 ** (-torch.arange(share, dtype=torch.float64) / share) for share in shares]
+    angles = torch.cat([coordinates[:, i, None] * turns for i, turns in enumerate(frequencies)], dim=1)
+    angles = torch.cat([torch.zeros(1, pairs, dtype=torch.float64), angles])
     return torch.stack([angles.cos(), angles.sin()], dim=-1).float()
 
 

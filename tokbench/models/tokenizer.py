@@ -255,13 +255,15 @@ def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
-def pad_to_multiple(images: Tensor, factor: int) -> tuple[Tensor, tuple[int, int]]:
-    """Pad (B, C, H, W) right and below to multiples of ``factor``; also the (H, W) to crop the result back to.
+def pad_to_multiple(images: Tensor, factor: int | tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+    """Pad (B, C, H, W) right and below to multiples of ``factor`` (one for both sides, or one each); also the (H, W)
+    to crop the result back to.
 
     The border is mirrored, or its last row and column repeated where the image is too small to mirror.
     """
     height, width = images.shape[-2:]
-    below, right = -height % factor, -width % factor
+    down, across = _sides(factor)
+    below, right = -height % down, -width % across
     if not below and not right:
         return images, (height, width)
     mode = "reflect" if below < height and right < width else "replicate"

@@ -139,7 +139,7 @@ def _translate(given: dict[str, Tensor], made: Generator, path: str) -> dict[str
             raise TokbenchError(f"{path}: the checkpoint has no weight for {name}")
         return left.pop(name).float()
 
-    depth = made.shape[2]
+    depth = made.depth
     ours = {
         "condition.weight": take("cond_emb.weight"),
         "position_condition": take("pos_emb_cond")[0, 0],

@@ -6,6 +6,7 @@ one table there, and so do the positions of both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from os import PathLike, fspath
 from typing import Any
@@ -101,9 +102,10 @@ def _build(
             raise TokbenchError(f"{path}: conditioned on {target or 'something else'}; only classes are supported")
         classes = int(wanted)
     side = image_size or tokenizer.config.image_size
-    rows, columns = tokenizer.latent_shape(side)
-    if size(given, "pos_emb", 1, path) < rows * columns:
-        raise TokbenchError(f"{path}: positions for {given['pos_emb'].shape[1]} codes, not {rows}x{columns}")
+    grid = tokenizer.latent_shape(side)
+    if size(given, "pos_emb", 1, path) < math.prod(grid):
+        shown = "x".join(map(str, grid))
+        raise TokbenchError(f"{path}: positions for {given['pos_emb'].shape[1]} codes, not {shown}")
     try:
         config = GeneratorConfig(
             generator=ARConfig(
@@ -115,7 +117,7 @@ def _build(
                 class_conditional=classes > 0,
                 class_dropout=0.0,
             ),
-            shape=(rows, columns, 1),
+            shape=(*grid, 1),
             vocabulary=sizes,
             num_classes=classes,
             tokenizer=TokenizerRef(source=source, sha256=tokenizer.sha256(), image_size=side),
@@ -136,7 +138,7 @@ def _translate(given: dict[str, Tensor], made: Generator, sos: int, path: str) -
         return left.pop(name)
 
     table, positions, head = take("tok_emb.weight"), take("pos_emb")[0], take("head.weight")
-    codes, places = made.vocabulary[0], made.shape[0] * made.shape[1]
+    codes, places = made.vocabulary[0], made.places
     position = torch.zeros(places, positions.shape[1])
     seen = positions[1 : places + 1]
     position[: len(seen)] = seen

@@ -26,7 +26,7 @@ MEASURED = 64  # images on which the bits a code are measured while training goe
 class Encoded(NamedTuple):
     """A batch for the generator."""
 
-    codes: Tensor  # (B, H, W, D)
+    codes: Tensor  # (B, *grid, D)
     labels: Tensor  # (B,)
     targets: list[Tensor] | None  # soft ones
     nearest: Tensor  # of the first ``MEASURED``: what is measured where the codes trained on are drawn

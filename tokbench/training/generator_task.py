@@ -41,7 +41,7 @@ class GeneratorObjective(nn.Module):
         self.generator = generator
 
     def forward(self, codes: Tensor, labels: Tensor | None, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
-        """codes (B, H, W, D), labels (B,), targets (B, T, K_d) of each depth, keys (E,) -> scalar, nats a code."""
+        """codes (B, *grid, D), labels (B,), targets (B, T, K_d) of each depth, keys (E,) -> scalar, nats a code."""
         return self.generator.loss(codes, labels, targets, keys)
 
 
