@@ -40,10 +40,11 @@ def random_codes(generator: Generator, n: int = 3) -> torch.Tensor:
 def test_cached_steps_equal_the_full_pass(make_generator: Make, variant: str) -> None:
     model = make_generator("ar", **VARIANTS[variant])
     codes = random_codes(model)
-    labels = torch.arange(3) if model.num_classes else None
+    labels = torch.arange(3) if model.config.num_classes else None
     with torch.no_grad():
         full = model.logits(codes, labels)
-        decoder = ARDecoder(model, model.rows(labels, 3))
+        decoder = ARDecoder(model, 3)
+        decoder.restart(model.condition.check(labels, 3))
         sequence = codes.flatten(1, 2)
         for t in range(sequence.shape[1]):
             decoder.begin(t)
@@ -58,11 +59,11 @@ def test_a_code_depends_on_those_before_it_and_on_no_other(make_generator: Make,
     model = make_generator("ar", **VARIANTS[variant])
     codes = random_codes(model, 1)
     height, width, depth = model.shape
-    before = model.logits(codes) if not model.num_classes else model.logits(codes, torch.tensor([0]))
+    before = model.logits(codes) if not model.config.num_classes else model.logits(codes, torch.tensor([0]))
     for t, d in ((0, 0), (height * width // 2, depth - 1), (height * width - 1, 0)):
         changed = codes.clone()
         changed[0, t // width, t % width, d] = (changed[0, t // width, t % width, d] + 1) % model.vocabulary[d]
-        after = model.logits(changed) if not model.num_classes else model.logits(changed, torch.tensor([0]))
+        after = model.logits(changed) if not model.config.num_classes else model.logits(changed, torch.tensor([0]))
         moved = {
             (u, e): not torch.equal(before[e][0, u], after[e][0, u])
             for u in range(height * width)
@@ -101,7 +102,7 @@ def test_hard_soft_targets_give_the_hard_loss(make_generator: Make) -> None:
 def test_every_parameter_gets_a_gradient(make_generator: Make, variant: str) -> None:
     """DDP waits for the gradient of every parameter."""
     model = make_generator("ar", **VARIANTS[variant]).train()
-    labels = torch.arange(3) if model.num_classes else None
+    labels = torch.arange(3) if model.config.num_classes else None
     model.loss(random_codes(model), labels).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 

@@ -83,9 +83,9 @@ def test_overfits_64_images_and_draws_them(
     assert result.last[f"train_{kind}_per_code"] < 0.1
     assert result.last[f"train_{kind}_per_pixel"] == pytest.approx(result.last[f"train_{kind}_per_code"] * 32 / 256)
     generator = Generator.from_pretrained(result.product)
-    drawn = generator.generate(64, labels=list(range(64)), temperature=0.0, choice_temperature=0.0, steps=8)
+    drawn = generator.generate(64, condition=list(range(64)), temperature=0.0, choice_temperature=0.0, steps=8)
     assert torch.equal(drawn, codes)
-    drawn = generator.generate(64, labels=list(range(64)), seed=1, steps=8)
+    drawn = generator.generate(64, condition=list(range(64)), seed=1, steps=8)
     assert float((drawn == codes).float().mean()) > 0.9
 
 

@@ -24,14 +24,14 @@ def test_graphs_draw_the_same_codes(make_generator: Callable[..., Generator]) ->
     labels = torch.tensor([0, 1, 2, 3, 0, 1], device="cuda")
     for seed, first in ((3, 0), (4, 6)):
         images = torch.arange(first, first + 6, device="cuda")
-        plain = model.generate(6, labels=labels, seed=seed, first=first, sampling=sampling)
-        assert torch.equal(sampler(model.rows(labels), seed, images), plain)
+        plain = model.generate(6, condition=labels, seed=seed, first=first, sampling=sampling)
+        assert torch.equal(sampler(model.condition.check(labels, 6), seed, images), plain)
 
 
 def test_cpu_and_gpu_draw_the_same_noise(make_generator: Callable[..., Generator]) -> None:
     model = make_generator("ar", classes=4)
-    here = model.generate(8, labels=1, seed=0)
-    there = model.cuda().generate(8, labels=1, seed=0).cpu()
+    here = model.generate(8, condition=1, seed=0)
+    there = model.cuda().generate(8, condition=1, seed=0).cpu()
     assert float((here == there).float().mean()) > 0.95  # equal but for near ties
 
 

@@ -43,7 +43,7 @@ def test_an_imported_generator_is_saved_and_drawn_from(imported: Generator, tmp_
     imported.save_pretrained(tmp_path / "g")
     again = Generator.from_pretrained(tmp_path / "g")
     assert again.sha256() == imported.sha256() and again.config == imported.config
-    assert torch.equal(again.generate(2, labels=[3, 9], seed=1), imported.generate(2, labels=[3, 9], seed=1))
+    assert torch.equal(again.generate(2, condition=[3, 9], seed=1), imported.generate(2, condition=[3, 9], seed=1))
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_images_do_not_depend_on_the_batch(tmp_path: Path, rq_folder: Path, name
     pair = Pipeline.load(saved(tmp_path / "g", name, rq_folder, classes=3))
     codes = {size: _codes(pair, size) for size in (1, 3, 7)}
     assert torch.equal(codes[1], codes[7]) and torch.equal(codes[3], codes[7])
-    images = {size: torch.cat([x for _, _, x in pair.stream(range(7), batch_size=size)]) for size in (3, 7)}
+    images = {size: torch.cat([x for _, x in pair.stream(range(7), batch_size=size)]) for size in (3, 7)}
     assert images[3].shape == (7, 3, 16, 16)
     assert int((images[3].int() - images[7].int()).abs().max()) <= 1
 
@@ -88,7 +88,7 @@ def _codes(pair: Pipeline, size: int) -> torch.Tensor:
     drawn = []
     for first, wanted in batches_of(range(7), size):
         labels = [number % 3 for number in range(first, first + size)]
-        drawn.append(pair.generator.generate(size, labels=labels, first=first)[: len(wanted)])
+        drawn.append(pair.generator.generate(size, condition=labels, first=first)[: len(wanted)])
     return torch.cat(drawn)
 
 
@@ -125,7 +125,7 @@ def test_a_generator_goes_with_its_own_tokenizer_only(tmp_path: Path, rq_folder:
     with pytest.raises(TokbenchError, match="a tokenizer, not a generator"):
         Generator.from_pretrained(rq_folder)
     with pytest.raises(TokbenchError, match="unconditional"):
-        list(Pipeline.load(generator).stream([0], classes=[1]))
+        list(Pipeline.load(generator).stream([0], conditions=[1]))
 
 
 def test_code_vectors_sum_to_what_the_tokenizer_decodes() -> None:
@@ -155,7 +155,7 @@ def _projected(quantizer: dict[str, object]) -> torch.nn.Module:
 def test_the_record_holds_the_rates_side_by_side(tmp_path: Path, rq_folder: Path, name: str) -> None:
     pair = Pipeline.load(saved(tmp_path / "g", name, rq_folder))
     images = open_images("photos", "eval", image_size=16, limit=12)
-    codes, labels, data = held_out_codes(pair.tokenizer, images)
+    codes, labels, data = held_out_codes(pair.tokenizer, images, pair.generator.condition)
     metrics = rate_metrics(
         pair.generator, pair.tokenizer, codes, labels, image_size=16, protocol=data.protocol, batch_size=5
     )

@@ -21,9 +21,9 @@ BOTH = pytest.mark.parametrize("name", ["ar", "mlm"])
 def test_an_image_is_the_same_in_any_batch(make_generator: Make, name: str, settings: dict) -> None:
     model = make_generator(name, classes=4)
     labels = [0, 1, 2, 3, 0, 1]
-    together = model.generate(6, labels=labels, seed=11, **settings)
-    pair = model.generate(2, labels=labels[2:4], seed=11, first=2, **settings)
-    alone = model.generate(1, labels=labels[5], seed=11, first=5, **settings)
+    together = model.generate(6, condition=labels, seed=11, **settings)
+    pair = model.generate(2, condition=labels[2:4], seed=11, first=2, **settings)
+    alone = model.generate(1, condition=labels[5], seed=11, first=5, **settings)
     assert torch.equal(together[2:4], pair)
     assert torch.equal(together[5:], alone)
 
@@ -122,8 +122,8 @@ def test_guidance_is_u_plus_s_times_the_difference(make_generator: Make) -> None
     model = make_generator("ar", classes=3)
     # Scale 0 is the unconditional model, whatever the class.
     plain = model.generate(3, seed=4)
-    assert torch.equal(model.generate(3, labels=2, seed=4, guidance=0.0), plain)
-    assert not torch.equal(model.generate(3, labels=2, seed=4), plain)
+    assert torch.equal(model.generate(3, condition=2, seed=4, guidance=0.0), plain)
+    assert not torch.equal(model.generate(3, condition=2, seed=4), plain)
 
 
 def test_guidance_schedules_rise_from_none_to_all() -> None:
@@ -157,7 +157,7 @@ def test_low_precision_weights_still_draw_whole_codes(make_generator: Make) -> N
     for name in ("ar", "mlm"):
         model = make_generator(name, input="codes", classes=2).cast(torch.bfloat16)
         assert model.embedding.vectors.dtype == torch.float32
-        codes = model.generate(2, labels=[0, 1], seed=0, guidance=2.0)
+        codes = model.generate(2, condition=[0, 1], seed=0, guidance=2.0)
         model.check_codes(codes)
 
 
@@ -173,7 +173,7 @@ def test_low_precision_weights_still_draw_whole_codes(make_generator: Make) -> N
         ({"guidance_schedule": "cosin"}, "did you mean 'cosine'"),
         ({"topk": 3}, "no setting 'topk'.*'top_k'"),
         ({"guidance": 2.0}, "unconditional"),
-        ({"labels": 1}, "unconditional"),
+        ({"condition": 1}, "unconditional"),
         ({"given": torch.zeros(1, 3, 4, 2, dtype=torch.int64)}, "go together"),
         ({"given": torch.full((1, 3, 4, 2), 7), "mask": torch.ones(3, 4, dtype=torch.bool)}, "code 7"),
         ({"given": torch.zeros(1, 3, 4, 2, dtype=torch.int64), "mask": torch.ones(4, 3, dtype=torch.bool)}, "mask"),
@@ -187,14 +187,14 @@ def test_what_cannot_be_drawn_is_one_clear_line(make_generator: Make, settings: 
 def test_wrong_classes_and_guidance_without_a_null_class(make_generator: Make) -> None:
     model = make_generator("ar", classes=3)
     with pytest.raises(TokbenchError, match="class 3 does not exist: the generator knows 0 to 2"):
-        model.generate(2, labels=[0, 3])
+        model.generate(2, condition=[0, 3])
     with pytest.raises(TokbenchError, match="a class for every image"):
         model.generate(2, guidance=2.0)
     with pytest.raises(TokbenchError, match="3 labels for 2 images"):
-        model.generate(2, labels=[0, 1, 2])
+        model.generate(2, condition=[0, 1, 2])
     strict = make_generator("ar", classes=3, class_dropout=0.0)
     with pytest.raises(TokbenchError, match="class_dropout above 0"):
-        strict.generate(1, labels=0, guidance=2.0)
+        strict.generate(1, condition=0, guidance=2.0)
     with pytest.raises(TokbenchError, match="needs a class"):
         strict.generate(1)
 

@@ -82,7 +82,7 @@ def bandwidth(device: str, megabytes: int = 512, turns: int = 5) -> float:
 
 def floor_seconds(model: AR, batch: int, bytes_per_second: float) -> float:
     """Time that moving the bytes takes, every weight once a step and every cache once a position."""
-    decoder = ARDecoder(model, torch.zeros(batch, dtype=torch.int64, device=model.device))
+    decoder = ARDecoder(model, batch)
     total = sum(decoder.bytes_per_position(t) for t in range(model.places))
     return total / bytes_per_second
 
@@ -116,9 +116,9 @@ def compare(
             for name, model in models.items():
                 if device == "cuda":
                     torch.cuda.reset_peak_memory_stats()
-                rows = torch.zeros(batch, dtype=torch.int64, device=device)
+                condition = model.condition.null(batch)
                 images = torch.arange(batch, device=device) + turn * batch
-                took = seconds_of(partial(samplers[name], rows, seed, images), device)
+                took = seconds_of(partial(samplers[name], condition, seed, images), device)
                 memory[name] = torch.cuda.max_memory_allocated() if device == "cuda" else held_bytes(model, batch)
                 if turn:
                     seconds[name].append(took)
@@ -140,6 +140,6 @@ def compare(
 def held_bytes(model: AR, batch: int) -> int:
     """Bytes of the weights and of the caches of a batch."""
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    decoder = ARDecoder(model, torch.zeros(batch, dtype=torch.int64, device=model.device))
+    decoder = ARDecoder(model, batch)
     caches = [*decoder.body, *decoder.head]
     return weights + sum(2 * cache.keys.numel() * cache.keys.element_size() for cache in caches)

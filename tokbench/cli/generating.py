@@ -95,14 +95,14 @@ def _draw_missing(
     else:
         batches = pair.stream(
             missing,
-            classes=settings.classes,
+            conditions=settings.classes or None,
             seed=settings.seed,
             sampling=settings.sampling,
             batch_size=batch_size,
             progress=progress,
         )
     done = 0
-    for numbers, _, images in batches:
+    for numbers, images in batches:
         if held is None:  # only now, when it is known that these settings can be drawn with
             held = _claim(out, described)
         for number, image in zip(numbers, images, strict=True):
@@ -124,22 +124,22 @@ def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_s
     image = to_channels(to_tensor(picture), pair.tokenizer.config.channels)
     given = pair.encode(to_float(image)[None])
     mask = keep_mask(settings.keep, pair.generator.grid)
+    condition = pair.generator.condition
+    turn = condition.null(1)
+    if settings.classes or not condition.config.has_null:
+        turn = pair.in_turn(settings.classes or None)
     for first, wanted in batches_of(numbers, batch_size):
-        drawn = range(first, first + batch_size)
-        labels = None
-        if pair.generator.num_classes and (settings.classes or not pair.generator.has_null):
-            labels = torch.tensor([pair.label(number, settings.classes) for number in drawn])
+        drawn = torch.arange(first, first + batch_size, device=turn.device)
         codes = pair.generator.generate(
             batch_size,
-            labels=labels,
+            condition=turn[drawn % len(turn)],
             seed=settings.seed,
             first=first,
             sampling=settings.sampling,
             given=given,
             mask=mask,
         )
-        chosen = [number - first for number in wanted]
-        yield wanted, None if labels is None else labels[chosen], pair.decode(codes)[chosen]
+        yield wanted, pair.decode(codes)[[number - first for number in wanted]]
 
 
 def _held_settings(out: Path) -> dict[str, Any] | None:

@@ -19,6 +19,9 @@ Name = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_file_
 Side = Annotated[int, Field(ge=1, le=2**16)]
 """Pixels or positions along one side."""
 
+CodeShape = Annotated[tuple[Side, ...], Field(min_length=2, max_length=8)]
+"""Of a code stack, (*grid, D): the positions along each axis, and the depth."""
+
 Layers = Annotated[int, Field(ge=1, le=1000)]
 """How many of something are built one after the other: a slip of the keyboard must not build for ever."""
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from tokbench.config.base import Layers, Name, Side, Strict
+from tokbench.config.base import CodeShape, Layers, Name, Side, Strict
+from tokbench.config.condition import ClassConfig, ConditionConfig
 from tokbench.config.data import DataConfig
 from tokbench.config.training import TrainingConfig
 
@@ -119,7 +120,7 @@ class GeneratorConfig(Strict):
     """A generator, and the code stack it models: ``shape`` (*grid, D) with a vocabulary for each depth."""
 
     generator: GeneratorModel
-    shape: Annotated[tuple[Side, ...], Field(min_length=2)]
+    shape: CodeShape
     vocabulary: Annotated[tuple[PositiveInt, ...], Field(max_length=1000)]
     num_classes: int = Field(0, ge=0, description="0: unconditional")
     code_channels: PositiveInt | None = Field(None, description="channels of the code vectors, where input is codes")
@@ -155,6 +156,13 @@ class GeneratorConfig(Strict):
     def grid(self) -> tuple[int, ...]:
         """The positions along each axis: all of ``shape`` but the depth."""
         return self.shape[:-1]
+
+    @property
+    def condition(self) -> ConditionConfig:
+        """What stands before the codes."""
+        return ClassConfig(
+            num_classes=self.num_classes, dropout=self.generator.class_dropout if self.num_classes else 0.0
+        )
 
 
 class GeneratorEvaluationConfig(Strict):

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
-from tokbench.config.base import Strict
+from tokbench.config.base import CodeShape, Strict
 from tokbench.errors import TokbenchError, printable
 
 FORMAT = 1
@@ -28,7 +28,7 @@ class CodeHeader(Strict):
     tokenizer: str
     tokenizer_sha256: str
     codebook_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-    shape: Annotated[tuple[PositiveInt, ...], Field(min_length=2)]  # (*grid, D)
+    shape: CodeShape
     image_size: PositiveInt
     source: str
     split: str

@@ -1,7 +1,7 @@
 """Models of code stacks: ``AR`` and ``MLM``, how they are drawn from, and what they cost as a code.
 
 >>> generator = Generator.from_pretrained("runs/mine/generator")
->>> codes = generator.generate(16, labels=207, seed=0, guidance=3.0)  # int64 (16, *grid, D)
+>>> codes = generator.generate(16, condition=207, seed=0, guidance=3.0)  # int64 (16, *grid, D)
 """
 
 from tokbench.generators.ar import AR

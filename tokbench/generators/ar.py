@@ -4,7 +4,8 @@ RQ-Transformer (Lee et al. 2022, arXiv:2203.01941, section 3.2; kakaobrain/rq-va
 without depth layers it is VQ-GAN's GPT (Esser et al. 2021, arXiv:2012.09841); on the sub-tokens of a factorised LFQ it
 is Open-MAGVIT2's. Cost: layers * T^2 + depth_layers * T * D^2, against layers * (T D)^2 for the flattened stack.
 
-Shape legend: B batch, T positions of the grid, D codes a position, K_d vocabulary at depth d, C width.
+Shape legend: B batch, N places of the condition, T positions of the grid, D codes a position, K_d vocabulary at depth
+d, C width.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.errors import TokbenchError
-from tokbench.generators.base import BatchSampler, Generator, Progress
+from tokbench.generators.base import BatchSampler, Drawing, Generator
+from tokbench.generators.condition import Given
 from tokbench.generators.embedding import CodeEmbedding
 from tokbench.generators.noise import random_keys
 from tokbench.generators.sampling import Sampling
@@ -25,10 +27,11 @@ from tokbench.generators.transformer import Dropouts, Transformer, axial_rotatio
 
 
 class AR(Generator):
-    """p(codes | class) = product over positions t and depths d of p(S_{t,d} | S_{<t}, S_{t,<d}, class).
+    """p(codes | condition) = product over positions t and depths d of p(S_{t,d} | S_{<t}, S_{t,<d}, condition).
 
-    The spatial transformer reads, at place 0, the condition and, at place t, the sum of the vectors of S_{t-1}; its
-    output h_t is the first input of the depth transformer, which then reads the sum of the vectors of S_{t,<d}.
+    The spatial transformer reads, at its first N places, the condition and, at place N - 1 + t, the sum of the vectors
+    of S_{t-1}; its output there, h_t, is the first input of the depth transformer, which then reads the sum of the
+    vectors of S_{t,<d}.
     """
 
     exact_nll = True
@@ -42,10 +45,12 @@ class AR(Generator):
         width, depth = settings.width, self.depth
         self.embedding = CodeEmbedding(config, depth_stack=settings.depth_layers > 0 and depth > 1)
         learned = settings.positions == "learned"
-        self.position_condition = nn.Parameter(torch.randn(width) * 0.02) if learned else None
+        before = self.condition.config.places
+        # A row a place; of one place the row alone, which is how weights of class-conditional models are stored.
+        self.position_condition = nn.Parameter((torch.randn(before, width) * 0.02).squeeze(0)) if learned else None
         # One row a position; what follows the last position is never read.
         self.position = nn.Parameter(torch.randn(self.places, width) * 0.02) if learned else None
-        rotation = None if learned else axial_rotation(self.grid, width // settings.heads)
+        rotation = None if learned else axial_rotation(self.grid, width // settings.heads, before)
         self.register_buffer("rotation", rotation, persistent=False)
         dropouts = Dropouts.of(settings)
         self.drop = nn.Dropout(dropouts.embedding)
@@ -62,17 +67,17 @@ class AR(Generator):
 
     # The whole stack at once -----------------------------------------------------------------------------------
 
-    def logits(self, codes: Tensor, labels: Tensor | None = None) -> list[Tensor]:
+    def logits(self, codes: Tensor, condition: Given = None) -> list[Tensor]:
         """Codes (B, *grid, D) -> for each depth logits (B, T, K_d), each conditioned on all codes before it."""
-        sequence = self.sequence(codes)
-        return self._logits(sequence, self.rows(labels, len(codes)))
+        return self._logits(self.sequence(codes), self.condition.check(condition, len(codes)))
 
-    def _logits(self, sequence: Tensor, rows: Tensor) -> list[Tensor]:
+    def _logits(self, sequence: Tensor, condition: Tensor) -> list[Tensor]:
         batch, places, depth = sequence.shape
         vectors = self.embedding(sequence)  # (B, T, D, channels)
         sums = vectors.cumsum(-2) if self.settings.depth_context == "sum" else vectors
-        x = torch.cat([self.start(rows), self._body_input(vectors[:, :-1].sum(-2), 0)], dim=1)
-        context = self.body(self.drop(x), self.rotation[:places] if self.rotation is not None else None)
+        x = torch.cat([self.start(condition), self._body_input(vectors[:, :-1].sum(-2), 0)], dim=1)
+        rotation = self.rotation[: x.shape[1]] if self.rotation is not None else None
+        context = self.body(self.drop(x), rotation)[:, -places:]
         if not self.settings.depth_layers:
             return [self.classify(context, 0)]
         inputs = context[:, :, None]
@@ -82,9 +87,9 @@ class AR(Generator):
         outputs = self.head(inputs).view(batch, places, depth, -1)
         return [self.classify(outputs[:, :, d], d) for d in range(depth)]
 
-    def start(self, rows: Tensor) -> Tensor:
-        """The first input of the spatial transformer, (B, 1, C)."""
-        x = self.condition(rows)[:, None]
+    def start(self, condition: Tensor) -> Tensor:
+        """The first inputs of the spatial transformer, (B, N, C)."""
+        x: Tensor = self.condition(condition)
         return x if self.position_condition is None else x + self.position_condition
 
     def _body_input(self, sums: Tensor, first: int) -> Tensor:
@@ -100,13 +105,14 @@ class AR(Generator):
     def loss(
         self,
         codes: Tensor,
-        labels: Tensor | None = None,
+        condition: Given = None,
         targets: Sequence[Tensor] | None = None,
         keys: Tensor | None = None,
     ) -> Tensor:
         sequence = self.sequence(codes)
         keys = random_keys(len(codes), self.device) if keys is None else keys
-        logits = self._logits(sequence, self.dropped(self.rows(labels, len(codes)), keys[: len(codes)]))
+        chosen = self.condition.drop(self.condition.check(condition, len(codes)), keys[: len(codes)])
+        logits = self._logits(sequence, chosen)
         if targets is None:
             parts = [F.cross_entropy(x.flatten(0, 1), sequence[..., d].flatten()) for d, x in enumerate(logits)]
         else:
@@ -117,11 +123,11 @@ class AR(Generator):
         return torch.stack(parts).mean()
 
     @torch.no_grad()
-    def nll(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+    def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
         self.check_codes(codes)
         sequence = self.sequence(codes)
         total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
-        for d, x in enumerate(self._logits(sequence, self.rows(labels, len(codes)))):
+        for d, x in enumerate(self._logits(sequence, self.condition.check(condition, len(codes)))):
             losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
             total += losses.double().sum(-1)
         return total
@@ -135,23 +141,13 @@ class AR(Generator):
     # One code at a time ----------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _draw(
-        self,
-        labels: Tensor,
-        seed: int,
-        images: Tensor,
-        sampling: Sampling,
-        known: Tensor | None,
-        kept: Tensor,
-        progress: Progress | None,
-    ) -> Tensor:
+    def _draw(self, drawing: Drawing) -> Tensor:
         from tokbench.generators.ar_decoding import draw_codes
 
         if self.training:
             raise TokbenchError("call eval() before generate(): dropout is on")
-        if bool((kept[:, 1:] & ~kept[:, :-1]).any()):
+        if bool((drawing.kept[:, 1:] & ~drawing.kept[:, :-1]).any()):
             raise TokbenchError(
                 "ar completes in raster order: the kept positions must be the first ones (keep the top)"
             )
-        codes = draw_codes(self, labels, seed, images, sampling, known, kept, progress)
-        return codes.view(len(images), *self.shape)
+        return draw_codes(self, drawing).unflatten(1, self.grid)

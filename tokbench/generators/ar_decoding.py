@@ -8,37 +8,41 @@ import torch
 from torch import Tensor
 
 from tokbench.generators.ar import AR
-from tokbench.generators.base import Progress
+from tokbench.generators.base import Drawing, Progress
 from tokbench.generators.noise import image_keys, place_keys
 from tokbench.generators.sampling import Sampling, draw, guided
 
 
 class ARDecoder:
-    """The model's logits, code by code: ``begin(t)``, then for every depth ``logits(t, d)`` and ``push(t, d, codes)``.
+    """The model's logits, code by code: ``restart(condition)``, then for every position ``begin(t)`` and for its
+    depths ``logits(t, d)`` and ``push(t, d, codes)``.
 
-    Encoding and decoding a compressed file, and drawing with and without given codes, all go through these three
-    calls in the same order, so they see the same numbers.
+    Encoding and decoding a compressed file, and drawing with and without given codes, all go through these calls in the
+    same order, so they see the same numbers.
 
     Args:
-        rows: rows of the condition table, int64 (R,): the batch.
+        batch: how many stacks go through side by side, R.
     """
 
-    def __init__(self, model: AR, rows: Tensor) -> None:
-        self.model, depth = model, model.depth
-        self.body = model.body.caches(len(rows), model.places)
-        self.head = model.head.caches(len(rows), depth) if model.settings.depth_layers else []
-        self.input = model.start(rows)
-        like = model.embedding.vectors
-        self.sums = torch.zeros(len(rows), 1, model.embedding.channels, dtype=like.dtype, device=like.device)
+    def __init__(self, model: AR, batch: int) -> None:
+        self.model = model
+        self.before = model.condition.config.places - 1  # of the sequence, before the place that position 0 is read at
+        self.body = model.body.caches(batch, self.before + model.places)
+        self.head = model.head.caches(batch, model.depth) if model.settings.depth_layers else []
+        self.input = model.norm.weight.new_zeros(batch, 1, model.body.width)
+        self.sums = model.embedding.vectors.new_zeros(batch, 1, model.embedding.channels)
         self.context = self.depth_input = self.input
 
-    def restart(self, rows: Tensor) -> None:
-        """Begin again with other conditions, in the same memory."""
-        self.input.copy_(self.model.start(rows))
+    def restart(self, condition: Tensor) -> None:
+        """Begin with these conditions (R, ...), in the same memory."""
+        start = self.model.start(condition)
+        if self.before:
+            self.model.body.step(start[:, :-1], 0, self.body, self.model.rotation)
+        self.input.copy_(start[:, -1:])
 
     def begin(self, t: int) -> None:
         """The spatial step of position ``t``."""
-        self.context = self.model.body.step(self.input, t, self.body, self.model.rotation)
+        self.context = self.model.body.step(self.input, self.before + t, self.body, self.model.rotation)
         self.depth_input = self.context
         self.sums = torch.zeros_like(self.sums)
 
@@ -66,7 +70,8 @@ class ARDecoder:
         stack's weights and the classifier's once for every depth."""
         model = self.model
         of = {name: sum(p.numel() * p.element_size() for p in m.parameters()) for name, m in model.named_children()}
-        cache = sum(2 * k.shape[0] * k.shape[1] * k.shape[3] * (t + 1) * k.element_size() for k, _ in self.body)
+        seen = self.before + t + 1
+        cache = sum(2 * k.shape[0] * k.shape[1] * k.shape[3] * seen * k.element_size() for k, _ in self.body)
         heads = [sum(p.numel() * p.element_size() for p in c.parameters()) for c in model.classifiers]
         depth = model.depth
         classifiers = sum(heads) if len(heads) > 1 else heads[0] * depth
@@ -74,23 +79,21 @@ class ARDecoder:
 
 
 class Draw:
-    """One batch being drawn: the decoder, the codes so far and the noise keys; ``position(t)`` settles position t."""
+    """A batch of n that is drawn: the decoder, the codes so far and the noise keys. ``restart``, then ``position(t)``
+    settles one position after the other."""
 
-    def __init__(self, model: AR, rows: Tensor, sampling: Sampling, known: Tensor | None, kept: Tensor) -> None:
-        n, depth = len(rows), model.depth
+    def __init__(self, model: AR, n: int, sampling: Sampling, known: Tensor | None, kept: Tensor) -> None:
         self.model, self.sampling, self.known, self.kept = model, sampling, known, kept
         self.doubled = sampling.guidance != 1.0
-        self.decoder = ARDecoder(model, self._both(rows))
-        self.codes = torch.zeros(n, model.places, depth, dtype=torch.int64, device=rows.device)
-        self.keys = torch.zeros(n, dtype=torch.int64, device=rows.device)
+        self.decoder = ARDecoder(model, 2 * n if self.doubled else n)
+        self.codes = torch.zeros(n, model.places, model.depth, dtype=torch.int64, device=model.device)
+        self.keys = torch.zeros(n, dtype=torch.int64, device=model.device)
 
-    def restart(self, rows: Tensor, keys: Tensor) -> None:
-        """Another batch of as many images, in the same memory."""
-        self.decoder.restart(self._both(rows))
+    def restart(self, condition: Tensor, keys: Tensor) -> None:
+        """Begin a batch, the first or another of as many images in the same memory."""
+        null = [self.model.condition.null(len(condition))] if self.doubled else []
+        self.decoder.restart(torch.cat([condition, *null]))
         self.keys.copy_(keys)
-
-    def _both(self, rows: Tensor) -> Tensor:
-        return torch.cat([rows, torch.full_like(rows, self.model.null_label)]) if self.doubled else rows
 
     def position(self, t: int) -> None:
         """One spatial step and D depth steps."""
@@ -114,9 +117,8 @@ class GraphedSampler:
 
     @torch.no_grad()
     def __init__(self, model: AR, n: int, sampling: Sampling) -> None:
-        rows = torch.zeros(n, dtype=torch.int64, device=model.device)
         kept = torch.zeros(n, model.places, dtype=torch.bool, device=model.device)
-        self.run = Draw(model, rows, sampling, None, kept)
+        self.run = Draw(model, n, sampling, None, kept)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # warm up outside of capture: libraries allocate their workspaces
@@ -131,26 +133,17 @@ class GraphedSampler:
             self.graphs.append(graph)
 
     @torch.no_grad()
-    def __call__(self, rows: Tensor, seed: int, images: Tensor, progress: Progress | None = None) -> Tensor:
-        self.run.restart(rows, image_keys(seed, images))
+    def __call__(self, condition: Tensor, seed: int, images: Tensor, progress: Progress | None = None) -> Tensor:
+        self.run.restart(condition, image_keys(seed, images))
         codes = complete(self.run, lambda t: self.graphs[t].replay(), progress)
-        return codes.view(len(images), *self.run.model.shape)
+        return codes.unflatten(1, self.run.model.grid)
 
 
-def draw_codes(
-    model: AR,
-    rows: Tensor,
-    seed: int,
-    images: Tensor,
-    sampling: Sampling,
-    known: Tensor | None,
-    kept: Tensor,
-    progress: Progress | None,
-) -> Tensor:
+def draw_codes(model: AR, drawing: Drawing) -> Tensor:
     """Codes (n, T, D); see ``Generator.generate``."""
-    run = Draw(model, rows, sampling, known, kept)
-    run.restart(rows, image_keys(seed, images))
-    return complete(run, run.position, progress)
+    run = Draw(model, len(drawing.keys), drawing.sampling, drawing.known, drawing.kept)
+    run.restart(drawing.condition, drawing.keys)
+    return complete(run, run.position, drawing.progress)
 
 
 def complete(run: Draw, position: Callable[[int], None], progress: Progress | None = None) -> Tensor:

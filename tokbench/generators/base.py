@@ -6,27 +6,39 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tokbench.config.generator import GeneratorConfig
 from tokbench.errors import TokbenchError
-from tokbench.generators.noise import place_keys, uniform
+from tokbench.generators.condition import Given, build_condition
+from tokbench.generators.noise import image_keys
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.transformer import Transformer
 
 Progress = Callable[[float], None]  # called with the fraction that is done, 0..1
 BatchSampler = Callable[..., Tensor]
-_LABEL = -1  # the place, beside those of the codes, whose noise drops a label
+
+
+class Drawing(NamedTuple):
+    """A batch to be drawn."""
+
+    condition: Tensor  # (n, ...), checked
+    keys: Tensor  # (n,), which its noise depends on
+    sampling: Sampling
+    known: Tensor | None  # codes (n, T, D)
+    kept: Tensor  # bool (n, T): where the known ones hold
+    progress: Progress | None
 
 
 class Generator(nn.Module):
     """Base class of ``AR`` and ``MLM``.
 
-    Codes are int64 (n, *grid, D) on a grid of any number of axes, those of depth d below ``vocabulary[d]``; labels
-    int64 (n,), below ``num_classes``, None or -1 where there is none.
+    Codes are int64 (n, *grid, D) on a grid of any number of axes, those of depth d below ``vocabulary[d]``. A
+    condition is what ``condition`` (a :class:`~tokbench.generators.condition.Condition`) takes: of class ids (n,), an
+    int, or None for none.
     """
 
     exact_nll: ClassVar[bool]  # whether ``nll`` is the model's code length, or an upper bound of it
@@ -34,19 +46,17 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        self.shape, self.vocabulary, self.num_classes = config.shape, config.vocabulary, config.num_classes
+        self.shape, self.vocabulary = config.shape, config.vocabulary
         self.grid, self.depth = config.grid, config.shape[-1]
         self.places = math.prod(self.grid)  # T
-        # One row more than there are classes: the label of an image without one. Unconditional: only that row.
-        self.has_null = self.num_classes == 0 or config.generator.class_dropout > 0
-        self.condition = nn.Embedding(self.num_classes + self.has_null, config.generator.width)
+        self.condition = build_condition(config.condition, config.generator.width)
 
     # What a subclass defines -----------------------------------------------------------------------------------
 
     def loss(
         self,
         codes: Tensor,
-        labels: Tensor | None = None,
+        condition: Given = None,
         targets: Sequence[Tensor] | None = None,
         keys: Tensor | None = None,
     ) -> Tensor:
@@ -54,13 +64,13 @@ class Generator(nn.Module):
 
         Args:
             targets: soft targets (B, T, K_d) of each depth.
-            keys: what masks and dropped labels are drawn from (``tokbench.generators.noise``), int64 (E,), where these
-                B rows are part of a batch of E: theirs first. The mean of the parts' losses is then the loss of the
-                whole. By default new ones, the rows being the whole batch.
+            keys: what masks and dropped conditions are drawn from (``tokbench.generators.noise``), int64 (E,), where
+                these B rows are part of a batch of E: theirs first. The mean of the parts' losses is then the loss of
+                the whole. By default new ones, the rows being the whole batch.
         """
         raise NotImplementedError
 
-    def nll(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+    def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
         """(B,) nats an image: the code length, or an upper bound of it (``exact_nll``)."""
         raise NotImplementedError
 
@@ -68,7 +78,7 @@ class Generator(nn.Module):
         self,
         n: int,
         *,
-        labels: Tensor | Sequence[int] | int | None = None,
+        condition: Given = None,
         seed: int = 0,
         first: int = 0,
         sampling: Sampling | None = None,
@@ -79,39 +89,30 @@ class Generator(nn.Module):
     ) -> Tensor:
         """Draw codes (n, *grid, D): the images ``first`` .. ``first + n - 1`` of ``seed``.
 
-        Image i of a seed depends on its label and the settings and not on the batch it is drawn in (beyond the
+        Image i of a seed depends on its condition and the settings and not on the batch it is drawn in (beyond the
         rounding of floating point, which can tip a near tie).
 
         Args:
-            labels: one class id for all, or one an image; None draws without a class.
+            condition: one for all (a class id), or one an image; None draws without.
             sampling, settings: how, see :class:`Sampling`; settings by name (``top_k=100``) change single fields.
             given, mask: keep the codes (n or 1, *grid, D) where the mask (*grid) or (n, *grid) is true.
             progress: called with the fraction that is done.
 
         Raises:
-            TokbenchError: a class that does not exist, guidance without a condition, settings out of range, given
+            TokbenchError: a condition that does not exist, guidance without one, settings out of range, given
                 codes of another shape or outside the vocabulary.
         """
         sampling = (sampling or Sampling()).replace(**settings)
         if n < 1:
             raise TokbenchError(f"n is {n}: at least one image")
-        chosen = self.labels(labels, n)
+        chosen = self.condition.check(condition, n)
         if sampling.guidance != 1.0:
-            self.check_guidance(chosen)
+            self.condition.check_guidance(chosen)
         known, kept = self._kept(given, mask, n)
-        images = torch.arange(first, first + n, device=self.device)
-        return self._draw(chosen, seed, images, sampling, known, kept, progress)
+        keys = image_keys(seed, torch.arange(first, first + n, device=self.device))
+        return self._draw(Drawing(chosen, keys, sampling, known, kept, progress))
 
-    def _draw(
-        self,
-        labels: Tensor,
-        seed: int,
-        images: Tensor,
-        sampling: Sampling,
-        known: Tensor | None,
-        kept: Tensor,
-        progress: Progress | None,
-    ) -> Tensor:
+    def _draw(self, drawing: Drawing) -> Tensor:
         raise NotImplementedError
 
     def checkpoint_activations(self, on: bool = True) -> None:
@@ -121,12 +122,12 @@ class Generator(nn.Module):
                 module.checkpointing = on
 
     def batch_sampler(self, n: int, sampling: Sampling) -> BatchSampler:
-        """``generate`` for many batches of the same size and settings: called with rows of the condition table (n,),
-        the seed, the images' numbers (n,) and a progress callback; codes (n, *grid, D)."""
+        """``generate`` for many batches of the same size and settings: called with checked conditions (n, ...), the
+        seed, the images' numbers (n,) and a progress callback; codes (n, *grid, D)."""
         kept = torch.zeros(n, self.places, dtype=torch.bool, device=self.device)
 
-        def sample(rows: Tensor, seed: int, images: Tensor, progress: Progress | None = None) -> Tensor:
-            return self._draw(rows, seed, images, sampling, None, kept, progress)
+        def sample(condition: Tensor, seed: int, images: Tensor, progress: Progress | None = None) -> Tensor:
+            return self._draw(Drawing(condition, image_keys(seed, images), sampling, None, kept, progress))
 
         return sample
 
@@ -142,63 +143,12 @@ class Generator(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.condition.weight.device
+        return next(self.parameters()).device
 
     @property
     def codes_per_image(self) -> int:
         """Positions times depth."""
         return self.places * self.depth
-
-    @property
-    def null_label(self) -> int:
-        """The row that stands for "no label"."""
-        return self.num_classes
-
-    def labels(self, labels: Tensor | Sequence[int] | int | None, n: int) -> Tensor:
-        """Rows of the condition table, int64 (n,). Raises TokbenchError for a class that does not exist."""
-        if labels is None or self.num_classes == 0:
-            if labels is not None and bool((torch.as_tensor(labels) >= 0).any()):
-                raise TokbenchError("a class was asked for, but the generator is unconditional")
-            rows = torch.full((n,), -1, dtype=torch.int64)
-        else:
-            rows = torch.as_tensor(labels, dtype=torch.int64).reshape(-1)
-            rows = rows.expand(n) if rows.numel() == 1 else rows
-        if rows.shape != (n,):
-            raise TokbenchError(f"{rows.numel()} labels for {n} images")
-        return self.rows(rows.to(self.device))
-
-    def rows(self, labels: Tensor | None, n: int | None = None) -> Tensor:
-        """Labels (n,), -1 for none, as rows of the condition table; checked."""
-        if labels is None:
-            labels = torch.full((n or 1,), -1, dtype=torch.int64, device=self.device)
-        if self.num_classes == 0:
-            return torch.zeros_like(labels)
-        if torch.compiler.is_compiling():  # a look at the values would break the graph
-            return torch.where(labels < 0, self.null_label, labels)
-        if int(labels.max()) >= self.num_classes or int(labels.min()) < -1:
-            wrong = int(labels.max()) if int(labels.max()) >= self.num_classes else int(labels.min())
-            raise TokbenchError(f"class {wrong} does not exist: the generator knows 0 to {self.num_classes - 1}")
-        if not self.has_null and int(labels.min()) < 0:
-            raise TokbenchError(
-                f"the generator needs a class, 0 to {self.num_classes - 1}: it was trained with class_dropout 0"
-            )
-        return torch.where(labels < 0, self.null_label, labels)
-
-    def check_guidance(self, rows: Tensor) -> None:
-        """TokbenchError where rows of the condition table cannot be guided."""
-        if self.num_classes == 0:
-            raise TokbenchError("guidance needs a class-conditional generator; this one is unconditional")
-        if not self.has_null:
-            raise TokbenchError("guidance needs a generator trained with class_dropout above 0; this one was not")
-        if bool((rows == self.null_label).any()):
-            raise TokbenchError("guidance needs a class for every image: give labels")
-
-    def dropped(self, rows: Tensor, keys: Tensor) -> Tensor:
-        """Training rows (B,), some of them turned into "no label", as their keys (B,) say."""
-        chance = self.config.generator.class_dropout
-        if not self.training or not self.num_classes or not chance:
-            return rows
-        return torch.where(uniform(place_keys(keys, _LABEL)) < chance, self.null_label, rows)
 
     def sequence(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid, D) as (B, T, D), checked for shape and type."""

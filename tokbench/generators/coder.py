@@ -21,6 +21,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators.ar import AR
 from tokbench.generators.ar_decoding import ARDecoder
 from tokbench.generators.base import Generator
+from tokbench.generators.condition import Given
 
 _GRID = 512  # steps of a logit in base 2: the rounding costs under 1e-6 bits a code
 _TABLE = np.array([round(2 ** (i / _GRID) * 2**30) for i in range(_GRID)], dtype=np.int64)
@@ -45,10 +46,11 @@ class ModelCoder:
         self.model = copy.deepcopy(generator).cpu().double().eval()
 
     @torch.no_grad()
-    def _run(self, n: int, label: int, coder: Any, codes: Tensor | None) -> Tensor:
+    def _run(self, n: int, condition: Given, coder: Any, codes: Tensor | None) -> Tensor:
         model, depth = self.model, self.model.depth
         out = torch.zeros(n, model.places, depth, dtype=torch.int64)
-        decoder = ARDecoder(model, model.rows(torch.full((n,), label)))
+        decoder = ARDecoder(model, n)
+        decoder.restart(model.condition.check(condition, n))
         for t in range(model.places):
             decoder.begin(t)
             for d in range(depth):
@@ -61,17 +63,17 @@ class ModelCoder:
                 decoder.push(t, d, out[:, t, d])
         return out
 
-    def encode(self, codes: Tensor, label: int = -1) -> Words:
-        """int64 (n, *grid, D) of one class (-1: none) -> uint32 words."""
+    def encode(self, codes: Tensor, condition: Given = None) -> Words:
+        """int64 (n, *grid, D) -> uint32 words."""
         self.model.check_codes(codes)
         coder = constriction.stream.queue.RangeEncoder()
-        self._run(len(codes), label, coder, codes.flatten(1, -2))
+        self._run(len(codes), condition, coder, codes.flatten(1, -2))
         return coder.get_compressed()
 
-    def decode(self, words: Words, n: int, label: int = -1) -> Tensor:
+    def decode(self, words: Words, n: int, condition: Given = None) -> Tensor:
         """The inverse: int64 (n, *grid, D)."""
         coder = constriction.stream.queue.RangeDecoder(words)
-        return self._run(n, label, coder, None).view(n, *self.model.shape)
+        return self._run(n, condition, coder, None).view(n, *self.model.shape)
 
 
 class HistogramCoder:

@@ -16,6 +16,7 @@ from tokbench.data.codes import CodeCache
 from tokbench.errors import TokbenchError, printable
 from tokbench.generators.base import Generator
 from tokbench.generators.coder import HistogramCoder, ModelCoder
+from tokbench.generators.condition import ClassCondition
 from tokbench.generators.rate import fixed_bits, model_bits
 from tokbench.generators.tokb import Tokb, codes_crc
 from tokbench.models import Tokenizer, pad_to_multiple
@@ -55,6 +56,8 @@ class Codec:
         self.tokenizer, self.generator, self.histogram = tokenizer, generator, histogram
         if (axes := len(tokenizer.latent_shape())) != 2:
             raise TokbenchError(f"compress is for codes in rows and columns; this tokenizer's lie along {axes} axes")
+        if generator is not None and not isinstance(generator.condition, ClassCondition):
+            raise TokbenchError("compress is for generators of classes or without a condition; a file has no other")
         quantizer: Any = tokenizer.quantizer
         self.quantizer, f = quantizer, tokenizer.downsampling
         if generator is not None:
@@ -85,8 +88,8 @@ class Codec:
         if isinstance(self.coder, ModelCoder):
             assert self.generator is not None
             tiles = self._tiles(codes)
-            words = self.coder.encode(tiles, label)
             labels = torch.full((len(tiles),), label)
+            words = self.coder.encode(tiles, labels)
             predicted = float(model_bits(self.generator, tiles, labels).sum())
         else:
             words, predicted = self.coder.encode(codes), self.coder.bits(codes)
@@ -130,7 +133,9 @@ class Codec:
         try:
             if isinstance(self.coder, ModelCoder):
                 n = rows // height * (columns // width)
-                codes = self._untiled(self.coder.decode(file.words, n, file.label), rows, columns)
+                # Files of an unconditional generator could name a class once, which had no effect.
+                label = file.label if self.coder.model.config.num_classes else -1
+                codes = self._untiled(self.coder.decode(file.words, n, label), rows, columns)
             else:
                 codes = self.coder.decode(file.words, (1, rows, columns))
         except TokbenchError as error:  # a class that the generator does not have

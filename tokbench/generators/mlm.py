@@ -4,7 +4,8 @@ MaskGIT (Chang et al. 2022, arXiv:2202.04200; google-research/maskgit), MAGVIT-v
 2023, arXiv:2310.05737), MaskBit with the codes' bits as input (Weber et al. 2024, arXiv:2409.16211). A position's
 codes are masked together and predicted independently of one another, by one head a depth.
 
-Shape legend: B batch, T positions of the grid, D codes a position, K_d vocabulary at depth d, C width.
+Shape legend: B batch, N places of the condition, T positions of the grid, D codes a position, K_d vocabulary at depth
+d, C width.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 
 from tokbench.config.generator import GeneratorConfig, MLMConfig
 from tokbench.errors import TokbenchError
-from tokbench.generators.base import Generator, Progress
+from tokbench.generators.base import Drawing, Generator
+from tokbench.generators.condition import Given
 from tokbench.generators.embedding import CodeEmbedding
-from tokbench.generators.noise import gumbel, image_keys, place_keys, random_keys, uniform
+from tokbench.generators.noise import gumbel, place_keys, random_keys, uniform
 from tokbench.generators.sampling import Sampling, draw, guided, mask_fraction
 from tokbench.generators.transformer import Dropouts, Transformer, axial_rotation, initialise
 
@@ -27,7 +29,7 @@ BOUND_DRAWS = 8  # masks an image on which the bound of ``nll`` is estimated
 
 
 class MLM(Generator):
-    """p(codes at masked positions | codes at the others, class).
+    """p(codes at masked positions | codes at the others, condition).
 
     ``nll`` estimates the upper bound of an order-agnostic model (Hoogeboom et al. 2021, arXiv:2110.02037, eq. 4): what
     the codes cost when positions are filled in one by one in a random order.
@@ -46,8 +48,9 @@ class MLM(Generator):
         # MaskBit's masked bits are 0, which no bit is; the other inputs have a learned vector for "masked".
         self.masked = None if settings.input == "bits" else nn.Parameter(torch.randn(width) * 0.02)
         learned = settings.positions == "learned"
-        self.position = nn.Parameter(torch.randn(1 + self.places, width) * 0.02) if learned else None
-        rotation = None if learned else axial_rotation(self.grid, width // settings.heads)
+        before = self.condition.config.places
+        self.position = nn.Parameter(torch.randn(before + self.places, width) * 0.02) if learned else None
+        rotation = None if learned else axial_rotation(self.grid, width // settings.heads, before)
         self.register_buffer("rotation", rotation, persistent=False)
         dropouts = Dropouts.of(settings)
         self.drop = nn.Dropout(dropouts.embedding)
@@ -56,21 +59,21 @@ class MLM(Generator):
         self.classifiers = nn.ModuleList(nn.Linear(width, size) for size in config.vocabulary)
         self.apply(initialise)
 
-    def logits(self, codes: Tensor, masked: Tensor, labels: Tensor | None = None) -> list[Tensor]:
+    def logits(self, codes: Tensor, masked: Tensor, condition: Given = None) -> list[Tensor]:
         """Codes (B, *grid, D), masked bool (B, T) -> for each depth logits (B, T, K_d), at every position."""
-        return self._logits(self.sequence(codes), masked, self.rows(labels, len(codes)))
+        return self._logits(self.sequence(codes), masked, self.condition.check(condition, len(codes)))
 
-    def _logits(self, sequence: Tensor, masked: Tensor, rows: Tensor) -> list[Tensor]:
+    def _logits(self, sequence: Tensor, masked: Tensor, condition: Tensor) -> list[Tensor]:
         sums = self.embedding(sequence.masked_fill(masked[..., None], 0)).sum(-2)
         if self.masked is None:
             x = self.embedding.into_body(sums.masked_fill(masked[..., None], 0.0))
         else:
             x = self.embedding.into_body(sums)
             x = torch.where(masked[..., None], self.masked.to(x.dtype), x)
-        x = torch.cat([self.condition(rows)[:, None].to(x.dtype), x], dim=1)
+        x = torch.cat([self.condition(condition).to(x.dtype), x], dim=1)
         if self.position is not None:
             x = x + self.position
-        x = self.norm(self.body(self.drop(x), self.rotation)[:, 1:])
+        x = self.norm(self.body(self.drop(x), self.rotation)[:, -self.places :])
         return [head(x) for head in self.classifiers]
 
     def training_mask(self, keys: Tensor) -> Tensor:
@@ -91,7 +94,7 @@ class MLM(Generator):
     def loss(
         self,
         codes: Tensor,
-        labels: Tensor | None = None,
+        condition: Given = None,
         targets: Sequence[Tensor] | None = None,
         keys: Tensor | None = None,
     ) -> Tensor:
@@ -101,7 +104,8 @@ class MLM(Generator):
         keys = random_keys(len(codes), self.device) if keys is None else keys
         mine = keys[: len(codes)]
         masked = self.training_mask(mine)
-        logits = self._logits(sequence, masked, self.dropped(self.rows(labels, len(codes)), mine))
+        chosen = self.condition.drop(self.condition.check(condition, len(codes)), mine)
+        logits = self._logits(sequence, masked, chosen)
         smoothing = self.settings.label_smoothing
         parts = [
             F.cross_entropy(x[masked], sequence[..., d][masked], label_smoothing=smoothing)
@@ -112,10 +116,10 @@ class MLM(Generator):
         return torch.stack(parts).mean() * share
 
     @torch.no_grad()
-    def nll(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+    def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
         self.check_codes(codes)
         sequence = self.sequence(codes)
-        rows = self.rows(labels, len(codes))
+        chosen = self.condition.check(condition, len(codes))
         total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
         for i in range(BOUND_DRAWS):
             # The same masks for every image: a value must not depend on its batch. The counts are stratified.
@@ -125,28 +129,20 @@ class MLM(Generator):
             masked = torch.zeros(self.places, dtype=torch.bool)
             masked[torch.randperm(self.places, generator=random)[:count]] = True
             masked = masked.to(codes.device)
-            for d, x in enumerate(self._logits(sequence, masked.expand(len(codes), -1), rows)):
+            for d, x in enumerate(self._logits(sequence, masked.expand(len(codes), -1), chosen)):
                 losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
                 total += losses[:, masked].double().sum(-1) * (self.places / count / BOUND_DRAWS)
         return total
 
     @torch.no_grad()
-    def _draw(
-        self,
-        labels: Tensor,
-        seed: int,
-        images: Tensor,
-        sampling: Sampling,
-        known: Tensor | None,
-        kept: Tensor,
-        progress: Progress | None,
-    ) -> Tensor:
+    def _draw(self, drawing: Drawing) -> Tensor:
         """MaskGIT's parallel decoding (maskgit/libml/parallel_decode.py): every step draws all masked positions and
         keeps the most confident; confidence is log p plus Gumbel noise that fades."""
         if self.training:
             raise TokbenchError("call eval() before generate(): dropout is on")
-        n, places, depth, steps = len(images), self.places, self.depth, sampling.steps
-        keys = image_keys(seed, images)[:, None]
+        condition, keys, sampling, known, kept, progress = drawing
+        n, places, depth, steps = len(keys), self.places, self.depth, sampling.steps
+        keys = keys[:, None]
         place = torch.arange(places, device=self.device)
         codes = torch.zeros(n, places, depth, dtype=torch.int64, device=self.device)
         if known is not None:
@@ -154,15 +150,15 @@ class MLM(Generator):
         settled = kept.clone()
         unknown = (~settled).sum(-1)
         doubled = sampling.guidance != 1.0
-        null = torch.full_like(labels, self.null_label)
+        both = torch.cat([condition, self.condition.null(n)]) if doubled else condition
         for step in range(steps):
             masked = ~settled
             if doubled:
-                twice = self._logits(codes.repeat(2, 1, 1), masked.repeat(2, 1), torch.cat([labels, null]))
+                twice = self._logits(codes.repeat(2, 1, 1), masked.repeat(2, 1), both)
                 scale = sampling.scale(step / max(1, steps - 1))
                 logits = [guided(x.float(), scale) for x in twice]
             else:
-                logits = [x.float() for x in self._logits(codes, masked, labels)]
+                logits = [x.float() for x in self._logits(codes, masked, both)]
             confidence = torch.zeros(n, places, device=self.device)
             drawn = codes.clone()
             for d, x in enumerate(logits):
@@ -178,7 +174,7 @@ class MLM(Generator):
                 settled = settled | ~self._masked_again(confidence, masked, unknown, done, sampling)
             if progress is not None:
                 progress((step + 1) / steps)
-        return codes.view(n, *self.shape)
+        return codes.unflatten(1, self.grid)
 
     def _masked_again(
         self, confidence: Tensor, masked: Tensor, unknown: Tensor, done: float, sampling: Sampling

@@ -75,57 +75,51 @@ class Pipeline:
         quantizer: Any = self.tokenizer.quantizer
         return quantizer.subcodes(self.tokenizer.encode(images.to(self.generator.device)))
 
-    def label(self, number: int, classes: Sequence[int] | None) -> int:
-        """The class of image ``number``: the given ones in turn, else all in turn; -1 for an unconditional model."""
-        if classes:
-            return classes[number % len(classes)]
-        return number % self.generator.num_classes if self.generator.num_classes else -1
+    def in_turn(self, conditions: Tensor | Sequence[int] | None) -> Tensor:
+        """What images 0, 1 .. are drawn of, and then around: the given conditions, or all that there are."""
+        condition = self.generator.condition
+        return condition.usual if conditions is None else condition.check(conditions, len(conditions))
 
     def stream(
         self,
         numbers: Sequence[int],
         *,
-        classes: Sequence[int] | None = None,
+        conditions: Tensor | Sequence[int] | None = None,
         seed: int = 0,
         sampling: Sampling | None = None,
         batch_size: int = 16,
         progress: Progress | None = None,
-    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Images of these numbers, batch by batch: (numbers, labels (b,), uint8 images (b, C, H, W)).
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        """Images of these numbers, batch by batch: (numbers, uint8 images (b, C, H, W)).
 
-        Which images they are depends on seed, number and class. With the same ``batch_size`` on the same machine they
-        are equal to the bit, whichever of them are asked for; with another, kernels of another shape round otherwise:
-        the codes are the same short of a near tie, a pixel may differ by one level.
+        The given conditions (class ids; by default every class) are gone through in turn. Which images they are
+        depends on seed, number and condition. With the same ``batch_size`` on the same machine they are equal to the
+        bit, whichever of them are asked for; with another, kernels of another shape round otherwise: the codes are the
+        same short of a near tie, a pixel may differ by one level.
 
         Raises:
-            TokbenchError: a class that does not exist, guidance without a condition.
+            TokbenchError: a condition that does not exist, guidance without one.
         """
         if not numbers:
             return
         generator, sampling = self.generator, sampling or Sampling()
-        if classes and not generator.num_classes:
-            raise TokbenchError("a class was asked for, but the generator is unconditional")
-        # All labels before the first image is drawn: what is wrong with one of them is said at once.
-        asked = generator.rows(torch.tensor([self.label(number, classes) for number in numbers], dtype=torch.int64))
+        turn = self.in_turn(conditions)  # what is wrong with one of them is said before the first image is drawn
         if sampling.guidance != 1.0:
-            generator.check_guidance(asked)
+            generator.condition.check_guidance(turn)
         size = min(batch_size, max(numbers) + 1)
         sample = generator.batch_sampler(size, sampling)
         done = 0
         for first, wanted in batches_of(numbers, size):
             threads.adapt()
-            drawn = range(first, first + size)
-            labels = torch.tensor([self.label(number, classes) for number in drawn], dtype=torch.int64)
-            rows = generator.rows(labels.to(generator.device))
+            drawn = torch.arange(first, first + size, device=generator.device)
 
             def report(part: float, before: int = done, now: int = len(wanted)) -> None:
                 if progress is not None:
                     progress((before + part * now) / len(numbers))
 
-            images = self.decode(sample(rows, seed, torch.tensor(drawn, device=generator.device), report))
-            chosen = [number - first for number in wanted]
+            images = self.decode(sample(turn[drawn % len(turn)], seed, drawn, report))
             done += len(wanted)
-            yield wanted, labels[chosen], images[chosen]
+            yield wanted, images[[number - first for number in wanted]]
 
 
 def batches_of(numbers: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:

@@ -11,7 +11,7 @@ from tokbench.generators.base import Generator
 
 
 @torch.no_grad()
-def model_bits(generator: Generator, codes: Tensor, labels: Tensor | None = None, batch_size: int = 16) -> Tensor:
+def model_bits(generator: Generator, codes: Tensor, condition: Tensor | None = None, batch_size: int = 16) -> Tensor:
     """Bits that each image's codes (n, *grid, D) cost under the generator, float64 (n,).
 
     The code length of an ideal entropy coder for ``ar``; an estimate of an upper bound of it for ``mlm``.
@@ -19,7 +19,7 @@ def model_bits(generator: Generator, codes: Tensor, labels: Tensor | None = None
     found = []
     for start in range(0, len(codes), batch_size):
         part = codes[start : start + batch_size].to(generator.device)
-        of = None if labels is None else labels[start : start + batch_size].to(generator.device)
+        of = None if condition is None else condition[start : start + batch_size].to(generator.device)
         found.append(generator.nll(part, of).cpu() / math.log(2))
     return torch.cat(found)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tokbench import threads
 from tokbench.generators.base import Generator
+from tokbench.generators.condition import Condition
 from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
 from tokbench.generators.storage import image_size
 from tokbench.models import Tokenizer
@@ -21,7 +22,7 @@ def rate_metrics(
     generator: Generator,
     tokenizer: Tokenizer,
     codes: Tensor,
-    labels: Tensor | None = None,
+    condition: Tensor | None = None,
     *,
     image_size: int,
     protocol: str,
@@ -31,7 +32,7 @@ def rate_metrics(
 
     ``mlm`` has no exact likelihood: its two are ``nll_bound_bits_per_code`` and ``model_bound_bpp`` instead.
     """
-    bits = model_bits(generator, codes, labels, batch_size)
+    bits = model_bits(generator, codes, condition, batch_size)
     n, pixels = len(codes), image_size**2
     quantizer: Any = tokenizer.quantizer
     stored = quantizer.join(codes.cpu())
@@ -120,17 +121,20 @@ def generator_record(
     )
 
 
-def held_out_codes(tokenizer: Tokenizer, images: Any, *, batch_size: int = 64) -> tuple[Tensor, Tensor, DataRef]:
-    """Generator codes (n, *grid, D), labels (n,) and the reference of a split of images (``open_images``)."""
+def held_out_codes(
+    tokenizer: Tokenizer, images: Any, condition: Condition, *, batch_size: int = 64
+) -> tuple[Tensor, Tensor, DataRef]:
+    """Generator codes (n, *grid, D), their conditions (n, ...) and the reference of a split of images
+    (``open_images``)."""
     from tokbench.data import loader, to_float
 
     quantizer: Any = tokenizer.quantizer
     device = next(tokenizer.parameters()).device
-    codes, labels = [], []
+    codes, conditions = [], []
     for batch in loader(images, batch_size=batch_size, shuffle=False, seed=0):
         threads.adapt()
         codes.append(quantizer.subcodes(tokenizer.encode(to_float(batch["image"].to(device)))).cpu())
-        labels.append(batch["label"])
+        conditions.append(condition.of(batch).cpu())
     stack = torch.cat(codes)
     reference = DataRef(
         spec=images.source,
@@ -141,4 +145,4 @@ def held_out_codes(tokenizer: Tokenizer, images: Any, *, batch_size: int = 64) -
         skipped=len(images.skipped),
         of=images.of,
     )
-    return stack, torch.cat(labels), reference
+    return stack, torch.cat(conditions), reference

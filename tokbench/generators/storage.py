@@ -135,11 +135,10 @@ def card(generator: Generator) -> Card:
     config, model = generator.config, generator.config.generator
     shape = "x".join(map(str, config.shape))
     words = {"ar": "autoregressive, code by code", "mlm": "by masked modelling, many codes a step"}[model.name]
-    classes = f"{config.num_classes} classes" if config.num_classes else "unconditional"
     facts = [
         ("model", f"{model.name}: {words}"),
         ("codes", f"{shape}, vocabularies {', '.join(map(str, config.vocabulary[:8]))}"),
-        ("condition", classes),
+        ("condition", config.condition.describe()),
         ("width, layers, heads", f"{model.width}, {model.layers}, {model.heads}"),
         ("parameters", f"{sum(p.numel() for p in generator.parameters()):,}"),
     ]

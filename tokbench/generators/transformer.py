@@ -70,16 +70,18 @@ class Attention(nn.Module):
         return self.join(F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=self.causal))
 
     def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None) -> Tensor:
-        """x (B, 1, C), the input at place ``at`` -> (B, 1, C); the cache gains one place. ``at`` is a plain number, so
-        that every shape is known when a CUDA graph is captured."""
+        """x (B, M, C), the inputs from place ``at`` on -> (B, M, C); the cache gains them. M is 1 unless ``at`` is 0.
+        ``at`` is a plain number, so that every shape is known when a CUDA graph is captured."""
         q, k, v = self.split(x)
+        end = at + x.shape[1]
         if rotation is not None:
-            q, k = rotate(q, rotation[at : at + 1]), rotate(k, rotation[at : at + 1])
-        cache.keys[:, :, at : at + 1] = k
-        cache.values[:, :, at : at + 1] = v
-        if at == 0:  # one key: the softmax is 1
+            q, k = rotate(q, rotation[at:end]), rotate(k, rotation[at:end])
+        cache.keys[:, :, at:end] = k
+        cache.values[:, :, at:end] = v
+        if end == 1:  # one key: the softmax is 1
             return self.join(v)
-        return self.join(F.scaled_dot_product_attention(q, cache.keys[:, :, : at + 1], cache.values[:, :, : at + 1]))
+        keys, values = cache.keys[:, :, :end], cache.values[:, :, :end]
+        return self.join(F.scaled_dot_product_attention(q, keys, values, is_causal=x.shape[1] > 1))
 
 
 class Block(nn.Module):
@@ -98,7 +100,7 @@ class Block(nn.Module):
         return x + self.drop(self.mlp(self.norm2(x)))
 
     def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None) -> Tensor:
-        """One place of the sequence, in evaluation: no dropout."""
+        """Places of the sequence as in ``Attention.step``, in evaluation: no dropout."""
         x = x + self.attention.step(self.norm1(x), at, cache, rotation)
         return x + self.mlp(self.norm2(x))
 
@@ -124,7 +126,8 @@ class Transformer(nn.Module):
         return x
 
     def step(self, x: Tensor, at: int, caches: list[Cache], rotation: Tensor | None = None) -> Tensor:
-        """The output at place ``at`` of a causal stack, from its input x (B, 1, C) and the caches of those before."""
+        """The output from place ``at`` on of a causal stack, from its input x (B, M, C) and the caches of those before;
+        M is 1 unless ``at`` is 0."""
         for block, cache in zip(self.blocks, caches, strict=True):
             x = block.step(x, at, cache, rotation)  # type: ignore[operator]
         return x
@@ -136,9 +139,9 @@ class Transformer(nn.Module):
         return [Cache(like.new_zeros(shape), like.new_zeros(shape)) for _ in self.blocks]
 
 
-def axial_rotation(grid: Sequence[int], channels: int) -> Tensor:
-    """(1 + T, channels / 2, 2) cosines and sines of the T positions of a grid in raster order: each axis turns its
-    share of a head's channels; the first place, the condition's, does not turn. As in LlamaGen (Sun et al. 2024,
+def axial_rotation(grid: Sequence[int], channels: int, before: int = 1) -> Tensor:
+    """(before + T, channels / 2, 2) cosines and sines of the T positions of a grid in raster order: each axis turns its
+    share of a head's channels; the places ``before``, the condition's, do not turn. As in LlamaGen (Sun et al. 2024,
     arXiv:2406.06525), after Su et al. 2021 (arXiv:2104.09864)."""
     axes = [torch.arange(side, dtype=torch.float64) for side in grid]
     coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, -2)  # (T, axes)
@@ -146,7 +149,7 @@ def axial_rotation(grid: Sequence[int], channels: int) -> Tensor:
     shares = [pairs // len(grid) + (axis < pairs % len(grid)) for axis in range(len(grid))]
     frequencies = [10000.0 ** (-torch.arange(share, dtype=torch.float64) / share) for share in shares]
     angles = torch.cat([coordinates[:, i, None] * turns for i, turns in enumerate(frequencies)], dim=1)
-    angles = torch.cat([torch.zeros(1, pairs, dtype=torch.float64), angles])
+    angles = torch.cat([torch.zeros(before, pairs, dtype=torch.float64), angles])
     return torch.stack([angles.cos(), angles.sin()], dim=-1).float()
 
 

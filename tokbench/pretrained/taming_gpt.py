@@ -143,7 +143,7 @@ def _translate(given: dict[str, Tensor], made: Generator, sos: int, path: str) -
     seen = positions[1 : places + 1]
     position[: len(seen)] = seen
     ours = {
-        "condition.weight": table[: made.num_classes] if made.num_classes else table[sos : sos + 1],
+        "condition.weight": table[:classes] if (classes := made.config.num_classes) else table[sos : sos + 1],
         "position_condition": positions[0],
         "position": position,
         "embedding.vectors": table[:codes],

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tokbench.config.address import address_settings
+from tokbench.config.condition import need_classes
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.config.loading import Draft, draft_recipe
 from tokbench.config.yaml_files import parse_value
@@ -78,7 +79,7 @@ class Generators:
         drafts = {kind: self._draft(kind) for kind in self._kinds()}
         cells: dict[str, GeneratorCell] = {}
         impossible: dict[str, str] = {}
-        classes: dict[str, bool] = {}
+        classes: dict[str, int] = {}
         for tokenizer in tokenizers:
             for kind, draft in drafts.items():
                 label = f"{kind} on {tokenizer.label}"
@@ -121,7 +122,7 @@ class Generators:
             _override(draft, kind, text)
         return draft
 
-    def _cell(self, base: Draft, tokenizer: Cell, label: str, classes: dict[str, bool]) -> GeneratorCell:
+    def _cell(self, base: Draft, tokenizer: Cell, label: str, classes: dict[str, int]) -> GeneratorCell:
         draft = copy.deepcopy(base)
         draft.values |= {
             "tokenizer": f"cells/{tokenizer.key}/tokenizer",
@@ -133,7 +134,7 @@ class Generators:
         check_metrics(recipe)
         parameters = _parameters(recipe, tokenizer)
         if recipe.generator.class_conditional:
-            _need_classes(recipe, classes)
+            need_classes(True, _classes(recipe, classes), recipe.data.source)
         key = _address(address_settings(recipe), tokenizer.key, self.passes)
         return GeneratorCell(recipe, key, label, tokenizer, self.passes, parameters)
 
@@ -172,9 +173,8 @@ def _parameters(recipe: GeneratorRecipe, cell: Cell) -> int:
         return sum(p.numel() for p in build(made).parameters())
 
 
-def _need_classes(recipe: GeneratorRecipe, known: dict[str, bool]) -> None:
+def _classes(recipe: GeneratorRecipe, known: dict[str, int]) -> int:
     data = recipe.data
     if data.source not in known:
-        known[data.source] = bool(open_images(data.source, "train", image_size=data.image_size).classes)
-    if not known[data.source]:
-        raise TokbenchError(f"generator.class_conditional: {data.source} has no class labels")
+        known[data.source] = len(open_images(data.source, "train", image_size=data.image_size).classes)
+    return known[data.source]

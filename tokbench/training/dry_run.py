@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from tokbench.config.condition import need_classes
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.errors import TokbenchError
@@ -61,7 +62,6 @@ def _check_tokenizer(recipe: GeneratorRecipe) -> list[str]:
     if recipe.data.source.startswith("hub:") or "://" in recipe.data.source:
         return []
     classes = len(CodeData(recipe, tokenizer, torch.device("cpu")).classes)
-    if recipe.generator.class_conditional and not classes:
-        raise TokbenchError(f"generator.class_conditional: {recipe.data.source} has no class labels")
+    need_classes(recipe.generator.class_conditional, classes, recipe.data.source)
     for_tokenizer(recipe.generator, tokenizer, source=recipe.tokenizer, image_size=size, num_classes=classes)
     return []

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.data import loader, open_split, to_float
 from tokbench.data.base import digest
 from tokbench.data.codes import CodeCache, CodeLoader
 from tokbench.errors import TokbenchError
+from tokbench.generators.condition import Condition
 from tokbench.generators.encoding import SoftCodes
 from tokbench.models import Tokenizer
 from tokbench.training.resuming import trained_on
@@ -27,7 +29,6 @@ class Encoded(NamedTuple):
     """A batch for the generator."""
 
     codes: Tensor  # (B, *grid, D)
-    labels: Tensor  # (B,)
     targets: list[Tensor] | None  # soft ones
     nearest: Tensor  # of the first ``MEASURED``: what is measured where the codes trained on are drawn
 
@@ -117,8 +118,8 @@ class CodeData:
 
     def encoded(self, batch: Any, keys: Tensor) -> Encoded:
         """A batch as it is trained on; stochastic codes are drawn from the first B of the keys."""
-        labels = batch["label"].to(self.device, non_blocking=True)
-        noise = keys[: len(labels)].tolist() if self.soft.stochastic is not None else None
+        size = len(batch["codes"] if "codes" in batch else batch["image"])
+        noise = keys[:size].tolist() if self.soft.stochastic is not None else None
         if "codes" not in batch:
             with torch.no_grad():
                 latents = self.tokenizer.latents(to_float(batch["image"].to(self.device, non_blocking=True)))
@@ -131,21 +132,20 @@ class CodeData:
                 latents = batch["latents"].to(self.device).float()
                 latents = latents.movedim(-1, 1) if self.quantizer.channel_first else latents
                 codes, targets = self.soft(latents, codes, noise)
-        return Encoded(self.quantizer.subcodes(codes), labels, targets, self.quantizer.subcodes(nearest))
+        return Encoded(self.quantizer.subcodes(codes), targets, self.quantizer.subcodes(nearest))
 
-    def held_out(self) -> tuple[Tensor, Tensor]:
-        """Held-out codes and labels to measure on, encoded once."""
+    def held_out(self, condition: Condition) -> tuple[Tensor, Tensor]:
+        """Held-out codes (n, *grid, D) and their conditions (n, ...) to measure on, encoded once."""
         if self._held_out is None:
             source: Any = self.held_cache if self.cache is not None else self.held_images
             if not len(source):
                 raise TokbenchError(f"data.source {self.recipe.data.source}: no held-out images to measure on")
             chosen = [k * len(source) // min(MEASURED, len(source)) for k in range(min(MEASURED, len(source)))]
             if self.cache is not None:
-                batch = self.held_cache.read(chosen)
-                codes, labels = batch["codes"].to(self.device), batch["label"]
+                batch: Any = self.held_cache.read(chosen)
+                codes = batch["codes"].to(self.device)
             else:
-                samples = self.held_images.readable(chosen)
-                codes = self.tokenizer.encode(to_float(torch.stack([s["image"] for s in samples]).to(self.device)))
-                labels = torch.tensor([s["label"] for s in samples])
-            self._held_out = self.quantizer.subcodes(codes), labels.to(self.device)
+                batch = default_collate(self.held_images.readable(chosen))
+                codes = self.tokenizer.encode(to_float(batch["image"].to(self.device)))
+            self._held_out = self.quantizer.subcodes(codes), condition.of(batch)
         return self._held_out

@@ -55,14 +55,15 @@ def evaluate_generator(
     """
     start = time.perf_counter()
     sampling = Sampling(**config.sampling)
+    kind = pair.generator.condition
     if sampling.guidance != 1.0:
-        pair.generator.check_guidance(pair.generator.rows(None) if not pair.generator.num_classes else _one_row(pair))
-    codes, labels, data = held_out_codes(pair.tokenizer, images, batch_size=config.batch_size)
+        kind.check_guidance(kind.usual)
+    codes, condition, data = held_out_codes(pair.tokenizer, images, kind, batch_size=config.batch_size)
     metrics = rate_metrics(
         pair.generator,
         pair.tokenizer,
         codes,
-        labels if pair.generator.num_classes else None,
+        condition,
         image_size=images.image_size,
         protocol=protocol or data.protocol,
         batch_size=config.batch_size,
@@ -73,7 +74,7 @@ def evaluate_generator(
         nonlocal drawing
         report = None if progress is None else lambda done: progress("drawing", done)
         begun = time.perf_counter()
-        for _, _, batch in pair.stream(
+        for _, batch in pair.stream(
             range(config.samples), seed=seed, sampling=sampling, batch_size=config.batch_size, progress=report
         ):
             drawing += time.perf_counter() - begun
@@ -93,10 +94,6 @@ def evaluate_generator(
     seconds = {"rate": rated - start, "drawing": drawing, "images": ended - rated, "seconds": ended - start}
     timing = {name: round(value, 3) for name, value in seconds.items()} | {"batch_size": config.batch_size}
     return GeneratorEvaluation({**metrics, **found.metrics}, data, timing, found.warnings)
-
-
-def _one_row(pair: Pipeline) -> Tensor:
-    return pair.generator.labels(0, 1)
 
 
 def recipe_of(generator: Path) -> GeneratorRecipe | None:

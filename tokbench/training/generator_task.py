@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from tokbench.config.condition import need_classes
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.data import to_uint8
 from tokbench.errors import TokbenchError
@@ -40,9 +41,9 @@ class GeneratorObjective(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, codes: Tensor, labels: Tensor | None, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
-        """codes (B, *grid, D), labels (B,), targets (B, T, K_d) of each depth, keys (E,) -> scalar, nats a code."""
-        return self.generator.loss(codes, labels, targets, keys)
+    def forward(self, codes: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
+        """codes (B, *grid, D), condition (B, ...), targets (B, T, K_d) of each depth, keys (E,) -> nats a code."""
+        return self.generator.loss(codes, condition, targets, keys)
 
 
 class GeneratorTask:
@@ -56,8 +57,7 @@ class GeneratorTask:
         self.tokenizer = Tokenizer.from_pretrained(recipe.tokenizer).to(accelerator.device).requires_grad_(False)
         self.data = CodeData(recipe, self.tokenizer, accelerator.device)
         classes = len(self.data.classes)
-        if settings.class_conditional and not classes:
-            raise TokbenchError(f"generator.class_conditional: {recipe.data.source} has no class labels")
+        need_classes(settings.class_conditional, classes, recipe.data.source)
         size = recipe.data.image_size
         self.generator = for_tokenizer(
             settings, self.tokenizer, source=recipe.tokenizer, image_size=size, num_classes=classes
@@ -103,13 +103,13 @@ class GeneratorTask:
         total: Tensor | float = 0.0
         for i, batch in enumerate(batches):
             keys = self._keys(step, i)
-            codes, labels, targets, nearest = self.data.encoded(batch, keys)
-            self._latest = nearest, labels[:MEASURED]
+            codes, targets, nearest = self.data.encoded(batch, keys)
+            condition = self.generator.condition.of(batch)
+            self._latest = nearest, condition[:MEASURED]
             last = i == len(batches) - 1
             with nullcontext() if last else accelerator.no_sync(self.objective):
                 with accelerator.autocast():
-                    known = labels if self.generator.num_classes else None
-                    loss = self._forward(codes, known, targets, keys.to(codes.device, non_blocking=True))
+                    loss = self._forward(codes, condition, targets, keys.to(codes.device, non_blocking=True))
                 accelerator.backward(loss / len(batches))
             total = total + loss.detach().float() / len(batches)
         values: dict[str, Tensor] = {"loss": torch.as_tensor(total)}
@@ -133,22 +133,22 @@ class GeneratorTask:
 
         Of ``mlm`` the bound is measured, and named so.
         """
-        held_out = self.data.held_out()
+        held_out = self.data.held_out(self.generator.condition)
         found: dict[str, float] = {}
         with self._whole() as generator:
             if generator is None:
                 return found
             sets = {"held_out": held_out} | ({"train": self._latest} if self._latest is not None else {})
-            for name, (codes, labels) in sets.items():
-                bits = self._bits(generator, codes, labels)
+            for name, (codes, condition) in sets.items():
+                bits = self._bits(generator, codes, condition)
                 kind = "bits" if generator.exact_nll else "bound_bits"
                 found[f"{name}_{kind}_per_code"] = bits / generator.codes_per_image
                 found[f"{name}_{kind}_per_pixel"] = bits / self.recipe.data.image_size**2
         return found
 
-    def _bits(self, generator: Generator, codes: Tensor, labels: Tensor) -> float:
+    def _bits(self, generator: Generator, codes: Tensor, condition: Tensor) -> float:
         with self.accelerator.autocast():
-            nats = generator.nll(codes, labels if generator.num_classes else None)
+            nats = generator.nll(codes, condition)
         return float(nats.mean()) / math.log(2)
 
     def shown(self, values: dict[str, float]) -> dict[str, float]:
@@ -199,11 +199,11 @@ class GeneratorTask:
         with self._whole() as generator:
             if generator is None or not self.accelerator.is_main_process:
                 return
-            count = generator.num_classes
-            labels = [i * count // 16 for i in range(16)] if count else None
+            usual = generator.condition.usual
+            chosen = usual[torch.arange(16, device=usual.device) * len(usual) // 16]
             with self.accelerator.autocast():
-                codes = self.tokenizer.quantizer.join(generator.generate(16, labels=labels, seed=self.recipe.seed))
-            images = to_uint8(self.tokenizer.decode(codes)).cpu()
+                codes = generator.generate(16, condition=chosen, seed=self.recipe.seed)
+            images = to_uint8(self.tokenizer.decode(self.tokenizer.quantizer.join(codes))).cpu()
         rows = [list(images[start : start + 8]) for start in (0, 8)]
         save_picture(grid(rows, zoom=max(1, 128 // images.shape[-1])), path)
 

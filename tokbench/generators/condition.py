@@ -1,0 +1,144 @@
+"""What stands before the codes: a class, or whatever else a generator is conditioned on.
+
+A condition is a tensor with one entry a sample, (n, ...): class ids (n,), a stack of another tokenizer's codes, the
+tokens of a text. Generators, tasks and coders pass it on and never look into it; what its values mean, only the
+``Condition`` of their kind knows. The transformer reads its N vectors at the first N places of the sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from tokbench.config.condition import ClassConfig, ConditionConfig
+from tokbench.errors import TokbenchError
+from tokbench.generators.noise import place_keys, uniform
+
+Given = Tensor | Sequence[int] | int | None
+"""A condition as a user gives it: one for all samples or one each; None for none."""
+
+_DROPPED = -1  # the place, beside those of the codes, whose noise drops a condition
+
+
+class Condition(nn.Module):
+    """Base class. A subclass is one kind; it sets ``config`` and defines the first five methods."""
+
+    config: ConditionConfig
+
+    def check(self, given: Given, n: int) -> Tensor:
+        """What was given, as one entry for each of n samples, (n, ...) on this module's device.
+
+        Raises:
+            TokbenchError: values that are no condition of this kind, a number of them that is neither 1 nor n, or none
+                where there is no null.
+        """
+        raise NotImplementedError
+
+    def null(self, n: int) -> Tensor:
+        """(n, ...): what stands for "no condition"; ``check`` takes it where there is one."""
+        raise NotImplementedError
+
+    def forward(self, condition: Tensor) -> Tensor:
+        """Checked conditions (B, ...) -> what stands before the codes, (B, N, width)."""
+        raise NotImplementedError
+
+    def of(self, batch: Any) -> Tensor:
+        """The conditions (B, ...) of a batch of data samples: a sample is a signal and what goes with it."""
+        raise NotImplementedError
+
+    @property
+    def usual(self) -> Tensor:
+        """(m, ...): what is drawn in turn where nobody says; of classes each of them."""
+        raise NotImplementedError
+
+    def check_guidance(self, condition: Tensor) -> None:
+        """TokbenchError where checked conditions cannot be guided."""
+        if not self.config.has_null:
+            raise TokbenchError("guidance needs a generator trained with a dropout of its condition; this one was not")
+
+    def drop(self, condition: Tensor, keys: Tensor) -> Tensor:
+        """Training conditions (B, ...), some of them turned into the null, as their keys (B,) say."""
+        if not self.training or not self.config.dropout:
+            return condition
+        lost = uniform(place_keys(keys, _DROPPED)) < self.config.dropout
+        return torch.where(lost.view(-1, *[1] * (condition.dim() - 1)), self.null(len(condition)), condition)
+
+
+Kind = TypeVar("Kind", bound=type[Condition])
+_KINDS: dict[type[ConditionConfig], Callable[[Any, int], Condition]] = {}
+
+
+def condition_of(config: type[ConditionConfig]) -> Callable[[Kind], Kind]:
+    """Class decorator: what a configuration of this type builds, called with it and the transformer's width."""
+
+    def register(kind: Kind) -> Kind:
+        _KINDS[config] = kind
+        return kind
+
+    return register
+
+
+def build_condition(config: ConditionConfig, width: int) -> Condition:
+    """The condition of a configuration, with random weights."""
+    return _KINDS[type(config)](config, width)
+
+
+@condition_of(ClassConfig)
+class ClassCondition(nn.Embedding, Condition):
+    """Class ids int64 (n,), -1 for none: a row for each class and, where there is a null, one more for it."""
+
+    config: ClassConfig
+
+    def __init__(self, config: ClassConfig, width: int) -> None:
+        super().__init__(config.num_classes + config.has_null, width)
+        self.config = config
+
+    def check(self, given: Given, n: int) -> Tensor:
+        if given is None:
+            self._check_range(-1, -1)
+            return self.null(n)
+        labels = torch.as_tensor(given, dtype=torch.int64).reshape(-1).to(self.weight.device)
+        labels = labels.expand(n) if labels.numel() == 1 else labels
+        if labels.shape != (n,):
+            raise TokbenchError(f"{labels.numel()} labels for {n} images")
+        if not torch.compiler.is_compiling():  # a look at the values would break the graph
+            self._check_range(int(labels.min()), int(labels.max()))
+        return labels
+
+    def _check_range(self, low: int, high: int) -> None:
+        count = self.config.num_classes
+        if count == 0 and (low, high) != (-1, -1):
+            raise TokbenchError("a class was asked for, but the generator is unconditional")
+        if high >= count or low < -1:
+            wrong = high if high >= count else low
+            raise TokbenchError(f"class {wrong} does not exist: the generator knows 0 to {count - 1}")
+        if low < 0 and not self.config.has_null:
+            raise TokbenchError(f"the generator needs a class, 0 to {count - 1}: it was trained with class_dropout 0")
+
+    def null(self, n: int) -> Tensor:
+        return torch.full((n,), -1, dtype=torch.int64, device=self.weight.device)
+
+    def forward(self, condition: Tensor) -> Tensor:
+        return super().forward(torch.where(condition < 0, self.num_embeddings - 1, condition))[:, None]
+
+    def of(self, batch: Any) -> Tensor:
+        labels: Tensor = batch["label"]
+        if not self.config.num_classes:  # labels that the data have all the same
+            return self.null(len(labels))
+        return labels.to(self.weight.device, non_blocking=True)
+
+    @property
+    def usual(self) -> Tensor:
+        count = self.config.num_classes
+        return torch.arange(count, device=self.weight.device) if count else self.null(1)
+
+    def check_guidance(self, condition: Tensor) -> None:
+        if not self.config.num_classes:
+            raise TokbenchError("guidance needs a class-conditional generator; this one is unconditional")
+        if not self.config.has_null:
+            raise TokbenchError("guidance needs a generator trained with class_dropout above 0; this one was not")
+        if bool((condition < 0).any()):
+            raise TokbenchError("guidance needs a class for every image")
