@@ -13,14 +13,22 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def group_norm(channels: int, groups: int = 32, affine: bool = True) -> nn.GroupNorm:
+def group_norm(
+    channels: int,
+    groups: int = 32,
+    affine: bool = True,
+    epsilon: float = 1e-6,
+    kind: type[nn.GroupNorm] = nn.GroupNorm,
+) -> nn.GroupNorm:
     """GroupNorm with epsilon 1e-6 (taming's ``Normalize``), over the most groups up to ``groups`` that divide."""
     groups = next(n for n in range(min(groups, channels), 0, -1) if channels % n == 0)
-    return nn.GroupNorm(groups, channels, eps=1e-6, affine=affine)
+    return kind(groups, channels, eps=epsilon, affine=affine)
 
 
 class ResnetBlock(nn.Module):
     """Twice GroupNorm, swish, 3x3 convolution, added to the input (through a 1x1 where the channels change)."""
+
+    ends_in = "conv2"  # what :func:`zero_residual_` makes zero
 
     def __init__(
         self, channels_in: int, channels_out: int, dropout: float = 0.0, bias: bool = True, groups: int = 32
@@ -54,15 +62,13 @@ def zero_residual_(module: nn.Module) -> nn.Module:
     (Zero at the end of residual branches: Goyal et al. 2017, arXiv:1706.02677, section 5.1.)
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
             if layer.bias is not None:
                 layer.bias.zero_()
     for layer in module.modules():
-        if isinstance(layer, ResnetBlock):
-            layer.conv2.weight.zero_()
-        elif isinstance(layer, AttnBlock):
-            layer.out.weight.zero_()
+        if name := getattr(layer, "ends_in", None):
+            getattr(layer, name).weight.zero_()
     return module
 
 
@@ -85,6 +91,7 @@ class AttnBlock(nn.Module):
     """Single-head self-attention over all positions, added to the input. Any map size."""
 
     looks_everywhere = True  # see ``tokbench.models.extent``
+    ends_in = "out"
 
     def __init__(self, channels: int, groups: int = 32) -> None:
         super().__init__()

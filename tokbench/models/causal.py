@@ -1,0 +1,183 @@
+"""Layers of video networks that look back in time and never ahead. Videos are (B, C, T, H, W).
+
+A layer's output at a frame depends on that frame and those before it, so the first frames of a clip alone give what
+they give inside the clip, and a clip of any length can go through piece by piece: within :func:`streaming` every
+layer keeps the few frames that its next output still needs.
+
+Activations lie in memory as ``torch.channels_last_3d``, frame after frame. There the frames of a clip are a batch of
+``torch.channels_last`` images without a copy, and convolutions pad in space by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from tokbench.errors import TokbenchError
+
+from .blocks import group_norm
+
+Padding = Literal["zeros", "first-frame"]
+"""What stands before the first frame: zeros, or the first frame again."""
+
+
+class Streamed(nn.Module):
+    """A layer that carries something from one piece of a clip to the next."""
+
+    past: dict[str, Tensor] | None = None
+    """Empty before the first piece, None where clips come whole."""
+
+    @property
+    def is_first_piece(self) -> bool:
+        """Whether what comes is a clip's beginning, or all of it."""
+        return not self.past
+
+
+@contextmanager
+def streaming(network: nn.Module) -> Iterator[None]:
+    """Within, what is given to ``network`` call after call are the pieces of one clip, in order.
+
+    TokbenchError for a network with layers that look at the whole clip.
+    """
+    for module in network.modules():
+        if getattr(module, "sees_the_whole_clip", False):
+            raise TokbenchError(
+                f"this network cannot take a clip in pieces: its {type(module).__name__} looks at all frames together"
+            )
+    layers = [module for module in network.modules() if isinstance(module, Streamed)]
+    try:
+        for layer in layers:
+            layer.past = {}
+        yield
+    finally:
+        for layer in layers:
+            layer.past = None
+
+
+def frames_of(x: Tensor) -> Tensor:
+    """(B, C, T, H, W) -> its frames (B*T, C, H, W)."""
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def clips_of(frames: Tensor, batch: int) -> Tensor:
+    """(B*T, C, H, W) -> (B, C, T, H, W)."""
+    return frames.unflatten(0, (batch, -1)).transpose(1, 2)
+
+
+class CausalConv3d(nn.Conv3d, Streamed):
+    """A convolution that sees, of the frames, the present one and the ``kernel - 1`` before it.
+
+    Args:
+        kernel, stride: in time, height and width.
+        before: what is taken for frames before the first.
+        lead: frames that are put there; kernel - 1 in time where not said, which gives 1 + t frames for 1 + s*t.
+        same: zeros around every frame, half a kernel wide; otherwise none.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: tuple[int, int, int] = (3, 3, 3),
+        stride: tuple[int, int, int] = (1, 1, 1),
+        *,
+        bias: bool = True,
+        before: Padding = "zeros",
+        lead: int | None = None,
+        same: bool = True,
+    ) -> None:
+        around = (0, kernel[1] // 2, kernel[2] // 2) if same else (0, 0, 0)
+        super().__init__(channels_in, channels_out, kernel, stride, padding=around, bias=bias)
+        self.before: Padding = before
+        self.lead = kernel[0] - 1 if lead is None else lead
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, C', 1 + (T - 1)/s, H', W')."""
+        if self.kernel_size[0] == self.stride[0] == 1:
+            return clips_of(self._on_frames(frames_of(x)), x.shape[0])
+        return super().forward(self._after_what_was(x))
+
+    def _on_frames(self, frames: Tensor) -> Tensor:
+        weight = self.weight.squeeze(2)
+        return F.conv2d(frames, weight, self.bias, self.stride[1:], self.padding[1:])  # type: ignore[arg-type]
+
+    def _after_what_was(self, x: Tensor) -> Tensor:
+        """``x`` with the frames that its first outputs look back at; keeps those that the next piece will."""
+        if self.past:
+            x = torch.cat([self.past["frames"], x], dim=2)
+        elif self.lead:
+            first = x[:, :, :1]
+            before = torch.zeros_like(first) if self.before == "zeros" else first
+            x = torch.cat([before.expand(-1, -1, self.lead, -1, -1), x], dim=2)
+        if self.past is not None:
+            kernel, stride = self.kernel_size[0], self.stride[0]
+            outputs = (x.shape[2] - kernel) // stride + 1
+            self.past["frames"] = x[:, :, outputs * stride :].clone()
+        return x
+
+
+class FrameGroupNorm(nn.GroupNorm):
+    """GroupNorm with each frame's own statistics, so that no frame sees a later one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return clips_of(super().forward(frames_of(x)), x.shape[0])
+
+
+class ClipGroupNorm(nn.GroupNorm):
+    """GroupNorm over all frames together, as PyTorch's own does. Not causal: the first frame sees the last."""
+
+    sees_the_whole_clip = True
+
+
+Normalization = Literal["frame", "clip"]
+_NORMS: dict[Normalization, type[nn.GroupNorm]] = {"frame": FrameGroupNorm, "clip": ClipGroupNorm}
+
+
+def norm3d(
+    channels: int, groups: int = 32, over: Normalization = "frame", epsilon: float = 1e-6, affine: bool = True
+) -> nn.GroupNorm:
+    """GroupNorm of videos over a frame or the clip, with the most groups up to ``groups`` that divide the channels."""
+    return group_norm(channels, groups, affine, epsilon, _NORMS[over])
+
+
+class CausalResidual(nn.Module):
+    """Twice norm, swish, causal 3x3x3 convolution without bias, added to the input (through a 1x1x1 where the channels
+    change). MAGVIT-v2's residual block; ``norm(channels)`` makes its norms."""
+
+    ends_in = "conv2"
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        groups: int = 32,
+        over: Normalization = "frame",
+        epsilon: float = 1e-6,
+        before: Padding = "zeros",
+    ) -> None:
+        super().__init__()
+        self.norm1 = norm3d(channels_in, groups, over, epsilon)
+        self.conv1 = CausalConv3d(channels_in, channels_out, bias=False, before=before)
+        self.norm2 = norm3d(channels_out, groups, over, epsilon)
+        self.conv2 = CausalConv3d(channels_out, channels_out, bias=False, before=before)
+        same = channels_in == channels_out
+        self.shortcut: nn.Module = (
+            nn.Identity() if same else CausalConv3d(channels_in, channels_out, (1, 1, 1), bias=False)
+        )
+        self.checkpointing = False
+
+    def _forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return self.shortcut(x) + h
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(self._forward, x, use_reentrant=False)
+        return self._forward(x)

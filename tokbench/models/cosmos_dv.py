@@ -1,0 +1,119 @@
+"""Cosmos' discrete video tokenizer (arXiv:2501.03575; NVIDIA/Cosmos-Tokenizer ``networks/discrete_video.py``): wavelet
+patches, factorised causal blocks, attention over frames and over time. Causal, but not in pieces: attention over time
+keeps every frame."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tokbench.config.video_model import CosmosDVConfig
+
+from .causal import CausalConv3d, norm3d
+from .cosmos_blocks import FactorizedResidual, FrameAttention, HybridDown, HybridUp, TimeAttention, factorized
+from .patches3d import Patches3d, Unpatches3d
+from .registry import architecture
+
+
+def attention(channels: int) -> nn.Sequential:
+    """Within the frame, then over time."""
+    return nn.Sequential(FrameAttention(channels), TimeAttention(channels))
+
+
+class Level(nn.Module):
+    """The residual blocks of one resolution, each followed by attention where the level has it, then a resampling."""
+
+    def __init__(
+        self, sizes: list[int], dropout: float, with_attention: bool, resample: HybridDown | HybridUp | nn.Identity
+    ) -> None:
+        super().__init__()
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        self.blocks = nn.ModuleList(FactorizedResidual(a, b, dropout) for a, b in pairs)
+        self.attention = nn.ModuleList(attention(b) for _, b in pairs if with_attention)
+        self.resample = resample
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if len(self.attention):
+                x = self.attention[i](x)
+        return self.resample(x)
+
+
+def middle(channels: int, dropout: float) -> nn.Sequential:
+    """Residual block, attention, residual block at the lowest resolution."""
+    return nn.Sequential(
+        FactorizedResidual(channels, channels, dropout),
+        attention(channels),
+        FactorizedResidual(channels, channels, dropout),
+    )
+
+
+class Encoder(nn.Module):
+    """Videos (B, C, 1 + t*n, H, W) to latents (B, code_channels, 1 + n, H/f, W/f)."""
+
+    def __init__(self, config: CosmosDVConfig, code_channels: int, image_channels: int) -> None:
+        super().__init__()
+        sizes = [config.channels * m for m in (1, *config.multipliers)]
+        downs = [
+            HybridDown(c, *down) if any(down) else nn.Identity()
+            for c, down in zip(sizes[1:-1], config.downs, strict=True)
+        ]
+        self.patches = Patches3d(config.patch_size, config.patch_method)
+        self.stem = factorized(image_channels * config.patch_size**3, config.channels)
+        self.levels = nn.ModuleList(
+            Level([a] + [b] * config.blocks, config.dropout, i in config.attention_levels, resample)
+            for i, (a, b, resample) in enumerate(zip(sizes[:-1], sizes[1:], [*downs, nn.Identity()], strict=True))
+        )
+        self.middle = middle(sizes[-1], config.dropout)
+        self.norm = norm3d(sizes[-1], groups=1)
+        self.head = factorized(sizes[-1], config.latent_channels)
+        self.to_code = CausalConv3d(config.latent_channels, code_channels, (1, 1, 1))
+
+    def forward(self, videos: Tensor) -> Tensor:
+        x = self.stem(self.patches(videos).contiguous(memory_format=torch.channels_last_3d))
+        for level in self.levels:
+            x = level(x)
+        return self.to_code(self.head(F.silu(self.norm(self.middle(x)))))
+
+
+class Decoder(nn.Module):
+    """Quantized latents (B, code_channels, 1 + n, h, w) to videos (B, C, 1 + t*n, f*h, f*w), from the lowest level."""
+
+    def __init__(self, config: CosmosDVConfig, code_channels: int, image_channels: int) -> None:
+        super().__init__()
+        sizes = [config.channels * m for m in reversed((*config.multipliers, config.multipliers[-1]))]
+        ups = [HybridUp(c, *up) if any(up) else nn.Identity() for c, up in zip(sizes[1:-1], config.ups, strict=True)]
+        last = len(config.multipliers) - 1
+        self.from_code = CausalConv3d(code_channels, config.latent_channels, (1, 1, 1))
+        self.stem = factorized(config.latent_channels, sizes[0])
+        self.middle = middle(sizes[0], config.dropout)
+        self.levels = nn.ModuleList(
+            Level([a] + [b] * (config.blocks + 1), config.dropout, last - i in config.attention_levels, resample)
+            for i, (a, b, resample) in enumerate(zip(sizes[:-1], sizes[1:], [*ups, nn.Identity()], strict=True))
+        )
+        self.norm = norm3d(sizes[-1], groups=1)
+        self.head = factorized(sizes[-1], image_channels * config.patch_size**3)
+        self.unpatches = Unpatches3d(config.patch_size, config.patch_method)
+
+    @property
+    def last_layer(self) -> Tensor:
+        """The weight of the convolution that makes the frames' patches."""
+        weight = self.head[-1].weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    def forward(self, quantized: Tensor) -> Tensor:
+        x = self.from_code(quantized.contiguous(memory_format=torch.channels_last_3d))
+        x = self.middle(self.stem(x))
+        for level in self.levels:
+            x = level(x)
+        return self.unpatches(self.head(F.silu(self.norm(x))))
+
+
+@architecture("cosmos-dv")
+def build(config: CosmosDVConfig, image_size: int, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
+    """Encoder and decoder of ``config``; any size."""
+    settings = (config, code_channels, image_channels)
+    return Encoder(*settings), Decoder(*settings)
