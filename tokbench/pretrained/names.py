@@ -12,8 +12,9 @@ class Layout:
     """How an official checkpoint names an encoder's and a decoder's weights.
 
     Args:
-        prefixes: (official, ours) pairs of module paths. ``{i}`` stands for a level, ``{-i}`` for a level counted
-            from the other end (our decoders run from the lowest resolution up), ``{j}`` for any other number.
+        prefixes: (official, ours) pairs of module paths. ``{i}`` stands for a level (the same one where it
+            stands twice), ``{-i}`` for a level counted from the other end (our decoders run from the lowest resolution
+            up), ``{j}`` for any other number.
             The first that matches wins.
         components: (official, ours) pairs of single path components after the prefix.
         level: a pattern whose group is a level's number, to count the levels with.
@@ -57,4 +58,12 @@ class Layout:
 def _pattern(path: str) -> str:
     """A regular expression of a path that ends at a component's boundary."""
     text = re.escape(path.replace("{-i}", "{i}"))
-    return re.sub(r"\\\{([a-z])\\\}", r"(?P<\1>\\d+)", text) + r"(?=$|\.)"
+    for letter in set(re.findall(r"\\\{([a-z])\\\}", text)):  # the same number wherever the letter stands
+        place = rf"\{{{letter}\}}"
+        text = text.replace(place, rf"(?P<{letter}>\d+)", 1).replace(place, f"(?P={letter})")
+    return text + r"(?=$|\.)"
+
+
+def inside(official: str, ours: str, parts: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """``prefixes`` of a module's parts, given (official, ours) names within it."""
+    return tuple((f"{official}.{theirs}", f"{ours}.{own}") for theirs, own in parts)

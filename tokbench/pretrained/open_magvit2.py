@@ -46,37 +46,21 @@ COMMITMENT, ENTROPY, TEMPERATURE, LOG_EPSILON = 0.25, 0.1, 0.01, 1e-5
 
 
 def recognises(names: Collection[str]) -> bool:
-    """By the decoder's adaptive GroupNorm."""
-    return "decoder.adaptive.0.gamma.weight" in names
+    """By the decoder's adaptive GroupNorm beside 2D convolutions, not the 3D ones of its video form."""
+    return "decoder.adaptive.0.gamma.weight" in names and "encoder.conv_in.conv_1.weight" not in names
 
 
 def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     """A plan from a Lightning checkpoint and its LightningCLI YAML (``model.init_args``)."""
     tensors, other = rename(given, LAYOUT, path)
-    said = section(config, "ddconfig")
-    ddconfig = said.get("ddconfig", {})
+    ddconfig = section(config, "ddconfig").get("ddconfig", {})
     found = pyramid(tensors, path, "encoder.levels.{i}.{j}")
     bits = size(tensors, "encoder.head.weight", 0, path)
     channels = image_channels(tensors, path)
     shown = {"ch": found["channels"], "ch_mult": found["multipliers"], "num_res_blocks": found["blocks"]}
     agree(ddconfig, {**shown, "z_channels": bits, "in_channels": channels, "out_ch": channels}, path)
     agree({"middle blocks": count(tensors, r"encoder\.middle\.(\d+)\.")}, {"middle blocks": found["blocks"]}, path)
-    agree(said, {"embed_dim": bits, "n_embed": 2**bits}, path)
-    require(said, path, token_factorization=False)
-    loss = section(said, "commit_weight")
-    sample, batch = (float(said.get(key, 1.0)) for key in ("sample_minimization_weight", "batch_maximization_weight"))
-    if not sample:
-        raise TokbenchError(f"{path}: sample_minimization_weight 0 is not supported")
-    quantizer = {
-        "name": "lfq",
-        "codebook_size": 2**bits,
-        "temperature": TEMPERATURE,
-        "commitment_weight": float(loss.get("commit_weight", COMMITMENT)),
-        "entropy_weight": float(loss.get("codebook_weight", ENTROPY)) * sample,
-        "diversity_weight": batch / sample,
-        "entropy_anneal_steps": 0,  # these weights are past it
-        "log_eps": LOG_EPSILON,
-    }
+    quantizer = lookup_free(config, bits, path)
     model = {"architecture": "magvit2", **found, "code_channels": bits}
     losses = sorted(name for name in other if name.startswith("loss."))
     return Plan(
@@ -87,6 +71,26 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
         ignored={"losses and discriminator": losses} if losses else {},
         left_over=sorted(other - set(losses)),
     )
+
+
+def lookup_free(config: dict[str, Any], bits: int, path: str) -> dict[str, Any]:
+    """The quantizer, with the weights of its losses that a LightningCLI YAML gives."""
+    said, loss = section(config, "n_embed"), section(config, "commit_weight")
+    agree(said, {"embed_dim": bits, "n_embed": 2**bits}, path)
+    require(said, path, token_factorization=False)
+    sample, batch = (float(said.get(key, 1.0)) for key in ("sample_minimization_weight", "batch_maximization_weight"))
+    if not sample:
+        raise TokbenchError(f"{path}: sample_minimization_weight 0 is not supported")
+    return {
+        "name": "lfq",
+        "codebook_size": 2**bits,
+        "temperature": TEMPERATURE,
+        "commitment_weight": float(loss.get("commit_weight", COMMITMENT)),
+        "entropy_weight": float(loss.get("codebook_weight", ENTROPY)) * sample,
+        "diversity_weight": batch / sample,
+        "entropy_anneal_steps": 0,  # these weights are past it
+        "log_eps": LOG_EPSILON,
+    }
 
 
 register(Importer("open-magvit2", recognises, read, evaluates="ema", classes=("VQModel",)))

@@ -15,13 +15,18 @@ from .settings import image_channels
 
 
 def checked_config(
-    tensors: dict[str, Tensor], image_size: int, model: dict[str, Any], quantizer: dict[str, Any], path: str
+    tensors: dict[str, Tensor],
+    image_size: int,
+    model: dict[str, Any],
+    quantizer: dict[str, Any],
+    path: str,
+    channels: int | None = None,
 ) -> TokenizerConfig:
-    """The tokenizer's configuration, its channels those of the weights.
+    """The tokenizer's configuration, its channels those of the weights where none are given.
 
     TokbenchError naming ``path`` where the settings make no tokenizer, or one of other than RGB or grey images.
     """
-    shape = {"image_size": image_size, "channels": image_channels(tensors, path)}
+    shape = {"image_size": image_size, "channels": channels or image_channels(tensors, path)}
     try:
         return TokenizerConfig.model_validate({**shape, "model": model, "quantizer": quantizer})
     except ValidationError as error:
