@@ -31,3 +31,12 @@ def golden(shared: Path) -> Path:
     if not folder.is_dir():
         pytest.skip("the folder ../shared/golden is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden_video(shared: Path) -> Path:
+    """Inputs, weights and outputs of the official implementations for videos."""
+    folder = shared / "golden-video"
+    if not folder.is_dir():
+        pytest.skip("the folder ../shared/golden-video is not beside this checkout")
+    return folder

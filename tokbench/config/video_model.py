@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
@@ -62,6 +63,11 @@ class MAGVIT2VideoConfig(Strict):
         return self
 
     @property
+    def frame_downsampling(self) -> int:
+        """Frames that a latent stands for, but for the first latent, which stands for one."""
+        return math.prod(self.frame_strides)
+
+    @property
     def frame_strides(self) -> tuple[int, ...]:
         """Frames that become one, at each halving of the sides."""
         return tuple(2 if halved else 1 for halved in self.halve_frames)
@@ -88,6 +94,11 @@ class VidTokConfig(Strict):
     )
     interpolation: Literal["nearest", "linear"] = Field("nearest", description="of frames that are doubled")
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
+
+    @property
+    def frame_downsampling(self) -> int:
+        """Frames that a latent stands for, but for the first latent, which stands for one."""
+        return int(2 ** len(self.down_frames))
 
     @model_validator(mode="after")
     def _levels_exist(self) -> VidTokConfig:
@@ -134,6 +145,11 @@ class CosmosDVConfig(Strict):
         if not set(self.attention_levels) <= set(range(halvings + 1)):
             raise ValueError(f"attention_levels {list(self.attention_levels)} must lie within 0..{halvings}")
         return self
+
+    @property
+    def frame_downsampling(self) -> int:
+        """Frames that a latent stands for, but for the first latent, which stands for one."""
+        return self.temporal_compression
 
     @property
     def downs(self) -> tuple[tuple[bool, bool], ...]:

@@ -1,8 +1,8 @@
 """Layers of video networks that look back in time and never ahead. Videos are (B, C, T, H, W).
 
 A layer's output at a frame depends on that frame and those before it, so the first frames of a clip alone give what
-they give inside the clip, and a clip of any length can go through piece by piece: within :func:`streaming` every
-layer keeps the few frames that its next output still needs.
+they give inside the clip, and a clip of any length can go through piece by piece: in a :class:`Stream` every layer
+keeps the few frames that its next output still needs.
 
 Activations lie in memory as ``torch.channels_last_3d``, frame after frame. There the frames of a clip are a batch of
 ``torch.channels_last`` images without a copy, and convolutions pad in space by themselves.
@@ -10,8 +10,6 @@ Activations lie in memory as ``torch.channels_last_3d``, frame after frame. Ther
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -39,25 +37,33 @@ class Streamed(nn.Module):
         return not self.past
 
 
-@contextmanager
-def streaming(network: nn.Module) -> Iterator[None]:
-    """Within, what is given to ``network`` call after call are the pieces of one clip, in order.
+class Stream:
+    """A causal network for the pieces of one clip: what is given to it call after call is that clip's next piece.
 
-    TokbenchError for a network with layers that look at the whole clip.
+    Between the calls the network serves others. TokbenchError for a network with layers that look at the whole clip.
     """
-    for module in network.modules():
-        if getattr(module, "sees_the_whole_clip", False):
-            raise TokbenchError(
-                f"this network cannot take a clip in pieces: its {type(module).__name__} looks at all frames together"
-            )
-    layers = [module for module in network.modules() if isinstance(module, Streamed)]
-    try:
-        for layer in layers:
-            layer.past = {}
-        yield
-    finally:
-        for layer in layers:
-            layer.past = None
+
+    def __init__(self, network: nn.Module) -> None:
+        for module in network.modules():
+            if getattr(module, "sees_the_whole_clip", False):
+                raise TokbenchError(
+                    f"this network cannot take a clip in pieces: its {type(module).__name__} looks at every frame"
+                )
+        self._network = network
+        self._past: dict[Streamed, dict[str, Tensor]] = {
+            module: {} for module in network.modules() if isinstance(module, Streamed)
+        }
+
+    def __call__(self, piece: Tensor) -> Tensor:
+        """The network's output for the frames of ``piece`` (B, C, T, H, W), those before being known."""
+        try:
+            for layer, past in self._past.items():
+                layer.past = past
+            out: Tensor = self._network(piece)
+        finally:
+            for layer in self._past:
+                layer.past = None
+        return out
 
 
 def frames_of(x: Tensor) -> Tensor:

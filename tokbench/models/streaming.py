@@ -1,0 +1,56 @@
+"""Videos of any length through a causal tokenizer, piece by piece, in the memory that one piece takes.
+
+>>> codes = list(encode_pieces(tokenizer, pieces(video)))  # a generator of pieces, of a file of any length for one
+>>> video = torch.cat(list(decode_pieces(tokenizer, codes)), dim=2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .causal import Stream
+
+if TYPE_CHECKING:
+    from .tokenizer import Tokenizer
+
+
+def pieces(video: Tensor, stride: int, frames: int = 16) -> Iterator[Tensor]:
+    """(B, C, 1 + n, H, W) in time: first ``1 + frames`` of it, then ``frames`` each, rounded up to the ``stride``."""
+    step = -(-frames // stride) * stride
+    yield video[:, :, : 1 + step]
+    for start in range(1 + step, video.shape[2], step):
+        yield video[:, :, start : start + step]
+
+
+@torch.no_grad()
+def encode_pieces(tokenizer: Tokenizer, videos: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The pieces of one clip (B, C, T, H, W), in order, to their codes (B, T', h, w, D).
+
+    The first has 1 + n*t frames, every other n*t, t being the frames of a latent: their codes are those of the whole.
+
+    Raises:
+        ValueError: a piece of another number of frames.
+        TokbenchError: a tokenizer that looks at the whole clip.
+    """
+    stride, first = tokenizer.config.model.frame_downsampling, 1
+    encoder = Stream(tokenizer.encoder)
+    for video in videos:
+        if video.shape[2] % stride != first % stride or video.shape[2] < 1:
+            wanted = f"1, {1 + stride}, {1 + 2 * stride}" if first else f"{stride}, {2 * stride}"
+            which = "the first piece" if first else "a piece after the first"
+            raise ValueError(f"{which} has {video.shape[2]} frames; it must have {wanted} ...")
+        first = 0
+        yield tokenizer.quantizer.encode(encoder(video))
+
+
+@torch.no_grad()
+def decode_pieces(tokenizer: Tokenizer, codes: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The codes (B, T', h, w, D) of one clip in pieces of any length, in order, to its frames (B, C, T, H, W)."""
+    weight = next(tokenizer.decoder.parameters())
+    decoder = Stream(tokenizer.decoder)
+    for piece in codes:
+        yield decoder(tokenizer.quantizer.decode(piece).to(weight.dtype))
