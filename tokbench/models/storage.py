@@ -141,10 +141,17 @@ def load_model(build: Callable[[], AnyModel], folder: Path) -> AnyModel:
     return model
 
 
-def start_from(tokenizer: Tokenizer, source: str | PathLike[str]) -> None:
-    """Fill ``tokenizer`` with the weights of another of the same shape; TokbenchError names what does not fit."""
-    path = _folder(source, None) / WEIGHTS
-    load_exactly(tokenizer, read_weights(path), str(path))
+def start_from(tokenizer: Tokenizer, source: str | PathLike[str]) -> list[str]:
+    """Fill ``tokenizer`` with the weights of another of the same shape, or of the image tokenizer that a tokenizer of
+    videos grows out of; what to tell about it. TokbenchError names what does not fit."""
+    folder = _folder(source, None)
+    found, wanted = read_config(folder / CONFIG).model.architecture, tokenizer.config.model.architecture
+    if wanted == "magvit2-video" != found:
+        from .inflation import inflate
+
+        return inflate(type(tokenizer).from_pretrained(folder), tokenizer)
+    load_exactly(tokenizer, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
+    return []
 
 
 def read_config(path: Path) -> TokenizerConfig:

@@ -45,8 +45,7 @@ def check_run(recipe: Recipe, out: Path, *, resume: bool = False, cpu: bool = Fa
 def _check_start(recipe: TokenizerRecipe, source: str) -> list[str]:
     if is_hub_name(source):
         return [f"start_from {source}: no folder here, taken for a hub repository and not opened"]
-    start_from(Tokenizer(recipe.tokenizer), source)
-    return []
+    return start_from(Tokenizer(recipe.tokenizer), source)
 
 
 def _check_tokenizer(recipe: GeneratorRecipe) -> list[str]:
