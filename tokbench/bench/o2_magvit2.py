@@ -7,10 +7,23 @@ Weights go by our names, so that both hold the same ones.
 
 from __future__ import annotations
 
+import copy
+from typing import NamedTuple
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tokbench.errors import TokbenchError
+from tokbench.models import Tokenizer
+from tokbench.models.causal import CausalResidual
 from tokbench.models.magvit2_video import Decoder, Encoder
+
+
+class PeerOutput(NamedTuple):
+    """Of a training step, under the names of our own tokenizers' output."""
+
+    reconstruction: Tensor
+    loss: Tensor
 
 
 class PaddedConv(nn.Module):
@@ -80,8 +93,6 @@ class Residual(nn.Module):
 
 def restated(module: nn.Module) -> nn.Module:
     """One of our layers as O2-MAGVIT2 computes it, with the same weights; containers layer by layer."""
-    from tokbench.models.causal import CausalResidual
-
     if isinstance(module, nn.Conv3d):
         return PaddedConv(module)
     if isinstance(module, nn.GroupNorm):
@@ -136,3 +147,35 @@ class O2Decoder(nn.Module):
                 codes = F.interpolate(codes, tuple(x.shape[2:]), mode="nearest")
                 x, codes = x[:, :, frames - 1 :], codes[:, :, frames - 1 :]
         return self.head(F.silu(self.norm(x)))
+
+
+class O2MAGVIT2(nn.Module):
+    """The tokenizer out of both, with a copy of the weights of ``tokenizer`` and its quantizer.
+
+    Raises:
+        TokbenchError: another architecture, or settings that O2-MAGVIT2 has not.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        model = tokenizer.config.model
+        form = {"norm_over": "frame", "adaptive": "position", "padding": "zeros", "dropped_frame": "first"}
+        if model.architecture != "magvit2-video" or any(getattr(model, key) != form[key] for key in form):
+            told = ", ".join(f"{key}={value}" for key, value in form.items())
+            raise TokbenchError(f"o2: beside its own module goes only a magvit2-video tokenizer with {told}")
+        own = copy.deepcopy(tokenizer)
+        self.encoder, self.decoder, self.quantizer = O2Encoder(own.encoder), O2Decoder(own.decoder), own.quantizer
+
+    def forward(self, videos: Tensor) -> PeerOutput:
+        """Videos in [-1, 1] -> reconstruction and quantizer loss."""
+        out = self.quantizer(self.encoder(videos))
+        return PeerOutput(self.decoder(out.quantized), out.loss)
+
+    def encode(self, videos: Tensor) -> Tensor:
+        """Codes (B, T', h, w, D)."""
+        return self.quantizer.encode(self.encoder(videos))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, T', h, w, D) -> videos."""
+        videos: Tensor = self.decoder(self.quantizer.decode(codes))
+        return videos

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tokbench.bench.o2_magvit2 import O2MAGVIT2, PeerOutput
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.pretrained.exporter import official_layout
 
-PEERS = ("taming",)
+PEERS = ("taming", "o2")
 _AGREE = 1e-3  # of values about one wide; beyond it the two are not the same network
-
-
-class PeerOutput(NamedTuple):
-    """Of a training step, under the names of our own tokenizers' output."""
-
-    reconstruction: Tensor
-    loss: Tensor
 
 
 class Taming(nn.Module):
@@ -79,7 +73,7 @@ def peer_of(tokenizer: Tokenizer, name: str, images: Tensor) -> Any:
     """
     if name not in PEERS:
         raise TokbenchError(f"no peer {name!r} (known: {', '.join(PEERS)})")
-    peer = Taming(tokenizer).to(images.device)
+    peer: nn.Module = (Taming(tokenizer) if name == "taming" else O2MAGVIT2(tokenizer)).to(images.device)
     codes = tokenizer.eval().encode(images)
     apart = float((peer.eval().decode(codes) - tokenizer.decode(codes)).abs().max())
     if not apart < _AGREE:

@@ -21,8 +21,11 @@ def bench_tokenizer(
         bool, typer.Option("--activation-checkpointing", help="Recompute activations in the backward pass.")
     ] = False,
     beside: Annotated[
-        Literal["taming"] | None,
-        typer.Option("--beside", help="Also the authors' own module with the same weights (tokbench[peers])."),
+        Literal["taming", "o2"] | None,
+        typer.Option(
+            "--beside",
+            help="Also the authors' own module with the same weights: taming (tokbench[peers]), o2 (as restated here).",
+        ),
     ] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed turns; the median is shown.")] = 5,
     out: Annotated[Path | None, typer.Option("--out", help="Also write everything measured here, as JSON.")] = None,

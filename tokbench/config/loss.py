@@ -39,12 +39,24 @@ class StyleGANConfig(Strict):
     largest: PositiveInt = Field(16384, description="channels times side at high resolutions: 64 channels at 256x256")
 
 
+class ClipDiscriminatorConfig(Strict):
+    """MAGVIT-v2's discriminator of whole clips (Yu et al. 2023, arXiv:2310.05737, figure 2): 3D, with blurred pooling."""
+
+    name: Literal["magvit"] = "magvit"
+    channels: PositiveInt = Field(128, description="of the first convolution")
+    multipliers: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=16)] = Field(
+        (2, 4, 4, 4, 4), description="channels after each halving of frames and sides, in units of `channels`"
+    )
+
+
 def _patchgan_by_default(value: Any) -> Any:
     return {"name": "patchgan", **value} if isinstance(value, dict) else value
 
 
 DiscriminatorConfig = Annotated[
-    PatchGANConfig | StyleGANConfig, Field(discriminator="name"), BeforeValidator(_patchgan_by_default)
+    PatchGANConfig | StyleGANConfig | ClipDiscriminatorConfig,
+    Field(discriminator="name"),
+    BeforeValidator(_patchgan_by_default),
 ]
 
 

@@ -65,7 +65,8 @@ class TokenizerTask:
         training = recipe.training
         self.tokenizer = Tokenizer(recipe.tokenizer)
         if recipe.start_from is not None:
-            start_from(self.tokenizer, recipe.start_from)
+            for line in start_from(self.tokenizer, recipe.start_from):
+                accelerator.print(f"start_from: {line}")
         self.parameters = self.tokenizer.parameter_count
         self.tokenizer.checkpoint_activations(training.activation_checkpointing)
         for module in self.tokenizer.quantizer.modules():
