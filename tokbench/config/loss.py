@@ -40,7 +40,7 @@ class StyleGANConfig(Strict):
 
 
 class ClipDiscriminatorConfig(Strict):
-    """MAGVIT-v2's discriminator of whole clips (Yu et al. 2023, arXiv:2310.05737, figure 2): 3D, with blurred pooling."""
+    """MAGVIT-v2's 3D discriminator of whole clips, with blurred pooling (arXiv:2310.05737, figure 2)."""
 
     name: Literal["magvit"] = "magvit"
     channels: PositiveInt = Field(128, description="of the first convolution")
