@@ -172,7 +172,6 @@ def test_a_file_whose_name_is_no_utf8_is_one_line(parquet: Callable[..., Path], 
         open_images(f"parquet:eval={os.fsdecode(named)}", "eval", image_size=8)
 
 
-
 def test_tiny_imagenet(shared: Path) -> None:
     folder = shared / "data" / "tiny-imagenet-64"
     if not folder.is_dir():

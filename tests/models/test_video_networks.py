@@ -38,13 +38,13 @@ def _vidtok(**settings: Any) -> VidTokConfig:
 def _cosmos() -> CosmosDVConfig:
     return CosmosDVConfig(
         channels=8,
-        multipliers=(1, 2),
+        multipliers=(1, 1, 2),
         blocks=1,
         latent_channels=4,
         patch_size=2,
         spatial_compression=4,
         temporal_compression=4,
-        attention_levels=(1,),
+        attention_levels=(2,),
     )
 
 

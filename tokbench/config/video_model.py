@@ -142,6 +142,11 @@ class CosmosDVConfig(Strict):
                     f"{key}_compression {factor} cannot be reached with patch_size {self.patch_size} and "
                     f"{halvings} halvings: {self.patch_size} to {self.patch_size * 2**halvings}"
                 )
+        if tuple(map(sum, zip(*self.ups, strict=True))) != self._halvings:
+            raise ValueError(
+                f"Cosmos' decoder doubles frames not after its first level: {halvings} halvings are too few for "
+                f"spatial_compression {self.spatial_compression} and temporal_compression {self.temporal_compression}"
+            )
         if not set(self.attention_levels) <= set(range(halvings + 1)):
             raise ValueError(f"attention_levels {list(self.attention_levels)} must lie within 0..{halvings}")
         return self
