@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from tokbench.data.annotations import STYLEGAN, classes_by_name, numbers_by_path
 from tokbench.data.base import Split
-from tokbench.data.formats import passed_over, suffix_of, tally
+from tokbench.data.formats import suffix_of, tally
 from tokbench.data.labels import in_order, numbering
 from tokbench.data.layout import Part, are_chunks, classes_of_folders, inner_folders, mixed_splits, split_parts
 from tokbench.data.listing import File, Listing
+from tokbench.data.media import PICTURES
 from tokbench.data.whole import hash_split
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, counted
 
 
 @dataclass
@@ -56,12 +57,11 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
     notes = _leave_masks(files, parts) + _shared(files)
     mixed = mixed_splits(_folders(files[chosen]))
     notes += [f"{mixed} holds splits, whose pictures are all taken here: write train=PATH,eval=PATH"] if mixed else []
-    not_read = [(path, reason) for path, reason in problems[chosen] if passed_over(suffix_of(path))]
+    media = next(iter(listings.values())).media
+    not_read = [(path, reason) for path, reason in problems[chosen] if media.passed_over(suffix_of(path))]
     notes += [f"picture files that are not read: {len(not_read)} ({tally(not_read)})"] if not_read else []
     if not files[chosen]:
-        reasons = f" ({tally(problems[chosen])})" if problems[chosen] else ""
-        looked_for = "looked for .jpg, .png, .webp and other picture files, in sub-folders too"
-        raise TokbenchError(f"{source}: no pictures in it{reasons}; {looked_for}")
+        raise _nothing(listings, source, tally(problems[chosen]))
     texts = {at: {path: read(at, path) for path in listing.annotations} for at, listing in listings.items()}
     labels, classes, note = _numbered(files, parts, chosen, texts, source)
     above = os.path.commonprefix([part.path for part in parts[chosen]]).rpartition("/")[0]
@@ -76,6 +76,19 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
         problems=[(path.removeprefix(base), reason) for path, reason in problems[chosen]],
         notes=notes + [note] * bool(note),
     )
+
+
+def _nothing(listings: dict[str, Listing], source: str, reasons: str) -> TokbenchError:
+    """What to say of a folder without a single file of the kind that is looked for."""
+    media = next(iter(listings.values())).media
+    others = [path for listing in listings.values() for path in listing.others]
+    why = f" ({reasons})" if reasons else ""
+    if others:
+        beside = f"it holds {counted(len(others), media.other.one)}, such as {others[0]}"
+        wanted = f"set data.image_size to {media.other.size}"
+        return TokbenchError(f"{source}: no {media.many} in it{why}; {beside}: {wanted}")
+    usual = ".jpg, .png, .webp and other picture files" if media is PICTURES else ".mp4, .avi, .webm and other videos"
+    return TokbenchError(f"{source}: no {media.many} in it{why}; looked for {usual}, in sub-folders too")
 
 
 def _numbered(

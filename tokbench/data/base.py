@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
-from tokbench.data.pixels import to_tensor
 from tokbench.errors import TokbenchError, counted
 
 Split = Literal["train", "eval"]
@@ -62,8 +60,8 @@ class ImageDataset(Dataset[Sample]):
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def picture(self, index: int) -> tuple[Image.Image, int, str]:
-        """(decoded RGB picture, label, id) of one index, before any crop.
+    def picture(self, index: int) -> tuple[Any, int, str]:
+        """(what the view loads: a decoded RGB picture, label, id) of one index, before any crop.
 
         Raises:
             UnreadableImage: where the file turns out to be damaged only now.
@@ -81,18 +79,18 @@ class ImageDataset(Dataset[Sample]):
         Raises:
             UnreadableImage: where the file turns out to be damaged only now.
         """
-        image, label, name = self.picture(index)
+        loaded, label, name = self.picture(index)
         try:
-            square = self.view(image, epoch, index)
+            image, place = self.view.take(loaded, epoch, index)
         except ValueError as error:
             raise UnreadableImage(name, str(error)) from None
-        return {"image": self.view.seen(to_tensor(square)), "label": label, "id": name}
+        return {"image": image, "label": label, "id": name + place}
 
     def __getitem__(self, index: int) -> Sample:
         """The sample as in epoch 0. Raises IndexError beyond the end and UnreadableImage for a damaged file."""
         size = len(self)
         if not -size <= index < size:
-            raise IndexError(f"{self.source} ({self.split}) has {size} pictures; there is no {index}")
+            raise IndexError(f"{self.source} ({self.split}) has {size} {self.view.media.sample}s; there is no {index}")
         return self.sample(index % size)
 
     def samples(self, indices: list[int], epoch: int) -> tuple[list[Sample], list[tuple[str, str]]]:
@@ -115,7 +113,7 @@ class ImageDataset(Dataset[Sample]):
                     break
                 index = (index + 1) % len(self)
                 if index == first:
-                    raise TokbenchError(f"{self.source}: none of its {len(self)} pictures can be read")
+                    raise TokbenchError(f"{self.source}: none of its {len(self)} {self.view.media.many} can be read")
         return found, bad
 
     def readable(self, indices: list[int]) -> list[Sample]:
@@ -127,7 +125,9 @@ class ImageDataset(Dataset[Sample]):
         found, bad = self.samples(indices, 0)
         if not found:
             told = "; ".join(f"{path}: {reason}" for path, reason in bad[:1])
-            raise TokbenchError(f"{self.source} ({self.split}): no picture to look at: {told or 'it is empty'}")
+            raise TokbenchError(
+                f"{self.source} ({self.split}): no {self.view.media.one} to look at: {told or 'it is empty'}"
+            )
         return found
 
     @property
@@ -142,7 +142,7 @@ class ImageDataset(Dataset[Sample]):
 
     def describe(self) -> str:
         """One line for people: source, split, count, preprocessing, what was skipped."""
-        text = f"{self.source} ({self.split}): {counted(len(self), 'picture')}, {self.view.describe()}"
+        text = f"{self.source} ({self.split}): {counted(len(self), self.view.media.sample)}, {self.view.describe()}"
         text += f", {len(self.classes)} classes" if self.classes else ""
         text += f"; {len(self.skipped)} skipped" if self.skipped else ""
         return "; ".join([text, *self.notes])

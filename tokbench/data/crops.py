@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +15,8 @@ from torch import Tensor
 
 from tokbench.data.adm import adm_center_crop, shrink_to
 from tokbench.data.draws import below, uniforms
-from tokbench.data.pixels import check_channels, to_channels
+from tokbench.data.media import PICTURES, Media
+from tokbench.data.pixels import check_channels, load_image, to_channels, to_tensor
 from tokbench.errors import TokbenchError, did_you_mean, shown
 from tokbench.results.entries import GREY
 
@@ -130,6 +133,8 @@ class View:
     seed: int = 0
     channels: int = 3
 
+    media: ClassVar[Media] = PICTURES
+
     def __post_init__(self) -> None:
         if not isinstance(self.image_size, int):
             raise TokbenchError(f"image_size is {shown(self.image_size)}; it must be one number: the side of a square")
@@ -141,8 +146,44 @@ class View:
 
     @property
     def protocol(self) -> str:
-        """What figures on these samples are called by; those of grey and of colour never meet."""
-        return protocol_of(self.crop) + (GREY if self.channels == 1 else "")
+        """What figures on these samples are called by."""
+        return self.named(protocol_of(self.crop))
+
+    def named(self, protocol: str) -> str:
+        """A protocol's name for these samples; those of grey and of colour never meet."""
+        return protocol + (GREY if self.channels == 1 else "")
+
+    def load(self, encoded: bytes | Path, name: str, start: int | None = None) -> Any:
+        """A file, or its bytes, as what ``take`` makes a sample of. Raises UnreadableImage.
+
+        ``start`` is for those of which several samples are made; see :class:`~tokbench.data.clip_view.ClipView`.
+        """
+        return load_image(encoded, name=name)
+
+    def take(self, loaded: Any, epoch: int, index: int) -> tuple[Tensor, str]:
+        """(uint8 (channels, S, S), what the sample's id has beside the file's). Raises ValueError for a wrong size."""
+        return self.seen(to_tensor(self(loaded, epoch, index))), ""
+
+    needs_facts: ClassVar[bool] = False  # whether samples are known only when every file was examined
+
+    @property
+    def examines(self) -> str:
+        """What ``examine`` depends on, beside the file."""
+        return str(self.image_size) if self.crop == "none" else ""
+
+    def examine(self, loaded: Any) -> list[int]:
+        """Make sure that ``take`` works on it; numbers on what is in it. Raises UnreadableImage, ValueError."""
+        if self.crop == "none":
+            self(loaded, 0, 0)
+        return []
+
+    def starts(self, facts: Sequence[int]) -> list[int] | None:
+        """Where the samples of an examined file begin; None where each file is one."""
+        return None
+
+    def remarks(self, facts: dict[str, list[int]]) -> list[str]:
+        """Lines on the examined files together, by name."""
+        return []
 
     def seen(self, square: Tensor) -> Tensor:
         """uint8 RGB (3, S, S) as the sample has it: (channels, S, S)."""

@@ -26,8 +26,10 @@ MAX_ASPECT = 32
 class UnreadableImage(TokbenchError):
     """A file that cannot be had as an RGB picture. ``path`` is the file, ``reason`` a few words."""
 
+    what = "a picture"
+
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: cannot be read as a picture: {reason}")
+        super().__init__(f"{path}: cannot be read as {self.what}: {reason}")
         self.path, self.reason = path, reason
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:

@@ -60,7 +60,7 @@ def open_folder(source: str, rest: str, split: Split, view: View, limit: int | N
     if "" not in parts:
         part_of(parts, split, source)
     roots = {name: _folder(path, source) for name, path in parts.items()}
-    listings = {name: list_folder(str(root)) for name, root in roots.items()}
+    listings = {name: list_folder(str(root), view.media) for name, root in roots.items()}
 
     def read(name: str, path: str) -> str:
         try:

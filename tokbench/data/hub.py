@@ -76,7 +76,7 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
             raise TokbenchError(f"{source}: it has no evaluation split and a stream cannot be divided: no :streaming")
         if rows.features is None:
             raise TokbenchError(f"{source}: its columns are not declared, so it cannot be streamed; no :streaming")
-        image, label = columns_of(rows.features, source, image, label)
+        image, label = columns_of(rows.features, source, view.media, image, label)
         rows = undecoded(rows, image)
         info = rows.info.splits or {}
         length = info[chosen].num_examples if chosen in info else None

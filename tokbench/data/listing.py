@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tokbench.data.annotations import STYLEGAN, TINY_IMAGENET
-from tokbench.data.formats import SUFFIXES, passed_over, suffix_of
+from tokbench.data.formats import suffix_of
+from tokbench.data.media import PICTURES, Media
 
 JUNK = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"))
 """Folders that systems put beside the user's own; they hold copies and thumbnails. Hidden ones are left out too."""
@@ -28,26 +29,33 @@ class File(NamedTuple):
 
 @dataclass
 class Listing:
-    """``problems``: (path, reason) of what is not used. ``again``: folders (``b/``) that were listed as others too."""
+    """``problems``: (path, reason) of what is not used. ``again``: folders (``b/``) that were listed as others too.
 
+    ``others``: files of the kind that is not looked for, videos among pictures or pictures among videos.
+    """
+
+    media: Media = PICTURES
     files: list[File] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     annotations: list[str] = field(default_factory=list)
     again: dict[str, str] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
 
     def sort_out(self, path: str, size: int, modified: int, inode: tuple[int, int] = (0, 0), changed: int = 0) -> None:
         """Put one file where it belongs."""
         suffix = suffix_of(path)
-        reason = passed_over(suffix)
+        reason = self.media.passed_over(suffix)
         if reason is not None:
             self.problems.append((path, reason))
         elif path == STYLEGAN or path.rpartition("/")[2] == TINY_IMAGENET:
             self.annotations.append(path)
-        elif suffix in SUFFIXES:
+        elif suffix in self.media.suffixes:
             if size:
                 self.files.append(File(path, size, modified, inode, changed))
             else:
                 self.problems.append((path, "the file is empty"))
+        elif suffix in self.media.other.suffixes:
+            self.others.append(path)
 
     def within(self, folders: tuple[str, ...]) -> tuple[list[File], list[tuple[str, str]]]:
         """The files and problems below some folders (``train/``; "" is all), a linked folder's once."""
@@ -68,9 +76,9 @@ def ignored(name: str) -> bool:
     return name.startswith(".") or name in JUNK
 
 
-def list_folder(root: str) -> Listing:
+def list_folder(root: str, media: Media = PICTURES) -> Listing:
     """Every file beneath, sorted by path. Links are followed, but into no folder that they lie in."""
-    found = Listing()
+    found = Listing(media)
     first: dict[str, str] = {}
     places: dict[str, int] = {}
     waiting: list[tuple[str, str, frozenset[str]]] = [(root, "", frozenset())]
@@ -100,7 +108,7 @@ def list_folder(root: str) -> Listing:
                     inode = status.st_dev, status.st_ino
                     found.sort_out(path, status.st_size, status.st_mtime_ns, inode, status.st_ctime_ns)
             except OSError as error:  # a link that leads nowhere
-                if suffix_of(path) in SUFFIXES:
+                if suffix_of(path) in media.suffixes:
                     found.problems.append((path, error.strerror or "cannot be opened"))
         waiting.extend(reversed(below))
     found.files.sort(key=lambda file: file.path)

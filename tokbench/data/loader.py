@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -12,7 +12,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tokbench.data.base import Batch, ImageDataset
 from tokbench.data.stream import StreamedImages, StreamLoader
 from tokbench.data.workers import outlive_preemption, watched
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, counted
+
+if TYPE_CHECKING:
+    from tokbench.data.joint import JointLoader
 
 
 class Loader:
@@ -48,9 +51,10 @@ class Loader:
             )
         if drop_last and len(dataset) < batch_size * world_size:
             processes = f" on {world_size} processes" if world_size > 1 else ""
+            there = counted(len(dataset), dataset.view.media.sample)
             raise TokbenchError(
-                f"{dataset.source} ({dataset.split}) has {len(dataset)} pictures, fewer than one batch of "
-                f"{batch_size}{processes}: use a smaller batch or more pictures"
+                f"{dataset.source} ({dataset.split}) has {there}, fewer than one batch of {batch_size}{processes}: "
+                f"use a smaller batch or more {dataset.view.media.many}"
             )
         self.dataset, self.workers = dataset, workers
         self._plan = _Plan(len(dataset), batch_size, shuffle, seed, drop_last, rank, world_size, start_batch)
@@ -103,8 +107,12 @@ class Loader:
                 yield batch
 
 
-def loader(dataset: ImageDataset | StreamedImages, **settings: Any) -> Loader | StreamLoader:
-    """A :class:`Loader`, or for a stream a ``StreamLoader``, which takes the same keywords."""
+def loader(dataset: ImageDataset | StreamedImages, **settings: Any) -> Loader | StreamLoader | JointLoader:
+    """A :class:`Loader`; for a stream a ``StreamLoader``, for clips and images a ``JointLoader``, with its keywords."""
+    from tokbench.data.joint import JointClips, JointLoader
+
+    if isinstance(dataset, JointClips):
+        return JointLoader(dataset, **settings)
     if isinstance(dataset, StreamedImages):
         return StreamLoader(dataset, **settings)
     return Loader(dataset, **settings)

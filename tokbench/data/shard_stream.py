@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tokbench.data.base import Split
 from tokbench.data.crops import View
+from tokbench.data.media import Media
 from tokbench.data.specs import by_name, expand, named_parts, part_of
 from tokbench.data.stream import StreamedImages, streamed_evaluation
 from tokbench.data.table import TableImages, columns_of, quiet, undecoded
@@ -34,7 +35,8 @@ def open_streamed_shards(
     if divide:
         raise TokbenchError(f"{source}: a stream cannot be divided; write webdataset:train=...,eval=...:streaming")
     # Shards at hand are read by their headers (remembered), which also finds a broken one now and not in a week.
-    length, classes, problems, content = (None, None, [], "") if "://" in pattern else _indexed(source, files)
+    indexed = (None, None, [], "") if "://" in pattern else _indexed(source, files, view.media)
+    length, classes, problems, content = indexed
     try:
         with quiet():
             rows = datasets.load_dataset("webdataset", data_files={"train": files}, split="train", streaming=True)
@@ -43,7 +45,7 @@ def open_streamed_shards(
         if "invalid literal for int()" in reason:
             reason = f"a .cls file holds{reason.rpartition(':')[2]}, and a stream takes class numbers only"
         raise TokbenchError(f"{source}: the shards cannot be read: {reason}") from None
-    image, label = columns_of(rows.features, source)
+    image, label = columns_of(rows.features, source, view.media)
     rows = undecoded(rows, image)
     if split == "eval":
         held = streamed_evaluation(source, view, rows, image, label, limit, length, classes)
@@ -54,12 +56,12 @@ def open_streamed_shards(
     return stream
 
 
-def _indexed(source: str, files: list[str]) -> tuple[int, list[str], list[tuple[str, str]], str]:
+def _indexed(source: str, files: list[str], media: Media) -> tuple[int, list[str], list[tuple[str, str]], str]:
     """(number of pictures, class names, what is not read, hash) of shards at hand, as a stream reads them."""
     count, labels, indices = 0, set(), []
     problems: list[tuple[str, str]] = []
     for shard in map(Path, files):
-        members, found = index_shard(shard, source)
+        members, found = index_shard(shard, source, media)
         problems += found
         indices.append(members)
         for member in members:
@@ -73,5 +75,5 @@ def _indexed(source: str, files: list[str]) -> tuple[int, list[str], list[tuple[
                 problems.append((f"{shard.name}/{member.key}", "a link, which a stream does not follow"))
             count += not member.link
     if not count:
-        raise no_pictures(source, [Path(file) for file in files], problems)
+        raise no_pictures(source, [Path(file) for file in files], problems, media)
     return count, numbered(labels, source)[1], problems, contents([Path(file) for file in files], indices)

@@ -32,13 +32,13 @@ class ShardImages(WholePictures):
         self.shards = shards
         self.members: list[list[Member]] = []
         for shard in shards:
-            members, problems = index_shard(shard, source)
+            members, problems = index_shard(shard, source, view.media)
             self.members.append(members)
             self.skipped.extend(problems)
         self._starts = np.cumsum([0] + [len(members) for members in self.members])
         texts = {member.label for members in self.members for member in members}
         if not all(map(is_number, texts - {""})):
-            texts.update(member.label for shard in others for member in index_shard(shard, source)[0])
+            texts.update(member.label for shard in others for member in index_shard(shard, source, view.media)[0])
         self._numbers, self.classes, note = numbered(texts, source)
         self.notes = [note] if note else []
 
@@ -85,7 +85,7 @@ def open_shards(source: str, rest: str, split: Split, view: View, limit: int | N
     files, divide = split_files(rest, split, source)
     images = ShardImages(source, split, view, files, other_files(rest, split, source))
     if not images.count:
-        raise no_pictures(source, files, images.skipped)
+        raise no_pictures(source, files, images.skipped, view.media)
     everything = range(images.count)
     chosen = hash_split([images.name(k) for k in everything], split, source) if divide else everything
     images.select(chosen, limit, images.count)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from tokbench.config.data import DataConfig
 from tokbench.data.base import ImageDataset, Split
 from tokbench.data.crops import View
+from tokbench.data.media import PICTURES, VIDEOS
 from tokbench.errors import TokbenchError, TokbenchWarning, did_you_mean, printable, shown
+
+if TYPE_CHECKING:
+    from tokbench.data.clip_view import Windows
 
 SOURCES = {
     "photos": "photographs that ship with the installed packages; needs no network",
     "photos:dense": "the same, with 2,304 overlapping held-out crops: enough for FID, comparable with itself alone",
+    "clips": "short videos that ship with tokbench; needs no network, but PyAV (the extra video)",
     "folder:PATH": "a folder of pictures; sub-folders train/val are splits, others classes; or train=PATH,eval=PATH",
     "zip:FILE": "the same in a zip archive; a dataset.json in it (StyleGAN) has the classes",
     "npz:FILE": "an array of pictures: arr_0, uint8 (N, H, W, 3), and perhaps arr_1, classes (guided-diffusion)",
@@ -23,7 +29,7 @@ SOURCES = {
     "webdataset:FILES[:streaming]": "tar shards of pictures; globs, or train=FILES,eval=FILES",
     "cached:SPEC": "any but photos and streams, decoded once and kept as bytes in the user's cache",
 }
-"""Spec strings and what they open."""
+"""Spec strings and what they open; of videos in place of pictures where the image size has three numbers."""
 
 KINDS = tuple(dict.fromkeys(pattern.partition(":")[0] for pattern in SOURCES))
 
@@ -32,24 +38,29 @@ def open_images(
     source: str,
     split: Split,
     *,
-    image_size: int,
+    image_size: int | Sequence[int],
     crop: str | None = None,
     flip: bool = False,
     seed: int = 0,
     limit: int | None = None,
     channels: int = 3,
+    stride: int = 1,
+    fps: float | None = None,
+    windows: Windows | None = None,
 ) -> ImageDataset:
-    """The pictures of one split, as uint8 squares.
+    """The pictures of one split, as uint8 squares, or clips of its videos.
 
     Args:
         source: a spec string; :data:`SOURCES` lists them.
         split: ``train`` or ``eval``.
-        image_size: side of a sample in pixels.
+        image_size: side of a sample in pixels; (frames, height, width) reads videos, whose samples are clips.
         crop: see :mod:`tokbench.data.crops`; None is ``random`` for training and ``adm`` for evaluation.
         flip: mirror half of the samples, by chance.
         seed: of random crops and flips.
         limit: at most so many pictures, spread evenly over the split (of ``photos`` training: crops an epoch).
         channels: of a sample: 3 is RGB, 1 grey.
+        stride, fps, windows: of clips; see :class:`tokbench.data.clip_view.ClipView`. Windows are ``random`` for
+            training and ``all`` for evaluation where they are not given.
 
     Raises:
         TokbenchError: one line naming what is wrong with the spec, or what is not there.
@@ -59,7 +70,7 @@ def open_images(
     kind, _, rest = source.partition(":")
     if kind not in KINDS:
         raise TokbenchError(f"no data source is called {kind!r}{_meant(source) or did_you_mean(kind, KINDS)}")
-    complete = source in ("photos", "photos:dense") if kind == "photos" else bool(rest)
+    complete = source in ("photos", "photos:dense", "clips") if kind in ("photos", "clips") else bool(rest)
     if not complete:
         patterns = " or ".join(p for p in SOURCES if p.partition(":")[0] == kind)
         raise TokbenchError(f"{source!r} is no data source: write {patterns}")
@@ -67,16 +78,44 @@ def open_images(
         raise TokbenchError(f"no split is called {split!r}: train or eval")
     if limit is not None and limit < 1:
         raise TokbenchError(f"limit is {limit}; it must be at least 1")
-    view = View(image_size, crop or ("random" if split == "train" else "adm"), flip, seed, channels)
+    usual = "random" if split == "train" else "adm"
+    if isinstance(image_size, (list, tuple)) and len(image_size) == 3:
+        view = _clip_view(image_size, crop or usual, flip, seed, channels, stride, fps, windows or _USUAL[split])
+    elif (stride, fps, windows) == (1, None, None):
+        view = View(image_size, crop or usual, flip, seed, channels)  # type: ignore[arg-type]
+    else:
+        raise TokbenchError(f"stride, fps and windows are of videos: set the image size to {VIDEOS.size}")
+    _check_kind(source, kind, view)
     if kind == "photos":
         from tokbench.data.photos import open_photos
 
         return open_photos(split, view, crop, limit, dense=rest == "dense")
+    if kind == "clips":
+        from tokbench.data.clips import BuiltinClips
+
+        return BuiltinClips(split, view, limit)
     opener: Any = getattr(importlib.import_module(f"tokbench.data.{_OPENERS[kind][0]}"), _OPENERS[kind][1])
     images: ImageDataset = opener(source, rest, split, view, limit)
     for note in images.notes:
         warnings.warn(f"{source} ({split}): {printable(note)}", TokbenchWarning, stacklevel=2)
     return images
+
+
+def _clip_view(size: Sequence[int], *settings: Any) -> View:
+    """Clips of (T, H, W). ``settings``: crop, flip, seed, channels, stride, fps, windows."""
+    from tokbench.data.clip_view import ClipView
+
+    crop, flip, seed, channels, stride, fps, windows = settings
+    frames, height, width = size
+    side: Any = height if height == width else (height, width)
+    return ClipView(side, crop, flip, seed, channels, frames, stride, fps, windows)
+
+
+def _check_kind(source: str, kind: str, view: View) -> None:
+    """TokbenchError where a source of images is read for clips, or the reverse."""
+    only = VIDEOS if kind == "clips" else PICTURES if kind in ("photos", "npz", "cached") else view.media
+    if view.media is not only:
+        raise TokbenchError(f"{source} gives {only.many}: set the image size (data.image_size) to {only.size}")
 
 
 def _meant(source: str) -> str:
@@ -105,6 +144,8 @@ def open_split(data: DataConfig, split: Split, seed: int = 0) -> ImageDataset:
         channels=data.channels,
     )
 
+
+_USUAL: dict[str, Any] = {"train": "random", "eval": "all"}  # windows
 
 _OPENERS = {
     "folder": ("folder", "open_folder"),

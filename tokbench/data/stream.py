@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from tokbench.data.base import Batch, Split, digest
 from tokbench.data.crops import View
-from tokbench.data.decode import UnreadableImage, load_image
-from tokbench.data.pixels import to_tensor
+from tokbench.data.decode import UnreadableImage
 from tokbench.data.table import TableImages, class_names, encoded_of, table_images
 from tokbench.data.whole import share_of
 from tokbench.data.workers import outlive_preemption, watched
@@ -78,7 +78,8 @@ class StreamedImages:
 
     def describe(self) -> str:
         """One line for people."""
-        count = f"{self.length} pictures" if self.length is not None else "pictures"
+        many = self.view.media.many
+        count = f"{self.length} {many}" if self.length is not None else many
         text = f"{self.source} ({self.split}): {count}, streamed, {self.view.describe()}"
         text += f"; {len(self.skipped)} skipped" if self.skipped else ""
         return "; ".join([text, *self.notes])
@@ -89,7 +90,8 @@ class StreamedImages:
         Raises:
             TokbenchError: none of the rows can be read.
         """
-        decoded: list[tuple[Image.Image, int, str] | None] = []
+        loaded: list[tuple[Any, int, str]] = []
+        taken: list[tuple[Tensor, str] | None] = []
         bad: list[tuple[str, str]] = []
         for row in rows:
             name = "a row"
@@ -97,30 +99,29 @@ class StreamedImages:
                 data = encoded_of(row[self.image_column], self.folders)
                 name = _identity(row, data)
                 label = row[self.label_column] if self.label_column else None
-                image = load_image(data, name=name)
-                if self.view.crop == "none":
-                    self.view(image, epoch, 0)
-                decoded.append((image, -1 if label is None else max(int(label), -1), name))
-            except UnreadableImage as error:
-                bad.append((error.path, error.reason))
-                decoded.append(None)
-            except ValueError as error:
-                bad.append((name, str(error)))
-                decoded.append(None)
-        readable = [k for k, entry in enumerate(decoded) if entry is not None]
+                found = self.view.load(data, name), -1 if label is None else max(int(label), -1), name
+                taken.append(self.view.take(found[0], epoch, _draw(name)))
+                loaded.append(found)
+            except (UnreadableImage, ValueError) as error:
+                bad.append((error.path, error.reason) if isinstance(error, UnreadableImage) else (name, str(error)))
+                loaded.append((None, -1, name))
+                taken.append(None)
+        readable = [k for k, sample in enumerate(taken) if sample is not None]
         if not readable:
-            raise TokbenchError(f"{self.source}: {len(rows)} pictures in a row cannot be read, first {bad[0][0]}")
+            many = self.view.media.many
+            raise TokbenchError(f"{self.source}: {len(rows)} {many} in a row cannot be read, first {bad[0][0]}")
         images, labels, names = [], [], []
-        for k in range(len(decoded)):
-            entry = decoded[next((j for j in readable if j >= k), readable[0])]
-            assert entry is not None
-            image, label, name = entry
-            # The name stands for the index that a stream has not; k keeps a stand-in from being the same crop twice.
-            key = name if decoded[k] is not None else f"{name} {k}"
-            draw = int.from_bytes(hashlib.sha256(key.encode("utf-8", "replace")).digest()[:8], "big")
-            images.append(self.view.seen(to_tensor(self.view(image, epoch, draw))))
+        for k, sample in enumerate(taken):
+            beside = next((j for j in readable if j >= k), readable[0])
+            file, label, name = loaded[beside]
+            if sample is None:
+                # k keeps a stand-in from being the same crop twice; of a video another clip may be damaged.
+                with suppress(UnreadableImage):
+                    sample = self.view.take(file, epoch, _draw(f"{name} {k}"))
+            image, place = sample or taken[beside]  # type: ignore[misc]
+            images.append(image)
             labels.append(label)
-            names.append(name)
+            names.append(name + place)
         return {"image": torch.stack(images), "label": torch.tensor(labels, dtype=torch.int64), "id": names}, bad
 
 
@@ -250,15 +251,17 @@ def streamed_evaluation(
 
     if limit is None:
         of = f" of its {length}" if length is not None else ""
-        raise TokbenchError(f"{source}: say how many{of} evaluation pictures to hold in memory (data.eval_limit)")
+        raise TokbenchError(
+            f"{source}: say how many{of} evaluation {view.media.many} to hold in memory (data.eval_limit)"
+        )
     label, named, notes = streamed_labels(rows.features, label, classes)
     columns = [image] if label is None else [image, label]
     first = list(rows.select_columns(columns).take(limit))
     if not first:
-        raise TokbenchError(f"{source}: no pictures in its eval split")
+        raise TokbenchError(f"{source}: no {view.media.many} in its eval split")
     features = datasets.Features({name: rows.features[name] for name in columns})
     table = datasets.Dataset.from_list(first, features=features)
-    held = table_images(source, "eval", view, table, None, divide=False, folders=folders, image=image, label=label)
+    held = table_images(source, "eval", view, table, limit, divide=False, folders=folders, image=image, label=label)
     held.classes, held.notes = named, notes
     held.of, held.share = share_of(source, "eval", len(first), length or len(first), None)
     return held
@@ -269,6 +272,11 @@ def _identity(row: dict[str, Any], data: bytes | Path) -> str:
     if "__key__" in row:
         return f"{str(row.get('__url__', '')).rpartition('/')[2]}/{row['__key__']}"
     return hashlib.sha256(data).hexdigest()[:16] if isinstance(data, bytes) else data.name
+
+
+def _draw(name: str) -> int:
+    """What stands for the index that a row of a stream has not."""
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "replace")).digest()[:8], "big")
 
 
 def _as_is(item: Any) -> Any:

@@ -8,22 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from tokbench.data.base import Split, digest, evenly
 from tokbench.data.crops import View
-from tokbench.data.decode import UnreadableImage, load_image
+from tokbench.data.decode import UnreadableImage
 from tokbench.data.encoded import bytes_of, is_address
 from tokbench.data.labels import Numbering, numbering
+from tokbench.data.media import PICTURES, VIDEOS, Media
 from tokbench.data.specs import other_files, split_files
 from tokbench.data.whole import WholePictures, hash_split, own_cache, stamped
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.reading import beneath
 
-IMAGE_COLUMNS = (
-    "image", "img", "jpg", "jpeg", "png", "webp", "picture", "image_bytes", "image_base64", "base64", "url",
-    "image_url",
-)  # fmt: skip
 LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label", "class_name", "category")
 
 _BYTES, _TEXT = ("binary", "large_binary"), ("string", "large_string")
@@ -65,13 +60,13 @@ class TableImages(WholePictures):
     def encoded(self, position: int) -> bytes | Path:
         return encoded_of(self._table[position][self.image_column][0].as_py(), self.folders)
 
-    def picture(self, index: int) -> tuple[Image.Image, int, str]:
-        """(decoded RGB picture, label, id), the row looked up once. Raises UnreadableImage."""
+    def picture(self, index: int) -> tuple[Any, int, str]:
+        """(what the view loads, label, id), the row looked up once. Raises UnreadableImage."""
         position = int(self.kept[index])
         row = self._table[position]
         cell = row[self.image_column][0].as_py()
-        image = load_image(encoded_of(cell, self.folders), name=str(position))
-        return image, self._label(row), str(position)
+        loaded = self.view.load(encoded_of(cell, self.folders), str(position), self.start(index))
+        return loaded, self._label(row), str(position)
 
     def _label(self, row: Any) -> int:
         return self.numbered(row[self.label_column][0].as_py()) if self.label_column else -1
@@ -124,34 +119,36 @@ def _named(name: str, folders: Sequence[Path]) -> Path:
 
 
 def columns_of(
-    features: Any, source: str, image: str | None = None, label: str | None = None
+    features: Any, source: str, media: Media = PICTURES, image: str | None = None, label: str | None = None
 ) -> tuple[str, str | None]:
-    """(picture column, label column or None): those wished for, else by type and by their usual names.
+    """(column of pictures or videos, label column or None): those wished for, else by type and by their usual names.
 
     Raises:
-        TokbenchError: no column can hold pictures; lists the columns there are.
+        TokbenchError: no column can hold them; lists the columns there are.
     """
-    import datasets
+    mine, theirs = _feature(media), _feature(media.other)
 
-    def holds_pictures(name: str) -> bool:
+    def holds_files(name: str) -> bool:
         feature = features[name]
-        if isinstance(feature, datasets.Image):
+        if isinstance(feature, mine):
             return True
         if isinstance(feature, dict):
-            return "bytes" in feature
-        return name.lower() in IMAGE_COLUMNS and getattr(feature, "dtype", "") in _BYTES
+            return "bytes" in feature and name.lower() not in media.other.columns
+        return name.lower() in media.columns and getattr(feature, "dtype", "") in _BYTES
 
     def holds_text(name: str) -> bool:
-        return name.lower() in IMAGE_COLUMNS and getattr(features[name], "dtype", "") in _TEXT
+        return name.lower() in media.columns and getattr(features[name], "dtype", "") in _TEXT
 
     names = list(features)
     if image is not None and image not in names:
         raise TokbenchError(f"{source}: there is no column {image!r}{did_you_mean(image, names)}")
-    candidates = [image] if image else [name for name in names if holds_pictures(name)]
+    candidates = [image] if image else [name for name in names if holds_files(name)]
     candidates = candidates or [name for name in names if holds_text(name)]
     if not candidates:
-        raise TokbenchError(f"{source}: no column holds pictures (columns: {', '.join(names)})")
-    first = min(candidates, key=lambda name: [*IMAGE_COLUMNS, name.lower()].index(name.lower()))
+        there = next((name for name in names if isinstance(features[name], theirs)), None)
+        but = f"; {there!r} holds {media.other.many}: set data.image_size to {media.other.size}" if there else ""
+        raise TokbenchError(f"{source}: no column holds {media.many} (columns: {', '.join(names)}){but}")
+    first = min(candidates, key=lambda name: [*media.columns, name.lower()].index(name.lower()))
     if label is None or label not in names:
         usual = [n for usual in LABEL_COLUMNS for n in names if n.lower() == usual and n != first]
         label = next((n for n in usual if _is_integer(features[n])), usual[0] if usual else None)
@@ -199,7 +196,7 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
         except (pyarrow.ArrowException, OSError) as error:
             raise TokbenchError(f"{source}: {file} is not a readable Parquet file: {_one_line(error)}") from None
     if not count:
-        raise TokbenchError(f"{source}: no rows, so no pictures")
+        raise TokbenchError(f"{source}: no rows, so no {view.media.many}")
     try:
         with quiet():
             names, cache = [str(file) for file in files], own_cache(files)
@@ -236,13 +233,13 @@ def table_images(
     others: Callable[[str], Iterable[object]] | None = None,
     files: Sequence[Path] = (),
 ) -> TableImages:
-    """A loaded ``datasets.Dataset`` as pictures; ``divide`` holds one row in ten out, ``positions`` restricts rows;
+    """A loaded ``datasets.Dataset`` as a set. ``divide`` holds one row in ten out, ``positions`` restricts rows;
     ``others`` gives the labels of the other splits, ``folders`` where the files may lie that rows name."""
     if not len(rows):
-        raise TokbenchError(f"{source}: no rows, so no pictures")
-    image, label = columns_of(rows.features, source, image, label)
+        raise TokbenchError(f"{source}: no rows, so no {view.media.many}")
+    image, label = columns_of(rows.features, source, view.media, image, label)
     rows = undecoded(rows, image)
-    _refuse_addresses(rows, image, source)
+    _refuse_addresses(rows, image, f"{source}: column {image!r}", view.media)
     images = TableImages(source, split, view, rows, image, label, numbered_labels(rows, label, others), files, folders)
     if positions is None:
         everything = range(len(rows))
@@ -254,12 +251,17 @@ def table_images(
 
 
 def undecoded(rows: Any, image: str) -> Any:
-    """The same rows, pictures left as the bytes they are stored in: tokbench decodes them itself."""
+    """The same rows, files left as the bytes they are stored in: tokbench decodes them itself."""
+    if isinstance(feature := rows.features[image], (_feature(PICTURES), _feature(VIDEOS))):
+        return rows.cast_column(image, type(feature)(decode=False))
+    return rows
+
+
+def _feature(media: Media) -> type:
+    """The type of ``datasets`` for it; an older one has none for videos, whose columns are then bytes."""
     import datasets
 
-    if isinstance(rows.features[image], datasets.Image):
-        return rows.cast_column(image, datasets.Image(decode=False))
-    return rows
+    return datasets.Image if media is PICTURES else getattr(datasets, "Video", type(None))
 
 
 @contextmanager
@@ -277,11 +279,11 @@ def quiet() -> Iterator[None]:
         enable_progress_bars()
 
 
-def _refuse_addresses(rows: Any, image: str, source: str) -> None:
+def _refuse_addresses(rows: Any, image: str, where: str, media: Media) -> None:
     if str(getattr(rows.features[image], "dtype", "")) in _TEXT and is_address(cell := rows[0][image]):
         raise TokbenchError(
-            f"{source}: column {image!r} holds addresses ({cell[:60]}), which are not fetched: download the pictures "
-            "first (img2dataset writes shards for webdataset:FILES)"
+            f"{where} holds addresses ({cell[:60]}), which are not fetched: download the {media.many} "
+            f"first ({media.tool} writes shards for webdataset:FILES)"
         )
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from tokbench.data.base import digest
 from tokbench.data.folder import as_utf8
-from tokbench.data.formats import SUFFIXES, passed_over, tally
+from tokbench.data.formats import tally
 from tokbench.data.labels import numbering
 from tokbench.data.listing import ignored
+from tokbench.data.media import PICTURES, Media
 from tokbench.data.whole import remember, stamp
 from tokbench.errors import TokbenchError, shown
 from tokbench.weights import cache_dir
@@ -35,8 +36,8 @@ class Member:
     link: bool = False
 
 
-def index_shard(shard: Path, source: str) -> tuple[list[Member], list[tuple[str, str]]]:
-    """The pictures of a WebDataset shard in order, and what is wrong with it.
+def index_shard(shard: Path, source: str, media: Media = PICTURES) -> tuple[list[Member], list[tuple[str, str]]]:
+    """The pictures (or videos) of a WebDataset shard in order, and what is wrong with it.
 
     Files that share a path up to the first dot of their name are one sample: its picture, and its label in ``.cls``.
     Where none of them ends in ``.jpg`` or the like right after that dot, a sample's only picture is taken
@@ -47,13 +48,14 @@ def index_shard(shard: Path, source: str) -> tuple[list[Member], list[tuple[str,
         TokbenchError: the file is compressed or no tar archive, or a label is no number and no name.
     """
     status = shard.stat()
-    key = digest("shard 4", as_utf8(str(shard.resolve())), stamp(status))
+    what = "shard 4" if media is PICTURES else "videos of shard 1"
+    key = digest(what, as_utf8(str(shard.resolve())), stamp(status))
     file = cache_dir() / "shards" / f"{key}.json"
     try:
         members, problems = json.loads(file.read_text("utf-8"))
         return [Member(*m) for m in members], [(name, reason) for name, reason in problems]
     except (OSError, ValueError, TypeError):
-        found, bad = _read(shard, status.st_size, source)
+        found, bad = _read(shard, status.st_size, source, media)
         remember(file, [[astuple(m) for m in found], bad])
         return found, bad
 
@@ -91,16 +93,19 @@ def numbered(texts: set[str], source: str) -> tuple[dict[str, int], list[str], s
     return {NO_LABEL: -1, "": -1} | {label: found(value) for label, value in values.items()}, found.classes, found.note
 
 
-def no_pictures(source: str, shards: list[Path], problems: list[tuple[str, str]]) -> TokbenchError:
+def no_pictures(
+    source: str, shards: list[Path], problems: list[tuple[str, str]], media: Media = PICTURES
+) -> TokbenchError:
     """What to say of shards without pictures."""
     why = f" ({tally(problems)})" if problems else ""
-    return TokbenchError(f"{source}: no pictures in its {len(shards)} shard{'s' if len(shards) != 1 else ''}{why}")
+    return TokbenchError(f"{source}: no {media.many} in its {len(shards)} shard{'s' if len(shards) != 1 else ''}{why}")
 
 
 @dataclass
 class _Contents:
     """What was found so far: ``parts`` of each sample (extension -> name of the file), files by name, links by name."""
 
+    media: Media
     parts: dict[str, dict[str, str]] = field(default_factory=dict)
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
@@ -109,8 +114,8 @@ class _Contents:
     others: list[str] = field(default_factory=list)
 
 
-def _read(shard: Path, length: int, source: str) -> tuple[list[Member], list[tuple[str, str]]]:
-    found = _Contents()
+def _read(shard: Path, length: int, source: str, media: Media) -> tuple[list[Member], list[tuple[str, str]]]:
+    found = _Contents(media)
     cut = None
     try:
         with open(shard, "rb") as raw, tarfile.open(fileobj=raw, mode="r:") as archive:
@@ -130,9 +135,9 @@ def _read(shard: Path, length: int, source: str) -> tuple[list[Member], list[tup
         cut = str(error)
     members = _members(found)
     if cut is not None:
-        found.problems.append(("", f"the archive breaks off after {len(members)} pictures: {cut}"))
+        found.problems.append(("", f"the archive breaks off after {len(members)} {media.many}: {cut}"))
     if not members and not found.problems and found.others:
-        found.problems.append(("", f"holds {', '.join(found.others)}, but no pictures"))
+        found.problems.append(("", f"holds {', '.join(found.others)}, but no {media.many}"))
     return members, [(f"{shard.name}/{as_utf8(name)}".rstrip("/"), reason) for name, reason in found.problems]
 
 
@@ -150,7 +155,7 @@ def _sort_out(member: tarfile.TarInfo, handle: int, where: str, found: _Contents
         found.links[name] = posixpath.normpath(posixpath.join(above, member.linkname))
     key, extension = name[: len(name) - len(dot + extension)], extension.lower()
     suffix = f".{extension.rpartition('.')[2]}"
-    if suffix in SUFFIXES or passed_over(suffix) is not None:
+    if suffix in found.media.suffixes or found.media.passed_over(suffix) is not None:
         others = found.parts.setdefault(key, {})
         if extension in others:
             found.problems.append((name, "a second file of this name"))
@@ -174,7 +179,7 @@ def _label(content: bytes, where: str) -> str:
 
 def _members(found: _Contents) -> list[Member]:
     """The picture of every sample; why there is none goes to ``problems``."""
-    members = []
+    members, passed_over = [], found.media.passed_over
     for key, parts in found.parts.items():
         read = {ext: name for ext, name in parts.items() if passed_over(f".{ext.rpartition('.')[2]}") is None}
         found.problems += [
@@ -183,10 +188,11 @@ def _members(found: _Contents) -> list[Member]:
         plain = [ext for ext in read if "." not in ext]
         if not plain and len(read) > 1:
             sample = f"of sample {as_utf8(key)!r}, whose name by WebDataset's rule ends at the first dot"
-            found.problems += [(name, f"one of several pictures {sample}: rename them") for name in read.values()]
+            why = f"one of several {found.media.many} {sample}: rename them"
+            found.problems += [(name, why) for name in read.values()]
             continue
         for ext in plain[1:]:
-            found.problems.append((read[ext], f"a second picture of one sample, .{ext}"))
+            found.problems.append((read[ext], f"a second {found.media.one} of one sample, .{ext}"))
         for name in [read[ext] for ext in (plain or list(read))[:1]]:
             place = found.files.get(_followed(name, found.links))
             if place is None:

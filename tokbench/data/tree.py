@@ -15,7 +15,7 @@ _SPLIT = re.compile(
     r"(?:[-_. ]?(?P<tail>set|images?|imgs?|data|split|hr|\d{1,4}|(?<=[-_. ])[a-f]|dev\d{4}))?"
 )
 _CONTAINER = re.compile(
-    r"(?:images?|imgs?|jpe?gs?|jpegimages|pngs?|pictures?|photos?|thumbnails?|data|dataset|files|samples|leftimg8bit)"
+    r"(?:images?|imgs?|videos?|clips?|jpe?gs?|jpegimages|pngs?|pictures?|photos?|thumbnails?|data|dataset|files|samples|leftimg8bit)"
     r"[\dx]*(?:[-_ ].*)?"
 )
 _NOT_PICTURES = re.compile(

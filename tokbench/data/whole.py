@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import PIL
-from PIL import Image
 from rich.progress import TaskID
 
 from tokbench.cores import available
 from tokbench.data.base import ImageDataset, Split, digest, evenly
 from tokbench.data.crops import View
-from tokbench.data.decode import UnreadableImage, load_image
+from tokbench.data.decode import UnreadableImage
+from tokbench.data.media import PICTURES
 from tokbench.data.waiting import progress
 from tokbench.errors import TokbenchError
 from tokbench.results.files import write
@@ -34,11 +34,15 @@ READING = "2"
 CHECKED_TRAINING_PICTURES = 10_000
 """Larger training sets are not decoded once in advance: their damaged pictures are found, and replaced, on the way."""
 
+CHECKED_TRAINING_VIDEOS = 1_000
+"""The same of videos, each of which has hundreds of frames to decode."""
+
 
 class WholePictures(ImageDataset):
     """Pictures at positions of some store. Subclasses give ``name``, ``label``, ``encoded`` and ``store``."""
 
     kept: np.ndarray
+    starts: np.ndarray | None = None  # of samples of which a file gives several: where each begins in it
     _bytes: str | None = None  # a hash of all the pictures, where each of them was read
 
     def name(self, position: int) -> str:
@@ -71,28 +75,50 @@ class WholePictures(ImageDataset):
         """
         candidates = np.fromiter(positions, dtype=np.int64)
         if not len(candidates):
-            raise TokbenchError(f"{self.source}: no pictures in its {self.split} split")
+            raise TokbenchError(f"{self.source}: no {self.view.media.many} in its {self.split} split")
         self.kept = candidates[evenly(len(candidates), limit)]
         self.of, self.share = share_of(self.source, self.split, len(self.kept), len(candidates), total)
-        if self.split == "eval" or len(self.kept) <= CHECKED_TRAINING_PICTURES:
-            self._bytes, bad = self._examined()
+        if self.split == "eval" or len(self.kept) <= self._checked:
+            self._bytes, bad, facts = self._examined()
             self.skipped.extend((self.name(position), reason) for position, reason in bad.items())
             self.kept = self.kept[[int(position) not in bad for position in self.kept]]
+            self._take_samples(facts, limit)
         if not len(self.kept):
             name, reason = self.skipped[0]
             raise TokbenchError(
-                f"{self.source}: none of the {len(self.skipped)} pictures of its {self.split} split can be read; "
-                f"the first is {name}: {reason}"
+                f"{self.source}: none of the {len(self.skipped)} {self.view.media.many} of its {self.split} split can "
+                f"be read; the first is {name}: {reason}"
             )
+
+    @property
+    def _checked(self) -> float:
+        """How many files are read wholly once, in training."""
+        if self.view.needs_facts:
+            return float("inf")
+        return CHECKED_TRAINING_PICTURES if self.view.media is PICTURES else CHECKED_TRAINING_VIDEOS
+
+    def _take_samples(self, facts: dict[int, list[int]], limit: int | None) -> None:
+        """Several samples of each file, where the view takes several; what it says of the files becomes a note."""
+        self.notes = [*self.notes, *self.view.remarks({self.name(p): found for p, found in facts.items()})]
+        starts = {position: self.view.starts(found) for position, found in facts.items()}
+        if any(found is not None for found in starts.values()):
+            every = [(position, start) for position in self.kept for start in starts[int(position)] or ()]
+            chosen = [every[k] for k in evenly(len(every), limit)]
+            self.kept = np.array([position for position, _ in chosen], dtype=np.int64)
+            self.starts = np.array([start for _, start in chosen], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.kept)
 
-    def picture(self, index: int) -> tuple[Image.Image, int, str]:
-        """(decoded RGB picture, label, id). Raises UnreadableImage."""
+    def picture(self, index: int) -> tuple[Any, int, str]:
+        """(what the view loads: a decoded RGB picture, label, id). Raises UnreadableImage."""
         position = int(self.kept[index])
         name = self.name(position)
-        return load_image(self.encoded(position), name=name), self.label(position), name
+        return self.view.load(self.encoded(position), name, self.start(index)), self.label(position), name
+
+    def start(self, index: int) -> int | None:
+        """Where the sample begins in its file; None where the view decides."""
+        return None if self.starts is None else int(self.starts[index])
 
     @property
     def fingerprint(self) -> str:
@@ -116,49 +142,51 @@ class WholePictures(ImageDataset):
     def _positions(self) -> str:
         return hashlib.sha256(self.kept.astype("<i8").tobytes()).hexdigest()
 
-    def _examined(self) -> tuple[str, dict[int, str]]:
-        """A hash of the readable pictures' bytes, and position -> reason of the others: found now, or remembered."""
-        exact = str(self.image_size) if self.view.crop == "none" else ""
-        key = digest("checked 2", PIL.__version__, self.store, self._positions(), exact)
+    def _examined(self) -> tuple[str, dict[int, str], dict[int, list[int]]]:
+        """A hash of the readable files' bytes, position -> reason of the others, and what the view says of those that
+        are readable: found now, or remembered."""
+        key = digest("checked 2", PIL.__version__, self.store, self._positions(), self.view.examines)
         file = cache_dir() / "checked" / f"{key}.json"
         try:
             known = json.loads(file.read_text("utf-8"))
-            return str(known["bytes"]), {int(position): str(reason) for position, reason in known["bad"]}
+            bad = {int(position): str(reason) for position, reason in known["bad"]}
+            return str(known["bytes"]), bad, {int(position): found for position, found in known.get("facts", ())}
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            hashes, bad = self._examine_all()
+            hashes, bad, facts = self._examine_all()
             content = digest(*hashes)
-            remember(file, {"bytes": content, "bad": sorted(bad.items())})
-            return content, bad
+            remember(file, {"bytes": content, "bad": sorted(bad.items()), "facts": sorted(facts.items())})
+            return content, bad, facts
 
-    def _examine_all(self) -> tuple[list[str], dict[int, str]]:
-        def look(index: int) -> tuple[str, str | None]:
+    def _examine_all(self) -> tuple[list[str], dict[int, str], dict[int, list[int]]]:
+        def look(index: int) -> tuple[str, list[int], str | None]:
             try:
-                image, _, _ = self.picture(index)
-                if self.view.crop == "none":
-                    self.view(image, 0, 0)
+                loaded, _, _ = self.picture(index)
+                facts = self.view.examine(loaded)
                 encoded = self.encoded(int(self.kept[index]))
                 data = encoded if isinstance(encoded, bytes) else encoded.read_bytes()
             except UnreadableImage as error:
-                return "", error.reason
+                return "", [], error.reason
             except OSError as error:
-                return "", error.strerror or "cannot be opened"
+                return "", [], error.strerror or "cannot be opened"
             except ValueError as error:
-                return "", str(error)
-            return hashlib.sha256(data).hexdigest(), None
+                return "", [], str(error)
+            return hashlib.sha256(data).hexdigest(), facts, None
 
         hashes: list[str] = []
         bad: dict[int, str] = {}
+        facts: dict[int, list[int]] = {}
         what = f"checking {self.source} ({self.split}), once"
         with ThreadPoolExecutor(min(16, available())) as pool, progress(what, len(self.kept)) as bar:
             for start in range(0, len(self.kept), 1024):
                 block = range(start, min(start + 1024, len(self.kept)))
-                for index, (found, reason) in zip(block, pool.map(look, block), strict=True):
+                for index, (found, said, reason) in zip(block, pool.map(look, block), strict=True):
                     if reason is None:
                         hashes.append(found)
+                        facts |= {int(self.kept[index]): said} if said else {}
                     else:
                         bad[int(self.kept[index])] = reason
                 bar.advance(TaskID(0), len(block))
-        return hashes, bad
+        return hashes, bad, facts
 
 
 def hash_split(names: list[str], split: Split, source: str) -> list[int]:

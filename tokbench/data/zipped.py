@@ -62,7 +62,7 @@ def open_zip(source: str, rest: str, split: Split, view: View, limit: int | None
     entries = {name: _directory(path, source) for name, path in archives.items()}
     listings = {}
     for name, found in entries.items():
-        listings[name] = Listing()
+        listings[name] = Listing(view.media)
         for path, entry in found.items():
             listings[name].sort_out(path, entry.file_size, 0, (0, 0))
         listings[name].files.sort(key=lambda file: file.path)

@@ -1,0 +1,210 @@
+"""Clips as samples: windows, strides and rates, one crop for all frames, and every kind of source."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from data_videos import encode, moving, plain, sound_only
+
+from tokbench.data import loader, open_images
+from tokbench.errors import TokbenchError, TokbenchWarning
+
+pytest.importorskip("av")
+pytestmark = pytest.mark.usefixtures("own_hub_cache", "own_cache")
+
+LENGTHS = (20, 12, 33, 17, 9, 40)
+"""Frames of the videos that every source here holds."""
+
+
+def videos(side: int = 32) -> list[bytes]:
+    return [encode(moving(n, side, side, seed=k)) for k, n in enumerate(LENGTHS)]
+
+
+def write_folder(root: Path) -> str:
+    for k, data in enumerate(videos()):
+        file = root / ("train" if k < 4 else "val") / ("wave", "run")[k % 2] / f"{k}.mp4"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    return f"folder:{root}"
+
+
+def write_zip(root: Path) -> str:
+    write_folder(root / "unpacked")
+    with zipfile.ZipFile(root / "a.zip", "w") as archive:
+        for file in sorted((root / "unpacked").rglob("*.mp4")):
+            archive.write(file, file.relative_to(root / "unpacked"))
+    return f"zip:{root}/a.zip"
+
+
+def write_shards(root: Path) -> str:
+    for split, chosen in (("train", range(4)), ("val", range(4, 6))):
+        with tarfile.open(root / f"{split}-0.tar", "w") as archive:
+            for k in chosen:
+                for end, data in (("mp4", videos()[k]), ("cls", str(k % 2).encode()), ("txt", b"a film")):
+                    member = tarfile.TarInfo(f"{k}.{end}")
+                    member.size = len(data)
+                    archive.addfile(member, io.BytesIO(data))
+    return f"webdataset:{root}/*.tar"
+
+
+def write_table(root: Path) -> str:
+    import datasets
+
+    for split, chosen in (("train", range(4)), ("val", range(4, 6))):
+        rows = {"video": [{"bytes": videos()[k], "path": None} for k in chosen], "label": [k % 2 for k in chosen]}
+        features = datasets.Features({"video": datasets.Video(), "label": datasets.ClassLabel(names=["wave", "run"])})
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(root / f"{split}-0.parquet")
+    return f"parquet:{root}/*.parquet"
+
+
+SOURCES: dict[str, Callable[[Path], str]] = {
+    "folder": write_folder,
+    "zip": write_zip,
+    "webdataset": write_shards,
+    "parquet": write_table,
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_source_gives_the_same_clips(kind: str, tmp_path: Path) -> None:
+    spec = SOURCES[kind](tmp_path)
+    train = open_images(spec, "train", image_size=(9, 32, 32), flip=True)
+    held_out = open_images(spec, "eval", image_size=(9, 32, 32))
+    assert len(train) == 4 and len(held_out) == 1 + 4 and len(train.classes) == 2
+    whole = torch.from_numpy(plain(videos()[5])).permute(3, 0, 1, 2)
+    clips = [held_out[k] for k in range(5)]
+    assert all(clip["image"].dtype == torch.uint8 and clip["image"].is_contiguous() for clip in clips)
+    places = [clip["id"].rpartition("@")[2] for clip in clips]
+    longer = clips[:4] if places[1] == "9" else clips[1:]
+    assert [clip["id"].rpartition("@")[2] for clip in longer] == ["0", "9", "18", "27"]
+    assert all(torch.equal(clip["image"], whole[:, 9 * k : 9 * k + 9]) for k, clip in enumerate(longer))
+    first = train.sample(2, epoch=3)
+    assert torch.equal(first["image"], train.sample(2, epoch=3)["image"])
+    assert {train.sample(2, epoch)["id"] for epoch in range(9)} != {first["id"]}
+
+
+def test_streams(tmp_path: Path) -> None:
+    spec = f"{write_shards(tmp_path)}:streaming"
+    train = open_images(spec, "train", image_size=(9, 32, 32))
+    batches = list(loader(train, batch_size=2, shuffle=True, seed=0))
+    assert [batch["image"].shape for batch in batches] == [(2, 3, 9, 32, 32)] * 2
+    held_out = open_images(spec, "eval", image_size=(9, 32, 32), limit=2)
+    assert len(held_out) == 2 and held_out[1]["image"].shape == (3, 9, 32, 32)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_do_not_depend_on_workers_or_interruption(workers: int, tmp_path: Path) -> None:
+    train = open_images(write_folder(tmp_path), "train", image_size=(5, 16, 16), flip=True)
+
+    def run(start: int, workers: int) -> list[Any]:
+        batches = loader(train, batch_size=2, shuffle=True, seed=1, workers=workers, start_batch=start)
+        batches.set_epoch(2)
+        return list(batches)
+
+    whole, rest = run(0, 0), run(1, workers)
+    assert whole[1]["id"] == rest[0]["id"] and torch.equal(whole[1]["image"], rest[0]["image"])
+
+
+def test_one_crop_and_one_flip_for_all_frames(tmp_path: Path) -> None:
+    still = np.repeat(moving(1, 64, 48), 12, axis=0)
+    (tmp_path / "a.mp4").write_bytes(encode(still, crf="1"))
+    train = open_images(f"folder:train={tmp_path}", "train", image_size=(8, 24, 24), flip=True)
+    seen = [train.sample(0, epoch)["image"].float() for epoch in range(8)]
+    for clip in seen:
+        assert (clip - clip[:, :1]).abs().max() < 12  # the encoder's own noise
+    assert max((a - seen[0]).abs().mean() for a in seen) > 5
+
+
+def test_stride_rate_and_windows(tmp_path: Path) -> None:
+    times = [0, 40, 80, 120, 500, 540, 580, 900, 1000, 1040]
+    data = encode(moving(10, 32, 32), times=times)
+    (tmp_path / "a.mp4").write_bytes(data)
+    whole = torch.from_numpy(plain(data)).permute(3, 0, 1, 2)
+
+    def shown(frames: int, **settings: Any) -> Any:
+        clips = open_images(f"folder:eval={tmp_path}", "eval", image_size=(frames, 32, 32), **settings)
+        return clips, [clips[k]["image"] for k in range(len(clips))]
+
+    clips, got = shown(2, stride=3)
+    assert [clips[k]["id"] for k in range(len(clips))] == ["a.mp4@0", "a.mp4@6"]
+    assert torch.equal(got[1], whole[:, [6, 9]])
+    clips, got = shown(6, fps=5)
+    assert torch.equal(got[0], whole[:, [0, 3, 3, 6, 6, 8]]) and len(clips) == 1
+    assert "6 frames at 5 a second" in clips.describe() and clips.protocol == "tokbench-v1-all-5fps"
+    clips, got = shown(4, windows="first")
+    assert len(clips) == 1 and torch.equal(got[0], whole[:, :4]) and clips.protocol == "tokbench-v1-first"
+    clips, got = shown(4, channels=1, stride=2)
+    assert got[0].shape == (1, 4, 32, 32) and clips.protocol == "tokbench-v1-all-stride2-grey"
+
+
+def test_what_cannot_be_used_is_named_and_counted(tmp_path: Path) -> None:
+    whole = encode(moving(60, 64, 64), faststart=True, bf="0", **{"x264-params": "scenecut=0"})
+    damaged = bytearray(whole)
+    place = len(whole) * 2 // 3
+    for k in range(6):
+        damaged[place + k] ^= 0xFF
+    files = {
+        "good.mp4": whole, "damaged.mp4": bytes(damaged), "half.mp4": whole[: len(whole) // 2], "short.mp4":
+        encode(moving(4, 64, 64)), "empty.mp4": b"", "text.mp4": b"no film\n" * 99, "sound.mp4": sound_only(),
+    }  # fmt: skip
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.warns(TokbenchWarning, match=r"missing frames: 1 \(such as damaged.mp4: \d\d of 60 frames\)"):
+        clips = open_images(f"folder:eval={tmp_path}", "eval", image_size=(5, 64, 64))
+    reasons = dict(clips.skipped)
+    assert set(reasons) == {"half.mp4", "short.mp4", "empty.mp4", "text.mp4", "sound.mp4"}
+    assert reasons["short.mp4"] == "4 frames, and a clip takes 5"
+    ids = [clips[k]["id"] for k in range(len(clips))]  # every one of them can be read
+    assert sum(name.startswith("good") for name in ids) == 12
+    assert 0 < sum(name.startswith("damaged") for name in ids) < 12
+
+
+def test_training_goes_on_past_a_damaged_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tokbench.data import whole as whole_module
+
+    monkeypatch.setattr(whole_module, "CHECKED_TRAINING_VIDEOS", 0)
+    (tmp_path / "a.mp4").write_bytes(b"no film\n" * 99)
+    (tmp_path / "b.mp4").write_bytes(encode(moving(9)))
+    clips = open_images(f"folder:train={tmp_path}", "train", image_size=(5, 16, 16))
+    batches = list(loader(clips, batch_size=2, shuffle=False, seed=0))
+    assert batches[0]["image"].shape == (2, 3, 5, 16, 16)
+    assert clips.skipped == [("a.mp4", "not a video in a known format, or damaged")]
+
+
+@pytest.mark.parametrize(
+    "spec, size, message",
+    [
+        ("photos", (5, 16, 16), "photos gives pictures: set the image size (data.image_size) to one number"),
+        ("clips", 16, "clips gives videos: set the image size (data.image_size) to three numbers"),
+        ("folder:{films}", 16, "no pictures in it; it holds 1 video, such as a.mp4: set data.image_size to three"),
+        ("folder:{pictures}", (5, 16, 16), "no videos in it; it holds 1 picture, such as a.png: set data.image_size"),
+        ("folder:{films}", (0, 16, 16), "a clip has at least 1 frame"),
+        ("cached:folder:{films}", (5, 16, 16), "gives pictures"),
+    ],
+)
+def test_a_size_of_the_other_kind_is_one_line(
+    spec: str, size: Any, message: str, tmp_path: Path, folder_of: Callable[..., Path]
+) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    (films / "a.mp4").write_bytes(encode(moving(9)))
+    with pytest.raises(TokbenchError) as caught:
+        open_images(spec.format(films=films, pictures=folder_of({"a": 1})), "train", image_size=size)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_no_pyav_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import sys
+
+    (tmp_path / "a.mp4").write_bytes(encode(moving(9)))
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(TokbenchError, match=r"with PyAV: pip install 'tokbench\[video\]'"):
+        open_images(f"folder:{tmp_path}", "train", image_size=(5, 16, 16))

@@ -1,0 +1,80 @@
+"""Clips people look at: films (MP4, GIF) and strips of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from tokbench.data.video import need_pyav
+from tokbench.errors import TokbenchError, shown
+from tokbench.pictures import grid, save_picture, to_pil
+from tokbench.results.files import written
+
+FORMATS = (".mp4", ".gif", ".png")
+"""What a clip is written as: a film by H.264, a film in every browser and viewer, and a strip of its frames."""
+
+_QUALITY = "14"  # H.264's constant rate factor: no loss that anyone sees, a tenth of the bytes of none at all
+
+
+def save_clip(clip: Tensor, path: Path, *, fps: float = 25.0, frames: int = 8) -> Path:
+    """Write a clip whole or not at all, by the end of the file's name.
+
+    Args:
+        clip: uint8 (3, T, H, W), or grey (1, T, H, W).
+        fps: frames shown a second. A GIF counts hundredths of a second, so its rate is rounded.
+        frames: of a strip, spread evenly over the clip.
+
+    Raises:
+        TokbenchError: another name than .mp4, .gif or .png; no PyAV for an .mp4.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise TokbenchError(f"{path}: a clip is written as {', '.join(FORMATS)}, not as {shown(suffix)}")
+    if suffix == ".png":
+        return save_picture(strip([clip], frames=frames), path)
+    if suffix == ".mp4":
+        need_pyav()
+    with written(path) as draft:
+        (_write_mp4 if suffix == ".mp4" else _write_gif)(clip, draft, fps)
+    return path
+
+
+def strip(clips: Sequence[Tensor], *, frames: int = 8, titles: Sequence[str] = (), zoom: int = 1) -> Image.Image:
+    """Clips (3, T, H, W) of one size, a row each, as ``frames`` of their frames from the first to the last."""
+    count = min(frames, clips[0].shape[1])
+    chosen = np.linspace(0, clips[0].shape[1] - 1, count).round().astype(int).tolist()
+    return grid([[clip[:, k] for k in chosen] for clip in clips], columns=titles, zoom=zoom)
+
+
+def side_by_side(clips: Sequence[Tensor], *, below: bool = True) -> Tensor:
+    """Clips (C, T, H, W) of one size as one, below one another or beside one another."""
+    import torch
+
+    return torch.cat(list(clips), dim=2 if below else 3)
+
+
+def _write_gif(clip: Tensor, path: Path, fps: float) -> None:
+    pictures = [to_pil(clip[:, t]).convert("RGB").quantize(256, dither=Image.Dither.NONE) for t in range(clip.shape[1])]
+    hundredths = max(2, round(100 / fps))  # viewers show what is shorter at a tenth of the speed
+    pictures[0].save(path, "GIF", save_all=True, append_images=pictures[1:], duration=10 * hundredths, loop=0)
+
+
+def _write_mp4(clip: Tensor, path: Path, fps: float) -> None:
+    """H.264 with chroma at half the resolution, which is what browsers show; an odd side gets its last line again."""
+    av = need_pyav()
+    channels, _, height, width = clip.shape
+    frames = clip.permute(1, 2, 3, 0).expand(-1, -1, -1, 3).cpu().numpy()
+    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        stream.thread_count = 1  # the same bytes on any machine
+        stream.options = {"crf": _QUALITY, "preset": "medium"}
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+        container.mux(stream.encode(None))

@@ -1,0 +1,157 @@
+"""What is done to a video before it is a sample: which of its frames make a clip, and how these become square."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tokbench.data.crops import View
+from tokbench.data.draws import below, uniforms
+from tokbench.data.media import VIDEOS
+from tokbench.data.video import UnreadableVideo, Video, need_pyav
+from tokbench.errors import TokbenchError, counted, did_you_mean
+
+Windows = Literal["random", "first", "all"]
+"""Which clips of a video: one at a random place, its first, or all that lie one behind another."""
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video that is not open yet, and perhaps the step at which the clip begins."""
+
+    source: bytes | Path
+    name: str
+    start: int | None = None
+
+
+@dataclass(frozen=True)
+class ClipView(View):
+    """Clips of ``frames`` frames, every ``stride``-th step of the video's, one crop and one flip for all of them.
+
+    Steps are the video's frames, whatever time lies between them; with ``fps``, the moments k / fps from its first
+    frame on, each with the frame that is shown then. A video with fewer steps than a clip needs has none.
+    """
+
+    frames: int = 1
+    stride: int = 1
+    fps: float | None = None
+    windows: Windows = "random"
+
+    media = VIDEOS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        need_pyav()
+        if self.frames < 1 or self.stride < 1:
+            raise TokbenchError(f"a clip has at least 1 frame and a stride of 1, not {self.frames} and {self.stride}")
+        if self.fps is not None and not 0 < self.fps < 1000:
+            raise TokbenchError(f"fps is {self.fps}; it must be above 0 and below 1000")
+        if self.windows not in get_args(Windows):
+            meant = did_you_mean(self.windows, get_args(Windows))
+            raise TokbenchError(f"no windows are called {self.windows!r}{meant}")
+
+    def named(self, protocol: str) -> str:
+        """The protocol's name with what decides the frames: figures of other windows or another rate never meet."""
+        steps = "" if self.fps is None else f"-{self.fps:g}fps"
+        stride = "" if self.stride == 1 else f"-stride{self.stride}"
+        return super().named(f"{protocol}-{self.windows}{steps}{stride}")
+
+    @property
+    def random(self) -> bool:
+        """Whether the same video differs from epoch to epoch."""
+        return super().random or self.windows == "random"
+
+    @property
+    def span(self) -> int:
+        """Steps from the first to the last of a clip, both counted."""
+        return (self.frames - 1) * self.stride + 1
+
+    def load(self, encoded: bytes | Path, name: str, start: int | None = None) -> VideoFile:
+        """The video, to be opened where ``take`` knows which frames it wants."""
+        return VideoFile(encoded, name, start)
+
+    def take(self, loaded: VideoFile, epoch: int, index: int) -> tuple[Tensor, str]:
+        """(uint8 (channels, T, S, S), ``@START``) of one clip: a pure function of the video and (seed, epoch, index).
+
+        Raises:
+            UnreadableVideo: it is damaged in these frames, or too short.
+        """
+        with Video(loaded.source, name=loaded.name) as video:
+            shown = self._steps(video)
+            starts = len(shown) - self.span + 1
+            if starts < 1:
+                raise self._too_short(video, len(shown))
+            start = loaded.start or 0
+            if loaded.start is None and self.windows == "random":
+                start = below(starts, uniforms(5, self.seed, epoch, index)[4])
+            pixels = video.frames(shown[start : start + self.span : self.stride].tolist())
+        squares = [np.asarray(self(Image.fromarray(frame), epoch, index)) for frame in pixels]
+        clip = self.seen(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
+        return clip.transpose(0, 1).contiguous(), f"@{start}"
+
+    @property
+    def needs_facts(self) -> bool:  # type: ignore[override]
+        """Whether samples are known only when every file was examined."""
+        return self.windows == "all"
+
+    @property
+    def examines(self) -> str:
+        """What ``examine`` depends on, beside the file."""
+        return f"videos 1 {need_pyav().__version__} {self.frames} {self.stride} {self.fps}"
+
+    def examine(self, loaded: VideoFile) -> list[int]:
+        """Decode all of a video -> [its steps, its frames, those the container says, steps whose frame is lost ...].
+
+        Raises:
+            UnreadableVideo: it cannot be read, or gives no clip.
+        """
+        with Video(loaded.source, name=loaded.name) as video:
+            lost = video.lost()
+            shown = self._steps(video)
+            if len(shown) < self.span:
+                raise self._too_short(video, len(shown))
+            gone = np.flatnonzero(np.isin(shown, lost)).tolist()
+            said = video.declared if video.declared > len(video) + 1 else len(video)  # one more is said of whole ones
+            return [len(shown), len(video) - len(lost), said, *gone]
+
+    def starts(self, facts: Sequence[int]) -> list[int] | None:
+        """Where clips begin that lie one behind another, less those with lost frames; None for other windows."""
+        if self.windows != "all":
+            return None
+        steps, lost = facts[0], set(facts[3:])
+        every = range(0, steps - self.span + 1, self.frames * self.stride)
+        return [s for s in every if lost.isdisjoint(range(s, s + self.span, self.stride))]
+
+    def remarks(self, facts: dict[str, list[int]]) -> list[str]:
+        """A line on videos of which frames are missing."""
+        short = [(name, of[1], of[2]) for name, of in facts.items() if of[1] < of[2]]
+        if not short:
+            return []
+        name, there, said = short[0]
+        return [f"videos with damaged or missing frames: {len(short)} (such as {name}: {there} of {said} frames)"]
+
+    def describe(self) -> str:
+        """A line for the record: everything that decides the pixels."""
+        steps = "frames" if self.fps is None else f"frames at {self.fps:g} a second"
+        every = "" if self.stride == 1 else f", every {self.stride} steps"
+        return f"{self.frames} {steps}{every}, windows {self.windows}, {super().describe()}"
+
+    def _steps(self, video: Video) -> np.ndarray:
+        """The number of the frame at each step, int64."""
+        if self.fps is None:
+            return np.arange(len(video))
+        seconds = video.seconds
+        moments = np.arange(int(seconds[-1] * self.fps + 1e-6) + 1) / self.fps
+        return np.searchsorted(seconds, moments + 1e-6, side="right") - 1
+
+    def _too_short(self, video: Video, steps: int) -> UnreadableVideo:
+        what = counted(steps, "frame") + ("" if self.fps is None else f" at {self.fps:g} a second")
+        takes = f"a clip takes {self.span}" + (f" ({self.frames} with stride {self.stride})" if self.stride > 1 else "")
+        return UnreadableVideo(video.name, f"{what}, and {takes}")

@@ -1,0 +1,57 @@
+"""What a source is read for, pictures or videos: how such files are called, and the columns of tables they stand in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tokbench.data.formats import SUFFIXES, passed_over
+
+
+@dataclass(frozen=True)
+class Media:
+    """``one``, ``many`` and ``sample`` (what is made of one) for messages; ``size``: the image size that reads them;
+    ``suffixes`` in lower case; ``columns`` by rank; ``tool``: what downloads them by lists of addresses.
+    """
+
+    one: str
+    many: str
+    sample: str
+    size: str
+    suffixes: frozenset[str]
+    columns: tuple[str, ...]
+    tool: str
+
+    def passed_over(self, suffix: str) -> str | None:
+        """Why files that end so are not read although they are of this kind; None for what is read or is none."""
+        return passed_over(suffix) if self is PICTURES else None
+
+    @property
+    def other(self) -> Media:
+        """The kind that this is not."""
+        return VIDEOS if self is PICTURES else PICTURES
+
+
+PICTURES = Media(
+    "picture",
+    "pictures",
+    "picture",
+    "one number, or height and width",
+    SUFFIXES,
+    (
+        "image", "img", "jpg", "jpeg", "png", "webp", "picture", "image_bytes", "image_base64", "base64", "url",
+        "image_url",
+    ),
+    "img2dataset",
+)  # fmt: skip
+VIDEOS = Media(
+    "video",
+    "videos",
+    "clip",
+    "three numbers: frames, height and width",
+    frozenset(
+        ".mp4 .m4v .mov .qt .avi .mkv .webm .mpg .mpeg .m2v .ts .mts .m2ts .wmv .flv .3gp .3g2 .ogv .gif .y4m "
+        ".ivf".split()
+    ),
+    ("video", "clip", "mp4", "m4v", "mov", "avi", "mkv", "webm", "gif", "video_bytes", "url", "video_url"),
+    "video2dataset",
+)

@@ -1,0 +1,284 @@
+"""A video file, whatever is odd about it, as windows of its frames in RGB: the one door that clips enter by.
+
+Frames are numbered in the order in which they are shown, from the times that the container gives; any of them is had by
+seeking to the key frame before it and decoding on, which gives what decoding from the front gives. Colours are
+converted once, by the matrix and the range that the stream declares (BT.601 where it declares none, whatever its
+size). A phone's rotation is applied; pixels that are not square stay as they are stored.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tokbench.data.decode import UnreadableImage
+from tokbench.errors import TokbenchError, counted, printable
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,yuv4mpegpipe,ivf,obu,"
+    "av1"
+)
+"""FFmpeg's names of what is opened. It knows more, some of which are lists of other files and addresses to open."""
+
+
+class UnreadableVideo(UnreadableImage):
+    """A file that cannot be had as a video, or not these frames of it."""
+
+    what = "a video"
+
+
+def need_pyav() -> Any:
+    """The module ``av``. Raises TokbenchError where it is not installed."""
+    try:
+        import av
+    except ImportError:
+        raise TokbenchError("videos are read and written with PyAV: pip install 'tokbench[video]'") from None
+    return av
+
+
+class Video:
+    """The largest video stream of a file, open until ``close`` (or the end of a ``with`` block).
+
+    Attributes:
+        declared: frames by the container's header; 0 where it says nothing. It may be wrong.
+        times: int64 (N,), when each frame is shown, in units of ``base`` (seconds), ascending.
+
+    Raises:
+        UnreadableVideo: missing, empty, no video in a known format, no frames, or it breaks off.
+    """
+
+    def __init__(self, source: bytes | Path, *, name: str) -> None:
+        self.source, self.name = source, name
+        self._av = need_pyav()
+        self._container: InputContainer | None = None
+        self._stream = self._open()
+        self.declared, self.base = self._stream.frames, self._stream.time_base
+        self.times = self._keys = np.zeros(0, dtype=np.int64)
+        self._order: np.ndarray | None = None  # frames as they are decoded; None where they are counted from the front
+        self._reformatter = self._av.video.reformatter.VideoReformatter()
+        try:
+            self._index()
+        except UnreadableVideo:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """float64 (N,): when each frame is shown, counted from the first."""
+        return (self.times - self.times[0]) * float(self.base or 1)
+
+    def frames(self, indices: Sequence[int]) -> np.ndarray:
+        """uint8 (len(indices), H, W, 3) in RGB, upright; an index may come several times.
+
+        Raises:
+            UnreadableVideo: one of them cannot be decoded, or is damaged, or they differ in size.
+        """
+        wanted = sorted(set(indices))
+        found = self._decoded(wanted, self._key_before(wanted[0]))
+        if len(found) < len(wanted):  # what the flag of a key frame, or an index, promises need not be true
+            found |= self._decoded(wanted, None)
+        missing = next((k for k in wanted if k not in found), None)
+        if missing is not None:
+            raise UnreadableVideo(self.name, f"frame {missing} of {len(self)} is damaged")
+        if len({frame.shape for frame in found.values()}) > 1:
+            raise UnreadableVideo(self.name, "its frames change their size")
+        return np.stack([found[k] for k in indices])
+
+    def lost(self) -> list[int]:
+        """The frames that cannot be decoded, or with damage that the decoder notices. Decodes all of them."""
+        broken: set[int] = set()
+        whole = {index for index, _ in self._shown(None, broken)}
+        for index in set(range(len(self))) - whole:
+            broken |= self._depending_on(index)
+        return sorted(broken)
+
+    def _decoded(self, wanted: list[int], key: int | None) -> dict[int, np.ndarray]:
+        """Those of the frames that decoding from frame ``key`` on (None: from the front) gives whole."""
+        found: dict[int, np.ndarray] = {}
+        missing, broken = set(wanted), set[int]()
+        for index, frame in self._shown(key, broken):
+            if index in missing:
+                found[index] = self._rgb(frame)
+                missing.remove(index)
+            if not missing or index >= wanted[-1]:
+                break
+        return {index: pixels for index, pixels in found.items() if index not in broken}
+
+    def _rgb(self, frame: VideoFrame) -> np.ndarray:
+        pixels = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        turns = round(frame.rotation / 90) % 4
+        return np.rot90(pixels, turns) if turns else pixels
+
+    def _shown(self, key: int | None, broken: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Numbered frames, as decoding from frame ``key`` on (None: from the front) gives them.
+
+        ``broken`` gets the numbers of the damaged ones, and of those decoded from them.
+        """
+        if key is None:
+            self._stream = self._open()
+        else:
+            try:
+                assert self._container is not None
+                self._container.seek(int(self.times[key]), stream=self._stream)
+            except self._av.FFmpegError:
+                return
+        count = itertools.count()
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except self._av.FFmpegError:
+                broken |= self._depending_on(self._number(packet))
+                continue
+            for frame in frames:
+                index = self._number(frame) if self._order is not None else next(count)
+                if frame.is_corrupt:
+                    broken |= self._depending_on(index)
+                if index is not None:
+                    yield index, frame
+
+    def _packets(self) -> Iterator[Any]:
+        """Those from where the container stands to the end, or to where the file breaks off."""
+        assert self._container is not None
+        with suppress(self._av.FFmpegError):
+            yield from self._container.demux(self._stream)
+
+    def _number(self, timed: Any) -> int | None:
+        """Of a packet or a frame, by its time."""
+        if timed.pts is None or not len(self.times):
+            return None
+        index = min(int(np.searchsorted(self.times, timed.pts)), len(self.times) - 1)
+        return index if self.times[index] == timed.pts else None
+
+    def _depending_on(self, index: int | None) -> set[int]:
+        """A frame, and those behind it in the order of decoding up to the next key frame: they may be made from it."""
+        if index is None:
+            return set()
+        if self._order is None:
+            return {index}
+        place = int(np.flatnonzero(self._order == index)[0])
+        keys = np.isin(self._order[place + 1 :], self._keys)
+        until = place + 1 + int(keys.argmax()) if keys.any() else len(self._order)
+        return set(self._order[place:until].tolist())
+
+    def _key_before(self, index: int) -> int | None:
+        """The last key frame that is shown no later."""
+        before = int(np.searchsorted(self._keys, index, side="right")) - 1
+        return int(self._keys[before]) if before >= 0 else None
+
+    def _index(self) -> None:
+        """Find out ``times``, the numbers of the key frames, and those of the frames in the order of decoding.
+
+        From the packets, without decoding them. Where these have no times, or two of them the same, frames are decoded
+        once and from then on counted from the front.
+        """
+        assert self._container is not None
+        times: list[int | None] = []
+        keys: list[int | None] = []
+        torn = False
+        try:
+            for packet in self._container.demux(self._stream):
+                if not packet.size or packet.is_discard or _is_hidden(self._stream, packet):
+                    continue  # the end, a frame left out by its encoder, one outside of what is to be shown
+                times.append(packet.pts)
+                keys += [packet.pts] if packet.is_keyframe else []
+                torn = packet.is_corrupt
+        except self._av.FFmpegError:
+            torn = True
+        if torn:
+            raise UnreadableVideo(self.name, f"breaks off after {counted(len(times), 'frame')}")
+        if not times:
+            raise UnreadableVideo(self.name, "no frames in its video stream")
+        if None in times or len(set(times)) < len(times):
+            self._count()
+            return
+        decoded = np.array(times, dtype=np.int64)
+        self.times = np.sort(decoded)
+        self._order = np.searchsorted(self.times, decoded)
+        self._keys = np.searchsorted(self.times, np.sort(np.array(keys, dtype=np.int64)))
+
+    def _count(self) -> None:
+        self._stream = self._open()
+        rate = float(self._stream.average_rate or 25) * float(self.base or 1)
+        times = [
+            round(k / rate) if frame.pts is None else frame.pts for k, (_, frame) in enumerate(self._shown(None, set()))
+        ]
+        if not times:
+            raise UnreadableVideo(self.name, "none of its frames can be decoded")
+        self.times = np.maximum.accumulate(np.array(times, dtype=np.int64))
+
+    def _open(self) -> VideoStream:
+        """Open the file anew and find its video stream."""
+        self.close()
+        try:
+            options = {"format_whitelist": _CONTAINERS}
+            file = _file(self.source, self.name)
+            opened = self._av.open(file, metadata_errors="ignore", container_options=options)
+        except (self._av.FFmpegError, OSError, ValueError) as error:
+            raise UnreadableVideo(self.name, _told(error)) from None
+        self._container = opened
+        streams = [s for s in opened.streams.video if not s.disposition & self._av.stream.Disposition.attached_pic]
+        streams = [s for s in streams if s.codec_context is not None and s.width * s.height]
+        if not streams:
+            self.close()
+            raise UnreadableVideo(self.name, "no video in it")
+        stream: VideoStream = max(streams, key=lambda s: s.width * s.height)
+        stream.thread_count = 1  # processes read side by side
+        return stream
+
+
+def _is_hidden(stream: VideoStream, packet: Any) -> bool:
+    """Whether a packet holds a frame of VP8 that is only referred to: the fifth bit of a frame's first byte is 0."""
+    return stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
+
+
+def _file(source: bytes | Path, name: str) -> Any:
+    """What FFmpeg opens: bytes in memory, or a path that it cannot take for an address."""
+    if isinstance(source, bytes):
+        if not source:
+            raise UnreadableVideo(name, "the file is empty")
+        return io.BytesIO(source)
+    status = os.stat(source)
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableVideo(name, "not a file")  # a pipe would be waited for
+    if not status.st_size:
+        raise UnreadableVideo(name, "the file is empty")
+    try:
+        os.fspath(source).encode()
+    except UnicodeEncodeError:  # a name that is not UTF-8
+        return open(source, "rb")
+    return f"file:{source}"
+
+
+def _told(error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    if "nvalid data" in reason or reason == "Invalid argument":  # the latter of a format that is not among ours
+        reason = "not a video in a known format, or damaged"
+    return printable(" ".join(reason.split()), 200) or type(error).__name__
