@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
 
+    from tokbench.config.grid import Size
     from tokbench.data import ImageDataset, Split
     from tokbench.models import Tokenizer
     from tokbench.reconstruction import Reconstruction
@@ -31,7 +32,7 @@ def evaluate(
     data: ImageDataset | str = "photos",
     *,
     split: Split = "eval",
-    size: int | None = None,
+    size: Size | None = None,
     metrics: Sequence[str] | str | None = None,
     protocol: str | None = None,
     train_data: ImageDataset | None = None,
@@ -54,7 +55,7 @@ def evaluate(
         tokenizer: a model, a folder of one, or a repository of the hub.
         data: a spec string (``tokbench.open_images``), or images that are already open; ``split``, ``size`` and
             ``limit`` are then theirs.
-        size: side of the square images in pixels; default the tokenizer's own.
+        size: of the images in pixels: a side, or (H, W), or (T, H, W) of clips; default the tokenizer's own.
         metrics: names (``tokbench list metrics``), or ``"psnr,ssim"``; default all that can be computed here. One that
             was asked for and cannot be computed has the value None and a note that says why.
         protocol: how images are made square: a name of ``tokbench.data.PROTOCOLS``; default ``tokbench-v1``, or that
@@ -74,12 +75,12 @@ def evaluate(
             file of records that cannot be written, which is found out before anything is measured.
     """
     from tokbench.data import PROTOCOLS, ImageDataset, open_images
-    from tokbench.errors import TokbenchError, TokbenchWarning, did_you_mean, shown
+    from tokbench.errors import TokbenchError, TokbenchWarning, did_you_mean, shown, size_text
     from tokbench.memory import explained
     from tokbench.metrics import evaluate_tokenizer, get
     from tokbench.metrics.record import evaluation_record, saved_weights
     from tokbench.models.storage import home_of
-    from tokbench.models.tokenizer import side_in_pixels
+    from tokbench.models.tokenizer import chosen_size
     from tokbench.results.lines import records_of
     from tokbench.results.store import Store
 
@@ -95,9 +96,9 @@ def evaluate(
         store.check()
     model = _tokenizer(tokenizer, None if accelerator is not None else device)
     if isinstance(data, str):
-        side = side_in_pixels(size, model.config.image_size, model.downsampling, "size")
+        size = chosen_size(model.config, size, "size")
         protocol = protocol or "tokbench-v1"
-        shape: Any = {"image_size": side, "crop": PROTOCOLS[protocol].crop, "channels": model.config.channels}
+        shape: Any = {"image_size": size, "crop": PROTOCOLS[protocol].crop, "channels": model.config.channels}
         data = open_images(data, split, limit=limit, **shape)
     elif not isinstance(data, ImageDataset):
         raise TokbenchError(f"data must be a spec such as 'photos', or what open_images gives, got {shown(data)}")
@@ -105,8 +106,8 @@ def evaluate(
         raise TokbenchError("size and limit belong to open_images where data is already open")
     if data.view.channels != (channels := model.config.channels):
         raise TokbenchError(f"the tokenizer's images have {channels} channel(s): open_images(..., channels={channels})")
-    side = side_in_pixels(data.image_size, model.config.image_size, model.downsampling, "image_size")
-    with explained(f"measuring {batch_size} images of {side}x{side} at a time", "batch_size", "a larger machine"):
+    size = chosen_size(model.config, data.image_size, "image_size")
+    with explained(f"measuring {batch_size} images of {size_text(size)} at a time", "batch_size", "a larger machine"):
         found = evaluate_tokenizer(
             model,
             data,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tokbench.secrets import redacted
 
@@ -65,6 +65,11 @@ def shown(value: object, most: int = 80) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 cell``, ``2 cells``, ``1,000 cells``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def size_text(size: int | Sequence[int]) -> str:
+    """``64x96``, ``17x64x64``: height and width, frames first; a number alone is the side of a square."""
+    return "x".join(map(str, (size, size) if isinstance(size, int) else size))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from tokbench.results.files import written
 
+_FRAMES = 6  # of a clip, in a strip
 _GAP, _INK, _PAPER = 2, "#282828", "#ffffff"
 
 
@@ -20,11 +22,21 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.cpu().numpy()))
 
 
+def _flat(image: Tensor) -> Tensor:
+    """A clip (C, T, H, W) as some of its frames side by side, evenly spread: (C, H, n * W). An image as it is."""
+    if image.ndim == 3:
+        return image
+    count = min(_FRAMES, image.shape[1])
+    frames = [image[:, round(k * (image.shape[1] - 1) / max(count - 1, 1))] for k in range(count)]
+    return torch.cat(frames, dim=-1)
+
+
 def grid(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom: int = 1) -> Image.Image:
     """Rows of uint8 (3, H, W) or grey (1, H, W) images of one size as one picture, with a heading over each column.
 
-    It is grey where all of them are.
+    Clips (C, T, H, W) are shown as strips. It is grey where all of them are.
     """
+    rows = [[_flat(image) for image in row] for row in rows]
     height, width = rows[0][0].shape[-2:]
     height, width = height * zoom, width * zoom
     count = max(len(row) for row in rows)

@@ -183,7 +183,7 @@ def test_records_that_are_damaged_are_counted_and_kept_by_number(tmp_path: Path)
             "belong to open_images",
         ),
         (lambda t: tokbench.open_images(Path("mine"), "eval", image_size=16), "a spec such as 'folder:PATH', got "),
-        (lambda t: tokbench.open_images("photos", "eval", image_size=(16, 16)), "image_size is (16, 16)"),
+        (lambda t: tokbench.open_images("photos", "eval", image_size=(16,)), "image_size is (16,)"),
         (lambda t: tokbench.open_images("photos", "test", image_size=16), "train or eval"),
         (lambda t: tokbench.reconstruct(t, "missing.jpg"), "missing.jpg"),
         (lambda t: tokbench.reconstruct(t, torch.zeros(1, 3, 8, 8)), "image must be uint8 (3, H, W)"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tokbench.config.model import ARCHITECTURES
+from tokbench.config.architecture import name_of
+from tokbench.models.registry import all_settings
 
 
-@pytest.fixture(params=sorted(ARCHITECTURES))
+@pytest.fixture(params=map(name_of, all_settings()))
 def architecture(request: pytest.FixtureRequest) -> str:
     """Every architecture there is: one without a small example here fails its tests."""
     return str(request.param)

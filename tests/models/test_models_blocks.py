@@ -69,7 +69,7 @@ def test_adaptive_norm_scales_by_the_codes_statistics() -> None:
 
 
 def test_positions_are_exact_on_their_grid_and_smooth_elsewhere() -> None:
-    positions = Positions(4, 6)
+    positions = Positions((4, 4), 6)
     zero = torch.zeros(1, 4, 4, 6)
     assert torch.equal(positions(zero)[0], positions.grid[0].permute(1, 2, 0))
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -51,7 +52,7 @@ def bench_metrics(
     """
     if count < 1 or repeats < 1 or warmup < 0:
         raise TokbenchError(f"nothing to time: {count} images, {repeats} repeats, warm-up {warmup}")
-    where, size = torch.device(device), int(images.image_size)
+    where, size = torch.device(device), images.image_size
     if (reason := get("rfid").unavailable(size)) is not None:
         raise TokbenchError(f"the time of Inception is the measure: {reason}")
     known = names("reconstruction")
@@ -104,9 +105,9 @@ def _parts(chosen: list[str], originals: Tensor, device: torch.device) -> dict[s
     generator = torch.Generator().manual_seed(0)
     noise = 8 * torch.randn(originals.shape, generator=generator).to(device)
     worse = (originals.float() + noise).round_().clamp_(0, 255).to(torch.uint8)
-    positions, (n, *_, size) = torch.arange(len(originals)), originals.shape
-    side = max(size // 16, 1)
-    codes = torch.randint(CODES, (n, side, side, 1), generator=generator).to(device)
+    positions, shape = torch.arange(len(originals)), originals.shape[2:]
+    grid = [max(side // 16, 1) for side in shape]
+    codes = torch.randint(CODES, (len(originals), *grid, 1), generator=generator).to(device)
     pairs = [metric for name in chosen if isinstance(metric := get(name), PairMetric)]
     of_codes = [metric for name in chosen if isinstance(metric := get(name), CodeMetric)]
     spaces = {metric.extractor for name in chosen if isinstance(metric := get(name), DistributionMetric)}
@@ -121,7 +122,7 @@ def _parts(chosen: list[str], originals: Tensor, device: torch.device) -> dict[s
         return lambda: metric.update(Mean(), Pairs(originals, worse))
 
     def histogram() -> None:
-        CodeHistogram([CODES], side * side, size * size).update(codes)
+        CodeHistogram([CODES], math.prod(grid), math.prod(shape)).update(codes)
 
     def features() -> None:
         for images in (originals, worse):

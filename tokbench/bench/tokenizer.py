@@ -12,9 +12,11 @@ from torch import Tensor
 
 from tokbench.bench.peers import peer_of
 from tokbench.bench.timing import seconds_of
+from tokbench.config.grid import axes
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
+from tokbench.models.layout import channels_last, channels_last_
 from tokbench.results.environment import provenance
 from tokbench.training.optimizer import adamw
 
@@ -115,10 +117,10 @@ def _prepare(
     """The three things to time, of ours or of the peer ``beside``, as functions without arguments."""
     torch.manual_seed(seed)
     tokenizer = Tokenizer(config).to(device)
-    images = torch.rand(batch_size, config.channels, config.image_size, config.image_size, device=device) * 2 - 1
+    images = torch.rand(batch_size, config.channels, *axes(config.image_size), device=device) * 2 - 1
     if variant.channels_last:
-        tokenizer = tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        images = images.contiguous(memory_format=torch.channels_last)
+        channels_last_(tokenizer)
+        images = channels_last(images)
     tokenizer.checkpoint_activations(variant.activation_checkpointing)
     codes = tokenizer.eval().encode(images)
     if variant.compile:

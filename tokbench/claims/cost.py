@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tokbench.config.generator import GeneratorRecipe
+from tokbench.config.grid import axes
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.generators import build, configure
 from tokbench.models import Tokenizer
@@ -70,8 +72,8 @@ def _tokenizer(recipe: TokenizerRecipe) -> float:
     size, channels = recipe.data.image_size, recipe.data.channels
     with torch.device("meta"):
         tokenizer = Tokenizer(recipe.tokenizer)
-        images = torch.zeros(1, channels, size, size, requires_grad=True)
-        latents = torch.zeros(1, tokenizer.quantizer.dim, *tokenizer.latent_shape(), requires_grad=True)
+        images = torch.zeros(1, channels, *axes(size), requires_grad=True)
+        latents = torch.zeros(1, tokenizer.quantizer.dim, *tokenizer.grid(), requires_grad=True)
         total = _there_and_back(tokenizer.encoder, images) + _there_and_back(tokenizer.decoder, latents)
         total += _search(tokenizer)
         if recipe.loss.perceptual.net != "none":
@@ -84,7 +86,7 @@ def _tokenizer(recipe: TokenizerRecipe) -> float:
         adversarial = recipe.loss.adversarial
         if adversarial is not None:
             discriminator = build_discriminator(adversarial.discriminator, size, channels)
-            several = torch.zeros(4, channels, size, size, requires_grad=True)  # some count over groups of the batch
+            several = torch.zeros(4, channels, *axes(size), requires_grad=True)  # some count over groups of the batch
             # The autoencoder's step goes through it there and back; its own step does so twice, for real and fake.
             step = _there_and_back(discriminator, several) / 4
             active = max(0, recipe.training.steps - adversarial.start) / recipe.training.steps
@@ -109,9 +111,9 @@ def _search(tokenizer: Tokenizer) -> float:
     """Comparing each position with every code, where there is a codebook to compare with."""
     quantizer = tokenizer.quantizer
     tables = {tuple(t.shape) for t in [*quantizer.parameters(), *quantizer.buffers()] if t.ndim == 2}
-    height, width = tokenizer.latent_shape()
+    positions = math.prod(tokenizer.grid())
     return sum(
-        2.0 * height * width * size * max(shape[1] for shape in tables if shape[0] == size)
+        2.0 * positions * size * max(shape[1] for shape in tables if shape[0] == size)
         for size in quantizer.codebook_sizes
         if any(shape[0] == size for shape in tables)
     )

@@ -19,12 +19,13 @@ def _quantizers() -> Section:
 
 
 def _architectures() -> Section:
-    from tokbench.config.model import ARCHITECTURES
+    from tokbench.config.architecture import name_of
+    from tokbench.models.registry import all_settings
 
     rows = []
-    for name, model in ARCHITECTURES.items():
+    for model in all_settings():
         summary = " ".join((model.__doc__ or "").split()).partition(" (")[0]
-        rows.append((name, summary, ", ".join(k for k in model.model_fields if k != "architecture")))
+        rows.append((name_of(model), summary, ", ".join(k for k in model.model_fields if k != "architecture")))
     return ("name", "what it is", "settings"), rows
 
 

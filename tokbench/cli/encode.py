@@ -15,7 +15,8 @@ def encode(
     data: Annotated[str, typer.Option("--data", help="Pictures: photos, folder:PATH, ... (tokbench list data).")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the code cache; a recipe's data.source is codes:OUT.")],
     image_size: Annotated[
-        int | None, typer.Option("--image-size", help="Side of the pictures; default: the tokenizer's.")
+        str | None,
+        typer.Option("--image-size", help="In pixels: a side, or HEIGHTxWIDTH; default the tokenizer's own."),
     ] = None,
     crop: Annotated[str | None, typer.Option("--crop", help="How training pictures become square.")] = None,
     flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Mirror half of the training pictures.")] = True,
@@ -36,23 +37,24 @@ def encode(
     """
 
     from tokbench.cli.options import device, smaller_batch
+    from tokbench.config.grid import parse_size
     from tokbench.data import open_images
     from tokbench.data.base import Split
-    from tokbench.errors import counted
+    from tokbench.errors import counted, size_text
     from tokbench.generators.encoding import already_written, write_codes
     from tokbench.memory import explained
     from tokbench.models import Tokenizer
-    from tokbench.models.tokenizer import side_in_pixels
+    from tokbench.models.tokenizer import chosen_size
     from tokbench.printing import progress_bar, terminal
 
     splits: tuple[Split, ...] = ("train", "eval")
     model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
-    size = side_in_pixels(image_size, model.config.image_size, model.downsampling, "--image-size")
+    size = chosen_size(model.config, parse_size(image_size, "--image-size") if image_size else None, "--image-size")
     console = terminal(stderr=True)
-    advice = smaller_batch(batch_size, "--image-size SIDE, a multiple of the downsampling")
+    advice = smaller_batch(batch_size, "--image-size SIZE, a multiple of the downsampling")
     with (
         progress_bar(console) as bar,
-        explained(f"encoding {batch_size} images of {size}x{size} at a time", *advice),
+        explained(f"encoding {batch_size} images of {size_text(size)} at a time", *advice),
     ):
         for split in splits:
             training = split == "train"
@@ -90,4 +92,6 @@ def encode(
                 bar.console.print(f"skipped {path}: {reason}")
             bar.console.print(f"{split}: {counted(count, 'picture')}, {images.view.describe()}")
     grey = " data.channels=1" if model.config.channels == 1 else ""
-    console.print(f"use it: data.source=codes:{out} data.image_size={size}{grey}")
+    console.print(
+        f"use it: data.source=codes:{out} data.image_size={size if isinstance(size, int) else size_text(size)}{grey}"
+    )

@@ -18,7 +18,9 @@ def evaluate(
     tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
     data: Annotated[str, typer.Option("--data", help="Which pictures: photos, folder:PATH, parquet:FILES, hub:NAME.")],
     split: Annotated[str, typer.Option("--split", help="eval or train.")] = "eval",
-    size: Annotated[int | None, typer.Option("--size", help="Side in pixels; default the tokenizer's own.")] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", help="In pixels: a side, or HEIGHTxWIDTH; default the tokenizer's own.")
+    ] = None,
     metrics: Annotated[
         list[str] | None, typer.Option("--metrics", help="Names, e.g. psnr,ssim,rfid; default all that work here.")
     ] = None,
@@ -46,14 +48,15 @@ def evaluate(
 
     from tokbench.cli._results import keep
     from tokbench.cli.options import smaller_batch, words
+    from tokbench.config.grid import parse_size
     from tokbench.data import PROTOCOLS, open_images
-    from tokbench.errors import TokbenchError, did_you_mean
+    from tokbench.errors import TokbenchError, did_you_mean, size_text
     from tokbench.memory import explained
     from tokbench.metrics import evaluate_tokenizer, get
     from tokbench.metrics.record import evaluation_record, saved_weights
     from tokbench.models import Tokenizer
     from tokbench.models.storage import card, refresh_card
-    from tokbench.models.tokenizer import side_in_pixels
+    from tokbench.models.tokenizer import chosen_size
     from tokbench.printing import progress_bar, terminal
     from tokbench.results.lines import records_of
     from tokbench.results.store import Store
@@ -67,7 +70,7 @@ def evaluate(
     if accelerator.is_main_process:
         Store(file).check()
     model = Tokenizer.from_pretrained(tokenizer)
-    image_size = side_in_pixels(size, model.config.image_size, model.downsampling, "--size")
+    image_size = chosen_size(model.config, parse_size(size, "--size") if size else None, "--size")
     crop = PROTOCOLS[protocol].crop
     shape: Any = {"image_size": image_size, "channels": model.config.channels, "crop": crop}
     dataset = open_images(data, split, limit=limit, **shape)  # type: ignore[arg-type]
@@ -76,10 +79,10 @@ def evaluate(
     console = terminal(stderr=True)
     if dataset.share and accelerator.is_main_process:
         console.print(dataset.share)
-    advice = smaller_batch(batch_size, "--size SIDE, a multiple of the downsampling")
+    advice = smaller_batch(batch_size, "--size SIZE, a multiple of the downsampling")
     with (
         progress_bar(console, transient=True, disable=not accelerator.is_main_process) as bar,
-        explained(f"measuring {batch_size} images of {image_size}x{image_size} at a time", *advice),
+        explained(f"measuring {batch_size} images of {size_text(image_size)} at a time", *advice),
     ):
         task = bar.add_task("measuring", total=len(dataset))
         result = evaluate_tokenizer(
@@ -115,6 +118,7 @@ def _show(result: Evaluation) -> None:
     """A row a metric, with a column for every depth where the codes have several; below, what needs saying."""
     from rich.table import Table
 
+    from tokbench.errors import size_text
     from tokbench.printing import terminal
 
     arrows = {"higher": " ↑", "lower": " ↓", "none": ""}
@@ -136,7 +140,7 @@ def _show(result: Evaluation) -> None:
     bits = f"{rate.bits_per_image:,.0f} bits an image, {rate.bits_per_pixel:.4f} bits per pixel"
     skipped = f", {data.skipped} skipped" if data.skipped else ""
     console.print(f"{tokens} codes, {bits}")
-    pictures = f"{data.count} pictures of {data.spec} ({data.split}), {data.size}x{data.size}"
+    pictures = f"{data.count} pictures of {data.spec} ({data.split}), {size_text(data.size)}"
     line = f"{pictures}, protocol {data.protocol}{skipped}; {result.timing['seconds']:.0f} s"
     console.print(line)
 

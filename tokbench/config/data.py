@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from tokbench.config.base import Side, Strict
+from tokbench.config.base import Strict
+from tokbench.config.grid import Size
 
 Crop = Literal["random", "adm", "center", "bilinear", "taming", "none"]
 
@@ -19,7 +20,7 @@ class DataConfig(Strict):
         description="photos, photos:dense, folder:PATH, zip:FILE, npz:FILE, parquet:FILES, hub:NAME, webdataset:FILES; "
         "or cached: and one of those",
     )
-    image_size: Side = Field(64, description="side of the square pictures, in pixels")
+    image_size: Size = Field(64, description="pixels: the side of square images, [H, W], or [T, H, W] of clips")
     channels: Literal[1, 3] = Field(
         3, description="3: RGB; 1: grey (ITU-R 601's luma), also for depth maps. A tokenizer takes and gives as many"
     )

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from tokbench.config.base import CodeShape, Layers, Name, Side, Strict
+from tokbench.config.base import CodeShape, Layers, Name, Strict
 from tokbench.config.condition import ClassConfig, ConditionConfig
 from tokbench.config.data import DataConfig
+from tokbench.config.grid import Size as ImageSize
 from tokbench.config.training import TrainingConfig
 
 # Lee et al. 2022, arXiv:2203.01941, table 6 and the released configurations: width, heads, spatial and depth layers.
@@ -113,7 +114,7 @@ class TokenizerRef(Strict):
 
     source: str = Field(description="the folder or hub repository it was read from")
     sha256: str = Field(description="of its weights; another tokenizer's codes are refused")
-    image_size: Side = Field(description="side in pixels of the images whose codes are modelled")
+    image_size: ImageSize = Field(description="pixels of the images whose codes are modelled")
 
 
 class GeneratorConfig(Strict):

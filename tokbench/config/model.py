@@ -19,32 +19,14 @@ from pydantic import (
     model_validator,
 )
 
-from .base import Layers, Side, Strict
+from .architecture import ImageArchitecture, ModelConfig, settings
+from .base import Layers, Strict
+from .grid import Size, axes
 
 Multipliers = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=16)]
 
 
-class _Autoencoder(Strict):
-    """What every architecture says: how many pixels a latent position covers, and the quantizer's channels."""
-
-    code_channels: PositiveInt | None = Field(
-        None,
-        description="channels handed to the quantizer (taming's embed_dim); empty: the quantizer's own "
-        "(bits of an LFQ, levels of an FSQ), else as many as the latent has",
-    )
-
-    @property
-    def downsampling(self) -> int:
-        """Pixels a side that one latent position stands for (the ``f`` of f8, f16)."""
-        raise NotImplementedError
-
-    @property
-    def default_code_channels(self) -> int:
-        """The quantizer's channels where neither ``code_channels`` nor the quantizer says."""
-        raise NotImplementedError
-
-
-class _Convolutional(_Autoencoder):
+class _Convolutional(ImageArchitecture):
     """A pyramid of residual levels, each half the resolution of the one before."""
 
     channels: PositiveInt = Field(128, description="channels at full resolution")
@@ -67,6 +49,7 @@ class _Convolutional(_Autoencoder):
         return 2 ** (len(self.multipliers) - 1)
 
 
+@settings
 class VQGANConfig(_Convolutional):
     """VQ-GAN's encoder and decoder (Esser et al. 2021, arXiv:2012.09841; CompVis/taming-transformers)."""
 
@@ -80,12 +63,13 @@ class VQGANConfig(_Convolutional):
     def default_code_channels(self) -> int:
         return self.latent_channels
 
-    def attention_levels(self, image_size: int) -> tuple[int, ...]:
+    def attention_levels(self, size: Size) -> tuple[int, ...]:
         """Levels (0 is full resolution) whose feature maps have a side in ``attention_resolutions``."""
-        sides = [image_size // 2**level for level in range(len(self.multipliers))]
-        return tuple(level for level, side in enumerate(sides) if side in self.attention_resolutions)
+        maps = [{side // 2**level for side in axes(size)} for level in range(len(self.multipliers))]
+        return tuple(level for level, sides in enumerate(maps) if not sides.isdisjoint(self.attention_resolutions))
 
 
+@settings
 class RQVAEConfig(VQGANConfig):
     """RQ-VAE's: VQ-GAN's blocks down to f32, attention at 8x8 (Lee et al. 2022, arXiv:2203.01941)."""
 
@@ -94,6 +78,7 @@ class RQVAEConfig(VQGANConfig):
     attention_resolutions: tuple[PositiveInt, ...] = (8,)
 
 
+@settings
 class LlamaGenConfig(_Convolutional):
     """LlamaGen's: VQ-GAN's blocks, attention at the lowest level whatever the size (Sun et al., arXiv:2406.06525)."""
 
@@ -106,11 +91,12 @@ class LlamaGenConfig(_Convolutional):
     def default_code_channels(self) -> int:
         return self.latent_channels
 
-    def attention_levels(self, image_size: int) -> tuple[int, ...]:
+    def attention_levels(self, size: Size) -> tuple[int, ...]:
         """The lowest level only."""
         return (len(self.multipliers) - 1,)
 
 
+@settings
 class MAGVIT2Config(_Convolutional):
     """MAGVIT-v2's image tokenizer: strided convolutions down, depth-to-space up, no attention, adaptive GroupNorm in
     the decoder (Yu et al. 2023, arXiv:2310.05737; the form of TencentARC/SEED-Voken Open-MAGVIT2)."""
@@ -123,7 +109,8 @@ class MAGVIT2Config(_Convolutional):
         return 18
 
 
-class ViTConfig(_Autoencoder):
+@settings
+class ViTConfig(ImageArchitecture):
     """ViT-VQGAN's plain transformers on patches (Yu et al. 2022, arXiv:2110.04627); the defaults are its Base."""
 
     architecture: Literal["vit"] = "vit"
@@ -148,19 +135,6 @@ class ViTConfig(_Autoencoder):
     @property
     def default_code_channels(self) -> int:
         return 32  # the factorized codes of arXiv:2110.04627, section 3.2
-
-
-ModelConfig = Annotated[
-    VQGANConfig | RQVAEConfig | LlamaGenConfig | MAGVIT2Config | ViTConfig, Field(discriminator="architecture")
-]
-
-ARCHITECTURES: dict[str, type[_Autoencoder]] = {
-    "vqgan": VQGANConfig,
-    "rqvae": RQVAEConfig,
-    "llamagen": LlamaGenConfig,
-    "magvit2": MAGVIT2Config,
-    "vit": ViTConfig,
-}
 
 
 _NUMBERS_OF = ("depth", "groups", "num_", "heads", "bits")  # in the names of options: what is built one by one
@@ -207,7 +181,7 @@ def _floats(value: Any) -> Iterator[float]:
 class TokenizerConfig(Strict):
     """An encoder, a quantizer and a decoder, and the image size they were made for (other sizes work too)."""
 
-    image_size: Side = Field(description="side in pixels of the training images; decides where attention sits")
+    image_size: Size = Field(description="pixels of the training images: a side, [H, W], or [T, H, W] of clips")
     channels: PositiveInt = Field(3, description="of the images, in and out: 3 is RGB, 1 grey")
     model: ModelConfig
     quantizer: QuantizerConfig
@@ -220,8 +194,8 @@ class TokenizerConfig(Strict):
 
     @model_validator(mode="after")
     def _size_divides(self) -> TokenizerConfig:
-        if self.image_size % self.model.downsampling:
-            raise ValueError(
-                f"image_size {self.image_size} is not a multiple of the model's downsampling {self.model.downsampling}"
-            )
+        try:
+            self.model.grid(self.image_size)
+        except ValueError as error:
+            raise ValueError(f"image_size {error}") from None
         return self

@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from tokbench.config.architecture import ModelConfig
 from tokbench.config.base import Name, Strict
 from tokbench.config.data import DataConfig
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.loss import LossConfig
-from tokbench.config.model import ModelConfig, QuantizerConfig, TokenizerConfig
+from tokbench.config.model import QuantizerConfig, TokenizerConfig
 from tokbench.config.training import EvaluationConfig, TrainingConfig
 
 
@@ -33,12 +34,10 @@ class TokenizerRecipe(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> TokenizerRecipe:
-        size, factor = self.data.image_size, self.model.downsampling
-        if size % factor:
-            raise ValueError(
-                f"data.image_size {size} is not divisible by the model's downsampling {factor}; "
-                f"nearest sizes: {size // factor * factor}, {(size // factor + 1) * factor}"
-            )
+        try:
+            self.model.grid(self.data.image_size)
+        except ValueError as error:
+            raise ValueError(f"data.image_size {error}") from None
         if "decoder" in self.training.freeze and self.loss.adversarial is not None:
             raise ValueError("training.freeze: a frozen decoder learns nothing of loss.adversarial; set that to null")
         return self

@@ -7,20 +7,42 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from .base import Layers, Strict
+from .architecture import Architecture, settings
+from .base import Layers
+from .grid import Grid
 
 Multipliers = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=16)]
 Halvings = Annotated[tuple[bool, ...], Field(max_length=15)]
 
 
-class MAGVIT2VideoConfig(Strict):
+class Video(Architecture):
+    """Causal: the first frame is a latent of its own, so that an image is a clip of one frame."""
+
+    causal = True
+
+    @property
+    def frame_downsampling(self) -> int:
+        """Frames that a latent stands for, but for the first latent, which stands for one."""
+        raise NotImplementedError
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels a side that a latent stands for."""
+        raise NotImplementedError
+
+    @property
+    def factors(self) -> Grid:
+        return (self.frame_downsampling, self.downsampling, self.downsampling)
+
+
+@settings
+class MAGVIT2VideoConfig(Video):
     """MAGVIT-v2's causal tokenizer of videos and images (Yu et al. 2023, arXiv:2310.05737, figure 2).
 
     The defaults are the figure's, 17x128x128 to 5x16x16, in the exactly causal form of cofe-ai/O2-MAGVIT2.
     """
 
     architecture: Literal["magvit2-video"] = "magvit2-video"
-    code_channels: PositiveInt | None = None
     channels: PositiveInt = Field(128, description="channels at full resolution")
     multipliers: Multipliers = Field((1, 2, 2, 4), description="channels of each level, in units of `channels`")
     blocks: Layers = Field(4, description="residual blocks a level, and in the middle")
@@ -68,19 +90,27 @@ class MAGVIT2VideoConfig(Strict):
         return math.prod(self.frame_strides)
 
     @property
+    def downsampling(self) -> int:
+        return int(2 ** len(self.halve_frames))
+
+    @property
+    def default_code_channels(self) -> int:
+        return 18
+
+    @property
     def frame_strides(self) -> tuple[int, ...]:
         """Frames that become one, at each halving of the sides."""
         return tuple(2 if halved else 1 for halved in self.halve_frames)
 
 
-class VidTokConfig(Strict):
+@settings
+class VidTokConfig(Video):
     """VidTok's causal tokenizer (Tang et al. 2024, arXiv:2412.13061): per-frame 2D blocks, then 1D blocks in time.
 
     The defaults are ``vidtok_fsq_causal_488``'s.
     """
 
     architecture: Literal["vidtok"] = "vidtok"
-    code_channels: PositiveInt | None = None
     channels: PositiveInt = 128
     multipliers: Multipliers = (1, 2, 4, 4)
     blocks: Layers = Field(2, description="residual blocks a level; the decoder has one more")
@@ -100,6 +130,14 @@ class VidTokConfig(Strict):
         """Frames that a latent stands for, but for the first latent, which stands for one."""
         return int(2 ** len(self.down_frames))
 
+    @property
+    def downsampling(self) -> int:
+        return int(2 ** (len(self.multipliers) - 1))
+
+    @property
+    def default_code_channels(self) -> int:
+        return 6
+
     @model_validator(mode="after")
     def _levels_exist(self) -> VidTokConfig:
         last = len(self.multipliers) - 1
@@ -114,14 +152,14 @@ class VidTokConfig(Strict):
         return self
 
 
-class CosmosDVConfig(Strict):
+@settings
+class CosmosDVConfig(Video):
     """Cosmos' discrete video tokenizer (NVIDIA 2025, arXiv:2501.03575): wavelet patches, factorised causal blocks.
 
     The defaults are ``Cosmos-Tokenizer-DV8x16x16``'s.
     """
 
     architecture: Literal["cosmos-dv"] = "cosmos-dv"
-    code_channels: PositiveInt | None = None
     channels: PositiveInt = 128
     multipliers: Multipliers = (2, 4, 4)
     blocks: Layers = Field(2, description="residual blocks a level; the decoder has one more")
@@ -155,6 +193,14 @@ class CosmosDVConfig(Strict):
     def frame_downsampling(self) -> int:
         """Frames that a latent stands for, but for the first latent, which stands for one."""
         return self.temporal_compression
+
+    @property
+    def downsampling(self) -> int:
+        return self.spatial_compression
+
+    @property
+    def default_code_channels(self) -> int:
+        return 6
 
     @property
     def downs(self) -> tuple[tuple[bool, bool], ...]:

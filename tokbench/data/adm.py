@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from PIL import Image
 
+from tokbench.config.grid import Size, axes
 
-def shrink_to(image: Image.Image, short_side: int) -> Image.Image:
-    """Halve with a box filter while the short side is at least twice ``short_side``, then bicubic to it exactly.
 
-    Both filters are antialiased (Pillow's). A smaller picture is enlarged.
+def covering(image: Image.Image, height: int, width: int) -> float:
+    """The scale at which an image just covers ``height`` x ``width``: one side is equal, the other no shorter."""
+    return max(width / image.width, height / image.height)
+
+
+def shrink_to(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Halve with a box filter while the image covers ``height`` x ``width`` twice, then bicubic to cover it exactly.
+
+    Both filters are antialiased (Pillow's). A smaller image is enlarged.
     """
-    while min(image.size) >= 2 * short_side:
+    while image.width >= 2 * width and image.height >= 2 * height:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
-    scale = short_side / min(image.size)
+    scale = covering(image, height, width)
     size = (round(image.width * scale), round(image.height * scale))
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def adm_center_crop(image: Image.Image, size: int) -> Image.Image:
-    """RGB picture -> ``size`` x ``size``: :func:`shrink_to`, then the middle square.
+def middle(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The middle ``height`` x ``width`` of an image."""
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def adm_center_crop(image: Image.Image, size: Size) -> Image.Image:
+    """RGB image -> ``size``: :func:`shrink_to`, then the middle.
 
     Source: Dhariwal and Nichol, "Diffusion models beat GANs on image synthesis" (2021), openai/guided-diffusion
     ``image_datasets.center_crop_arr``. LlamaGen evaluates its tokenizers with the same crop.
     """
-    image = shrink_to(image, size)
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return image.crop((left, top, left + size, top + size))
+    height, width = axes(size)
+    return middle(shrink_to(image, height, width), height, width)

@@ -16,7 +16,7 @@ Split = Literal["train", "eval"]
 
 
 class Sample(TypedDict):
-    """One picture: ``image`` uint8 (C, S, S), ``label`` (-1 where there is none), ``id`` stable between runs."""
+    """One picture: ``image`` uint8 (C, H, W), ``label`` (-1 where there is none), ``id`` stable between runs."""
 
     image: Tensor
     label: int
@@ -24,7 +24,7 @@ class Sample(TypedDict):
 
 
 class Batch(TypedDict):
-    """``image`` uint8 (B, C, S, S), ``label`` int64 (B,), ``id`` list of B strings."""
+    """``image`` uint8 (B, C, H, W), ``label`` int64 (B,), ``id`` list of B strings."""
 
     image: Tensor
     label: Tensor
@@ -36,14 +36,14 @@ class ImageDataset(Dataset[Sample]):
 
     Attributes:
         source, split: the spec string and ``train`` or ``eval``.
-        image_size: side of a sample in pixels.
+        image_size: of a sample in pixels: a side, or (H, W).
         classes: names of the labels; empty where there are none.
         skipped: (id or path, reason) of every picture that could not be used, as far as is known by now.
         notes: lines on what is odd about the whole: pictures in both splits, labels that are no classes.
         of: how many images the source has for its splits together, or the split before a limit; None: these are all.
         share: a line on ``of``: how many of how many, why, and how to take all; empty where these are all.
         fingerprint: hash of the content and of everything done to it; equal fingerprints mean equal samples.
-        protocol: how pictures are made square: ``tokbench-v1`` or the crop's own name; of grey ones with ``-grey``.
+        protocol: how images get their size: ``tokbench-v1`` or the crop's own name; of grey ones with ``-grey``.
     """
 
     classes: list[str]
@@ -52,7 +52,7 @@ class ImageDataset(Dataset[Sample]):
 
     def __init__(self, source: str, split: Split, view: View) -> None:
         self.source, self.split, self.view = source, split, view
-        self.image_size = view.image_size
+        self.image_size = view.size
         self.classes, self.skipped, self.notes = [], [], []
         self.of: int | None = None
         self.share = ""

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tokbench.config.grid import Size, axes
 from tokbench.data.crops import View
 from tokbench.data.draws import below, uniforms
 from tokbench.data.media import VIDEOS
@@ -56,6 +57,11 @@ class ClipView(View):
         if self.windows not in get_args(Windows):
             meant = did_you_mean(self.windows, get_args(Windows))
             raise TokbenchError(f"no windows are called {self.windows!r}{meant}")
+
+    @property
+    def size(self) -> Size:
+        """(T, H, W) of a sample."""
+        return (self.frames, *axes(self.image_size))
 
     def named(self, protocol: str) -> str:
         """The protocol's name with what decides the frames: figures of other windows or another rate never meet."""

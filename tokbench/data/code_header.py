@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from tokbench.config.base import CodeShape, Strict
+from tokbench.config.grid import Size
 from tokbench.errors import TokbenchError, printable
 
 FORMAT = 1
@@ -29,7 +30,7 @@ class CodeHeader(Strict):
     tokenizer_sha256: str
     codebook_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     shape: CodeShape
-    image_size: PositiveInt
+    image_size: Size
     source: str
     split: str
     preprocessing: str

@@ -1,4 +1,7 @@
-"""Every way a picture becomes a square, by name; the protocols name the one they evaluate with."""
+"""Every way an image gets its size, by name; the protocols name the one they evaluate with.
+
+A size of two different sides is covered and cropped as a square is: scaled until both sides suffice.
+"""
 
 from __future__ import annotations
 
@@ -13,72 +16,71 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tokbench.data.adm import adm_center_crop, shrink_to
+from tokbench.config.grid import Size, axes, checked_size
+from tokbench.data.adm import adm_center_crop, covering, middle, shrink_to
 from tokbench.data.draws import below, uniforms
 from tokbench.data.media import PICTURES, Media
 from tokbench.data.pixels import check_channels, load_image, to_channels, to_tensor
-from tokbench.errors import TokbenchError, did_you_mean, shown
+from tokbench.errors import TokbenchError, did_you_mean, size_text
 from tokbench.results.entries import GREY
 
-CropFunction = Callable[[Image.Image, int], Image.Image]
+CropFunction = Callable[[Image.Image, Size], Image.Image]
 
 
-def center_crop(image: Image.Image, size: int) -> Image.Image:
-    """Short side to ``size`` by antialiased bicubic in one step, then the middle square."""
-    return _middle(_short_side(image, size, Image.Resampling.BICUBIC), size)
+def center_crop(image: Image.Image, size: Size) -> Image.Image:
+    """Just large enough by antialiased bicubic in one step, then the middle."""
+    height, width = axes(size)
+    scale = covering(image, height, width)
+    scaled = (round(image.width * scale), round(image.height * scale))
+    return middle(image.resize(scaled, Image.Resampling.BICUBIC), height, width)
 
 
-def bilinear_center_crop(image: Image.Image, size: int) -> Image.Image:
-    """Short side to ``size`` by antialiased bilinear, then the middle square: torchvision's Resize and CenterCrop."""
-    width, height = image.size
+def bilinear_center_crop(image: Image.Image, size: Size) -> Image.Image:
+    """Just large enough by antialiased bilinear, then the middle: torchvision's Resize and CenterCrop."""
+    (height, width), (wide, high) = axes(size), image.size
     # torchvision truncates the long side and rounds the offset half to even, where the others do the reverse.
-    tall = height >= width
+    tall = high * width >= wide * height
     image = image.resize(
-        (size, int(size * height / width)) if tall else (int(size * width / height), size), Image.Resampling.BILINEAR
+        (width, int(width * high / wide)) if tall else (int(height * wide / high), height), Image.Resampling.BILINEAR
     )
-    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    return image.crop((left, top, left + size, top + size))
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))
 
 
-def taming_center_crop(image: Image.Image, size: int) -> Image.Image:
-    """Short side to ``size`` by bilinear *without* antialiasing, then the middle square: taming-transformers.
+def taming_center_crop(image: Image.Image, size: Size) -> Image.Image:
+    """Just large enough by bilinear *without* antialiasing, then the middle: taming-transformers.
 
     There: albumentations ``SmallestMaxSize`` (OpenCV's INTER_LINEAR) and ``CenterCrop``. OpenCV interpolates in
     fixed point; here it is float32 and rounded, so single bytes may differ by one.
     """
-    scale = size / min(image.size)
+    height, width = axes(size)
+    scale = covering(image, height, width)
     high, wide = round(image.height * scale), round(image.width * scale)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
     resized = torch.nn.functional.interpolate(pixels, (high, wide), mode="bilinear", align_corners=False)
     array = resized[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    return _middle(Image.fromarray(array), size)
+    return middle(Image.fromarray(array), height, width)
 
 
-def exact(image: Image.Image, size: int) -> Image.Image:
-    """The picture as it is. Raises ValueError where it is not ``size`` x ``size`` already."""
-    if image.size != (size, size):
-        raise ValueError(f"is {image.width}x{image.height}, and crop 'none' takes only {size}x{size}")
+def exact(image: Image.Image, size: Size) -> Image.Image:
+    """The image as it is. Raises ValueError where it has not that size already."""
+    if (image.height, image.width) != axes(size):
+        given = size_text((image.height, image.width))
+        raise ValueError(f"is {given} (height x width), and crop 'none' takes only {size_text(size)}")
     return image
 
 
-def random_crop(image: Image.Image, size: int, draws: tuple[float, float, float]) -> Image.Image:
-    """ADM's training crop: short side to a random size in [size, size / 0.8], then a random square.
+def random_crop(image: Image.Image, size: Size, draws: tuple[float, float, float]) -> Image.Image:
+    """ADM's training crop: shrunk to cover 1 to 1 / 0.8 times the size, by chance, then a random place.
 
     ``draws`` are three numbers in [0, 1): scale, top, left. Source: guided-diffusion ``random_crop_arr``.
     """
-    image = shrink_to(image, size + below(math.ceil(size / 0.8) - size + 1, draws[0]))
-    top, left = below(image.height - size + 1, draws[1]), below(image.width - size + 1, draws[2])
-    return image.crop((left, top, left + size, top + size))
-
-
-def _short_side(image: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:
-    scale = size / min(image.size)
-    return image.resize((round(image.width * scale), round(image.height * scale)), resampling)
-
-
-def _middle(image: Image.Image, size: int) -> Image.Image:
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return image.crop((left, top, left + size, top + size))
+    height, width = axes(size)
+    short = min(height, width)
+    zoomed = short + below(math.ceil(short / 0.8) - short + 1, draws[0])
+    image = shrink_to(image, round(height * zoomed / short), round(width * zoomed / short))
+    top, left = below(image.height - height + 1, draws[1]), below(image.width - width + 1, draws[2])
+    return image.crop((left, top, left + width, top + height))
 
 
 CROPS: dict[str, CropFunction] = {
@@ -93,14 +95,14 @@ CROPS: dict[str, CropFunction] = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a paper's evaluation makes its pictures square. Figures of different protocols share no column."""
+    """How a paper's evaluation sizes its images. Figures of different protocols share no column."""
 
     name: str
     crop: str
     source: str
 
-    def __call__(self, image: Image.Image, size: int) -> Image.Image:
-        """RGB picture -> RGB picture of ``size`` x ``size``."""
+    def __call__(self, image: Image.Image, size: Size) -> Image.Image:
+        """RGB image -> RGB image of ``size``."""
         return CROPS[self.crop](image, size)
 
 
@@ -127,7 +129,7 @@ def protocol_of(crop: str) -> str:
 class View:
     """What is done to a decoded picture before it is a sample: size, crop, flip, the seed of both, and channels."""
 
-    image_size: int
+    image_size: Size
     crop: str
     flip: bool = False
     seed: int = 0
@@ -136,13 +138,17 @@ class View:
     media: ClassVar[Media] = PICTURES
 
     def __post_init__(self) -> None:
-        if not isinstance(self.image_size, int):
-            raise TokbenchError(f"image_size is {shown(self.image_size)}; it must be one number: the side of a square")
-        if self.image_size < 1:
-            raise TokbenchError(f"image_size is {self.image_size}; it must be at least 1")
+        object.__setattr__(self, "image_size", checked_size(self.image_size, "image_size"))
+        if len(axes(self.image_size)) != 2:
+            raise TokbenchError(f"image_size is {size_text(self.image_size)}; this source has images, not clips")
         check_channels(self.channels)
         if self.crop != "random" and self.crop not in CROPS:
             raise TokbenchError(f"no crop is called {self.crop!r}{did_you_mean(self.crop, [*CROPS, 'random'])}")
+
+    @property
+    def size(self) -> Size:
+        """Of a sample."""
+        return self.image_size
 
     @property
     def protocol(self) -> str:
@@ -185,9 +191,9 @@ class View:
         """Lines on the examined files together, by name."""
         return []
 
-    def seen(self, square: Tensor) -> Tensor:
-        """uint8 RGB (3, S, S) as the sample has it: (channels, S, S)."""
-        return to_channels(square, self.channels)
+    def seen(self, image: Tensor) -> Tensor:
+        """uint8 RGB (3, H, W) as the sample has it: (channels, H, W)."""
+        return to_channels(image, self.channels)
 
     @property
     def random(self) -> bool:
@@ -195,7 +201,7 @@ class View:
         return self.flip or self.crop == "random"
 
     def __call__(self, image: Image.Image, epoch: int, index: int) -> Image.Image:
-        """RGB picture -> square RGB picture, a pure function of the picture and (seed, epoch, index)."""
+        """RGB image -> RGB image of the size, a pure function of the image and (seed, epoch, index)."""
         if not self.random:
             return CROPS[self.crop](image, self.image_size)
         scale, top, left, flip = uniforms(4, self.seed, epoch, index)
@@ -207,6 +213,6 @@ class View:
 
     def describe(self) -> str:
         """A line for the record: everything that decides the pixels."""
-        text = f"{self.image_size}x{self.image_size}, crop {self.crop}" + (", flips" if self.flip else "")
+        text = f"{size_text(self.image_size)}, crop {self.crop}" + (", flips" if self.flip else "")
         text += ", grey" if self.channels == 1 else ""
         return text + (f", seed {self.seed}" if self.random else "")

@@ -23,11 +23,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tokbench.config.grid import Grid, axes
+from tokbench.data.adm import covering
 from tokbench.data.base import ImageDataset, Sample, Split, digest, evenly
 from tokbench.data.crops import View
 from tokbench.data.decode import load_image
 from tokbench.data.draws import below, uniforms
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, size_text
 
 
 @dataclass(frozen=True)
@@ -82,22 +84,22 @@ class Level:
     photo: str
     pixels: np.ndarray
 
-    def crop(self, top: int, left: int, size: int) -> np.ndarray:
-        return self.pixels[:, top : top + size, left : left + size]
+    def crop(self, top: int, left: int, size: Grid) -> np.ndarray:
+        """``size``: (H, W)."""
+        return self.pixels[:, top : top + size[0], left : left + size[1]]
 
     def name(self, top: int, left: int) -> str:
         return f"{self.photo}@{min(self.pixels.shape[1:])}+{top}+{left}"
 
 
-def _pyramid(photo: Photograph, size: int, zooms: tuple[float, ...]) -> list[Level]:
-    """The photograph with its short side at ``size`` times each zoom, as far as it has the pixels (1 always)."""
+def _pyramid(photo: Photograph, size: Grid, zooms: tuple[float, ...]) -> list[Level]:
+    """The photograph just covering (H, W) times each zoom, as far as it has the pixels (1 always)."""
     image = _decoded(photo)
     levels = []
     for zoom in zooms:
-        short = round(size * zoom)
-        if short > min(image.size) and zoom > 1:
+        scale = covering(image, *(round(side * zoom) for side in size))
+        if scale > 1 and zoom > 1:
             break
-        scale = short / min(image.size)
         scaled = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
         levels.append(Level(photo.name, np.ascontiguousarray(np.asarray(scaled).transpose(2, 0, 1))))
     return levels
@@ -118,11 +120,12 @@ class _Photos(ImageDataset):
     def __init__(self, split: Split, view: View, zooms: tuple[float, ...], source: str = "photos") -> None:
         super().__init__(source, split, view)
         self.photographs = [p for p in PHOTOGRAPHS if p.split == split]
-        self.levels = [_pyramid(p, view.image_size, zooms) for p in self.photographs]
+        self.shape = axes(view.image_size)
+        self.levels = [_pyramid(p, self.shape, zooms) for p in self.photographs]
 
     @property
     def _size(self) -> str:
-        return f"{'grey ' if self.view.channels == 1 else ''}{self.image_size}x{self.image_size}"
+        return f"{'grey ' if self.view.channels == 1 else ''}{size_text(self.image_size)}"
 
     @property
     def content(self) -> str:
@@ -142,13 +145,13 @@ class TrainPhotos(_Photos):
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """Photograph, scale and place are each uniform; all follow from (seed, epoch, index)."""
-        size = self.image_size
+        high, wide = self.shape
         photo, zoom, row, column, flip = uniforms(5, self.view.seed, epoch, index)
         levels = self.levels[below(len(self.levels), photo)]
         level = levels[below(len(levels), zoom)]
         _, height, width = level.pixels.shape
-        top, left = below(height - size + 1, row), below(width - size + 1, column)
-        pixels = level.crop(top, left, size)
+        top, left = below(height - high + 1, row), below(width - wide + 1, column)
+        pixels = level.crop(top, left, self.shape)
         if self.view.flip and flip < 0.5:
             pixels = pixels[:, :, ::-1]
         return {"image": self.view.seen(torch.from_numpy(pixels.copy())), "label": -1, "id": level.name(top, left)}
@@ -172,7 +175,7 @@ class _HeldOut(_Photos):
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """The same crop in every epoch."""
         level, top, left = self.crops[index]
-        pixels = level.crop(top, left, self.image_size).copy()
+        pixels = level.crop(top, left, self.shape).copy()
         return {"image": self.view.seen(torch.from_numpy(pixels)), "label": -1, "id": level.name(top, left)}
 
     def describe(self) -> str:
@@ -197,8 +200,8 @@ class EvalPhotos(_HeldOut):
     def _grid(self, levels: list[Level]) -> Iterator[tuple[Level, int, int]]:
         for level in levels:
             _, height, width = level.pixels.shape
-            for top in _tiles(height, self.image_size):
-                for left in _tiles(width, self.image_size):
+            for top in _tiles(height, self.shape[0]):
+                for left in _tiles(width, self.shape[1]):
                     yield level, top, left
 
 
@@ -220,12 +223,12 @@ class DensePhotos(_HeldOut):
     def _dense(self, levels: list[Level]) -> list[tuple[Level, int, int]]:
         """``DENSE`` crops on the widest regular grid that has so many; all there are, where no grid has."""
         places: list[tuple[Level, int, int]] = []
-        for stride in range(self.image_size, 0, -1):
+        for stride in range(max(self.shape), 0, -1):
             places = [
                 (level, top, left)
                 for level in levels
-                for top in range(0, level.pixels.shape[1] - self.image_size + 1, stride)
-                for left in range(0, level.pixels.shape[2] - self.image_size + 1, stride)
+                for top in range(0, level.pixels.shape[1] - self.shape[0] + 1, stride)
+                for left in range(0, level.pixels.shape[2] - self.shape[1] + 1, stride)
             ]
             if len(places) >= DENSE:
                 break

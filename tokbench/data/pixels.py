@@ -38,6 +38,11 @@ def read_image(path: Path, channels: int = 3, *, any_shape: bool = False) -> Ten
     return to_channels(to_tensor(load_image(path, any_shape=any_shape)), channels)
 
 
+def frames(images: Tensor) -> Tensor:
+    """Clips (B, C, T, H, W) as their frames (B * T, C, H, W), a clip's one after the other; images as they are."""
+    return images if images.ndim == 4 else images.transpose(1, 2).flatten(0, 1)
+
+
 def to_tensor(image: Image.Image) -> Tensor:
     """RGB picture -> uint8 (3, H, W)."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

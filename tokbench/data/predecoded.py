@@ -1,4 +1,4 @@
-"""``cached:SPEC``: the squares of another source, decoded once and kept as bytes in the user's cache.
+"""``cached:SPEC``: the sized images of another source, decoded once and kept as bytes in the user's cache.
 
 For pictures that are expensive to decode next to what a training step takes. The samples are exactly those of SPEC.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from rich.progress import TaskID
 
+from tokbench.config.grid import axes
 from tokbench.cores import available
 from tokbench.data.base import ImageDataset, Sample, Split, digest
 from tokbench.data.crops import View
@@ -26,14 +27,14 @@ from tokbench.weights import cache_dir
 
 
 class PredecodedImages(ImageDataset):
-    """Squares in a memory-mapped file of uint8 (N, 3, S, S), with their labels and ids beside it."""
+    """Images in a memory-mapped file of uint8 (N, 3, H, W), with their labels and ids beside it."""
 
     def __init__(self, source: str, view: View, whole: WholePictures) -> None:
         super().__init__(source, whole.split, view)
         self.whole, self.classes, self.of = whole, whole.classes, whole.of
         kind = whole.source.partition(":")[0]
         self.share = whole.share.replace(f"{kind}:", f"cached:{kind}:")
-        shape = (len(whole), 3, view.image_size, view.image_size)
+        shape = (len(whole), 3, *axes(view.image_size))
         key = digest("squares 2", whole.store, whole.fingerprint)
         self.file = cache_dir() / "pictures" / f"{key}.u8"
         beside = self.file.with_suffix(".json")
@@ -78,7 +79,7 @@ class PredecodedImages(ImageDataset):
             raise TokbenchError(f"{self.source}: {folder} cannot be written: {error.strerror}") from None
         if free < needed * 1.02 + 2**24:
             raise TokbenchError(
-                f"{self.source}: its squares take {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB left; "
+                f"{self.source}: its images take {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB left; "
                 "set TOKBENCH_CACHE to a roomier place, or drop 'cached:'"
             )
         known: dict[str, list[Any]] = {"label": [], "id": [], "skipped": []}

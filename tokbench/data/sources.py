@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from tokbench.config.data import DataConfig
+from tokbench.config.grid import Grid, Size, axes, checked_size
 from tokbench.data.base import ImageDataset, Split
 from tokbench.data.crops import View
 from tokbench.data.media import PICTURES, VIDEOS
@@ -38,7 +38,7 @@ def open_images(
     source: str,
     split: Split,
     *,
-    image_size: int | Sequence[int],
+    image_size: Size,
     crop: str | None = None,
     flip: bool = False,
     seed: int = 0,
@@ -48,12 +48,12 @@ def open_images(
     fps: float | None = None,
     windows: Windows | None = None,
 ) -> ImageDataset:
-    """The pictures of one split, as uint8 squares, or clips of its videos.
+    """The images of one split, as uint8 of one size, or clips of its videos.
 
     Args:
         source: a spec string; :data:`SOURCES` lists them.
         split: ``train`` or ``eval``.
-        image_size: side of a sample in pixels; (frames, height, width) reads videos, whose samples are clips.
+        image_size: of a sample in pixels: a side, or (H, W); (T, H, W) reads videos, whose samples are clips.
         crop: see :mod:`tokbench.data.crops`; None is ``random`` for training and ``adm`` for evaluation.
         flip: mirror half of the samples, by chance.
         seed: of random crops and flips.
@@ -79,10 +79,11 @@ def open_images(
     if limit is not None and limit < 1:
         raise TokbenchError(f"limit is {limit}; it must be at least 1")
     usual = "random" if split == "train" else "adm"
-    if isinstance(image_size, (list, tuple)) and len(image_size) == 3:
-        view = _clip_view(image_size, crop or usual, flip, seed, channels, stride, fps, windows or _USUAL[split])
+    size = checked_size(image_size, "image_size")
+    if len(axes(size)) == 3:
+        view = _clip_view(axes(size), crop or usual, flip, seed, channels, stride, fps, windows or _USUAL[split])
     elif (stride, fps, windows) == (1, None, None):
-        view = View(image_size, crop or usual, flip, seed, channels)  # type: ignore[arg-type]
+        view = View(size, crop or usual, flip, seed, channels)
     else:
         raise TokbenchError(f"stride, fps and windows are of videos: set the image size to {VIDEOS.size}")
     _check_kind(source, kind, view)
@@ -101,14 +102,12 @@ def open_images(
     return images
 
 
-def _clip_view(size: Sequence[int], *settings: Any) -> View:
+def _clip_view(size: Grid, *settings: Any) -> View:
     """Clips of (T, H, W). ``settings``: crop, flip, seed, channels, stride, fps, windows."""
     from tokbench.data.clip_view import ClipView
 
     crop, flip, seed, channels, stride, fps, windows = settings
-    frames, height, width = size
-    side: Any = height if height == width else (height, width)
-    return ClipView(side, crop, flip, seed, channels, frames, stride, fps, windows)
+    return ClipView(size[1:], crop, flip, seed, channels, size[0], stride, fps, windows)
 
 
 def _check_kind(source: str, kind: str, view: View) -> None:

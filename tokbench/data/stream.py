@@ -53,7 +53,7 @@ class StreamedImages:
         self.source, self.view, self.rows, self.length, self.content = source, view, rows, length, content
         self.folders = folders  # where files may lie that rows name in place of bytes
         self.split: Split = "train"
-        self.image_size = view.image_size
+        self.image_size = view.size
         self.image_column = image
         self.label_column, self.classes, self.notes = streamed_labels(rows.features, label, classes)
         self.skipped: list[tuple[str, str]] = []

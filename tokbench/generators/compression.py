@@ -54,7 +54,7 @@ class Codec:
         if (generator is None) == (histogram is None):
             raise TokbenchError("compress needs a generator or a histogram of the codes, one of the two")
         self.tokenizer, self.generator, self.histogram = tokenizer, generator, histogram
-        if (axes := len(tokenizer.latent_shape())) != 2:
+        if (axes := len(tokenizer.grid())) != 2:
             raise TokbenchError(f"compress is for codes in rows and columns; this tokenizer's lie along {axes} axes")
         if generator is not None and not isinstance(generator.condition, ClassCondition):
             raise TokbenchError("compress is for generators of classes or without a condition; a file has no other")

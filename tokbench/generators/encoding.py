@@ -25,7 +25,7 @@ def code_header(
     tokenizer: Tokenizer, images: ImageDataset, *, source: str, passes: int = 1, latents: bool = False
 ) -> CodeHeader:
     """What the cache that ``write_codes`` makes of the same will say of itself, less how many images there are."""
-    shape = tokenizer.latent_shape(images.image_size)
+    shape = tokenizer.grid(images.image_size)
     quantizer: Any = tokenizer.quantizer
     return CodeHeader(
         tokenizer=source,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tokbench import threads
+from tokbench.config.grid import Size
 from tokbench.data.pixels import to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator, Progress
@@ -59,7 +60,7 @@ class Pipeline:
         return cls(model.to(device).cast(dtype).eval(), pair.to(device).eval())
 
     @property
-    def image_size(self) -> int:
+    def image_size(self) -> Size:
         """Of the images whose codes are modelled, in pixels."""
         return image_size(self.generator, self.tokenizer)
 

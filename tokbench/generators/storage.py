@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tokbench.config.generator import GeneratorConfig, TokenizerRef
+from tokbench.config.grid import Size
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator
@@ -34,7 +35,7 @@ def configure(
     tokenizer: Any,
     *,
     source: str,
-    image_size: int,
+    image_size: Size,
     num_classes: int = 0,
     tables: Sequence[Tensor] = (),
 ) -> GeneratorConfig:
@@ -58,7 +59,7 @@ def configure(
     try:
         return GeneratorConfig(
             generator=generator,
-            shape=(*tokenizer.latent_shape(image_size), len(sizes)),
+            shape=(*tokenizer.grid(image_size), len(sizes)),
             vocabulary=sizes,
             num_classes=num_classes if generator.class_conditional else 0,
             code_channels=quantizer.dim if generator.input == "codes" else None,
@@ -73,7 +74,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.equal(a, b)
 
 
-def for_tokenizer(generator: Any, tokenizer: Any, *, source: str, image_size: int, num_classes: int = 0) -> Generator:
+def for_tokenizer(generator: Any, tokenizer: Any, *, source: str, image_size: Size, num_classes: int = 0) -> Generator:
     """A new generator for a tokenizer's code stack, its code vectors filled in; see ``configure``."""
     tables = code_vectors(tokenizer.quantizer) if generator.input == "codes" else []
     made = build(
@@ -101,7 +102,7 @@ def check_tokenizer(generator: Generator, tokenizer: Any, source: str = "the tok
             )
 
 
-def image_size(generator: Generator, tokenizer: Any) -> int:
+def image_size(generator: Generator, tokenizer: Any) -> Size:
     """Of the images whose codes ``generator`` models: as it says, else the size that ``tokenizer`` was made for."""
     reference = generator.config.tokenizer
     return reference.image_size if reference is not None else tokenizer.config.image_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tokbench.config.loss import LossConfig
+from tokbench.data.pixels import frames
 
 
 class ReconstructionLoss(nn.Module):
@@ -24,13 +25,13 @@ class ReconstructionLoss(nn.Module):
             self.perceptual = LPIPS(net=config.perceptual.net)
 
     def forward(self, reconstruction: Tensor, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both (B, C, H, W) in [-1, 1] -> nll with its gradient; ``l1``, ``l2``, ``perceptual`` unweighted."""
+        """Images or clips in [-1, 1], both -> nll with its gradient; ``l1``, ``l2``, ``perceptual`` unweighted."""
         difference = reconstruction.float() - images
         l1, l2 = difference.abs().mean(), difference.square().mean()
         terms = {"l1": l1, "l2": l2}
         weighted = [(self.config.l1, l1), (self.config.l2, l2)]
         if self.perceptual is not None:
-            terms["perceptual"] = self.perceptual(images, reconstruction).mean()
+            terms["perceptual"] = self.perceptual(frames(images), frames(reconstruction)).mean()
             weighted.append((self.config.perceptual.weight, terms["perceptual"]))
         parts = [value if weight == 1 else weight * value for weight, value in weighted if weight]
         nll = parts[0]

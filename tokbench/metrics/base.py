@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from tokbench.errors import TokbenchError
+from tokbench.config.grid import Size, axes, shortest
+from tokbench.errors import TokbenchError, size_text
 from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.statistics import CodeHistogram, Mean, Statistics
 from tokbench.results.record import MetricValue
@@ -39,12 +40,16 @@ class Metric(ABC):
     tasks: ClassVar[tuple[Task, ...]] = ("reconstruction",)
     weights: ClassVar[tuple[str, ...]] = ()
     min_size: ClassVar[int] = 1  # the smallest image side it is defined for, in pixels
+    axes: ClassVar[tuple[int, ...]] = (2, 3)  # 2: images; 3: clips
     default: ClassVar[bool] = True  # measured when nobody says which metrics
 
-    def unavailable(self, size: int | None = None) -> str | None:
+    def unavailable(self, size: Size | None = None) -> str | None:
         """One line on why there can be no value here (weights, image size), or None when it can be computed."""
-        if size is not None and size < self.min_size:
-            return f"{self.label} needs images of at least {self.min_size} pixels a side; these have {size}"
+        if size is not None and len(axes(size)) not in self.axes:
+            wanted = "clips" if self.axes == (3,) else "images"
+            return f"{self.label} compares {wanted}; these are of {size_text(size)}"
+        if size is not None and shortest(size) < self.min_size:
+            return f"{self.label} needs images of at least {self.min_size} pixels a side; these have {shortest(size)}"
         if self.weights:
             from tokbench import weights
 
@@ -85,10 +90,16 @@ T = TypeVar("T")
 
 
 class Pairs:
-    """A batch of originals and reconstructions, uint8 (B, C, H, W) each, and what several metrics need of it."""
+    """A batch of originals and reconstructions, uint8 (B, C, H, W) each, and what several metrics need of it.
+
+    Of clips (B, C, T, H, W) the frames are the images: (B * T, C, H, W).
+    """
 
     def __init__(self, reference: Tensor, sample: Tensor) -> None:
-        self.reference, self.sample = reference, sample
+        from tokbench.data.pixels import frames
+
+        self.count = len(reference)
+        self.reference, self.sample = frames(reference), frames(sample)
         self._found: dict[Any, Any] = {}
 
     def once(self, function: Callable[[Tensor, Tensor], T]) -> T:
@@ -99,17 +110,19 @@ class Pairs:
 
 
 class PairMetric(Metric):
-    """A number for every (original, reconstruction) pair. The value is the mean over images."""
+    """A number for every (original, reconstruction) pair. The value is the mean over images; a clip has the mean of
+    its frames."""
 
     @abstractmethod
     def per_image(self, pairs: Pairs) -> Tensor:
-        """float (B,)."""
+        """float, one for each image of ``pairs.reference``."""
 
     def statistics(self) -> Mean:
         return Mean()
 
     def update(self, statistics: Mean, pairs: Pairs) -> None:
-        statistics.update(self.per_image(pairs))
+        values = self.per_image(pairs)
+        statistics.update(values if len(values) == pairs.count else values.unflatten(0, (pairs.count, -1)).mean(1))
 
 
 class CodeMetric(Metric):
@@ -134,6 +147,7 @@ class Compared(NamedTuple):
 class DistributionMetric(Metric):
     """Two sets of images compared in the feature space ``extractor`` (``tokbench.metrics.extractors``)."""
 
+    axes = (2,)
     extractor: ClassVar[str]
     reference_split: ClassVar[Literal["same", "train"]] = "same"
     reservoir: ClassVar[bool] = False  # needs features themselves, not their mean and covariance alone
@@ -157,6 +171,7 @@ class DistributionMetric(Metric):
 class ScoreMetric(Metric):
     """A number about one set of images alone, from its features in the space ``extractor``."""
 
+    axes = (2,)
     extractor: ClassVar[str]
 
     @abstractmethod
@@ -182,12 +197,12 @@ def check_pair(name: str, reference: Tensor, sample: Tensor, *, min_size: int = 
 
 
 def check_uint8(name: str, images: Tensor, role: str = "images") -> None:
-    """Uint8 images, RGB (B, 3, H, W) or grey (B, 1, H, W), or a ``TokbenchError`` that says what was given."""
+    """Uint8 images, RGB (B, 3, H, W) or grey (B, 1, H, W), or clips (B, 3, T, H, W); else a ``TokbenchError``."""
     if images.dtype != torch.uint8:
         low, high = (f"{float(images.min()):.3g}", f"{float(images.max()):.3g}") if images.numel() else ("-", "-")
         raise TokbenchError(
             f"{name}: {role} must be uint8 in 0..255, got {str(images.dtype).removeprefix('torch.')} in "
             f"[{low}, {high}]; tokbench.data.pixels.to_uint8 rounds images in [-1, 1] the protocol's way"
         )
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if images.ndim not in (4, 5) or images.shape[1] not in (1, 3):
         raise TokbenchError(f"{name}: {role} must be (B, 3, H, W) or grey (B, 1, H, W), got {tuple(images.shape)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokbench.config.grid import Size, pixels
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.metrics.base import CodeMetric, Metric, PairMetric, Pairs, check_uint8
 from tokbench.metrics.batches import batches, place
@@ -33,7 +35,7 @@ class Evaluation:
     warnings: list[str] = field(default_factory=list)
 
 
-def default_metrics(size: int | None, task: str = "reconstruction") -> list[str]:
+def default_metrics(size: Size | None, task: str = "reconstruction") -> list[str]:
     """The usual metrics that can be computed here: no weights missing, images large enough."""
     return [name for name in names(task) if get(name).default and get(name).unavailable(size) is None]
 
@@ -56,8 +58,8 @@ def evaluate_tokenizer(
     """Measure how well ``tokenizer`` reconstructs ``dataset`` and what its codes cost.
 
     Args:
-        tokenizer: ``encode`` (images in [-1, 1] -> codes (B, H, W, D)), ``decode`` (also of ``codes[..., :d]``),
-            ``rate(image_size)`` and ``quantizer.codebook_sizes``. Measured in float32 and in eval mode.
+        tokenizer: ``encode`` (images in [-1, 1] -> codes (B, *grid, D)), ``decode`` (also of ``codes[..., :d]``),
+            ``rate(size)`` and ``quantizer.codebook_sizes``. Measured in float32 and in eval mode.
         dataset: a ``tokbench.data.ImageDataset``; what cannot be read is left out and counted.
         metrics: names from ``tokbench.metrics.names("reconstruction")``; by default all that can be computed here.
             A metric that was asked for and cannot be computed has the value None and says why.
@@ -75,7 +77,7 @@ def evaluate_tokenizer(
     start = time.perf_counter()
     rank, world = place(accelerator)
     device = torch.device(device or (accelerator.device if accelerator is not None else _device_of(tokenizer)))
-    image_size = int(dataset.image_size)
+    image_size: Size = dataset.image_size
     protocol = check_protocol(protocol, dataset)
     wanted = _wanted(metrics, image_size)
     rate = Rate.model_validate(tokenizer.rate(image_size))
@@ -142,7 +144,7 @@ class _Pass:
         usable = [metric for name, metric in metrics.items() if name not in self.reasons]
         self.pairs = [metric for metric in usable if isinstance(metric, PairMetric)]
         self.means = {(metric.name, depth): Mean() for metric in self.pairs for depth in depths}
-        self.histogram = CodeHistogram(rate.codebook_sizes, rate.tokens[0] * rate.tokens[1], size * size)
+        self.histogram = CodeHistogram(rate.codebook_sizes, math.prod(rate.tokens[:-1]), pixels(size))
         self.spaces = FeatureSpaces(usable, depths, device, len(dataset))
         self.spaces.expect_reference(dataset, protocol)
         if train_dataset is not None:
@@ -170,7 +172,7 @@ class _Pass:
             if decoded.shape != images.shape:
                 raise TokbenchError(
                     f"reconstructions are {tuple(decoded.shape)} where the images are {tuple(images.shape)}: "
-                    "the image size must be a multiple of the tokenizer's downsampling"
+                    "the decoder must give back the size that the encoder was given"
                 )
             good = decoded.isfinite().flatten(1).all(1)
             finite &= good
@@ -225,7 +227,7 @@ class _Pass:
         )
 
 
-def _wanted(metrics: Sequence[str] | None, size: int) -> dict[str, Metric]:
+def _wanted(metrics: Sequence[str] | None, size: Size) -> dict[str, Metric]:
     chosen = list(metrics) if metrics is not None else default_metrics(size)
     for name in chosen:
         if "reconstruction" not in get(name).tasks:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tokbench.config.grid import Size
 from tokbench.errors import TokbenchError
 from tokbench.metrics.extractors import exact_convolutions, register_extractor
 from tokbench.metrics.frechet import FrechetMetric
@@ -78,7 +79,7 @@ class FDDINOv2(FrechetMetric):
     tasks = ("reconstruction", "generation")
     extractor, default = NAME, False
 
-    def unavailable(self, size: int | None = None) -> str | None:
+    def unavailable(self, size: Size | None = None) -> str | None:
         if (reason := super().unavailable(size)) is not None:
             return reason
         if checkpoint().is_file() and code() is not None:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tokbench.errors import TokbenchError
+from tokbench.config.grid import axes
+from tokbench.errors import TokbenchError, size_text
 from tokbench.metrics.base import DistributionMetric, Metric, ScoreMetric, check_uint8
 from tokbench.metrics.batches import batches, place
 from tokbench.metrics.evaluation import check_protocol, default_metrics
@@ -87,10 +88,9 @@ def evaluate_images(
     source = batches(images, batch_size, workers, rank, world) if is_dataset else _numbered(images, rank, world)
     for batch, positions in source if spaces.metrics else ():  # drawing costs time: not for metrics without a value
         check_uint8("evaluate_images", batch)
-        if not from_file and batch.shape[-2:] != (reference.image_size, reference.image_size):
-            height, width = batch.shape[-2:]
+        if not from_file and tuple(batch.shape[2:]) != axes(reference.image_size):
             raise TokbenchError(
-                f"the images are {height}x{width} and the reference {reference.image_size}x{reference.image_size}: "
+                f"the images are {size_text(batch.shape[2:])} and the reference {size_text(reference.image_size)}: "
                 "a distance between sizes measures the resizing; open the reference at the images' size"
             )
         if not from_file and batch.shape[1] != reference.view.channels:

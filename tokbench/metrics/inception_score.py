@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokbench.config.grid import Size
 from tokbench.errors import TokbenchError
 from tokbench.metrics.base import ScoreMetric
 from tokbench.metrics.registry import register
@@ -79,7 +80,7 @@ class InceptionScore(ScoreMetric):
     extractor, weights = WEIGHTS, (WEIGHTS,)
     default = False
 
-    def unavailable(self, size: int | None = None) -> str | None:
+    def unavailable(self, size: Size | None = None) -> str | None:
         from tokbench import weights
 
         if (reason := super().unavailable(size)) is not None:

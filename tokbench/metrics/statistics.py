@@ -102,10 +102,10 @@ class CodeHistogram(Statistics):
         self.positions, self.pixels = positions, pixels  # of one image
 
     def update(self, codes: Tensor) -> None:
-        """codes: int64 (B, H, W, D)."""
-        if codes.ndim != 4 or codes.shape[-1] != len(self.counts):
-            raise ValueError(f"codes must be (B, H, W, {len(self.counts)}), got {tuple(codes.shape)}")
-        self.positions = codes.shape[1] * codes.shape[2]
+        """codes: int64 (B, *grid, D)."""
+        if codes.ndim < 3 or codes.shape[-1] != len(self.counts):
+            raise ValueError(f"codes must be (B, *grid, {len(self.counts)}), got {tuple(codes.shape)}")
+        self.positions = math.prod(codes.shape[1:-1])
         for depth, size in enumerate(self.codebook_sizes):
             at_depth = codes[..., depth].reshape(-1)
             low, high = int(at_depth.min()), int(at_depth.max())

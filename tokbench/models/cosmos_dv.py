@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tokbench.config.grid import Size
 from tokbench.config.video_model import CosmosDVConfig
 
 from .causal import CausalConv3d, norm3d
@@ -112,8 +113,8 @@ class Decoder(nn.Module):
         return self.unpatches(self.head(F.silu(self.norm(x))))
 
 
-@architecture("cosmos-dv")
-def build(config: CosmosDVConfig, image_size: int, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
+@architecture(CosmosDVConfig)
+def build(config: CosmosDVConfig, size: Size, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; any size."""
     settings = (config, code_channels, image_channels)
     return Encoder(*settings), Decoder(*settings)

@@ -8,8 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokbench.config.loss import PatchGANConfig, StyleGANConfig
-from tokbench.errors import TokbenchError
+from tokbench.config.grid import Size, axes, shortest
+from tokbench.config.loss import ClipDiscriminatorConfig, DiscriminatorConfig, PatchGANConfig, StyleGANConfig
+from tokbench.errors import TokbenchError, size_text
+
+from .discriminator3d import ClipDiscriminator
 
 
 class PatchGAN(nn.Sequential):
@@ -130,21 +133,33 @@ def deviation_of_groups(x: Tensor, group: int = 4) -> Tensor:
     return deviation.to(x.dtype).repeat(size)[:, None, None, None].expand(batch, 1, height, width)
 
 
-def build_discriminator(config: PatchGANConfig | StyleGANConfig, image_size: int, image_channels: int = 3) -> nn.Module:
-    """The discriminator for images of that shape. TokbenchError where they are too small or of the wrong size."""
-    if isinstance(config, StyleGANConfig):
-        if image_size < 8 or image_size & (image_size - 1):
+def build_discriminator(config: DiscriminatorConfig, size: Size, image_channels: int = 3) -> nn.Module:
+    """The discriminator for images or clips of ``size``. TokbenchError where they do not fit it."""
+    if isinstance(config, ClipDiscriminatorConfig):
+        if len(shape := axes(size)) != 3:
             raise TokbenchError(
-                f"loss.adversarial.discriminator: stylegan2 takes images of 8, 16, 32, ... pixels, not {image_size}"
+                f"loss.adversarial.discriminator: {config.name} looks at clips, and these are images: {size_text(size)}"
             )
-        return StyleGANDiscriminator(config, image_size, image_channels)
-    side = image_size
+        return ClipDiscriminator(shape, config.channels, config.multipliers, image_channels)
+    if len(axes(size)) != 2:
+        raise TokbenchError(
+            f"loss.adversarial.discriminator: {config.name} looks at images, and these are clips of {size_text(size)}"
+        )
+    if isinstance(config, StyleGANConfig):
+        if not isinstance(size, int) or size < 8 or size & (size - 1):
+            raise TokbenchError(
+                "loss.adversarial.discriminator: stylegan2 takes square images of 8, 16, 32, ... pixels, not "
+                f"{size_text(size)}"
+            )
+        return StyleGANDiscriminator(config, size, image_channels)
+    side = shortest(size)
     for _ in range(config.layers):
         side = side // 2
     if side < 3:  # two unstrided convolutions each take one row and column
-        most = int(math.log2(image_size / 3)) if image_size >= 6 else 0
+        most = int(math.log2(shortest(size) / 3)) if shortest(size) >= 6 else 0
         hint = f"at most {most} fit" if most else "no patchgan fits"
         raise TokbenchError(
-            f"loss.adversarial.discriminator.layers {config.layers}: too many for images of {image_size} pixels; {hint}"
+            f"loss.adversarial.discriminator.layers {config.layers}: too many for images of "
+            f"{shortest(size)} pixels; {hint}"
         )
     return PatchGAN(config, image_channels)

@@ -64,7 +64,7 @@ class ClipDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, size: tuple[int, int, int], channels: int, multipliers: Sequence[int], image_channels: int = 3
+        self, size: tuple[int, ...], channels: int, multipliers: Sequence[int], image_channels: int = 3
     ) -> None:
         super().__init__()
         sizes = [channels, *(channels * m for m in multipliers)]

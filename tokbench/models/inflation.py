@@ -40,10 +40,10 @@ def inflate(image: Tokenizer, video: Tokenizer) -> list[str]:
             f"{image.config.quantizer.name} {image.config.quantizer.options}: make them equal"
         )
     state, notes = image.state_dict(), []
-    if wanted.adaptive != "frame":  # type: ignore[union-attr]
+    if wanted.adaptive != "frame":  # type: ignore[attr-defined]
         state = {name: tensor for name, tensor in state.items() if not name.startswith("decoder.adaptive.")}
         notes.append(
-            f"the decoder's adaptive norms are driven by the {wanted.adaptive} here and by a frame in the image "  # type: ignore[union-attr]
+            f"the decoder's adaptive norms are driven by the {wanted.adaptive} here and by a frame in the image "  # type: ignore[attr-defined]
             "tokenizer: they start anew (model.adaptive=frame takes them over)"
         )
     shapes = video.state_dict()

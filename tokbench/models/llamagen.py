@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tokbench.config.model import LlamaGenConfig
+
 from .registry import architecture
 from .vqgan import build
 
-architecture("llamagen")(build)
+architecture(LlamaGenConfig)(build)

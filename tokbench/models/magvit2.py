@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tokbench.config.grid import Size
 from tokbench.config.model import MAGVIT2Config
 
 from .blocks import AdaptiveGroupNorm, DepthToSpaceUpsample, ResnetBlock, group_norm, zero_residual_
@@ -75,8 +76,8 @@ class Decoder(nn.Module):
         return self.head(F.silu(self.norm(x)))
 
 
-@architecture("magvit2")
-def build(config: MAGVIT2Config, image_size: int, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
+@architecture(MAGVIT2Config)
+def build(config: MAGVIT2Config, size: Size, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; any image size."""
     settings = (config, code_channels, image_channels)
     encoder, decoder = Encoder(*settings), Decoder(*settings)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tokbench.config.grid import Size
 from tokbench.config.video_model import MAGVIT2VideoConfig
 
 from .blocks import zero_residual_
@@ -95,10 +96,8 @@ class Decoder(nn.Module):
         return self.head(F.silu(self.norm(x)))
 
 
-@architecture("magvit2-video")
-def build(
-    config: MAGVIT2VideoConfig, image_size: int, code_channels: int, image_channels: int
-) -> tuple[Encoder, Decoder]:
+@architecture(MAGVIT2VideoConfig)
+def build(config: MAGVIT2VideoConfig, size: Size, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; any size and any number of frames that the strides take."""
     settings = (config, code_channels, image_channels)
     encoder, decoder = Encoder(*settings), Decoder(*settings)

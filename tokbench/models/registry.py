@@ -1,46 +1,45 @@
-"""Architectures by name: ``@architecture("vqgan")`` on a function that builds an encoder and a decoder.
+"""Architectures by name: ``@architecture(Settings)`` on a function that builds an encoder and a decoder.
 
 A module in this folder named like the architecture is imported when the name is first asked for, so a new
-architecture is one file here and its settings class in ``tokbench.config.model``.
+architecture is one file here: its settings (``tokbench.config.architecture``) and its networks.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-from collections.abc import Callable
+import pkgutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from tokbench.config.model import ARCHITECTURES
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.config.architecture import Architecture, known_settings, name_of, settings
+from tokbench.config.grid import Size
+from tokbench.registry import Registry
 
-Builder = Callable[[Any, int, int, int], tuple[nn.Module, nn.Module]]
-_BUILDERS: dict[str, Builder] = {}
+Builder = Callable[[Any, Size, int, int], tuple[nn.Module, nn.Module]]
+BUILDERS: Registry[Builder] = Registry("architecture", "tokbench.models")
 
 
-def architecture(name: str) -> Callable[[Builder], Builder]:
-    """Register ``build(config, image_size, code_channels, image_channels) -> (encoder, decoder)`` under ``name``.
+def architecture(kind: type[Architecture]) -> Callable[[Builder], Builder]:
+    """Register ``build(settings, size, code_channels, image_channels) -> (encoder, decoder)`` for these settings.
 
-    The encoder maps images (B, image_channels, H, W) to latents (B, code_channels, H/f, W/f); the decoder maps latents
-    back and has ``last_layer``, the weight of its final convolution. A name taken twice is an error.
+    The encoder maps images (B, image_channels, H, W), or clips (B, image_channels, T, H, W), to latents
+    (B, code_channels, *grid); the decoder maps latents back and has ``last_layer``, the weight of its final layer. A
+    name taken twice is an error.
     """
-
-    def register(builder: Builder) -> Builder:
-        if name in _BUILDERS:
-            raise ValueError(f"the architecture {name!r} is already registered by {_BUILDERS[name].__module__}")
-        _BUILDERS[name] = builder
-        return builder
-
-    return register
+    settings(kind)
+    return BUILDERS.register(name_of(kind))
 
 
 def builder(name: str) -> Builder:
     """The registered builder of ``name``; TokbenchError when no module of this package registers it."""
-    module = f"{__package__}.{name.replace('-', '_')}"
-    if name not in _BUILDERS and importlib.util.find_spec(module) is not None:
-        importlib.import_module(module)
-    if name not in _BUILDERS:
-        raise TokbenchError(f"unknown architecture {name!r}{did_you_mean(name, ARCHITECTURES)}")
-    return _BUILDERS[name]
+    return BUILDERS.get(name)
+
+
+def all_settings() -> Iterable[type[Architecture]]:
+    """Of every architecture that is registered or has a module in this folder, in the order of their names."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        importlib.import_module(f"{__package__}.{module.name}")
+    return sorted(known_settings(), key=name_of)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tokbench.config.model import RQVAEConfig
+
 from .registry import architecture
 from .vqgan import build
 
-architecture("rqvae")(build)
+architecture(RQVAEConfig)(build)

@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tokbench.config.architecture import ImageArchitecture
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.yaml_files import read_yaml
-from tokbench.errors import TokbenchError, printable
+from tokbench.errors import TokbenchError, printable, size_text
 from tokbench.reading import read_regular
 from tokbench.results.card import NAME as CARD
 from tokbench.results.card import Card, record_of, write_card
@@ -87,21 +88,23 @@ def card(tokenizer: Tokenizer) -> Card:
     config, rate = tokenizer.config, tokenizer.rate()
     options = ", ".join(f"{key} {value}" for key, value in config.quantizer.options.items())
     name, architecture = config.quantizer.name, config.model.architecture
-    size, tokens = config.image_size, "x".join(map(str, rate["tokens"]))
+    model, tokens = config.model, "x".join(map(str, rate["tokens"]))
     colour = {1: ", grey", 3: ""}.get(config.channels, f", {config.channels} channels")
+    layout = f"(B, {config.channels}, {'H, W' if len(model.factors) == 2 else 'T, H, W'})"
+    others = f"; other multiples of {tokenizer.downsampling} work too" if isinstance(model, ImageArchitecture) else ""
     return Card(
         kind="tokenizer",
-        title=f"{architecture}-f{tokenizer.downsampling}-{name}",
+        title=f"{architecture}-{model.reduction}-{name}",
         about=f"A visual tokenizer: images to codes ({name}) and back, with {architecture}'s encoder and decoder.",
         use="from tokbench.models import Tokenizer\n\n"
         'tokenizer = Tokenizer.from_pretrained("{source}")\n'
-        f"codes = tokenizer.encode(images)   # float (B, {config.channels}, H, W) in [-1, 1] -> int64 (B, h, w, D)\n"
+        f"codes = tokenizer.encode(images)   # float {layout} in [-1, 1] -> int64 (B, *grid, D)\n"
         "images = tokenizer.decode(codes)",
         facts=[
             ("architecture", architecture),
             ("quantizer", f"{name} ({options})" if options else name),
-            ("downsampling", str(tokenizer.downsampling)),
-            ("images", f"{size}x{size}{colour}; other multiples of {tokenizer.downsampling} work too"),
+            ("downsampling", model.reduction.removeprefix("f")),
+            ("images", f"{size_text(config.image_size)}{colour}{others}"),
             ("codes", f"{tokens}, vocabularies {', '.join(map(str, rate['codebook_sizes'][:8]))}"),
             ("rate", f"{rate['bits_per_image']:,.0f} bits an image, {rate['bits_per_pixel']:.4g} bits per pixel"),
             ("parameters", f"{tokenizer.parameter_count:,}"),

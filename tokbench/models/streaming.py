@@ -36,7 +36,7 @@ def encode_pieces(tokenizer: Tokenizer, videos: Iterable[Tensor]) -> Iterator[Te
         ValueError: a piece of another number of frames.
         TokbenchError: a tokenizer that looks at the whole clip.
     """
-    stride, first = tokenizer.config.model.frame_downsampling, 1
+    stride, first = tokenizer.config.model.factors[0], 1
     encoder = Stream(tokenizer.encoder)
     for video in videos:
         if video.shape[2] % stride != first % stride or video.shape[2] < 1:

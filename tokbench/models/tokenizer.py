@@ -1,7 +1,8 @@
 """The tokenizer: an encoder, a quantizer and a decoder under one configuration.
 
-Images are float (B, C, H, W) in [-1, 1], C the configuration's ``channels`` (3: RGB, 1: grey); codes are int64
-(B, H/f, W/f, D), f the downsampling, D the depth.
+Images are float (B, C, H, W), or for an architecture of clips (B, C, T, H, W), in [-1, 1], C the configuration's
+``channels`` (3: RGB, 1: grey). Codes are int64 (B, *grid, D), the grid the architecture's (``tokbench.config.grid``), D
+the depth.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 
 import quantizers
 from quantizers.functional.gradient import straight_through
+from tokbench.config.architecture import ImageArchitecture
+from tokbench.config.grid import Grid, Size, axes, pixels
 from tokbench.config.model import QuantizerConfig, TokenizerConfig
 from tokbench.errors import TokbenchError
 
@@ -30,16 +33,18 @@ from .tiling import in_pieces
 SMALL = 2**16
 """Pixels of a batch that always go through whole: nothing is looked at for them."""
 
+_AXES = {1: "N", 2: "H, W", 3: "T, H, W"}  # of codes, as messages have them
+
 
 @dataclass
 class TokenizerOutput:
     """What one pass gives. ``loss`` is the quantizer's weighted loss (a scalar), ``losses`` its parts by name."""
 
-    reconstruction: Tensor  # (B, C, H, W), not clamped
-    codes: Tensor  # (B, H/f, W/f, D) int64
+    reconstruction: Tensor  # as the images, not clamped
+    codes: Tensor  # (B, *grid, D) int64
     loss: Tensor
     losses: dict[str, Tensor]
-    latents: Tensor  # (B, c, H/f, W/f), before quantization
+    latents: Tensor  # (B, c, *grid), before quantization
 
 
 class Tokenizer(nn.Module):
@@ -64,8 +69,8 @@ class Tokenizer(nn.Module):
 
     @property
     def downsampling(self) -> int:
-        """Pixels a side of one latent position."""
-        return self.config.model.downsampling
+        """Pixels along a row that one latent position stands for."""
+        return self.config.model.factors[-1]
 
     @property
     def last_layer(self) -> Tensor:
@@ -80,27 +85,22 @@ class Tokenizer(nn.Module):
         books = [b for name, b in self.quantizer.named_buffers() if name.split(".")[-1] in ("weight", "embed")]
         return sum(p.numel() for p in self.parameters()) + sum(book.numel() for book in books)
 
-    def latent_shape(self, image_size: int | tuple[int, int] | None = None) -> tuple[int, int]:
-        """(H/f, W/f) of an image of ``image_size`` (a side, or height and width; empty: the configured size)."""
-        height, width = _sides(image_size or self.config.image_size)
-        self._check_sides(height, width)
-        return height // self.downsampling, width // self.downsampling
-
-    def _check_sides(self, height: int, width: int) -> None:
-        f = self.downsampling
-        if height % f or width % f or not height or not width:
-            raise ValueError(
-                f"image sides {height}x{width} are not multiples of the downsampling {f}: "
-                "crop or resize the images, or pad them with pad_to_multiple"
-            )
+    def grid(self, size: Size | None = None) -> Grid:
+        """The positions of images of ``size``; empty: the configured size. ValueError where there is no grid."""
+        return self.config.model.grid(self.config.image_size if size is None else size)
 
     def _check_images(self, images: Tensor) -> None:
-        channels = self.config.channels
-        if images.ndim != 4 or images.shape[1] != channels or not images.is_floating_point():
+        channels, spatial = self.config.channels, len(self.config.model.factors)
+        if images.ndim != 2 + spatial or images.shape[1] != channels or not images.is_floating_point():
             got = f"{images.dtype} {tuple(images.shape)}"
+            layout = "H, W" if spatial == 2 else "T, H, W"
             hint = "; open them with channels=1, or see tokbench.data.to_grey" if channels == 1 else ""
-            raise ValueError(f"images must be float (B, {channels}, H, W), got {got}{hint}")
-        self._check_sides(*images.shape[-2:])
+            raise ValueError(f"images must be float (B, {channels}, {layout}), got {got}{hint}")
+        try:
+            self.grid(tuple(images.shape[2:]))
+        except ValueError as error:
+            hint = ": crop or resize the images, or pad them with pad_to_multiple"
+            raise ValueError(f"images: {error}{hint}") from None
 
     def forward(self, images: Tensor) -> TokenizerOutput:
         """Encode, quantize and decode; gradients flow, and in training mode the quantizer may update its codebook."""
@@ -111,7 +111,7 @@ class Tokenizer(nn.Module):
         return TokenizerOutput(self.decoder(quantized), out.indices, out.loss, out.losses, latents)
 
     def latents(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) to the unquantized latents (B, c, H/f, W/f). ValueError for sides that f does not divide.
+        """Images to the unquantized latents (B, c, *grid). ValueError for a size of which there is no grid.
 
         In evaluation mode and without gradients, images too large for memory go through in tiles, which is said.
         """
@@ -121,6 +121,8 @@ class Tokenizer(nn.Module):
         return in_pieces(self.encoder, images, self._extents(images)[0], self.downsampling, "encoded", up=False)
 
     def _may_tile(self, pixels: int) -> bool:
+        if not isinstance(self.config.model, ImageArchitecture):
+            return False
         tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()
         return pixels > SMALL and not (self.training or torch.is_grad_enabled() or tracing)
 
@@ -138,16 +140,17 @@ class Tokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) to codes (B, H/f, W/f, D); changes no state, no gradient."""
+        """Images to codes (B, *grid, D); changes no state, no gradient."""
         return self.quantizer.encode(self.latents(images))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (B, h, w, d) to images (B, C, f*h, f*w); d may be a prefix of the depths (coarse to fine).
+        """Codes (B, *grid, d) to images; d may be a prefix of the depths (coarse to fine).
 
         In evaluation mode and without gradients, images too large for memory are made in tiles, which is said.
         """
-        if codes.ndim != 4:
-            raise ValueError(f"codes must be (B, H, W, D), got {tuple(codes.shape)}")
+        spatial = len(self.grid())
+        if codes.ndim != spatial + 2:
+            raise ValueError(f"codes must be (B, {_AXES.get(spatial, '*grid')}, D), got {tuple(codes.shape)}")
         weight = next(self.decoder.parameters())
         quantized = self.quantizer.decode(codes).to(weight.dtype)
         if not self._may_tile(codes[..., 0].numel() * self.downsampling**2):
@@ -163,18 +166,17 @@ class Tokenizer(nn.Module):
             raise ValueError(f"depth {depth} is not within 1..{codes.shape[-1]}")
         return self.decode(codes if depth is None else codes[..., :depth])
 
-    def rate(self, image_size: int | tuple[int, int] | None = None) -> dict[str, Any]:
-        """The exact rate of fixed-length codes: H * W * sum of log2 K_d over the depths, in bits."""
-        height, width = _sides(image_size or self.config.image_size)
-        rows, columns = self.latent_shape((height, width))
+    def rate(self, size: Size | None = None) -> dict[str, Any]:
+        """The exact rate of fixed-length codes: positions times the sum of log2 K_d over the depths, in bits."""
+        grid = self.grid(size)
         sizes = [int(k) for k in self.quantizer.codebook_sizes]
-        bits = sum(math.log2(k) for k in sizes)
+        bits, positions = sum(math.log2(k) for k in sizes), math.prod(grid)
         return {
-            "tokens": [rows, columns, len(sizes)],
+            "tokens": [*grid, len(sizes)],
             "codebook_sizes": sizes,
             "bits_per_position": bits,
-            "bits_per_image": rows * columns * bits,
-            "bits_per_pixel": rows * columns * bits / (height * width),
+            "bits_per_image": positions * bits,
+            "bits_per_pixel": positions * bits / pixels(self.config.image_size if size is None else size),
         }
 
     def checkpoint_activations(self, on: bool = True) -> None:
@@ -251,10 +253,6 @@ def _has_own_dim(name: str) -> bool:
     return parameter is not None and parameter.default is None
 
 
-def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-
-
 def pad_to_multiple(images: Tensor, factor: int | tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
     """Pad (B, C, H, W) right and below to multiples of ``factor`` (one for both sides, or one each); also the (H, W)
     to crop the result back to.
@@ -262,7 +260,7 @@ def pad_to_multiple(images: Tensor, factor: int | tuple[int, int]) -> tuple[Tens
     The border is mirrored, or its last row and column repeated where the image is too small to mirror.
     """
     height, width = images.shape[-2:]
-    down, across = _sides(factor)
+    down, across = axes(factor)
     below, right = -height % down, -width % across
     if not below and not right:
         return images, (height, width)
@@ -270,13 +268,11 @@ def pad_to_multiple(images: Tensor, factor: int | tuple[int, int]) -> tuple[Tens
     return F.pad(images, (0, right, 0, below), mode=mode), (height, width)
 
 
-def side_in_pixels(asked: int | None, own: int, downsampling: int, option: str) -> int:
-    """The side that was asked for, or the tokenizer's own. Raises TokbenchError when it makes no whole codes."""
-    side = own if asked is None else asked
-    if side < downsampling or side % downsampling:
-        lower = max(side // downsampling, 1) * downsampling
-        raise TokbenchError(
-            f"{option} {side} is not a multiple of the tokenizer's downsampling {downsampling}; "
-            f"nearest: {lower}, {lower + downsampling}"
-        )
-    return side
+def chosen_size(config: TokenizerConfig, asked: Size | None, option: str) -> Size:
+    """The size that was asked for, or the tokenizer's own. Raises TokbenchError, naming ``option``, without a grid."""
+    size = config.image_size if asked is None else asked
+    try:
+        config.model.grid(size)
+    except ValueError as error:
+        raise TokbenchError(f"{option} {error}") from None
+    return size

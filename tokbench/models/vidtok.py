@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tokbench.config.grid import Size
 from tokbench.config.video_model import VidTokConfig
 
 from .blocks import attend
@@ -185,8 +186,8 @@ class Decoder(nn.Module):
         return x[:, :, self.lead :] if first_piece else x
 
 
-@architecture("vidtok")
-def build(config: VidTokConfig, image_size: int, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
+@architecture(VidTokConfig)
+def build(config: VidTokConfig, size: Size, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; any size."""
     settings = (config, code_channels, image_channels)
     return Encoder(*settings), Decoder(*settings)

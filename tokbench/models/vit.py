@@ -11,17 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tokbench.config.grid import Grid, Size
 from tokbench.config.model import ViTConfig
 
 from .registry import architecture
 
 
 class Positions(nn.Module):
-    """Learned positions of a square grid, added to a map (B, H, W, C); bicubic in between for other grids."""
+    """Learned positions of a grid (h, w), added to a map (B, H, W, C); bicubic in between for other grids."""
 
-    def __init__(self, side: int, width: int) -> None:
+    def __init__(self, grid: Grid, width: int) -> None:
         super().__init__()
-        self.grid = nn.Parameter(torch.empty(1, width, side, side))
+        self.grid = nn.Parameter(torch.empty(1, width, *grid))
         nn.init.trunc_normal_(self.grid, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,11 +37,11 @@ class Transformer(nn.Module):
 
     looks_everywhere = True  # see ``tokbench.models.extent``
 
-    def __init__(self, config: ViTConfig, depth: int, side: int) -> None:
+    def __init__(self, config: ViTConfig, depth: int, grid: Grid) -> None:
         super().__init__()
         from timm.models.vision_transformer import Block
 
-        self.positions = Positions(side, config.width)
+        self.positions = Positions(grid, config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_ratio, qkv_bias=True, proj_drop=config.dropout)
             for _ in range(depth)
@@ -67,10 +68,10 @@ def tanh_head(width: int, out: int) -> nn.Sequential:
 class Encoder(nn.Module):
     """Images (B, image_channels, H, W) to latents (B, code_channels, H/p, W/p)."""
 
-    def __init__(self, config: ViTConfig, side: int, code_channels: int, image_channels: int) -> None:
+    def __init__(self, config: ViTConfig, grid: Grid, code_channels: int, image_channels: int) -> None:
         super().__init__()
         self.patches = nn.Conv2d(image_channels, config.width, config.patch_size, stride=config.patch_size)
-        self.transformer = Transformer(config, config.depth, side)
+        self.transformer = Transformer(config, config.depth, grid)
         self.to_code = tanh_head(config.width, code_channels)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -81,11 +82,11 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Quantized latents (B, code_channels, h, w) to images (B, image_channels, p*h, p*w)."""
 
-    def __init__(self, config: ViTConfig, side: int, code_channels: int, image_channels: int) -> None:
+    def __init__(self, config: ViTConfig, grid: Grid, code_channels: int, image_channels: int) -> None:
         super().__init__()
         self.patch_size = config.patch_size
         self.from_code = nn.Linear(code_channels, config.width)
-        self.transformer = Transformer(config, config.decoder_depth or config.depth, side)
+        self.transformer = Transformer(config, config.decoder_depth or config.depth, grid)
         self.head = tanh_head(config.width, image_channels * config.patch_size**2)
 
     @property
@@ -101,9 +102,8 @@ class Decoder(nn.Module):
         return F.pixel_shuffle(x, self.patch_size)
 
 
-@architecture("vit")
-def build(config: ViTConfig, image_size: int, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
-    """Encoder and decoder of ``config``, positions for ``image_size``."""
-    side = image_size // config.patch_size
-    settings = (config, side, code_channels, image_channels)
+@architecture(ViTConfig)
+def build(config: ViTConfig, size: Size, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
+    """Encoder and decoder of ``config``, positions for ``size``."""
+    settings = (config, config.grid(size), code_channels, image_channels)
     return Encoder(*settings), Decoder(*settings)

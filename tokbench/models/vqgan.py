@@ -12,6 +12,7 @@ from typing import TypeAlias
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tokbench.config.grid import Size
 from tokbench.config.model import LlamaGenConfig, RQVAEConfig, VQGANConfig
 
 from .blocks import AttnBlock, Downsample, ResnetBlock, Upsample, group_norm, zero_residual_
@@ -61,9 +62,9 @@ def middle(channels: int, dropout: float, groups: int, attention: bool) -> nn.Se
 class Encoder(nn.Module):
     """Images (B, image_channels, H, W) to latents (B, code_channels, H/f, W/f), f = 2^(levels - 1)."""
 
-    def __init__(self, config: Config, image_size: int, code_channels: int, image_channels: int) -> None:
+    def __init__(self, config: Config, size: Size, code_channels: int, image_channels: int) -> None:
         super().__init__()
-        dropout, groups, attention = config.dropout, config.norm_groups, config.attention_levels(image_size)
+        dropout, groups, attention = config.dropout, config.norm_groups, config.attention_levels(size)
         sizes = [config.channels * m for m in (1, *config.multipliers)]
         last = len(config.multipliers) - 1
         self.stem = nn.Conv2d(image_channels, config.channels, 3, padding=1)
@@ -95,9 +96,9 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Quantized latents (B, code_channels, h, w) to images (B, image_channels, f*h, f*w), levels from the lowest up."""
 
-    def __init__(self, config: Config, image_size: int, code_channels: int, image_channels: int) -> None:
+    def __init__(self, config: Config, size: Size, code_channels: int, image_channels: int) -> None:
         super().__init__()
-        dropout, groups, attention = config.dropout, config.norm_groups, config.attention_levels(image_size)
+        dropout, groups, attention = config.dropout, config.norm_groups, config.attention_levels(size)
         sizes = [config.channels * m for m in config.multipliers]
         last = len(config.multipliers) - 1
         self.from_code = nn.Conv2d(code_channels, config.latent_channels, 1)
@@ -130,10 +131,10 @@ class Decoder(nn.Module):
         return self.head(F.silu(self.norm(x)))
 
 
-@architecture("vqgan")
-def build(config: Config, image_size: int, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
-    """Encoder and decoder of ``config``; ``image_size`` decides which levels have attention."""
-    settings = (config, image_size, code_channels, image_channels)
+@architecture(VQGANConfig)
+def build(config: Config, size: Size, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
+    """Encoder and decoder of ``config``; ``size`` decides which levels have attention."""
+    settings = (config, size, code_channels, image_channels)
     encoder, decoder = Encoder(*settings), Decoder(*settings)
     if config.initialization == "zero-residual":
         zero_residual_(encoder)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import quantizers
 from tokbench.config.model import LlamaGenConfig, VQGANConfig
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.errors import TokbenchError, did_you_mean, size_text
 from tokbench.models import Tokenizer
 from tokbench.results.files import written
 
@@ -70,6 +70,8 @@ def _model(tokenizer: Tokenizer, format: str) -> Model:
 
 def _ddconfig(tokenizer: Tokenizer, model: Model) -> dict[str, Any]:
     size = tokenizer.config.image_size
+    if not isinstance(size, int):
+        raise TokbenchError(f"the authors' settings name one side; this tokenizer's images are {size_text(size)}")
     return {
         "double_z": False,
         "z_channels": model.latent_channels,
@@ -134,7 +136,7 @@ def rqvae(tokenizer: Tokenizer, model: Model) -> tuple[dict[str, Tensor], dict[s
         tensors[f"{BOOK}{depth}.cluster_size_ema"] = book.cluster_size.detach().cpu().clone()
         tensors[f"{BOOK}{depth}.embed_ema"] = book.embed_sum.detach().cpu().clone()
     first = quantizer.codebook_at(0)
-    rows, columns = tokenizer.latent_shape()
+    rows, columns = tokenizer.grid()
     hparams = {
         "bottleneck_type": "rq",
         "embed_dim": quantizer.dim,

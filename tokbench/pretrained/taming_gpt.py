@@ -102,7 +102,7 @@ def _build(
             raise TokbenchError(f"{path}: conditioned on {target or 'something else'}; only classes are supported")
         classes = int(wanted)
     side = image_size or tokenizer.config.image_size
-    grid = tokenizer.latent_shape(side)
+    grid = tokenizer.grid(side)
     if size(given, "pos_emb", 1, path) < math.prod(grid):
         shown = "x".join(map(str, grid))
         raise TokbenchError(f"{path}: positions for {given['pos_emb'].shape[1]} codes, not {shown}")

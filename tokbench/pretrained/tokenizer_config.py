@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor
 
+from tokbench.config.grid import Size
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.models.storage import explain
@@ -16,7 +17,7 @@ from .settings import image_channels
 
 def checked_config(
     tensors: dict[str, Tensor],
-    image_size: int,
+    image_size: Size,
     model: dict[str, Any],
     quantizer: dict[str, Any],
     path: str,

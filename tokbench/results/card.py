@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tokbench.errors import TokbenchError, visible
+from tokbench.errors import TokbenchError, size_text, visible
 from tokbench.secrets import redacted, without_secrets
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _model_index(card: Card, record: Record) -> list[dict[str, Any]]:
         return []
     words = {"tokenizer": "Image reconstruction", "generator": "Image generation"}.get(card.kind, card.kind)
     data = record.data
-    about = {"name": f"{_spec(data.spec)}, {data.size}x{data.size}", "type": _spec(data.spec), "split": data.split}
+    about = {"name": f"{_spec(data.spec)}, {size_text(data.size)}", "type": _spec(data.spec), "split": data.split}
     task = {"type": words.lower().replace(" ", "-"), "name": words}
     return [{"name": card.title, "results": [{"task": task, "dataset": about, "metrics": values}]}]
 
@@ -147,7 +147,7 @@ def _measured(record: Record) -> str:
     if (data := record.data) is None:
         return table
     skipped = f", {data.skipped} could not be read" if data.skipped else ""
-    spec, size = _spec(data.spec), f"{data.size}x{data.size}"
+    spec, size = _spec(data.spec), f"{size_text(data.size)}"
     return f"{table}\n\n" + _plain(
         f"On {data.count} pictures of {spec} ({data.split}), {size}, protocol {data.protocol}{skipped}. "
         "Numbers of another protocol or another n are not comparable."

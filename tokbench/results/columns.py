@@ -87,10 +87,8 @@ def _codes(entry: Entry) -> Value:
     rate = entry.first.rate
     if rate is None:
         return None
-    height, width, depth = rate.tokens
-    depth = entry.prefix or depth
-    # Of a published row only the number of tokens is known, not their grid.
-    return f"{width}×{depth}" if height == 1 and entry.published else f"{height}×{width}×{depth}"
+    *grid, depth = rate.tokens
+    return "×".join(map(str, [*grid, entry.prefix or depth]))
 
 
 def _whole(value: float | None) -> Value:

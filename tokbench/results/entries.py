@@ -30,7 +30,7 @@ class Context(NamedTuple):
     kind: str
     spec: str | None
     split: str | None
-    size: int | None
+    size: int | tuple[int, ...] | None
     protocol: str | None
     n: int | None
 

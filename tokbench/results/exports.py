@@ -9,7 +9,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from tokbench.errors import visible
+from tokbench.errors import size_text, visible
 from tokbench.results.render import EMPTY
 from tokbench.secrets import without_secrets
 
@@ -103,7 +103,8 @@ def _json_row(section: Section, row: Row) -> dict[str, Any]:
 
 def _context(section: Section, row: Row) -> dict[str, Any]:
     data = row.entry.first.data
-    values = (data.spec, data.split, data.size, data.protocol, data.n or None) if data else (None,) * 5
+    size = data and (data.size if isinstance(data.size, int) else size_text(data.size))
+    values = (data.spec, data.split, size, data.protocol, data.n or None) if data else (None,) * 5
     return dict(zip(_CONTEXT, (section.context.kind, *values), strict=True))
 
 

@@ -43,7 +43,7 @@ class _Data(msgspec.Struct):
     spec: str
     split: str
     n: int
-    size: int
+    size: int | tuple[int, ...]
     protocol: str
     skipped: int = 0
     of: int | None = None

@@ -23,6 +23,7 @@ _NUMBERS = {
     "timing": ("seconds", "batch_size", "processes"),
 }  # fmt: skip
 _MOST = 1e18  # larger than any count, rate or time; what is beyond does not survive arithmetic
+_MOST_AXES = 16  # of a code stack, its depth included
 _LARGEST_ARTIFACT = 64 * 2**20
 
 
@@ -42,14 +43,16 @@ def implausible(record: Record) -> str | None:
             if value is not None and not (isinstance(value, int | float) and 0 <= value <= _MOST):
                 return f"{block}.{name}: is no number that could be"
     if (rate := record.rate) is not None:
-        if len(rate.tokens) != 3 or not rate.codebook_sizes:
-            return "rate: tokens are (H, W, D), and each depth has a codebook"
-        if min(rate.tokens) < 1 or min(rate.codebook_sizes) < 1 or rate.tokens[2] != len(rate.codebook_sizes):
-            return "rate: tokens are (H, W, D), at least 1 each, with D codebook sizes"
+        if not 2 <= len(rate.tokens) <= _MOST_AXES or not rate.codebook_sizes:
+            return "rate: tokens are (*grid, D), and each depth has a codebook"
+        if min(rate.tokens) < 1 or min(rate.codebook_sizes) < 1 or rate.tokens[-1] != len(rate.codebook_sizes):
+            return "rate: tokens are (*grid, D), at least 1 each, with D codebook sizes"
         if max(rate.tokens) > 2**20 or not (0 <= rate.bits_per_image <= _MOST and 0 <= rate.bits_per_pixel <= _MOST):
             return "rate: no rate that could be"
-    if (data := record.data) is not None and not (0 <= data.n <= _MOST and 0 <= data.size <= _MOST):
-        return "data: no number of pictures, or size, that could be"
+    if (data := record.data) is not None:
+        sides = (data.size,) if isinstance(data.size, int) else data.size
+        if not 0 <= data.n <= _MOST or not 1 <= len(sides) <= 3 or not all(0 <= side <= _MOST for side in sides):
+            return "data: no number of images, or size, that could be"
     for name, metric in record.metrics.items():
         if not is_shown(metric.value) or not is_shown(metric.stderr) or not 0 <= metric.n <= _MOST:
             return f"metrics.{name}: is no number that could be"

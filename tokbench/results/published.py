@@ -91,7 +91,7 @@ def _rate(tokens: int | None, depth: int, codebook: int | None, size: int) -> di
         return None
     bits = depth * math.log2(codebook)
     return {
-        "tokens": [1, tokens, depth],  # their number is published, their grid is not
+        "tokens": [tokens, depth],  # their number is published, their grid is not
         "codebook_sizes": [codebook] * depth,
         "bits_per_position": bits,
         "bits_per_image": bits * tokens,

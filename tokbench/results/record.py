@@ -33,7 +33,7 @@ class MetricValue(_Block):
 
 
 class Rate(_Block):
-    """What the codes cost. ``tokens`` is (H, W, D) of one image's code stack; bits are sum(log2 K_d) * H * W."""
+    """What the codes cost. ``tokens`` is (*grid, D) of one image's code stack; bits are sum(log2 K_d) * prod(grid)."""
 
     tokens: list[int]
     codebook_sizes: list[int]
@@ -51,7 +51,7 @@ class DataRef(_Block):
     spec: str
     split: str
     n: int
-    size: int
+    size: int | tuple[int, ...]  # a side, [H, W], or [T, H, W] of clips
     protocol: str
     skipped: int = 0
     of: int | None = None

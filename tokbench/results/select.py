@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.errors import TokbenchError, did_you_mean, size_text
 from tokbench.results.columns import ALIASES, ATTRIBUTES, BLOCKS, Value, lookup
 from tokbench.results.entries import Entry
 
@@ -81,6 +81,7 @@ def _known(key: str) -> str:
 def _value(record: Record, name: str) -> Value:
     if name in _DIRECT or name not in ATTRIBUTES:
         found = lookup(record, _DIRECT.get(name, name))
+        found = size_text(found) if name == "size" and isinstance(found, tuple) else found
         return found if isinstance(found, str | int | float) or found is None else str(found)
     value = ATTRIBUTES[name].value(Entry((record,)))
     return value[0] if isinstance(value, tuple) else value

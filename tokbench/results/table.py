@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.errors import TokbenchError, did_you_mean, size_text
 from tokbench.results.bulk import without_collector
 from tokbench.results.cells import add_attribute, add_metric
 from tokbench.results.columns import (
@@ -141,7 +141,7 @@ def context_title(context: Context, entries: Sequence[Entry]) -> str:
     if context.spec is None:
         return " · ".join([*parts, "data not recorded"])
     parts.append(f"{context.spec} ({context.split})" if context.split else context.spec)
-    parts.append(f"{context.size}×{context.size}")
+    parts.append(size_text(context.size or 0).replace("x", "×"))
     if all(entry.published for entry in entries):
         return " · ".join([*parts, "published"])
     known = {record.data.of for entry in entries for record in entry.records if record.data is not None} - {None}

@@ -114,7 +114,7 @@ def failure(cell: AnyCell, why: str) -> Record:
     tokenizer = cell if isinstance(cell, Cell) else cell.tokenizer
     model: dict[str, Any] = {
         "architecture": tokenizer.recipe.model.architecture,
-        "downsampling": tokenizer.recipe.model.downsampling,
+        "downsampling": tokenizer.recipe.model.factors[-1],
     }
     recipe = cell.recipe.resolved()
     if isinstance(cell, GeneratorCell):

@@ -10,8 +10,8 @@ from typing import Any
 
 import quantizers
 from tokbench.config.address import address_settings
+from tokbench.config.architecture import SETTINGS
 from tokbench.config.loading import Draft, draft_recipe
-from tokbench.config.model import ARCHITECTURES
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.config.yaml_files import parse_value
 from tokbench.errors import TokbenchError, did_you_mean
@@ -172,11 +172,11 @@ def _label(quantizer: dict[str, Any], chosen: dict[str, Any]) -> str:
 
 def _with_encoder(model: dict[str, Any], name: str) -> dict[str, Any]:
     """The model block for another architecture: settings that it has too stay, so that sizes compare."""
-    if name not in ARCHITECTURES:
-        raise TokbenchError(f"--encoder {name}: unknown architecture{did_you_mean(name, ARCHITECTURES)}")
+    if (settings := SETTINGS.find(name)) is None:
+        raise TokbenchError(f"--encoder {name}: unknown architecture{did_you_mean(name, SETTINGS)}")
     if model.get("architecture") == name:
         return model
-    kept = {key: value for key, value in model.items() if key in ARCHITECTURES[name].model_fields}
+    kept = {key: value for key, value in model.items() if key in settings.model_fields}
     if name == "vit" and "multipliers" in model:
         kept.setdefault("patch_size", 2 ** (len(model["multipliers"]) - 1))
     elif "patch_size" in model:

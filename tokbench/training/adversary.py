@@ -14,6 +14,7 @@ from tokbench.config.loss import AdversarialConfig
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.losses import DiscriminatorObjective, adaptive_weight
 from tokbench.models.discriminator import build_discriminator
+from tokbench.models.layout import channels_last_
 from tokbench.training.finite import check_finite
 from tokbench.training.gradients import average_over_processes, clip_gradients, loss_scale
 from tokbench.training.optimizer import adamw
@@ -35,7 +36,7 @@ class Adversary:
         network = build_discriminator(config.discriminator, recipe.data.image_size, recipe.data.channels)
         self.bare = DiscriminatorObjective(network, config)
         if training.channels_last:
-            self.bare.to(memory_format=torch.channels_last)
+            channels_last_(self.bare)
         if training.compile:
             network.compile()
         optimizer = adamw(

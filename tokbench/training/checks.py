@@ -6,11 +6,12 @@ import torch
 
 from tokbench import metrics, weights
 from tokbench.config.generator import GeneratorRecipe
+from tokbench.config.grid import shortest
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.data import open_split
 from tokbench.data.base import ImageDataset, evenly
 from tokbench.data.codes import CodeCache
-from tokbench.errors import TokbenchError, printable
+from tokbench.errors import TokbenchError, printable, size_text
 from tokbench.metrics.lpips import SMALLEST
 from tokbench.metrics.registry import names
 from tokbench.models import Tokenizer
@@ -64,10 +65,11 @@ def without_value(recipe: Recipe) -> list[str]:
 
 def _check_perceptual(recipe: TokenizerRecipe) -> None:
     net, size = recipe.loss.perceptual.net, recipe.data.image_size
-    if net != "none" and size < SMALLEST[net]:
+    side = shortest(size)
+    if net != "none" and side < SMALLEST[net]:
         raise TokbenchError(
             f"loss.perceptual.net {net} needs images of at least {SMALLEST[net]} pixels a side, data.image_size is "
-            f"{size}: choose a larger one{', net vgg' if size >= SMALLEST['vgg'] else ''} or net none"
+            f"{size_text(size)}: choose a larger one{', net vgg' if side >= SMALLEST['vgg'] else ''} or net none"
         )
 
 

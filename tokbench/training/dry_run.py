@@ -9,10 +9,10 @@ import torch
 from tokbench.config.condition import need_classes
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.recipe import Recipe, TokenizerRecipe
-from tokbench.errors import TokbenchError
 from tokbench.generators import for_tokenizer
 from tokbench.models import Tokenizer
 from tokbench.models.storage import is_hub_name, start_from
+from tokbench.models.tokenizer import chosen_size
 from tokbench.results.targets import check_allowed
 from tokbench.training.checks import check_data, check_weights, without_value
 from tokbench.training.fitting import micro_batch_of
@@ -52,12 +52,7 @@ def _check_tokenizer(recipe: GeneratorRecipe) -> list[str]:
     if is_hub_name(recipe.tokenizer):
         return [f"tokenizer {recipe.tokenizer}: no folder here, taken for a hub repository and not opened"]
     tokenizer = Tokenizer.from_pretrained(recipe.tokenizer)
-    size = recipe.data.image_size
-    if size % tokenizer.downsampling:
-        raise TokbenchError(
-            f"data.image_size {size} is not a multiple of the downsampling {tokenizer.downsampling} of "
-            f"{recipe.tokenizer}"
-        )
+    size = chosen_size(tokenizer.config, recipe.data.image_size, f"{recipe.tokenizer}: data.image_size")
     if recipe.data.source.startswith("hub:") or "://" in recipe.data.source:
         return []
     classes = len(CodeData(recipe, tokenizer, torch.device("cpu")).classes)

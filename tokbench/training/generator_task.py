@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from tokbench.config.condition import need_classes
 from tokbench.config.generator import ARConfig, GeneratorRecipe
+from tokbench.config.grid import pixels
 from tokbench.data import to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build, configure, for_tokenizer
@@ -143,7 +144,7 @@ class GeneratorTask:
                 bits = self._bits(generator, codes, condition)
                 kind = "bits" if generator.exact_nll else "bound_bits"
                 found[f"{name}_{kind}_per_code"] = bits / generator.codes_per_image
-                found[f"{name}_{kind}_per_pixel"] = bits / self.recipe.data.image_size**2
+                found[f"{name}_{kind}_per_pixel"] = bits / pixels(self.recipe.data.image_size)
         return found
 
     def _bits(self, generator: Generator, codes: Tensor, condition: Tensor) -> float:

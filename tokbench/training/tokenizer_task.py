@@ -19,6 +19,7 @@ from tokbench.data.pixels import to_float, to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.losses import ReconstructionLoss
 from tokbench.models import Tokenizer
+from tokbench.models.layout import channels_last, channels_last_
 from tokbench.models.storage import start_from
 from tokbench.pictures import grid, save_picture
 from tokbench.training.adversary import AdversarialBackward, Adversary, keep_eager
@@ -49,7 +50,7 @@ class TokenizerObjective(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """images (B, C, H, W) in [-1, 1] -> reconstruction, the quantizer's loss, its unweighted terms by name."""
+        """Images in [-1, 1] -> reconstruction, the quantizer's loss, its unweighted terms by name."""
         out = self.tokenizer(images)
         terms = {name: value.detach() for name, value in out.losses.items() if value.dim() == 0}
         return out.reconstruction, out.loss, {"quantizer": out.loss.detach(), **terms}
@@ -74,7 +75,7 @@ class TokenizerTask:
                 module.update_every = training.gradient_accumulation  # type: ignore[assignment]
         objective = TokenizerObjective(self.tokenizer, training.freeze)
         if training.channels_last:
-            objective = objective.to(memory_format=torch.channels_last)
+            channels_last_(objective)
         decayed = [p for p in objective.parameters() if p.requires_grad and p.dim() > 1]
         others = [p for p in objective.parameters() if p.requires_grad and p.dim() <= 1]
         self.trained = [*decayed, *others]
@@ -89,7 +90,7 @@ class TokenizerTask:
         self.average = averaged(self.tokenizer, training.ema_decay) if training.ema_decay else None
         self.reconstruction_loss = ReconstructionLoss(recipe.loss).to(accelerator.device)
         if training.channels_last:
-            self.reconstruction_loss.to(memory_format=torch.channels_last)
+            channels_last_(self.reconstruction_loss)
         adversarial = recipe.loss.adversarial
         self.adversary = Adversary(recipe, adversarial, accelerator) if adversarial is not None else None
         self._forward: Callable[..., Any] = self.objective
@@ -205,7 +206,7 @@ class TokenizerTask:
     def _images(self, batch: Batch) -> Tensor:
         images = to_float(batch["image"].to(self.accelerator.device, non_blocking=True))
         if self.recipe.training.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+            images = channels_last(images)
         return images
 
     def shown(self, values: dict[str, float]) -> dict[str, float]:

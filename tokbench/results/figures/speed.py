@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.errors import TokbenchError, did_you_mean, size_text
 from tokbench.results.entries import Entry
 from tokbench.results.figures.base import log2_axis, panels
 from tokbench.results.styles import style
@@ -85,7 +85,7 @@ def _place(record: Record) -> str:
     device = str(timing.get("device"))
     known = environment.get("cpu") if device == "cpu" else next(iter(environment.get("gpus") or []), None)
     parts = [f"{device} ({known})" if known else device, str(timing.get("precision"))]
-    parts += [f"{record.data.size}×{record.data.size}"] if record.data else []
+    parts += [size_text(record.data.size).replace("x", "×")] if record.data else []
     if record.kind == "benchmark" and "width" in record.recipe:
         layers = f"{record.recipe.get('layers')}+{record.recipe.get('depth_layers')}"
         parts.append(f"width {record.recipe['width']}, {layers} layers")
