@@ -186,7 +186,7 @@ def test_training_goes_on_past_a_damaged_video(tmp_path: Path, monkeypatch: pyte
         ("clips", 16, "clips gives videos: set the image size (data.image_size) to three numbers"),
         ("folder:{films}", 16, "no pictures in it; it holds 1 video, such as a.mp4: set data.image_size to three"),
         ("folder:{pictures}", (5, 16, 16), "no videos in it; it holds 1 picture, such as a.png: set data.image_size"),
-        ("folder:{films}", (0, 16, 16), "a clip has at least 1 frame"),
+        ("folder:{films}", (0, 16, 16), "image_size is (0, 16, 16); it must be a side in pixels"),
         ("cached:folder:{films}", (5, 16, 16), "gives pictures"),
     ],
 )

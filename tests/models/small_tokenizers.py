@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
+from tokbench.config.architecture import ModelConfig
 from tokbench.config.model import TokenizerConfig
 from tokbench.models import Tokenizer
 
@@ -15,15 +17,27 @@ SMALL: dict[str, dict[str, Any]] = {
     "llamagen": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "code_channels": 4},
     "magvit2": {"channels": 8, "multipliers": [1, 2], "blocks": 1},
     "vit": {"patch_size": 4, "width": 16, "depth": 1, "heads": 2},
-}
+    "magvit2-video": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "halve_frames": [True]},
+    "vidtok": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "down_frames": [0], "up_frames": [1]},
+    "cosmos-dv": {
+        "channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 4, "patch_size": 2,
+        "spatial_compression": 4, "temporal_compression": 2,
+    },
+}  # fmt: skip
+
+
+def size_of(architecture: str) -> int | tuple[int, ...]:
+    """What ``make`` makes it for: 16 pixels a side, or 5 frames of 16."""
+    settings = TypeAdapter(ModelConfig).validate_python({"architecture": architecture, **SMALL[architecture]})
+    return 16 if len(settings.factors) == 2 else (5, 16, 16)
 
 
 def make(
     architecture: str, quantizer: dict[str, Any] | None = None, image_channels: int = 3, **model: Any
 ) -> Tokenizer:
-    """A tokenizer of 16x16 images with fixed random weights."""
+    """A tokenizer of ``size_of(architecture)`` with fixed random weights."""
     settings = {"architecture": architecture, **SMALL[architecture], **model}
     quantizer = quantizer or {"name": "rq", "codebook_size": 16, "depth": 3}
     torch.manual_seed(0)
-    shape = {"image_size": 16, "channels": image_channels}
+    shape = {"image_size": size_of(architecture), "channels": image_channels}
     return Tokenizer(TokenizerConfig.model_validate({**shape, "model": settings, "quantizer": quantizer}))
