@@ -9,7 +9,8 @@ import yaml
 
 import quantizers
 import tokbench
-from tokbench.data import PROTOCOLS, code_header
+from tokbench.codes import header
+from tokbench.data import PROTOCOLS
 from tokbench.generators import tokb
 from tokbench.metrics import get, names
 from tokbench.results.lines import SCHEMA
@@ -42,5 +43,5 @@ def test_the_changelog_says_which_versions_hold() -> None:
         assert get(name).version == 1 or f"{name}-{get(name).version}" in heads["Metric versions"], name
     assert all(f"`{name}`" in heads["Metric versions"] for name in PROTOCOLS)
     assert f"`schema_version` is {SCHEMA}." in heads["Record schema"]
-    formats = f"checkpoints {checkpoint.FORMAT}, code caches {code_header.FORMAT}, `.tokb` files {tokb.VERSION}"
+    formats = f"checkpoints {checkpoint.FORMAT}, code caches {header.FORMAT}, `.tokb` files {tokb.VERSION}"
     assert formats in heads["Record schema"]

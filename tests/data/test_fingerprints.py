@@ -15,11 +15,11 @@ import pytest
 import torch
 from data_pictures import encoded, picture
 
+from tokbench.codes.encoding import already_written, write_codes
 from tokbench.config.model import TokenizerConfig
 from tokbench.data import open_images
 from tokbench.data import whole as whole_module
 from tokbench.errors import TokbenchError
-from tokbench.generators.encoding import already_written, write_codes
 from tokbench.metrics import reference_cache
 from tokbench.models import Tokenizer
 

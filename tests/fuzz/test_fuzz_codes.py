@@ -16,11 +16,11 @@ from fuzzing import EXAMPLES, Refused, altered, damaged, fuzz, survives
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tokbench.codes.cache import CodeCache, CodeLoader
+from tokbench.codes.header import CodeHeader
+from tokbench.codes.writer import CodeWriter
 from tokbench.config.generator import ARConfig
 from tokbench.config.model import TokenizerConfig
-from tokbench.data.code_header import CodeHeader
-from tokbench.data.code_writer import CodeWriter
-from tokbench.data.codes import CodeCache, CodeLoader
 from tokbench.generators import for_tokenizer
 from tokbench.generators.compression import Codec
 from tokbench.models import Tokenizer

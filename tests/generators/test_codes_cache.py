@@ -12,13 +12,14 @@ import pytest
 import torch
 
 import quantizers
+from tokbench.codes.cache import CodeCache, CodeLoader
+from tokbench.codes.encoding import write_codes
+from tokbench.codes.header import CodeHeader
+from tokbench.codes.soft import SoftCodes, targets_along
+from tokbench.codes.writer import CodeWriter
 from tokbench.data import open_images
-from tokbench.data.code_header import CodeHeader
-from tokbench.data.code_writer import CodeWriter
-from tokbench.data.codes import CodeCache, CodeLoader
 from tokbench.errors import TokbenchError
 from tokbench.generators.embedding import code_vectors
-from tokbench.generators.encoding import SoftCodes, targets_along, write_codes
 from tokbench.models import Tokenizer
 
 HEADER = CodeHeader(

@@ -16,11 +16,11 @@ import typer
 from typer.testing import CliRunner
 
 from tokbench.cli.encode import encode
+from tokbench.codes.encoding import write_codes
+from tokbench.codes.header import CodeHeader
+from tokbench.codes.writer import CodeWriter
 from tokbench.data import open_images
-from tokbench.data.code_header import CodeHeader
-from tokbench.data.code_writer import CodeWriter
 from tokbench.errors import TokbenchError
-from tokbench.generators.encoding import write_codes
 from tokbench.models import Tokenizer
 
 HEADER = CodeHeader(

@@ -18,8 +18,8 @@ from tokbench.cli.decompress import decompress
 from tokbench.cli.encode import encode
 from tokbench.cli.evaluate_generator import evaluate_generator
 from tokbench.cli.generate import generate
+from tokbench.codes.cache import CodeCache
 from tokbench.config.generator import ARConfig
-from tokbench.data.codes import CodeCache
 from tokbench.errors import TokbenchError
 from tokbench.generators import for_tokenizer
 from tokbench.models import Tokenizer

@@ -11,11 +11,11 @@ import torch
 from gloo_processes import run_processes
 from safetensors.torch import load_file
 
+from tokbench.codes.header import CodeHeader
+from tokbench.codes.soft import SoftCodes
+from tokbench.codes.writer import CodeWriter
 from tokbench.config.generator import GeneratorRecipe
-from tokbench.data.code_header import CodeHeader
-from tokbench.data.code_writer import CodeWriter
 from tokbench.generators import Generator
-from tokbench.generators.encoding import SoftCodes
 from tokbench.generators.noise import batch_keys
 from tokbench.models import Tokenizer
 from tokbench.training.loop import make_accelerator, train

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tokbench.codes.encoding import write_codes
+from tokbench.codes.header import CodeHeader
+from tokbench.codes.writer import CodeWriter
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.data import open_images
-from tokbench.data.code_header import CodeHeader
-from tokbench.data.code_writer import CodeWriter
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
-from tokbench.generators.encoding import write_codes
 from tokbench.models import Tokenizer
 from tokbench.training.checks import check_recipe
 from tokbench.training.loop import TrainingResult, make_accelerator, train

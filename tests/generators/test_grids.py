@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tokbench.data.code_header import CodeHeader
-from tokbench.data.code_writer import CodeWriter
-from tokbench.data.codes import CodeCache
+from tokbench.codes.cache import CodeCache
+from tokbench.codes.header import CodeHeader
+from tokbench.codes.writer import CodeWriter
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
 from tokbench.generators.pipeline import keep_mask

@@ -37,11 +37,11 @@ def encode(
     """
 
     from tokbench.cli.options import device, smaller_batch
+    from tokbench.codes.encoding import already_written, write_codes
     from tokbench.config.grid import parse_size
     from tokbench.data import open_images
     from tokbench.data.base import Split
     from tokbench.errors import counted, size_text
-    from tokbench.generators.encoding import already_written, write_codes
     from tokbench.memory import explained
     from tokbench.models import Tokenizer
     from tokbench.models.tokenizer import chosen_size

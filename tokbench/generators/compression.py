@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokbench.codes.cache import CodeCache
 from tokbench.data import UnreadableImage, read_image, to_float
-from tokbench.data.codes import CodeCache
 from tokbench.errors import TokbenchError, printable
 from tokbench.generators.base import Generator
 from tokbench.generators.coder import HistogramCoder, ModelCoder

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tokbench.codes.soft import SoftCodes
 from tokbench.config.address import address_settings
 from tokbench.config.condition import need_classes
 from tokbench.config.generator import ARConfig, GeneratorRecipe
@@ -17,7 +18,6 @@ from tokbench.config.yaml_files import parse_value
 from tokbench.data import open_images
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.generators import build, configure
-from tokbench.generators.encoding import SoftCodes
 from tokbench.models import Tokenizer
 from tokbench.results.environment import content_hash
 from tokbench.sweeps.grid import Cell, reasons

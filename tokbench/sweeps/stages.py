@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from tokbench.codes.encoding import is_of, write_codes
 from tokbench.config.data import DataConfig
 from tokbench.config.recipe import Recipe
 from tokbench.data import open_split
 from tokbench.data.base import Split
 from tokbench.errors import TokbenchError
-from tokbench.generators.encoding import is_of, write_codes
 from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.record import generator_record
 from tokbench.metrics import evaluate_tokenizer

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from tokbench import metrics, weights
+from tokbench.codes.cache import CodeCache
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.grid import shortest
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.data import open_split
 from tokbench.data.base import ImageDataset, evenly
-from tokbench.data.codes import CodeCache
 from tokbench.errors import TokbenchError, printable, size_text
 from tokbench.metrics.lpips import SMALLEST
 from tokbench.metrics.registry import names

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from tokbench.codes.cache import CodeCache, CodeLoader
+from tokbench.codes.soft import SoftCodes
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.data import loader, open_split, to_float
 from tokbench.data.base import digest
-from tokbench.data.codes import CodeCache, CodeLoader
 from tokbench.errors import TokbenchError
 from tokbench.generators.condition import Condition
-from tokbench.generators.encoding import SoftCodes
 from tokbench.models import Tokenizer
 from tokbench.training.resuming import trained_on
 from tokbench.training.task import BatchSource

@@ -1,6 +1,6 @@
 """The code cache: a tokenizer's codes on disk, memory-mapped, so that a generator trains without the encoder.
 
-What its files are: ``code_header``; how they are written: ``code_writer``.
+What its files are: ``header``; how they are written: ``writer``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokbench.codes.header import HISTOGRAM, LABELS, read_header
 from tokbench.data.base import evenly
-from tokbench.data.code_header import HISTOGRAM, LABELS, read_header
 from tokbench.errors import TokbenchError
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from tokbench.data.code_header import HEADER, HISTOGRAM, LABELS, CodeHeader
+from tokbench.codes.header import HEADER, HISTOGRAM, LABELS, CodeHeader
 from tokbench.errors import TokbenchError
 from tokbench.results.locks import flock
 
