@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tokbench import splitmix
 from tokbench.data.adm import adm_center_crop
 from tokbench.data.crops import (
     CROPS,
@@ -115,13 +116,11 @@ def test_draws_are_uniform_and_differ() -> None:
 
 def test_splitmix64_reference_values() -> None:
     """First outputs of SplitMix64 from state 0 (the published test vector of the reference implementation)."""
-    from tokbench.data import draws
-
-    state, found = 0, []
-    for _ in range(3):
-        state = (state + draws._GOLDEN) & draws._MASK
-        found.append(draws._mix(state))
-    assert found == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    states = [(i * splitmix.GOLDEN) & splitmix.MASK for i in (1, 2, 3)]
+    published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert [splitmix.mix(state) for state in states] == published
+    of_tensor = splitmix.mix_all(torch.tensor([splitmix.signed(state) for state in states]))
+    assert of_tensor.tolist() == [splitmix.signed(value) for value in published]
 
 
 def test_wrong_views_are_one_line() -> None:

@@ -1,8 +1,7 @@
 """Noise as a pure function of (seed, image, place, code): an image is the same in whatever batch it is drawn, and
 trained on in the same way whatever processes and micro-batches its batch is split over.
 
-SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) in int64 tensors, so
-that every device draws the same bits. No state, nothing that a resumed run could lose.
+SplitMix64 in int64 tensors, so that every device draws the same bits. No state, nothing that a resumed run could lose.
 """
 
 from __future__ import annotations
@@ -10,21 +9,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
-_M1 = 0xBF58476D1CE4E5B9 - 2**64
-_M2 = 0x94D049BB133111EB - 2**64
+from tokbench.splitmix import GOLDEN, M1, mix_all, signed
+
+_GOLDEN = signed(GOLDEN)
 _BITS = 24
 
 
 def image_keys(seed: int, images: Tensor) -> Tensor:
     """int64 (n,) numbers of images -> a key for each, int64 (n,)."""
-    start = _mix(torch.tensor([_signed(seed)], dtype=torch.int64, device=images.device) + _GOLDEN)
-    return _mix(start + (images.to(torch.int64) + 1) * _GOLDEN)
+    start = mix_all(torch.tensor([signed(seed)], dtype=torch.int64, device=images.device) + _GOLDEN)
+    return mix_all(start + (images.to(torch.int64) + 1) * _GOLDEN)
 
 
 def place_keys(keys: Tensor, place: Tensor | int) -> Tensor:
     """Keys (n,) and a place of the code stack -> keys of that place; places broadcast: (n, 1) with (p,) -> (n, p)."""
-    return _mix(keys + (_signed((place + 1) * _M1) if isinstance(place, int) else (place + 1) * _M1))
+    return mix_all(keys + (signed((place + 1) * M1) if isinstance(place, int) else (place + 1) * signed(M1)))
 
 
 def batch_keys(seed: int, batch: int, size: int, first: int = 0) -> Tensor:
@@ -40,24 +39,12 @@ def random_keys(n: int, device: torch.device) -> Tensor:
 
 def uniform(keys: Tensor) -> Tensor:
     """Uniform in (0, 1), float32, under each key."""
-    return ((_mix(keys) >> (64 - _BITS) & (2**_BITS - 1)).to(torch.float32) + 0.5) * 2.0**-_BITS
+    return ((mix_all(keys) >> (64 - _BITS) & (2**_BITS - 1)).to(torch.float32) + 0.5) * 2.0**-_BITS
 
 
 def gumbel(keys: Tensor, codes: Tensor) -> Tensor:
     """Standard Gumbel noise, float32, of each code under each key: keys (n,), codes (K,) or (n, K) -> (n, K)."""
-    bits = _mix(keys[..., None] + (codes + 1) * _GOLDEN) >> (64 - _BITS) & (2**_BITS - 1)
+    bits = mix_all(keys[..., None] + (codes + 1) * _GOLDEN) >> (64 - _BITS) & (2**_BITS - 1)
     # -log of an exponential variate; log1p keeps the small variates, which are the ones that win, exact.
     uniform = (bits.to(torch.float32) + 0.5) * 2.0**-_BITS
     return -torch.log(-torch.log1p(-uniform.clamp_max(1.0 - 2.0**-_BITS)))
-
-
-def _mix(x: Tensor) -> Tensor:
-    x = (x ^ (x >> 30 & (2**34 - 1))) * _M1
-    x = (x ^ (x >> 27 & (2**37 - 1))) * _M2
-    return x ^ (x >> 31 & (2**33 - 1))
-
-
-def _signed(value: int) -> int:
-    """As an int64 with the same bits."""
-    value &= 2**64 - 1
-    return value - 2**64 if value >= 2**63 else value

@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tokbench.metrics.statistics import Statistics, distributed
+from tokbench.splitmix import GOLDEN, mix_all, signed
 
 
 class FeatureStatistics(Statistics):
@@ -91,8 +92,5 @@ class FeatureStatistics(Statistics):
 
 
 def _hash(positions: Tensor) -> Tensor:
-    """A fixed mixing of int64 into int64 (splitmix64's finaliser, wrapping): equal everywhere, without a seed."""
-    x = positions.to(torch.int64) + -7046029254386353131
-    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
-        x = (x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))) * factor
-    return x ^ ((x >> 31) & ((1 << 33) - 1))
+    """A fixed mixing of int64 into int64: equal everywhere, without a seed."""
+    return mix_all(positions.to(torch.int64) + signed(GOLDEN))
