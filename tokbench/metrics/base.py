@@ -149,6 +149,7 @@ class DistributionMetric(Metric):
 
     axes = (2,)
     extractor: ClassVar[str]
+    noun: ClassVar[str] = "images"  # what it compares, in messages
     reference_split: ClassVar[Literal["same", "train"]] = "same"
     reservoir: ClassVar[bool] = False  # needs features themselves, not their mean and covariance alone
     depthwise: ClassVar[bool] = True  # cheap enough for a value at every depth

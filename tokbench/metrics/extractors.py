@@ -20,7 +20,7 @@ class Extractor(Protocol):
     digest: str  # of the weights and the preprocessing inside: features of different digests never meet
 
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) -> float32 (B, dim)."""
+        """uint8 (B, 3, H, W), or clips (B, 3, T, H, W) -> float32 (B, dim)."""
         ...
 
 
@@ -56,7 +56,7 @@ def register_extractor(name: str) -> Callable[[Factory], Factory]:
 
 def load_extractor(name: str, device: torch.device | str = "cpu") -> Extractor:
     """The extractor of that name on ``device``; ``TokbenchError`` when its weights are missing."""
-    from tokbench.metrics import fd_dinov2, inception  # noqa: F401  (they register their extractors)
+    from tokbench.metrics import fd_dinov2, i3d, inception  # noqa: F401  (they register their extractors)
 
     if name not in _FACTORIES:
         raise TokbenchError(f"no feature extractor {name!r}{did_you_mean(name, _FACTORIES)}")
@@ -67,7 +67,7 @@ def extract(extractors: Mapping[str, Extractor], images: Tensor) -> dict[str, Te
     """``images`` (uint8, RGB or grey) in each of the spaces, by their names; layers of one ``network`` share a single
     pass through it. Grey images are looked at as RGB of three equal channels."""
     if images.shape[1] == 1:
-        images = images.expand(-1, 3, -1, -1)
+        images = images.expand(-1, 3, *images.shape[2:])
     groups: dict[int, list[str]] = {}
     for name, extractor in extractors.items():
         groups.setdefault(id(getattr(extractor, "network", extractor)), []).append(name)

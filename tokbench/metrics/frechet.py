@@ -79,13 +79,13 @@ class FrechetMetric(DistributionMetric):
     direction = "lower"
 
     def too_few(self, count: int, dim: int) -> str | None:
-        return rank_problem(self.label, "images", count, dim)
+        return rank_problem(self.label, self.noun, count, dim)
 
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
     ) -> Compared:
-        check_rank(self.label, "reference images", reference)
-        check_rank(self.label, "images", sample)
+        check_rank(self.label, f"reference {self.noun}", reference)
+        check_rank(self.label, self.noun, sample)
         value = frechet_distance(sample.mean, sample.covariance, reference.mean, reference.covariance)
         if quick or sample.n >= FEW_IMAGES:
             return Compared(value)

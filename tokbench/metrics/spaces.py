@@ -147,7 +147,8 @@ class FeatureSpaces:
             return metric.result(None, self.count, protocol, note=str(refusal))
         note = None
         if n < FEW_IMAGES:
-            note = f"only {n:,} images: biased; compare at equal n only"
+            noun = getattr(metric, "noun", "images")
+            note = f"only {n:,} {noun}: biased; compare at equal n only"
             self.warnings.append(f"{metric.label}: {note}")
         return metric.result(
             by_depth[-1],

@@ -108,7 +108,7 @@ ENTRIES = {
             ),
             layout="i3d",
             megabytes=47,
-            used_by="FVD, which no metric here computes yet",
+            used_by="FVD",
         ),
     )
 }
