@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from tokbench.errors import TokbenchError
 
 from .blocks import group_norm
+from .causal_conv import Shape, causal_conv3d
 
 Padding = Literal["zeros", "first-frame"]
 """What stands before the first frame: zeros, or the first frame again."""
@@ -107,25 +108,30 @@ class CausalConv3d(nn.Conv3d, Streamed):
         """(B, C, T, H, W) -> (B, C', 1 + (T - 1)/s, H', W')."""
         if self.kernel_size[0] == self.stride[0] == 1:
             return clips_of(self._on_frames(frames_of(x)), x.shape[0])
-        return super().forward(self._after_what_was(x))
+        x, lacking = self._after_what_was(x)
+        shape = Shape(self.stride, self.padding[1:], lacking)  # type: ignore[arg-type]
+        return causal_conv3d(x, self.weight, self.bias, shape)
 
     def _on_frames(self, frames: Tensor) -> Tensor:
         weight = self.weight.squeeze(2)
         return F.conv2d(frames, weight, self.bias, self.stride[1:], self.padding[1:])  # type: ignore[arg-type]
 
-    def _after_what_was(self, x: Tensor) -> Tensor:
-        """``x`` with the frames that its first outputs look back at; keeps those that the next piece will."""
+    def _after_what_was(self, x: Tensor) -> tuple[Tensor, int]:
+        """``x`` with the frames that its first outputs look back at, and the frames of zeros that are to be thought
+        before it; keeps what the outputs of the next piece will look back at."""
+        lacking = 0
         if self.past:
             x = torch.cat([self.past["frames"], x], dim=2)
+        elif self.before == "zeros" and self.past is None:
+            lacking = self.lead
         elif self.lead:
-            first = x[:, :, :1]
-            before = torch.zeros_like(first) if self.before == "zeros" else first
-            x = torch.cat([before.expand(-1, -1, self.lead, -1, -1), x], dim=2)
+            first = x[:, :, :1] if self.before == "first-frame" else torch.zeros_like(x[:, :, :1])
+            x = torch.cat([first.expand(-1, -1, self.lead, -1, -1), x], dim=2)
         if self.past is not None:
             kernel, stride = self.kernel_size[0], self.stride[0]
             outputs = (x.shape[2] - kernel) // stride + 1
             self.past["frames"] = x[:, :, outputs * stride :].clone()
-        return x
+        return x, lacking
 
 
 class FrameGroupNorm(nn.GroupNorm):
