@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import tarfile
 import zipfile
@@ -24,6 +25,7 @@ LENGTHS = (20, 12, 33, 17, 9, 40)
 """Frames of the videos that every source here holds."""
 
 
+@functools.cache
 def videos(side: int = 32) -> list[bytes]:
     return [encode(moving(n, side, side, seed=k)) for k, n in enumerate(LENGTHS)]
 
@@ -208,3 +210,23 @@ def test_no_pyav_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(TokbenchError, match=r"with PyAV: pip install 'tokbench\[video\]'"):
         open_images(f"folder:{tmp_path}", "train", image_size=(5, 16, 16))
+
+
+def test_the_built_in_clips_need_no_network_and_hold_a_whole_video_out() -> None:
+    train = open_images("clips", "train", image_size=(17, 64, 64), flip=True)
+    held_out = open_images("clips", "eval", image_size=(17, 64, 64))
+    assert (len(train), len(held_out)) == (2048, 280 // 17)
+    names = {train[k]["id"].partition("@")[0] for k in range(6)}
+    assert names == {"big_buck_bunny.mp4", "webb_mirror.mp4"}
+    assert {held_out[k]["id"].partition("@")[0] for k in (0, 15)} == {"cockatoo.mp4"}
+    assert held_out[3]["image"].shape == (3, 17, 64, 64) and not held_out.notes
+    assert len(open_images("clips", "eval", image_size=(17, 64, 64), limit=4)) == 4
+
+
+def test_a_built_in_clip_that_was_changed_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from tokbench.data import clips as clips_module
+
+    monkeypatch.setattr(clips_module, "FOLDER", tmp_path)
+    (tmp_path / "cockatoo.mp4").write_bytes(b"another")
+    with pytest.raises(TokbenchError, match="cockatoo.mp4 is not the file that tokbench ships; reinstall"):
+        open_images("clips", "eval", image_size=(17, 64, 64))

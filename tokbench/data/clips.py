@@ -1,4 +1,4 @@
-"""The clips everyone has: short videos in the package that may be passed on freely. No network.
+"""The clips everyone has: three short videos in the package that may be passed on. No network.
 
 Whole videos are held out. A training sample is a random window of one of the others, which take turns; an epoch has as
 many as one of ``photos``. Held out are the windows that lie one behind another.
@@ -40,11 +40,16 @@ class BuiltinClip:
         return content
 
 
-CLIPS: tuple[BuiltinClip, ...] = ()
+CLIPS = (
+    BuiltinClip("big_buck_bunny.mp4", "e074d5688e37d4366d6412b25d630913cf3627cd6fc14036e143cb557bbb8fe7", "train"),
+    BuiltinClip("webb_mirror.mp4", "511ef4e701e24a5546ffa14b2f479d667ae8b334c55719b00950023b7eebef53", "train"),
+    BuiltinClip("cockatoo.mp4", "8854169ef81f5b6c969cc19182f44f338a72b4e78a1939ed33a870e6e2adace7", "eval"),
+)
+"""Trained on: an animated film, a slow scene with cuts. Held out: an animal before a moving camera."""
 
 
 class BuiltinClips(WholePictures):
-    """The videos of one split, held in memory: they take 1.5 MB together."""
+    """The videos of one split, held in memory: they take 860 kB together."""
 
     def __init__(self, split: Split, view: View, limit: int | None) -> None:
         super().__init__("clips", split, view)
