@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -142,3 +143,23 @@ def test_frames_that_change_their_size() -> None:
         assert len(video.frames([0, 1])) == 2
         with pytest.raises(UnreadableVideo, match="change their size"):
             video.frames([0, len(video) - 1])
+
+
+@pytest.mark.parametrize("name", ["ucf_soccerjuggling_g23", "mmaction2_demo"])
+def test_frames_of_real_clips_are_those_of_the_reference(shared: Path, name: str) -> None:
+    reference, file = shared / "golden-video" / "i3d_real_clips.npz", shared / "data" / "clips" / f"{name}.mp4"
+    if not (reference.exists() and file.exists()):
+        pytest.skip("no real clips in ../shared")
+    with Video(file, name=name) as video, np.load(reference) as known:
+        assert hashlib.sha256(video.frames(range(16)).tobytes()).hexdigest() == str(known[f"{name}/frames_sha256"])
+
+
+def test_any_frame_of_real_clips(shared: Path) -> None:
+    files = sorted((shared / "data" / "clips").glob("*.mp4"))[::9]
+    if not files:
+        pytest.skip("no real clips in ../shared")
+    for file in files:
+        with Video(file, name=file.name) as video:
+            assert video.lost() == [] and len(video) == video.declared
+            whole, middle = video.frames(range(len(video))), len(video) // 2
+            assert np.array_equal(video.frames([middle, middle + 5]), whole[[middle, middle + 5]])

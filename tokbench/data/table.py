@@ -252,12 +252,13 @@ def table_images(
 
 def undecoded(rows: Any, image: str) -> Any:
     """The same rows, files left as the bytes they are stored in: tokbench decodes them itself."""
-    if isinstance(feature := rows.features[image], (_feature(PICTURES), _feature(VIDEOS))):
-        return rows.cast_column(image, type(feature)(decode=False))
+    kind: Any = type(rows.features[image])
+    if kind in (_feature(PICTURES), _feature(VIDEOS)):
+        return rows.cast_column(image, kind(decode=False))
     return rows
 
 
-def _feature(media: Media) -> type:
+def _feature(media: Media) -> Any:
     """The type of ``datasets`` for it; an older one has none for videos, whose columns are then bytes."""
     import datasets
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from tokbench.data.base import Batch, ImageDataset
+from tokbench.data.joint import JointLoader
 from tokbench.data.loader import Loader, loader
 from tokbench.data.stream import StreamedImages, StreamLoader
 
@@ -43,7 +44,7 @@ def measure(
     return Throughput(workers, begun - started, images, time.perf_counter() - begun)
 
 
-def _endless(source: Loader | StreamLoader) -> Iterator[Batch]:
+def _endless(source: Loader | StreamLoader | JointLoader) -> Iterator[Batch]:
     for epoch in count():
         source.set_epoch(epoch)
         yield from source
