@@ -51,13 +51,6 @@ def strip(clips: Sequence[Tensor], *, frames: int = 8, titles: Sequence[str] = (
     return grid([[clip[:, k] for k in chosen] for clip in clips], columns=titles, zoom=zoom)
 
 
-def side_by_side(clips: Sequence[Tensor], *, below: bool = True) -> Tensor:
-    """Clips (C, T, H, W) of one size as one, below one another or beside one another."""
-    import torch
-
-    return torch.cat(list(clips), dim=2 if below else 3)
-
-
 def _write_gif(clip: Tensor, path: Path, fps: float) -> None:
     pictures = [to_pil(clip[:, t]).convert("RGB").quantize(256, dither=Image.Dither.NONE) for t in range(clip.shape[1])]
     hundredths = max(2, round(100 / fps))  # viewers show what is shorter at a tenth of the speed
