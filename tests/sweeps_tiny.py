@@ -36,7 +36,7 @@ def comparable(out: Path) -> list[dict[str, Any]]:
     """The records in the order of their cells, without id, time and checkout."""
     found = []
     for record in Store(out / "runs.jsonl").read():
-        plain = record.model_dump(mode="json")
+        plain = record.plain()
         for key in ("id", "created", "timing", "git"):
             plain.pop(key)
         plain["training"] = {k: v for k, v in plain["training"].items() if "seconds" not in k}

@@ -13,7 +13,7 @@ from tokbench.codes import header
 from tokbench.data import PROTOCOLS
 from tokbench.generators import tokb
 from tokbench.metrics import get, names
-from tokbench.results.lines import SCHEMA
+from tokbench.results.record import SCHEMA
 from tokbench.training import checkpoint
 
 ROOT = Path(__file__).parents[2]

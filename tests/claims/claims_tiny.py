@@ -34,23 +34,22 @@ def row(name: str, size: int, depth: int = 1, seed: int = 0, side: int = 4, **me
     recipe = {"name": "tiny", "seed": seed, "quantizer": quantizer, "model": {"side": side}}
     bits = depth * math.log2(size)
     cell = content_hash(recipe)
-    return Record.model_validate(
-        {
-            "id": cell, "cell": cell, "name": "tiny", "created": "2025-01-01T12:00:00+00:00", "seed": seed,
-            "quantizer": quantizer, "model": {"architecture": "vqgan", "downsampling": 32 // side, "parameters": 1000},
-            "data": {"spec": "photos", "split": "eval", "n": 96, "size": 32, "protocol": "tokbench-v1"},
-            "weights": {"which": "ema"},
-            "rate": {
-                "tokens": [side, side, depth], "codebook_sizes": [size] * depth, "bits_per_position": bits,
-                "bits_per_image": side * side * bits, "bits_per_pixel": side * side * bits / 1024,
-            },
-            "training": {"steps": 12, "batch_size": 8, "data": "photos", "seconds": 1.0},
-            "timing": {"seconds": 1.0, "device": "cpu"},
-            "environment": {"torch": "2.9.0", "cpu": "a CPU", "cores": 2, "gpus": []},
-            "git": {"revision": "0123456789abcdef", "dirty": False},
-            "recipe": recipe, "metrics": {key: _metric(key, value) for key, value in metrics.items()}, "error": error,
-        }
-    )  # fmt: skip
+    content = {
+        "id": cell, "cell": cell, "name": "tiny", "created": "2025-01-01T12:00:00+00:00", "seed": seed,
+        "quantizer": quantizer, "model": {"architecture": "vqgan", "downsampling": 32 // side, "parameters": 1000},
+        "data": {"spec": "photos", "split": "eval", "n": 96, "size": 32, "protocol": "tokbench-v1"},
+        "weights": {"which": "ema"},
+        "rate": {
+            "tokens": [side, side, depth], "codebook_sizes": [size] * depth, "bits_per_position": bits,
+            "bits_per_image": side * side * bits, "bits_per_pixel": side * side * bits / 1024,
+        },
+        "training": {"steps": 12, "batch_size": 8, "data": "photos", "seconds": 1.0},
+        "timing": {"seconds": 1.0, "device": "cpu"},
+        "environment": {"torch": "2.9.0", "cpu": "a CPU", "cores": 2, "gpus": []},
+        "git": {"revision": "0123456789abcdef", "dirty": False},
+        "recipe": recipe, "metrics": {key: _metric(key, value) for key, value in metrics.items()}, "error": error,
+    }  # fmt: skip
+    return Record.of(**content)
 
 
 def _metric(name: str, value: Any) -> dict[str, Any]:

@@ -62,12 +62,12 @@ def test_pairs_are_of_one_seed_and_the_direction_is_the_records() -> None:
 def test_what_was_measured_apart_is_not_compared() -> None:
     a, b = entry("rq", psnr=[20.0, 25.0, 30.0]), entry("vq", psnr=[19.0, 24.0, 29.0])
     assert a.first.data is not None
-    elsewhere = a.first.data.model_copy(update={"n": 12})
-    other = Entry(tuple(record.model_copy(update={"data": elsewhere}) for record in b.records))
+    elsewhere = {**a.first.plain()["data"], "n": 12}
+    other = Entry(tuple(record.replace(data=elsewhere) for record in b.records))
     found = better("rq is better", a, other, "psnr")
     assert found.verdict is Verdict.missing and "same images" in found.detail
-    changed = {"psnr": b.first.metrics["psnr"].model_copy(update={"version": "tokbench-v2/1"})}
-    other = Entry(tuple(record.model_copy(update={"metrics": changed}) for record in b.records))
+    changed = {"psnr": {**b.first.plain()["metrics"]["psnr"], "version": "tokbench-v2/1"}}
+    other = Entry(tuple(record.replace(metrics=changed) for record in b.records))
     assert better("rq is better", a, other, "psnr").detail == "not computed in the same way"
 
 

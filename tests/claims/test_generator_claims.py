@@ -31,11 +31,11 @@ def made(record: Record, metrics: Mapping[str, float], **changes: Any) -> Record
         }
         for name, value in metrics.items()
     }  # fmt: skip
-    plain = record.model_dump() | {"metrics": values} | changes
+    plain = record.plain() | {"metrics": values} | changes
     kept = {k: v for k, v in plain["recipe"].items() if k != "seed"}
     plain["recipe"] |= {"changed": content_hash([plain["kind"], plain["model"], kept])}
     plain["cell"] = plain["id"] = content_hash({"recipe": plain["recipe"], "rate": plain["rate"]})
-    return Record.model_validate(plain)
+    return Record.of(**plain)
 
 
 def generator(
@@ -75,7 +75,7 @@ def drawn(name: str, parts: Mapping[str, list[Record]]) -> list[Any]:
 def timed(shape: tuple[int, int, int], batch: int, seed: int, seconds: float, memory: float, device: str) -> Record:
     base = row("none", 2048, shape[2], seed, shape[0])
     assert base.rate is not None
-    rate = base.rate.model_copy(update={"tokens": list(shape)}).model_dump()
+    rate = base.plain()["rate"] | {"tokens": list(shape)}
     return made(
         base, {"seconds_per_image": seconds, "memory_mib": memory}, kind="benchmark", rate=rate,
         model={"architecture": "ar", "parameters": 20_000_000}, timing={"device": device, "batch_size": batch},

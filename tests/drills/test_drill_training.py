@@ -183,13 +183,13 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written(tmp_path: Path) -> N
 def test_a_disk_that_fills_up_while_a_record_is_appended(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs.jsonl")
     made: dict[str, Any] = {"id": "a", "cell": "c", "created": "2025-01-01", "name": "n"}
-    store.append(Record(**made))
+    store.append(Record.of(**made))
     content = store.path.read_bytes()
     for room in (0, 1, 50):
         with files_of_at_most(len(content) + room), pytest.raises(TokbenchError, match="cannot append a record"):
-            store.append(Record(**{**made, "recipe": {"long": "x" * 100}}))
+            store.append(Record.of(**{**made, "recipe": {"long": "x" * 100}}))
         assert store.path.read_bytes() == content
-    store.append(Record(**made))
+    store.append(Record.of(**made))
     assert len(store.read()) == 2 and not store.read().damaged
 
 

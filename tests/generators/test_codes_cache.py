@@ -185,3 +185,16 @@ def test_a_cache_of_imagenets_size_opens_at_once_and_streams(tmp_path: Path) -> 
     rate = 200 * 256 / (time.perf_counter() - started)
     print(f"\nopened {len(cache):,} images in {opened:.3f} s, {rate:,.0f} images a second in random order")
     assert opened < 1.0 and rate > 10_000
+
+
+def test_codes_of_a_large_vocabulary_are_counted_as_they_occur(tmp_path: Path) -> None:
+    codes = torch.tensor([2**31, 5, 5, 2**31 + 1, 5, 0]).reshape(1, 2, 3, 1)
+    header = HEADER.model_copy(update={"codebook_sizes": (2**32,), "shape": (2, 3, 1)})
+    with CodeWriter(tmp_path / "train", header) as writer:
+        writer.add(codes, torch.tensor([0]))
+    cache = CodeCache(tmp_path, "train")
+    counted = np.fromfile(tmp_path / "train" / "histogram.bin", "<i8").tolist()
+    assert counted == [4, 0, 5, 2**31, 2**31 + 1, 1, 3, 1, 1]
+    assert torch.equal(cache.read([0])["codes"], codes) and len(cache.histogram_sha256) == 64
+    with pytest.raises(TokbenchError, match="too many to code"):
+        cache.histogram  # noqa: B018

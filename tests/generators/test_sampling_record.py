@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from tokbench.cli.bench_sampling import bench_sampling
 from tokbench.results.figures import draw
-from tokbench.results.glance import read
 from tokbench.results.store import Store
 from tokbench.results.table import comparison, to_markdown
 
@@ -53,5 +52,5 @@ def test_the_figure_shows_speed_and_ratio_against_batch(file: Path) -> None:
 
 
 def test_the_table_shows_a_row_a_batch(file: Path) -> None:
-    text = to_markdown(comparison(read(file)))
+    text = to_markdown(comparison(Store(file).read()))
     assert "batch" in text and "memory (MiB)" in text and text.count("16×16×1") == 2

@@ -39,7 +39,7 @@ def record(sha256: str, **changes: Any) -> Record:
                      "note": "no weights"},
         }, **changes,
     }  # fmt: skip
-    return Record.model_validate(content)
+    return Record.of(**content)
 
 
 @pytest.fixture

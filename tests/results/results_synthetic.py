@@ -1,24 +1,56 @@
-"""Made-up records in the shape of real ones: for testing how results are shown, and nothing else."""
+"""Records of made-up numbers, written by what writes real ones: for testing how results are shown, and nothing else."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from PIL import Image, ImageDraw
 
+from tokbench.config.generator import ARConfig, MLMConfig
+from tokbench.config.model import TokenizerConfig
+from tokbench.generators import Generator, for_tokenizer
+from tokbench.generators.record import generator_record
+from tokbench.metrics.evaluation import Evaluation
+from tokbench.metrics.record import tokenizer_record
+from tokbench.metrics.registry import get
+from tokbench.models import Tokenizer
+from tokbench.results import environment
 from tokbench.results.environment import content_hash
-from tokbench.results.record import Record
+from tokbench.results.record import DataRef, MetricValue, Rate, Record
 from tokbench.results.store import Store
+
+DATA = DataRef(spec="photos", split="eval", n=96, size=64, protocol="tokbench-v1")
+PROVENANCE = {
+    "created": "2025-01-01T12:00:00+00:00",
+    "git": {"revision": "0123456789abcdef", "dirty": False},
+    "environment": {"python": "3.11", "torch": "2.9.0", "platform": "Linux x86_64", "cpu": "a CPU", "gpus": []},
+}
 
 
 def metric(value: float | None, label: str, direction: str = "higher", **more: Any) -> dict[str, Any]:
-    """A MetricValue as JSON."""
+    """A MetricValue as JSON, as some other tokbench might have written it."""
     n = 0 if value is None else 96
     return {"value": value, "n": n, "version": "tokbench-v1/1", "label": label, "direction": direction, **more}
+
+
+def measured(name: str, value: float | None, by_depth: list[float] | None = None) -> MetricValue:
+    """What a metric of tokbench says of such a value."""
+    return get(name).result(value, 0 if value is None else 96, "tokbench-v1", by_depth=by_depth)
+
+
+@cache
+def tokenizer(size: int, depth: int, image_size: int = 64) -> Tokenizer:
+    """A small one at f4: nothing is shown of it but its settings and its rate."""
+    quantizer = {"name": "vq", "codebook_size": size} | ({"name": "rq", "depth": depth} if depth > 1 else {})
+    model = {"architecture": "vqgan", "channels": 8, "multipliers": [1, 1, 1], "blocks": 1, "latent_channels": 8}
+    plain = {"image_size": image_size, "model": {**model, "attention_resolutions": []}, "quantizer": quantizer}
+    return Tokenizer(TokenizerConfig.model_validate(plain))
 
 
 def record(name: str = "vq", size: int = 256, depth: int = 1, seed: int | None = 0, **changes: Any) -> Record:
@@ -28,12 +60,12 @@ def record(name: str = "vq", size: int = 256, depth: int = 1, seed: int | None =
     psnr = 17 + 2.2 * math.log2(1 + bits / 2) + {"rq": 0.4, "lfq": -0.5}.get(name, 0) + 0.3 * rng.random()
     by_depth = [psnr - 2.5 * (depth - d) / depth for d in range(1, depth + 1)] if depth > 1 else None
     metrics = {
-        "psnr": metric(psnr, "PSNR", unit="dB", by_depth=by_depth),
-        "ssim": metric(1 - 5 / psnr, "SSIM", by_depth=[1 - 5 / p for p in by_depth] if by_depth else None),
-        "lpips": metric(3 / psnr, "LPIPS (alex)", "lower"),
-        "usage": metric(0.6 + 0.4 * rng.random(), "usage"),
-        "perplexity": metric(size * 0.7, "perplexity"),
-        "entropy_bpp": metric(0.85 * bits / 16, "entropy-coded rate", "lower", unit="bpp"),
+        "psnr": measured("psnr", psnr, by_depth),
+        "ssim": measured("ssim", 1 - 5 / psnr, [1 - 5 / p for p in by_depth] if by_depth else None),
+        "lpips": measured("lpips", 3 / psnr),
+        "usage": measured("usage", 0.6 + 0.4 * rng.random()),
+        "perplexity": measured("perplexity", size * 0.7),
+        "entropy_bpp": measured("entropy_bpp", 0.85 * bits / 16),
     }
     recipe = {
         "name": f"{name}-{size}",
@@ -42,26 +74,38 @@ def record(name: str = "vq", size: int = 256, depth: int = 1, seed: int | None =
         "training": {"steps": 2000, "lr": 1e-3},
         "model": {"ch": 64},
     }
-    content = {
-        "id": content_hash([name, size, depth, seed, "id"]), "cell": content_hash(recipe), "name": f"{name}-{size}",
-        "created": "2025-01-01T12:00:00+00:00", "seed": seed, "quantizer": recipe["quantizer"],
-        "model": {"architecture": "vqgan", "downsampling": 4, "parameters": 512345},
-        "data": {"spec": "photos", "split": "eval", "n": 96, "size": 64, "protocol": "tokbench-v1"},
-        "weights": {"which": "ema"},
-        "rate": {
-            "tokens": [16, 16, depth], "codebook_sizes": [size] * depth, "bits_per_position": bits,
-            "bits_per_image": 256 * bits, "bits_per_pixel": bits / 16,
-        },
-        "training": {"steps": 2000, "seconds": 41.0 + rng.random(), "batch_size": 32, "data": "photos"},
-        "timing": {
-            "seconds": 3.0, "device": "cpu", "precision": "float32", "batch_size": 32, "decode_images_per_second": 210.0
-        },
-        "environment": {"python": "3.11", "torch": "2.9.0", "platform": "Linux x86_64", "cpu": "a CPU", "gpus": []},
-        "git": {"revision": "0123456789abcdef", "dirty": False}, "recipe": recipe,
+    timing = {
+        "seconds": 3.0, "device": "cpu", "precision": "float32", "batch_size": 32, "decode_images_per_second": 210.0
     }  # fmt: skip
-    content.update(changes)
-    content["metrics"] = {**metrics, **changes.get("metrics", {})}
-    return Record.model_validate(content)
+    made = tokenizer(size, depth)
+    evaluation = Evaluation(metrics, Rate(**made.rate()), DATA, timing, [])
+    training = {"steps": 2000, "seconds": 41.0 + rng.random(), "batch_size": 32, "data": "photos"}
+    with mock.patch.object(environment, "provenance", lambda: PROVENANCE):
+        row = tokenizer_record(
+            evaluation, made, name=f"{name}-{size}", recipe=recipe, cell=content_hash(recipe), seed=seed,
+            training=training,
+        )  # fmt: skip
+    said = {"id": content_hash([name, size, depth, seed, "id"]), "quantizer": recipe["quantizer"], **changes}
+    return row.replace(**{**said, "metrics": {**metrics, **changes.get("metrics", {})}})
+
+
+@cache
+def generator(kind: str, size: int) -> Generator:
+    """A small one on the codes of ``tokenizer(size, 1)``."""
+    settings = {"width": 16, "heads": 2, "layers": 1}
+    config = ARConfig.model_validate(settings) if kind == "ar" else MLMConfig.model_validate(settings)
+    return for_tokenizer(config, tokenizer(size, 1), source="a folder", image_size=64)
+
+
+def generated(kind: str, size: int, gfid: float) -> Record:
+    """The record of a generator on the codes of an LFQ."""
+    recipe = {"kind": kind, "size": size}
+    with mock.patch.object(environment, "provenance", lambda: PROVENANCE):
+        row = generator_record(
+            generator(kind, size), tokenizer(size, 1), {"gfid": measured("gfid", gfid)}, name=f"lfq-{size}",
+            recipe=recipe, cell=content_hash(recipe), seed=0, data=DATA,
+        )  # fmt: skip
+    return row.replace(id=content_hash([kind, size]), quantizer={"name": "lfq", "codebook_size": size, "depth": 1})
 
 
 def sweep() -> list[Record]:
@@ -69,22 +113,17 @@ def sweep() -> list[Record]:
     rows = [record(name, size, 1, seed) for name in ("vq", "lfq") for size in (64, 256, 1024) for seed in (0, 1, 2)]
     rows += [record("rq", 256, depth, seed) for depth in (1, 2, 4) for seed in (0, 1, 2)]
     for kind, slope in (("ar", 0.4), ("mlm", -0.5)):
-        for size in (64, 256, 1024, 4096):
-            gfid = metric(30 + slope * math.log2(size) ** 1.5, "gFID", "lower")
-            model = {"architecture": "transformer", "generator": kind, "parameters": 3_000_000}
-            rows.append(record("lfq", size, kind="generator", id=content_hash([kind, size]), model=model,
-                               cell=content_hash([kind, size, 0]), recipe={"kind": kind, "size": size}))  # fmt: skip
-            rows[-1].metrics = {k: type(rows[0].metrics["psnr"]).model_validate(v) for k, v in {"gfid": gfid}.items()}
-    rows.append(record("fsq", 240, error="RuntimeError: loss is not finite at step 120", metrics={}))
+        rows += [generated(kind, size, 30 + slope * math.log2(size) ** 1.5) for size in (64, 256, 1024, 4096)]
+    rows.append(record("fsq", 240, error="RuntimeError: loss is not finite at step 120").replace(metrics={}))
     return rows
 
 
 def folder(path: Path, rows: list[Record] | None = None) -> Path:
-    """A results folder with runs.jsonl, pictures, histograms and logs."""
+    """A results folder with runs.jsonl, images, histograms and logs."""
     store = Store(path / "runs.jsonl")
     for index, row in enumerate(rows if rows is not None else sweep()):
         if row.kind == "tokenizer" and row.error is None:
-            row = row.model_copy(update={"artifacts": artifacts(path, row, index)})
+            row = row.replace(artifacts=artifacts(path, row, index))
         store.append(row)
     return path
 

@@ -17,6 +17,7 @@ from tokbench.cli.show import show
 from tokbench.cli.table import table
 from tokbench.errors import TokbenchError
 from tokbench.results.compare import differences
+from tokbench.results.record import Record
 from tokbench.results.store import Store
 
 app = typer.Typer()
@@ -82,7 +83,7 @@ def test_mistakes_are_one_line(home: Path, tmp_path: Path) -> None:
 def test_show_and_diff(home: Path) -> None:
     rows = sweep()
     shown = run("show", rows[0].id[:8], "--results", home).stdout
-    assert f"{rows[0].metrics['psnr'].value:.6g} dB ↑ (n=96, tokbench-v1/1)" in shown and "training.lr" in shown
+    assert f"{rows[0].metrics['psnr'].value:.6g} dB ↑ (n=96, tokbench-v1/psnr-1)" in shown and "training.lr" in shown
     kept = json.loads(run("show", rows[0].id, "--results", home, "--json").stdout)
     assert kept["cell"] == rows[0].cell
     assert "say the same" in run("diff", rows[0].id, rows[0].id, "--results", home).stdout
@@ -98,9 +99,10 @@ def test_differences_of_other_definitions_or_images_are_not_judged() -> None:
     assert by_key["recipe", "quantizer.codebook_size"].change == "+192"
     assert ("quantizer", "codebook_size") not in by_key  # said once, by the recipe
     assert ("training", "seconds") not in by_key
-    two.metrics["psnr"].version = "other/2"
-    assert one.data is not None and two.data is not None
-    two.data.size = 128
+    plain = two.plain()
+    plain["metrics"]["psnr"]["version"] = "other/2"
+    plain["data"]["size"] = 128
+    two = Record.of(**plain)
     by_key = {(d.block, d.key): d for d in differences(one, two)}
     assert by_key["metrics", "PSNR"].change == "" and "other/2" in by_key["metrics", "PSNR"].second
     assert by_key["metrics", "SSIM"].change.endswith("(other images)")

@@ -13,9 +13,9 @@ import pytest
 from results_synthetic import record
 
 from tokbench.errors import TokbenchError
+from tokbench.results.artifacts import artifact_text
 from tokbench.results.compare import differences, facts
 from tokbench.results.figures import draw, save
-from tokbench.results.plausible import artifact_text
 from tokbench.results.report import build
 from tokbench.results.select import by_id, where
 from tokbench.results.store import parse
@@ -72,7 +72,7 @@ def test_numbers_of_hundreds_of_digits_are_passed_over(tmp_path: Path) -> None:
         record("vq", recipe=recipe, artifacts={"log": "log.jsonl", "histogram": "counts.json"}, seed=1),
         record("rq", depth=2, recipe={"x": HUGE * 2}, artifacts={"histogram": "deep.json", "log": "deep.json"}),
     ]
-    records = parse("\n".join(line.model_dump_json() for line in lines).encode())
+    records = parse(b"\n".join(line.line for line in lines))
     assert len(records) == 2
     first, second = records
     assert facts(first) and differences(first, second)

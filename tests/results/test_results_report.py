@@ -47,7 +47,7 @@ def test_nothing_is_loaded_from_anywhere(page: str) -> None:
     assert policy is not None and policy.startswith("default-src 'none'") and "http" not in policy
 
 
-def test_it_shows_tables_curves_pictures_failures_and_environment(page: str) -> None:
+def test_it_shows_tables_curves_images_failures_and_environment(page: str) -> None:
     tags = [tag for tag, _ in _Page(page).tags]
     assert tags.count("tbody") == 2 and tags.count("img") == 2 * 9 + 2
     for text in ("loss is not finite at step 120", "line 7: half a line", "0123456789abcdef, clean", "coarse to fine"):
@@ -86,7 +86,7 @@ def test_names_cannot_break_out() -> None:
     assert any("&lt;script&gt;" in name for name in names) and not any("<" in name for name in names)
 
 
-def test_pictures_that_are_not_there_or_not_ours_are_said_so(tmp_path: Path) -> None:
+def test_images_that_are_not_there_or_not_ours_are_said_so(tmp_path: Path) -> None:
     home = tmp_path / "results"
     home.mkdir()
     (tmp_path / "secret.png").write_bytes(b"secret")
@@ -94,7 +94,7 @@ def test_pictures_that_are_not_there_or_not_ours_are_said_so(tmp_path: Path) -> 
     text = build([record(artifacts=artifacts)], home)
     assert "originals: gone.png: No such file" in text
     assert "../secret.png lies outside the results folder" in text and "c2VjcmV0" not in text
-    assert "samples: /etc/hostname is not a picture" in text
+    assert "samples: /etc/hostname is not an image" in text
 
 
 def test_an_empty_page_says_how_to_fill_it() -> None:

@@ -21,7 +21,7 @@ def timed(cell: AnyCell, seconds: float, **changes: object) -> Record:
     recipe = cell.recorded() if hasattr(cell, "recorded") else cell.recipe.resolved()
     training = {"seconds": seconds, "steps": cell.recipe.training.steps}
     values = {"id": cell.key, "cell": cell.key, "created": "", "name": "x", "environment": describe(), **changes}
-    return Record(recipe=recipe, training=training, timing={"seconds": 2.0}, **values)  # type: ignore[arg-type]
+    return Record.of(recipe=recipe, training=training, timing={"seconds": 2.0}, **values)
 
 
 def test_time_is_what_the_like_took_on_this_machine() -> None:

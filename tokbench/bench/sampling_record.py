@@ -11,7 +11,7 @@ import torch
 
 from tokbench.bench.sampling import Timing
 from tokbench.results.environment import content_hash, new_id, provenance
-from tokbench.results.record import MetricValue, Rate, Record
+from tokbench.results.record import Rate, Record, defined
 
 VERSION = "tokbench-v1/1"
 IMAGE_SIZE = 256  # of the paper's comparison: 16x16 positions at f16, 8x8 at f32
@@ -32,12 +32,13 @@ def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns
         depth, positions = timing.shape[-1], math.prod(timing.shape[:-1])
         recipe = {"bench": "sampling", "codes": list(timing.shape), "batch_size": timing.batch, **settings}
         bits = depth * math.log2(settings["vocabulary"])
-
-        def metric(value: float | None, label: str, unit: str) -> MetricValue:
-            return MetricValue(value=value, n=turns, version=VERSION, label=label, direction="lower", unit=unit)
-
+        found = {
+            "seconds_per_image": timing.per_image,
+            "memory_mib": timing.memory / 2**20,
+            "floor_seconds": timing.floor,
+        }
         records.append(
-            Record(
+            Record.of(
                 id=new_id(),
                 cell=content_hash({**recipe, "seed": seed}),
                 experiment=content_hash(recipe),
@@ -58,11 +59,7 @@ def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns
                     bits_per_image=bits * positions,
                     bits_per_pixel=bits * positions / IMAGE_SIZE**2,
                 ),
-                metrics={
-                    "seconds_per_image": metric(timing.per_image, "drawing an image", "s"),
-                    "memory_mib": metric(timing.memory / 2**20, "memory", "MiB"),
-                    "floor_seconds": metric(timing.floor, "reading weights and caches", "s"),
-                },
+                metrics={name: defined(name, value, turns, VERSION) for name, value in found.items()},
                 timing={
                     "seconds": timing.seconds,
                     "sample_images_per_second": 1 / timing.per_image,

@@ -68,7 +68,7 @@ def run_bench(cells: Sequence[BenchCell], *, cpu: bool = False) -> list[Record]:
             cell = next((c for c in own if (c.contender, c.batch) == (name, record.timing["batch_size"])), None)
             if cell is not None:
                 recipe = _recipe(cell.settings, cell.contender, cell.batch, cell.seed)
-                records.append(record.model_copy(update={"cell": cell.key, "recipe": recipe}))
+                records.append(record.replace(cell=cell.key, recipe=recipe))
     return records
 
 

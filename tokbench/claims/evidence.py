@@ -12,7 +12,7 @@ from tokbench.config.base import Strict
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.columns import ALIASES, ATTRIBUTES, Column
 from tokbench.results.entries import Entry, gather
-from tokbench.results.layout import Cell as TableCell
+from tokbench.results.layout import TableCell
 from tokbench.results.record import Record
 from tokbench.results.select import where
 from tokbench.results.table import comparison, to_markdown

@@ -79,7 +79,7 @@ def save(result: Result, home: Path, work: Path) -> None:
     pages are ``regenerate.write_pages``'."""
     evidence = result.evidence
     folder = home / evidence.claim.name / result.scale
-    lines = "".join(record.model_dump_json() + "\n" for record in [*evidence.records, *evidence.failures])
+    lines = "".join(record.line.decode() + "\n" for record in [*evidence.records, *evidence.failures])
     write(folder / "records.jsonl", lines)
     write(folder / "asked.json", evidence.asked.model_dump_json(indent=1) + "\n")
     write(folder / "table.md", result.table)

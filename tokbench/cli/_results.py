@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +13,18 @@ if TYPE_CHECKING:
     from tokbench.results.record import Record
 
 
-def load(path: Path, glance: bool = False) -> Records:
+def load(path: Path) -> Records:
     """The records of a file, or of the ``runs.jsonl`` in a folder; damaged lines are named on stderr.
-
-    Args:
-        glance: as ``tokbench.results.glance`` reads them, in a third of the time.
 
     Raises:
         TokbenchError: there is no such file.
     """
     from tokbench.printing import say
     from tokbench.results.lines import existing_records
+    from tokbench.results.store import Store
 
     file = existing_records(path)
-    records = _read(file, glance)
+    records = Store(file).read()
     for number, reason in records.damaged:
         say(f"{file}, line {number}: not used: {reason}", error=True)
     return records
@@ -43,31 +40,15 @@ def check_page(out: Path, records: Records, results: Path) -> None:
     check_target(out, [records_file(results), *read])
 
 
-def _read(file: Path, glance: bool) -> Records:
-    from tokbench.errors import TokbenchError
-
-    if not glance:
-        from tokbench.results.store import Store
-
-        return Store(file).read()
-    from tokbench.results.glance import read
-
-    try:
-        return read(file)
-    except OSError as error:
-        raise TokbenchError(f"{file}: cannot read the records: {error.strerror or error}") from error
-
-
 def keep(record: Record, file: Path) -> None:
     """Append the record; where that fails after all, print its line: what was measured is not lost."""
     from tokbench.errors import TokbenchError
     from tokbench.results.store import Store
-    from tokbench.secrets import without_secrets
 
     try:
         Store(file).append(record)
     except TokbenchError as error:
-        print(json.dumps(without_secrets(json.loads(record.model_dump_json())), separators=(",", ":")))
+        print(record.line.decode())
         raise TokbenchError(f"{error}; the record is printed instead: add that line to a runs.jsonl") from None
 
 

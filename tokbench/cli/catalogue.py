@@ -45,12 +45,13 @@ def _recipes() -> Section:
 
 def _metrics() -> Section:
     from tokbench import metrics
+    from tokbench.results.definitions import heading
 
-    arrows = {"higher": "↑", "lower": "↓", "none": ""}
     rows = []
     for name in metrics.names():
         metric = metrics.get(name)
-        rows.append((name, f"{metric.label} {arrows[metric.direction]}", metric.unit, metric.unavailable() or "ready"))
+        label = heading(metric.label, "", metric.direction)
+        rows.append((name, label, metric.definition.unit, metric.unavailable() or "ready"))
     return ("name", "metric", "unit", "state"), rows
 
 

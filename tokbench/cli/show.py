@@ -25,7 +25,7 @@ def show(
 
     record = by_id(load(results), run)
     if json:
-        print(plain_json(record.model_dump()))
+        print(plain_json(record.plain()))
         return
     console = terminal()
     for name, block in facts(record).items():

@@ -63,7 +63,7 @@ def table(
         check_target(out, [records_file(results)])
     kind = format or _by_suffix(out)
     with without_collector():
-        found = load(results, glance=True)
+        found = load(results)
         records = select(found, where or [])
         if found and not records:
             raise TokbenchError(f"--where {' '.join(where or [])}: none of the {len(found)} records matches")

@@ -5,6 +5,7 @@ What its files are: ``header``; how they are written: ``writer``.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quantizers.usage import DENSE_LIMIT
 from tokbench.codes.header import HISTOGRAM, LABELS, read_header
 from tokbench.data.base import evenly
 from tokbench.errors import TokbenchError
@@ -117,12 +119,32 @@ class CodeCache:
 
     @property
     def histogram(self) -> list[np.ndarray[Any, Any]]:
-        """How often each code occurs, int64 (K_d,) for every depth."""
+        """How often each code occurs, int64 (K_d,) for every depth.
+
+        Raises:
+            TokbenchError: a vocabulary so large that only those codes were counted that occur, or a damaged file.
+        """
         sizes = self.header.codebook_sizes
+        if not self._is_dense:
+            raise TokbenchError(
+                f"{self.folder}: {max(sizes):,} codes are too many to code by frequency; use a generator"
+            )
         counts = self._mapped(HISTOGRAM, "<i8", (sum(sizes),))
         if counts.min() < 0:
             raise TokbenchError(f"{self.folder / HISTOGRAM}: counts below nothing: damaged; encode again")
         return [np.array(part) for part in np.split(counts, np.cumsum(sizes)[:-1])]
+
+    @property
+    def histogram_sha256(self) -> str:
+        """What tells these codes from others of the same images."""
+        if self._is_dense:
+            return hashlib.sha256(np.concatenate(self.histogram).tobytes()).hexdigest()
+        return hashlib.sha256((self.folder / HISTOGRAM).read_bytes()).hexdigest()
+
+    @property
+    def _is_dense(self) -> bool:
+        path, sizes = self.folder / HISTOGRAM, self.header.codebook_sizes
+        return max(sizes) <= DENSE_LIMIT or not path.is_file() or path.stat().st_size == 8 * sum(sizes)
 
 
 class CodeLoader:

@@ -2,7 +2,8 @@
 
 A cache is a folder with a folder for each split; a split holds ``header.json``, ``codes-00000.bin`` and so on (raw
 little-endian, (count, *grid, D)), ``labels.bin`` (int64), ``histogram.bin`` (int64, the counts of each depth's codes
-one after the other) and, where asked for, ``latents-00000.bin`` (float16, (count, *grid, C)).
+one after the other; of a vocabulary past 2^22 the number of codes that occur, these codes and their counts) and, where
+asked for, ``latents-00000.bin`` (float16, (count, *grid, C)).
 """
 
 from __future__ import annotations

@@ -12,8 +12,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from quantizers.usage import Usage
 from tokbench.codes.header import HEADER, HISTOGRAM, LABELS, CodeHeader
 from tokbench.errors import TokbenchError
 from tokbench.results.locks import flock
@@ -37,7 +39,7 @@ class CodeWriter:
         self.scratch = folder.with_name(f".{folder.name}.part")
         self.shards: list[int] = []
         self.position: tuple[int, ...] | None = None
-        self.counts = [np.zeros(size, dtype=np.int64) for size in header.codebook_sizes]
+        self.usage = Usage(header.codebook_sizes)
 
     def __enter__(self) -> CodeWriter:
         try:
@@ -56,7 +58,7 @@ class CodeWriter:
                     if path.name != _LOCK:
                         path.unlink()
                 self.shards, self.position = [], None
-                self.counts = [np.zeros_like(counts) for counts in self.counts]
+                self.usage.reset()
                 (self.scratch / _BEGUN).write_text(self._begun)
         except OSError as error:
             raise TokbenchError(f"{self.folder}: cannot be written: {error.strerror}") from None
@@ -75,7 +77,7 @@ class CodeWriter:
                 for kind, dtype, row in self._kinds():
                     _cut(self._file(kind, number), count * math.prod(row) * dtype.itemsize)
                 codes = np.fromfile(self._file("codes", number), self.header.dtype).reshape(-1, self.header.shape[-1])
-                self._count(codes)
+                self.usage.update(torch.from_numpy(codes.astype(np.int64)))
             for file in self.scratch.glob("*-*.bin"):
                 if int(file.stem.rpartition("-")[2]) >= len(self.shards):
                     file.unlink()
@@ -90,10 +92,6 @@ class CodeWriter:
             kinds.append(("latents", np.dtype("<f2"), (*h.shape[:-1], h.latent_channels)))
         return kinds
 
-    def _count(self, codes: np.ndarray[Any, Any]) -> None:
-        for depth, counts in enumerate(self.counts):
-            counts += np.bincount(codes[..., depth].ravel(), minlength=len(counts))
-
     def add(
         self, codes: Tensor, labels: Tensor, latents: Tensor | None = None, position: tuple[int, ...] | None = None
     ) -> None:
@@ -105,8 +103,8 @@ class CodeWriter:
             raise TokbenchError(
                 f"codes of shape {tuple(codes.shape[1:])} do not go into a cache of {self.header.shape}"
             )
+        self.usage.update(codes.cpu())
         array = codes.cpu().numpy()
-        self._count(array)
         self._append(self.scratch / LABELS, labels.cpu().numpy().astype("<i8"))
         start = 0
         while start < len(array):
@@ -148,7 +146,7 @@ class CodeWriter:
 
     def _finish(self) -> None:
         (self.scratch / LABELS).touch()
-        (self.scratch / HISTOGRAM).write_bytes(np.concatenate(self.counts).astype("<i8").tobytes())
+        (self.scratch / HISTOGRAM).write_bytes(b"".join(map(_packed, self.usage.counts)))
         header = self.header.model_copy(update={"count": sum(self.shards), "shards": tuple(self.shards)})
         (self.scratch / HEADER).write_text(header.model_dump_json(indent=2) + "\n")
         for name in (_BEGUN, _DONE, _LOCK):
@@ -160,3 +158,11 @@ def _cut(file: Path, size: int) -> None:
     if file.stat().st_size < size:
         raise ValueError(f"{file}: shorter than it was")
     os.truncate(file, size)
+
+
+def _packed(counts: Tensor) -> bytes:
+    """One depth of the histogram: every code's count, or of a large vocabulary the codes that occur and theirs."""
+    if counts.is_sparse:
+        counts = counts.coalesce()
+        counts = torch.cat([torch.tensor([counts.values().numel()]), counts.indices()[0], counts.values()])
+    return counts.numpy().astype("<i8").tobytes()

@@ -15,7 +15,7 @@ from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
 from tokbench.generators.storage import image_size
 from tokbench.models import Tokenizer
 from tokbench.results import environment
-from tokbench.results.record import DataRef, MetricValue, Rate, Record
+from tokbench.results.record import DataRef, MetricValue, Rate, Record, defined
 
 
 def rate_metrics(
@@ -37,27 +37,20 @@ def rate_metrics(
     quantizer: Any = tokenizer.quantizer
     stored = quantizer.join(codes.cpu())
     fixed = fixed_bits(tuple(int(k) for k in quantizer.codebook_sizes), stored[0, ..., 0].numel())
-    bound, words = ("", "") if generator.exact_nll else ("_bound", " (bound)")
+    bound = "" if generator.exact_nll else "_bound"
     spread = float(bits.std()) / math.sqrt(n) if n > 1 else None
 
-    def metric(name: str, label: str, value: float, unit: str, scale: float | None = None) -> MetricValue:
-        return MetricValue(
-            value=value,
-            n=n,
-            version=f"{protocol}/{name}-1",
-            label=label,
-            direction="lower",
-            unit=unit,
-            stderr=spread * scale if scale is not None and spread is not None else None,
-        )
+    def metric(name: str, value: float, scale: float | None = None) -> MetricValue:
+        stderr = spread * scale if scale is not None and spread is not None else None
+        return defined(name, value, n, f"{protocol}/{name}-1", stderr=stderr)
 
     mean, codes_per_image = float(bits.mean()), generator.codes_per_image
     nll, model = f"nll{bound}_bits_per_code", f"model{bound}_bpp"
     return {
-        nll: metric(nll, f"NLL{words}", mean / codes_per_image, "bits/code", 1 / codes_per_image),
-        model: metric(model, f"model-coded rate{words}", mean / pixels, "bpp", 1 / pixels),
-        "entropy_bpp": metric("entropy_bpp", "entropy-coded rate", entropy_bits(stored) / pixels, "bpp"),
-        "fixed_bpp": metric("fixed_bpp", "fixed-length rate", fixed / pixels, "bpp"),
+        nll: metric(nll, mean / codes_per_image, 1 / codes_per_image),
+        model: metric(model, mean / pixels, 1 / pixels),
+        "entropy_bpp": metric("entropy_bpp", entropy_bits(stored) / pixels),
+        "fixed_bpp": metric("fixed_bpp", fixed / pixels),
     }
 
 
@@ -71,7 +64,6 @@ def generator_record(
     cell: str,
     seed: int | None,
     data: DataRef | None = None,
-    group: str | None = None,
     training: dict[str, Any] | None = None,
     timing: dict[str, Any] | None = None,
     artifacts: dict[str, str] | None = None,
@@ -88,12 +80,11 @@ def generator_record(
     """
     config = generator.config
     size = image_size(generator, tokenizer)
-    return Record(
+    return Record.of(
         id=environment.new_id(),
         cell=cell,
         kind="generator",
         name=name,
-        group=group,
         seed=seed,
         quantizer=tokenizer.config.quantizer.model_dump(mode="json"),
         model={

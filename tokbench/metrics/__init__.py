@@ -1,7 +1,7 @@
 """Metrics under one protocol: each declared once, one a file, several in one pass over the images.
 
 ``names()`` lists them, ``get(name)`` gives one, ``evaluate_tokenizer`` measures a tokenizer, ``evaluate_images``
-generated pictures. Per-image functions (``psnr``, ``ssim``) are in the module of their name.
+generated images. Per-image functions (``psnr``, ``ssim``) are in the module of their name.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Three kinds, told apart by what they look at:
 
-- ``PairMetric``: original and reconstruction, one number an image, averaged (PSNR, SSIM, LPIPS).
+- ``PairMetric``: original and reconstruction, one number per image, averaged (PSNR, SSIM, LPIPS).
 - ``CodeMetric``: the histogram of the codes of the whole split (usage, perplexity, entropy).
 - ``DistributionMetric``: a feature space in which two sets of images are compared as wholes (FID, KID).
 """
@@ -21,27 +21,37 @@ from tokbench.config.grid import Size, axes, shortest
 from tokbench.errors import TokbenchError, size_text
 from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.statistics import CodeHistogram, Mean, Statistics
+from tokbench.results.definitions import DEFINITIONS, Definition, Direction
 from tokbench.results.record import MetricValue
 
-Direction = Literal["higher", "lower", "none"]
 Task = Literal["reconstruction", "generation"]
 
 FEW_IMAGES = 10_000  # under this many, distribution metrics are biased enough to say so beside the number
 
 
 class Metric(ABC):
-    """What every metric declares once. ``version`` grows whenever the number for the same images would change."""
+    """What every metric declares once. ``version`` grows whenever the number for the same images would change.
+
+    ``definition`` is its label, direction, unit and how it is shown; the class of a name among ``DEFINITIONS`` gets
+    that one when it is registered.
+    """
 
     name: ClassVar[str]
-    label: ClassVar[str]
-    direction: ClassVar[Direction]
-    unit: ClassVar[str] = ""
+    definition: ClassVar[Definition]
     version: ClassVar[int] = 1
     tasks: ClassVar[tuple[Task, ...]] = ("reconstruction",)
     weights: ClassVar[tuple[str, ...]] = ()
     min_size: ClassVar[int] = 1  # the smallest image side it is defined for, in pixels
     axes: ClassVar[tuple[int, ...]] = (2, 3)  # 2: images; 3: clips
     default: ClassVar[bool] = True  # measured when nobody says which metrics
+
+    @property
+    def label(self) -> str:
+        return self.definition.label
+
+    @property
+    def direction(self) -> Direction:
+        return self.definition.direction
 
     def unavailable(self, size: Size | None = None) -> str | None:
         """One line on why there can be no value here (weights, image size), or None when it can be computed."""
@@ -78,11 +88,12 @@ class Metric(ABC):
             version=f"{protocol}/{self.name}-{self.version}",
             label=self.label,
             direction=self.direction,
-            unit=self.unit,
+            unit=self.definition.unit,
             stderr=stderr,
             by_depth=by_depth,
             note=note,
-            **extra,
+            shown=None if self.name in DEFINITIONS else self.definition.shown,
+            extra=extra,
         )
 
 
@@ -155,7 +166,7 @@ class DistributionMetric(Metric):
     depthwise: ClassVar[bool] = True  # cheap enough for a value at every depth
 
     def too_few(self, count: int, dim: int) -> str | None:
-        """Why ``count`` images in a space of ``dim`` dimensions cannot give a value, told before any is looked at."""
+        """Why ``count`` images in a space of ``dim`` dimensions cannot give a value, said before any is looked at."""
         return None
 
     @abstractmethod

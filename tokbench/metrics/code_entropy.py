@@ -11,10 +11,10 @@ from tokbench.metrics.statistics import CodeHistogram
 class CodeEntropy(CodeMetric):
     """Empirical entropy of one code in bits, 0..log2 K, per depth; the value is the mean over depths."""
 
-    name, label, direction, unit = "entropy", "entropy", "higher", "bits"
+    name = "entropy"
 
     def per_depth(self, histogram: CodeHistogram) -> list[float]:
-        return histogram.entropies()
+        return histogram.usage.entropy_bits
 
 
 @register
@@ -25,11 +25,11 @@ class EntropyRate(CodeMetric):
     Never above the fixed-length rate ``H W sum_d log2 K_d / pixels``.
     """
 
-    name, label, direction, unit = "entropy_bpp", "entropy-coded rate", "lower", "bpp"
+    name = "entropy_bpp"
 
     def per_depth(self, histogram: CodeHistogram) -> list[float]:
         total, rates = 0.0, []
-        for entropy in histogram.entropies():
+        for entropy in histogram.usage.entropy_bits:
             total += entropy * histogram.positions / histogram.pixels
             rates.append(total)
         return rates

@@ -11,7 +11,7 @@ from tokbench.metrics.statistics import CodeHistogram
 class CodePerplexity(CodeMetric):
     """``2^H`` of each depth's codes, 1..K; the value is the mean over depths."""
 
-    name, label, direction = "perplexity", "perplexity", "higher"
+    name = "perplexity"
 
     def per_depth(self, histogram: CodeHistogram) -> list[float]:
-        return [2.0**entropy for entropy in histogram.entropies()]
+        return [2.0**entropy for entropy in histogram.usage.entropy_bits]

@@ -15,7 +15,7 @@ class CodeUsage(CodeMetric):
     than a quarter of 2^18). Fewer positions than entries bound it from above; the result then says so.
     """
 
-    name, label, direction = "usage", "usage", "higher"
+    name = "usage"
 
     def per_depth(self, histogram: CodeHistogram) -> list[float]:
-        return [int((counts > 0).sum()) / len(counts) for counts in histogram.counts]
+        return histogram.usage.usage

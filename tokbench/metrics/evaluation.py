@@ -80,7 +80,7 @@ def evaluate_tokenizer(
     image_size: Size = dataset.image_size
     protocol = check_protocol(protocol, dataset)
     wanted = _wanted(metrics, image_size)
-    rate = Rate.model_validate(tokenizer.rate(image_size))
+    rate = Rate(**tokenizer.rate(image_size))
     depths = list(range(1, len(rate.codebook_sizes) + 1)) if by_depth else [len(rate.codebook_sizes)]
 
     was_training = tokenizer.training
@@ -254,7 +254,7 @@ def _precision(device: torch.device) -> str:
 
 
 def check_protocol(protocol: str | None, dataset: Any) -> str:
-    """The protocol's name (the data set's own by default); an error when its pictures were cropped another way."""
+    """The protocol's name (the data set's own by default); an error when its images were cropped another way."""
     from tokbench.data import PROTOCOLS
 
     made = dataset.protocol

@@ -75,7 +75,7 @@ class FDDINOv2(FrechetMetric):
     Its weights (1.2 GB) and code come through torch.hub and are used once they are there; never fetched unasked.
     """
 
-    name, label = "fd_dinov2", "FD-DINOv2"
+    name = "fd_dinov2"
     tasks = ("reconstruction", "generation")
     extractor, default = NAME, False
 

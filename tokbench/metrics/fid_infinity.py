@@ -42,7 +42,7 @@ def fid_infinity(reference: FeatureStatistics, sample: FeatureStatistics, *, see
 class FIDInfinity(DistributionMetric):
     """FID extrapolated to n = infinity from at most 10,000 kept features. An option: it costs fifteen FIDs."""
 
-    name, label, direction = "fid_infinity", "FID∞", "lower"
+    name = "fid_infinity"
     tasks = ("reconstruction", "generation")
     extractor, weights = "inception-fid", ("inception-fid",)
     reservoir, default, depthwise = True, False, False

@@ -76,8 +76,6 @@ def jackknife_stderr(reference: FeatureStatistics, sample: FeatureStatistics, *,
 class FrechetMetric(DistributionMetric):
     """Fréchet distance in one feature space; under 10,000 images with a standard error."""
 
-    direction = "lower"
-
     def too_few(self, count: int, dim: int) -> str | None:
         return rank_problem(self.label, self.noun, count, dim)
 

@@ -21,6 +21,7 @@ from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.frechet import FrechetMetric
 from tokbench.metrics.i3d import I3D, NAME, Resize, too_short
 from tokbench.metrics.registry import register
+from tokbench.results.definitions import Definition, Shown
 from tokbench.results.fvd_protocols import FVD_PROTOCOLS, FVDProtocol
 
 
@@ -36,6 +37,10 @@ def i3d_logits(videos: Tensor, resize: Resize = "tf1") -> Tensor:
 @functools.lru_cache(maxsize=2)
 def _network(device: str, resize: Resize, digest: str) -> I3D:
     return I3D(device, resize)
+
+
+def _fvd(label: str) -> Definition:
+    return Definition(label, "lower", shown=Shown(digits=2))
 
 
 class FVD(FrechetMetric):
@@ -91,42 +96,42 @@ class _HalfPixel(FVD):
 class RFVD(_TF1):
     """FVD of reconstructions and their originals: TensorFlow 1's resize, covariance divided by n - 1."""
 
-    name, label = "rfvd_tf1", "rFVD (tf1)"
+    name, definition = "rfvd_tf1", _fvd("rFVD (tf1)")
 
 
 @register
 class RFVDBiased(_TF1):
     """The same with the covariance divided by n."""
 
-    name, label, biased, default = "rfvd_tf1_biased", "rFVD (tf1, biased)", True, False
+    name, definition, biased, default = "rfvd_tf1_biased", _fvd("rFVD (tf1, biased)"), True, False
 
 
 @register
 class RFVDHalfPixel(_HalfPixel):
     """FVD of reconstructions and their originals: torch's resize, covariance divided by n - 1."""
 
-    name, label = "rfvd_half_pixel", "rFVD (half-pixel)"
+    name, definition = "rfvd_half_pixel", _fvd("rFVD (half-pixel)")
 
 
 @register
 class RFVDHalfPixelBiased(_HalfPixel):
     """The same with the covariance divided by n."""
 
-    name, label, biased = "rfvd_half_pixel_biased", "rFVD (half-pixel, biased)", True
+    name, definition, biased = "rfvd_half_pixel_biased", _fvd("rFVD (half-pixel, biased)"), True
 
 
 @register
 class GFVD(_TF1):
     """FVD of generated clips and real ones: TensorFlow 1's resize, covariance divided by n - 1."""
 
-    name, label, tasks = "gfvd_tf1", "gFVD (tf1)", ("generation",)
+    name, definition, tasks = "gfvd_tf1", _fvd("gFVD (tf1)"), ("generation",)
 
 
 @register
 class GFVDBiased(_TF1):
     """The same with the covariance divided by n."""
 
-    name, label, tasks, biased = "gfvd_tf1_biased", "gFVD (tf1, biased)", ("generation",), True
+    name, definition, tasks, biased = "gfvd_tf1_biased", _fvd("gFVD (tf1, biased)"), ("generation",), True
     default = False
 
 
@@ -134,14 +139,14 @@ class GFVDBiased(_TF1):
 class GFVDHalfPixel(_HalfPixel):
     """FVD of generated clips and real ones: torch's resize, covariance divided by n - 1."""
 
-    name, label, tasks = "gfvd_half_pixel", "gFVD (half-pixel)", ("generation",)
+    name, definition, tasks = "gfvd_half_pixel", _fvd("gFVD (half-pixel)"), ("generation",)
 
 
 @register
 class GFVDHalfPixelBiased(_HalfPixel):
     """The same with the covariance divided by n."""
 
-    name, label, tasks, biased = "gfvd_half_pixel_biased", "gFVD (half-pixel, biased)", ("generation",), True
+    name, definition, tasks, biased = "gfvd_half_pixel_biased", _fvd("gFVD (half-pixel, biased)"), ("generation",), True
 
 
 class _Protocol(FVD):
@@ -172,19 +177,19 @@ class _Protocol(FVD):
 class MAGVIT(_Protocol):
     """FVD as MAGVIT and MAGVIT-v2 report it on UCF-101."""
 
-    name, label, protocol = "gfvd_magvit", "gFVD (magvit)", FVD_PROTOCOLS["magvit"]
+    name, definition, protocol = "gfvd_magvit", _fvd("gFVD (magvit)"), FVD_PROTOCOLS["magvit"]
 
 
 @register
 class VideoGPT(_Protocol):
     """FVD as VideoGPT and TATS report it."""
 
-    name, label, protocol = "gfvd_videogpt", "gFVD (videogpt)", FVD_PROTOCOLS["videogpt"]
+    name, definition, protocol = "gfvd_videogpt", _fvd("gFVD (videogpt)"), FVD_PROTOCOLS["videogpt"]
 
 
 @register
 class StyleGANV(_Protocol):
     """FVD as StyleGAN-V reports it: fvd2048_16f."""
 
-    name, label = "gfvd_stylegan_v", "gFVD (stylegan-v fvd2048_16f)"
+    name, definition = "gfvd_stylegan_v", _fvd("gFVD (stylegan-v fvd2048_16f)")
     protocol = FVD_PROTOCOLS["stylegan-v fvd2048_16f"]

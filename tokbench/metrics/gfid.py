@@ -10,5 +10,5 @@ from tokbench.metrics.registry import register
 class GFID(FrechetMetric):
     """Fréchet Inception distance between generated images and a data set, or published statistics (``.npz``)."""
 
-    name, label, tasks = "gfid", "gFID", ("generation",)
+    name, tasks = "gfid", ("generation",)
     extractor, weights = "inception-fid", ("inception-fid",)

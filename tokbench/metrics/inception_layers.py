@@ -25,39 +25,39 @@ class _Generated(FrechetMetric):
 class RFDInception64(_Reconstructions):
     """Reconstructions against their own originals in the 64 channels of Inception's first pooling."""
 
-    name, label, extractor = "rfid_64", "rFD-Inception64", f"{NAME}-64"
+    name, extractor = "rfid_64", f"{NAME}-64"
 
 
 @register
 class RFDInception192(_Reconstructions):
     """Reconstructions against their own originals in the 192 channels of Inception's second pooling."""
 
-    name, label, extractor = "rfid_192", "rFD-Inception192", f"{NAME}-192"
+    name, extractor = "rfid_192", f"{NAME}-192"
 
 
 @register
 class RFDInception768(_Reconstructions):
     """Reconstructions against their own originals in the 768 channels before Inception's auxiliary classifier."""
 
-    name, label, extractor = "rfid_768", "rFD-Inception768", f"{NAME}-768"
+    name, extractor = "rfid_768", f"{NAME}-768"
 
 
 @register
 class GFDInception64(_Generated):
     """Generated images against real ones in the 64 channels of Inception's first pooling."""
 
-    name, label, extractor = "gfid_64", "gFD-Inception64", f"{NAME}-64"
+    name, extractor = "gfid_64", f"{NAME}-64"
 
 
 @register
 class GFDInception192(_Generated):
     """Generated images against real ones in the 192 channels of Inception's second pooling."""
 
-    name, label, extractor = "gfid_192", "gFD-Inception192", f"{NAME}-192"
+    name, extractor = "gfid_192", f"{NAME}-192"
 
 
 @register
 class GFDInception768(_Generated):
     """Generated images against real ones in the 768 channels before Inception's auxiliary classifier."""
 
-    name, label, extractor = "gfid_768", "gFD-Inception768", f"{NAME}-768"
+    name, extractor = "gfid_768", f"{NAME}-768"

@@ -75,7 +75,7 @@ class InceptionScore(ScoreMetric):
     Needs the network's classifier, which only the publisher's own file has.
     """
 
-    name, label, direction = "is", "IS", "higher"
+    name = "is"
     tasks = ("reconstruction", "generation")
     extractor, weights = WEIGHTS, (WEIGHTS,)
     default = False

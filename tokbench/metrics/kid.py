@@ -18,7 +18,7 @@ class KID(DistributionMetric):
     Slightly negative values are sound: the two sets are then as alike as two samples of one.
     """
 
-    name, label, direction = "kid", "KID", "lower"
+    name = "kid"
     tasks = ("reconstruction", "generation")
     extractor, weights = "inception-fid", ("inception-fid",)
     reservoir, default = True, False

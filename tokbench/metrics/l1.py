@@ -19,7 +19,7 @@ def l1(reference: Tensor, sample: Tensor) -> Tensor:
 class L1(PairMetric):
     """Mean absolute error on a scale where black to white is 1."""
 
-    name, label, direction = "l1", "L1", "lower"
+    name = "l1"
 
     def per_image(self, pairs: Pairs) -> Tensor:
         return l1(pairs.reference, pairs.sample)

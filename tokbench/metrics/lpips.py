@@ -103,7 +103,6 @@ def _unit(features: Tensor) -> Tensor:
 class _LPIPSMetric(PairMetric):
     """Mean LPIPS of the uint8 images, scaled back to [-1, 1]."""
 
-    direction = "lower"
     net: Literal["alex", "vgg"]
 
     def __init__(self) -> None:
@@ -134,7 +133,7 @@ class _LPIPSMetric(PairMetric):
 class LPIPSAlex(_LPIPSMetric):
     """LPIPS 0.1 on AlexNet, the variant papers report."""
 
-    name, label, net, weights = "lpips", "LPIPS (alex)", "alex", ("lpips-alex",)
+    name, net, weights = "lpips", "alex", ("lpips-alex",)
     min_size = SMALLEST["alex"]
 
 
@@ -142,5 +141,5 @@ class LPIPSAlex(_LPIPSMetric):
 class LPIPSVGG(_LPIPSMetric):
     """LPIPS 0.1 on VGG-16, the variant tokenizers are trained with."""
 
-    name, label, net, weights = "lpips_vgg", "LPIPS (vgg)", "vgg", ("lpips-vgg",)
+    name, net, weights = "lpips_vgg", "vgg", ("lpips-vgg",)
     min_size = SMALLEST["vgg"]

@@ -49,7 +49,7 @@ def _multi_scale(x: Tensor, y: Tensor, first: tuple[Tensor, Tensor]) -> Tensor:
 class MSSSIM(PairMetric):
     """MS-SSIM on RGB, mean of the three channels, range 0..255."""
 
-    name, label, direction = "ms_ssim", "MS-SSIM", "higher"
+    name = "ms_ssim"
     min_size = MIN_SIZE
 
     def per_image(self, pairs: Pairs) -> Tensor:
@@ -61,7 +61,7 @@ class MSSSIM(PairMetric):
 class MSSSIMLuma(PairMetric):
     """MS-SSIM on the luma plane alone."""
 
-    name, label, direction = "ms_ssim_luma", "MS-SSIM (luma)", "higher"
+    name = "ms_ssim_luma"
     default = False
     min_size = MIN_SIZE
 

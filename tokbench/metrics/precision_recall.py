@@ -27,7 +27,6 @@ def precision_and_recall(reference: FeatureStatistics, sample: FeatureStatistics
 
 
 class _Manifold(DistributionMetric):
-    direction = "higher"
     tasks = ("reconstruction", "generation")
     extractor, weights = "inception-fid", ("inception-fid",)
     reservoir, default = True, False
@@ -47,11 +46,11 @@ class Precision(_Manifold):
     the number of images: compare at equal n.
     """
 
-    name, label, which = "precision", "precision", 0
+    name, which = "precision", 0
 
 
 @register
 class Recall(_Manifold):
     """Fraction of the reference within the images' manifold; see ``Precision``."""
 
-    name, label, which = "recall", "recall", 1
+    name, which = "recall", 1

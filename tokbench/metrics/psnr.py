@@ -27,7 +27,7 @@ def psnr(reference: Tensor, sample: Tensor) -> Tensor:
 class PSNR(PairMetric):
     """Mean over images of each image's own PSNR (the field's habit), not the PSNR of the mean error."""
 
-    name, label, direction, unit = "psnr", "PSNR", "higher", "dB"
+    name = "psnr"
 
     def per_image(self, pairs: Pairs) -> Tensor:
         return psnr(pairs.reference, pairs.sample)

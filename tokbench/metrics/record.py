@@ -21,7 +21,6 @@ def tokenizer_record(
     recipe: dict[str, Any],
     cell: str,
     seed: int | None,
-    group: str | None = None,
     training: dict[str, Any] | None = None,
     artifacts: dict[str, str] | None = None,
     weights_which: str = "ema",
@@ -38,11 +37,10 @@ def tokenizer_record(
     """
     quantizer, model = tokenizer.config.quantizer, tokenizer.config.model
     parameters = tokenizer.parameter_count
-    return Record(
+    return Record.of(
         id=environment.new_id(),
         cell=cell,
         name=name,
-        group=group,
         seed=seed,
         quantizer=quantizer.model_dump(mode="json"),
         model={**model.model_dump(mode="json"), "parameters": parameters, "image_size": tokenizer.config.image_size},

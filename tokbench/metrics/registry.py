@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.metrics.base import Metric
+from tokbench.results.definitions import DEFINITIONS
 
 _METRICS: dict[str, Metric] = {}
 _discovered = False
@@ -16,11 +17,15 @@ M = TypeVar("M", bound=type[Metric])
 
 
 def register(cls: M) -> M:
-    """Class decorator: makes the metric known under ``cls.name``. Two metrics of one name are an error."""
+    """Class decorator: makes the metric known under ``cls.name``. Two metrics of one name are an error, and so are two
+    definitions of one metric, or none."""
     if cls.name in _METRICS:
         raise ValueError(
             f"metric {cls.name!r} is declared twice: {type(_METRICS[cls.name]).__module__}, {cls.__module__}"
         )
+    if (cls.name in DEFINITIONS) == ("definition" in vars(cls)):
+        raise ValueError(f"metric {cls.name!r} needs one definition: its own, or that in results/definitions.py")
+    cls.definition = DEFINITIONS.get(cls.name) or cls.definition
     _METRICS[cls.name] = cls()
     return cls
 
@@ -36,7 +41,7 @@ def _discover() -> None:
 
 
 def names(task: str | None = None) -> list[str]:
-    """All metrics, or those that make sense for ``"reconstruction"`` or ``"generation"``, in a steady order."""
+    """All metrics, or those that make sense for ``"reconstruction"`` or ``"generation"``, in a stable order."""
     _discover()
     return sorted(name for name, metric in _METRICS.items() if task is None or task in metric.tasks)
 

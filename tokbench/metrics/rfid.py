@@ -13,7 +13,7 @@ class RFID(FrechetMetric):
     Against training images instead the number about doubles (LlamaGen: 2.19 and 4.28): that is ``rfid_train``.
     """
 
-    name, label = "rfid", "rFID"
+    name = "rfid"
     extractor, weights = "inception-fid", ("inception-fid",)
 
 
@@ -21,6 +21,6 @@ class RFID(FrechetMetric):
 class RFIDTrain(FrechetMetric):
     """Fréchet Inception distance between the reconstructions of one split and the *training* images."""
 
-    name, label = "rfid_train", "rFID (train ref.)"
+    name = "rfid_train"
     extractor, weights = "inception-fid", ("inception-fid",)
     reference_split = "train"

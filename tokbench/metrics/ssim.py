@@ -107,7 +107,7 @@ def _blur(x: Tensor) -> Tensor:
 class SSIM(PairMetric):
     """SSIM on RGB, mean of the three channels, range 0..255; of grey images on their one."""
 
-    name, label, direction = "ssim", "SSIM", "higher"
+    name = "ssim"
     min_size = WINDOW
 
     def per_image(self, pairs: Pairs) -> Tensor:
@@ -118,7 +118,7 @@ class SSIM(PairMetric):
 class SSIMLuma(PairMetric):
     """SSIM on the luma plane alone: another number than ``ssim``, so another name."""
 
-    name, label, direction = "ssim_luma", "SSIM (luma)", "higher"
+    name = "ssim_luma"
     default = False
     min_size = WINDOW
 

@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from quantizers.usage import Usage
+
 T = TypeVar("T")
 
 
@@ -63,7 +65,7 @@ class Statistics(ABC):
 
 
 class Mean(Statistics):
-    """Mean of one number an image, and the standard error of that mean."""
+    """Mean of one number per image, and the standard error of that mean."""
 
     def __init__(self) -> None:
         self.n, self.total, self.squares = 0, 0.0, 0.0
@@ -93,48 +95,42 @@ class Mean(Statistics):
         return math.sqrt(variance / self.n)
 
 
-class CodeHistogram(Statistics):
-    """How often each code was used, per depth. Memory: sum of the codebook sizes, whatever the number of images."""
+class CodeHistogram:
+    """How often each code was used, per depth: counted as quantizers count theirs, sparsely for large vocabularies."""
 
     def __init__(self, codebook_sizes: list[int], positions: int = 0, pixels: int = 0) -> None:
         self.codebook_sizes = list(codebook_sizes)
-        self.counts = [torch.zeros(size, dtype=torch.int64) for size in self.codebook_sizes]
+        self.usage = Usage(codebook_sizes)
         self.positions, self.pixels = positions, pixels  # of one image
 
     def update(self, codes: Tensor) -> None:
-        """codes: int64 (B, *grid, D)."""
-        if codes.ndim < 3 or codes.shape[-1] != len(self.counts):
-            raise ValueError(f"codes must be (B, *grid, {len(self.counts)}), got {tuple(codes.shape)}")
+        """codes: int64 (B, \\*grid, D)."""
+        depths = len(self.codebook_sizes)
+        if codes.ndim < 3 or codes.shape[-1] != depths:
+            raise ValueError(f"codes must be (B, *grid, {depths}), got {tuple(codes.shape)}")
         self.positions = math.prod(codes.shape[1:-1])
         for depth, size in enumerate(self.codebook_sizes):
-            at_depth = codes[..., depth].reshape(-1)
-            low, high = int(at_depth.min()), int(at_depth.max())
+            low, high = (int(bound) for bound in codes[..., depth].aminmax())
             if low < 0 or high >= size:
                 wrong = low if low < 0 else high
                 raise ValueError(f"code {wrong} at depth {depth + 1} is outside its codebook of {size}")
-            self.counts[depth] += torch.bincount(at_depth, minlength=size).cpu()
+        self.usage.update(codes)
+
+    def all_reduce(self) -> None:
+        """Afterwards every process holds what all of them counted. Call once, at the end."""
+        self.usage.merge()
 
     @property
-    def n(self) -> int:  # type: ignore[override]
+    def counts(self) -> list[Tensor]:
+        """By depth, int64 (K,); a sparse COO tensor of a large vocabulary."""
+        return self.usage.counts
+
+    @property
+    def n(self) -> int:
         """Images seen."""
         return self.codes // self.positions if self.positions else 0
 
     @property
     def codes(self) -> int:
         """Positions seen: codes of one depth."""
-        return int(self.counts[0].sum())
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {str(depth): counts for depth, counts in enumerate(self.counts)}
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        self.counts = [tensors[str(depth)] for depth in range(len(self.counts))]
-
-    def entropies(self) -> list[float]:
-        """Order-0 (empirical, plug-in) entropy of each depth's codes, in bits."""
-        result = []
-        for counts in self.counts:
-            p = counts[counts > 0].double()
-            p = p / p.sum()
-            result.append(float(-(p * p.log2()).sum()))
-        return result
+        return self.usage.total

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tokbench.errors import TokbenchError, size_text, visible
+from tokbench.results.definitions import heading
 from tokbench.secrets import redacted, without_secrets
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def record_of(folder: Path | None, sha256: str) -> Record | None:
                 records = Store(file).read()
             except TokbenchError:
                 continue
-            found = (r for r in reversed(records) if r.weights.get("sha256") == sha256 and r.error is None)
+            found = (r for r in reversed(records) if r.weights.sha256 == sha256 and r.error is None)
             if (record := next(found, None)) is not None:
                 return record
     return None
@@ -136,20 +137,19 @@ def _model_index(card: Card, record: Record) -> list[dict[str, Any]]:
 
 def _measured(record: Record) -> str:
     lines = []
-    arrows = {"higher": " ↑", "lower": " ↓", "none": ""}
     for metric in record.metrics.values():
-        unit = f" ({metric.unit})" if metric.unit else ""
         value = "-" if metric.value is None else f"{metric.value:.6g}"
         value += f" ± {metric.stderr:.2g}" if metric.stderr is not None and metric.value is not None else ""
         note = metric.note or ""
-        lines.append((f"{metric.label}{unit}{arrows[metric.direction]}", value, f"{metric.n:,}", metric.version, note))
+        head = heading(metric.label, metric.unit, metric.direction)
+        lines.append((head, value, f"{metric.n:,}", metric.version, note))
     table = _table(("metric", "value", "n", "definition", ""), [tuple(map(_plain, line)) for line in lines])
     if (data := record.data) is None:
         return table
     skipped = f", {data.skipped} could not be read" if data.skipped else ""
     spec, size = _spec(data.spec), f"{size_text(data.size)}"
     return f"{table}\n\n" + _plain(
-        f"On {data.count} pictures of {spec} ({data.split}), {size}, protocol {data.protocol}{skipped}. "
+        f"On {data.count} images of {spec} ({data.split}), {size}, protocol {data.protocol}{skipped}. "
         "Numbers of another protocol or another n are not comparable."
     )
 
@@ -167,7 +167,7 @@ def _training(record: Record | None, recipe: Mapping[str, Any], data: str | None
     seed = record.seed if record is not None else recipe.get("seed")
     lines += [("seed", str(seed))] if seed is not None else []
     if record is not None:
-        which = {"ema": "averaged over training", "live": "of the last step"}.get(str(record.weights.get("which")))
+        which = {"ema": "averaged over training", "live": "of the last step"}.get(record.weights.which or "")
         lines += [("weights", which)] if which else []
         if record.git is not None and record.git.revision:
             changes = ", with uncommitted changes" if record.git.dirty else ""
@@ -177,7 +177,7 @@ def _training(record: Record | None, recipe: Mapping[str, Any], data: str | None
 
 
 def _trained_on(record: Record | None, recipe: Mapping[str, Any]) -> str | None:
-    found = record.training.get("data") if record is not None else None
+    found = record.training.data if record is not None else None
     block = recipe.get("data")
     found = found or (block.get("source") if isinstance(block, Mapping) else None)
     return redacted(found) if isinstance(found, str) else None

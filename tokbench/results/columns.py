@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tokbench.errors import TokbenchError, did_you_mean
-from tokbench.results.entries import CODE_METRICS, Entry, Spread, Variant
+from tokbench.results.definitions import Direction, heading, in_order, shown
+from tokbench.results.entries import Entry, Spread, Variant
 
 if TYPE_CHECKING:
     from tokbench.results.record import Record
 
-Direction = Literal["higher", "lower", "none"]
 Value = float | int | str | None
-ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
-
-_DIGITS = {"psnr": 2, "ssim": 4, "ms_ssim": 4, "l1": 4, "inception_score": 1, "perplexity": 1, "entropy": 2}
-_DIGITS |= {f"{side}fid_{layer}": 3 for side in "rg" for layer in (64, 192, 768)}  # of a smaller scale than FID
 
 
 @dataclass(frozen=True)
@@ -35,8 +31,7 @@ class Column:
     @property
     def header(self) -> str:
         """Label, unit and arrow: ``PSNR (dB) ↑``."""
-        unit = f" ({self.unit})" if self.unit else ""
-        return f"{self.label}{unit} {ARROWS[self.direction]}".rstrip()
+        return heading(self.label, self.unit, self.direction)
 
     def format(self, value: Value) -> str:
         """The value as printed: fixed digits for metrics, thousands separated in whole numbers."""
@@ -96,7 +91,7 @@ def _whole(value: float | None) -> Value:
 
 
 def _quantizer(entry: Entry) -> Value:
-    name = entry.first.quantizer.get("name")
+    name = entry.first.quantizer.name
     if entry.prefix is None or name is None:
         return name
     return f"{name}, first {entry.prefix} of {entry.depth}"
@@ -110,14 +105,6 @@ def _source(entry: Entry) -> Value:
 def _revision(entry: Entry) -> Value:
     git = entry.first.git
     return None if git is None or git.revision is None else git.revision[:10] + ("+changes" if git.dirty else "")
-
-
-def _over_seeds(block: str, name: str) -> Callable[[Entry], Spread | None]:
-    def read(entry: Entry) -> Spread | None:
-        values = [getattr(record, block).get(name) for record in entry.records]
-        return Spread.over(value for value in values if isinstance(value, int | float))
-
-    return read
 
 
 def _text(key: str, label: str, value: Callable[[Entry], Value | Spread]) -> Attribute:
@@ -141,19 +128,18 @@ ATTRIBUTES: dict[str, Attribute] = {
         _text("codes", "codes", _codes),
         _number("bits", "bits/image", lambda e: _whole(e.bits())),
         _number("bpp", "bpp", lambda e: e.bits_per_pixel(), digits=3),
-        _text("weights", "weights", lambda e: e.first.weights.get("which")),
-        _text("architecture", "architecture", lambda e: e.first.model.get("architecture")),
-        _number("downsampling", "f", lambda e: e.first.model.get("downsampling")),
-        _number("params", "params", lambda e: e.first.model.get("parameters")),
-        _number("batch", "batch", lambda e: e.first.timing.get("batch_size") if e.first.kind == "benchmark" else None),
-        _number("steps", "steps", lambda e: e.first.training.get("steps")),
-        _text("train_data", "trained on", lambda e: e.first.training.get("data")),
-        _number("train_time", "train", _over_seeds("training", "seconds"), digits=0, unit="s"),
-        _number("time", "evaluation", _over_seeds("timing", "seconds"), digits=1, unit="s"),
+        _text("weights", "weights", lambda e: e.first.weights.which),
+        _text("architecture", "architecture", lambda e: e.first.model.architecture),
+        _number("downsampling", "f", lambda e: e.downsampling),
+        _number("params", "params", lambda e: e.first.model.parameters),
+        _number("batch", "batch", lambda e: e.first.timing.batch_size if e.first.kind == "benchmark" else None),
+        _number("steps", "steps", lambda e: e.first.training.steps),
+        _text("train_data", "trained on", lambda e: e.first.training.data),
+        _number("train_time", "train", lambda e: Spread.over(r.training.seconds for r in e.records), 0, "s"),
+        _number("time", "evaluation", lambda e: Spread.over(r.timing.seconds for r in e.records), 1, "s"),
         _number("seeds", "seeds", lambda e: None if e.published else len(e.records)),
         _text("source", "source", _source),
         _text("recipe_hash", "recipe hash", lambda e: e.first.recipe_hash),
-        _text("group", "sweep", lambda e: e.first.group),
         _text("revision", "revision", _revision),
         _text("created", "created", lambda e: e.first.created),
         _text("id", "id", lambda e: " ".join(record.id for record in e.records)),
@@ -175,16 +161,13 @@ ALIASES = {
 BLOCKS = ("quantizer", "model", "data", "weights", "rate", "training", "timing", "environment", "recipe")
 BEFORE = ("quantizer", "generator", "K", "D", "codes", "bits", "bpp")
 AFTER = ("params", "train_time", "seeds")
-METRICS = ("psnr", "ssim", "lpips*", "rfid*", "nll*", "model_bpp", "gfid*", "inception_score*", "usage", "perplexity",
-           "seconds_per_image", "memory_mib")  # fmt: skip
 # Shown, where they differ, when the usual columns do not tell two rows apart.
 TELLING = ("batch", "name", "weights", "architecture", "downsampling", "train_data", "steps", "revision", "created")
 
 
-def default_keys(metrics: Sequence[str]) -> list[str]:
-    """The default columns over what was measured: identity and rate, metrics, cost."""
-    chosen = [name for pattern in METRICS for name in metrics if _matches(name, pattern)]
-    return [*BEFORE, *chosen, *AFTER]
+def default_keys(usual: Iterable[str]) -> list[str]:
+    """The default columns: identity and rate, the usual ones of the metrics, cost."""
+    return [*BEFORE, *in_order(usual), *AFTER]
 
 
 def resolve(keys: Sequence[str], metrics: Sequence[str]) -> list[str]:
@@ -221,23 +204,8 @@ def metric_column(name: str, records: Sequence[Record], variant: Variant) -> Col
     """The column of one variant of a metric; label, unit and direction are those its records carry."""
     found = (record.metrics[name] for record in records if name in record.metrics)
     metric = next(metric for metric in found if Variant.of(name, metric) == variant)
-    digits = _DIGITS.get(name)
-    if digits is None and name.startswith("lpips"):
-        digits = 4
-    if digits is None and name.endswith("_bpp"):
-        digits = 3
-    if name == "usage":
-        digits = 1 if metric.unit == "%" else 3
-    if name == "memory_mib":
-        digits = 0
-    if digits is None and ("fid" in name or metric.unit == "%"):
-        digits = 2
+    digits = shown(name, metric.shown).digits
     return Column(name, metric.label, metric.direction, metric.unit, digits=digits, variant=variant)
-
-
-def counted_over_images(name: str) -> bool:
-    """Whether the metric's ``n`` counts images (or samples), so that it must be equal to compare."""
-    return name not in CODE_METRICS
 
 
 def lookup(record: Record, path: str) -> Any:
@@ -253,8 +221,3 @@ def lookup(record: Record, path: str) -> Any:
 def as_text(value: Any) -> Value:
     """A value as a table cell: numbers and text as they are, anything else as its text."""
     return value if value is None or type(value) in (str, int, float) else str(value)
-
-
-def _matches(name: str, pattern: str) -> bool:
-    stem = pattern.removesuffix("*")
-    return name == stem or (pattern.endswith("*") and name.startswith(f"{stem}_"))

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tokbench.results.columns import ARROWS
-from tokbench.results.plausible import is_shown
-from tokbench.results.record import MetricValue, Record
+from tokbench.results.definitions import ARROWS
+from tokbench.results.record import MetricValue, Record, is_shown
 
 _BLOCKS = ("quantizer", "model", "data", "weights", "rate", "recipe", "training", "timing", "environment", "git")
-# Different in every two runs, and so no news.
+# Different in every two runs, and so not worth saying.
 _ALWAYS = {"timing.seconds", "training.seconds"}
 
 
@@ -35,14 +34,14 @@ def facts(record: Record) -> dict[str, dict[str, str]]:
         "kind": record.kind,
         "source": record.provenance or record.source,
         "created": record.created,
-        "sweep": record.group,
         "seed": record.seed,
         "error": record.error,
     }
     blocks = {"run": {key: text(value) for key, value in run.items() if value is not None}}
     blocks["metrics"] = {metric.label: metric_text(metric) for metric in record.metrics.values()}
+    plain = record.plain()
     for name in _BLOCKS:
-        blocks[name] = {key: text(value) for key, value in _flat(_dumped(record, name))}
+        blocks[name] = {key: text(value) for key, value in _flat(plain.get(name))}
     blocks["artifacts"] = dict(record.artifacts)
     return {name: block for name, block in blocks.items() if block}
 
@@ -53,9 +52,10 @@ def differences(first: Record, second: Record) -> list[Difference]:
     A metric of two definitions is listed with both versions and no change: the numbers do not compare.
     """
     found = list(_metric_differences(first, second))
-    asked = [dict(_flat(record.recipe)) for record in (first, second)]
+    whole = [record.plain() for record in (first, second)]
+    asked = [dict(_flat(plain.get("recipe"))) for plain in whole]
     for block in _BLOCKS:
-        one, two = dict(_flat(_dumped(first, block))), dict(_flat(_dumped(second, block)))
+        one, two = (dict(_flat(plain.get(block))) for plain in whole)
         for key in dict.fromkeys([*one, *two]):
             left, right = one.get(key), two.get(key)
             name = f"{block}.{key}"
@@ -112,11 +112,6 @@ def _metric_differences(first: Record, second: Record) -> Iterator[Difference]:
 def _images(record: Record) -> tuple[Any, ...]:
     data = record.data
     return () if data is None else (data.spec, data.split, data.n, data.size, data.protocol)
-
-
-def _dumped(record: Record, name: str) -> Any:
-    block = getattr(record, name)
-    return block.model_dump() if hasattr(block, "model_dump") else block
 
 
 def _flat(block: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,7 @@ class CurveKey(NamedTuple):
 
     quantizer: str
     architecture: str | None
-    downsampling: int | None
+    downsampling: int | str | None
     weights: str | None
 
 
@@ -34,10 +34,10 @@ class Point(NamedTuple):
 def curve_key(entry: Entry) -> CurveKey:
     record = entry.first
     return CurveKey(
-        str(record.quantizer.get("name") or record.name),
-        record.model.get("architecture"),
-        record.model.get("downsampling"),
-        record.weights.get("which"),
+        entry.quantizer,
+        record.model.architecture,
+        entry.downsampling,
+        record.weights.which,
     )
 
 
@@ -126,7 +126,7 @@ def bd_rate(
 def add_bd_rate(section: Section, entries: Sequence[Entry], reference: str, metric: str = "psnr") -> None:
     """A column with each curve's BD-rate against the ``reference`` quantizer's of the same model and weights."""
     from tokbench.results.columns import Column
-    from tokbench.results.layout import Cell
+    from tokbench.results.layout import TableCell
 
     measured = [entry for entry in entries if not entry.published]
     if reference not in {curve_key(entry).quantizer for entry in measured}:
@@ -138,7 +138,7 @@ def add_bd_rate(section: Section, entries: Sequence[Entry], reference: str, metr
     column = Column("bd_rate", f"BD-rate against {reference}", "lower", "%", digits=1)
     section.columns.append(column)
     for row in section.rows:
-        cell = Cell(None, "" if row.entry.prefix is not None or row.entry.published else "-")
+        cell = TableCell(None, "" if row.entry.prefix is not None or row.entry.published else "-")
         row.cells.append(cell)
         if cell.text == "-":
             own = curve_key(row.entry)
@@ -146,8 +146,5 @@ def add_bd_rate(section: Section, entries: Sequence[Entry], reference: str, metr
                 cell.value = bd_rate(points.get(own._replace(quantizer=reference), []), points.get(own, []), higher)
                 cell.text = "0" if own.quantizer == reference else f"{cell.value:+.1f}"
             except ValueError as error:
-                text = f"BD-rate: {error}"
-                if text not in section.notes:
-                    section.notes.append(text)
-                cell.note = section.notes.index(text)
+                cell.note = section.note(f"BD-rate: {error}")
     section.remarks.append(f"BD-rate: of all rows of a quantizer together, from {label} over fixed-length bpp.")

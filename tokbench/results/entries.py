@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import marshal
 import math
 import re
 from collections import defaultdict
@@ -11,17 +9,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import json
+
+from tokbench.results.definitions import shown
+
 if TYPE_CHECKING:
     from tokbench.results.record import MetricValue, Record
-
-
-# Counted over codes, not over images: their ``n`` differs between quantizers on the very same images.
-CODE_METRICS = frozenset({"usage", "perplexity", "entropy", "entropy_bpp", "model_bpp"})
 
 GREY = "-grey"
 """What the protocol of figures on one-channel images ends with: they share no column with those on colour."""
 
-_SEED = re.compile(r'"seed": (?:\d+|null)')
+_SEED = re.compile(rb'"seed":(?:\d+|null)')
 
 
 class Context(NamedTuple):
@@ -56,12 +54,17 @@ class Variant(NamedTuple):
 
     @classmethod
     def of(cls, name: str, metric: MetricValue) -> Variant:
-        # What could not be measured was measured on nothing: it is no variant of its own.
-        return cls(name, metric.version, None if name in CODE_METRICS or metric.value is None else metric.n)
+        # What could not be measured was measured on nothing: it is not a variant of its own.
+        return cls(name, metric.version, None if metric.value is None or over_codes(name, metric) else metric.n)
 
     def is_of(self, metric: MetricValue) -> bool:
         """Whether ``Variant.of(self.name, metric)`` is this one, ``metric`` having a value."""
-        return self.version == metric.version and (self.n == metric.n or (self.n is None and self.name in CODE_METRICS))
+        return self.version == metric.version and (self.n == metric.n or over_codes(self.name, metric))
+
+
+def over_codes(name: str, metric: MetricValue) -> bool:
+    """Whether the metric is counted over codes, so that its ``n`` need not be equal to compare."""
+    return shown(name, metric.shown).over == "codes"
 
 
 class Spread(NamedTuple):
@@ -99,13 +102,29 @@ class Entry:
         return self.records[0].source == "published"
 
     @property
+    def quantizer(self) -> str:
+        """Its name; that of the run where nothing says."""
+        return self.first.quantizer.name or self.first.name
+
+    @property
     def depth(self) -> int | None:
         """D of the whole code stack, whatever the prefix."""
-        record = self.first
-        if record.rate is not None:
-            return record.rate.tokens[-1]
-        depth = record.quantizer.get("depth")
-        return depth if isinstance(depth, int) else None
+        rate = self.first.rate
+        return self.first.quantizer.depth if rate is None else rate.tokens[-1]
+
+    @property
+    def downsampling(self) -> int | str | None:
+        """What a position stands for: 8 (pixels a side), ``4x8x8`` (frames, rows, columns), or ``32 tokens`` where
+        positions are not of a grid over the image. None of a published row, whose grid is not known."""
+        record, rate = self.first, self.first.rate
+        if rate is None or record.data is None or not record.data.size or self.published:
+            return None
+        grid = rate.tokens[:-1]
+        size = (record.data.size,) * 2 if isinstance(record.data.size, int) else record.data.size
+        if len(grid) != len(size):
+            return f"{math.prod(grid):,} tokens"
+        factors = [-(-side // positions) for side, positions in zip(size, grid, strict=True)]
+        return factors[0] if len(set(factors)) == 1 else "x".join(map(str, factors))
 
     @property
     def generator(self) -> str | None:
@@ -113,15 +132,14 @@ class Entry:
         record = self.first
         if record.kind != "generator":
             return None
-        named = record.model.get("generator") or record.model.get("kind") or record.model.get("architecture")
-        return str(named) if named else None
+        return record.model.generator or record.model.kind or record.model.architecture or None
 
     @property
     def label(self) -> str:
         """In a few characters: ``rq K=256 D=4``, ``MLM on lfq K=1,024``."""
-        record, sizes = self.first, self.codebook_sizes()
+        sizes = self.codebook_sizes()
         parts = [f"{self.generator.upper()} on"] if self.generator else []
-        parts.append(str(record.quantizer.get("name") or record.name))
+        parts.append(self.quantizer)
         parts += [f"K={sizes[0]:,}"] if sizes else []
         parts += [f"D={self.depth}"] if self.depth and self.depth > 1 else []
         return " ".join(parts)
@@ -131,11 +149,11 @@ class Entry:
         record = self.first
         if record.rate is not None:
             return record.rate.codebook_sizes[: self.prefix]
-        size = record.quantizer.get("codebook_size")
-        return [size] * ((self.depth or 1) if self.prefix is None else self.prefix) if isinstance(size, int) else None
+        size = record.quantizer.codebook_size
+        return None if size is None else [size] * (self.prefix or self.depth or 1)
 
     def bits(self) -> float | None:
-        """Bits an image: those of the whole stack, or H * W * sum(log2 K_d) of the prefix."""
+        """Bits per image: those of the whole stack, or H * W * sum(log2 K_d) of the prefix."""
         rate = self.first.rate
         if rate is None:
             return None
@@ -183,19 +201,22 @@ class Entry:
         found = [record.metrics[name] for record in self.records if name in record.metrics]
         if self.prefix is None:
             return Spread.over([metric.value for metric in found])
-        if name in CODE_METRICS:
-            return None  # these are of one depth alone there, not of all up to it
-        depths = [metric.by_depth for metric in found if metric.by_depth]
+        depths = [metric.by_depth for metric in found if metric.by_depth and _of_prefixes(name, metric)]
         return Spread.over(values[self.prefix - 1] for values in depths if len(values) >= self.prefix)
 
     def prefixes(self) -> list[Entry]:
         """The same row after 1, 2, ... D-1 depths, where something was measured by depth."""
         depth = self.depth or 1
         if depth > 1 and not self._prefixes:
-            measured = {k: m for k, m in self.first.metrics.items() if k not in CODE_METRICS}
-            lengths = [len(metric.by_depth) for metric in measured.values() if metric.by_depth]
+            found = self.first.metrics.items()
+            lengths = [len(m.by_depth) for name, m in found if m.by_depth and _of_prefixes(name, m)]
             self._prefixes.extend(Entry(self.records, d) for d in range(1, min(depth, max(lengths, default=0) + 1)))
         return self._prefixes
+
+
+def _of_prefixes(name: str, metric: MetricValue) -> bool:
+    """Whether ``by_depth`` is of all depths up to each, not of each alone."""
+    return shown(name, metric.shown).depths == "together"
 
 
 class Gathered(NamedTuple):
@@ -224,12 +245,8 @@ def gather(records: Sequence[Record]) -> Gathered:
         superseded += key in newest
         newest[key] = record
     seeds: defaultdict[tuple[Any, ...], list[Record]] = defaultdict(list)
-    known: dict[Any, tuple[Any, ...]] = {}
     for record in newest.values():
-        quick = _quick(record)
-        if quick not in known:
-            known[quick] = experiment(record)
-        seeds[known[quick]].append(record)
+        seeds[experiment(record)].append(record)
     entries: list[Entry] = []
     for group in seeds.values():
         rounds: list[dict[int | None, Record]] = []
@@ -243,19 +260,6 @@ def gather(records: Sequence[Record]) -> Gathered:
     return Gathered(entries, [record for cell, record in failed.items() if cell not in done], superseded)
 
 
-def _quick(record: Record) -> Any:
-    """Equal only for equal experiments, but not always equal for them: a tenth of the time of ``experiment``."""
-    if record.experiment is not None:
-        return experiment(record)
-    asked = {k: v for k, v in record.recipe.items() if k not in ("name", "description", "seed")}
-    if not asked:
-        return record.id
-    try:
-        return record.source, Context.of(record), record.weights.get("which"), marshal.dumps(asked)
-    except ValueError:  # something in the recipe that JSON never makes
-        return record.id
-
-
 def _alike(one: Record, other: Record) -> bool:
     """Whether what both measured was measured in the same way: else no mean may be taken over them."""
     if one.seed is None or other.seed is None:
@@ -264,7 +268,7 @@ def _alike(one: Record, other: Record) -> bool:
         second = other.metrics.get(name)
         if second is None or metric.value is None or second.value is None:
             continue
-        if metric.version != second.version or (metric.n != second.n and name not in CODE_METRICS):
+        if metric.version != second.version or (metric.n != second.n and not over_codes(name, metric)):
             return False
     return True
 
@@ -274,14 +278,13 @@ def experiment(record: Record) -> tuple[Any, ...]:
     the row says."""
     if record.source == "published":
         return (record.cell,)
-    which = record.weights.get("which")
-    if record.experiment is not None:
-        return (Context.of(record), which, record.experiment)
-    if record.recipe:
-        asked: dict[str, Any] = {k: v for k, v in record.recipe.items() if k not in ("name", "description")}
-    else:
-        steps = {k: record.training.get(k) for k in ("steps", "batch_size", "data")}
-        asked = {"name": record.name, "quantizer": record.quantizer, "model": record.model, **steps}
-    # Quotes inside a JSON string are escaped, so this finds keys only; ten times quicker than copying the recipe.
-    text = _SEED.sub("", json.dumps(asked, sort_keys=True, default=str))
-    return (Context.of(record), which, text)
+    identity: Any = record.experiment
+    if identity is None and (recipe := record.recipe):
+        asked = {k: v for k, v in recipe.items() if k not in ("name", "description")}
+        # Quotes inside a JSON string are escaped, so this finds keys only.
+        identity = _SEED.sub(b"", json.encode(asked, order="sorted"))
+    elif identity is None:
+        training = record.training
+        asked = {"steps": training.steps, "batch_size": training.batch_size, "data": training.data}
+        identity = json.encode([record.name, record.quantizer, record.model, asked], order="sorted")
+    return (Context.of(record), record.weights.which, identity)

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+import msgspec
 
 from tokbench.cores import in_mask
 from tokbench.results.record import Git
@@ -37,7 +37,7 @@ def describe() -> dict[str, Any]:
 
 def provenance() -> dict[str, Any]:
     """``created``, ``git`` and ``environment`` as JSON: what stands beside every number, fields of a record by name."""
-    return {"created": now(), "git": git_state().model_dump(), "environment": describe()}
+    return {"created": now(), "git": msgspec.structs.asdict(git_state()), "environment": describe()}
 
 
 def now() -> str:
@@ -79,7 +79,7 @@ def content_hash(obj: Any) -> str:
 
 
 def _model_as_json(obj: Any) -> Any:
-    if isinstance(obj, BaseModel):
+    if hasattr(obj, "model_dump"):
         return obj.model_dump(mode="json")
     raise TypeError(f"{type(obj).__name__} has no JSON form")
 

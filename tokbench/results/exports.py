@@ -14,7 +14,7 @@ from tokbench.results.render import EMPTY
 from tokbench.secrets import without_secrets
 
 if TYPE_CHECKING:
-    from tokbench.results.layout import Cell, Row, Section, Table
+    from tokbench.results.layout import Row, Section, Table, TableCell
 
 _CONTEXT = ("kind", "data", "split", "size", "protocol", "images")
 
@@ -152,7 +152,7 @@ def to_latex(table: Table) -> str:
 
 
 def _latex_section(section: Section) -> str:
-    def text(cell: Cell) -> str:
+    def text(cell: TableCell) -> str:
         body = "--" if cell.text == "-" else _latex(cell.text)
         return (rf"\textbf{{{body}}}" if cell.best else body) + _mark(cell.note)
 
@@ -198,24 +198,40 @@ def to_html(table: Table) -> str:
 
 
 def _html_section(section: Section) -> str:
-    def text(cell: Cell) -> str:
-        body = f"<strong>{_html(cell.text)}</strong>" if cell.best else _html(cell.text)
-        return body + ("" if cell.note is None else f"<sup>{cell.note + 1}</sup>")
-
-    align = ["number" if column.numeric else "text" for column in section.columns]
-    head = "".join(
-        f'<th scope="col" class="{a}">{_html(column.header)}</th>'
-        for a, column in zip(align, section.columns, strict=True)
-    )
-    lines = [f"<table>\n<caption>{_html(section.title)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>"]
-    for row in section.rows:
-        kind = "published" if row.entry.published else "prefix" if row.entry.prefix is not None else "measured"
-        cells = "".join(f'<td class="{a}">{text(cell)}</td>' for a, cell in zip(align, row.cells, strict=True))
-        lines.append(f'<tr class="{kind}">{cells}</tr>')
-    lines.append("</tbody>\n</table>")
+    lines = [html_table(section, f"<caption>{_html(section.title)}</caption>\n")]
     lines += [f'<p class="note"><sup>{i + 1}</sup> {_html(note)}</p>' for i, note in enumerate(section.notes)]
     lines += [f'<p class="remark">{_html(remark)}</p>' for remark in section.remarks]
     return "\n".join(lines)
+
+
+def html_table(section: Section, caption: str = "", body: str | None = None) -> str:
+    """The ``<table>`` alone; a ``body`` of that id has heads that are buttons, for a script to sort by."""
+
+    def text(cell: TableCell) -> str:
+        shown = f"<strong>{_html(cell.text)}</strong>" if cell.best else _html(cell.text)
+        return shown + ("" if cell.note is None else f"<sup>{cell.note + 1}</sup>")
+
+    align = ["number" if column.numeric else "text" for column in section.columns]
+    head = ""
+    for side, column in zip(align, section.columns, strict=True):
+        label = _html(column.header)
+        if body is not None:
+            label = f'<button type="button" data-direction="{column.direction}">{label}</button>'
+        head += f'<th scope="col" class="{side}">{label}</th>'
+    lines = [f"<table>\n{caption}<thead><tr>{head}</tr></thead>", f'<tbody id="{body}">' if body else "<tbody>"]
+    for row in section.rows:
+        kind = "published" if row.entry.published else "prefix" if row.entry.prefix is not None else "measured"
+        cells = ""
+        for side, cell in zip(align, row.cells, strict=True):
+            value = "" if cell.value is None else escape(str(cell.value))
+            cells += f'<td class="{side}" data-value="{value}">{text(cell)}</td>'
+        lines.append(f'<tr class="{kind}" data-quantizer="{escape(quantizer_of(row))}">{cells}</tr>')
+    return "\n".join([*lines, "</tbody>\n</table>"])
+
+
+def quantizer_of(row: Row) -> str:
+    """Its name; a dash where the record has none."""
+    return row.entry.first.quantizer.name or "-"
 
 
 def _html(text: str) -> str:

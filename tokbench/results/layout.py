@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Cell:
+class TableCell:
     """One value: as a number (``value``, ``deviation`` over seeds) and as printed (``text``)."""
 
     value: Value
@@ -21,7 +21,6 @@ class Cell:
     deviation: float | None = None
     best: bool = False
     note: int | None = None  # index into the section's notes
-    published: bool = False
 
 
 @dataclass(slots=True)
@@ -29,7 +28,7 @@ class Row:
     """One experiment (or a prefix of its depths); ``cells`` run parallel to the section's columns."""
 
     entry: Entry
-    cells: list[Cell]
+    cells: list[TableCell]
 
 
 @dataclass
@@ -42,6 +41,12 @@ class Section:
     rows: list[Row]
     notes: list[str] = field(default_factory=list)  # numbered, cells point at them
     remarks: list[str] = field(default_factory=list)  # about the section as a whole
+
+    def note(self, text: str) -> int:
+        """The index of a note with that text, added where there is none."""
+        if text not in self.notes:
+            self.notes.append(text)
+        return self.notes.index(text)
 
 
 @dataclass

@@ -19,10 +19,6 @@ else:
     _List = list
 
 
-SCHEMA = 1
-"""Version of the records that are written and read; a line of another version is named, never shown as one of these."""
-
-
 class Records(_List):
     """Records in the order of their lines; ``damaged`` names the lines that could not be used: (number, reason)."""
 
@@ -58,9 +54,3 @@ def locked(file: IO[bytes], how: int) -> Iterator[IO[bytes]]:
             yield file
         finally:
             flock(file.fileno(), fcntl.LOCK_UN)
-
-
-def content(path: Path) -> bytes:
-    """The whole file, no line of it half-written."""
-    with locked(open(path, "rb", buffering=0), fcntl.LOCK_SH) as file:
-        return file.read()

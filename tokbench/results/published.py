@@ -7,31 +7,14 @@ import math
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from tokbench.results.environment import content_hash
-from tokbench.results.record import Record
-
-
-class _Metric(NamedTuple):
-    name: str
-    label: str
-    direction: Literal["higher", "lower", "none"]
-    unit: str = ""
-
+from tokbench.results.record import Record, defined
 
 # The column of published.csv -> what the same thing is called where tokbench measures it.
-_METRICS = {
-    "psnr": _Metric("psnr", "PSNR", "higher", "dB"),
-    "ssim": _Metric("ssim", "SSIM", "higher"),
-    "lpips": _Metric("lpips_published", "LPIPS (as published)", "lower"),  # the source seldom says which network
-    "rfid": _Metric("rfid", "rFID", "lower"),
-    "usage_pct": _Metric("usage", "usage", "higher"),
-    "gfid": _Metric("gfid", "gFID", "lower"),
-    "is": _Metric("inception_score", "IS", "higher"),
-    "precision": _Metric("precision", "precision", "higher"),
-    "recall": _Metric("recall", "recall", "higher"),
-}
+_METRICS = {name: name for name in ("psnr", "ssim", "rfid", "gfid", "is", "precision", "recall")}
+_METRICS |= {"lpips": "lpips_published", "usage_pct": "usage"}
 
 
 def load() -> list[Record]:
@@ -57,32 +40,24 @@ def _record(row: dict[str, str]) -> Record:
     codebook = int(row["codebook"]) if row["codebook"] else None
     identity = content_hash(row)
     metrics = {
-        metric.name: {
-            "value": float(row[column]) / (100 if column.endswith("_pct") else 1),
-            "n": 0,  # papers seldom say
-            "version": "published",
-            "label": metric.label,
-            "direction": metric.direction,
-            "unit": metric.unit,
-        }
-        for column, metric in _METRICS.items()
+        # Papers seldom say of how many images.
+        name: defined(name, float(row[column]) / (100 if column.endswith("_pct") else 1), 0, "published")
+        for column, name in _METRICS.items()
         if row[column]
     }
-    return Record.model_validate(
-        {
-            "id": f"published-{identity}",
-            "cell": f"published-{identity}",
-            "kind": row["kind"],
-            "source": "published",
-            "created": "",
-            "name": row["system"],
-            "quantizer": {"name": row["quantizer"] or None, "codebook_size": codebook, "depth": depth},
-            "data": {"spec": row["dataset"], "split": "", "n": 0, "size": size, "protocol": "published"},
-            "rate": _rate(tokens, depth, codebook, size),
-            "metrics": metrics,
-            "provenance": f"{row['provenance']}: {row['source']}",
-            "note": row["note"] or None,
-        }
+    return Record.of(
+        id=f"published-{identity}",
+        cell=f"published-{identity}",
+        kind=row["kind"],
+        source="published",
+        created="",
+        name=row["system"],
+        quantizer={"name": row["quantizer"] or None, "codebook_size": codebook, "depth": depth},
+        data={"spec": row["dataset"], "split": "", "n": 0, "size": size, "protocol": "published"},
+        rate=_rate(tokens, depth, codebook, size),
+        metrics=metrics,
+        provenance=f"{row['provenance']}: {row['source']}",
+        note=row["note"] or None,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tokbench.errors import visible
 
 if TYPE_CHECKING:
-    from tokbench.results.layout import Cell, Section, Table
+    from tokbench.results.layout import Section, Table, TableCell
 
 _SPECIAL = re.compile(r"([\\|*`<>\[\]~$&])|((?<!\w)_|_(?!\w))")  # an underscore within a word is text
 _PLAIN = re.compile(r"[^\W_]*(?:[ .,±×·%+()-]+[^\W_]*)*")  # nothing to escape: most cells of a large table
@@ -31,7 +31,7 @@ def to_markdown(table: Table) -> str:
 
 
 def _markdown_section(section: Section) -> list[str]:
-    def text(cell: Cell) -> str:
+    def text(cell: TableCell) -> str:
         body = markdown(cell.text)
         return (f"**{body}**" if cell.best else body) + superscript(cell.note)
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 _DIRECT = {
     "kind": "kind",
     "seed": "seed",
-    "group": "group",
     "cell": "cell",
     "id": "id",
     "source": "source",

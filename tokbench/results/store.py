@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import math
 import os
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from tokbench.errors import TokbenchError, printable
 from tokbench.results.bulk import without_collector
 from tokbench.results.files import fsync
 from tokbench.results.lines import Records as Records
 from tokbench.results.lines import locked
-from tokbench.results.plausible import implausible
-from tokbench.results.record import MetricValue, Record
+from tokbench.results.record import Record, decode
 from tokbench.results.targets import check_writable
-from tokbench.secrets import redacted, without_secrets
-
-_VALIDATE = Record.__pydantic_validator__.validate_json
 
 
 class Store:
@@ -47,19 +40,14 @@ class Store:
     def append(self, record: Record) -> None:
         """Write ``record`` as one line. On return it is on the disk; on an error the file is as it was.
 
-        A number that is not finite has no JSON form: it is written as missing, with a note that says so. A password
-        or a signature in a recipe or a data source is left out, and bytes of a name that are not text are escaped.
-
         Raises:
             TokbenchError: the file cannot be written.
         """
-        line = _sanitised(record).model_dump_json().encode() + b"\n"
-        Record.model_validate_json(line)  # what cannot be read back is a bug of ours, and must not reach the file
         try:
             new = not self.path.exists()
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with locked(open(self.path, "a+b", buffering=0), fcntl.LOCK_EX) as file:
-                _append_line(file.fileno(), line)
+                _append_line(file.fileno(), record.line + b"\n")
             if new:
                 fsync(self.path.parent)
         except OSError as error:
@@ -96,56 +84,17 @@ class Store:
 def parse(content: bytes) -> Records:
     """Records from the bytes of a ``runs.jsonl``; blank lines are passed over, unusable ones are named."""
     records = Records()
+    lines = content.split(b"\n")
     with without_collector():
-        lines = content.split(b"\n")
         for number, line in enumerate(lines, 1):
-            if line.strip():
-                parse_line(records, number, line, len(lines))
+            if not line.strip():
+                continue
+            try:
+                records.append(decode(line))
+            except ValueError as error:
+                cut = " (the line has no end: its write was interrupted)" if number == len(lines) else ""
+                records.damaged.append((number, printable(str(error), 300) + cut))
     return records
-
-
-def parse_line(records: Records, number: int, line: bytes, last: int) -> None:
-    """Add what the line with that number holds to ``records``, or the line to the damaged ones."""
-    try:
-        record = _VALIDATE(line)
-    except ValidationError as error:
-        cut = " (the line has no end: its write was interrupted)" if number == last else ""
-        records.damaged.append((number, _reason(error) + cut))
-        return
-    if (reason := implausible(record)) is not None:
-        records.damaged.append((number, printable(reason, 200)))
-    elif redacted(text := line.decode()) != text:  # of an older tokbench, or somebody else's
-        records.append(Record.model_validate(without_secrets(record.model_dump())))
-    else:
-        records.append(record)
-
-
-def _reason(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return printable(f"{printable(where, 80)}: {first['msg']}" if where else str(first["msg"]), 300)
-
-
-def _sanitised(record: Record) -> Record:
-    metrics = {name: _finite(metric) for name, metric in record.metrics.items()}
-    finite = record.model_copy(update={"metrics": metrics}).model_dump()
-    return Record.model_validate(without_secrets(finite, _text))
-
-
-def _text(value: str) -> str:
-    """UTF-8 has no form for half of a surrogate pair, which stands for a byte of a file's name."""
-    return value.encode("utf-8", "backslashreplace").decode()
-
-
-def _finite(metric: MetricValue) -> MetricValue:
-    update: dict[str, object] = {}
-    if metric.value is not None and not math.isfinite(metric.value):
-        update = {"value": None, "note": metric.note or f"the measured value was {metric.value}"}
-    if metric.stderr is not None and not math.isfinite(metric.stderr):
-        update["stderr"] = None
-    if metric.by_depth is not None and not all(math.isfinite(value) for value in metric.by_depth):
-        update["by_depth"] = None
-    return metric.model_copy(update=update) if update else metric
 
 
 def _append_line(descriptor: int, line: bytes) -> None:

@@ -61,11 +61,12 @@ _KNOWN = {
 }
 
 # Of one rate: how many bits are really spent. Solid is what is stored, the others what a coder would need.
-RATES: dict[str, tuple[str, Literal["-", "--", ":"], str]] = {
-    "fixed": ("fixed-length", "-", "solid"),
-    "entropy": ("entropy-coded", "--", "dash"),
-    "model": ("model-coded", ":", "dot"),
+RATES: dict[str, tuple[str, Literal["-", "--", ":"]]] = {
+    "fixed": ("fixed-length", "-"),
+    "entropy": ("entropy-coded", "--"),
+    "model": ("model-coded", ":"),
 }
+GREY = "#444444"  # of what belongs to no quantizer
 
 
 def style(quantizer: str | None) -> Style:

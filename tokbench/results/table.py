@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tokbench.errors import TokbenchError, did_you_mean, size_text
-from tokbench.results.bulk import without_collector
 from tokbench.results.cells import add_attribute, add_metric
 from tokbench.results.columns import (
     TELLING,
@@ -17,9 +16,10 @@ from tokbench.results.columns import (
     metric_column,
     resolve,
 )
+from tokbench.results.definitions import shown
 from tokbench.results.entries import Context, Entry, Gathered, Spread, Variant, gather
 from tokbench.results.exports import to_csv, to_html, to_json, to_latex
-from tokbench.results.layout import Cell, Row, Section, Table
+from tokbench.results.layout import Row, Section, Table, TableCell
 from tokbench.results.render import to_markdown
 from tokbench.results.terminal import to_terminal
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tokbench.results.record import Record
 
 __all__ = [
-    "Cell",
+    "TableCell",
     "Row",
     "Section",
     "Table",
@@ -79,32 +79,31 @@ def comparison(
     """
     from tokbench.results.curves import add_bd_rate
 
-    with without_collector():
-        gathered = gather([*records, *_published(published, unverified)])
-        metrics = list(dict.fromkeys(name for entry in gathered.entries for name in entry.first.metrics))
-        grouping = attribute(resolve([group_by], metrics)[0]) if group_by else None
-        keys = resolve(columns, metrics) if columns else None
-        ordering = (resolve([sort.removeprefix("-")], metrics)[0], sort.startswith("-")) if sort else None
-        if bd_rate:
-            _check_quantizer(bd_rate, gathered.entries)
-        parts: dict[tuple[Any, ...], list[Entry]] = {}
-        for entry, context in zip(gathered.entries, _contexts(gathered.entries), strict=True):
-            value = grouping.value(entry) if grouping else None
-            parts.setdefault((context, value), []).append(entry)
-        sections = []
-        for (context, value), entries in parts.items():
-            title = context_title(context, entries)
-            if grouping:
-                title += f" · {grouping.column.label} {grouping.column.format(_plain(value))}"
-            section = _section(title, context, entries, keys, ordering, by_depth)
-            if bd_rate and context.kind == "tokenizer":
-                add_bd_rate(section, entries, bd_rate, bd_metric)
-            sections.append(section)
-        return Table(sections, _remarks(gathered), gathered.failed)
+    gathered = gather([*records, *_published(published, unverified)])
+    metrics = list(dict.fromkeys(name for entry in gathered.entries for name in entry.first.metrics))
+    grouping = attribute(resolve([group_by], metrics)[0]) if group_by else None
+    keys = resolve(columns, metrics) if columns else None
+    ordering = (resolve([sort.removeprefix("-")], metrics)[0], sort.startswith("-")) if sort else None
+    if bd_rate:
+        _check_quantizer(bd_rate, gathered.entries)
+    parts: dict[tuple[Any, ...], list[Entry]] = {}
+    for entry, context in zip(gathered.entries, _contexts(gathered.entries), strict=True):
+        value = grouping.value(entry) if grouping else None
+        parts.setdefault((context, value), []).append(entry)
+    sections = []
+    for (context, value), entries in parts.items():
+        title = context_title(context, entries)
+        if grouping:
+            title += f" · {grouping.column.label} {grouping.column.format(_plain(value))}"
+        section = _section(title, context, entries, keys, ordering, by_depth)
+        if bd_rate and context.kind == "tokenizer":
+            add_bd_rate(section, entries, bd_rate, bd_metric)
+        sections.append(section)
+    return Table(sections, _remarks(gathered), gathered.failed)
 
 
 def _check_quantizer(name: str, entries: Sequence[Entry]) -> None:
-    known = {str(entry.first.quantizer.get("name")) for entry in entries if not entry.published}
+    known = {entry.quantizer for entry in entries if not entry.published}
     if name not in known:
         raise TokbenchError(f"BD-rate against {name!r}: no row has that quantizer{did_you_mean(name, known)}")
 
@@ -141,7 +140,7 @@ def context_title(context: Context, entries: Sequence[Entry]) -> str:
     if context.spec is None:
         return " · ".join([*parts, "data not recorded"])
     parts.append(f"{context.spec} ({context.split})" if context.split else context.spec)
-    parts.append(size_text(context.size or 0).replace("x", "×"))
+    parts += [size_text(context.size).replace("x", "×")] if context.size is not None else []
     if all(entry.published for entry in entries):
         return " · ".join([*parts, "published"])
     known = {record.data.of for entry in entries for record in entry.records if record.data is not None} - {None}
@@ -162,7 +161,7 @@ def _section(
     entries = _sorted(entries, ordering, records)
     values = Values(entries)
     if wanted is None:
-        keys = _telling_apart(default_keys(list(variants)), entries, values)
+        keys = _telling_apart(default_keys(name for name in variants if _usual(name, records)), entries, values)
     else:
         keys = list(wanted)
     # Nothing here has a value: a metric only another section has, a cost nobody published.
@@ -208,6 +207,11 @@ def _variants(entries: Sequence[Entry]) -> dict[str, list[Variant]]:
                 elif not any(variant.is_of(metric) for variant in several) and not (several and published):
                     several.append(Variant.of(name, metric))
     return {name: several or [missing[name]] for name, several in found.items()}
+
+
+def _usual(name: str, records: Sequence[Record]) -> bool:
+    metric = next(record.metrics[name] for record in records if name in record.metrics)
+    return shown(name, metric.shown).usual
 
 
 def _telling_apart(keys: list[str], entries: Sequence[Entry], values: Values) -> list[str]:

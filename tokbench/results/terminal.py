@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.style import Style
 
-    from tokbench.results.layout import Cell, Column, Section, Table
+    from tokbench.results.layout import Column, Section, Table, TableCell
 
 _GAP = 2
 _IDENTITY = ("quantizer", "generator", "name", "batch", "K", "D")
@@ -126,7 +126,7 @@ def _header(column: Column) -> str:
     return f"{arrow[:-2]}\u00a0{arrow[-1]}" if column.direction != "none" else arrow  # the arrow stays with its word
 
 
-def _text(cell: Cell) -> str:
+def _text(cell: TableCell) -> str:
     return visible(cell.text) + superscript(cell.note)
 
 

@@ -62,7 +62,7 @@ def _finish(cell: AnyCell, place: Place) -> tuple[Outcome, str]:
         write(home / "error.txt", traceback.format_exc())
     if record is None:
         return Outcome.done, ""
-    Store(place.out / "runs.jsonl").append(record.model_copy(update={"experiment": cell.experiment}))
+    Store(place.out / "runs.jsonl").append(record.replace(experiment=cell.experiment))
     measured_card(record, place.out)
     return (Outcome.failed, record.error) if record.error is not None else (Outcome.done, "")
 
@@ -119,7 +119,7 @@ def failure(cell: AnyCell, why: str) -> Record:
     recipe = cell.recipe.resolved()
     if isinstance(cell, GeneratorCell):
         model, recipe = {"architecture": cell.recipe.generator.name}, cell.recorded()
-    return Record(
+    return Record.of(
         id=new_id(),
         cell=cell.key,
         experiment=cell.experiment,

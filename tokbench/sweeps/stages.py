@@ -75,7 +75,8 @@ def _tokenizer(cell: Cell, place: Place) -> Record | None:
         batch_size=recipe.evaluation.batch_size,
         by_depth=recipe.evaluation.by_depth,
     )
-    histogram = {"counts": [counts.tolist() for counts in evaluation.histogram]}
+    counts = [c.coalesce().values() if c.is_sparse else c for c in evaluation.histogram]  # of many codes: those seen
+    histogram = {"counts": [c.tolist() for c in counts], "sizes": evaluation.rate.codebook_sizes}
     write(folder / "histogram.json", json.dumps(histogram))
     found = {"tokenizer": folder / "tokenizer", "log": folder / "log.jsonl", "histogram": folder / "histogram.json"}
     found |= tokenizer_pictures(tokenizer, images, folder)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -111,7 +109,7 @@ class CodeData:
         if self.cache is None:
             return trained_on(self.images, self.recipe.data.workers) | tokenizer
         header = self.cache.header
-        used = hashlib.sha256(np.concatenate(self.cache.histogram).tobytes()).hexdigest()
+        used = self.cache.histogram_sha256
         fingerprint = digest(header.model_dump_json(exclude={"tokenizer"}), str(len(self.cache)), used)
         source = self.recipe.data.source
         return {"source": source, "fingerprint": fingerprint, "count": len(self.cache), "readers": None} | tokenizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tokbench.claims.curves import HELD_OUT, mean_curve
 from tokbench.claims.drawing import Series, draw_panel
@@ -69,10 +69,7 @@ def drawing_seconds(entry: Entry) -> dict[int, float]:
 
 def factor(entry: Entry) -> int:
     """f: pixels a side of what one code stands for."""
-    rate, record = entry.first.rate, entry.first
-    size: Any = record.data.size if record.data is not None else record.model.get("image_size", 0)
-    size = size if isinstance(size, int) else size[-2]
-    return int(size // rate.tokens[0]) if rate is not None else 0
+    return entry.downsampling if isinstance(entry.downsampling, int) else 0
 
 
 def shown(evidence: Evidence) -> list[Shown]:

@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from tokbench.errors import TokbenchError, did_you_mean, visible
 from tokbench.results.entries import Context, Entry, gather
+from tokbench.results.figures import series
+from tokbench.results.figures.series import Panel
+from tokbench.results.figures.series import metric_label as metric_label
 from tokbench.results.files import write
 from tokbench.results.record import Record
+from tokbench.results.styles import GREY, style
 from tokbench.results.table import context_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_ROWS = {"rate-distortion": series.rate_distortion, "codebook": series.codebook, "depth": series.depth}
 FIGURES = ("rate-distortion", "codebook", "depth", "usage", "training", "speed")
 FORMATS = (".svg", ".pdf", ".png")
-MOST_PANELS = 12
+MOST_PANELS, MOST_RUNS = 12, 40
 
 # Sizes for a column of a paper; fonts embedded as fonts in PDF, as outlines in SVG (the same on every machine).
 _SETTINGS: Any = {
@@ -63,13 +68,85 @@ def draw(kind: str, records: Sequence[Record], folder: Path | None = None, metri
     """
     if kind not in FIGURES:
         raise TokbenchError(f"no figure {kind!r}{did_you_mean(kind, FIGURES)}")
-    painter = importlib.import_module(f"tokbench.results.figures.{kind.replace('-', '_')}")
     entries = [entry for entry in gather(records).entries if not entry.published]
     if not entries:
         raise TokbenchError(f"plot {kind}: no finished records to draw")
     with figure_settings():
-        figure: Figure = painter.paint(entries, folder or Path(), metric)
-        return figure
+        if kind in ("usage", "speed"):
+            painter = importlib.import_module(f"tokbench.results.figures.{kind}")
+            figure: Figure = painter.paint(entries, folder or Path(), metric)
+            return figure
+        return _training(entries, folder or Path(), metric) if kind == "training" else _by_rows(kind, entries, metric)
+
+
+def _by_rows(kind: str, entries: Sequence[Entry], metric: str | None) -> Figure:
+    """One panel for each set of images; error bars are standard deviations over seeds."""
+    if metric is None and kind == "codebook":
+        metric = "gfid" if any(entry.metric("gfid") for entry in entries) else "rfid"
+    metric = metric or "psnr"
+    found = [(context, own, _ROWS[kind](own, metric)) for context, own in by_context(entries).items()]
+    drawable = [(context, own, panel) for context, own, panel in found if panel is not None]
+    if not drawable:
+        raise nothing(kind, metric, entries)
+    figure, axes = panels(len(drawable))
+    for axis, (context, own, panel) in zip(axes, drawable, strict=True):
+        titled(axis, context, own)
+        draw_panel(axis, panel)
+    return figure
+
+
+def _training(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
+    """One line a run."""
+    logs = series.read_logs(entries, folder, MOST_RUNS + 1)
+    if not logs:
+        raise TokbenchError("plot training: no record's training log is where the record says")
+    known = series.logged(logs)
+    metric = metric or next(iter(known), "loss")
+    if metric not in known:
+        raise TokbenchError(f"plot training: {metric!r} was not logged{did_you_mean(metric, known)}")
+    if len(logs) > MOST_RUNS:
+        raise TokbenchError(f"more than {MOST_RUNS} training curves cannot be told apart: choose with --where")
+    figure, (axis,) = panels(1, width=4.4, height=3.0)
+    draw_panel(axis, series.training(logs, metric))
+    return figure
+
+
+def draw_panel(axis: Axes, panel: Panel) -> None:
+    """The lines, the legend and the axes of one panel."""
+    handles = []
+    for line in panel.series:
+        look = style(line.quantizer)
+        x, y = [x for x, _ in line.points], [y for _, y in line.points]
+        settings: Any = {"color": GREY if line.quantizer is None else look.colour, "label": line.name or None}
+        if line.marks:
+            settings["fillstyle"] = line.marks
+        form = (look.marker if line.marks else "") + line.line
+        if line.errors:
+            errors = [each or 0.0 for each in line.errors]
+            drawn: Any = axis.errorbar(x, y, errors, fmt=form, elinewidth=0.8, **settings)
+        else:
+            (drawn,) = axis.plot(x, y, form, **settings)
+        handles += [drawn] if line.name else []
+    axis.legend(handles=handles)
+    places = [x for line in panel.series for x, _ in line.points]
+    if panel.scale == "rates":
+        low, high = math.floor(math.log2(min(places))), math.ceil(math.log2(max(places)))
+        log2_axis(axis, [2.0**power for power in range(low, max(high, low + 1) + 1)], lambda value: f"{value:g}")
+    elif panel.scale == "sizes":
+        log2_axis(axis, places, _power)
+    elif panel.scale == "batches":
+        log2_axis(axis, places, lambda value: f"{value:g}")
+        axis.set_ylim(bottom=0)
+    elif panel.scale == "depths":
+        deepest = int(max(places))
+        axis.set_xticks(range(1, deepest + 1) if deepest <= 12 else range(0, deepest + 1, max(1, deepest // 8)))
+    axis.set_xlabel(panel.x)
+    axis.set_ylabel(panel.y)
+
+
+def _power(size: float) -> str:
+    exponent = round(size).bit_length() - 1
+    return f"$2^{{{exponent}}}$" if size == 2**exponent else f"{size:,.0f}"
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -146,17 +223,7 @@ def legend(axes: Sequence[Axes]) -> None:
 
 def titled(axis: Axes, context: Context, entries: Sequence[Entry]) -> None:
     """Above the panel, small: what was measured on."""
-    axis.set_title(context_title(context, entries), loc="left", color="#444444", fontsize=7)
-
-
-def metric_label(entries: Sequence[Entry], metric: str) -> str:
-    """``PSNR (dB) ↑`` as the records carry it."""
-    for entry in entries:
-        found = entry.measured(metric)
-        if found is not None:
-            arrow = {"higher": " ↑", "lower": " ↓", "none": ""}[found.direction]
-            return found.label + (f" ({found.unit})" if found.unit else "") + arrow
-    return metric
+    axis.set_title(context_title(context, entries), loc="left", color=GREY, fontsize=7)
 
 
 def nothing(kind: str, metric: str, entries: Sequence[Entry]) -> TokbenchError:

@@ -1,4 +1,4 @@
-"""Images a second against batch size, as timed while measuring (after warm-up, the device synchronised)."""
+"""Images per second against batch size, as timed while measuring (after warm-up, the device synchronised)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from tokbench.errors import TokbenchError, did_you_mean, size_text
 from tokbench.results.entries import Entry
-from tokbench.results.figures.base import log2_axis, panels
-from tokbench.results.styles import style
+from tokbench.results.figures.base import draw_panel, panels
+from tokbench.results.figures.series import Panel, Series
+from tokbench.results.styles import GREY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +37,8 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
     metric = metric or ("decode" if "decode" in timed else timed[0])
     lines: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for record in records:
-        speed, batch = record.timing.get(metric + _SUFFIX), record.timing.get("batch_size")
-        if isinstance(speed, int | float) and isinstance(batch, int) and speed > 0:
+        speed, batch = record.timing.get(metric + _SUFFIX), record.timing.batch_size
+        if isinstance(speed, int | float) and batch is not None and speed > 0:
             lines.setdefault(_place(record), {}).setdefault(_name(record), []).append((batch, float(speed)))
     if not lines:
         raise TokbenchError(f"plot speed: no record has both a batch size and images per second of {metric!r}")
@@ -47,7 +48,7 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
     figure, axes = panels(len(fastest) + len(rivals))
     free = iter(axes)
     for place, of_place in fastest.items():
-        _curves(next(free), place, of_place, f"{metric}: images a second ↑")
+        _curves(next(free), place, of_place, f"{metric}: images per second ↑")
         if place in rivals:
             against = of_place[rivals[place]]
             ratios = {n: {b: s / against[b] for b, s in of.items() if b in against} for n, of in of_place.items()}
@@ -56,15 +57,9 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
 
 
 def _curves(axis: Axes, title: str, of_place: dict[str, dict[int, float]], label: str) -> None:
-    axis.set_title(title, loc="left", color="#444444", fontsize=7)
-    for name, points in of_place.items():
-        look = style(name.split()[0])
-        axis.plot(list(points), list(points.values()), look.marker + "-", color=look.colour, label=name)
-    log2_axis(axis, [batch for points in of_place.values() for batch in points], lambda value: f"{value:g}")
-    axis.set_ylim(bottom=0)
-    axis.set_xlabel("batch size")
-    axis.set_ylabel(label)
-    axis.legend()
+    axis.set_title(title, loc="left", color=GREY, fontsize=7)
+    lines = [Series(name, name.split()[0], list(points.items())) for name, points in of_place.items()]
+    draw_panel(axis, Panel("batch size", label, lines, "batches"))
 
 
 def _fastest(points: list[tuple[int, float]]) -> dict[int, float]:
@@ -82,19 +77,18 @@ def _slowest(of_place: dict[str, dict[int, float]]) -> str | None:
 
 def _place(record: Record) -> str:
     timing, environment = record.timing, record.environment
-    device = str(timing.get("device"))
-    known = environment.get("cpu") if device == "cpu" else next(iter(environment.get("gpus") or []), None)
-    parts = [f"{device} ({known})" if known else device, str(timing.get("precision"))]
+    known = environment.cpu if timing.device == "cpu" else next(iter(environment.gpus or []), None)
+    parts = [f"{timing.device} ({known})" if known else str(timing.device), str(timing.precision)]
     parts += [size_text(record.data.size).replace("x", "×")] if record.data else []
     if record.kind == "benchmark" and "width" in record.recipe:
         layers = f"{record.recipe.get('layers')}+{record.recipe.get('depth_layers')}"
         parts.append(f"width {record.recipe['width']}, {layers} layers")
-    processes = timing.get("processes") or 1
+    processes = timing.processes or 1
     return " · ".join([*parts, *([f"{processes} processes"] if processes > 1 else [])])
 
 
 def _name(record: Record) -> str:
-    name, depth = record.quantizer.get("name"), record.quantizer.get("depth")
+    name, depth = record.quantizer.name, record.quantizer.depth
     if record.kind == "benchmark" and record.rate is not None:
         return f"{name} {'×'.join(map(str, record.rate.tokens))}"
-    return f"{name}" + (f" D={depth}" if isinstance(depth, int) and depth > 1 else "")
+    return f"{name}" + (f" D={depth}" if depth and depth > 1 else "")

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokbench.errors import TokbenchError
+from tokbench.results.artifacts import artifact_text
 from tokbench.results.entries import Entry
 from tokbench.results.figures.base import panels
-from tokbench.results.plausible import artifact_text, is_shown
-from tokbench.results.record import Record
-from tokbench.results.styles import style
+from tokbench.results.record import Record, is_shown
+from tokbench.results.styles import GREY, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,14 +35,14 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
         raise TokbenchError('plot usage: no record has a readable artifact "histogram" (evaluate again to have it)')
     figure, axes = panels(len(found), width=2.4, height=2.0)
     for axis, (entry, counts) in zip(axes, found, strict=True):
-        name = str(entry.first.quantizer.get("name"))
-        size = max(len(of_depth) for of_depth in counts)
-        for depth, of_depth in enumerate(counts):
+        name = entry.quantizer
+        size = max(size for size, _ in counts)
+        for depth, (_, of_depth) in enumerate(counts):
             total = sum(of_depth) or 1
             shares = [count / total for count in sorted(of_depth, reverse=True)]
             fade = 1 - 0.7 * depth / max(1, len(counts) - 1)
             axis.step(range(1, len(shares) + 1), shares, where="mid", color=style(name).colour, alpha=fade, linewidth=1)
-        axis.axhline(1 / size, color="#444444", linestyle="--", linewidth=0.8)
+        axis.axhline(1 / size, color=GREY, linestyle="--", linewidth=0.8)
         axis.set_yscale("log")
         axis.set_xscale("log")
         axis.yaxis.set_minor_formatter(NullFormatter())
@@ -50,20 +50,24 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
         axis.set_ylim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)))
         axis.set_xlabel("code, by rank")
         axis.set_ylabel("share of positions")
-        used = [sum(count > 0 for count in of_depth) / len(of_depth) for of_depth in counts]
+        used = [sum(count > 0 for count in of_depth) / size for size, of_depth in counts]
         depths = f" D={len(counts)}" if len(counts) > 1 else ""
         title = f"{name} K={size:,}{depths}: {100 * sum(used) / len(used):.0f} % used"
-        axis.set_title(title, loc="left", fontsize=7, color="#444444")
+        axis.set_title(title, loc="left", fontsize=7, color=GREY)
     return figure
 
 
-def histogram(record: Record, folder: Path) -> list[list[int]] | None:
-    """Per depth, how often each code occurred: ``{"counts": [[...], ...]}`` in the artifact ``histogram``."""
+def histogram(record: Record, folder: Path) -> list[tuple[int, list[int]]] | None:
+    """Per depth, the size of the codebook and how often each code occurred (of a large one, each that did): artifact
+    ``histogram``, ``{"counts": [[...], ...], "sizes": [...]}``. Before there were sizes, every code was counted."""
     if "histogram" not in record.artifacts:
         return None
     try:
-        counts = json.loads(artifact_text(folder, record.artifacts["histogram"]) or "{}")["counts"]
-        found = [[max(0, int(count)) for count in of_depth] for of_depth in counts if of_depth]
-        return found if found and all(map(is_shown, chain.from_iterable(found))) else None
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        content = json.loads(artifact_text(folder, record.artifacts["histogram"]) or "{}")
+        found = [[max(0, int(count)) for count in of_depth] for of_depth in content["counts"] if of_depth]
+        sizes = [
+            max(int(size), len(own)) for size, own in zip(content.get("sizes", map(len, found)), found, strict=True)
+        ]
+        return list(zip(sizes, found, strict=True)) if found and all(map(is_shown, chain(sizes, *found))) else None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

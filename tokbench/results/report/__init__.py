@@ -1,4 +1,4 @@
-"""The report: one HTML file with everything in it, made of records and the pictures they point at."""
+"""The report: one HTML file with everything in it, made of records and the images they point at."""
 
 from tokbench.results.report.page import build
 

@@ -9,13 +9,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tokbench.results.bulk import without_collector
+from tokbench.errors import visible
+from tokbench.results.exports import html_table, quantizer_of
 from tokbench.results.record import Record
 from tokbench.results.report.charts import charts
-from tokbench.results.report.pictures import gather_pictures
+from tokbench.results.report.images import gather_images
 from tokbench.results.table import Section, comparison
+from tokbench.secrets import without_secrets
 
-MOST_PICTURES = 24
+MOST_IMAGES = 24
 
 
 def build(
@@ -30,7 +32,7 @@ def build(
     """The whole page as text: no other file, no network.
 
     Args:
-        folder: what the records' artifacts are relative to; pictures that are not there are named on the page.
+        folder: what the records' artifacts are relative to; images that are not there are named on the page.
         damaged: lines of the store that could not be used, named on the page.
         published, unverified: as for ``comparison``.
     """
@@ -38,57 +40,42 @@ def build(
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    with without_collector():
-        table = comparison(records, by_depth=True, published=published, unverified=unverified)
-        entries = [row.entry for s in table.sections for row in s.rows if row.entry.prefix is None]
-        pictures, more = gather_pictures([e for e in entries if not e.published], folder, MOST_PICTURES)
-        environment = Environment(
-            loader=PackageLoader("tokbench.results.report"), autoescape=True, undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
-        files = resources.files("tokbench.results.report") / "templates"
-        template = environment.get_template("report.html")
-        return template.render(
-            title=title,
-            style=Markup((files / "report.css").read_text(encoding="utf-8")),
-            script=Markup((files / "report.js").read_text(encoding="utf-8")),
-            plotly=Markup(get_plotlyjs()),
-            measured=sum(1 for e in entries if not e.published),
-            newest=max((record.created for record in records), default="")[:10],
-            sections=[_section(section) for section in table.sections],
-            remarks=[remark for remark in table.remarks if not remark.startswith("failed")],
-            charts=Markup(_script_json(drawn := charts(entries, folder))),
-            chart_titles=[(chart["title"], chart["about"], [o["label"] for o in chart["options"]]) for chart in drawn],
-            pictures=pictures,
-            more_pictures=more,
-            failures=table.failed,
-            damaged=damaged,
-            environments=_environments(records),
-        )
+    table = comparison(records, by_depth=True, published=published, unverified=unverified)
+    entries = [row.entry for s in table.sections for row in s.rows if row.entry.prefix is None]
+    images, more = gather_images([e for e in entries if not e.published], folder, MOST_IMAGES)
+    environment = Environment(
+        loader=PackageLoader("tokbench.results.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=lambda value: visible(value) if type(value) is str else value,
+    )  # fmt: skip
+    files = resources.files("tokbench.results.report") / "templates"
+    template = environment.get_template("report.html")
+    return template.render(
+        title=title,
+        style=Markup((files / "report.css").read_text(encoding="utf-8")),
+        script=Markup((files / "report.js").read_text(encoding="utf-8")),
+        plotly=Markup(get_plotlyjs()),
+        measured=sum(1 for e in entries if not e.published),
+        newest=max((record.created for record in records), default="")[:10],
+        sections=[_section(section, number) for number, section in enumerate(table.sections, 1)],
+        remarks=[remark for remark in table.remarks if not remark.startswith("failed")],
+        charts=Markup(_script_json(drawn := charts(entries, folder))),
+        chart_titles=[(chart["title"], chart["about"], [o["label"] for o in chart["options"]]) for chart in drawn],
+        images=images,
+        more_images=more,
+        failures=table.failed,
+        damaged=damaged,
+        environments=_environments(records),
+    )
 
 
-def _section(section: Section) -> dict[str, Any]:
-    quantizers = [str(row.entry.first.quantizer.get("name") or "-") for row in section.rows]
-    rows = []
-    for row, quantizer in zip(section.rows, quantizers, strict=True):
-        kind = "published" if row.entry.published else "prefix" if row.entry.prefix is not None else "measured"
-        cells = [
-            {
-                "text": cell.text,
-                "value": "" if cell.value is None else cell.value,
-                "best": cell.best,
-                "note": "" if cell.note is None else str(cell.note + 1),
-                "number": column.numeric,
-            }
-            for column, cell in zip(section.columns, row.cells, strict=True)
-        ]
-        rows.append({"kind": kind, "quantizer": quantizer, "cells": cells})
+def _section(section: Section, number: int) -> dict[str, Any]:
+    from markupsafe import Markup
+
     return {
         "title": section.title,
-        "columns": section.columns,
-        "rows": rows,
-        "quantizers": sorted(set(quantizers)),
-        "prefixes": any(row["kind"] == "prefix" for row in rows),
+        "table": Markup(html_table(section, body=f"rows-{number}")),
+        "quantizers": sorted({quantizer_of(row) for row in section.rows}),
+        "prefixes": any(row.entry.prefix is not None for row in section.rows),
         "notes": section.notes,
         "remarks": section.remarks,
     }
@@ -116,6 +103,6 @@ def _plain(value: Any) -> str:
 
 
 def _script_json(content: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    """JSON that holds no secret and cannot end the script element it stands in."""
+    text = json.dumps(without_secrets(content), ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("\u2028", "\\u2028")

@@ -55,7 +55,7 @@ for (const box of document.querySelectorAll(".comparison")) {
   show();
 }
 
-// Original against reconstruction: the range input is the control; dragging on the picture moves it too.
+// Original against reconstruction: the range input is the control; dragging on the image moves it too.
 for (const slider of document.querySelectorAll(".slider")) {
   const pair = slider.querySelector(".pair");
   const range = slider.querySelector("input");

@@ -1,4 +1,4 @@
-"""The pictures records point at, to be carried inside the page."""
+"""The images records point at, to be carried inside the page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LARGEST = 16 * 2**20
 
 @dataclass
 class Shown:
-    """What there is to see of one row. A missing picture is None, and ``missing`` says why."""
+    """What there is to see of one row. A missing one is None, and ``missing`` says why."""
 
     label: str
     detail: str
@@ -28,8 +28,8 @@ class Shown:
     missing: list[str] = field(default_factory=list)
 
 
-def gather_pictures(entries: Sequence[Entry], folder: Path, most: int) -> tuple[list[Shown], int]:
-    """The first ``most`` rows that have pictures, and how many more do."""
+def gather_images(entries: Sequence[Entry], folder: Path, most: int) -> tuple[list[Shown], int]:
+    """The first ``most`` rows that have images, and how many more do."""
     having = [e for e in entries if {"originals", "reconstructions", "depths", "samples"} & set(e.first.artifacts)]
     return [_shown(entry, folder) for entry in having[:most]], max(0, len(having) - most)
 
@@ -53,10 +53,10 @@ def _shown(entry: Entry, folder: Path) -> Shown:
 
 
 def _embedded(folder: Path, name: str) -> tuple[str | None, str | None]:
-    """A data URI, or why there is none. Only pictures beneath the results folder are ever read."""
+    """A data URI, or why there is none. Only images beneath the results folder are ever read."""
     kind = _TYPES.get(Path(name).suffix.lower())
     if kind is None:
-        return None, f"{name} is not a picture"
+        return None, f"{name} is not an image"
     try:
         path = beneath(folder, name)
         if path is None:

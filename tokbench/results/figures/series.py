@@ -1,0 +1,189 @@
+"""What is drawn: panels of lines, the same for matplotlib's figures and the page's charts. Knows neither."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tokbench.results.artifacts import artifact_text
+from tokbench.results.curves import curves, front, labels
+from tokbench.results.definitions import heading
+from tokbench.results.entries import Entry, Spread
+from tokbench.results.record import Record, is_shown
+from tokbench.results.styles import RATES
+
+_LINES = ("-", "--", ":", "-.")
+_FILLS = ("full", "none", "left", "right")
+_GENERATORS = {"ar": "-", "mlm": "--", None: "-."}
+_MOST_NAMED = 12  # training runs, each by its own name
+
+Point = tuple[float, float]
+Log = tuple[Entry, Record, list[dict[str, float]]]
+
+
+class Series(NamedTuple):
+    """One line, or its marks.
+
+    Args:
+        name: in the legend; an empty one keeps it out of there.
+        quantizer: whose colour and marker it has; None is grey.
+        errors: standard deviations over seeds, by point.
+        line: matplotlib's style; empty for marks alone.
+        marks: matplotlib's fill style (``none``: hollow); empty for a line alone.
+        about: what each mark is.
+        group: what a click on the name hides as well.
+    """
+
+    name: str
+    quantizer: str | None
+    points: Sequence[Point]
+    errors: Sequence[float | None] = ()
+    line: str = "-"
+    marks: str = "full"
+    about: Sequence[str] = ()
+    group: str = ""
+
+
+class Panel(NamedTuple):
+    """Lines over one pair of axes; ``x`` and ``y`` are their titles."""
+
+    x: str
+    y: str
+    series: list[Series]
+    scale: Literal["rates", "sizes", "depths", "steps", "batches"]
+
+
+def metric_label(entries: Sequence[Entry], metric: str) -> str:
+    """``PSNR (dB) ↑`` as the records carry it."""
+    found = next((m for entry in entries if (m := entry.measured(metric)) is not None), None)
+    return metric if found is None else heading(found.label, found.unit, found.direction)
+
+
+def rate_distortion(entries: Sequence[Entry], metric: str) -> Panel | None:
+    """A metric against rate: every quantizer a curve through its best points, each kind of rate a line style."""
+    found = {rate: curves(entries, metric, rate) for rate in RATES}
+    drawn = [rate for rate in RATES if found[rate]]
+    if not drawn:
+        return None
+    keys = list(dict.fromkeys(key for of_rate in found.values() for key in of_rate))
+    names = labels(keys)
+    higher = next(m.direction for e in entries if (m := e.measured(metric)) is not None) != "lower"
+    series: list[Series] = []
+    for key in keys:
+        twins = [other for other in keys if other.quantizer == key.quantizer]
+        name = names[key]
+        for rate, (word, line) in RATES.items():
+            if not (points := found[rate].get(key)):
+                continue
+            places = [(p.bpp, p.value) for p in points]
+            fill = _FILLS[twins.index(key) % len(_FILLS)] if rate == "fixed" else "none"
+            about = [f"{_about(p.entry)} ({word})" for p in points]
+            best = front(places, higher)
+            series.append(Series("", key.quantizer, best, line=line, marks="", group=names[key]))
+            errors = [p.deviation for p in points]
+            series.append(Series(name, key.quantizer, places, errors, "", fill, about, names[key]))
+            name = ""
+    if len(drawn) > 1:
+        series += [Series(RATES[rate][0], None, [], line=RATES[rate][1], marks="") for rate in drawn]
+    x = "bits per pixel" if len(drawn) > 1 else f"bits per pixel ({RATES[drawn[0]][0]})"
+    return Panel(x, metric_label(entries, metric), series, "rates")
+
+
+def depth(entries: Sequence[Entry], metric: str) -> Panel | None:
+    """A metric against how many depths are decoded: what each further residual code is worth."""
+    series: list[Series] = []
+    seen: dict[str, int] = {}
+    for entry in sorted(entries, key=lambda e: (e.codebook_sizes() or [0], e.depth or 0)):
+        found = [(p.prefix or entry.depth or 1, p.metric(metric)) for p in [*entry.prefixes(), entry]]
+        points = [(depths, spread) for depths, spread in found if spread is not None]
+        if len(points) > 1:
+            line = _LINES[seen.get(entry.quantizer, 0) % len(_LINES)]
+            seen[entry.quantizer] = seen.get(entry.quantizer, 0) + 1
+            series.append(_spreads(entry.label, entry.quantizer, points, line, _about(entry)))
+    return Panel("depths decoded", metric_label(entries, metric), series, "depths") if series else None
+
+
+def codebook(entries: Sequence[Entry], metric: str) -> Panel | None:
+    """A metric against codebook size, AR solid, MLM dashed, tokenizers alone dash-dotted: the form of figure 1 of
+    MAGVIT-v2 (Yu et al., arXiv:2310.05737). Of several rows at one size the best."""
+    lines: dict[tuple[str, int, str | None], dict[float, Spread]] = {}
+    higher = any(m.direction == "higher" for e in entries if (m := e.measured(metric)) is not None)
+    for entry in entries:
+        spread, size = entry.metric(metric), _codebook_size(entry)
+        if spread is not None and size:
+            line = lines.setdefault((entry.quantizer, entry.first.quantizer.depth or 1, entry.generator), {})
+            if size not in line or (spread.mean > line[size].mean) == higher:
+                line[size] = spread
+    series = []
+    for key in sorted(lines, key=lambda key: tuple(map(str, key))):
+        quantizer, depths, generator = key
+        name = quantizer + (f" D={depths}" if depths > 1 else "") + (f" {generator.upper()}" if generator else "")
+        style = _GENERATORS.get(generator, ":")
+        series.append(_spreads(name, quantizer, sorted(lines[key].items()), style, name))
+    return Panel("codebook size", metric_label(entries, metric), series, "sizes") if series else None
+
+
+def training(logs: Sequence[Log], name: str) -> Panel:
+    """A value of the training logs against steps; runs of one quantizer share its colour and differ in line style."""
+    series = []
+    seen: dict[str, int] = {}
+    for entry, record, log in logs:
+        quantizer = entry.quantizer
+        number = seen[quantizer] = seen.get(quantizer, 0) + 1
+        points = [(line["step"], line[name]) for line in log if name in line]
+        about = _about(entry) + (f", seed {record.seed}" if len(entry.records) > 1 else "")
+        own = about if len(logs) <= _MOST_NAMED else quantizer if number == 1 else ""
+        line = _LINES[(number - 1) % len(_LINES)]
+        group = own if len(logs) <= _MOST_NAMED else quantizer
+        series.append(Series(own, quantizer, points, line=line, marks="", about=[about] * len(points), group=group))
+    return Panel("step", name, series, "steps")
+
+
+def read_logs(entries: Sequence[Entry], folder: Path, most: int) -> list[Log]:
+    """The training logs that are where the records say, of ``most`` runs at most."""
+    logs: list[Log] = []
+    for entry, record in [(each, record) for each in entries for record in each.records]:
+        if len(logs) < most and (log := _read_log(record, folder)):
+            logs.append((entry, record, log))
+    return logs
+
+
+def logged(logs: Sequence[Log]) -> list[str]:
+    """The names of what was logged, PSNR and loss first."""
+    names = {key for _, _, log in logs for line in log for key in line} - {"step", "seconds"}
+    return sorted(names, key=lambda name: (name != "psnr", name != "loss", name))
+
+
+def _read_log(record: Record, folder: Path) -> list[dict[str, float]]:
+    """The lines of the artifact ``log``, or of the ``log.jsonl`` beside the trained tokenizer; empty if unreadable."""
+    file = record.artifacts.get("log")
+    if file is None and "tokenizer" in record.artifacts:
+        file = f"{record.artifacts['tokenizer']}/../log.jsonl"
+    try:
+        lines = [json.loads(line) for line in (artifact_text(folder, file) or "" if file else "").splitlines()]
+    except (ValueError, RecursionError):
+        return []
+    numbers = [_numbers(line) for line in lines if isinstance(line, dict)]
+    return [line for line in numbers if "step" in line]
+
+
+def _numbers(line: dict[str, Any]) -> dict[str, float]:
+    return {key: value for key, value in line.items() if isinstance(value, int | float) and is_shown(value)}
+
+
+def _codebook_size(entry: Entry) -> int | None:
+    """That of the quantizer: 2^18 for an LFQ of 18 bits, whether or not it is modelled in two halves."""
+    sizes = entry.codebook_sizes()
+    return entry.first.quantizer.codebook_size or (sizes[0] if sizes else None)
+
+
+def _spreads(name: str, quantizer: str, found: Sequence[tuple[float, Spread]], line: str, about: str) -> Series:
+    points = [(x, spread.mean) for x, spread in found]
+    return Series(name, quantizer, points, [spread.deviation for _, spread in found], line, about=[about] * len(points))
+
+
+def _about(entry: Entry) -> str:
+    name = entry.first.name
+    return entry.label + ("" if name == entry.quantizer else f" · {name}")
