@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, SerializeAsAny, TypeAd
 
 from tokbench.config.base import Strict
 from tokbench.config.grid import Grid, Size, divided, factor_text
+from tokbench.errors import did_you_mean, shown
 from tokbench.registry import Registry
 
 
@@ -95,8 +96,8 @@ def known_settings() -> Iterable[type[Architecture]]:
 
 def _by_name(value: Any) -> Any:
     name = value.get("architecture") if isinstance(value, dict) else None
-    if isinstance(name, str):
-        SETTINGS.find(name)
+    if isinstance(name, str) and SETTINGS.find(name) is None:
+        raise ValueError(f"unknown architecture {shown(name)}{did_you_mean(name, SETTINGS)}")
     return _any_of(tuple(known_settings())).validate_python(value)
 
 

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from . import video_model  # noqa: F401  (which registers its own)
 from .architecture import ImageArchitecture, ModelConfig, settings
 from .base import Layers, Strict
 from .grid import Size, axes
