@@ -7,10 +7,14 @@ Residual, attention and resampling blocks follow CompVis/taming-transformers
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+Norm = TypeVar("Norm", bound=nn.GroupNorm)
 
 
 def group_norm(
@@ -18,8 +22,8 @@ def group_norm(
     groups: int = 32,
     affine: bool = True,
     epsilon: float = 1e-6,
-    kind: type[nn.GroupNorm] = nn.GroupNorm,
-) -> nn.GroupNorm:
+    kind: type[Norm] = nn.GroupNorm,  # type: ignore[assignment]
+) -> Norm:
     """GroupNorm with epsilon 1e-6 (taming's ``Normalize``), over the most groups up to ``groups`` that divide."""
     groups = next(n for n in range(min(groups, channels), 0, -1) if channels % n == 0)
     return kind(groups, channels, eps=epsilon, affine=affine)

@@ -10,7 +10,7 @@ Activations lie in memory as ``torch.channels_last_3d``, frame after frame. Ther
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from tokbench.errors import TokbenchError
 
 from .blocks import group_norm
 from .causal_conv import Shape, causal_conv3d
+from .frame_norm import norm_of_frames
 
 Padding = Literal["zeros", "first-frame"]
 """What stands before the first frame: zeros, or the first frame again."""
@@ -137,8 +138,9 @@ class CausalConv3d(nn.Conv3d, Streamed):
 class FrameGroupNorm(nn.GroupNorm):
     """GroupNorm with each frame's own statistics, so that no frame sees a later one."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return clips_of(super().forward(frames_of(x)), x.shape[0])
+    def forward(self, x: Tensor, swish: bool = False) -> Tensor:
+        settings = (self.num_groups, self.weight, self.bias, self.eps)
+        return clips_of(norm_of_frames(frames_of(x), *settings, swish=swish), x.shape[0])
 
 
 class ClipGroupNorm(nn.GroupNorm):
@@ -146,14 +148,19 @@ class ClipGroupNorm(nn.GroupNorm):
 
     sees_the_whole_clip = True
 
+    def forward(self, x: Tensor, swish: bool = False) -> Tensor:
+        y = super().forward(x)
+        return F.silu(y) if swish else y
 
+
+Norm3d: TypeAlias = FrameGroupNorm | ClipGroupNorm
 Normalization = Literal["frame", "clip"]
-_NORMS: dict[Normalization, type[nn.GroupNorm]] = {"frame": FrameGroupNorm, "clip": ClipGroupNorm}
+_NORMS: dict[Normalization, type[Norm3d]] = {"frame": FrameGroupNorm, "clip": ClipGroupNorm}
 
 
 def norm3d(
     channels: int, groups: int = 32, over: Normalization = "frame", epsilon: float = 1e-6, affine: bool = True
-) -> nn.GroupNorm:
+) -> Norm3d:
     """GroupNorm of videos over a frame or the clip, with the most groups up to ``groups`` that divide the channels."""
     return group_norm(channels, groups, affine, epsilon, _NORMS[over])
 
@@ -185,8 +192,8 @@ class CausalResidual(nn.Module):
         self.checkpointing = False
 
     def _forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv1(self.norm1(x, swish=True))
+        h = self.conv2(self.norm2(h, swish=True))
         return self.shortcut(x) + h
 
     def forward(self, x: Tensor) -> Tensor:

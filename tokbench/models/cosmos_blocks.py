@@ -35,8 +35,8 @@ class FactorizedResidual(nn.Module):
         self.checkpointing = False
 
     def _forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        return self.shortcut(x) + self.conv2(self.dropout(F.silu(self.norm2(h))))
+        h = self.conv1(self.norm1(x, swish=True))
+        return self.shortcut(x) + self.conv2(self.dropout(self.norm2(h, swish=True)))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.checkpointing and self.training and torch.is_grad_enabled():

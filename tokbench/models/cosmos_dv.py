@@ -5,7 +5,6 @@ keeps every frame."""
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokbench.config.grid import Size
@@ -76,7 +75,7 @@ class Encoder(nn.Module):
         x = self.stem(self.patches(videos).contiguous(memory_format=torch.channels_last_3d))
         for level in self.levels:
             x = level(x)
-        return self.to_code(self.head(F.silu(self.norm(self.middle(x)))))
+        return self.to_code(self.head(self.norm(self.middle(x), swish=True)))
 
 
 class Decoder(nn.Module):
@@ -110,7 +109,7 @@ class Decoder(nn.Module):
         x = self.middle(self.stem(x))
         for level in self.levels:
             x = level(x)
-        return self.unpatches(self.head(F.silu(self.norm(x))))
+        return self.unpatches(self.head(self.norm(x, swish=True)))
 
 
 @architecture(CosmosDVConfig)

@@ -14,7 +14,6 @@ from operator import mul
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tokbench.config.grid import Size
 from tokbench.config.video_model import MAGVIT2VideoConfig
@@ -57,7 +56,7 @@ class Encoder(nn.Module):
         x = self.stem(videos.contiguous(memory_format=torch.channels_last_3d))
         for level, down in zip(self.levels, [*self.down, nn.Identity()], strict=True):
             x = down(level(x))
-        return self.head(F.silu(self.norm(self.middle(x))))
+        return self.head(self.norm(self.middle(x), swish=True))
 
 
 class Decoder(nn.Module):
@@ -93,7 +92,7 @@ class Decoder(nn.Module):
         x = self.middle(self.stem(quantized.contiguous(memory_format=torch.channels_last_3d)))
         for adaptive, level, up in zip(self.adaptive, self.levels, [*self.up, nn.Identity()], strict=True):
             x = up(level(adaptive(x, quantized)))
-        return self.head(F.silu(self.norm(x)))
+        return self.head(self.norm(x, swish=True))
 
 
 @architecture(MAGVIT2VideoConfig)
