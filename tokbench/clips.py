@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from tokbench.data.video import need_pyav
+from tokbench.data.container import need_pyav
 from tokbench.errors import TokbenchError, shown
 from tokbench.pictures import grid, save_picture, to_pil
 from tokbench.results.files import written

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from data_videos import encode, moving, plain, read, sound_only
 
-from tokbench.data.video import UnreadableVideo, Video
+from tokbench.data.container import UnreadableVideo
+from tokbench.data.video import Video
 
 pytest.importorskip("av")
 

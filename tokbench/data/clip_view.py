@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from tokbench.config.grid import Size, axes
+from tokbench.data.container import UnreadableVideo, need_pyav
 from tokbench.data.crops import View
 from tokbench.data.draws import below, uniforms
 from tokbench.data.media import VIDEOS
-from tokbench.data.video import UnreadableVideo, Video, need_pyav
+from tokbench.data.video import Video
+from tokbench.data.whole import stamped
 from tokbench.errors import TokbenchError, counted, did_you_mean
 
 Windows = Literal["random", "first", "all"]
@@ -89,18 +93,25 @@ class ClipView(View):
         Raises:
             UnreadableVideo: it is damaged in these frames, or too short.
         """
-        with Video(loaded.source, name=loaded.name) as video:
-            shown = self._steps(video)
-            starts = len(shown) - self.span + 1
-            if starts < 1:
-                raise self._too_short(video, len(shown))
-            start = loaded.start or 0
-            if loaded.start is None and self.windows == "random":
-                start = below(starts, uniforms(5, self.seed, epoch, index)[4])
-            pixels = video.frames(shown[start : start + self.span : self.stride].tolist())
-        squares = [np.asarray(self(Image.fromarray(frame), epoch, index)) for frame in pixels]
-        clip = self.seen(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
-        return clip.transpose(0, 1).contiguous(), f"@{start}"
+        video = _opened(loaded)
+        shown = self._steps(video)
+        starts = len(shown) - self.span + 1
+        if starts < 1:
+            raise self._too_short(video, len(shown))
+        start = loaded.start or 0
+        if loaded.start is None and self.windows == "random":
+            start = below(starts, uniforms(5, self.seed, epoch, index)[4])
+        pixels = video.frames(shown[start : start + self.span : self.stride].tolist())
+        squares = self._squares(pixels, epoch, index).transpose(0, 3, 1, 2)
+        clip = self.seen(torch.from_numpy(squares)).numpy()
+        return torch.from_numpy(np.ascontiguousarray(clip.swapaxes(0, 1))), f"@{start}"
+
+    def _squares(self, pixels: np.ndarray, epoch: int, index: int) -> np.ndarray:
+        """Frames (T, H, W, 3) -> (T, S, S, 3). No crop without chance changes those that have the size already."""
+        if pixels.shape[1:3] != (self.image_size, self.image_size) or self.crop == "random":
+            return np.stack([np.asarray(self(Image.fromarray(frame), epoch, index)) for frame in pixels])
+        mirrored = self.flip and uniforms(4, self.seed, epoch, index)[3] < 0.5
+        return pixels[:, :, ::-1].copy() if mirrored else pixels
 
     @property
     def needs_facts(self) -> bool:  # type: ignore[override]
@@ -161,3 +172,25 @@ class ClipView(View):
         what = counted(steps, "frame") + ("" if self.fps is None else f" at {self.fps:g} a second")
         takes = f"a clip takes {self.span}" + (f" ({self.frames} with stride {self.stride})" if self.stride > 1 else "")
         return UnreadableVideo(video.name, f"{what}, and {takes}")
+
+
+_kept = threading.local()
+
+
+def _opened(file: VideoFile) -> Video:
+    """The video, open. The last two stay open in each thread: clips one behind another need no search in the file."""
+    source = id(file.source) if isinstance(file.source, bytes) else _stamped(file)
+    key = (os.getpid(), source)  # a process that was forked must not read through its parent's place in the file
+    videos: dict[tuple[int, int | str], Video] = _kept.__dict__.setdefault("videos", {})
+    found = videos.pop(key, None) or Video(file.source, name=file.name)
+    while len(videos) > 1:
+        videos.pop(next(iter(videos)))
+    videos[key] = found
+    return found
+
+
+def _stamped(file: VideoFile) -> str:
+    try:
+        return stamped(Path(file.source))  # type: ignore[arg-type]
+    except OSError as error:
+        raise UnreadableVideo(file.name, error.strerror or "cannot be opened") from None

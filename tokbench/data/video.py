@@ -8,10 +8,7 @@ size). A phone's rotation is applied; pixels that are not square stay as they ar
 
 from __future__ import annotations
 
-import io
 import itertools
-import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,34 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tokbench.data.decode import UnreadableImage
-from tokbench.errors import TokbenchError, counted, printable
+from tokbench.data.container import UnreadableVideo, need_pyav, open_stream
+from tokbench.errors import counted
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-_CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,gif,yuv4mpegpipe,ivf,obu,"
-    "av1"
-)
-"""FFmpeg's names of what is opened. It knows more, some of which are lists of other files and addresses to open."""
-
-
-class UnreadableVideo(UnreadableImage):
-    """A file that cannot be had as a video, or not these frames of it."""
-
-    what = "a video"
-
-
-def need_pyav() -> Any:
-    """The module ``av``. Raises TokbenchError where it is not installed."""
-    try:
-        import av
-    except ImportError:
-        raise TokbenchError("videos are read and written with PyAV: pip install 'tokbench[video]'") from None
-    return av
 
 
 class Video:
@@ -69,6 +45,8 @@ class Video:
         self.times = self._keys = np.zeros(0, dtype=np.int64)
         self._order: np.ndarray | None = None  # frames as they are decoded; None where they are counted from the front
         self._reformatter = self._av.video.reformatter.VideoReformatter()
+        self._running: Iterator[tuple[int, VideoFrame]] | None = None
+        self._at, self._broken = -1, set[int]()
         try:
             self._index()
         except UnreadableVideo:
@@ -86,6 +64,10 @@ class Video:
 
     def close(self) -> None:
         """Let go of the file."""
+        self._running = None
+        self._release()
+
+    def _release(self) -> None:
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -102,9 +84,13 @@ class Video:
             UnreadableVideo: one of them cannot be decoded, or is damaged, or they differ in size.
         """
         wanted = sorted(set(indices))
-        found = self._decoded(wanted, self._key_before(wanted[0]))
+        key = self._key_before(wanted[0])
+        if self._running is None or not (key or 0) - 1 <= self._at < wanted[0]:
+            self._start(key)
+        found = self._decoded(wanted)
         if len(found) < len(wanted):  # what the flag of a key frame, or an index, promises need not be true
-            found |= self._decoded(wanted, None)
+            self._start(None)
+            found |= self._decoded(wanted)
         missing = next((k for k in wanted if k not in found), None)
         if missing is not None:
             raise UnreadableVideo(self.name, f"frame {missing} of {len(self)} is damaged")
@@ -114,33 +100,43 @@ class Video:
 
     def lost(self) -> list[int]:
         """The frames that cannot be decoded, or with damage that the decoder notices. Decodes all of them."""
-        broken: set[int] = set()
-        whole = {index for index, _ in self._shown(None, broken)}
+        self._start(None)
+        assert self._running is not None
+        whole = {index for index, _ in self._running}
         for index in set(range(len(self))) - whole:
-            broken |= self._depending_on(index)
-        return sorted(broken)
+            self._broken |= self._depending_on(index)
+        self._running = None
+        return sorted(self._broken)
 
-    def _decoded(self, wanted: list[int], key: int | None) -> dict[int, np.ndarray]:
-        """Those of the frames that decoding from frame ``key`` on (None: from the front) gives whole."""
+    def _start(self, key: int | None) -> None:
+        """Decode from frame ``key`` on (None: from the front): the next frames behind need no search."""
+        self._running, self._at, self._broken = self._shown(key), -1, set()
+
+    def _decoded(self, wanted: list[int]) -> dict[int, np.ndarray]:
+        """Those of the frames that decoding on gives whole."""
         found: dict[int, np.ndarray] = {}
-        missing, broken = set(wanted), set[int]()
-        for index, frame in self._shown(key, broken):
+        missing = set(wanted)
+        assert self._running is not None
+        for index, frame in self._running:
+            self._at = index
             if index in missing:
                 found[index] = self._rgb(frame)
                 missing.remove(index)
             if not missing or index >= wanted[-1]:
                 break
-        return {index: pixels for index, pixels in found.items() if index not in broken}
+        else:
+            self._running = None
+        return {index: pixels for index, pixels in found.items() if index not in self._broken}
 
     def _rgb(self, frame: VideoFrame) -> np.ndarray:
         pixels = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         turns = round(frame.rotation / 90) % 4
         return np.rot90(pixels, turns) if turns else pixels
 
-    def _shown(self, key: int | None, broken: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+    def _shown(self, key: int | None) -> Iterator[tuple[int, VideoFrame]]:
         """Numbered frames, as decoding from frame ``key`` on (None: from the front) gives them.
 
-        ``broken`` gets the numbers of the damaged ones, and of those decoded from them.
+        ``_broken`` gets the numbers of the damaged ones, and of those decoded from them.
         """
         if key is None:
             self._stream = self._open()
@@ -155,12 +151,12 @@ class Video:
             try:
                 frames = packet.decode()
             except self._av.FFmpegError:
-                broken |= self._depending_on(self._number(packet))
+                self._broken |= self._depending_on(self._number(packet))
                 continue
             for frame in frames:
                 index = self._number(frame) if self._order is not None else next(count)
                 if frame.is_corrupt:
-                    broken |= self._depending_on(index)
+                    self._broken |= self._depending_on(index)
                 if index is not None:
                     yield index, frame
 
@@ -227,58 +223,18 @@ class Video:
     def _count(self) -> None:
         self._stream = self._open()
         rate = float(self._stream.average_rate or 25) * float(self.base or 1)
-        times = [
-            round(k / rate) if frame.pts is None else frame.pts for k, (_, frame) in enumerate(self._shown(None, set()))
-        ]
+        times = [round(k / rate) if frame.pts is None else frame.pts for k, (_, frame) in enumerate(self._shown(None))]
         if not times:
             raise UnreadableVideo(self.name, "none of its frames can be decoded")
         self.times = np.maximum.accumulate(np.array(times, dtype=np.int64))
 
     def _open(self) -> VideoStream:
         """Open the file anew and find its video stream."""
-        self.close()
-        try:
-            options = {"format_whitelist": _CONTAINERS}
-            file = _file(self.source, self.name)
-            opened = self._av.open(file, metadata_errors="ignore", container_options=options)
-        except (self._av.FFmpegError, OSError, ValueError) as error:
-            raise UnreadableVideo(self.name, _told(error)) from None
-        self._container = opened
-        streams = [s for s in opened.streams.video if not s.disposition & self._av.stream.Disposition.attached_pic]
-        streams = [s for s in streams if s.codec_context is not None and s.width * s.height]
-        if not streams:
-            self.close()
-            raise UnreadableVideo(self.name, "no video in it")
-        stream: VideoStream = max(streams, key=lambda s: s.width * s.height)
-        stream.thread_count = 1  # processes read side by side
+        self._release()
+        self._container, stream = open_stream(self.source, self.name)
         return stream
 
 
 def _is_hidden(stream: VideoStream, packet: Any) -> bool:
     """Whether a packet holds a frame of VP8 that is only referred to: the fifth bit of a frame's first byte is 0."""
     return stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
-
-
-def _file(source: bytes | Path, name: str) -> Any:
-    """What FFmpeg opens: bytes in memory, or a path that it cannot take for an address."""
-    if isinstance(source, bytes):
-        if not source:
-            raise UnreadableVideo(name, "the file is empty")
-        return io.BytesIO(source)
-    status = os.stat(source)
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableVideo(name, "not a file")  # a pipe would be waited for
-    if not status.st_size:
-        raise UnreadableVideo(name, "the file is empty")
-    try:
-        os.fspath(source).encode()
-    except UnicodeEncodeError:  # a name that is not UTF-8
-        return open(source, "rb")
-    return f"file:{source}"
-
-
-def _told(error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or str(error)
-    if "nvalid data" in reason or reason == "Invalid argument":  # the latter of a format that is not among ours
-        reason = "not a video in a known format, or damaged"
-    return printable(" ".join(reason.split()), 200) or type(error).__name__
