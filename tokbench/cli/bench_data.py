@@ -10,6 +10,9 @@ import typer
 def data(
     source: Annotated[str, typer.Option("--data", help="Which pictures; see `tokbench list data`.")] = "photos",
     image_size: Annotated[int, typer.Option(min=1, help="Side of the squares, in pixels.")] = 64,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Frames of a clip: reads videos, and times PyAV alone on them too.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures a batch.")] = 64,
     workers: Annotated[
         list[str] | None, typer.Option(help="Worker processes to try, e.g. 0,2,4; default 0,1,2,4... up to the cores.")
@@ -27,15 +30,21 @@ def data(
     from tokbench.cli.options import numbers
     from tokbench.cores import available
     from tokbench.data import open_images
-    from tokbench.data.throughput import measure
+    from tokbench.data.throughput import beside_pyav, measure
     from tokbench.printing import terminal
 
     cores = available()
     tried = sorted(set(numbers("--workers", workers))) or [0, *(n for n in (1, 2, 4, 8, 16) if n <= cores)]
-    images = open_images(source, "train", image_size=image_size, crop=crop, flip=flip)
+    size = image_size if frames is None else (frames, image_size, image_size)
+    images = open_images(source, "train", image_size=size, crop=crop, flip=flip)
     console = terminal()
     console.print(images.describe())
-    table = Table("workers", "images/s", "x 0 workers" if tried[0] == 0 else f"x {tried[0]}", "first batch, s")
+    table = Table(
+        "workers",
+        "images/s" if frames is None else "clips/s",
+        "x 0 workers" if tried[0] == 0 else f"x {tried[0]}",
+        "first batch, s",
+    )
     for column in table.columns:
         column.justify = "right"
     if need is not None:
@@ -52,5 +61,12 @@ def data(
         table.add_row(*row)
     console.print(table)
     console.print(f"batch {batch_size}, {cores} CPU cores, {seconds:g} s each", style="dim")
+    if frames is not None:
+        every = open_images(source, "train", image_size=size, crop=crop or "adm", windows="all")
+        found = beside_pyav(every, seconds=seconds)  # type: ignore[arg-type]
+        rgb, bare = found.clips / found.decoded_to_rgb, found.clips / found.decoded
+        console.print(f"clips one behind another, one process: {found.clips:,.0f} frames/s")
+        console.print(f"{rgb:.2f} times PyAV's own rate to RGB arrays ({found.decoded_to_rgb:,.0f} frames/s)")
+        console.print(f"{bare:.2f} times PyAV's own rate of decoding alone ({found.decoded:,.0f} frames/s)")
     for path, reason in images.skipped[:10]:
         console.print(f"skipped {path}: {reason}")

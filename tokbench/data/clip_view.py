@@ -101,17 +101,22 @@ class ClipView(View):
         start = loaded.start or 0
         if loaded.start is None and self.windows == "random":
             start = below(starts, uniforms(5, self.seed, epoch, index)[4])
-        pixels = video.frames(shown[start : start + self.span : self.stride].tolist())
-        squares = self._squares(pixels, epoch, index).transpose(0, 3, 1, 2)
-        clip = self.seen(torch.from_numpy(squares)).numpy()
-        return torch.from_numpy(np.ascontiguousarray(clip.swapaxes(0, 1))), f"@{start}"
+        frames = video.read(shown[start : start + self.span : self.stride].tolist())
+        clip = np.empty((3, self.frames, self.image_size, self.image_size), np.uint8)
+        for t, frame in enumerate(frames):
+            clip[:, t] = self._square(frame, epoch, index).transpose(2, 0, 1)
+        return self._seen(torch.from_numpy(clip)), f"@{start}"
 
-    def _squares(self, pixels: np.ndarray, epoch: int, index: int) -> np.ndarray:
-        """Frames (T, H, W, 3) -> (T, S, S, 3). No crop without chance changes those that have the size already."""
-        if pixels.shape[1:3] != (self.image_size, self.image_size) or self.crop == "random":
-            return np.stack([np.asarray(self(Image.fromarray(frame), epoch, index)) for frame in pixels])
+    def _square(self, frame: np.ndarray, epoch: int, index: int) -> np.ndarray:
+        """A frame (H, W, 3) -> (S, S, 3). No crop without chance changes one that has the size already."""
+        if frame.shape[:2] != (self.image_size, self.image_size) or self.crop == "random":
+            return np.asarray(self(Image.fromarray(frame), epoch, index))
         mirrored = self.flip and uniforms(4, self.seed, epoch, index)[3] < 0.5
-        return pixels[:, :, ::-1].copy() if mirrored else pixels
+        return frame[:, ::-1] if mirrored else frame
+
+    def _seen(self, clip: Tensor) -> Tensor:
+        """uint8 RGB (3, T, S, S) as the sample has it: (channels, T, S, S)."""
+        return clip if self.channels == 3 else self.seen(clip.transpose(0, 1)).transpose(0, 1).contiguous()
 
     @property
     def needs_facts(self) -> bool:  # type: ignore[override]

@@ -45,6 +45,7 @@ class Video:
         self.times = self._keys = np.zeros(0, dtype=np.int64)
         self._order: np.ndarray | None = None  # frames as they are decoded; None where they are counted from the front
         self._reformatter = self._av.video.reformatter.VideoReformatter()
+        self._numbers: dict[int, int] = {}
         self._running: Iterator[tuple[int, VideoFrame]] | None = None
         self._at, self._broken = -1, set[int]()
         try:
@@ -78,7 +79,11 @@ class Video:
         return (self.times - self.times[0]) * float(self.base or 1)
 
     def frames(self, indices: Sequence[int]) -> np.ndarray:
-        """uint8 (len(indices), H, W, 3) in RGB, upright; an index may come several times.
+        """uint8 (len(indices), H, W, 3) in RGB, upright; an index may come several times. Raises as ``read``."""
+        return np.stack(self.read(indices))
+
+    def read(self, indices: Sequence[int]) -> list[np.ndarray]:
+        """The frames one by one, uint8 (H, W, 3).
 
         Raises:
             UnreadableVideo: one of them cannot be decoded, or is damaged, or they differ in size.
@@ -96,7 +101,7 @@ class Video:
             raise UnreadableVideo(self.name, f"frame {missing} of {len(self)} is damaged")
         if len({frame.shape for frame in found.values()}) > 1:
             raise UnreadableVideo(self.name, "its frames change their size")
-        return np.stack([found[k] for k in indices])
+        return [found[k] for k in indices]
 
     def lost(self) -> list[int]:
         """The frames that cannot be decoded, or with damage that the decoder notices. Decodes all of them."""
@@ -168,10 +173,7 @@ class Video:
 
     def _number(self, timed: Any) -> int | None:
         """Of a packet or a frame, by its time."""
-        if timed.pts is None or not len(self.times):
-            return None
-        index = min(int(np.searchsorted(self.times, timed.pts)), len(self.times) - 1)
-        return index if self.times[index] == timed.pts else None
+        return self._numbers.get(timed.pts)
 
     def _depending_on(self, index: int | None) -> set[int]:
         """A frame, and those behind it in the order of decoding up to the next key frame: they may be made from it."""
@@ -198,10 +200,10 @@ class Video:
         assert self._container is not None
         times: list[int | None] = []
         keys: list[int | None] = []
-        torn = False
+        torn, vp8 = False, self._stream.codec_context.name == "vp8"
         try:
             for packet in self._container.demux(self._stream):
-                if not packet.size or packet.is_discard or _is_hidden(self._stream, packet):
+                if not packet.size or packet.is_discard or (vp8 and _is_hidden(packet)):
                     continue  # the end, a frame left out by its encoder, one outside of what is to be shown
                 times.append(packet.pts)
                 keys += [packet.pts] if packet.is_keyframe else []
@@ -218,6 +220,7 @@ class Video:
         decoded = np.array(times, dtype=np.int64)
         self.times = np.sort(decoded)
         self._order = np.searchsorted(self.times, decoded)
+        self._numbers = {time: number for number, time in enumerate(self.times.tolist())}
         self._keys = np.searchsorted(self.times, np.sort(np.array(keys, dtype=np.int64)))
 
     def _count(self) -> None:
@@ -235,6 +238,6 @@ class Video:
         return stream
 
 
-def _is_hidden(stream: VideoStream, packet: Any) -> bool:
+def _is_hidden(packet: Any) -> bool:
     """Whether a packet holds a frame of VP8 that is only referred to: the fifth bit of a frame's first byte is 0."""
-    return stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
+    return not bytes(packet)[0] & 0x10
