@@ -18,7 +18,7 @@ from tokbench.data.pixels import to_channels, to_tensor
 from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
 from tokbench.generators.pipeline import Pipeline, batches_of, keep_mask
-from tokbench.pictures import grid, save_picture, to_pil
+from tokbench.pictures import grid, save_picture
 from tokbench.results.files import write
 from tokbench.results.locks import alone
 from tokbench.results.targets import check_target
@@ -106,7 +106,7 @@ def _draw_missing(
         if held is None:  # only now, when it is known that these settings can be drawn with
             held = _claim(out, described)
         for number, image in zip(numbers, images, strict=True):
-            save_picture(to_pil(image), out / f"{number:06d}.png")
+            save_picture(grid([[image]]), out / f"{number:06d}.png")
         done += len(numbers)
         if progress is not None:
             progress(done / len(missing))
@@ -117,13 +117,13 @@ def _draw_missing(
 def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_size: int) -> Any:
     """As ``Pipeline.stream``, around the kept part of one picture."""
     assert settings.image is not None
+    mask = keep_mask(settings.keep, pair.generator.grid)
     try:
         picture = CROPS["adm"](load_image(settings.image), pair.image_size)
     except UnreadableImage as error:
         raise TokbenchError(f"{settings.image}: {error.reason}") from None
     image = to_channels(to_tensor(picture), pair.tokenizer.config.channels)
     given = pair.encode(to_float(image)[None])
-    mask = keep_mask(settings.keep, pair.generator.grid)
     condition = pair.generator.condition
     turn = condition.null(1)
     if settings.classes or not condition.config.has_null:

@@ -83,7 +83,7 @@ def _import_generator(
     tokenizer: str | None,
     out: Path,
 ) -> list[str]:
-    from tokbench.errors import TokbenchError
+    from tokbench.errors import TokbenchError, size_text
     from tokbench.models import Tokenizer
     from tokbench.pretrained import rq_transformer, taming_gpt
 
@@ -97,6 +97,5 @@ def _import_generator(
     else:
         generator, report = taming_gpt.load(checkpoint, config, model, tokenizer_source=tokenizer)
     generator.save_pretrained(out)
-    shape = "x".join(map(str, generator.shape))
     count = sum(p.numel() for p in generator.parameters())
-    return [*report.lines(), f"{out}: {shape} codes, {count:,} parameters"]
+    return [*report.lines(), f"{out}: {size_text(generator.shape)} codes, {count:,} parameters"]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tokbench.codes.cache import CodeCache
+from tokbench.config.architecture import ImageArchitecture
 from tokbench.data import UnreadableImage, read_image, to_float
 from tokbench.errors import TokbenchError, printable
 from tokbench.generators.base import Generator
@@ -54,12 +55,15 @@ class Codec:
         if (generator is None) == (histogram is None):
             raise TokbenchError("compress needs a generator or a histogram of the codes, one of the two")
         self.tokenizer, self.generator, self.histogram = tokenizer, generator, histogram
-        if (axes := len(tokenizer.grid())) != 2:
-            raise TokbenchError(f"compress is for codes in rows and columns; this tokenizer's lie along {axes} axes")
+        if not isinstance(tokenizer.config.model, ImageArchitecture):
+            raise TokbenchError(
+                "compress is for tokenizers that turn an image of any size into a map of codes; "
+                f"{tokenizer.config.model.architecture} does not"
+            )
         if generator is not None and not isinstance(generator.condition, ClassCondition):
             raise TokbenchError("compress is for generators of classes or without a condition; a file has no other")
         quantizer: Any = tokenizer.quantizer
-        self.quantizer, f = quantizer, tokenizer.downsampling
+        self.quantizer = quantizer
         if generator is not None:
             self.tile = generator.grid
             self.coder: ModelCoder | HistogramCoder = ModelCoder(generator)
@@ -72,7 +76,7 @@ class Codec:
             self.tile, self.coder = (1, 1), HistogramCoder(histogram)
             digest = hashlib.sha256(b"".join(np.ascontiguousarray(c, dtype="<i8").tobytes() for c in histogram))
             self.model = digest.hexdigest()[:8]
-        self.multiple = (self.tile[0] * f, self.tile[1] * f)
+        self.multiple = (self.tile[0] * tokenizer.downsampling, self.tile[1] * tokenizer.downsampling)
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tokbench import threads
+from tokbench.config.grid import Size, pixels
 from tokbench.generators.base import Generator
 from tokbench.generators.condition import Condition
 from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
@@ -24,7 +25,7 @@ def rate_metrics(
     codes: Tensor,
     condition: Tensor | None = None,
     *,
-    image_size: int,
+    image_size: Size,
     protocol: str,
     batch_size: int = 16,
 ) -> dict[str, MetricValue]:
@@ -33,7 +34,7 @@ def rate_metrics(
     ``mlm`` has no exact likelihood: its two are ``nll_bound_bits_per_code`` and ``model_bound_bpp`` instead.
     """
     bits = model_bits(generator, codes, condition, batch_size)
-    n, pixels = len(codes), image_size**2
+    n, area = len(codes), pixels(image_size)
     quantizer: Any = tokenizer.quantizer
     stored = quantizer.join(codes.cpu())
     fixed = fixed_bits(tuple(int(k) for k in quantizer.codebook_sizes), stored[0, ..., 0].numel())
@@ -48,9 +49,9 @@ def rate_metrics(
     nll, model = f"nll{bound}_bits_per_code", f"model{bound}_bpp"
     return {
         nll: metric(nll, mean / codes_per_image, 1 / codes_per_image),
-        model: metric(model, mean / pixels, 1 / pixels),
-        "entropy_bpp": metric("entropy_bpp", entropy_bits(stored) / pixels),
-        "fixed_bpp": metric("fixed_bpp", fixed / pixels),
+        model: metric(model, mean / area, 1 / area),
+        "entropy_bpp": metric("entropy_bpp", entropy_bits(stored) / area),
+        "fixed_bpp": metric("fixed_bpp", fixed / area),
     }
 
 

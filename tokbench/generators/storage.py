@@ -15,10 +15,11 @@ from torch import Tensor
 from tokbench.config.generator import GeneratorConfig, TokenizerRef
 from tokbench.config.grid import Size
 from tokbench.config.model import TokenizerConfig
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator
 from tokbench.generators.embedding import code_vectors
 from tokbench.models.storage import CONFIG, _folder, explain, load_model, no_model, push_model, save_model
+from tokbench.models.tokenizer import chosen_size
 from tokbench.results.card import Card
 
 
@@ -54,6 +55,7 @@ def configure(
     quantizer = tokenizer.quantizer
     sizes = tuple(int(k) for k in quantizer.subcode_sizes)
     meta = next(tokenizer.parameters()).is_meta
+    image_size = chosen_size(tokenizer.config, image_size, f"{source}: data.image_size")
     reference = TokenizerRef(source=source, sha256="" if meta else tokenizer.sha256(), image_size=image_size)
     first = tables[0] if tables else None
     try:
@@ -92,6 +94,12 @@ def check_tokenizer(generator: Generator, tokenizer: Any, source: str = "the tok
     if sizes != config.vocabulary:
         raise TokbenchError(
             f"{source}: its codes have vocabularies {list(sizes)}, the generator's {list(config.vocabulary)}"
+        )
+    size = chosen_size(tokenizer.config, image_size(generator, tokenizer), f"{source}: the generator's image_size")
+    if (grid := tokenizer.grid(size)) != config.grid:
+        mine = size_text(config.grid)
+        raise TokbenchError(
+            f"{source}: images of {size_text(size)} are {size_text(grid)} codes, the generator's are {mine}"
         )
     if config.tokenizer is not None:
         found = tokenizer.sha256()
@@ -134,7 +142,7 @@ def _text_of(config: GeneratorConfig) -> str:
 def card(generator: Generator) -> Card:
     """What a generator knows of itself."""
     config, model = generator.config, generator.config.generator
-    shape = "x".join(map(str, config.shape))
+    shape = size_text(config.shape)
     words = {"ar": "autoregressive, code by code", "mlm": "by masked modelling, many codes a step"}[model.name]
     facts = [
         ("model", f"{model.name}: {words}"),
@@ -145,7 +153,7 @@ def card(generator: Generator) -> Card:
     ]
     if config.tokenizer is not None:
         facts.append(("its tokenizer", f"weights with SHA-256 {config.tokenizer.sha256 or 'not known'}"))
-        facts.append(("images", f"{config.tokenizer.image_size}x{config.tokenizer.image_size}"))
+        facts.append(("images", size_text(config.tokenizer.image_size)))
     return Card(
         kind="generator",
         title=f"{model.name}-{shape}",

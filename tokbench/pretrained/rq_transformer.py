@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tokbench.config.generator import ARConfig, GeneratorConfig, TokenizerRef
+from tokbench.config.grid import plain
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator
 from tokbench.generators.embedding import code_vectors
@@ -119,7 +120,7 @@ def _build(given: dict[str, Tensor], arch: dict[str, Any], tokenizer: Tokenizer,
             tokenizer=TokenizerRef(
                 source=source,
                 sha256=tokenizer.sha256(),
-                image_size=height * tokenizer.downsampling,
+                image_size=plain((height * tokenizer.downsampling, columns * tokenizer.downsampling)),
             ),
         )
     except ValidationError as error:

@@ -13,7 +13,7 @@ from tokbench.codes.soft import SoftCodes
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.data import loader, open_split, to_float
 from tokbench.data.base import digest
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.condition import Condition
 from tokbench.models import Tokenizer
 from tokbench.training.resuming import trained_on
@@ -69,9 +69,10 @@ class CodeData:
         for cache in (self.cache, self.held_cache):
             cache.check_tokenizer(sha256, self.recipe.tokenizer)
             if cache.header.image_size != data.image_size:
+                size = size_text(cache.header.image_size)
                 raise TokbenchError(
-                    f"{cache.folder}: codes of images of {cache.header.image_size} pixels, data.image_size is "
-                    f"{data.image_size}: set data.image_size={cache.header.image_size}"
+                    f"{cache.folder}: codes of images of {size} pixels, data.image_size is "
+                    f"{size_text(data.image_size)}: set data.image_size={size}"
                 )
         self.classes = list(self.cache.header.classes)
 
