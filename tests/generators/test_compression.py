@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tokbench.generators import Generator, for_tokenizer
 from tokbench.generators.coder import frequencies
 from tokbench.generators.compression import Codec
 from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
+from tokbench.generators.tokb import Tokb
 from tokbench.models import Tokenizer
 
 QUANTIZERS = {
@@ -98,6 +100,25 @@ def test_damage_and_the_wrong_models_are_named(tmp_path: Path) -> None:
         generator.norm.weight[0] += 1
     with pytest.raises(TokbenchError, match="another generator"):
         Codec(tokenizer, generator=generator).read(path)
+
+
+def test_classes_that_a_file_or_its_generator_cannot_have_are_one_line(tmp_path: Path) -> None:
+    tokenizer, image = make_tokenizer(QUANTIZERS["vq"]), torch.rand(1, 3, 16, 16) * 2 - 1
+    with pytest.raises(TokbenchError, match="the generator is unconditional"):
+        Codec(tokenizer, generator=generator_of(tokenizer)).write(image, tmp_path / "x.tokb", label=2)
+    settings = ARConfig(width=8, heads=1, layers=1, class_conditional=True)
+    many = for_tokenizer(settings, tokenizer, source="here", image_size=16, num_classes=40_000).eval()
+    with pytest.raises(TokbenchError, match="classes up to 32767, not 35000"):
+        Codec(tokenizer, generator=many).write(image, tmp_path / "x.tokb", label=35_000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_class_that_an_earlier_revision_wrote_without_effect_is_passed_over(tmp_path: Path) -> None:
+    tokenizer, image = make_tokenizer(QUANTIZERS["vq"]), torch.rand(1, 3, 16, 16) * 2 - 1
+    codec, path = Codec(tokenizer, generator=generator_of(tokenizer)), tmp_path / "x.tokb"
+    codec.write(image, path)
+    dataclasses.replace(Tokb.read(path), label=2).write(path)
+    assert torch.equal(codec.read_codes(path)[0], codec.encode(image))
 
 
 def test_only_what_has_a_likelihood_codes(tmp_path: Path) -> None:

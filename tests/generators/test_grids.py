@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from tokbench.generators.storage import card
 from tokbench.generators.transformer import axial_rotation
 
 Make = Callable[..., Generator]
+HEADER = CodeHeader(
+    tokenizer="made", tokenizer_sha256="ab" * 32, codebook_sizes=(9, 5), shape=(4, 4, 2), image_size=8, source="made",
+    split="train", preprocessing="", fingerprint="", latent_channels=4,
+)  # fmt: skip
 GRIDS = pytest.mark.parametrize("grid", [(6,), (2, 3), (2, 3, 2)])
 
 
@@ -76,15 +81,21 @@ def test_too_few_channels_for_the_axes_are_one_line(make_generator: Make) -> Non
 
 @GRIDS
 def test_a_cache_holds_codes_on_any_grid(tmp_path: Path, grid: tuple[int, ...]) -> None:
-    header = CodeHeader(
-        tokenizer="made", tokenizer_sha256="ab" * 32, codebook_sizes=(9, 5), shape=(*grid, 2), image_size=8,
-        source="made", split="train", preprocessing="", fingerprint="", latent_channels=4,
-    )  # fmt: skip
+    header = HEADER.model_copy(update={"shape": (*grid, 2)})
     codes, latents = torch.randint(5, (5, *grid, 2)), torch.randn(5, *grid, 4).half()
     with CodeWriter(tmp_path / "train", header, shard=2) as writer:
         writer.add(codes, torch.arange(5), latents)
     batch = CodeCache(tmp_path, "train").read([4, 0])
     assert torch.equal(batch["codes"], codes[[4, 0]]) and torch.equal(batch["latents"], latents[[4, 0]])
+
+
+@pytest.mark.parametrize("shape", [[2], [1] * 9 + [2], [3, 0, 2], [4, 4, 3]])
+def test_a_cache_of_no_grid_is_one_line(tmp_path: Path, shape: list[int]) -> None:
+    (tmp_path / "train").mkdir()
+    header = HEADER.model_dump(mode="json") | {"shape": shape}
+    (tmp_path / "train" / "header.json").write_text(json.dumps(header))
+    with pytest.raises(TokbenchError, match=r"header.json: (shape|2 vocabularies).*; encode again"):
+        CodeCache(tmp_path, "train")
 
 
 def test_what_is_kept_of_a_map_makes_no_sense_elsewhere() -> None:

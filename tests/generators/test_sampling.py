@@ -188,6 +188,9 @@ def test_wrong_classes_and_guidance_without_a_null_class(make_generator: Make) -
     model = make_generator("ar", classes=3)
     with pytest.raises(TokbenchError, match="class 3 does not exist: the generator knows 0 to 2"):
         model.generate(2, condition=[0, 3])
+    for wrong in ("cat", 1.5, [0.0, 1.0], True, [None, 1], 2**70):
+        with pytest.raises(TokbenchError, match="class id"):
+            model.generate(2, condition=wrong)
     with pytest.raises(TokbenchError, match="a class for every image"):
         model.generate(2, guidance=2.0)
     with pytest.raises(TokbenchError, match="3 labels for 2 images"):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tokbench.config.condition import ClassConfig, ConditionConfig
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, shown
 from tokbench.generators.noise import place_keys, uniform
 
 Given = Tensor | Sequence[int] | int | None
@@ -100,7 +100,7 @@ class ClassCondition(nn.Embedding, Condition):
         if given is None:
             self._check_range(-1, -1)
             return self.null(n)
-        labels = torch.as_tensor(given, dtype=torch.int64).reshape(-1).to(self.weight.device)
+        labels = _class_ids(given).reshape(-1).to(self.weight.device)
         labels = labels.expand(n) if labels.numel() == 1 else labels
         if labels.shape != (n,):
             raise TokbenchError(f"{labels.numel()} labels for {n} images")
@@ -142,3 +142,14 @@ class ClassCondition(nn.Embedding, Condition):
             raise TokbenchError("guidance needs a generator trained with class_dropout above 0; this one was not")
         if bool((condition < 0).any()):
             raise TokbenchError("guidance needs a class for every image")
+
+
+def _class_ids(given: Given) -> Tensor:
+    """int64, of any shape. Raises TokbenchError for what is no whole number: a name, a share, true and false."""
+    try:
+        labels = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise TokbenchError(f"{shown(given)} is not a class id, nor one for each image") from None
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TokbenchError(f"class ids are whole numbers, not {shown(given)}")
+    return labels.to(torch.int64)
