@@ -99,5 +99,5 @@ def test_a_cache_of_no_grid_is_one_line(tmp_path: Path, shape: list[int]) -> Non
 
 
 def test_what_is_kept_of_a_map_makes_no_sense_elsewhere() -> None:
-    with pytest.raises(TokbenchError, match="--keep top: needs codes in rows and columns; these lie along 1 axes"):
+    with pytest.raises(TokbenchError, match="--keep top: needs codes in rows and columns, and these are 8"):
         keep_mask("top", (8,))

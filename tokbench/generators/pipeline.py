@@ -14,7 +14,7 @@ from torch import Tensor
 from tokbench import threads
 from tokbench.config.grid import Size
 from tokbench.data.pixels import to_uint8
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator, Progress
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.storage import check_tokenizer, image_size
@@ -141,7 +141,7 @@ def keep_mask(text: str, grid: Sequence[int]) -> Tensor:
         TokbenchError: another word, a fraction that keeps nothing or everything, or a grid that is not a map.
     """
     if len(grid) != 2:
-        raise TokbenchError(f"--keep {text}: needs codes in rows and columns; these lie along {len(grid)} axes")
+        raise TokbenchError(f"--keep {text}: needs codes in rows and columns, and these are {size_text(grid)}")
     height, width = grid
     side, _, number = text.partition(":")
     try:
