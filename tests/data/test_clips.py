@@ -216,7 +216,7 @@ def test_the_built_in_clips_need_no_network_and_hold_a_whole_video_out() -> None
     train = open_images("clips", "train", image_size=(17, 64, 64), flip=True)
     held_out = open_images("clips", "eval", image_size=(17, 64, 64))
     assert (len(train), len(held_out)) == (2048, 280 // 17)
-    names = {train[k]["id"].partition("@")[0] for k in range(6)}
+    names = {train[k]["id"].partition("@")[0] for k in range(12)}
     assert names == {"big_buck_bunny.mp4", "webb_mirror.mp4"}
     assert {held_out[k]["id"].partition("@")[0] for k in (0, 15)} == {"cockatoo.mp4"}
     assert held_out[3]["image"].shape == (3, 17, 64, 64) and not held_out.notes

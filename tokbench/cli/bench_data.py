@@ -9,10 +9,9 @@ import typer
 
 def data(
     source: Annotated[str, typer.Option("--data", help="Which pictures; see `tokbench list data`.")] = "photos",
-    image_size: Annotated[int, typer.Option(min=1, help="Side of the squares, in pixels.")] = 64,
-    frames: Annotated[
-        int | None, typer.Option(min=1, help="Frames of a clip: reads videos, and times PyAV alone on them too.")
-    ] = None,
+    image_size: Annotated[
+        str, typer.Option(help="64, HEIGHTxWIDTH, or FRAMESxHEIGHTxWIDTH of videos, which are timed beside PyAV alone.")
+    ] = "64",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures a batch.")] = 64,
     workers: Annotated[
         list[str] | None, typer.Option(help="Worker processes to try, e.g. 0,2,4; default 0,1,2,4... up to the cores.")
@@ -28,6 +27,7 @@ def data(
     from rich.table import Table
 
     from tokbench.cli.options import numbers
+    from tokbench.config.grid import axes, parse_size
     from tokbench.cores import available
     from tokbench.data import open_images
     from tokbench.data.throughput import beside_pyav, measure
@@ -35,13 +35,14 @@ def data(
 
     cores = available()
     tried = sorted(set(numbers("--workers", workers))) or [0, *(n for n in (1, 2, 4, 8, 16) if n <= cores)]
-    size = image_size if frames is None else (frames, image_size, image_size)
+    size = parse_size(image_size, "--image-size")
+    clips = len(axes(size)) == 3
     images = open_images(source, "train", image_size=size, crop=crop, flip=flip)
     console = terminal()
     console.print(images.describe())
     table = Table(
         "workers",
-        "images/s" if frames is None else "clips/s",
+        "clips/s" if clips else "images/s",
         "x 0 workers" if tried[0] == 0 else f"x {tried[0]}",
         "first batch, s",
     )
@@ -61,7 +62,7 @@ def data(
         table.add_row(*row)
     console.print(table)
     console.print(f"batch {batch_size}, {cores} CPU cores, {seconds:g} s each", style="dim")
-    if frames is not None:
+    if clips:
         every = open_images(source, "train", image_size=size, crop=crop or "adm", windows="all")
         found = beside_pyav(every, seconds=seconds)  # type: ignore[arg-type]
         rgb, bare = found.clips / found.decoded_to_rgb, found.clips / found.decoded

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tokbench.config.base import Strict
-from tokbench.config.grid import Size
+from tokbench.config.grid import Size, axes
 
 Crop = Literal["random", "adm", "center", "bilinear", "taming", "none"]
 
@@ -18,7 +18,7 @@ class DataConfig(Strict):
     source: str = Field(
         "photos",
         description="photos, photos:dense, folder:PATH, zip:FILE, npz:FILE, parquet:FILES, hub:NAME, webdataset:FILES; "
-        "or cached: and one of those",
+        "or cached: and one of those; of videos, where image_size is [T, H, W]: clips, or those that name files",
     )
     image_size: Size = Field(64, description="pixels: the side of square images, [H, W], or [T, H, W] of clips")
     channels: Literal[1, 3] = Field(
@@ -35,3 +35,21 @@ class DataConfig(Strict):
         None, ge=1, description="at most so many training pictures, spread evenly; for photos, crops an epoch (2048)"
     )
     eval_limit: int | None = Field(None, ge=1, description="at most so many evaluation pictures, spread evenly")
+    stride: int = Field(1, ge=1, description="of clips: one of every so many frames of a video")
+    fps: float | None = Field(
+        None, gt=0, lt=1000, description="of clips: frames a second of a video, by its times; unset: each frame it has"
+    )
+    images: str | None = Field(
+        None, description="beside clips: a source of images, for training on both; an image is a clip of one frame"
+    )
+    images_share: float = Field(0.5, gt=0, lt=1, description="of the training batches, which are of images; for images")
+
+    @model_validator(mode="after")
+    def _only_of_clips(self) -> DataConfig:
+        clips = len(axes(self.image_size)) == 3
+        for key in ("stride", "fps", "images"):
+            if not clips and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is of clips: set image_size to [frames, height, width], or leave {key} out")
+        if self.images is None and self.images_share != type(self).model_fields["images_share"].default:
+            raise ValueError("images_share is of images beside clips: set images, or leave images_share out")
+        return self

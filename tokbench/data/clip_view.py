@@ -88,35 +88,31 @@ class ClipView(View):
         return VideoFile(encoded, name, start)
 
     def take(self, loaded: VideoFile, epoch: int, index: int) -> tuple[Tensor, str]:
-        """(uint8 (channels, T, S, S), ``@START``) of one clip: a pure function of the video and (seed, epoch, index).
+        """(uint8 (channels, T, H, W), ``@START``) of one clip: a pure function of the video and (seed, epoch, index).
 
         Raises:
             UnreadableVideo: it is damaged in these frames, or too short.
         """
         video = _opened(loaded)
-        shown = self._steps(video)
-        starts = len(shown) - self.span + 1
-        if starts < 1:
-            raise self._too_short(video, len(shown))
-        start = loaded.start or 0
+        shown, start = self.steps(video), loaded.start or 0
         if loaded.start is None and self.windows == "random":
-            start = below(starts, uniforms(5, self.seed, epoch, index)[4])
+            start = below(len(shown) - self.span + 1, uniforms(5, self.seed, epoch, index)[4])
         frames = video.read(shown[start : start + self.span : self.stride].tolist())
-        clip = np.empty((3, self.frames, self.image_size, self.image_size), np.uint8)
+        clip = np.empty((3, *self.size), np.uint8)
         for t, frame in enumerate(frames):
             clip[:, t] = self._square(frame, epoch, index).transpose(2, 0, 1)
-        return self._seen(torch.from_numpy(clip)), f"@{start}"
+        return self.seen(torch.from_numpy(clip)), f"@{start}"
 
     def _square(self, frame: np.ndarray, epoch: int, index: int) -> np.ndarray:
-        """A frame (H, W, 3) -> (S, S, 3). No crop without chance changes one that has the size already."""
-        if frame.shape[:2] != (self.image_size, self.image_size) or self.crop == "random":
+        """A frame (H, W, 3), as the sample has it. No crop without chance changes one that has the size already."""
+        if frame.shape[:2] != axes(self.image_size) or self.crop == "random":
             return np.asarray(self(Image.fromarray(frame), epoch, index))
         mirrored = self.flip and uniforms(4, self.seed, epoch, index)[3] < 0.5
         return frame[:, ::-1] if mirrored else frame
 
-    def _seen(self, clip: Tensor) -> Tensor:
-        """uint8 RGB (3, T, S, S) as the sample has it: (channels, T, S, S)."""
-        return clip if self.channels == 3 else self.seen(clip.transpose(0, 1)).transpose(0, 1).contiguous()
+    def seen(self, image: Tensor) -> Tensor:
+        """uint8 RGB (3, T, H, W) as the sample has it: (channels, T, H, W)."""
+        return image if self.channels == 3 else super().seen(image.transpose(0, 1)).transpose(0, 1).contiguous()
 
     @property
     def needs_facts(self) -> bool:  # type: ignore[override]
@@ -126,19 +122,17 @@ class ClipView(View):
     @property
     def examines(self) -> str:
         """What ``examine`` depends on, beside the file."""
-        return f"videos 1 {need_pyav().__version__} {self.frames} {self.stride} {self.fps}"
+        return f"videos 1 {need_pyav().__version__} {self.frames} {self.stride} {self.fps} {super().examines}"
 
     def examine(self, loaded: VideoFile) -> list[int]:
         """Decode all of a video -> [its steps, its frames, those the container says, steps whose frame is lost ...].
 
         Raises:
-            UnreadableVideo: it cannot be read, or gives no clip.
+            UnreadableVideo: it cannot be read, or gives no clip. ValueError: its frames have a size that is refused.
         """
         with Video(loaded.source, name=loaded.name) as video:
-            lost = video.lost()
-            shown = self._steps(video)
-            if len(shown) < self.span:
-                raise self._too_short(video, len(shown))
+            lost, shown = video.lost(), self.steps(video)
+            super().examine(Image.fromarray(video.read([0])[0]) if self.crop == "none" else None)
             gone = np.flatnonzero(np.isin(shown, lost)).tolist()
             said = video.declared if video.declared > len(video) + 1 else len(video)  # one more is said of whole ones
             return [len(shown), len(video) - len(lost), said, *gone]
@@ -165,18 +159,21 @@ class ClipView(View):
         every = "" if self.stride == 1 else f", every {self.stride} steps"
         return f"{self.frames} {steps}{every}, windows {self.windows}, {super().describe()}"
 
+    def steps(self, video: Video) -> np.ndarray:
+        """The frame at each step, int64 (N,). Raises UnreadableVideo where they are too few for a clip."""
+        found = self._steps(video)
+        if len(found) >= self.span:
+            return found
+        what = counted(len(found), "frame") + ("" if self.fps is None else f" at {self.fps:g} a second")
+        takes = f"a clip takes {self.span}" + (f" ({self.frames} with stride {self.stride})" if self.stride > 1 else "")
+        raise UnreadableVideo(video.name, f"{what}, and {takes}")
+
     def _steps(self, video: Video) -> np.ndarray:
-        """The number of the frame at each step, int64."""
         if self.fps is None:
             return np.arange(len(video))
         seconds = video.seconds
         moments = np.arange(int(seconds[-1] * self.fps + 1e-6) + 1) / self.fps
         return np.searchsorted(seconds, moments + 1e-6, side="right") - 1
-
-    def _too_short(self, video: Video, steps: int) -> UnreadableVideo:
-        what = counted(steps, "frame") + ("" if self.fps is None else f" at {self.fps:g} a second")
-        takes = f"a clip takes {self.span}" + (f" ({self.frames} with stride {self.stride})" if self.stride > 1 else "")
-        return UnreadableVideo(video.name, f"{what}, and {takes}")
 
 
 _kept = threading.local()

@@ -1,21 +1,28 @@
 """The clips everyone has: three short videos in the package that may be passed on. No network.
 
-Whole videos are held out. A training sample is a random window of one of the others, which take turns; an epoch has as
-many as one of ``photos``. Held out are the windows that lie one behind another.
+Whole videos are held out. Training clips are drawn at random places, times and scales, from copies scaled once; an
+epoch has as many as one of ``photos``. Held out are the clips that lie one behind another.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from PIL import Image
 
-from tokbench.data.base import Split, digest
+from tokbench.config.grid import axes
+from tokbench.data.adm import covering
+from tokbench.data.base import ImageDataset, Sample, Split, digest
 from tokbench.data.clip_view import ClipView
 from tokbench.data.crops import View
-from tokbench.data.photos import EPOCH
+from tokbench.data.draws import below, uniforms
+from tokbench.data.photos import EPOCH, TRAIN_ZOOMS
+from tokbench.data.video import Video
 from tokbench.data.whole import WholePictures
 from tokbench.errors import TokbenchError
 
@@ -48,17 +55,23 @@ CLIPS = (
 """Trained on: an animated film, a slow scene with cuts. Held out: an animal before a moving camera."""
 
 
-class BuiltinClips(WholePictures):
-    """The videos of one split, held in memory: they take 860 kB together."""
+def open_clips(split: Split, view: View, limit: int | None) -> ImageDataset:
+    """``clips``. Random crops of random windows come from copies held in memory, all else from the files."""
+    assert isinstance(view, ClipView)
+    if split == "train" and view.windows == "random" and view.crop == "random":
+        return TrainClips(view, EPOCH if limit is None else limit)
+    clips = BuiltinClips(split, view)
+    clips.select(range(len(clips.videos)), limit)
+    return clips
 
-    def __init__(self, split: Split, view: View, limit: int | None) -> None:
+
+class BuiltinClips(WholePictures):
+    """The videos of one split as of any other source."""
+
+    def __init__(self, split: Split, view: ClipView) -> None:
         super().__init__("clips", split, view)
         self.videos = [clip for clip in CLIPS if clip.split == split]
         self.contents = [clip.content() for clip in self.videos]
-        endless = split == "train" and isinstance(view, ClipView) and view.windows == "random"
-        self.select(range(len(self.videos)), None if endless else limit)
-        if endless:
-            self.kept = np.resize(self.kept, limit or EPOCH)
 
     def name(self, position: int) -> str:
         return self.videos[position].name
@@ -72,8 +85,64 @@ class BuiltinClips(WholePictures):
     @property
     def content(self) -> str:
         """The files' own hashes."""
-        return digest("clips", *(clip.sha256 for clip in self.videos))
+        return _content(self.videos)
 
     @property
     def store(self) -> str:
         return self.content
+
+
+class TrainClips(ImageDataset):
+    """Random crops of random windows at random scales of the training videos, ``length`` to an epoch."""
+
+    view: ClipView
+
+    def __init__(self, view: ClipView, length: int) -> None:
+        super().__init__("clips", "train", view)
+        self.length, self.videos = length, [clip for clip in CLIPS if clip.split == "train"]
+        self.steps = []
+        for clip in self.videos:
+            with Video(clip.content(), name=clip.name) as video:
+                self.steps.append(view.steps(video))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """Video, time, scale and place are each uniform; all follow from (seed, epoch, index)."""
+        view, (height, width) = self.view, axes(self.view.image_size)
+        which, when, zoom, row, column, flip = uniforms(6, view.seed, epoch, index)
+        video = below(len(self.videos), which)
+        start = below(len(self.steps[video]) - view.span + 1, when)
+        copies = _copies(self.videos[video], (height, width))
+        copy = copies[below(len(copies), zoom)]
+        top, left = below(copy.shape[1] - height + 1, row), below(copy.shape[2] - width + 1, column)
+        shown = self.steps[video][start : start + view.span : view.stride]
+        pixels = copy[shown, top : top + height, left : left + width]
+        pixels = pixels[:, :, ::-1] if view.flip and flip < 0.5 else pixels
+        clip = torch.from_numpy(np.ascontiguousarray(pixels.transpose(3, 0, 1, 2)))
+        name = f"{self.videos[video].name}@{start}+{min(copy.shape[1:3])}+{top}+{left}"
+        return {"image": view.seen(clip), "label": -1, "id": name}
+
+    @property
+    def content(self) -> str:
+        return digest("in memory", _content(self.videos))
+
+
+def _content(videos: list[BuiltinClip]) -> str:
+    return digest("clips", *(clip.sha256 for clip in videos))
+
+
+@functools.lru_cache(maxsize=4)
+def _copies(clip: BuiltinClip, shape: tuple[int, int]) -> list[np.ndarray]:
+    """All frames, uint8 (N, H, W, 3), just covering ``shape`` times each zoom of ``photos``, as far as they are large."""
+    with Video(clip.content(), name=clip.name) as video:
+        images = [Image.fromarray(frame) for frame in video.read(range(len(video)))]
+    copies = []
+    for zoom in TRAIN_ZOOMS:
+        scale = covering(images[0], *(round(side * zoom) for side in shape))
+        if scale > 1 and zoom > 1:
+            break
+        size = round(images[0].width * scale), round(images[0].height * scale)
+        copies.append(np.stack([np.asarray(image.resize(size, Image.Resampling.BICUBIC)) for image in images]))
+    return copies

@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
+from tokbench.config.data import DataConfig
 from tokbench.data.base import Batch, ImageDataset, Sample, digest
 from tokbench.data.loader import Loader
+from tokbench.data.stream import StreamedImages
 from tokbench.errors import TokbenchError
 
 
@@ -50,6 +52,14 @@ class JointClips(ImageDataset):
     def describe(self) -> str:
         """One line for people."""
         return f"{self.clips.describe()}; in {self.images_share:.0%} of the batches {self.images.describe()}"
+
+
+def joined(clips: ImageDataset | StreamedImages, images: ImageDataset | StreamedImages, data: DataConfig) -> JointClips:
+    """``data.source`` with ``data.images`` beside it. TokbenchError for a stream, whose batches are not counted."""
+    for found, key in ((clips, "source"), (images, "images")):
+        if isinstance(found, StreamedImages):
+            raise TokbenchError(f"data.{key} {found.source}: what is joined is not streamed; leave :streaming out")
+    return JointClips(clips, images, data.images_share)  # type: ignore[arg-type]
 
 
 class JointLoader:

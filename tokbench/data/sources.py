@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from tokbench.config.data import DataConfig
-from tokbench.config.grid import Grid, Size, axes, checked_size
+from tokbench.config.grid import Grid, Size, axes, checked_size, plain
 from tokbench.data.base import ImageDataset, Split
 from tokbench.data.crops import View
 from tokbench.data.media import PICTURES, VIDEOS
@@ -92,9 +92,9 @@ def open_images(
 
         return open_photos(split, view, crop, limit, dense=rest == "dense")
     if kind == "clips":
-        from tokbench.data.clips import BuiltinClips
+        from tokbench.data.clips import open_clips
 
-        return BuiltinClips(split, view, limit)
+        return open_clips(split, view, limit)
     opener: Any = getattr(importlib.import_module(f"tokbench.data.{_OPENERS[kind][0]}"), _OPENERS[kind][1])
     images: ImageDataset = opener(source, rest, split, view, limit)
     for note in images.notes:
@@ -132,16 +132,20 @@ def open_split(data: DataConfig, split: Split, seed: int = 0) -> ImageDataset:
         TokbenchError: as ``open_images``.
     """
     training = split == "train"
-    return open_images(
-        data.source,
-        split,
-        image_size=data.image_size,
-        crop=data.crop if training else None,
-        flip=data.flip and training,
-        seed=seed,
-        limit=data.limit if training else data.eval_limit,
-        channels=data.channels,
-    )
+    settings: dict[str, Any] = {
+        "crop": data.crop if training else None,
+        "flip": data.flip and training,
+        "seed": seed,
+        "limit": data.limit if training else data.eval_limit,
+        "channels": data.channels,
+    }
+    size = data.image_size
+    found = open_images(data.source, split, image_size=size, stride=data.stride, fps=data.fps, **settings)
+    if data.images is None or not training:
+        return found
+    from tokbench.data.joint import joined
+
+    return joined(found, open_images(data.images, split, image_size=plain(axes(size)[1:]), **settings), data)
 
 
 _USUAL: dict[str, Any] = {"train": "random", "eval": "all"}  # windows
