@@ -31,6 +31,8 @@ def evaluate(
         bool, typer.Option("--train-reference", help="Also open the training split, which rfid_train compares with.")
     ] = False,
     limit: Annotated[int | None, typer.Option("--limit", help="At most so many pictures, spread evenly.")] = None,
+    stride: Annotated[int, typer.Option("--stride", min=1, help="Of clips: one of every so many frames.")] = 1,
+    fps: Annotated[float | None, typer.Option("--fps", help="Of clips: frames a second, by the video's times.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode pictures.")] = 0,
     by_depth: Annotated[bool, typer.Option("--by-depth/--no-by-depth", help="Measure every prefix of depths.")] = True,
@@ -73,6 +75,7 @@ def evaluate(
     image_size = chosen_size(model.config, parse_size(size, "--size") if size else None, "--size")
     crop = PROTOCOLS[protocol].crop
     shape: Any = {"image_size": image_size, "channels": model.config.channels, "crop": crop}
+    shape |= {"stride": stride, "fps": fps}
     dataset = open_images(data, split, limit=limit, **shape)  # type: ignore[arg-type]
     train = open_images(data, "train", **shape) if train_data else None
 

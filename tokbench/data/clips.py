@@ -135,7 +135,7 @@ def _content(videos: list[BuiltinClip]) -> str:
 
 @functools.lru_cache(maxsize=4)
 def _copies(clip: BuiltinClip, shape: tuple[int, int]) -> list[np.ndarray]:
-    """All frames, uint8 (N, H, W, 3), just covering ``shape`` times each zoom of ``photos``, as far as they are large."""
+    """All frames, uint8 (N, H, W, 3), just covering ``shape`` times each zoom of ``photos``, as far as it goes."""
     with Video(clip.content(), name=clip.name) as video:
         images = [Image.fromarray(frame) for frame in video.read(range(len(video)))]
     copies = []

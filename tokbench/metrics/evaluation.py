@@ -19,7 +19,6 @@ from tokbench.metrics.clock import Clock
 from tokbench.metrics.registry import get, names
 from tokbench.metrics.spaces import FeatureSpaces
 from tokbench.metrics.statistics import CodeHistogram, Mean, sum_over_processes, union_over_processes
-from tokbench.results.entries import GREY
 from tokbench.results.record import DataRef, MetricValue, Rate
 
 
@@ -262,7 +261,9 @@ def check_protocol(protocol: str | None, dataset: Any) -> str:
         return made
     if protocol not in PROTOCOLS:
         raise TokbenchError(f"no protocol {protocol!r}{did_you_mean(protocol, PROTOCOLS)}")
-    crop, usual = PROTOCOLS[protocol].crop, made.removesuffix(GREY)
-    if usual not in PROTOCOLS or PROTOCOLS[usual].crop != crop:
+    crop = PROTOCOLS[protocol].crop
+    # What follows the crop's name stays: the frames of clips that are taken, and grey.
+    usual = max((name for name in PROTOCOLS if f"{made}-".startswith(f"{name}-")), key=len, default="")
+    if not usual or PROTOCOLS[usual].crop != crop:
         raise TokbenchError(f"protocol {protocol!r} crops by {crop!r}, and this data set was opened as {made!r}")
     return protocol + made[len(usual) :]
