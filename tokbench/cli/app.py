@@ -9,6 +9,7 @@ import typer
 
 from tokbench import __version__, threads
 from tokbench.cli import weights
+from tokbench.cli.bench_codecs import bench_codecs
 from tokbench.cli.bench_data import data as bench_data
 from tokbench.cli.bench_load import bench_load
 from tokbench.cli.bench_metrics import bench_metrics
@@ -78,6 +79,7 @@ _BENCHES: dict[str, Callable[..., object]] = {
     "sampling": bench_sampling,
     "data": bench_data,
     "metrics": bench_metrics,
+    "codecs": bench_codecs,
     "load": bench_load,
 }
 bench = typer.Typer(

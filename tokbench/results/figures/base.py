@@ -151,15 +151,20 @@ def _power(size: float) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """Write SVG, PDF or PNG by the name's end: whole or not at all, and equal figures to equal bytes."""
+    check_format(path)
     suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise TokbenchError(f"{path}: a figure's name ends in {', '.join(FORMATS)}")
     stamps: dict[str, dict[str, None]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
     page = io.BytesIO()
     with figure_settings():
         _as_text(figure)
         figure.savefig(page, format=suffix[1:], bbox_inches="tight", metadata=stamps[suffix])
     write(path, page.getvalue())
+
+
+def check_format(path: Path) -> None:
+    """TokbenchError unless ``save`` knows the format by the end of the name."""
+    if path.suffix.lower() not in FORMATS:
+        raise TokbenchError(f"{path}: a figure's name ends in {', '.join(FORMATS)}")
 
 
 def _as_text(figure: Figure) -> None:
