@@ -122,7 +122,7 @@ class _Counted(FeatureStatistics):
 
 
 @pytest.mark.parametrize(
-    "size, words", [(64, "these are images"), ((64, 96), "these are images"), ((8, 64, 64), " frames")]
+    "size, words", [(64, "compares clips; these are of 64x64"), ((64, 96), "compares clips"), ((8, 64, 64), " frames")]
 )
 def test_images_and_short_clips_have_no_value(size: int | tuple[int, ...], words: str) -> None:
     assert all(words in str(get(name).unavailable(size)) for name in names() if "fvd" in name)

@@ -1,8 +1,8 @@
 """Rate and distortion of clips: video codecs, and tokenizers at each of their three rates, in one table.
 
-Two footings. ``clips``: every piece of ``frames`` frames is coded alone, with one intra frame, since that is all that a
-tokenizer of such clips sees. ``random access``: the same frames, uncut, as the codec would be used, with an intra
-frame at least every ``period`` frames and pictures that look ahead.
+Two footings. ``clips``: every piece of ``frames`` frames is coded alone, from an intra frame on, since that is all
+that a tokenizer of such clips sees. ``random access``: the same frames, uncut, as the codec would be used, with an
+intra frame at least every ``period`` frames and pictures that look ahead.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from tokbench.bench.codecs import Codec, code, ffmpeg
+from tokbench.config.grid import Size, plain
 from tokbench.errors import TokbenchError
 from tokbench.metrics import get
 from tokbench.metrics.base import PairMetric, Pairs
@@ -60,9 +61,9 @@ class Point:
 class Distortion:
     """Means over frames of the metrics that have a value at these sizes and with the weights that are here."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, size: Size) -> None:
         found = [get(name) for name in METRICS]
-        self.metrics = [m for m in found if isinstance(m, PairMetric) and m.unavailable(side) is None]
+        self.metrics = [m for m in found if isinstance(m, PairMetric) and m.unavailable(size) is None]
         self.means = {metric.name: Mean() for metric in self.metrics}
 
     def update(self, reference: Tensor, sample: Tensor) -> None:
@@ -149,8 +150,8 @@ def ffmpeg_version() -> str:
 def _coded(codec: Codec, footing: str, quality: int, videos: Sequence[Tensor], frames: int, period: int) -> Point:
     start = time.perf_counter()
     sources = pieces(videos, frames) if footing == CLIPS else (whole(video, frames) for video in videos)
-    distortion = Distortion(min(videos[0].shape[2:]))
-    period = PERIOD * -(-frames // PERIOD) if footing == CLIPS else period  # longer than a clip: one intra frame
+    distortion = Distortion(plain(videos[0].shape[2:]))
+    period = PERIOD * -(-frames // PERIOD) if footing == CLIPS else period  # longer than a clip
     streams = pictures = pixels = 0
     for source in sources:
         coded = code(source, codec, quality, period)

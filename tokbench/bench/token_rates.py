@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tokbench.bench.rate_distortion import CLIPS, Distortion, Point, pieces
+from tokbench.config.grid import plain
 from tokbench.data.pixels import to_float, to_uint8
 from tokbench.errors import TokbenchError
 
@@ -41,7 +42,7 @@ def token_points(
     start = time.perf_counter()
     tokenizer.to(device).eval()
     of_images = len(tokenizer.latent_shape()) == 2
-    distortion, pixels, seen = Distortion(min(videos[0].shape[2:])), 0, []
+    distortion, pixels, seen = Distortion(plain(videos[0].shape[2:])), 0, []
     for clip in pieces(videos, frames):
         originals = clip.transpose(0, 1)
         shown = originals if of_images else clip[None]

@@ -46,7 +46,7 @@ def bench_codecs(
     from tokbench.cli.options import device, words
     from tokbench.config.grid import axes, parse_size
     from tokbench.data import open_images
-    from tokbench.errors import TokbenchError
+    from tokbench.errors import TokbenchError, counted
     from tokbench.generators import Generator
     from tokbench.metrics.batches import batches
     from tokbench.models import Tokenizer
@@ -55,6 +55,7 @@ def bench_codecs(
     from tokbench.results.figures.base import check_format
     from tokbench.results.figures.codecs import LABELS, draw_codecs
     from tokbench.results.files import write
+    from tokbench.results.styles import RATES
     from tokbench.results.targets import check_target
 
     encoders = chosen(words(codecs) or None)
@@ -83,14 +84,15 @@ def bench_codecs(
     result = {"data": source, "protocol": videos.protocol, "fingerprint": videos.fingerprint, **result}
     metrics = [name for name in LABELS if name in result["rows"][0]["metrics"]]
     table = Table(
-        "name", "footing", "rate", "quality", "bpp", "with headers", *(LABELS[name] for name in metrics),
-        title=f"{source}: {result['frames']:,} frames of {result['videos']} videos, {size}",
+        "name", "coded as", "quality", "bpp", "with headers", *(LABELS[name] for name in metrics),
+        title=f"{source}: {result['frames']:,} frames of {counted(result['videos'], 'video')}, {size}",
     )  # fmt: skip
     for row in result["rows"]:
         quality = "" if row["quality"] is None else f"{row['quality']}"
         headers = "" if row["bpp_stream"] is None else f"{row['bpp_stream']:.4f}"
         found = [f"{row['metrics'][name]:.4g}" for name in metrics]
-        table.add_row(row["name"], row["footing"], row["rate"], quality, f"{row['bpp']:.4f}", headers, *found)
+        rate = row["footing"] if row["rate"] == "pictures" else RATES[row["rate"]][0]
+        table.add_row(row["name"], rate, quality, f"{row['bpp']:.4f}", headers, *found)
     console = terminal()
     console.print(table)
     console.print(result["note"] + ".")

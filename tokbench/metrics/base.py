@@ -133,7 +133,7 @@ class PairMetric(Metric):
 
     def update(self, statistics: Mean, pairs: Pairs) -> None:
         values = self.per_image(pairs)
-        statistics.update(values if len(values) == pairs.count else values.unflatten(0, (pairs.count, -1)).mean(1))
+        statistics.update(values if len(values) == pairs.count else values.unflatten(0, (pairs.count, -1)))
 
 
 class CodeMetric(Metric):
@@ -195,8 +195,11 @@ class ScoreMetric(Metric):
         """The value and the standard deviation over its splits. ``TokbenchError`` is a refusal."""
 
 
-def check_pair(name: str, reference: Tensor, sample: Tensor, *, min_size: int = 1) -> None:
-    """Both uint8 (B, C, H, W) of one shape, C 3 or 1, or one clear line saying which is not."""
+def check_pair(name: str, reference: Tensor, sample: Tensor, *, min_size: int = 1, dims: int = 4) -> None:
+    """Both uint8 (B, C, H, W) of one shape, C 3 or 1, or one clear line saying which is not; ``dims`` 5 is clips."""
+    if reference.ndim != dims:
+        wanted = "frames (B, C, H, W)" if dims == 4 else "clips (B, C, T, H, W)"
+        raise TokbenchError(f"{name} compares {wanted}, got {tuple(reference.shape)}")
     for role, images in (("reference", reference), ("sample", sample)):
         check_uint8(name, images, role)
     if reference.shape != sample.shape:

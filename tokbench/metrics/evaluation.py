@@ -214,7 +214,10 @@ class _Pass:
         if isinstance(metric, PairMetric):
             means = [self.means[metric.name, depth] for depth in self.depths]
             by_depth = [mean.value() for mean in means] if len(means) > 1 else None
-            return metric.result(means[-1].value(), n, self.protocol, stderr=means[-1].stderr(), by_depth=by_depth)
+            last = means[-1]
+            return metric.result(
+                last.value(), n, self.protocol, stderr=last.stderr(), by_depth=by_depth, **last.by_frame()
+            )
         return self.spaces.value(metric, self.protocol, paired=True)
 
     def _code_value(self, metric: CodeMetric, n: int) -> MetricValue:

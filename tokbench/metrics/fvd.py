@@ -15,6 +15,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from tokbench import weights
+from tokbench.config.grid import Size, axes
 from tokbench.errors import TokbenchError
 from tokbench.metrics.base import Compared
 from tokbench.metrics.feature_statistics import FeatureStatistics
@@ -51,12 +52,10 @@ class FVD(FrechetMetric):
     weights = (NAME,)
     biased: ClassVar[bool] = False
 
-    def unavailable(self, size: int | tuple[int, ...] | None = None) -> str | None:
-        if isinstance(size, int) or (size is not None and len(size) != 3):
-            return f"{self.label} compares clips, and these are images"
-        if size is not None and (reason := too_short(self.label, size[0])) is not None:
+    def unavailable(self, size: Size | None = None) -> str | None:
+        if size is not None and len(axes(size)) == 3 and (reason := too_short(self.label, axes(size)[0])):
             return reason
-        return super().unavailable(None)
+        return super().unavailable(size)
 
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
@@ -158,9 +157,10 @@ class _Protocol(FVD):
     def __init_subclass__(cls) -> None:
         cls.extractor, cls.biased = f"{NAME}-{cls.protocol.resize}", cls.protocol.biased
 
-    def unavailable(self, size: int | tuple[int, ...] | None = None) -> str | None:
-        clips = isinstance(size, tuple) and len(size) == 3
-        return (self.protocol.wrong_size(size) if clips else None) or super().unavailable(size)  # type: ignore[arg-type]
+    def unavailable(self, size: Size | None = None) -> str | None:
+        if size is not None and len(axes(size)) == 3 and (reason := self.protocol.wrong_size(axes(size))):
+            return reason
+        return super().unavailable(size)
 
     def too_few(self, count: int, dim: int) -> str | None:
         return self.protocol.wrong_count(count) if count < self.protocol.count else None

@@ -65,27 +65,44 @@ class Statistics(ABC):
 
 
 class Mean(Statistics):
-    """Mean of one number per image, and the standard error of that mean."""
+    """Mean of one number per image, and the standard error of that mean.
+
+    A clip's number is the mean of its frames'; its first frame and those after it are also summed on their own.
+    """
 
     def __init__(self) -> None:
         self.n, self.total, self.squares = 0, 0.0, 0.0
+        self.clips, self.first, self.later = 0, 0.0, 0.0
 
     def update(self, values: Tensor) -> None:
-        """values: (B,)."""
+        """values: (B,) of images, or (B, T) of the frames of clips."""
         values = values.detach().double()
+        if values.ndim == 2:
+            if values.shape[1] > 1:
+                self.clips += len(values)
+                self.first += float(values[:, 0].sum())
+                self.later += float(values[:, 1:].mean(1).sum())
+            values = values.mean(1)
         self.n += values.numel()
         self.total += float(values.sum())
         self.squares += float((values * values).sum())
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"sums": torch.tensor([self.n, self.total, self.squares], dtype=torch.float64)}
+        sums = [self.n, self.total, self.squares, self.clips, self.first, self.later]
+        return {"sums": torch.tensor(sums, dtype=torch.float64)}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        n, self.total, self.squares = tensors["sums"].tolist()
-        self.n = int(n)
+        n, self.total, self.squares, clips, self.first, self.later = tensors["sums"].tolist()
+        self.n, self.clips = int(n), int(clips)
 
     def value(self) -> float:
         return self.total / self.n if self.n else math.nan
+
+    def by_frame(self) -> dict[str, float]:
+        """``first_frame`` and ``later_frames``, the means over clips of each; nothing where there were no clips."""
+        if not self.clips:
+            return {}
+        return {"first_frame": self.first / self.clips, "later_frames": self.later / self.clips}
 
     def stderr(self) -> float | None:
         """Standard deviation over images / sqrt(n); None for fewer than two images."""

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, counted
 from tokbench.results.figures.base import figure_settings, legend, log2_axis, panels
 from tokbench.results.figures.rate_distortion import powers
 from tokbench.results.styles import RATES, style
@@ -65,6 +65,7 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
 def _caption(result: Mapping[str, Any]) -> str:
     frames, period = result["clip_frames"], result["intra_period"]
     return (
-        f"{result['frames']:,} frames of {result['videos']} videos, RGB. clips: {frames} frames coded alone, one intra "
-        f"frame. random access: the same frames uncut, an intra frame at least every {period}. {result['note']}."
+        f"{result['frames']:,} frames of {counted(result['videos'], 'video')}, RGB. clips: {frames} frames coded "
+        f"alone, the first intra. random access: the same frames uncut, an intra frame at least every {period}. "
+        f"{result['note']}."
     )
