@@ -169,6 +169,10 @@ class DistributionMetric(Metric):
         """Why ``count`` images in a space of ``dim`` dimensions cannot give a value, said before any is looked at."""
         return None
 
+    def wrong_reference(self, dataset: Any) -> str | None:
+        """Why a data set is not one that generated images may be compared with under this metric's name."""
+        return None
+
     @abstractmethod
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False

@@ -35,8 +35,10 @@ class Evaluation:
 
 
 def default_metrics(size: Size | None, task: str = "reconstruction") -> list[str]:
-    """The usual metrics that can be computed here: no weights missing, images large enough."""
-    return [name for name in names(task) if get(name).default and get(name).unavailable(size) is None]
+    """The usual metrics that can be computed here: no weights missing, images large enough; None: any images."""
+    chosen = [get(name) for name in names(task)]
+    usual = [metric for metric in chosen if metric.default and (size is not None or 2 in metric.axes)]
+    return [metric.name for metric in usual if metric.unavailable(size) is None]
 
 
 @torch.inference_mode()

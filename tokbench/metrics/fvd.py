@@ -10,7 +10,7 @@ are protocols (``tokbench.results.fvd_protocols``), each a metric too: ``gfvd_ma
 from __future__ import annotations
 
 import functools
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -164,6 +164,9 @@ class _Protocol(FVD):
 
     def too_few(self, count: int, dim: int) -> str | None:
         return self.protocol.wrong_count(count) if count < self.protocol.count else None
+
+    def wrong_reference(self, dataset: Any) -> str | None:
+        return self.protocol.wrong_reference(dataset.split, getattr(dataset.view, "windows", "no"))
 
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tokbench.config.grid import axes
+from tokbench.config.grid import Size, axes
 from tokbench.errors import TokbenchError, size_text
 from tokbench.metrics.base import DistributionMetric, Metric, ScoreMetric, check_uint8
 from tokbench.metrics.batches import batches, place
@@ -70,8 +70,13 @@ def evaluate_images(
     total = len(images) if is_dataset else count
     if total is None:
         raise TokbenchError("evaluate_images: batches need count=, the number of images over all processes")
-    wanted = _wanted(metrics)
-    reasons = {name: reason for name, metric in wanted.items() if (reason := metric.unavailable())}
+    size = images.image_size if is_dataset else None if from_file else reference.image_size
+    wanted = _wanted(metrics, size)
+    reasons = {name: reason for name, metric in wanted.items() if (reason := metric.unavailable(size))}
+    if not from_file:
+        for name, metric in wanted.items():
+            if isinstance(metric, DistributionMetric) and (reason := metric.wrong_reference(reference)):
+                reasons.setdefault(name, reason)
     if from_file:
         for name, metric in wanted.items():
             if isinstance(metric, DistributionMetric) and metric.reservoir and name != "fid_infinity":
@@ -163,8 +168,8 @@ def save_statistics(path: Path, statistics: FeatureStatistics) -> None:
     write_npz(path, mu=statistics.mean.numpy(), sigma=statistics.covariance.numpy())
 
 
-def _wanted(metrics: Sequence[str] | None) -> dict[str, Metric]:
-    chosen = list(metrics) if metrics is not None else default_metrics(None, "generation")
+def _wanted(metrics: Sequence[str] | None, size: Size | None) -> dict[str, Metric]:
+    chosen = list(metrics) if metrics is not None else default_metrics(size, "generation")
     for name in chosen:
         if "generation" not in get(name).tasks or not isinstance(get(name), DistributionMetric | ScoreMetric):
             raise TokbenchError(

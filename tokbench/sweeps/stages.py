@@ -15,6 +15,7 @@ from accelerate import Accelerator
 
 from tokbench.codes.encoding import is_of, write_codes
 from tokbench.config.data import DataConfig
+from tokbench.config.grid import axes
 from tokbench.config.recipe import Recipe
 from tokbench.data import open_split
 from tokbench.data.base import Split
@@ -110,8 +111,9 @@ def _generator(cell: GeneratorCell, place: Place) -> Record | None:
     pair = Pipeline.load(folder / "generator", str(tokenizer), device=str(accelerator.device))
     images = open_split(recipe.data, "eval")
     config = recipe.evaluation
-    if config.metrics is None and not default_metrics(None, "generation"):
-        config = config.model_copy(update={"metrics": ["gfid"]})  # the record says what is missing
+    if config.metrics is None and not default_metrics(images.image_size, "generation"):
+        usual = "gfvd_tf1" if len(axes(images.image_size)) == 3 else "gfid"
+        config = config.model_copy(update={"metrics": [usual]})  # the record says what is missing
     found = evaluate_generator(pair, images, config, seed=recipe.seed)
     artifacts = {"generator": folder / "generator", "log": folder / "log.jsonl"}
     pictures = sorted((folder / "pictures").glob("step-*.png"))
