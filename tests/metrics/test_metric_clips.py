@@ -74,11 +74,11 @@ def test_a_clips_value_is_its_frames_mean_and_the_first_stands_alone(tokenizer: 
     each = psnr(frames(originals), frames(decoded)).view(12, 9)
     assert found["psnr"].value == pytest.approx(float(each.mean()), rel=1e-6) and found["psnr"].n == 12
     assert found["psnr"].stderr == pytest.approx(float(each.mean(1).std() / 12**0.5), rel=1e-6)
-    extra = found["psnr"].model_dump()
+    extra = found["psnr"].extra
     assert extra["first_frame"] == pytest.approx(float(each[:, 0].mean()), rel=1e-6)
     assert extra["later_frames"] == pytest.approx(float(each[:, 1:].mean()), rel=1e-6)
     assert found["flicker"].value == pytest.approx(float(flicker(originals, decoded).mean()), rel=1e-6)
-    assert "first_frame" not in found["flicker"].model_dump() and "first_frame" in found["ssim"].model_dump()
+    assert "first_frame" not in found["flicker"].extra and "first_frame" in found["ssim"].extra
 
 
 def test_flicker_is_of_what_comes_and_goes() -> None:
@@ -110,7 +110,7 @@ def test_rfvd_in_a_whole_pass(clip_space: None, tokenizer: Tokenizer, clips: Ima
     again = evaluate_tokenizer(tokenizer, clips, metrics=names, batch_size=12)  # the reference from the cache
     unbiased, biased = found.metrics["rfvd_tf1"], found.metrics["rfvd_tf1_biased"]
     assert unbiased.value is not None and biased.value is not None and 0 < biased.value < unbiased.value
-    assert unbiased.n == found.data.n == 12 and unbiased.model_dump()["n_reference"] == 12
+    assert unbiased.n == found.data.n == 12 and unbiased.extra["n_reference"] == 12
     assert list(found.data.size) == [9, 16, 16] and found.data.split == "eval"  # type: ignore[arg-type]
     assert found.metrics["rfid"].value is None and "compares images" in str(found.metrics["rfid"].note)
     assert "only 12 clips: biased" in str(unbiased.note)
@@ -151,5 +151,5 @@ def test_metrics_of_clips_have_no_value_for_images(clip_space: None) -> None:
 def test_clips_of_one_frame_are_no_clips_to_compare(clip_space: None, tokenizer: Tokenizer) -> None:
     one: Any = open_images("clips", "eval", image_size=(1, 16, 16), limit=3)
     found = evaluate_tokenizer(tokenizer, one, metrics=["psnr", "flicker", "rfvd_tf1"]).metrics
-    assert found["psnr"].value is not None and "first_frame" not in found["psnr"].model_dump()
+    assert found["psnr"].value is not None and "first_frame" not in found["psnr"].extra
     assert "2 frames" in str(found["flicker"].note) and "9 frames" in str(found["rfvd_tf1"].note)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from small_tokenizers import SMALL, make, size_of
+from tokbench.data.codes import CodeCache
 from toy_architectures import ClipConfig, LineConfig
 
 from tokbench.clips import save_clip
@@ -15,7 +16,6 @@ from tokbench.config.architecture import name_of
 from tokbench.config.grid import axes
 from tokbench.config.loading import load_recipe
 from tokbench.data import open_images
-from tokbench.data.codes import CodeCache
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.models.registry import all_settings

@@ -35,16 +35,16 @@ def picture_bytes(stream: bytes, kind: str) -> int:
         TokbenchError: bytes that are no such stream.
     """
     number, parameters = _PARAMETERS[kind]
-    units = list(_obus(stream) if kind == "obu" else _annex_b(stream))
-    if not units:
-        raise TokbenchError(f"{len(stream)} bytes that are not a stream of {kind}")
-    return sum(len(unit) for unit in units if number(unit) not in parameters)
+    units = _obus(stream) if kind == "obu" else _annex_b(stream)
+    found = sum(len(unit) for unit in units if number(unit) not in parameters)
+    if not found:
+        raise TokbenchError(f"{len(stream):,} bytes are not a stream of {kind} with pictures in it")
+    return found
 
 
 def _annex_b(stream: bytes) -> Iterator[bytes]:
     starts = [found.span() for found in _START.finditer(stream)]
-    ends = [start for start, _ in starts[1:]] + [len(stream)]
-    for (_, begin), end in zip(starts, ends, strict=True):
+    for (_, begin), (end, _) in zip(starts, [*starts[1:], (len(stream), 0)], strict=False):
         unit = stream[begin:end].rstrip(b"\x00")
         if len(unit) > 1:
             yield unit

@@ -41,7 +41,7 @@ def token_points(
 
     start = time.perf_counter()
     tokenizer.to(device).eval()
-    of_images = len(tokenizer.latent_shape()) == 2
+    of_images = len(tokenizer.config.model.factors) == 2
     distortion, pixels, seen = Distortion(plain(videos[0].shape[2:])), 0, []
     for clip in pieces(videos, frames):
         originals = clip.transpose(0, 1)

@@ -53,9 +53,8 @@ def bench_codecs(
     from tokbench.printing import progress_bar, terminal
     from tokbench.results.figures import save
     from tokbench.results.figures.base import check_format
-    from tokbench.results.figures.codecs import LABELS, draw_codecs
+    from tokbench.results.figures.codecs import coded_as, draw_codecs, label
     from tokbench.results.files import write
-    from tokbench.results.styles import RATES
     from tokbench.results.targets import check_target
 
     encoders = chosen(words(codecs) or None)
@@ -82,17 +81,16 @@ def bench_codecs(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     result = {"data": source, "protocol": videos.protocol, "fingerprint": videos.fingerprint, **result}
-    metrics = [name for name in LABELS if name in result["rows"][0]["metrics"]]
+    metrics = list(result["rows"][0]["metrics"])
     table = Table(
-        "name", "coded as", "quality", "bpp", "with headers", *(LABELS[name] for name in metrics),
+        "name", "coded as", "quality", "bpp", "with headers", *map(label, metrics),
         title=f"{source}: {result['frames']:,} frames of {counted(result['videos'], 'video')}, {size}",
     )  # fmt: skip
     for row in result["rows"]:
         quality = "" if row["quality"] is None else f"{row['quality']}"
         headers = "" if row["bpp_stream"] is None else f"{row['bpp_stream']:.4f}"
         found = [f"{row['metrics'][name]:.4g}" for name in metrics]
-        rate = row["footing"] if row["rate"] == "pictures" else RATES[row["rate"]][0]
-        table.add_row(row["name"], rate, quality, f"{row['bpp']:.4f}", headers, *found)
+        table.add_row(row["name"], coded_as(row), quality, f"{row['bpp']:.4f}", headers, *found)
     console = terminal()
     console.print(table)
     console.print(result["note"] + ".")

@@ -8,6 +8,7 @@ from tokbench.config.grid import Size, axes
 from tokbench.errors import TokbenchError
 from tokbench.metrics.base import PairMetric, Pairs, check_pair
 from tokbench.metrics.registry import register
+from tokbench.results.definitions import Definition, Shown
 
 
 def flicker(reference: Tensor, sample: Tensor) -> Tensor:
@@ -28,7 +29,8 @@ def flicker(reference: Tensor, sample: Tensor) -> Tensor:
 class Flicker(PairMetric):
     """Mean absolute difference of the frame differences, on a scale where black to white is 1."""
 
-    name, label, direction = "flicker", "Flicker", "lower"
+    name = "flicker"
+    definition = Definition("Flicker", "lower", "", Shown(4, usual=True))
     axes = (3,)
 
     def unavailable(self, size: Size | None = None) -> str | None:

@@ -1,4 +1,4 @@
-"""Rate and distortion of clips: codecs as curves, tokenizers as points, from the rows of ``tokbench bench codecs``."""
+"""Rate and distortion of clips: codecs as curves, tokenizers as marks, from what ``tokbench bench codecs`` found."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tokbench.errors import TokbenchError, counted
-from tokbench.results.figures.base import figure_settings, legend, log2_axis, panels
-from tokbench.results.figures.rate_distortion import powers
-from tokbench.results.styles import RATES, style
+from tokbench.results.definitions import DEFINITIONS, heading, in_order
+from tokbench.results.figures.base import draw_panel, figure_settings, panels
+from tokbench.results.figures.series import Panel, Series
+from tokbench.results.styles import RATES
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LABELS = {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM", "ssim": "SSIM", "lpips": "LPIPS (alex)"}
 _LINES = {"clips": "-", "random access": ":"}
+_ACROSS = 52  # letters of the caption below a panel
 
 
 def draw_codecs(result: Mapping[str, Any]) -> Figure:
@@ -29,43 +29,52 @@ def draw_codecs(result: Mapping[str, Any]) -> Figure:
         TokbenchError: rows without a metric.
     """
     rows = result["rows"]
-    metrics = [metric for metric in LABELS if any(row["metrics"].get(metric) is not None for row in rows)]
+    metrics = in_order(dict.fromkeys(metric for row in rows for metric in row["metrics"]))
     if not metrics:
         raise TokbenchError("nothing to draw: no row has a metric")
     with figure_settings():
         figure, axes = panels(len(metrics))
         for axis, metric in zip(axes, metrics, strict=True):
-            _panel(axis, [row for row in rows if row["metrics"].get(metric) is not None], metric)
-        legend(axes)
-        figure.supxlabel("\n".join(textwrap.wrap(_caption(result), 52 * min(3, len(metrics)))), fontsize=6)
+            draw_panel(axis, _panel([row for row in rows if metric in row["metrics"]], metric))
+        for axis in axes[1:]:
+            axis.get_legend().remove()
+        figure.supxlabel("\n".join(textwrap.wrap(_caption(result), _ACROSS * min(3, len(metrics)))), fontsize=6)
     return figure
 
 
-def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
+def label(metric: str) -> str:
+    """``PSNR (dB) ↑``."""
+    definition = DEFINITIONS[metric]
+    return heading(definition.label, definition.unit, definition.direction)
+
+
+def coded_as(row: Mapping[str, Any]) -> str:
+    """What the bits of a row are: a codec's footing, or which of a tokenizer's rates."""
+    return str(row["footing"] if row["rate"] == "pictures" else RATES[row["rate"]][0])
+
+
+def _panel(rows: Sequence[Mapping[str, Any]], metric: str) -> Panel:
     curves: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for row in rows:
-        curves.setdefault((row["name"], row["footing"], row["rate"]), []).append((row["bpp"], row["metrics"][metric]))
-    for (name, footing, rate), points in curves.items():
-        look, points = style(name), sorted(points)
-        what = footing if rate == "pictures" else RATES[rate][0]
-        axis.plot(
-            [bpp for bpp, _ in points],
-            [value for _, value in points],
-            _LINES[footing] if rate == "pictures" else "none",
-            color=look.colour,
-            marker=look.marker,
-            fillstyle="full" if rate in ("pictures", "fixed") else "none",
-            label=f"{name}, {what}",
+        key = (row["name"], coded_as(row), row["rate"])
+        curves.setdefault(key, []).append((row["bpp"], row["metrics"][metric]))
+    series = [
+        Series(
+            f"{name}, {coded}",
+            name,
+            sorted(points),
+            line=_LINES.get(coded, ""),
+            marks="full" if rate in ("pictures", "fixed") else "none",
         )
-    log2_axis(axis, powers([row["bpp"] for row in rows]), lambda value: f"{value:g}")
-    axis.set_xlabel("bits per pixel, without headers")
-    axis.set_ylabel(LABELS[metric])
+        for (name, coded, rate), points in curves.items()
+    ]
+    return Panel("bits per pixel, without headers", label(metric), series, "rates")
 
 
 def _caption(result: Mapping[str, Any]) -> str:
     frames, period = result["clip_frames"], result["intra_period"]
     return (
-        f"{result['frames']:,} frames of {counted(result['videos'], 'video')}, RGB. clips: {frames} frames coded "
-        f"alone, the first intra. random access: the same frames uncut, an intra frame at least every {period}. "
+        f"{counted(result['frames'], 'frame')} of {counted(result['videos'], 'video')}, RGB. clips: {frames} frames "
+        f"coded alone, the first intra. random access: the same frames uncut, an intra frame at least every {period}. "
         f"{result['note']}."
     )

@@ -1,0 +1,165 @@
+"""Codecs beside tokenizers: what is counted as a rate, both footings, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from typer.testing import CliRunner
+
+from tokbench.bench import codecs as codecs_module
+from tokbench.bench.bitstream import picture_bytes
+from tokbench.bench.codecs import CODECS, chosen, code
+from tokbench.bench.rate_distortion import NOTE, bench_codecs
+from tokbench.bench.token_rates import contender
+from tokbench.config.model import TokenizerConfig
+from tokbench.errors import TokbenchError
+from tokbench.metrics.psnr import psnr
+from tokbench.models import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def video() -> Tensor:
+    """A smooth pattern that moves: uint8 (3, 20, 64, 96)."""
+    t, y, x = torch.meshgrid(torch.arange(20.0), torch.arange(64.0), torch.arange(96.0), indexing="ij")
+    waves = [torch.sin((x + 2 * t) / 9 + k) + torch.cos((y - t) / (7 + k)) for k in range(3)]
+    return (torch.stack(waves) * 60 + 128).round().to(torch.uint8)
+
+
+def _tokenizer(architecture: str) -> Tokenizer:
+    torch.manual_seed(0)
+    of_clips = architecture == "magvit2-video"
+    model = {"architecture": architecture, "channels": 8, "multipliers": [1, 2], "blocks": 1}
+    model |= {"halve_frames": [True]} if of_clips else {}
+    size = [5, 64, 96] if of_clips else [64, 96]
+    quantizer = {"name": "rq", "codebook_size": 16, "depth": 2}
+    return Tokenizer(TokenizerConfig.model_validate({"image_size": size, "model": model, "quantizer": quantizer}))
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_every_codec_gives_back_the_clip_and_a_worse_one_for_fewer_bits(video: Tensor, name: str) -> None:
+    codec = CODECS[name]
+    good, bad = (code(video[:, :5], codec, quality, 32) for quality in (codec.qualities[0], codec.qualities[-1]))
+    assert good.decoded.shape == bad.decoded.shape == (3, 5, 64, 96)
+    assert 0 < bad.picture_bytes < good.picture_bytes < good.stream_bytes
+    quality = [float(psnr(video[:, :5].transpose(0, 1), c.decoded.transpose(0, 1)).mean()) for c in (good, bad)]
+    assert quality[0] > quality[1] and quality[0] > 34
+
+
+def test_bits_of_pictures_leave_out_what_says_how_to_read_them() -> None:
+    slice_, start = b"\x65" + bytes(range(1, 40)), b"\x00\x00\x00\x01"
+    stream = start + b"\x67\x42\x00\x1e" + start + b"\x68\xce" + b"\x00\x00\x01" + b"\x06\x05\x10" + start + slice_
+    assert picture_bytes(stream, "h264") == 40
+    hevc = start + b"\x40\x01\x0c" + start + b"\x42\x01\x01" + start + b"\x26\x01" + bytes([7] * 30)
+    assert picture_bytes(hevc, "hevc") == 32
+    vvc = start + b"\x00\x79\x01" + start + b"\x00\x89\x05" + start + b"\x00\x41" + bytes([7] * 30)
+    assert picture_bytes(vvc, "vvc") == 3 + 32  # the parameters are left out, the filters of a picture are its own
+    av1 = b"\x12\x00" + b"\x0a\x03abc" + b"\x32\x83\x01" + bytes(131)
+    assert picture_bytes(av1, "obu") == 3 + 131
+
+
+@pytest.mark.parametrize(
+    "stream, kind",
+    [(b"", "h264"), (b"no stream at all", "hevc"), (b"\x32\x7f\x00", "obu"), (b"\x30\x00", "obu"), (b"\x32", "obu")],
+)
+def test_what_is_no_stream_is_one_line(stream: bytes, kind: str) -> None:
+    with pytest.raises(TokbenchError):
+        picture_bytes(stream, kind)
+
+
+def test_both_footings_code_the_same_frames(video: Tensor) -> None:
+    result = bench_codecs([video, video[:, :3]], chosen(["x264"]), frames=5)
+    assert result["frames"] == 20 and result["videos"] == 1 and result["videos_too_short"] == 1
+    assert result["note"] == NOTE and "0.0703" in NOTE and result["size"] == [64, 96] and result["ffmpeg"]
+    rows = result["rows"]
+    assert [row["footing"] for row in rows] == ["clips"] * 5 + ["random access"] * 5
+    for alone, uncut in zip(rows[:5], rows[5:], strict=True):
+        assert alone["quality"] == uncut["quality"] and alone["bpp"] > uncut["bpp"]  # four intra frames against one
+        assert alone["bpp"] < alone["bpp_stream"] and alone["metrics"]["psnr"] > 20
+    assert "ms_ssim" not in rows[0]["metrics"]  # sides under 161
+
+
+def test_a_codecs_rate_is_its_bits_over_pixels_and_frames(video: Tensor) -> None:
+    row = bench_codecs([video], chosen(["x264"]), frames=20)["rows"][0]
+    coded = code(video, CODECS["x264"], 22, 32)
+    assert row["bpp"] == pytest.approx(8 * coded.picture_bytes / (20 * 64 * 96))
+    assert row["metrics"]["psnr"] == pytest.approx(
+        float(psnr(video.transpose(0, 1), coded.decoded.transpose(0, 1)).mean())
+    )
+
+
+@pytest.mark.parametrize("architecture, positions", [("magvit2-video", 3 * 32 * 48), ("magvit2", 5 * 32 * 48)])
+def test_tokenizers_stand_beside_at_each_of_their_rates(video: Tensor, architecture: str, positions: int) -> None:
+    tokenizer = _tokenizer(architecture)
+    result = bench_codecs([video], chosen(["x264"]), frames=5, beside=[contender("mine", tokenizer)])
+    fixed, entropy = result["rows"][-2:]
+    assert (fixed["name"], fixed["rate"], entropy["rate"]) == ("mine", "fixed", "entropy")
+    assert fixed["bpp"] == pytest.approx(positions * 2 * math.log2(16) / (5 * 64 * 96))
+    assert 0 < entropy["bpp"] <= fixed["bpp"] and entropy["metrics"] == fixed["metrics"]
+    assert fixed["footing"] == "clips" and fixed["bpp_stream"] is None
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"frames": 21}, "no video has the 21 frames of a clip; the longest of 1 has 20"),
+        ({"period": 48}, "a multiple of 32"),
+        ({"frames": 0}, "clips of 0 frames"),
+    ],
+)
+def test_mistakes_are_one_line(video: Tensor, arguments: dict[str, int], words: str) -> None:
+    with pytest.raises(TokbenchError, match=words):
+        bench_codecs([video], chosen(["x264"]), **arguments)
+
+
+def test_odd_sides_and_unknown_codecs_are_named(video: Tensor) -> None:
+    with pytest.raises(TokbenchError, match="even sides, not 63x96"):
+        code(video[:, :5, :63], CODECS["x264"], 22, 32)
+    with pytest.raises(TokbenchError, match="no codec 'x256'.*x26"):
+        chosen(["x256"])
+
+
+def test_an_encoder_that_refuses_says_why_in_one_line(video: Tensor) -> None:
+    broken = dataclasses.replace(CODECS["x264"], settings=lambda quality, period: ["-c:v", "libx264", "-preset", "no"])
+    with pytest.raises(TokbenchError, match="^x264: ") as refusal:
+        code(video[:, :5], broken, 22, 32)
+    assert "\n" not in str(refusal.value)
+
+
+def test_without_the_extra_the_line_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
+    with pytest.raises(TokbenchError, match=r"pip install 'tokbench\[video\]'"):
+        codecs_module.ffmpeg()
+
+
+def test_the_command_prints_keeps_and_draws(tmp_path: Path) -> None:
+    from tokbench.cli.app import app
+
+    line = "bench codecs --data clips --size 5x32x32 --frames 5 --codecs x264 --limit 1 --cpu"
+    arguments = [*line.split(), "--out", f"{tmp_path}/found.json", "--figure", f"{tmp_path}/rd.svg"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0 and "x264" in done.output and "0.0384 bpp" in done.output
+    kept = json.loads((tmp_path / "found.json").read_text())
+    assert kept["data"] == "clips" and kept["protocol"] == "tokbench-v1-all" and len(kept["rows"]) == 10
+    assert (tmp_path / "rd.svg").read_text().count("<svg") == 1
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--size", "64x64"], "FRAMESxHEIGHTxWIDTH"),
+        (["--codecs", "x265,h266"], "no codec 'h266'"),
+        (["--figure", "rd.gif"], "a figure's name ends in"),
+        (["--generator", "x"], "--generator goes with one --tokenizer"),
+    ],
+)
+def test_the_commands_mistakes_are_found_before_any_work(options: list[str], words: str) -> None:
+    from tokbench.cli.app import app
+
+    done = CliRunner().invoke(app, ["bench", "codecs", "--data", "clips", *options])
+    assert isinstance(done.exception, TokbenchError) and words in str(done.exception)
