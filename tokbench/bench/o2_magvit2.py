@@ -164,6 +164,7 @@ class O2MAGVIT2(nn.Module):
             told = ", ".join(f"{key}={value}" for key, value in form.items())
             raise TokbenchError(f"o2: beside its own module goes only a magvit2-video tokenizer with {told}")
         own = copy.deepcopy(tokenizer)
+        assert isinstance(own.encoder, Encoder) and isinstance(own.decoder, Decoder)
         self.encoder, self.decoder, self.quantizer = O2Encoder(own.encoder), O2Decoder(own.decoder), own.quantizer
 
     def forward(self, videos: Tensor) -> PeerOutput:

@@ -73,7 +73,7 @@ def peer_of(tokenizer: Tokenizer, name: str, images: Tensor) -> Any:
     """
     if name not in PEERS:
         raise TokbenchError(f"no peer {name!r} (known: {', '.join(PEERS)})")
-    peer: nn.Module = (Taming(tokenizer) if name == "taming" else O2MAGVIT2(tokenizer)).to(images.device)
+    peer: Any = (Taming(tokenizer) if name == "taming" else O2MAGVIT2(tokenizer)).to(images.device)
     codes = tokenizer.eval().encode(images)
     apart = float((peer.eval().decode(codes) - tokenizer.decode(codes)).abs().max())
     if not apart < _AGREE:

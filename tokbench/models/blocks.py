@@ -7,26 +7,20 @@ Residual, attention and resampling blocks follow CompVis/taming-transformers
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-Norm = TypeVar("Norm", bound=nn.GroupNorm)
+
+def fitting_groups(channels: int, groups: int) -> int:
+    """The most groups up to ``groups`` that divide the channels."""
+    return next(n for n in range(min(groups, channels), 0, -1) if channels % n == 0)
 
 
-def group_norm(
-    channels: int,
-    groups: int = 32,
-    affine: bool = True,
-    epsilon: float = 1e-6,
-    kind: type[Norm] = nn.GroupNorm,  # type: ignore[assignment]
-) -> Norm:
+def group_norm(channels: int, groups: int = 32, affine: bool = True) -> nn.GroupNorm:
     """GroupNorm with epsilon 1e-6 (taming's ``Normalize``), over the most groups up to ``groups`` that divide."""
-    groups = next(n for n in range(min(groups, channels), 0, -1) if channels % n == 0)
-    return kind(groups, channels, eps=epsilon, affine=affine)
+    return nn.GroupNorm(fitting_groups(channels, groups), channels, eps=1e-6, affine=affine)
 
 
 class ResnetBlock(nn.Module):

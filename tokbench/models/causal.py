@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tokbench.errors import TokbenchError
 
-from .blocks import group_norm
+from .blocks import fitting_groups
 from .causal_conv import Shape, causal_conv3d
 from .frame_norm import norm_of_frames
 
@@ -162,7 +162,7 @@ def norm3d(
     channels: int, groups: int = 32, over: Normalization = "frame", epsilon: float = 1e-6, affine: bool = True
 ) -> Norm3d:
     """GroupNorm of videos over a frame or the clip, with the most groups up to ``groups`` that divide the channels."""
-    return group_norm(channels, groups, affine, epsilon, _NORMS[over])
+    return _NORMS[over](fitting_groups(channels, groups), channels, eps=epsilon, affine=affine)
 
 
 class CausalResidual(nn.Module):

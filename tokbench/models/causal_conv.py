@@ -144,7 +144,7 @@ def _terms(frames: int, kernel: int, stride: int, before: int, wide: bool) -> tu
 
 def _by_taps(outputs: int, kernel: int, stride: int, before: int) -> list[Term]:
     """The first ``outputs`` frames: the newest slice, which gives to all, to the oldest; zeros are left out."""
-    found = []
+    found: list[Term] = []
     for tap in reversed(range(kernel)):
         first = max(0, -((tap - before) // stride))
         start = first * stride + tap - before

@@ -13,7 +13,7 @@ from tokbench.errors import TokbenchError
 from .checkpoint import section
 from .importer import Importer, Plan, register
 from .names import Layout, inside
-from .settings import agree, attention_resolutions, count, require, size
+from .settings import agree, attention_resolutions, clip_size, count, require, size
 from .tokenizer_config import checked_config
 from .vqgan_family import rename
 
@@ -90,12 +90,14 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     require(said, path, legacy_mode=False, num_groups=1, z_factor=1, quantizer="FSQ", encoder="FACTORIZED")
     model = _model(tensors, said, path)
     levels = section(config, "levels").get("levels") or LEVELS
+    agree({"levels": len(levels)}, {"levels": model["code_channels"]}, path)
     constants = {name for name in other if name.endswith(_CONSTANTS) or name.startswith("quantizer.")}
-    unused = dict.fromkeys(_unused(tensors, model))
+    clip = clip_size(said.get("resolution") or 256, config)
+    whole = checked_config(tensors, clip, model, {"name": "fsq", "levels": list(levels)}, path, 3)
+    assert isinstance(whole.model, CosmosDVConfig)
+    unused = dict.fromkeys(_unused(tensors, whole.model))
     plan = Plan(
-        config=checked_config(
-            tensors, int(said.get("resolution") or 256), model, {"name": "fsq", "levels": list(levels)}, path, 3
-        ),
+        config=whole,
         tensors={name: tensor for name, tensor in tensors.items() if name not in unused},
         codebook={},
         layout=LAYOUT,
@@ -146,9 +148,8 @@ def _model(tensors: dict[str, Tensor], said: dict[str, Any], path: str) -> dict[
     }
 
 
-def _unused(tensors: dict[str, Tensor], model: dict[str, Any]) -> Iterator[str]:
+def _unused(tensors: dict[str, Tensor], config: CosmosDVConfig) -> Iterator[str]:
     """The weights that every resampling has and only some use: those of an axis that it leaves as it is."""
-    config = CosmosDVConfig.model_validate(model)
     for side, resamplings in (("encoder", config.downs), ("decoder", config.ups)):
         for i, used in enumerate(resamplings):
             parts = [part for part, does in zip(("space", "time"), used, strict=True) if not does]

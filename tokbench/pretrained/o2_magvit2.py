@@ -13,7 +13,7 @@ from torch import Tensor
 from .checkpoint import section
 from .importer import Importer, Plan, register
 from .names import Layout, inside
-from .settings import agree, count, image_channels, pyramid, size
+from .settings import agree, clip_size, count, image_channels, pyramid, size
 from .tokenizer_config import checked_config
 from .vqgan_family import rename
 
@@ -82,10 +82,10 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
         "entropy_anneal_steps": 0,  # these weights are past it
         "log_eps": LOG_EPSILON,
     }
-    side = int(section(config, "spatial_size").get("spatial_size") or 256)
+    clip = clip_size(section(config, "spatial_size").get("spatial_size") or 256, config)
     left = {name for name in other if name.startswith(("discriminator.", "perceptual_model."))}
     return Plan(
-        config=checked_config(tensors, side, {**model, "norm_epsilon": 1e-5}, quantizer, path),
+        config=checked_config(tensors, clip, {**model, "norm_epsilon": 1e-5}, quantizer, path),
         tensors=tensors,
         codebook={},
         layout=LAYOUT,

@@ -15,7 +15,7 @@ from .importer import Importer, Plan, register
 from .names import Layout, inside
 from .o2_magvit2 import video_pyramid
 from .open_magvit2 import lookup_free
-from .settings import agree, image_channels
+from .settings import agree, clip_size, image_channels
 from .tokenizer_config import checked_config
 from .vqgan_family import rename
 
@@ -68,7 +68,11 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     losses = {name for name in other if name.startswith("loss.")}
     return Plan(
         config=checked_config(
-            tensors, int(ddconfig.get("resolution") or 128), {**model, **FORM}, lookup_free(config, bits, path), path
+            tensors,
+            clip_size(ddconfig.get("resolution") or 128, config),
+            {**model, **FORM},
+            lookup_free(config, bits, path),
+            path,
         ),
         tensors=tensors,
         codebook={},

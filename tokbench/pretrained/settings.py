@@ -9,6 +9,8 @@ from torch import Tensor
 
 from tokbench.errors import TokbenchError
 
+from .checkpoint import section
+
 MOST = 1000
 """Levels, blocks and layers that names may count to: one name must not make work for hours."""
 
@@ -91,3 +93,9 @@ def require(config: dict[str, Any], path: str, **wanted: Any) -> None:
     for key, value in wanted.items():
         if config.get(key, value) != value:
             raise TokbenchError(f"{path}: {key}: {config[key]!r} is not supported, only {value!r}")
+
+
+def clip_size(side: Any, config: dict[str, Any]) -> tuple[int, int, int]:
+    """(T, H, W) of the clips that a model was trained on: 17 frames, MAGVIT-v2's number, where nothing else is said."""
+    said = section(config, "num_frames").get("num_frames") or section(config, "sequence_length").get("sequence_length")
+    return (int(said or 17), int(side), int(side))

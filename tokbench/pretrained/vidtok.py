@@ -15,7 +15,7 @@ from tokbench.errors import TokbenchError
 from .checkpoint import section
 from .importer import Importer, Plan, register
 from .names import Layout, inside
-from .settings import agree, image_channels, pyramid, require, size
+from .settings import agree, clip_size, image_channels, pyramid, require, size
 from .tokenizer_config import checked_config
 from .vqgan_family import rename
 
@@ -76,6 +76,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     if size(tensors, "decoder.stem.weight", 1, path) != bits or said.get("double_z"):
         raise TokbenchError(f"{path}: a KL autoencoder, which has no codes; the FSQ releases are called vidtok_fsq_*")
     levels = section(config, "levels").get("levels") or [8] * bits
+    agree({"levels": len(levels)}, {"levels": bits}, path)
     losses = {name for name in other if name.startswith(("loss.", "regularization."))}
     notes = [] if section(config, "levels") else [f"taken to have 8 levels in each of its {bits} channels, as released"]
     if not said:
@@ -83,7 +84,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     return Plan(
         config=checked_config(
             tensors,
-            int(section(config, "resolution").get("resolution") or 256),
+            clip_size(section(config, "resolution").get("resolution") or 256, config),
             model,
             {"name": "fsq", "levels": list(levels)},
             path,
