@@ -61,9 +61,9 @@ def grow(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
 
     Where an upsampling makes several frames, each gets the same weights.
     """
-    if shape[0] != weight.shape[0]:
+    if shape[:1] != weight.shape[:1]:
         weight = weight.repeat(shape[0] // weight.shape[0], *(1 for _ in weight.shape[1:]))
-    if weight.ndim == len(shape):
+    if weight.shape == shape:
         return weight
     grown = weight.new_zeros(shape)
     grown[:, :, -1] = weight

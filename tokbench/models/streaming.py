@@ -1,6 +1,6 @@
 """Videos of any length through a causal tokenizer, piece by piece, in the memory that one piece takes.
 
->>> codes = list(encode_pieces(tokenizer, pieces(video)))  # a generator of pieces, of a file of any length for one
+>>> codes = list(encode_pieces(tokenizer, pieces(video, stride=4)))
 >>> video = torch.cat(list(decode_pieces(tokenizer, codes)), dim=2)
 """
 
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from tokbench.config.video_model import Video
+from tokbench.errors import TokbenchError
 
 from .causal import Stream
 
@@ -36,7 +39,10 @@ def encode_pieces(tokenizer: Tokenizer, videos: Iterable[Tensor]) -> Iterator[Te
         ValueError: a piece of another number of frames.
         TokbenchError: a tokenizer that looks at the whole clip.
     """
-    stride, first = tokenizer.config.model.factors[0], 1
+    model = tokenizer.config.model
+    if not isinstance(model, Video):
+        raise TokbenchError(f"a {model.architecture} tokenizer takes images, which have no frames to take in pieces")
+    stride, first = model.frame_downsampling, 1
     encoder = Stream(tokenizer.encoder)
     for video in videos:
         if video.shape[2] % stride != first % stride or video.shape[2] < 1:
