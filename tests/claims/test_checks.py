@@ -9,6 +9,7 @@ from tokbench.claims.check import check_of
 from tokbench.claims.definition import claims, load_claim
 from tokbench.claims.evidence import Asked, AskedCell, Evidence
 from tokbench.claims.findings import Finding, Verdict, overall
+from tokbench.claims.panels import draw
 from tokbench.claims.results import judge
 from tokbench.results.figures.base import figure_settings
 from tokbench.results.record import Record
@@ -117,7 +118,7 @@ def test_nothing_measured_is_no_verdict(name: str) -> None:
     assert result.verdict == "not measured" and overall(result.findings) == "not measured"
     assert result.findings and all(f.verdict is Verdict.missing for f in result.findings)
     with figure_settings():
-        assert check_of(name).draw(empty) is None
+        assert draw(check_of(name).panels(empty)) is None
     assert empty.missing == [f"{part} seed=0" for part in parts]
 
 

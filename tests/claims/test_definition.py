@@ -22,7 +22,7 @@ def test_every_claim_has_a_check_and_every_check_a_claim() -> None:
     assert files == set(claims())
     for name in claims():
         check = check_of(name)
-        assert all(callable(getattr(check, what)) for what in ("judge", "draw", "table"))
+        assert all(callable(getattr(check, what)) for what in ("judge", "panels", "table"))
     orders = [claim.order for claim in load_claims()]
     assert orders == sorted(set(orders)), "each has a place of its own"
 

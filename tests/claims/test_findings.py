@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from claims_tiny import row
 
-from tokbench.claims.findings import Finding, Verdict, better, by_seed, judged, overall, rising, weakest
+from tokbench.claims.findings import Finding, Verdict, better, judged, overall, rising, weakest
+from tokbench.claims.numbers import PerSeed, by_seed
 from tokbench.results.entries import Entry
 
 
@@ -24,7 +25,7 @@ from tokbench.results.entries import Entry
     ],
 )
 def test_better(differences: list[float], margin: float, verdict: Verdict) -> None:
-    assert judged("it is", differences, margin=margin).verdict is verdict
+    assert judged("it is", PerSeed(enumerate(differences)), margin=margin).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_better(differences: list[float], margin: float, verdict: Verdict) -> No
     ],
 )
 def test_equal_or_better(differences: list[float], verdict: Verdict) -> None:
-    assert judged("no worse", differences, margin=0.1, equal_or_better=True).verdict is verdict
+    assert judged("no worse", PerSeed(enumerate(differences)), margin=0.1, equal_or_better=True).verdict is verdict
 
 
 def entry(name: str, **by_seed: list[float]) -> Entry:

@@ -10,8 +10,9 @@ from claims_tiny import evidence, row
 
 from tokbench.claims.check import check_of
 from tokbench.claims.checks import model_coded_rate, vqgan
-from tokbench.claims.curves import HELD_OUT, TRAIN, curves, gap, mean_curve
 from tokbench.claims.findings import Finding, Verdict
+from tokbench.claims.numbers import HELD_OUT, TRAIN, curves, gap, mean_curve
+from tokbench.claims.panels import draw
 from tokbench.claims.results import judge
 from tokbench.results.entries import Entry
 from tokbench.results.environment import content_hash
@@ -61,7 +62,7 @@ def found(findings: list[Finding], *words: str) -> Finding:
 def drawn(name: str, parts: Mapping[str, list[Record]]) -> list[Any]:
     """The axes of the figure."""
     with figure_settings():
-        figure = check_of(name).draw(evidence(name, parts))
+        figure = draw(check_of(name).panels(evidence(name, parts)))
         assert figure is not None
         figure.canvas.draw()
     shown = [axis for axis in figure.axes if axis.get_visible()]
@@ -168,7 +169,7 @@ def test_curves_are_of_every_seed_and_means_of_the_steps_all_have() -> None:
     records = [generator("vq", 256, seed, curve=curve(4.0 + seed, 6.0)) for seed in SEEDS]
     records[2].training["curve"] = {"step": [200], TRAIN: [7.0], HELD_OUT: [6.0]}
     entry = Entry(tuple(records))
-    assert curves(entry, TRAIN)[1] == [(100, 6.0), (200, 5.0)]
+    assert curves(entry, TRAIN)[1] == {100: 6.0, 200: 5.0}
     assert gap(entry) == {0: 2.0, 1: 1.0, 2: -1.0}
     ((step, spread),) = mean_curve(entry, TRAIN)
     assert step == 200 and spread.mean == pytest.approx(16 / 3)
@@ -330,7 +331,7 @@ def test_the_share_that_is_wasted() -> None:
     assert found(result.findings, "VQ, from 2^6 to 2^12").effect == pytest.approx(40.0)
     assert found(result.findings, "VQ wastes more than LFQ at 2^12").effect == pytest.approx(30.0)
     first = model_coded_rate.wasted(Entry((rates(shares)["sizes"][0],)))
-    assert first == {0: pytest.approx(0.1)}
+    assert first == {0: pytest.approx(10.0)}
     assert "| rq 2^8, D = 4 | 4x4x4 | 0.5000 ± 0 | 0.4500 ± 0 |" in result.table
     assert len(drawn("model-coded-rate", rates(shares))) == 2
 

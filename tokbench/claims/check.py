@@ -11,7 +11,7 @@ from tokbench.claims.findings import Finding
 from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from tokbench.claims.panels import Panel
 
 
 class Check(Protocol):
@@ -20,8 +20,8 @@ class Check(Protocol):
     def judge(self, evidence: Evidence) -> list[Finding]:
         """The statements of the claim and what became of each; ``not measured`` where records are missing."""
 
-    def draw(self, evidence: Evidence) -> Figure | None:
-        """The claim in one picture; None where there is nothing to draw yet."""
+    def panels(self, evidence: Evidence) -> list[Panel]:
+        """The claim in one figure; a panel of which nothing was measured yet is not drawn."""
 
     def table(self, evidence: Evidence) -> str:
         """The numbers, as Markdown."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import Field
 
 from tokbench.claims.definition import Claim, ScaleName
+from tokbench.claims.findings import described
+from tokbench.claims.numbers import spread_text
 from tokbench.config.base import Strict
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.columns import ALIASES, ATTRIBUTES, Column
@@ -16,6 +18,8 @@ from tokbench.results.layout import TableCell
 from tokbench.results.record import Record
 from tokbench.results.select import where
 from tokbench.results.table import comparison, to_markdown
+
+Named = tuple[str, Entry]  # a row, and what it is called
 
 
 class AskedCell(Strict):
@@ -117,6 +121,24 @@ class Evidence:
             if any(m is not None and m.value is not None for r in self.records for m in [r.metrics.get(name)])
         ]
 
+    def label(self, metric: str) -> str:
+        """The metric's label as the records carry it, else its name."""
+        found = described(metric, *map(_alone, self.records))
+        return found.label if found is not None else metric
+
+    def heading(self, metric: str) -> str:
+        """``PSNR (dB)``: what stands above a column of the metric."""
+        found = described(metric, *map(_alone, self.records))
+        return self.label(metric) + (f" ({found.unit})" if found is not None and found.unit else "")
+
+    def by_metric(self, metrics: Sequence[str], digits: str = ".4g") -> dict[str, Callable[[Named], str]]:
+        """A column for each metric, as ``numbers.table_of`` takes them."""
+
+        def column(metric: str) -> Callable[[Named], str]:
+            return lambda row: spread_text(row[1].metric(metric), digits)
+
+        return {self.heading(metric): column(metric) for metric in metrics}
+
     def table(
         self,
         columns: Sequence[str],
@@ -144,6 +166,32 @@ class Evidence:
     def _part_of(self, record: Record, names: Mapping[str, str]) -> str:
         asked = self.asked.parts
         return next((names[part] for part in names if any(c.cell == record.cell for c in asked.get(part, ()))), "")
+
+
+def variant(entry: Entry) -> str:
+    """The quantizer's name; ``rotation`` for VQ with the rotation trick."""
+    quantizer = entry.first.quantizer
+    return "rotation" if quantizer.get("rotation_trick") else str(quantizer.get("name"))
+
+
+def whole_bits(entry: Entry) -> int:
+    """Bits a position, rounded: FSQ's 1000 codes stand with 2^10."""
+    return round(entry.first.rate.bits_per_position) if entry.first.rate is not None else 0
+
+
+def vocabulary(entry: Entry) -> str:
+    """``2^10``, or the number of codes where it is not a power of two."""
+    size = (entry.codebook_sizes() or [0])[0]
+    return f"2^{size.bit_length() - 1}" if size.bit_count() == 1 else f"{size:,}"
+
+
+def stack(entry: Entry) -> str:
+    """``8x8x4``: the shape of the codes."""
+    return "x".join(map(str, entry.first.rate.tokens)) if entry.first.rate is not None else "-"
+
+
+def _alone(record: Record) -> Entry:
+    return Entry((record,))
 
 
 def _is_metric(column: str) -> bool:

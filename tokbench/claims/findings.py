@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
+from tokbench.claims.numbers import PerSeed, against, by_seed
 from tokbench.results.entries import Context, Entry, Spread
+
+if TYPE_CHECKING:
+    from tokbench.results.record import MetricValue
 
 RULE = (
     "Differences are paired by seed. A statement **holds** when the difference has the sign it claims in every seed, "
@@ -58,30 +63,9 @@ class Finding:
         return f"{self.effect:+.3g}{spread} {self.unit}".rstrip()
 
 
-def by_seed(entry: Entry | None, metric: str) -> dict[int, float]:
-    """The metric of every seed that has it; of a prefix of depths, where the entry is one."""
-    prefix = entry.prefix if entry is not None else None
-    found: dict[int, float] = {}
-    for record in entry.records if entry is not None else ():
-        value = record.metrics.get(metric)
-        if value is None or record.seed is None:
-            continue
-        number = value.value
-        if prefix is not None:
-            number = value.by_depth[prefix - 1] if value.by_depth and len(value.by_depth) >= prefix else None
-        if number is not None and math.isfinite(number):
-            found[record.seed] = number
-    return found
-
-
-def gains(a: Mapping[int, float], b: Mapping[int, float], sign: int = 1) -> list[float]:
-    """``sign * (a - b)`` of every seed both have, by seed."""
-    return [sign * (a[seed] - b[seed]) for seed in sorted(a.keys() & b.keys())]
-
-
 def judged(
     statement: str,
-    differences: Sequence[float],
+    differences: PerSeed | None = None,
     *,
     margin: float = 0.0,
     unit: str = "",
@@ -89,19 +73,20 @@ def judged(
     equal_or_better: bool = False,
     beside: bool = False,
 ) -> Finding:
-    """The rule of this module on differences that are positive where the statement is right.
+    """The rule of this module on differences that are positive where the statement is right; None: not measured.
 
     Args:
         margin: below it a difference counts as none.
         equal_or_better: the statement claims no more than "not worse by the margin".
     """
-    spread = Spread.over(differences)
+    spread = differences.spread if differences is not None else None
     text = f"{detail}; margin {margin:g}" if detail and margin else detail or (f"margin {margin:g}" if margin else "")
-    if spread is None:
+    if differences is None or spread is None:
         return Finding(statement, Verdict.missing, unit=unit, detail=text, beside=beside)
-    verdict = _equal_or_better(differences, spread, margin) if equal_or_better else _better(differences, spread, margin)
+    numbers = list(differences.values())
+    verdict = (_equal_or_better if equal_or_better else _better)(numbers, spread, margin)
     return Finding(
-        statement, verdict, spread.mean, spread.deviation, len(differences), unit=unit, detail=text, beside=beside
+        statement, verdict, spread.mean, spread.deviation, len(numbers), unit=unit, detail=text, beside=beside
     )
 
 
@@ -126,31 +111,23 @@ def _equal_or_better(differences: Sequence[float], spread: Spread, margin: float
     return Verdict.fails if spread.mean + 2 * error < -margin else Verdict.undecided
 
 
-def direction(metric: str, *entries: Entry | None) -> int:
-    """+1 where higher is better, -1 where lower is, as the records say."""
-    for entry in entries:
-        measured = entry.measured(metric) if entry is not None else None
-        if measured is not None:
-            return -1 if measured.direction == "lower" else 1
-    return 1
+def described(metric: str, *entries: Entry | None) -> MetricValue | None:
+    """A value of the metric, for the direction, unit and label that it carries; None where there is none."""
+    values = (entry.measured(metric) for entry in entries if entry is not None)
+    return next((value for value in values if value is not None), None)
 
 
 def unit_of(metric: str, *entries: Entry | None) -> str:
     """``dB``, or the metric's label where it has no unit."""
-    for entry in entries:
-        measured = entry.measured(metric) if entry is not None else None
-        if measured is not None:
-            return measured.unit or measured.label
-    return ""
+    found = described(metric, *entries)
+    return found.unit or found.label if found is not None else ""
 
 
-def label_of(metric: str, *entries: Entry | None) -> str:
-    """The metric's label as the records carry it, else its name."""
-    for entry in entries:
-        measured = entry.measured(metric) if entry is not None else None
-        if measured is not None:
-            return measured.label
-    return metric
+def improvement(first: Entry | None, last: Entry | None, metric: str) -> PerSeed:
+    """By how much ``last`` is better than ``first``, by the direction the records give the metric."""
+    found = described(metric, last, first)
+    difference = by_seed(last, metric) - by_seed(first, metric)
+    return difference * -1 if found is not None and found.direction == "lower" else difference
 
 
 def better(
@@ -170,11 +147,22 @@ def better(
     apart = _apart(metric, a, b)
     if apart:
         return Finding(statement, Verdict.missing, detail=apart, beside=beside)
-    of_a, of_b = by_seed(a, metric), by_seed(b, metric)
     return judged(
-        statement, gains(of_a, of_b, direction(metric, a, b)),
-        margin=MARGINS.get(metric, 0.0) if margin is None else margin, unit=unit_of(metric, a, b),
-        detail=_means(of_a, of_b), equal_or_better=equal_or_better, beside=beside,
+        statement, improvement(b, a, metric), margin=MARGINS.get(metric, 0.0) if margin is None else margin,
+        unit=unit_of(metric, a, b), detail=against(by_seed(a, metric), by_seed(b, metric)),
+        equal_or_better=equal_or_better, beside=beside,
+    )  # fmt: skip
+
+
+def gains_more(
+    statement: str, one: tuple[Entry, Entry], other: tuple[Entry, Entry], metric: str
+) -> Finding:  # fmt: skip
+    """That from the first to the last of ``one`` a metric improves by more than from the first to the last of
+    ``other``."""
+    more, less = improvement(*one, metric), improvement(*other, metric)
+    return judged(
+        statement, more - less, margin=MARGINS.get(metric, 0.0), unit=unit_of(metric, *one),
+        detail=against(more, less, digits="+.3g"),
     )  # fmt: skip
 
 
@@ -219,12 +207,3 @@ def _apart(metric: str, a: Entry | None, b: Entry | None) -> str:
     one, other = a.measured(metric), b.measured(metric)
     different = one is not None and other is not None and one.version != other.version
     return "not computed in the same way" if different else ""
-
-
-def _means(a: Mapping[int, float], b: Mapping[int, float]) -> str:
-    """Both means, over the seeds that both have."""
-    shared = a.keys() & b.keys()
-    if not shared:
-        return ""
-    means = [sum(of[seed] for seed in shared) / len(shared) for of in (a, b)]
-    return f"{means[0]:.4g} against {means[1]:.4g}"

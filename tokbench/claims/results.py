@@ -91,11 +91,12 @@ def save(result: Result, home: Path, work: Path) -> None:
 
 def draw(result: Result, folder: Path) -> None:
     """The figure as SVG and PNG; a figure that cannot be drawn any more is taken away."""
+    from tokbench.claims import panels
     from tokbench.results.figures import save as save_figure
     from tokbench.results.figures.base import figure_settings
 
     with figure_settings():
-        figure = check_of(result.evidence.claim.name).draw(result.evidence)
+        figure = panels.draw(check_of(result.evidence.claim.name).panels(result.evidence))
     for suffix in ("svg", "png"):
         path = folder / f"figure.{suffix}"
         if figure is None:

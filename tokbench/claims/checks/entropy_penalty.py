@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from tokbench.claims.drawing import Bar, draw_bars
 from tokbench.claims.evidence import Evidence
-from tokbench.claims.findings import Finding, better, label_of
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from tokbench.claims.findings import Finding, better
+from tokbench.claims.panels import Line, Panel, metric_panels
 
 PARTS = {"without": "none", "exact": "exact, steady", "groups": "groups of 5 bits", "annealed": "annealed"}
 SHOWN = ("usage", "perplexity", "psnr", "rfid", "rfid_192")
@@ -19,39 +14,30 @@ QUALITY = ("psnr", "rfid", "rfid_192")
 def judge(evidence: Evidence) -> list[Finding]:
     """What the penalty does to code use and to quality, and whether groups and annealing change it."""
     without, exact, groups, annealed = (evidence.row(part) for part in PARTS)
+    no_worse = "is no worse than with"
     findings = [
-        better("usage is higher with the penalty than without", exact, without, "usage"),
-        better("perplexity is higher with the penalty than without", exact, without, "perplexity"),
+        better(f"{metric} is higher with the penalty than without", exact, without, metric)
+        for metric in ("usage", "perplexity")
     ]
     for metric in evidence.measured(*QUALITY) or QUALITY[:1]:
-        label = label_of(metric, exact, without)
+        label = evidence.label(metric)
+        whole = f"{label} with groups of bits {no_worse} the exact entropy"
         findings += [
             better(f"{label} is better with the penalty than without", exact, without, metric, beside=True),
-            better(
-                f"{label} with groups of bits is no worse than with the exact entropy", groups, exact, metric,
-                equal_or_better=True,
-            ),
+            better(whole, groups, exact, metric, equal_or_better=True),
             better(f"{label} is better with annealing than with a steady penalty", annealed, exact, metric),
-        ]  # fmt: skip
-    findings.append(
-        better(
-            "usage with groups of bits is no worse than with the exact entropy", groups, exact, "usage",
-            equal_or_better=True,
-        )
-    )  # fmt: skip
-    findings.append(
-        better(
-            "usage with annealing is no worse than with a steady penalty", annealed, exact, "usage",
-            equal_or_better=True,
-        )
-    )  # fmt: skip
-    return findings
+        ]
+    pairs = (("groups of bits", groups, "the exact entropy"), ("annealing", annealed, "a steady penalty"))
+    return findings + [
+        better(f"usage with {how} {no_worse} {instead}", row, exact, "usage", equal_or_better=True)
+        for how, row, instead in pairs
+    ]
 
 
-def draw(evidence: Evidence) -> Figure | None:
+def panels(evidence: Evidence) -> list[Panel]:
     """A bar for each form of the penalty."""
-    bars = [Bar(label, "lfq", row) for part, label in PARTS.items() if (row := evidence.row(part)) is not None]
-    return draw_bars(bars, evidence.measured(*SHOWN))
+    bars = [(label, row) for part, label in PARTS.items() if (row := evidence.row(part)) is not None]
+    return metric_panels([Line("", "lfq", bars)], evidence.measured(*SHOWN), bars=True, width=3.0)
 
 
 def table(evidence: Evidence) -> str:

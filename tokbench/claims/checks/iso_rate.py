@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from tokbench.claims.drawing import Series, draw_series
-from tokbench.claims.evidence import Evidence
-from tokbench.claims.findings import Finding, Verdict, better, label_of, weakest
+from tokbench.claims.evidence import Evidence, variant, whole_bits
+from tokbench.claims.findings import Finding, Verdict, better, described, weakest
+from tokbench.claims.panels import Line, Panel, metric_panels
 from tokbench.results.entries import Entry
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 METRICS = ("psnr", "rfid", "rfid_192")
 SHOWN = ("psnr", "ssim", "lpips", "rfid", "rfid_192", "usage")
@@ -21,55 +17,45 @@ def judge(evidence: Evidence) -> list[Finding]:
     """For each quantizer: whether it is better than plain VQ at every rate that was asked of both."""
     lines = _lines(evidence)
     plain = lines.pop("vq", {})
-    rates = sorted(plain)
     if not plain or not lines:
         return [Finding("successors reconstruct better than plain VQ at every rate", Verdict.missing)]
     findings = []
     for metric in evidence.measured(*METRICS) or METRICS[:1]:
         for name, own in lines.items():
             # Where all that was asked for is there, a rate without an entry was not asked of this quantizer.
-            asked = [rate for rate in rates if rate in own] if evidence.complete else rates
-            steps = [better("", _best(own.get(rate, []), metric), _best(plain[rate], metric), metric) for rate in asked]
-            label = label_of(metric, *(entry for entries in plain.values() for entry in entries))
-            where = ", ".join(f"{rate}" for rate in asked)
-            findings.append(weakest(f"{name}: {label} is better than plain VQ's at {where} bits a position", steps))
+            rates = [rate for rate in sorted(plain) if rate in own or not evidence.complete]
+            steps = [better("", _best(own.get(r, []), metric), _best(plain[r], metric), metric) for r in rates]
+            where = ", ".join(map(str, rates))
+            statement = f"{name}: {evidence.label(metric)} is better than plain VQ's at {where} bits a position"
+            findings.append(weakest(statement, steps))
     return findings
 
 
-def variant(entry: Entry) -> str:
-    """The quantizer's name; ``rotation`` for VQ with the rotation trick."""
-    quantizer = entry.first.quantizer
-    return "rotation" if quantizer.get("rotation_trick") else str(quantizer.get("name"))
-
-
 def _lines(evidence: Evidence) -> dict[str, dict[int, list[Entry]]]:
-    """Entries by quantizer and by whole bits a position: FSQ's 1000 codes stand with 2^10."""
+    """Entries by quantizer and by whole bits a position."""
     found: dict[str, dict[int, list[Entry]]] = {}
     for entry in evidence.rows():
-        rate = entry.first.rate
-        if rate is not None:
-            found.setdefault(variant(entry), {}).setdefault(round(rate.bits_per_position), []).append(entry)
+        if entry.first.rate is not None:
+            found.setdefault(variant(entry), {}).setdefault(whole_bits(entry), []).append(entry)
     return found
 
 
 def _best(entries: Sequence[Entry], metric: str) -> Entry | None:
     """Of several ways to spend the same bits (RQ's), the one with the better mean."""
-    measured = [(spread.mean, entry) for entry in entries if (spread := entry.metric(metric)) is not None]
-    if not measured:
-        return None
-    first = measured[0][1].measured(metric)
-    pick = min if first is not None and first.direction == "lower" else max
-    return pick(measured, key=lambda pair: pair[0])[1]
+    means = {id(entry): spread.mean for entry in entries if (spread := entry.metric(metric)) is not None}
+    measured = [entry for entry in entries if id(entry) in means]
+    found = described(metric, *measured)
+    pick = min if found is not None and found.direction == "lower" else max
+    return pick(measured, key=lambda entry: means[id(entry)]) if measured else None
 
 
-def draw(evidence: Evidence) -> Figure | None:
+def panels(evidence: Evidence) -> list[Panel]:
     """Each metric over the bits a position, a line a quantizer."""
-    metrics = evidence.measured(*SHOWN)
-    series = []
-    for name, own in _lines(evidence).items():
-        points = [(float(rate), best) for rate in sorted(own) if (best := _best(own[rate], "psnr")) is not None]
-        series.append(Series(name, name, points))
-    return draw_series(series, metrics, "bits a position", log2=False)
+    lines = [
+        Line(name, name, [(rate, best) for rate in sorted(own) if (best := _best(own[rate], "psnr")) is not None])
+        for name, own in _lines(evidence).items()
+    ]
+    return metric_panels(lines, evidence.measured(*SHOWN), "bits a position")
 
 
 def table(evidence: Evidence) -> str:

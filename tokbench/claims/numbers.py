@@ -1,0 +1,110 @@
+"""Numbers per seed, how they are paired, and how tables and findings write them. Torch-free."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from operator import mul, sub, truediv
+from typing import TypeVar
+
+from tokbench.results.entries import Entry, Spread
+
+TRAIN, HELD_OUT = "train_bits_per_code", "held_out_bits_per_code"  # the curves that records keep
+Row = TypeVar("Row")
+
+
+class PerSeed(dict[int, float]):
+    """One number for every seed. Arithmetic with another pairs the seeds that both have, in their order."""
+
+    def __sub__(self, other: PerSeed | float) -> PerSeed:
+        return self._with(other, sub)
+
+    def __mul__(self, other: PerSeed | float) -> PerSeed:
+        return self._with(other, mul)
+
+    def __truediv__(self, other: PerSeed | float) -> PerSeed:
+        return self._with(other, truediv)
+
+    def _with(self, other: PerSeed | float, operation: Callable[[float, float], float]) -> PerSeed:
+        if not isinstance(other, PerSeed):
+            return PerSeed({seed: operation(self[seed], other) for seed in sorted(self)})
+        return PerSeed({seed: operation(self[seed], other[seed]) for seed in sorted(self.keys() & other.keys())})
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds; there must be one."""
+        return sum(self.values()) / len(self)
+
+    @property
+    def spread(self) -> Spread | None:
+        """Mean and sample standard deviation over the seeds; None where there is none."""
+        return Spread.over(self.values())
+
+
+def by_seed(entry: Entry | None, metric: str) -> PerSeed:
+    """The metric of every seed that has it; of a prefix of depths, where the entry is one."""
+    prefix = entry.prefix if entry is not None else None
+    found = PerSeed()
+    for record in entry.records if entry is not None else ():
+        value = record.metrics.get(metric)
+        if value is None or record.seed is None:
+            continue
+        number = value.value
+        if prefix is not None:
+            number = value.by_depth[prefix - 1] if value.by_depth and len(value.by_depth) >= prefix else None
+        if number is not None and math.isfinite(number):
+            found[record.seed] = number
+    return found
+
+
+def curves(entry: Entry | None, name: str) -> dict[int, dict[int, float]]:
+    """Bits a code by training step, of every seed that has the curve; ``name`` is ``TRAIN`` or ``HELD_OUT``."""
+    kept = {r.seed: r.training.get("curve") or {} for r in (entry.records if entry is not None else ())}
+    return {
+        seed: dict(zip(map(int, curve["step"]), curve[name], strict=True))
+        for seed, curve in kept.items()
+        if name in curve and seed is not None
+    }
+
+
+def mean_curve(entry: Entry | None, name: str) -> list[tuple[int, Spread]]:
+    """Mean and deviation over seeds at every step that all of them measured."""
+    found = list(curves(entry, name).values())
+    steps = sorted(set.intersection(*(set(curve) for curve in found))) if found else []
+    spreads = [(step, Spread.over(curve[step] for curve in found)) for step in steps]
+    return [(step, spread) for step, spread in spreads if spread is not None]
+
+
+def gap(entry: Entry | None) -> PerSeed:
+    """Held-out minus training bits a code at the end of training, of every seed.
+
+    The training images are those of the last batch: the same ones in all runs of a seed on the same pictures.
+    """
+    train, held = (
+        PerSeed({seed: list(curve.values())[-1] for seed, curve in curves(entry, name).items()})
+        for name in (TRAIN, HELD_OUT)
+    )
+    return held - train
+
+
+def spread_text(spread: Spread | None, digits: str = ".4g") -> str:
+    """``12.31 ± 0.05``; ``-`` where nothing was measured, and no deviation where there is one seed."""
+    if spread is None:
+        return "-"
+    return f"{spread.mean:{digits}}" + ("" if spread.deviation is None else f" ± {spread.deviation:.2g}")
+
+
+def against(a: PerSeed, b: PerSeed, unit: str = "", digits: str = ".4g") -> str:
+    """Both means over the seeds that both have: ``1.2 against 3.4 s``; empty where there is none."""
+    shared = a.keys() & b.keys()
+    if not shared:
+        return ""
+    one, other = (PerSeed({seed: of[seed] for seed in shared}).mean for of in (a, b))
+    return f"{one:{digits}} against {other:{digits}} {unit}".rstrip()
+
+
+def table_of(rows: Iterable[Row], columns: Mapping[str, Callable[[Row], str]], words: int = 1) -> str:
+    """A Markdown table of the columns, by heading; the first ``words`` of them are text, the others numbers."""
+    rule = ["---"] * words + ["--:"] * (len(columns) - words)
+    lines = [list(columns), rule, *([cell(row) for cell in columns.values()] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
