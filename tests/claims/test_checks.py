@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 from claims_tiny import evidence, row
 
-from tokbench.claims.check import check_of
 from tokbench.claims.definition import claims, load_claim
 from tokbench.claims.evidence import Asked, AskedCell, Evidence
 from tokbench.claims.findings import Finding, Verdict, overall
 from tokbench.claims.panels import draw
-from tokbench.claims.results import judge
+from tokbench.claims.results import check_of, judge
 from tokbench.results.figures.base import figure_settings
 from tokbench.results.record import Record
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from claims_tiny import TEXT, tiny
 
-from tokbench.claims.check import check_of
 from tokbench.claims.definition import SCALES, claims, load_claim, load_claims
 from tokbench.claims.evidence import AskedCell
 from tokbench.claims.plan import plan_claim
+from tokbench.claims.results import check_of
 from tokbench.config.loading import recipe_names
 from tokbench.errors import TokbenchError
 

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from claims_tiny import evidence, row
 
-from tokbench.claims.check import check_of
 from tokbench.claims.checks import model_coded_rate, vqgan
 from tokbench.claims.findings import Finding, Verdict
 from tokbench.claims.numbers import HELD_OUT, TRAIN, curves, gap, mean_curve
 from tokbench.claims.panels import draw
-from tokbench.claims.results import judge
+from tokbench.claims.results import check_of, judge
 from tokbench.results.entries import Entry
 from tokbench.results.environment import content_hash
 from tokbench.results.figures.base import figure_settings

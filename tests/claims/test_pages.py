@@ -11,8 +11,7 @@ import pytest
 from claims_tiny import evidence, row
 from test_checks import depth_or_codebook
 
-from tokbench.claims.page import MARKS, judged, pages, stale, update_readme
-from tokbench.claims.regenerate import regenerate, write_pages
+from tokbench.claims.page import MARKS, judged, pages, regenerate, stale, update_readme, write_pages
 from tokbench.claims.results import judge, save
 from tokbench.errors import TokbenchError
 

@@ -61,7 +61,7 @@ def test_a_mistake_is_one_line_and_exit_code_2() -> None:
         (["train", "demo", "--set", "data.source=folder:/not/there"], "/not/there"),
         (["train", "generators/demo-ar", "--from", "some"], "use --set tokenizer=FOLDER"),
         (["sweep", "--quantizer", "rqq"], "did you mean 'rq'"),
-        (["sweep", "--codebook-size", "many"], "--codebook-size many: expected a whole number"),
+        (["sweep", "--codebook-size", "many"], "--codebook-size: 'many' is not a whole number"),
         (["reconstruct", "/not/there", "x.png"], "/not/there"),
         (["evaluate", "/not/there", "--data", "photos"], "/not/there"),
         (["list", "quantisers"], "did you mean 'quantizers'"),

@@ -9,9 +9,10 @@ from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, field
 
 from tokbench.config.base import Strict
 from tokbench.config.explain import explain
+from tokbench.config.lists import Numbers
 from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError, did_you_mean
-from tokbench.sweeps.settings import Numbers, SweepSettings
+from tokbench.sweeps.settings import SweepSettings
 
 ScaleName = Literal["cpu", "gpu", "paper"]
 SCALES: tuple[ScaleName, ...] = ("cpu", "gpu", "paper")

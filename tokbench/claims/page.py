@@ -1,19 +1,28 @@
-"""The pages of claims: a pure function of the recipe sets and of the records that lie beside the pages. Torch-free."""
+"""The pages of claims, a pure function of the recipe sets and of the records that lie beside the pages; and the same
+on the terminal. Torch-free."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
 from tokbench.claims.definition import SCALES, Claim, load_claims
 from tokbench.claims.evidence import Evidence
-from tokbench.claims.findings import RULE, Finding
-from tokbench.claims.results import Result, find
+from tokbench.claims.findings import RULE, Finding, Verdict
+from tokbench.claims.results import Result, draw, find
 from tokbench.results.columns import attribute
 from tokbench.results.entries import Entry
+from tokbench.results.files import write
 from tokbench.results.record import Record
 from tokbench.results.render import markdown
 
+_STYLES = {Verdict.holds: "green", Verdict.fails: "red", Verdict.undecided: "yellow", Verdict.missing: "dim"}
 MARKS = ("<!-- claims: written by `tokbench claims` -->", "<!-- /claims -->")
 Judged = Sequence[tuple[Claim, Sequence[Result]]]
 _PROVENANCE = {"read": "", "second-hand": " (second-hand)", "unverified": " (not verified against the paper)"}
@@ -56,6 +65,32 @@ def stale(home: Path) -> list[str]:
     wanted = pages(home, judged(home))
     there = {str(path.relative_to(home)): path.read_text(encoding="utf-8") for path in sorted(home.rglob("*.md"))}
     return sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
+
+
+def regenerate(home: Path, readme: Path | None = None) -> list[Path]:
+    """All tables, figures and pages below ``home`` anew from the records there, and the README's table."""
+    for claim in load_claims():
+        for scale in SCALES:
+            result = find(claim, scale, home)
+            if result is not None:
+                draw(result, home / claim.name / scale)
+    return write_pages(home, readme)
+
+
+def write_pages(home: Path, readme: Path | None = None, given: Sequence[Claim] = ()) -> list[Path]:
+    """Every page and table that is not what the records give, and the table of claims in the project's README."""
+    results, written = judged(home, given), []
+    for name, content in pages(home, results).items():
+        path = home / name
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            write(path, content)
+            written.append(path)
+    if readme is not None and readme.exists():
+        text = update_readme(readme, home, results)
+        if text is not None and text != readme.read_text(encoding="utf-8"):
+            write(readme, text)
+            written.append(readme)
+    return written
 
 
 def overview(results: Judged, base: str = "") -> str:
@@ -174,3 +209,34 @@ def _distinct(lines: Iterable[str]) -> list[str]:
 
 def _listed(lines: Sequence[str]) -> str:
     return "; ".join(markdown(line) for line in lines)
+
+
+def print_list(claims: Iterable[tuple[Claim, Sequence[Result]]], console: Console) -> None:
+    """Name, question, and the verdicts there are."""
+    table = Table("claim", "question", "verdict", box=SIMPLE_HEAD, pad_edge=False)
+    table.columns[0].no_wrap = True
+    for claim, results in claims:
+        verdict = "; ".join(f"{result.verdict} ({result.scale})" for result in results)
+        table.add_row(Text(claim.name), Text(claim.question), Text(verdict or "-"))
+    console.print(table)
+
+
+def print_result(result: Result, console: Console) -> None:
+    """Verdict, then each statement with effect, spread over seeds, and where it comes from."""
+    evidence = result.evidence
+    console.print(Text(f"{evidence.claim.title}: {result.verdict} ({result.scale} scale)", style="bold"))
+    # A list and not a table: statements are sentences, and in columns they would be a word wide.
+    for finding in result.findings:
+        line = Text(finding.verdict.value, _STYLES[finding.verdict])
+        line.append(f"{' (beside)' if finding.beside else ''}: {finding.statement}", "default")
+        console.print(Padding(line, (0, 0, 0, 2)))
+        if finding.effect is not None:
+            seeds = f"{finding.seeds} seed{'s' if finding.seeds > 1 else ''}"
+            detail = f"; {finding.detail}" if finding.detail else ""
+            console.print(Padding(Text(f"{finding.size} over {seeds}{detail}", style="dim"), (0, 0, 0, 6)))
+    for name, why in evidence.failed.items():
+        console.print(Text(f"failed: {name}: {why}", style="red"))
+    for label, why in evidence.asked.impossible:
+        console.print(Text(f"cannot be run: {label}: {why}"))
+    if evidence.missing:
+        console.print(Text(f"missing: {', '.join(evidence.missing)}", style="yellow"))

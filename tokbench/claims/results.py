@@ -1,4 +1,4 @@
-"""Results of claims on disk: per claim and scale what was asked, the records, and the table and figure made of them.
+"""A claim judged by its check, and results on disk: what was asked, the records, and the table and figure made of them.
 
 ``HOME/NAME/SCALE/``: ``asked.json``, ``records.jsonl``, ``table.md``, ``figure.svg``, ``figure.png``, for some
 ``pictures.png``; the page of a claim, with all its scales, is ``HOME/NAME/README.md``, the list of all
@@ -7,10 +7,12 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
 
-from tokbench.claims.check import check_of
 from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.evidence import Asked, Evidence
 from tokbench.claims.findings import Finding, overall
@@ -19,6 +21,35 @@ from tokbench.errors import TokbenchError
 from tokbench.results.files import write
 from tokbench.results.record import Record
 from tokbench.results.store import Store
+
+if TYPE_CHECKING:
+    from tokbench.claims.panels import Panel
+
+
+class Check(Protocol):
+    """What a file in ``checks`` defines. All are pure functions of the records."""
+
+    def judge(self, evidence: Evidence) -> list[Finding]:
+        """The statements of the claim and what became of each; ``not measured`` where records are missing."""
+
+    def panels(self, evidence: Evidence) -> list[Panel]:
+        """The claim in one figure; a panel of which nothing was measured yet is not drawn."""
+
+    def table(self, evidence: Evidence) -> str:
+        """The numbers, as Markdown."""
+
+    # A check may also define ``shown(evidence) -> list[Shown]``: whose reconstructions stand on the page.
+
+
+def check_of(claim: str) -> Check:
+    """The check of a claim by name: the file is its registration.
+
+    Raises TokbenchError where there is none.
+    """
+    module = f"tokbench.claims.checks.{claim.replace('-', '_')}"
+    if find_spec(module) is None:
+        raise TokbenchError(f"claim {claim} has no check: {module.replace('.', '/')}.py is not there")
+    return cast(Check, importlib.import_module(module))
 
 
 @dataclass(frozen=True)
@@ -76,7 +107,7 @@ def stored(claim: Claim, scale: ScaleName, home: Path) -> list[Record]:
 
 def save(result: Result, home: Path, work: Path) -> None:
     """Write what was asked, the records, the table and the figure, and the pictures where ``work`` still has them;
-    pages are ``regenerate.write_pages``'."""
+    pages are ``page.write_pages``'."""
     evidence = result.evidence
     folder = home / evidence.claim.name / result.scale
     lines = "".join(record.line.decode() + "\n" for record in [*evidence.records, *evidence.failures])

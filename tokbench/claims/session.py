@@ -11,11 +11,10 @@ from rich.console import Console
 from tokbench.claims.cost import ASSUMPTION, Cost, costs
 from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.evidence import Asked, Evidence
+from tokbench.claims.page import print_result, write_pages
 from tokbench.claims.plan import ClaimPlan, plan_claim
-from tokbench.claims.regenerate import write_pages
 from tokbench.claims.results import asked_before, judge, save, stored
 from tokbench.claims.run import run_claim
-from tokbench.claims.terminal import print_result
 from tokbench.errors import counted
 from tokbench.results.store import Store
 from tokbench.results.targets import check_writable

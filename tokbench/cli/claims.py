@@ -40,8 +40,8 @@ def claims(
     """
 
     from tokbench.claims.definition import SCALES, load_claim, load_claims
+    from tokbench.claims.page import print_list
     from tokbench.claims.results import find
-    from tokbench.claims.terminal import print_list
     from tokbench.printing import terminal
 
     console = terminal()

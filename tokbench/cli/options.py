@@ -19,22 +19,19 @@ Cpu = Annotated[bool, typer.Option("--cpu", help="Stay on the CPU where there is
 
 def words(given: Sequence[str] | None) -> list[str]:
     """``["vq,rq", "lfq"]`` -> ``["vq", "rq", "lfq"]``."""
-    return [word.strip() for text in given or () for word in text.split(",") if word.strip()]
+    from tokbench.config import lists
+
+    return lists.words(given or [])
 
 
 def numbers(option: str, given: Sequence[str] | None) -> list[int]:
-    """Positive whole numbers, ``2^16`` and ``2**16`` included. Raises TokbenchError naming the option."""
-    found = []
-    for word in words(given):
-        base, power, exponent = word.replace("**", "^").partition("^")
-        try:
-            value = int(base) ** int(exponent) if power and int(exponent) <= 64 else int(base + power + exponent)
-        except ValueError:
-            raise TokbenchError(f"{option} {word}: expected a whole number, e.g. 1024 or 2^10") from None
-        if value < 0:
-            raise TokbenchError(f"{option} {word}: cannot be negative")
-        found.append(value)
-    return found
+    """Whole numbers, ``2^16`` and ``2**16`` included. Raises TokbenchError naming the option."""
+    from tokbench.config import lists
+
+    try:
+        return lists.numbers(given or [])
+    except ValueError as error:
+        raise TokbenchError(f"{option}: {error}") from None
 
 
 def device(cpu: bool) -> str:

@@ -2,67 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 
 from tokbench.config.base import Strict
 from tokbench.config.explain import explain
+from tokbench.config.lists import Axes, Numbers, Settings, Words
 from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError, did_you_mean
-
-
-def _many(value: Any) -> Any:
-    """One value, ``a,b`` or a list: a list."""
-    if isinstance(value, str):
-        return [word.strip() for word in value.split(",") if word.strip()]
-    return _listed(value)
-
-
-def _numbers(value: Any) -> list[int]:
-    found: list[int] = []
-    for item in _many(value):
-        base, power, exponent = str(item).replace("**", "^").partition("^")
-        try:
-            if isinstance(item, bool | float) or (power and int(exponent) > 64):
-                raise ValueError
-            found.append(int(base) ** int(exponent) if power else int(base))
-        except ValueError:
-            raise ValueError(f"{item!r} is not a whole number such as 1024 or 2^10") from None
-        if found[-1] < 0:
-            raise ValueError(f"{item!r} cannot be negative")
-    return found
-
-
-def _settings(value: Any) -> Any:
-    """``{a.b: c}`` as the command line has it: ``["a.b=c"]``."""
-    if isinstance(value, dict):
-        return [f"{key}={_text(item)}" for key, item in value.items()]
-    return value
-
-
-def _axes(value: Any) -> Any:
-    """``{a.b: [1, 2]}`` as the command line has it: ``["a.b=1,2"]``."""
-    if isinstance(value, dict):
-        return [f"{key}={','.join(map(_text, _listed(items)))}" for key, items in value.items()]
-    return value
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, default=str)  # a script may give a Path
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple | range) else [value]
-
-
-Words = Annotated[list[str], BeforeValidator(_many)]
-Numbers = Annotated[list[int], BeforeValidator(_numbers)]
-Settings = Annotated[list[str], BeforeValidator(_settings)]
-Axes = Annotated[list[str], BeforeValidator(_axes)]
 
 
 class SweepSettings(Strict):
