@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from recipes_tiny import TINY
 
 from tokbench.results.store import Store
-from tokbench.sweeps.generating import Generators
-from tokbench.sweeps.grid import Grid
+from tokbench.sweeps.settings import SweepSettings
 
 TINY_GENERATOR = [
     "generator.width=16",
@@ -24,12 +24,13 @@ TINY_GENERATOR = [
 ]
 
 
-def grid(*quantizers: str, **axes: Any) -> Grid:
-    return Grid(quantizers=quantizers, codebook_sizes=[16], depths=[2], overrides=TINY, **axes)
-
-
-def generators(*kinds: str, **settings: Any) -> Generators:
-    return Generators(kinds=kinds, overrides=[*TINY_GENERATOR, *settings.pop("overrides", ())], **settings)
+def grid(*quantizers: str, out: Path | str = "results", generator: Sequence[str] = (), **options: Any) -> SweepSettings:
+    """A sweep of tiny cells; ``options`` are those of ``tokbench sweep``."""
+    if generator:
+        options["set_generator"] = [*TINY_GENERATOR, *options.get("set_generator", ())]
+    changes = [*TINY, *options.pop("set", ())]
+    tiny = {"quantizer": quantizers, "codebook_size": [16], "depth": [2], "generator": generator, "set": changes}
+    return SweepSettings.model_validate({**tiny, **options, "out": str(out)})
 
 
 def comparable(out: Path) -> list[dict[str, Any]]:

@@ -209,17 +209,15 @@ def sweep(
     """
     from tokbench.results.store import Store
     from tokbench.sweeps.plan import Plan
-    from tokbench.sweeps.run import from_settings, run_sweep
+    from tokbench.sweeps.run import run_sweep
     from tokbench.sweeps.settings import load_sweep
 
     if "out" in options:
         options["out"] = os.fspath(options["out"])
     settings = load_sweep(os.fspath(file) if file is not None else None, options, option=lambda _: "sweep")
-    grid, generators = from_settings(settings)
-    out = Path(settings.out)
-    run_sweep(grid, out, generators=generators, again=again, cpu=cpu, how=settings)
-    newest = {record.cell: record for record in Store(out / "runs.jsonl").read()}
-    return [newest[cell.key] for cell in Plan.make(grid, generators, out).cells if cell.key in newest]
+    run_sweep(settings, again=again, cpu=cpu)
+    newest = {record.cell: record for record in Store(Path(settings.out) / "runs.jsonl").read()}
+    return [newest[cell.key] for cell in Plan.make(settings).cells if cell.key in newest]
 
 
 def read_records(path: str | PathLike[str] = "results") -> Records:

@@ -10,6 +10,7 @@ from rich.console import Console
 from sweeps_tiny import grid
 
 from tokbench.sweeps.board import Board, last_line
+from tokbench.sweeps.grid import tokenizer_cells
 from tokbench.sweeps.run import run_sweep
 
 
@@ -25,7 +26,7 @@ def terminal() -> Console:
 
 
 def test_what_runs_is_read_from_the_folders_of_the_cells(tmp_path: Path) -> None:
-    cells, _ = grid("rq", "lfq", seeds=[0, 1]).cells()
+    cells, _ = tokenizer_cells(grid("rq", "lfq", seed=[0, 1]))
     board = Board(cells, tmp_path, terminal())
     first = tmp_path / "cells" / cells[0].key
     first.mkdir(parents=True)
@@ -46,7 +47,7 @@ def test_what_runs_is_read_from_the_folders_of_the_cells(tmp_path: Path) -> None
 
 
 def test_a_long_table_shows_what_runs(tmp_path: Path) -> None:
-    cells, _ = grid("lfq", seeds=list(range(40))).cells()
+    cells, _ = tokenizer_cells(grid("lfq", seed=list(range(40))))
     board = Board(cells, tmp_path, terminal())
     for cell in cells[:20]:
         board.end(cell, "done")
@@ -56,7 +57,7 @@ def test_a_long_table_shows_what_runs(tmp_path: Path) -> None:
 
 
 def test_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
-    cells, _ = grid("rq").cells()
+    cells, _ = tokenizer_cells(grid("rq"))
     said = io.StringIO()
     with Board(cells, tmp_path, Console(file=said, width=60), watch=True) as board:
         board.start(cells[0])
@@ -72,7 +73,7 @@ def test_a_sweep_on_a_terminal(tmp_path: Path, monkeypatch) -> None:  # type: ig
     monkeypatch.setenv("COLUMNS", "120")
     said = io.StringIO()
     monkeypatch.setattr("sys.stderr", said)
-    assert run_sweep(grid("lfq"), tmp_path) == 0
+    assert run_sweep(grid("lfq", out=tmp_path)) == 0
     assert "1 done" in said.getvalue() and "lfq K=16" in said.getvalue()
 
 

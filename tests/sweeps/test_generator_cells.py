@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from recipes_tiny import TINY
-from sweeps_tiny import comparable, generators, grid
+from sweeps_tiny import comparable, grid
 
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
 from tokbench.results.store import Store
 from tokbench.sweeps import stages
 from tokbench.sweeps.cell import read_order, write_order
-from tokbench.sweeps.grid import Grid
+from tokbench.sweeps.generating import generator_cells
+from tokbench.sweeps.grid import tokenizer_cells
 from tokbench.sweeps.run import run_sweep
 
 
@@ -45,9 +45,8 @@ def test_codes_of_images_that_have_changed_are_made_anew(tmp_path: Path, monkeyp
         Image.new("RGB", (16, 16), (10 * k, 0, 0)).save(place)
     data = [f"data.source=folder:{tmp_path / 'images'}"]
     seen = counted(monkeypatch)
-    chosen = Grid(quantizers=("rq",), codebook_sizes=[16], depths=[2], overrides=[*TINY, *data])
     for kind in ("ar", "mlm"):
-        assert run_sweep(chosen, tmp_path / "out", generators=generators(kind)) == 0
+        assert run_sweep(grid("rq", generator=[kind], set=data, out=tmp_path / "out")) == 0
         Image.new("RGB", (16, 16), (0, 255, 0)).save(tmp_path / "images" / "train" / "1.bmp")  # of the same size
     assert seen == ["tokenizer", "codes", "codes", "ar", "codes", "mlm"]  # the other split's are as they were
 
@@ -56,8 +55,8 @@ def test_generators_share_one_tokenizer_and_one_code_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = counted(monkeypatch)
-    assert run_sweep(grid("rq"), tmp_path) == 0
-    assert run_sweep(grid("rq"), tmp_path, generators=generators("ar", "mlm")) == 0
+    assert run_sweep(grid("rq", out=tmp_path)) == 0
+    assert run_sweep(grid("rq", generator=["ar", "mlm"], out=tmp_path)) == 0
     assert seen == ["tokenizer", "codes", "codes", "ar", "mlm"]  # the cache has two splits
     tokenizer, ar, mlm = Store(tmp_path / "runs.jsonl").read()
     assert [r.kind for r in (tokenizer, ar, mlm)] == ["tokenizer", "generator", "generator"]
@@ -78,7 +77,7 @@ def test_generators_share_one_tokenizer_and_one_code_cache(
     assert f"{ar.metrics['nll_bits_per_code'].value:.4g}" in table and "gFID" in table and "model-coded rate" in table
 
     capsys.readouterr()
-    assert run_sweep(grid("rq"), tmp_path, generators=generators("ar", "mlm")) == 0
+    assert run_sweep(grid("rq", generator=["ar", "mlm"], out=tmp_path)) == 0
     assert len(seen) == 5 and len(Store(tmp_path / "runs.jsonl").read()) == 3
     assert capsys.readouterr().err.count("already in") == 3
 
@@ -92,12 +91,12 @@ def test_an_interrupted_generator_continues_to_the_same_record(tmp_path: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(stages, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run_sweep(grid("lfq"), tmp_path / "a", generators=generators("ar"))
+            run_sweep(grid("lfq", generator=["ar"], out=tmp_path / "a"))
     assert [r.kind for r in Store(tmp_path / "a" / "runs.jsonl").read()] == ["tokenizer"]
     seen = counted(monkeypatch)
-    run_sweep(grid("lfq"), tmp_path / "a", generators=generators("ar"))
+    run_sweep(grid("lfq", generator=["ar"], out=tmp_path / "a"))
     assert seen == ["ar"]
-    run_sweep(grid("lfq"), tmp_path / "b", generators=generators("ar"))
+    run_sweep(grid("lfq", generator=["ar"], out=tmp_path / "b"))
     assert comparable(tmp_path / "a") == comparable(tmp_path / "b")
 
 
@@ -108,41 +107,44 @@ def test_generators_of_a_failed_tokenizer_are_not_run(
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(stages, "train", fails)
-    assert run_sweep(grid("lfq"), tmp_path, generators=generators("ar", "mlm")) == 3
+    assert run_sweep(grid("lfq", generator=["ar", "mlm"], out=tmp_path)) == 3
     (record,) = Store(tmp_path / "runs.jsonl").read()
     assert record.kind == "tokenizer" and record.error == "RuntimeError: out of luck"
     assert capsys.readouterr().err.count("not run: its tokenizer failed") == 2
 
 
 def test_addresses_are_of_what_matters() -> None:
-    tokenizers, _ = grid("rq", "lfq").cells()
+    tokenizers, _ = tokenizer_cells(grid("rq", "lfq"))
 
     def keys(**settings: Any) -> list[str]:
-        return [cell.key for cell in generators("ar", **settings).cells(tokenizers)[0]]
+        return [cell.key for cell in generator_cells(grid(generator=["ar"], **settings), tokenizers)[0]]
 
-    same = keys(overrides=["training.log_every=3", "name=other"])
+    same = keys(set_generator=["training.log_every=3", "name=other"])
     assert keys() == same and len(set(keys())) == 2
-    assert not set(keys()) & set(keys(passes=2)) and not set(keys()) & set(keys(overrides=["training.steps=13"]))
-    other, _ = grid("rq", seeds=[1]).cells()
-    assert generators("ar").cells(other)[0][0].recipe.seed == 1
+    longer = keys(set_generator=["training.steps=13"])
+    assert not set(keys()) & set(keys(encode_passes=2)) and not set(keys()) & set(longer)
+    other, _ = tokenizer_cells(grid("rq", seed=[1]))
+    assert generator_cells(grid(generator=["ar"]), other)[0][0].recipe.seed == 1
 
 
 def test_soft_targets_on_drawn_codes_are_planned_without_weights() -> None:
     both = ["generator.soft_targets=0.1", "generator.stochastic_codes=0.1"]
-    tokenizers, _ = grid("rq").cells()
-    (cell,), impossible = generators("ar", overrides=both).cells(tokenizers)
+    tokenizers, _ = tokenizer_cells(grid("rq"))
+    (cell,), impossible = generator_cells(grid(generator=["ar"], set_generator=both), tokenizers)
     assert cell.latents and cell.parameters and not impossible
 
 
 def test_settings_of_one_kind() -> None:
-    cells, _ = generators("ar", "mlm", overrides=["ar:generator.depth_layers=2"]).cells(grid("rq").cells()[0])
+    settings = grid("rq", generator=["ar", "mlm"], set_generator=["ar:generator.depth_layers=2"])
+    cells, _ = generator_cells(settings, tokenizer_cells(settings)[0])
     assert cells[0].recipe.generator.model_dump()["depth_layers"] == 2
     assert [cell.label for cell in cells] == ["ar on rq K=16 D=2", "mlm on rq K=16 D=2"]
 
 
 def test_impossible_generators_are_named_and_skipped() -> None:
-    tokenizers, _ = grid("rq", "lfq").cells()
-    cells, impossible = generators("ar", overrides=["generator.soft_targets=0.5"]).cells(tokenizers)
+    tokenizers, _ = tokenizer_cells(grid("rq", "lfq"))
+    soft = grid(generator=["ar"], set_generator=["generator.soft_targets=0.5"])
+    cells, impossible = generator_cells(soft, tokenizers)
     assert [cell.tokenizer.recipe.quantizer.name for cell in cells] == ["rq"]
     ((label, why),) = impossible
     assert label.startswith("ar on lfq") and "no code vectors" in why
@@ -152,24 +154,24 @@ def test_impossible_generators_are_named_and_skipped() -> None:
     ("kinds", "settings", "said"),
     [
         (["arr"], {}, "did you mean 'ar'"),
-        ([], {}, "need --generator"),
-        (["ar"], {"overrides": ["generator.widht=3"]}, "did you mean 'width'"),
-        (["ar"], {"overrides": ["seed=3"]}, "use --seed"),
-        (["ar"], {"overrides": ["data.limit=3"]}, "use --set data"),
-        (["ar"], {"overrides": ["rq:generator.width=3"]}, "expected KEY=VALUE"),
-        (["mlm"], {"recipes": ["generators/demo-ar"]}, "recipe generators/demo-ar is of ar"),
-        (["ar"], {"recipes": ["demo"]}, "is no generator's"),
-        (["ar"], {"overrides": ["generator.class_conditional=true"]}, "has no class labels"),
+        ([], {"set_generator": ["training.steps=3"]}, "need --generator"),
+        (["ar"], {"set_generator": ["generator.widht=3"]}, "did you mean 'width'"),
+        (["ar"], {"set_generator": ["seed=3"]}, "use --seed"),
+        (["ar"], {"set_generator": ["data.limit=3"]}, "use --set data"),
+        (["ar"], {"set_generator": ["rq:generator.width=3"]}, "expected KEY=VALUE"),
+        (["mlm"], {"generator_recipe": ["generators/demo-ar"]}, "recipe generators/demo-ar is of ar"),
+        (["ar"], {"generator_recipe": ["demo"]}, "is no generator's"),
+        (["ar"], {"set_generator": ["generator.class_conditional=true"]}, "has no class labels"),
     ],
 )
 def test_refuses_before_any_training(kinds: list[str], settings: dict[str, Any], said: str) -> None:
     with pytest.raises(TokbenchError) as error:
-        generators(*kinds, **settings).cells(grid("rq").cells()[0])
+        generator_cells(grid(generator=kinds, **settings), tokenizer_cells(grid("rq"))[0])
     assert said in str(error.value)
 
 
 def test_a_cell_written_down_is_read_back(tmp_path: Path) -> None:
-    (cell,), _ = generators("ar").cells(grid("rq").cells()[0])
+    (cell,), _ = generator_cells(grid(generator=["ar"]), tokenizer_cells(grid("rq"))[0])
     write_order(cell, tmp_path)
     assert read_order(cell.key, tmp_path) == cell
     with pytest.raises(TokbenchError, match="no cell is written down"):

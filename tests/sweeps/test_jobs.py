@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from sweeps_tiny import comparable, generators, grid
+from sweeps_tiny import comparable, grid
 
 from tokbench.errors import TokbenchError
 from tokbench.results.store import Store
@@ -57,7 +57,7 @@ def note(word):
 
 def test_a_generator_begins_when_its_tokenizer_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake(monkeypatch, _DIARY + "note('begin'); time.sleep(0.3); note('end')")
-    plan = Plan.make(grid("rq", "lfq"), generators("ar", "mlm"), tmp_path)
+    plan = Plan.make(grid("rq", "lfq", generator=["ar", "mlm"], out=tmp_path))
     assert run(plan, tmp_path, 2) == 0
     events = (tmp_path / "diary").read_text().split("\n")[:-1]
     assert len(events) == len(set(events)) == 2 * 6
@@ -73,7 +73,7 @@ def test_a_generator_begins_when_its_tokenizer_has_ended(tmp_path: Path, monkeyp
 def test_a_process_that_dies_is_recorded_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = Plan.make(grid("rq", "lfq"), generators("ar"), tmp_path)
+    plan = Plan.make(grid("rq", "lfq", generator=["ar"], out=tmp_path))
     dies = plan.tokenizers[0].key
     fake(monkeypatch, _DIARY + f"note('begin'); key == {dies!r} and os.kill(os.getpid(), 9)")
     assert run(plan, tmp_path, 1) == 2  # the tokenizer, and its generator that cannot run
@@ -94,7 +94,7 @@ def test_an_interrupted_sweep_asks_its_cells_once_and_waits(
         + "def stop(*_): note('asked'); time.sleep(0.5); note('saved'); os._exit(130)\n"
         + "signal.signal(signal.SIGTERM, stop); note('begin'); time.sleep(30)",
     )
-    plan = Plan.make(grid("rq", "lfq"), None, tmp_path)
+    plan = Plan.make(grid("rq", "lfq", out=tmp_path))
     # A shell's background job begins with SIGINT ignored, and so would this test.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -137,9 +137,8 @@ def test_processes_share_out_gpus_and_cores(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 def test_two_jobs_have_the_records_of_one(tmp_path: Path) -> None:
     """Real workers. One thread each, as here: the number of threads decides the last bits."""
-    run_sweep(grid("rq", "lfq"), tmp_path / "one")
-    how = SweepSettings(jobs=2)
-    assert run_sweep(grid("rq", "lfq"), tmp_path / "two", how=how) == 0
+    run_sweep(grid("rq", "lfq", out=tmp_path / "one"))
+    assert run_sweep(grid("rq", "lfq", out=tmp_path / "two", jobs=2)) == 0
     assert comparable(tmp_path / "one") == comparable(tmp_path / "two")
 
 
@@ -153,8 +152,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_local_executor_runs_a_chain(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
-    how = SweepSettings(cluster="local")
-    assert run_sweep(grid("lfq"), tmp_path, how=how) == 0
+    assert run_sweep(grid("lfq", out=tmp_path, cluster="local")) == 0
     (record,) = Store(tmp_path / "runs.jsonl").read()
     assert record.error is None and record.metrics["psnr"].value is not None
     assert list((tmp_path / "cluster").glob("*_result.pkl"))
@@ -163,9 +161,9 @@ def test_the_local_executor_runs_a_chain(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_local_executor_has_the_records_of_this_process(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
-    run_sweep(grid("rq", "lfq"), tmp_path / "here", generators=generators("ar"))
-    how = SweepSettings(cluster="local", jobs=2)
-    assert run_sweep(grid("rq", "lfq"), tmp_path / "there", generators=generators("ar"), how=how) == 0
+    run_sweep(grid("rq", "lfq", generator=["ar"], out=tmp_path / "here"))
+    local = {"cluster": "local", "jobs": 2}
+    assert run_sweep(grid("rq", "lfq", generator=["ar"], out=tmp_path / "there", **local)) == 0
     assert comparable(tmp_path / "here") == comparable(tmp_path / "there")
 
 
@@ -205,14 +203,13 @@ def test_a_cluster_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest
         minutes("soon")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(TokbenchError, match="--cluster slurm: "):
-        run_sweep(grid("rq"), tmp_path / "out", how=SweepSettings(cluster="slurm"))
+        run_sweep(grid("rq", out=tmp_path / "out", cluster="slurm"))
     assert not (tmp_path / "out" / "cells").exists()
 
 
 @pytest.mark.slow
 def test_several_processes_train_one_cell_under_accelerate(tmp_path: Path) -> None:
-    how = SweepSettings(gpus_per_cell=2)
-    assert run_sweep(grid("rq"), tmp_path, generators=generators("ar"), cpu=True, how=how) == 0
+    assert run_sweep(grid("rq", generator=["ar"], out=tmp_path, gpus_per_cell=2), cpu=True) == 0
     records = Store(tmp_path / "runs.jsonl").read()
     assert [(record.kind, record.error) for record in records] == [("tokenizer", None), ("generator", None)]
     for record in records:
@@ -230,7 +227,7 @@ def test_a_worker_without_its_parent_does_nothing(tmp_path: Path) -> None:
 
 def test_a_preempted_cell_is_not_taken_for_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training that is preempted alone ends well; the cell it belongs to has not ended."""
-    (cell,) = Plan.make(grid("rq"), None, tmp_path).tokenizers
+    (cell,) = Plan.make(grid("rq", out=tmp_path)).tokenizers
     write_order(cell, tmp_path)
     step = loop._Run._train_step
 

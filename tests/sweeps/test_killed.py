@@ -21,16 +21,16 @@ from tokbench.results.store import Store
 
 _IMPORTS = """
 from pathlib import Path
-from sweeps_tiny import generators, grid
+from sweeps_tiny import grid
 from tokbench.sweeps.plan import Plan
 from tokbench.sweeps.run import run_sweep
 import tokbench.training.tokenizer_task, tokbench.training.generator_task
 import tokbench.generators.ar, tokbench.generators.mlm
-Plan.make(grid("rq", "lfq"), generators("ar", "mlm"), Path("nowhere"))  # imports what building models imports
+Plan.make(grid("rq", "lfq", generator=["ar", "mlm"], out=Path("nowhere")))  # imports what building models imports
 
 def sweep(line):
     out, _, names = line.rpartition(" ")
-    return run_sweep(grid(*names.split(",")), Path(out), generators=generators("ar", "mlm"))
+    return run_sweep(grid(*names.split(","), generator=["ar", "mlm"], out=out))
 """
 CELLS = 6
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sweeps_tiny import generators, grid
+from sweeps_tiny import grid
 
 from tokbench.results.environment import describe
 from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.cell import AnyCell
 from tokbench.sweeps.estimate import Estimates
+from tokbench.sweeps.generating import generator_cells
+from tokbench.sweeps.grid import tokenizer_cells
 from tokbench.sweeps.plan import Plan, print_plan
 from tokbench.training.progress import duration
 
@@ -25,12 +27,10 @@ def timed(cell: AnyCell, seconds: float, **changes: object) -> Record:
 
 
 def test_time_is_what_the_like_took_on_this_machine() -> None:
-    (rq, lfq), _ = grid("rq", "lfq").cells()
-    (other,), _ = grid("rq", seeds=[7]).cells()
-    longer = grid("rq")
-    longer.overrides = [*longer.overrides, "training.steps=120"]
-    (long,), _ = longer.cells()
-    (ar,), _ = generators("ar").cells([rq])
+    (rq, lfq), _ = tokenizer_cells(grid("rq", "lfq"))
+    (other,), _ = tokenizer_cells(grid("rq", seed=[7]))
+    (long,), _ = tokenizer_cells(grid("rq", set=["training.steps=120"]))
+    (ar,), _ = generator_cells(grid(generator=["ar"]), [rq])
     known = Estimates([timed(rq, 6.0), timed(other, 12.0)])
     assert known.of(rq) == (0.75 * 12 + 2, "")
     assert known.of(long) == (0.75 * 120 + 2, "")
@@ -45,7 +45,7 @@ def test_the_plan_is_printed_and_nothing_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    plan = Plan.make(grid("rq", "lfq"), generators("ar"), tmp_path)
+    plan = Plan.make(grid("rq", "lfq", generator=["ar"], out=tmp_path))
     print_plan(plan, tmp_path)
     said = capsys.readouterr().out
     assert said.count("to run") == 5 and "4 cells to run, time unknown" in said
@@ -55,16 +55,16 @@ def test_the_plan_is_printed_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
     Store(tmp_path / "runs.jsonl").append(timed(plan.tokenizers[0], 6.0))
-    print_plan(Plan.make(grid("rq", "lfq"), None, tmp_path), tmp_path)
+    print_plan(Plan.make(grid("rq", "lfq", out=tmp_path)), tmp_path)
     said = capsys.readouterr().out
     assert "done" in said and "~8 s" in said and "1 cell to run, time about 8 s" in said
 
 
 def test_a_tokenizer_whose_folder_is_gone_is_trained_again_only_for_a_generator(tmp_path: Path) -> None:
-    first = Plan.make(grid("rq"), None, tmp_path)
+    first = Plan.make(grid("rq", out=tmp_path))
     Store(tmp_path / "runs.jsonl").append(timed(first.tokenizers[0], 1.0, artifacts={"tokenizer": "cells/x/tokenizer"}))
-    assert Plan.make(grid("rq"), None, tmp_path).done == {first.tokenizers[0].key}
-    plan = Plan.make(grid("rq"), generators("ar"), tmp_path)
+    assert Plan.make(grid("rq", out=tmp_path)).done == {first.tokenizers[0].key}
+    plan = Plan.make(grid("rq", generator=["ar"], out=tmp_path))
     assert plan.done == set() and plan.redone == {first.tokenizers[0].key}
 
 

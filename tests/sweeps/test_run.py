@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from recipes_tiny import TINY
+from sweeps_tiny import grid
 
 from tokbench.results.store import Store
 from tokbench.sweeps import stages
-from tokbench.sweeps.grid import Grid
 from tokbench.sweeps.run import run_sweep
 
 
 def test_cells_are_recorded_once_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    grid = Grid(quantizers=["rq", "lfq"], codebook_sizes=[16], depths=[2], overrides=TINY)
-    assert run_sweep(grid, tmp_path) == 0
+    sweep = grid("rq", "lfq", out=tmp_path)
+    assert run_sweep(sweep) == 0
     records = Store(tmp_path / "runs.jsonl").read()
     assert [r.quantizer["name"] for r in records] == ["rq", "lfq"]
     rq = records[0]
@@ -32,18 +31,18 @@ def test_cells_are_recorded_once_and_shown(tmp_path: Path, capsys: pytest.Captur
     assert f"{rq.metrics['psnr'].value:.2f}" in table and "PSNR" in table
     assert "PSNR" in capsys.readouterr().out
 
-    assert run_sweep(grid, tmp_path) == 0
+    assert run_sweep(sweep) == 0
     assert len(Store(tmp_path / "runs.jsonl").read()) == 2
     assert "already in" in capsys.readouterr().err
 
-    assert run_sweep(grid, tmp_path, again=True) == 0
+    assert run_sweep(sweep, again=True) == 0
     again = Store(tmp_path / "runs.jsonl").read()
     assert len(again) == 4
     assert again[2].metrics["psnr"].value == rq.metrics["psnr"].value  # same seed, same machine, same bits
 
 
 def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = Grid(quantizers=["vq", "lfq"], codebook_sizes=[16], overrides=TINY)
+    sweep = grid("vq", "lfq", out=tmp_path)
     original = stages.train
 
     def fails_for_vq(recipe, *args, **kwargs):  # type: ignore[no-untyped-def]
@@ -53,16 +52,15 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(stages, "train", fails_for_vq)
-        assert run_sweep(grid, tmp_path) == 1
+        assert run_sweep(sweep) == 1
     store = Store(tmp_path / "runs.jsonl")
     errors = {r.quantizer["name"]: r.error for r in store.read()}
     assert errors == {"vq": "RuntimeError: out of luck", "lfq": None}
-    assert run_sweep(grid, tmp_path) == 0  # the failed one is tried again
+    assert run_sweep(sweep) == 0  # the failed one is tried again
     assert len(store.cells()) == 2
 
 
 def test_an_interrupted_cell_continues_to_the_same_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = Grid(quantizers=["rq"], codebook_sizes=[16], depths=[2], overrides=TINY)
     original = stages.train
 
     def interrupted(*args, **kwargs):  # type: ignore[no-untyped-def]
@@ -71,10 +69,10 @@ def test_an_interrupted_cell_continues_to_the_same_record(tmp_path: Path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(stages, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run_sweep(grid, tmp_path / "a")
+            run_sweep(grid("rq", out=tmp_path / "a"))
     assert not Store(tmp_path / "a" / "runs.jsonl").read()
-    run_sweep(grid, tmp_path / "a")
-    run_sweep(grid, tmp_path / "b")
+    run_sweep(grid("rq", out=tmp_path / "a"))
+    run_sweep(grid("rq", out=tmp_path / "b"))
     (a,) = Store(tmp_path / "a" / "runs.jsonl").read()
     (b,) = Store(tmp_path / "b" / "runs.jsonl").read()
     assert a.weights == b.weights and a.metrics == b.metrics and a.training["steps"] == 12
@@ -89,5 +87,5 @@ def test_an_interrupted_sweep_says_what_goes_on(
 
     monkeypatch.setattr(stages, "train", train)
     with pytest.raises(KeyboardInterrupt):
-        run_sweep(Grid(quantizers=["rq"], codebook_sizes=[16], depths=[2], overrides=TINY), tmp_path)
+        run_sweep(grid("rq", out=tmp_path))
     assert "the same command goes on where it stopped" in capsys.readouterr().err

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from recipes_tiny import TINY
+from typer.testing import CliRunner
 
+from tokbench.cli.app import app
 from tokbench.errors import TokbenchError
+from tokbench.sweeps.grid import tokenizer_cells
 from tokbench.sweeps.plan import Plan
-from tokbench.sweeps.run import from_settings
 from tokbench.sweeps.settings import SweepSettings, load_sweep
 
 
@@ -41,14 +43,35 @@ jobs: 3
         generator=["ar"], set_generator=["ar:generator.depth_layers=2"], jobs=3,
     )  # fmt: skip
     assert found == typed
-    grid, generators = from_settings(found)
-    plan = Plan.make(grid, generators, tmp_path)
+    plan = Plan.make(found)
     assert len(plan.tokenizers) == 2 * 2 * 2 == len(plan.generators)
     assert {cell.recipe.training.steps for cell in plan.tokenizers} == {12}
     assert {cell.recipe.training.learning_rate for cell in plan.tokenizers} == {1e-4, 1e-3}
     # Each tokenizer comes before its own generators.
     order = [cell.key for cell in plan.cells]
     assert all(order.index(cell.tokenizer.key) < order.index(cell.key) for cell in plan.generators)
+
+
+def test_every_key_of_a_file_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[SweepSettings] = []
+    monkeypatch.setattr(Plan, "make", lambda settings, again: given.append(settings))
+    monkeypatch.setattr("tokbench.sweeps.plan.print_plan", lambda plan, out: None)
+    values = {
+        "quantizer": "rq,vq", "codebook_size": "2^4", "encode_passes": "2", "set": "seed=1", "cluster": "local",
+        "time": "1:30:00", "out": str(tmp_path),
+    }  # fmt: skip
+    words = [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", value)]
+    run = CliRunner()
+    result = run.invoke(app, ["sweep", written(tmp_path, "jobs: 3"), *words, "-d", "2", "-d", "4,8", "--dry-run"])
+    assert result.exit_code == 0, result.output
+    (settings,) = given
+    assert settings == SweepSettings.model_validate(
+        {**values, "set": ["seed=1"], "depth": [2, 4, 8], "jobs": 3, "codebook_size": [16]}
+    )
+    page = run.invoke(app, ["sweep", "--help"], env={"COLUMNS": "200"}).output
+    assert all(f"--{name.replace('_', '-')} " in page for name in SweepSettings.model_fields)
+    refused = run.invoke(app, ["sweep", "--jobs", "0"])
+    assert str(refused.exception).startswith("--jobs: input should be greater than 0")
 
 
 def test_the_command_line_wins(tmp_path: Path) -> None:
@@ -80,17 +103,17 @@ def test_mistakes_name_file_and_key(tmp_path: Path, text: str, said: str) -> Non
 
 def test_the_example_is_a_sweep_that_can_run(tmp_path: Path) -> None:
     settings = load_sweep("demo-generation", {})
-    plan = Plan.make(*from_settings(settings), tmp_path)
+    plan = Plan.make(settings)
     assert not plan.impossible and len(plan.generators) == 2 * len(plan.tokenizers) == 16
     with pytest.raises(TokbenchError, match="did you mean 'demo-generation'"):
         load_sweep("demo-generations", {})
 
 
 def test_encoders_keep_what_they_share() -> None:
-    grid, _ = from_settings(SweepSettings(quantizer=["vq"], encoder=["vqgan", "magvit2", "vit"], set=TINY))
-    models = [cell.recipe.model for cell in grid.cells()[0]]
+    settings = SweepSettings(quantizer=["vq"], encoder=["vqgan", "magvit2", "vit"], set=TINY)
+    models = [cell.recipe.model for cell in tokenizer_cells(settings)[0]]
     assert [model.architecture for model in models] == ["vqgan", "magvit2", "vit"]
     assert {model.downsampling for model in models} == {2}
     assert models[1].model_dump()["channels"] == 8
     with pytest.raises(TokbenchError, match="did you mean 'vqgan'"):
-        from_settings(SweepSettings(encoder=["vqgam"]))[0].cells()
+        tokenizer_cells(SweepSettings(encoder=["vqgam"]))

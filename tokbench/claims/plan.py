@@ -14,7 +14,6 @@ from tokbench.sweeps.cell import AnyCell
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.grid import Cell
 from tokbench.sweeps.plan import Plan
-from tokbench.sweeps.run import from_settings
 from tokbench.sweeps.settings import SweepSettings
 
 
@@ -52,9 +51,8 @@ def plan_claim(
     for part, sweeps in settings.sweeps.items():
         cells: list[AnyCell] = []
         for sweep in sweeps:
-            grid, generators = from_settings(_with(sweep, data, seeds, costing))
             try:
-                plan = Plan.make(grid, generators, work)
+                plan = Plan.make(_with(sweep, work, data, seeds, costing))
             except TokbenchError as error:
                 impossible.append((part, str(error)))
                 continue
@@ -81,11 +79,12 @@ def _asked(part: str, cell: AnyCell | BenchCell) -> AskedCell:
     return AskedCell(cell=cell.key, label=f"{part}: {cell.label}", seed=seed)
 
 
-def _with(sweep: SweepSettings, data: str | None, seeds: Sequence[int], costing: bool) -> SweepSettings:
+def _with(sweep: SweepSettings, work: Path, data: str | None, seeds: Sequence[int], costing: bool) -> SweepSettings:
     """The sweep on these pictures and seeds. What the command says comes last and wins."""
     more = [f"data.source={data}"] if data is not None else []
     unconditional = ["generator.class_conditional=false"] if costing and sweep.generator else []
     update = {
+        "out": str(work),
         "set": [*sweep.set, *more],
         "seed": list(seeds),
         "set_generator": [*sweep.set_generator, *unconditional],

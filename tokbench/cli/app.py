@@ -33,7 +33,7 @@ from tokbench.cli.reconstruct import reconstruct
 from tokbench.cli.refusals import Commands
 from tokbench.cli.report import report
 from tokbench.cli.show import show
-from tokbench.cli.sweep import sweep
+from tokbench.cli.sweep import SweepCommand, sweep
 from tokbench.cli.table import table
 from tokbench.cli.train import train
 
@@ -71,7 +71,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
 }
 for _panel, _commands in _PANELS.items():
     for _name, _command in _commands.items():
-        app.command(_name, rich_help_panel=_panel)(_command)
+        app.command(_name, rich_help_panel=_panel, cls=SweepCommand if _command is sweep else None)(_command)
 
 _BENCHES: dict[str, Callable[..., object]] = {
     "quantizers": bench_quantizers,

@@ -2,121 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from tokbench.cli.options import Cpu, Set
+from tokbench.cli.options import Cpu
 
-_List = list[str] | None
-_GRID, _STAGE2, _WHERE = "Grid", "Generators", "Where it runs"
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+
+class SweepCommand(TyperCommand):
+    """A command whose further options are the keys of a sweep file, read off them when they are needed: what was given
+    of them is ``ctx.meta["given"]``."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        if "options" not in ctx.meta:
+            ctx.meta["options"] = _options()
+        file, *rest = super().get_params(ctx)
+        return [file, *ctx.meta["options"], *rest]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        rest: list[str] = super().parse_args(ctx, args)
+        given = {option.name: ctx.params.pop(option.name) for option in ctx.meta["options"]}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+        ctx.meta["given"] = {name: value for name, value in values.items() if value not in (None, [])}
+        return rest
+
+
+def _options() -> list[Any]:
+    """An option for each field of ``SweepSettings``; its value is checked there."""
+    from tokbench.sweeps.settings import SweepSettings
+
+    def options() -> None: ...
+
+    options.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name, field))
+            for name, field in SweepSettings.model_fields.items()
+        ]
+    )
+    app = typer.Typer(add_completion=False)
+    app.command()(options)
+    return [parameter for parameter in typer.main.get_command(app).params if parameter.name != "help"]
+
+
+def _annotation(name: str, field: FieldInfo) -> Any:
+    shown: dict[str, Any] = dict(field.json_schema_extra)  # type: ignore[arg-type]
+    flags = [f"--{name.replace('_', '-')}", *([shown["short"]] if shown["short"] else [])]
+    more = {"metavar": shown["metavar"], "rich_help_panel": shown["panel"]}
+    option = typer.Option(*flags, help=field.description, **more)
+    return Annotated[list[str] | None if field.default == [] else str | None, option]
 
 
 def sweep(
+    ctx: typer.Context,
     file: Annotated[
         str | None, typer.Argument(metavar="[FILE]", help="The options as YAML keys (recipes/sweeps has an example).")
-    ] = None,
-    quantizer: Annotated[
-        _List, typer.Option("--quantizer", "-q", help="tokbench list; e.g. vq,rq,lfq.", rich_help_panel=_GRID)
-    ] = None,
-    codebook_size: Annotated[
-        _List, typer.Option("--codebook-size", "-k", help="e.g. 256,1024 or 2^14.", rich_help_panel=_GRID)
-    ] = None,
-    depth: Annotated[
-        _List, typer.Option("--depth", "-d", help="Codes a position, e.g. 1,2,4,8.", rich_help_panel=_GRID)
-    ] = None,
-    bits: Annotated[
-        _List,
-        typer.Option(
-            "--bits", help="Bits a position: every quantizer at the same rate, e.g. 8,16.", rich_help_panel=_GRID
-        ),
-    ] = None,
-    image_size: Annotated[
-        _List, typer.Option("--image-size", help="Side in pixels, e.g. 64,128.", rich_help_panel=_GRID)
-    ] = None,
-    downsampling: Annotated[
-        _List, typer.Option("--downsampling", help="Pixels a side of one code, e.g. 4,8.", rich_help_panel=_GRID)
-    ] = None,
-    code_dim: Annotated[
-        _List, typer.Option("--code-dim", help="Channels handed to the quantizer.", rich_help_panel=_GRID)
-    ] = None,
-    encoder: Annotated[
-        _List,
-        typer.Option(
-            "--encoder", help="Architectures (tokbench list); settings they share stay.", rich_help_panel=_GRID
-        ),
-    ] = None,
-    seed: Annotated[
-        _List, typer.Option("--seed", help="e.g. 0,1,2: tables show mean and spread.", rich_help_panel=_GRID)
-    ] = None,
-    vary: Annotated[
-        _List,
-        typer.Option(
-            "--vary", metavar="KEY=A,B,...", help="Any recipe key as an axis of the grid.", rich_help_panel=_GRID
-        ),
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option("--recipe", help="What every cell starts from: name or file; default demo.")
-    ] = None,
-    overrides: Set = None,
-    generator: Annotated[
-        _List, typer.Option("--generator", help="ar, mlm or both, on every tokenizer.", rich_help_panel=_STAGE2)
-    ] = None,
-    generator_recipe: Annotated[
-        _List,
-        typer.Option(
-            "--generator-recipe",
-            metavar="[KIND=]NAME",
-            help="Its recipe; {generator} stands for the kind. Default generators/demo-{generator}.",
-            rich_help_panel=_STAGE2,
-        ),
-    ] = None,
-    set_generator: Annotated[
-        _List,
-        typer.Option(
-            "--set-generator",
-            metavar="[KIND:]KEY=VALUE",
-            help="Change a key of the generators' recipe, e.g. training.steps=2000.",
-            rich_help_panel=_STAGE2,
-        ),
-    ] = None,
-    encode_passes: Annotated[
-        int | None,
-        typer.Option(
-            "--encode-passes", min=1, help="Passes over the training pictures; default 1.", rich_help_panel=_STAGE2
-        ),
-    ] = None,
-    out: Annotated[
-        str | None, typer.Option("--out", help="Folder for records, cells and tables; default results.")
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", "-j", min=1, help="Cells side by side, over the visible GPUs.", rich_help_panel=_WHERE),
-    ] = None,
-    gpus_per_cell: Annotated[
-        int | None,
-        typer.Option(
-            "--gpus-per-cell", min=1, help="More than one: each cell under accelerate launch.", rich_help_panel=_WHERE
-        ),
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option("--cluster", help="slurm: an array of jobs; local: submitit's own.", rich_help_panel=_WHERE),
-    ] = None,
-    partition: Annotated[str | None, typer.Option("--partition", help="SLURM's.", rich_help_panel=_WHERE)] = None,
-    time: Annotated[
-        str | None,
-        typer.Option("--time", help="Limit of a job: minutes or h:mm:ss; default a day.", rich_help_panel=_WHERE),
-    ] = None,
-    cpus_per_cell: Annotated[
-        int | None, typer.Option("--cpus-per-cell", min=1, help="SLURM's cpus-per-task.", rich_help_panel=_WHERE)
-    ] = None,
-    memory: Annotated[
-        str | None, typer.Option("--memory", help="SLURM's mem, e.g. 32GB.", rich_help_panel=_WHERE)
-    ] = None,
-    slurm: Annotated[
-        _List,
-        typer.Option("--slurm", metavar="KEY=VALUE", help="Any other option of sbatch.", rich_help_panel=_WHERE),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Run cells that are already in the records too.")] = False,
     dry_run: Annotated[
@@ -130,44 +74,14 @@ def sweep(
     """
     from pathlib import Path
 
-    from tokbench.cli.options import numbers, words
     from tokbench.sweeps.settings import load_sweep
 
-    given: dict[str, Any] = {
-        "quantizer": quantizer and words(quantizer),
-        "codebook_size": codebook_size and numbers("--codebook-size", codebook_size),
-        "depth": depth and numbers("--depth", depth),
-        "bits": bits and numbers("--bits", bits),
-        "image_size": image_size and numbers("--image-size", image_size),
-        "downsampling": downsampling and numbers("--downsampling", downsampling),
-        "code_dim": code_dim and numbers("--code-dim", code_dim),
-        "encoder": encoder and words(encoder),
-        "seed": seed and numbers("--seed", seed),
-        "vary": vary,
-        "recipe": recipe,
-        "set": overrides,
-        "generator": generator and words(generator),
-        "generator_recipe": generator_recipe and words(generator_recipe),
-        "set_generator": set_generator,
-        "encode_passes": encode_passes,
-        "out": out,
-        "jobs": jobs,
-        "gpus_per_cell": gpus_per_cell,
-        "cluster": cluster,
-        "partition": partition,
-        "time": time,
-        "cpus_per_cell": cpus_per_cell,
-        "memory": memory,
-        "slurm": slurm,
-    }
-    settings = load_sweep(file, {key: value for key, value in given.items() if value is not None})
+    settings = load_sweep(file, ctx.meta["given"])
 
     from tokbench.sweeps.plan import Plan, print_plan
-    from tokbench.sweeps.run import from_settings, run_sweep
+    from tokbench.sweeps.run import run_sweep
 
-    grid, generators = from_settings(settings)
     if dry_run:
-        print_plan(Plan.make(grid, generators, Path(settings.out), again), Path(settings.out))
-        return
-    if run_sweep(grid, Path(settings.out), generators=generators, again=again, cpu=cpu, how=settings):
+        print_plan(Plan.make(settings, again), Path(settings.out))
+    elif run_sweep(settings, again=again, cpu=cpu):
         raise typer.Exit(1)

@@ -21,6 +21,7 @@ from tokbench.generators import build, configure
 from tokbench.models import Tokenizer
 from tokbench.results.environment import content_hash
 from tokbench.sweeps.grid import Cell, reasons
+from tokbench.sweeps.settings import SweepSettings
 from tokbench.training.checks import check_metrics
 
 KINDS = ("ar", "mlm")
@@ -62,81 +63,76 @@ class GeneratorCell:
         return self.recipe.resolved() | {"tokenizer": tokenizer, "encoding": {"passes": self.passes}}
 
 
-@dataclass
-class Generators:
-    """What to train on every tokenizer of a sweep; nothing where ``kinds`` is empty."""
+def generator_cells(
+    settings: SweepSettings, tokenizers: Sequence[Cell]
+) -> tuple[list[GeneratorCell], list[tuple[str, str]]]:
+    """The cells, and (label, why) of the impossible ones.
 
-    kinds: Sequence[str] = ()
-    recipes: Sequence[str] = ()  # NAME, in which {generator} stands for the kind; or KIND=NAME
-    overrides: Sequence[str] = ()  # a.b=c, or KIND:a.b=c
-    passes: int = 1
+    Raises TokbenchError for an unknown kind, a recipe of another kind, or a setting that is not the generator's.
+    """
+    drafts = {kind: _draft(settings, kind) for kind in _kinds(settings)}
+    cells: dict[str, GeneratorCell] = {}
+    impossible: dict[str, str] = {}
+    classes: dict[str, int] = {}
+    for tokenizer in tokenizers:
+        for kind, draft in drafts.items():
+            label = f"{kind} on {tokenizer.label}"
+            try:
+                cell = _cell(draft, tokenizer, label, settings.encode_passes, classes)
+            except TokbenchError as error:
+                impossible.setdefault(label, str(error).removeprefix("the file: ").removeprefix("Value error, "))
+                continue
+            cells.setdefault(cell.key, cell)
+    if drafts and not cells:
+        raise TokbenchError(f"no generator of this sweep is possible: {reasons(impossible)}")
+    return list(cells.values()), list(impossible.items())
 
-    def cells(self, tokenizers: Sequence[Cell]) -> tuple[list[GeneratorCell], list[tuple[str, str]]]:
-        """The cells, and (label, why) of the impossible ones.
 
-        Raises TokbenchError for an unknown kind, a recipe of another kind, or a setting that is not the generator's.
-        """
-        drafts = {kind: self._draft(kind) for kind in self._kinds()}
-        cells: dict[str, GeneratorCell] = {}
-        impossible: dict[str, str] = {}
-        classes: dict[str, int] = {}
-        for tokenizer in tokenizers:
-            for kind, draft in drafts.items():
-                label = f"{kind} on {tokenizer.label}"
-                try:
-                    cell = self._cell(draft, tokenizer, label, classes)
-                except TokbenchError as error:
-                    impossible.setdefault(label, str(error).removeprefix("the file: ").removeprefix("Value error, "))
-                    continue
-                cells.setdefault(cell.key, cell)
-        if drafts and not cells:
-            raise TokbenchError(f"no generator of this sweep is possible: {reasons(impossible)}")
-        return list(cells.values()), list(impossible.items())
+def _kinds(settings: SweepSettings) -> list[str]:
+    for kind in settings.generator:
+        if kind not in KINDS:
+            raise TokbenchError(f"--generator {kind}: unknown kind of generator{did_you_mean(kind, KINDS)}")
+    if not settings.generator and (settings.generator_recipe or settings.set_generator):
+        raise TokbenchError("--generator-recipe and --set-generator need --generator: ar, mlm or both")
+    return list(dict.fromkeys(settings.generator))
 
-    def _kinds(self) -> list[str]:
-        for kind in self.kinds:
-            if kind not in KINDS:
-                raise TokbenchError(f"--generator {kind}: unknown kind of generator{did_you_mean(kind, KINDS)}")
-        if not self.kinds and (self.recipes or self.overrides):
-            raise TokbenchError("--generator-recipe and --set-generator need --generator: ar, mlm or both")
-        return list(dict.fromkeys(self.kinds))
 
-    def _draft(self, kind: str) -> Draft:
-        name = "generators/demo-{generator}"
-        for text in self.recipes:
-            of, equals, rest = text.partition("=")
-            if equals and of not in KINDS:
-                raise TokbenchError(f"--generator-recipe {text}: {of!r} is no kind of generator; ar=NAME or mlm=NAME")
-            if not equals or of == kind:
-                name = rest if equals else text
-        name = name.replace("{generator}", kind)
-        draft = draft_recipe(name)
-        found = draft.values.get("generator", {}).get("name") if draft.values.get("kind") == "generator" else None
-        if found != kind:
-            what = f"of {found}" if found else "no generator's"
-            raise TokbenchError(
-                f"--generator {kind}: the recipe {name} is {what}; give each kind its own: "
-                f"--generator-recipe {kind}=NAME"
-            )
-        for text in self.overrides:
-            _override(draft, kind, text)
-        return draft
+def _draft(settings: SweepSettings, kind: str) -> Draft:
+    name = "generators/demo-{generator}"
+    for text in settings.generator_recipe:
+        of, equals, rest = text.partition("=")
+        if equals and of not in KINDS:
+            raise TokbenchError(f"--generator-recipe {text}: {of!r} is no kind of generator; ar=NAME or mlm=NAME")
+        if not equals or of == kind:
+            name = rest if equals else text
+    name = name.replace("{generator}", kind)
+    draft = draft_recipe(name)
+    found = draft.values.get("generator", {}).get("name") if draft.values.get("kind") == "generator" else None
+    if found != kind:
+        what = f"of {found}" if found else "no generator's"
+        raise TokbenchError(
+            f"--generator {kind}: the recipe {name} is {what}; give each kind its own: --generator-recipe {kind}=NAME"
+        )
+    for text in settings.set_generator:
+        _override(draft, kind, text)
+    return draft
 
-    def _cell(self, base: Draft, tokenizer: Cell, label: str, classes: dict[str, int]) -> GeneratorCell:
-        draft = copy.deepcopy(base)
-        draft.values |= {
-            "tokenizer": f"cells/{tokenizer.key}/tokenizer",
-            "data": tokenizer.recipe.data.model_dump(mode="json"),
-            "seed": tokenizer.recipe.seed,
-        }
-        recipe = draft.check()
-        assert isinstance(recipe, GeneratorRecipe)
-        check_metrics(recipe)
-        parameters = _parameters(recipe, tokenizer)
-        if recipe.generator.class_conditional:
-            need_classes(True, _classes(recipe, classes), recipe.data.source)
-        key = _address(address_settings(recipe), tokenizer.key, self.passes)
-        return GeneratorCell(recipe, key, label, tokenizer, self.passes, parameters)
+
+def _cell(base: Draft, tokenizer: Cell, label: str, passes: int, classes: dict[str, int]) -> GeneratorCell:
+    draft = copy.deepcopy(base)
+    draft.values |= {
+        "tokenizer": f"cells/{tokenizer.key}/tokenizer",
+        "data": tokenizer.recipe.data.model_dump(mode="json"),
+        "seed": tokenizer.recipe.seed,
+    }
+    recipe = draft.check()
+    assert isinstance(recipe, GeneratorRecipe)
+    check_metrics(recipe)
+    parameters = _parameters(recipe, tokenizer)
+    if recipe.generator.class_conditional:
+        need_classes(True, _classes(recipe, classes), recipe.data.source)
+    key = _address(address_settings(recipe), tokenizer.key, passes)
+    return GeneratorCell(recipe, key, label, tokenizer, passes, parameters)
 
 
 def _address(settings: dict[str, Any], tokenizer: str, passes: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import quantizers
@@ -16,6 +16,7 @@ from tokbench.config.recipe import TokenizerRecipe
 from tokbench.config.yaml_files import parse_value
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.environment import content_hash
+from tokbench.sweeps.settings import SweepSettings
 from tokbench.training.checks import check_recipe
 
 _DOWNSAMPLING, _ENCODER = "model.downsampling", "model.architecture"
@@ -35,89 +36,75 @@ class Cell:
         return content_hash({k: v for k, v in address_settings(self.recipe).items() if k != "seed"})
 
 
-@dataclass
-class Grid:
-    """What to sweep over. Every list is an axis; an empty one leaves the recipe's own value."""
+def tokenizer_cells(settings: SweepSettings) -> tuple[list[Cell], list[tuple[str, str]]]:
+    """The cells, none twice, and (label, why) of the impossible ones.
 
-    recipe: str = "demo"
-    quantizers: Sequence[str] = ()
-    codebook_sizes: Sequence[int] = ()
-    depths: Sequence[int] = ()
-    bits: Sequence[int] = ()
-    seeds: Sequence[int] = ()
-    image_sizes: Sequence[int] = ()
-    downsamplings: Sequence[int] = ()
-    code_dims: Sequence[int] = ()
-    encoders: Sequence[str] = ()  # architectures
-    overrides: Sequence[str] = ()  # a.b=c, for every cell
-    vary: Sequence[str] = field(default=())  # a.b=1,2,3: an axis of its own
+    Raises TokbenchError when options contradict each other or no cell is possible.
+    """
+    if settings.bits and (settings.codebook_size or settings.depth):
+        raise TokbenchError("--bits fixes codebook size and depth: give --bits, or --codebook-size and --depth")
+    base = draft_recipe(settings.recipe, settings.set)
+    cells: dict[str, Cell] = {}
+    impossible: dict[str, str] = {}
+    axes = [_axis(_ENCODER, settings.encoder), _axis("seed", settings.seed)]
+    axes += [_axis("data.image_size", settings.image_size)]
+    axes += [_axis(_DOWNSAMPLING, settings.downsampling), _axis("model.code_channels", settings.code_dim)]
+    axes += [_varied(text) for text in settings.vary]
+    for values, (quantizer, problem) in itertools.product(itertools.product(*axes), _quantizers(settings, base)):
+        chosen = {key: value for pair in values for key, value in pair.items()}
+        label = _label(quantizer, chosen)
+        try:
+            if problem:
+                raise TokbenchError(problem)
+            recipe = _recipe(base, quantizer, chosen)
+        except TokbenchError as error:
+            impossible.setdefault(label, str(error))
+            continue
+        key = cell_key(recipe)
+        cells.setdefault(key, Cell(recipe, key, label))
+    if not cells:
+        raise TokbenchError(f"no cell of this sweep is possible: {reasons(impossible)}")
+    return list(cells.values()), list(impossible.items())
 
-    def cells(self) -> tuple[list[Cell], list[tuple[str, str]]]:
-        """The cells, none twice, and (label, why) of the impossible ones.
 
-        Raises TokbenchError when options contradict each other or no cell is possible.
-        """
-        if self.bits and (self.codebook_sizes or self.depths):
-            raise TokbenchError("--bits fixes codebook size and depth: give --bits, or --codebook-size and --depth")
-        base = draft_recipe(self.recipe, self.overrides)
-        cells: dict[str, Cell] = {}
-        impossible: dict[str, str] = {}
-        axes = [self._axis(_ENCODER, self.encoders), self._axis("seed", self.seeds)]
-        axes += [self._axis("data.image_size", self.image_sizes)]
-        axes += [self._axis(_DOWNSAMPLING, self.downsamplings), self._axis("model.code_channels", self.code_dims)]
-        axes += [self._varied(text) for text in self.vary]
-        for settings, (quantizer, problem) in itertools.product(itertools.product(*axes), self._quantizers(base)):
-            chosen = {key: value for pair in settings for key, value in pair.items()}
-            label = _label(quantizer, chosen)
+def _axis(key: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    return [{key: value} for value in dict.fromkeys(values)] or [{}]
+
+
+def _varied(text: str) -> list[dict[str, Any]]:
+    key, equals, values = text.partition("=")
+    if not equals or not values:
+        raise TokbenchError(f"--vary {text}: expected key=value,value,..., e.g. training.learning_rate=1e-4,1e-3")
+    parsed = parse_value(f"[{values}]")
+    return [{key.strip(): value} for value in parsed]
+
+
+def _quantizers(settings: SweepSettings, base: Draft) -> list[tuple[dict[str, Any], str]]:
+    """Quantizer blocks (name and constructor arguments) to run, with a reason where one is impossible."""
+    own = base.values.get("quantizer", {})
+    if not (settings.quantizer or settings.codebook_size or settings.depth or settings.bits):
+        return [(dict(own), "")]
+    blocks: list[tuple[dict[str, Any], str]] = []
+    # Without a size of its own, every quantizer is compared at the recipe's.
+    default = None if settings.bits else own.get("codebook_size")
+    for name in dict.fromkeys(settings.quantizer or [own.get("name", "rq")]):
+        try:
+            has_depth = not {"depth", "num_quantizers"}.isdisjoint(quantizers.options(name))
+        except ValueError as error:
+            raise TokbenchError(f"--quantizer {name}: {error}") from None
+        sizes: Sequence[int | None] = list(settings.codebook_size) or [default]
+        # Depth means nothing to a quantizer with one code a position: it is one cell, not one for each depth.
+        depths: Sequence[int | None] = (list(settings.depth) if has_depth else []) or [None]
+        bits: Sequence[int | None] = list(settings.bits) or [None]
+        for size, depth, bit in itertools.product(sizes, depths, bits):
+            request = {"codebook_size": size, "depth": depth, "bits": bit}
             try:
-                if problem:
-                    raise TokbenchError(problem)
-                recipe = _recipe(base, quantizer, chosen)
-            except TokbenchError as error:
-                impossible.setdefault(label, str(error))
-                continue
-            key = cell_key(recipe)
-            cells.setdefault(key, Cell(recipe, key, label))
-        if not cells:
-            raise TokbenchError(f"no cell of this sweep is possible: {reasons(impossible)}")
-        return list(cells.values()), list(impossible.items())
-
-    def _axis(self, key: str, values: Sequence[Any]) -> list[dict[str, Any]]:
-        return [{key: value} for value in dict.fromkeys(values)] or [{}]
-
-    def _varied(self, text: str) -> list[dict[str, Any]]:
-        key, equals, values = text.partition("=")
-        if not equals or not values:
-            raise TokbenchError(f"--vary {text}: expected key=value,value,..., e.g. training.learning_rate=1e-4,1e-3")
-        parsed = parse_value(f"[{values}]")
-        return [{key.strip(): value} for value in parsed]
-
-    def _quantizers(self, base: Draft) -> list[tuple[dict[str, Any], str]]:
-        """Quantizer blocks (name and constructor arguments) to run, with a reason where one is impossible."""
-        own = base.values.get("quantizer", {})
-        if not (self.quantizers or self.codebook_sizes or self.depths or self.bits):
-            return [(dict(own), "")]
-        blocks: list[tuple[dict[str, Any], str]] = []
-        # Without a size of its own, every quantizer is compared at the recipe's.
-        default = None if self.bits else own.get("codebook_size")
-        for name in dict.fromkeys(self.quantizers or [own.get("name", "rq")]):
-            try:
-                has_depth = not {"depth", "num_quantizers"}.isdisjoint(quantizers.options(name))
+                found = quantizers.configurations(name, **request)
+                blocks += [({"name": name, **configuration}, "") for configuration in found]
             except ValueError as error:
-                raise TokbenchError(f"--quantizer {name}: {error}") from None
-            sizes: Sequence[int | None] = list(self.codebook_sizes) or [default]
-            # Depth means nothing to a quantizer with one code a position: it is one cell, not one for each depth.
-            depths: Sequence[int | None] = (list(self.depths) if has_depth else []) or [None]
-            bits: Sequence[int | None] = list(self.bits) or [None]
-            for size, depth, bit in itertools.product(sizes, depths, bits):
-                request = {"codebook_size": size, "depth": depth, "bits": bit}
-                try:
-                    found = quantizers.configurations(name, **request)
-                    blocks += [({"name": name, **configuration}, "") for configuration in found]
-                except ValueError as error:
-                    given = {key: value for key, value in request.items() if value is not None}
-                    blocks.append(({"name": name, **given}, str(error)))
-        return blocks
+                given = {key: value for key, value in request.items() if value is not None}
+                blocks.append(({"name": name, **given}, str(error)))
+    return blocks
 
 
 def _recipe(base: Draft, quantizer: dict[str, Any], chosen: dict[str, Any]) -> TokenizerRecipe:

@@ -15,8 +15,9 @@ from tokbench.printing import fitted, terminal
 from tokbench.results.store import Store
 from tokbench.sweeps.cell import AnyCell
 from tokbench.sweeps.estimate import Estimates
-from tokbench.sweeps.generating import GeneratorCell, Generators
-from tokbench.sweeps.grid import Cell, Grid
+from tokbench.sweeps.generating import GeneratorCell, generator_cells
+from tokbench.sweeps.grid import Cell, tokenizer_cells
+from tokbench.sweeps.settings import SweepSettings
 from tokbench.sweeps.stages import tokenizer_folder
 from tokbench.training.checks import check_data, check_recipe, check_weights
 from tokbench.training.progress import duration
@@ -33,17 +34,18 @@ class Plan:
     redone: set[str] = field(default_factory=set)  # recorded, but what later cells need of them is not there any more
 
     @classmethod
-    def make(cls, grid: Grid, generators: Generators | None, out: Path, again: bool = False) -> Plan:
+    def make(cls, settings: SweepSettings, again: bool = False) -> Plan:
         """Raises TokbenchError when nothing of the sweep is possible."""
-        tokenizers, impossible = grid.cells()
-        made, impossible_too = (generators or Generators()).cells(tokenizers)
-        plan = cls(tokenizers, made, impossible + impossible_too)
+        out = Path(settings.out)
+        tokenizers, impossible = tokenizer_cells(settings)
+        generators, impossible_too = generator_cells(settings, tokenizers)
+        plan = cls(tokenizers, generators, impossible + impossible_too)
         keys = {cell.key for cell in plan.cells}
         if again:
             plan.redone = keys
             return plan
         plan.done = Store(out / "runs.jsonl").cells() & keys
-        waiting = {cell.tokenizer.key: cell.tokenizer for cell in made if cell.key not in plan.done}
+        waiting = {cell.tokenizer.key: cell.tokenizer for cell in generators if cell.key not in plan.done}
         plan.redone = {k for k, cell in waiting.items() if k in plan.done and tokenizer_folder(cell, out) is None}
         plan.done -= plan.redone
         return plan

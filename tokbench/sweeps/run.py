@@ -13,8 +13,7 @@ from tokbench.results.store import Store
 from tokbench.sweeps.board import Board
 from tokbench.sweeps.cell import Outcome, finish_cell
 from tokbench.sweeps.cluster import run_cluster
-from tokbench.sweeps.generating import GeneratorCell, Generators
-from tokbench.sweeps.grid import Grid
+from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.jobs import run_jobs
 from tokbench.sweeps.plan import Plan
 from tokbench.sweeps.settings import SweepSettings
@@ -22,43 +21,36 @@ from tokbench.sweeps.show import show
 from tokbench.sweeps.stages import Place
 
 
-def run_sweep(
-    grid: Grid,
-    out: Path,
-    *,
-    generators: Generators | None = None,
-    again: bool = False,
-    cpu: bool = False,
-    how: SweepSettings | None = None,
-) -> int:
+def run_sweep(settings: SweepSettings, *, again: bool = False, cpu: bool = False) -> int:
     """Finish every cell that is not yet in ``out/runs.jsonl`` and print the table. Returns how many failed.
 
     Each cell trains in ``out/cells/KEY``; one that was interrupted continues from its checkpoint.
 
     Args:
+        settings: the grid, and whether its cells run one after another in this process, side by side or on a cluster.
         again: run recorded cells too, beside the folders they have.
         cpu: stay on the CPU where there is a GPU.
-        how: how many cells side by side, GPUs a cell, on which cluster; by default one after another in this process.
 
     Raises TokbenchError when nothing of the sweep is possible.
     """
-    console = terminal(stderr=True)
+    console, out = terminal(stderr=True), Path(settings.out)
     Store(out / "runs.jsonl").check()
-    plan = Plan.make(grid, generators, out, again)
+    plan = Plan.make(settings, again)
     for label, why in plan.impossible:
         console.print(f"skipped {label}: {why}")
-    how = how or SweepSettings()
-    elsewhere = how.jobs > 1 or how.gpus_per_cell > 1 or how.cluster is not None
+    elsewhere = settings.jobs > 1 or settings.gpus_per_cell > 1 or settings.cluster is not None
     with going_on_later(console), Board(plan.cells, out, console, watch=elsewhere) as board:
         for cell in plan.cells:
             if cell.key in plan.done:
                 board.end(cell, "already", f"already in {out / 'runs.jsonl'} (--again runs it anew)")
         if len(plan.done) == len(plan.cells):
             failed = 0
-        elif how.cluster is not None:
-            failed = run_cluster(plan, out, board, how, again=again, cpu=cpu)
+        elif settings.cluster is not None:
+            failed = run_cluster(plan, out, board, settings, again=again, cpu=cpu)
         elif elsewhere:
-            failed = run_jobs(plan, out, board, jobs=how.jobs, processes=how.gpus_per_cell, again=again, cpu=cpu)
+            failed = run_jobs(
+                plan, out, board, jobs=settings.jobs, processes=settings.gpus_per_cell, again=again, cpu=cpu
+            )
         else:
             failed = run_in_turn(plan, out, board, again=again, cpu=cpu)
     show(plan, out, console)
@@ -73,30 +65,6 @@ def going_on_later(console: Console) -> Iterator[None]:
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on where it stopped")
         raise
-
-
-def from_settings(settings: SweepSettings) -> tuple[Grid, Generators]:
-    """The grid and the generators that a sweep's options describe."""
-    grid = Grid(
-        recipe=settings.recipe,
-        quantizers=settings.quantizer,
-        codebook_sizes=settings.codebook_size,
-        depths=settings.depth,
-        bits=settings.bits,
-        seeds=settings.seed,
-        image_sizes=settings.image_size,
-        downsamplings=settings.downsampling,
-        code_dims=settings.code_dim,
-        encoders=settings.encoder,
-        overrides=settings.set,
-        vary=settings.vary,
-    )
-    return grid, Generators(
-        kinds=settings.generator,
-        recipes=settings.generator_recipe,
-        overrides=settings.set_generator,
-        passes=settings.encode_passes,
-    )
 
 
 def run_in_turn(plan: Plan, out: Path, board: Board, *, again: bool, cpu: bool) -> int:

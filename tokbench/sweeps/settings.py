@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,37 +16,54 @@ from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError, did_you_mean
 
 
+def _option(default: Any, help: str, *, panel: str | None = None, short: str = "", metavar: str | None = None) -> Any:
+    """A key of a sweep file, which is an option of ``tokbench sweep`` too."""
+    return Field(default, description=help, json_schema_extra={"panel": panel, "short": short, "metavar": metavar})
+
+
+_grid = partial(_option, [], panel="Grid")
+_stage2 = partial(_option, panel="Generators")
+_where = partial(_option, panel="Where it runs")
+
+
 class SweepSettings(Strict):
-    """What to sweep over and how to run it. Every list of the first block is an axis of the grid."""
+    """What to sweep over and how to run it. Every list of the first block is an axis of the grid; an empty one leaves
+    the recipe's own value."""
 
-    quantizer: Words = []
-    codebook_size: Numbers = []
-    depth: Numbers = []
-    bits: Numbers = []
-    image_size: Numbers = []
-    downsampling: Numbers = []
-    code_dim: Numbers = []
-    seed: Numbers = []
-    encoder: Words = Field([], description="model.architecture")
-    vary: Axes = Field([], description="any recipe key: a list of values")
+    quantizer: Words = _grid("tokbench list; e.g. vq,rq,lfq.", short="-q")
+    codebook_size: Numbers = _grid("e.g. 256,1024 or 2^14.", short="-k")
+    depth: Numbers = _grid("Codes per position, e.g. 1,2,4,8.", short="-d")
+    bits: Numbers = _grid("Bits per position: every quantizer at the same rate, e.g. 8,16.")
+    image_size: Numbers = _grid("Side in pixels, e.g. 64,128.")
+    downsampling: Numbers = _grid("Pixels per side of one code, e.g. 4,8.")
+    code_dim: Numbers = _grid("Channels handed to the quantizer.")
+    encoder: Words = _grid("Architectures (tokbench list); settings they share stay.")
+    seed: Numbers = _grid("e.g. 0,1,2: tables show mean and spread.")
+    vary: Axes = _grid("Any recipe key as an axis of the grid.", metavar="KEY=A,B,...")
 
-    recipe: str = "demo"
-    set: Settings = Field([], description="recipe keys of every cell")
+    recipe: str = _option("demo", "What every cell starts from: name or file; default demo.")
+    set: Settings = _option([], "Change a recipe key; may be given often.", metavar="KEY=VALUE")
 
-    generator: Words = []
-    generator_recipe: Words = Field([], description="NAME ({generator} stands for the kind) or KIND=NAME")
-    set_generator: Settings = Field([], description="keys of the generators' recipes; KIND:KEY for one kind")
-    encode_passes: PositiveInt = Field(1, description="over the training pictures, into the code cache")
+    generator: Words = _stage2([], "ar, mlm or both, on every tokenizer.")
+    generator_recipe: Words = _stage2(
+        [],
+        "Its recipe; {generator} stands for the kind. Default generators/demo-{generator}.",
+        metavar="[KIND=]NAME",
+    )
+    set_generator: Settings = _stage2(
+        [], "Change a key of the generators' recipe, e.g. training.steps=2000.", metavar="[KIND:]KEY=VALUE"
+    )
+    encode_passes: PositiveInt = _stage2(1, "Passes over the training images; default 1.")
 
-    out: str = "results"
-    jobs: PositiveInt = Field(1, description="cells side by side")
-    gpus_per_cell: PositiveInt = Field(1, description="more than one: each cell under accelerate launch")
-    cluster: Literal["slurm", "local"] | None = None
-    partition: str | None = None
-    time: str | PositiveInt | None = Field(None, description="limit of a cell: minutes, or hours:minutes:seconds")
-    cpus_per_cell: PositiveInt | None = None
-    memory: str | None = Field(None, description="of a cell, e.g. 32GB")
-    slurm: Settings = Field([], description="any other option of sbatch, e.g. account: NAME")
+    out: str = _option("results", "Folder for records, cells and tables; default results.")
+    jobs: PositiveInt = _where(1, "Cells side by side, over the visible GPUs.", short="-j")
+    gpus_per_cell: PositiveInt = _where(1, "More than one: each cell under accelerate launch.")
+    cluster: Literal["slurm", "local"] | None = _where(None, "slurm: an array of jobs; local: submitit's own.")
+    partition: str | None = _where(None, "SLURM's.")
+    time: str | PositiveInt | None = _where(None, "Limit of a job: minutes or h:mm:ss; default a day.")
+    cpus_per_cell: PositiveInt | None = _where(None, "SLURM's cpus-per-task.")
+    memory: str | None = _where(None, "SLURM's mem, e.g. 32GB.")
+    slurm: Settings = _where([], "Any other option of sbatch.", metavar="KEY=VALUE")
 
 
 def _as_option(name: str) -> str:
@@ -69,7 +87,11 @@ def load_sweep(file: str | None, given: dict[str, Any], option: Callable[[str], 
             name = key.partition(".")[0]
             return option(name) if name in given else str(path)
 
-        raise TokbenchError(*dict.fromkeys(explain(SweepSettings, error, where))) from None
+        repeated = {f"{_as_option(name)}: {name}: ": f"{_as_option(name)}: " for name in given}
+        lines = list(explain(SweepSettings, error, where))
+        for twice, once in repeated.items():  # an option names its key already
+            lines = [once + line.removeprefix(twice) if line.startswith(twice) else line for line in lines]
+        raise TokbenchError(*dict.fromkeys(lines)) from None
 
 
 def find_sweep(name: str) -> Path:
