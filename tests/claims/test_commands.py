@@ -8,8 +8,7 @@ import pytest
 from claims_tiny import tiny
 from typer.testing import CliRunner
 
-from tokbench.claims.benches import bench_cells, run_bench
-from tokbench.claims.definition import SamplingBench
+from tokbench.bench.sampling_cells import SamplingBench, bench_cells, run_bench
 from tokbench.cli.app import app
 from tokbench.results.store import Store
 
@@ -70,7 +69,7 @@ def test_dry_run_and_paper_train_nothing(file: str, tmp_path: Path) -> None:
     assert "together: 2 different cells" in output  # one is in both
     output = claims("coarse-to-fine", "--scale", "paper", "--seed", "0", "--work", "work")
     assert "nothing was run: --scale paper runs with --yes" in output
-    assert "GPU hours: FLOPs of a train step" in output and "40% of an H100's peak bf16 (989 TFLOP/s)" in output
+    assert "GPU hours: FLOPs of a train step" in output and "40% of an H100's peak bf16 (989.5 TFLOP/s)" in output
     assert "coarse-to-fine: 2 cells" in output
     assert not Path("work").exists() and not Path("results").exists()
 

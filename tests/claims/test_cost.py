@@ -7,10 +7,16 @@ from pathlib import Path
 import pytest
 from claims_tiny import tiny
 
-from tokbench.claims.cost import PEAK, UTILISATION, costs, train_step_flops
+from tokbench.claims.cost import PEAK, UTILISATION, costs
 from tokbench.claims.definition import load_claim
 from tokbench.claims.plan import plan_claim
 from tokbench.sweeps.cell import AnyCell
+from tokbench.sweeps.generating import GeneratorCell
+from tokbench.training.flops import train_step_flops
+
+
+def step_flops(cell: AnyCell) -> float:
+    return train_step_flops(cell.recipe, cell.tokenizer.recipe if isinstance(cell, GeneratorCell) else None)
 
 
 def cells(folder: Path, **sweep: object) -> list[AnyCell]:
@@ -19,29 +25,29 @@ def cells(folder: Path, **sweep: object) -> list[AnyCell]:
 
 
 def test_a_larger_codebook_costs_its_search(tmp_path: Path) -> None:
-    small, large = (train_step_flops(cell) for cell in cells(tmp_path, codebook_size=[16, 1024]))
+    small, large = (step_flops(cell) for cell in cells(tmp_path, codebook_size=[16, 1024]))
     # 16x16 pixels at f2: 64 positions, each compared with every code over 8 channels.
     assert large - small == 2 * 64 * 8 * (1024 - 16)
 
 
 def test_depths_are_searches_and_bits_are_none(tmp_path: Path) -> None:
-    one, four = (train_step_flops(cell) for cell in cells(tmp_path, quantizer="rq", depth=[1, 4]))
+    one, four = (step_flops(cell) for cell in cells(tmp_path, quantizer="rq", depth=[1, 4]))
     assert four - one == 3 * 2 * 64 * 8 * 16
     (lfq,) = cells(tmp_path, quantizer="lfq", set=["model.code_channels=8"])
-    assert train_step_flops(lfq) < one  # but for its linear maps the same networks, and no search
+    assert step_flops(lfq) < one  # but for its linear maps the same networks, and no search
 
 
 def test_a_convolution_is_counted_there_and_back(tmp_path: Path) -> None:
     # Twice the side is four times the work of a network that is all convolutions, and of the search.
     same = ["model.attention_resolutions=[]", "model.middle_attention=false"]
     small, large = cells(tmp_path, set=same), cells(tmp_path, set=[*same, "data.image_size=32"])
-    assert train_step_flops(large[0]) == pytest.approx(4 * train_step_flops(small[0]))
+    assert step_flops(large[0]) == pytest.approx(4 * step_flops(small[0]))
 
 
 def test_hours_are_steps_and_pictures(tmp_path: Path) -> None:
     (cell,) = cells(tmp_path)
     (cost,) = costs([cell])
-    assert cost.flops == train_step_flops(cell) * 12 * 8
+    assert cost.flops == step_flops(cell) * 12 * 8
     assert cost.hours == pytest.approx(cost.flops / (PEAK * UTILISATION * 3600))
     (longer,) = costs(cells(tmp_path, set=["training.steps=24"]))
     assert longer.flops == 2 * cost.flops
@@ -50,10 +56,10 @@ def test_hours_are_steps_and_pictures(tmp_path: Path) -> None:
 def test_a_discriminator_and_lpips_cost_more(tmp_path: Path) -> None:
     adversarial = "loss.adversarial={discriminator: {name: patchgan, channels: 8, layers: 1}, start: 6}"
     plain, half, perceptual = (
-        train_step_flops(cells(tmp_path, set=more)[0])
+        step_flops(cells(tmp_path, set=more)[0])
         for more in ([], [adversarial], ["loss.perceptual={net: alex}", "data.image_size=64"])
     )
-    (whole,) = (train_step_flops(cells(tmp_path, set=[adversarial.replace("6", "0")])[0]),)
+    (whole,) = (step_flops(cells(tmp_path, set=[adversarial.replace("6", "0")])[0]),)
     assert half - plain == pytest.approx((whole - plain) / 2)  # it trains in half of the steps
     assert perceptual > 16 * plain
 
@@ -61,6 +67,6 @@ def test_a_discriminator_and_lpips_cost_more(tmp_path: Path) -> None:
 def test_a_generator_costs_six_flops_a_weight_and_code(tmp_path: Path) -> None:
     small = ["generator.width=64", "generator.heads=2", "generator.layers=2", "generator.depth_layers=0"]
     found = cells(tmp_path, generator="ar", set_generator=small)
-    flops = train_step_flops(found[1])
+    flops = step_flops(found[1])
     weights = 2 * 12 * 64**2  # of the blocks; what attention and the maps in and out add is less
     assert 6 * weights * 64 < flops < 2 * 6 * weights * 64

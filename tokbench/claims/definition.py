@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
+from tokbench.bench.sampling_cells import SamplingBench
 from tokbench.config.base import Strict
 from tokbench.config.explain import explain
-from tokbench.config.lists import Numbers
 from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.sweeps.settings import SweepSettings
@@ -36,20 +36,6 @@ class PaperFigure(Strict):
     provenance: Literal["read", "second-hand", "unverified"] = Field(
         "read", description="whether the source itself was looked at, somebody citing it, or neither"
     )
-
-
-class SamplingBench(Strict):
-    """The options of ``tokbench bench sampling`` as keys; each seed of the claim is a repetition of its own."""
-
-    batch_size: Numbers
-    size: str | None = Field(None, description="a size of the paper by name, in place of the four below")
-    width: PositiveInt = 320
-    heads: PositiveInt = 5
-    layers: PositiveInt = 12
-    depth_layers: PositiveInt = 2
-    vocabulary: PositiveInt = 2048
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    turns: PositiveInt = 3
 
 
 class ScaleSettings(Strict):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokbench.claims.benches import BenchCell, bench_cells
+from tokbench.bench.sampling_cells import BenchCell, bench_cells
 from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.evidence import Asked, AskedCell
 from tokbench.errors import TokbenchError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tokbench.claims.benches import run_bench
+from tokbench.bench.sampling_cells import run_bench
 from tokbench.claims.plan import ClaimPlan
 from tokbench.printing import terminal
 from tokbench.results.store import Store

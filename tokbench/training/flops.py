@@ -1,13 +1,22 @@
-"""The model FLOPs of one training step, counted while the step runs."""
+"""The model FLOPs of one training step: counted while the step runs, or of a recipe without running it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from tokbench.config.generator import GeneratorRecipe
+from tokbench.config.grid import axes
+from tokbench.config.recipe import Recipe, TokenizerRecipe
+from tokbench.generators import build, configure
+from tokbench.models import Tokenizer
+from tokbench.models.discriminator import build_discriminator
 
 
 class StepFlops(TorchDispatchMode):
@@ -35,3 +44,89 @@ class StepFlops(TorchDispatchMode):
 def _recomputing() -> bool:
     # Within a backward pass gradients are recorded only while a forward pass is being repeated.
     return torch._C._current_graph_task_id() != -1 and torch.is_grad_enabled()
+
+
+def train_step_flops(recipe: Recipe, tokenizer: TokenizerRecipe | None = None) -> float:
+    """FLOPs (two a multiply-add) of a train step, for one image of its batch, counted without training.
+
+    tokenizer: that of a generator's recipe, on whose codes it is trained.
+    """
+    if isinstance(recipe, GeneratorRecipe):
+        assert tokenizer is not None
+        return _generator(recipe, tokenizer)
+    assert isinstance(recipe, TokenizerRecipe)
+    return _tokenizer(recipe)
+
+
+def _tokenizer(recipe: TokenizerRecipe) -> float:
+    size, channels = recipe.data.image_size, recipe.data.channels
+    with torch.device("meta"):
+        tokenizer = Tokenizer(recipe.tokenizer)
+        images = torch.zeros(1, channels, *axes(size), requires_grad=True)
+        latents = torch.zeros(1, tokenizer.quantizer.dim, *tokenizer.grid(), requires_grad=True)
+        total = _there_and_back(tokenizer.encoder, images) + _there_and_back(tokenizer.decoder, latents)
+        total += _search(tokenizer)
+        if recipe.loss.perceptual.net != "none":
+            features = _features(recipe.loss.perceptual.net)
+            for parameter in features.parameters():
+                parameter.requires_grad_(False)
+            # The original goes through once, the reconstruction there and back; grey ones as RGB.
+            seen = images.expand(-1, 3, -1, -1)
+            total += _forward(features, seen) + _there_and_back(features, seen)
+        adversarial = recipe.loss.adversarial
+        if adversarial is not None:
+            discriminator = build_discriminator(adversarial.discriminator, size, channels)
+            several = torch.zeros(4, channels, *axes(size), requires_grad=True)  # some count over groups of the batch
+            # The autoencoder's step goes through it there and back; its own step does so twice, for real and fake.
+            step = _there_and_back(discriminator, several) / 4
+            active = max(0, recipe.training.steps - adversarial.start) / recipe.training.steps
+            total += 3 * step * active
+    return total
+
+
+def _generator(recipe: GeneratorRecipe, tokenizer_recipe: TokenizerRecipe) -> float:
+    settings = recipe.generator.model_copy(update={"class_conditional": False})
+    with torch.device("meta"):
+        tokenizer = Tokenizer(tokenizer_recipe.tokenizer)
+        generator = build(configure(settings, tokenizer, source=recipe.tokenizer, image_size=recipe.data.image_size))
+        codes = torch.zeros(1, *generator.shape, dtype=torch.int64)
+        try:
+            return _counted(lambda: generator.loss(codes).backward())
+        except (RuntimeError, NotImplementedError):
+            # What looks at values cannot be counted without them: six a weight and code, as usual for transformers.
+            return 6.0 * sum(p.numel() for p in generator.parameters()) * generator.places
+
+
+def _search(tokenizer: Tokenizer) -> float:
+    """Comparing each position with every code, where there is a codebook to compare with."""
+    quantizer = tokenizer.quantizer
+    tables = {tuple(t.shape) for t in [*quantizer.parameters(), *quantizer.buffers()] if t.ndim == 2}
+    positions = math.prod(tokenizer.grid())
+    return sum(
+        2.0 * positions * size * max(shape[1] for shape in tables if shape[0] == size)
+        for size in quantizer.codebook_sizes
+        if any(shape[0] == size for shape in tables)
+    )
+
+
+def _features(net: str) -> nn.Module:
+    from torchvision.models import alexnet, vgg16
+
+    # LPIPS reads no further than before the last pooling, which small pictures do not reach.
+    features: nn.Module = (vgg16 if net == "vgg" else alexnet)(weights=None).features[:-1]
+    return features
+
+
+def _forward(module: nn.Module, x: Tensor) -> float:
+    with torch.no_grad():
+        return _counted(lambda: module(x))
+
+
+def _there_and_back(module: nn.Module, x: Tensor) -> float:
+    return _counted(lambda: module(x).sum().backward())
+
+
+def _counted(work: Callable[[], object]) -> float:
+    with StepFlops() as counter:
+        work()
+    return float(counter.total)

@@ -1,15 +1,33 @@
-"""Speed as records: ``tokbench bench sampling`` with a line for each contender, batch size and repetition."""
+"""Speed as records: ``tokbench bench sampling`` with a line for each contender, batch size and repetition. Torch is
+imported where something is timed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from tokbench.claims.definition import SamplingBench
+from pydantic import Field, PositiveInt
+
+from tokbench.config.base import Strict
+from tokbench.config.lists import Numbers
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.environment import content_hash
 from tokbench.results.record import Record
+
+
+class SamplingBench(Strict):
+    """The options of ``tokbench bench sampling`` as keys; each seed of the claim is a repetition of its own."""
+
+    batch_size: Numbers
+    size: str | None = Field(None, description="a size of the paper by name, in place of the four below")
+    width: PositiveInt = 320
+    heads: PositiveInt = 5
+    layers: PositiveInt = 12
+    depth_layers: PositiveInt = 2
+    vocabulary: PositiveInt = 2048
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    turns: PositiveInt = 3
 
 
 @dataclass(frozen=True)
