@@ -12,6 +12,7 @@ from tokbench.results.record import Record, decode
 from tokbench.results.store import parse
 
 LINES = [row.line for row in sweep()]
+METRIC = {"value": 1, "n": 1, "version": "1", "label": "m", "direction": "none"}
 
 
 def test_blocks_have_types_and_keep_what_they_do_not_know() -> None:
@@ -68,6 +69,8 @@ def test_damage_is_named_wherever_it_is_and_the_rest_is_read() -> None:
         ({"quantizer": {"depth": True}}, "quantizer.depth: is not a whole number"), ({"training": None}, "training"),
         ({"training": {"seconds": -1}}, "training.seconds: is out of range"), ({"name": None}, "name"),
         ({"git": "abc"}, "git"), ({"artifacts": {"a": 1}}, "artifacts"), ({"schema_version": 1.5}, "schema_version"),
+        ({"metrics": {"m": METRIC | {"shown": {"digits": -1}}}}, "digits"),
+        ({"recipe": {"a": json.loads("[" * 300 + "]" * 300)}}, "nested too deeply"),
         ({"schema_version": 2}, "schema_version: a record of version 2"), ({"environment": {"gpus": "x"}}, "gpus"),
     ],
 )  # fmt: skip

@@ -7,7 +7,7 @@ their records, of this revision too, do not say it, and their classes read it fr
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -25,7 +25,7 @@ class Shown(msgspec.Struct, frozen=True):
         depths: whether ``by_depth`` is of the first d codes together, or of each depth alone.
     """
 
-    digits: int | None = None
+    digits: Annotated[int, msgspec.Meta(ge=0, le=12)] | None = None
     usual: bool = False
     over: Literal["images", "codes"] = "images"
     depths: Literal["together", "alone"] = "together"

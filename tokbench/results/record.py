@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -43,7 +44,7 @@ class MetricValue(msgspec.Struct, frozen=True):
     by_depth: list[Number] | None = None
     note: str | None = None  # why value is None and how to get it
     shown: Shown | None = None  # how a table shows it, unless ``definitions`` says so
-    extra: dict[str, Any] = msgspec.field(name="", default_factory=dict)  # keys of this metric alone, when written
+    extra: dict[str, Any] = msgspec.field(name="(extra)", default_factory=dict)  # keys of this metric alone
 
     def plain(self) -> dict[str, Any]:
         """As JSON, with what this metric alone says after the rest."""
@@ -133,7 +134,7 @@ class Record(msgspec.Struct, kw_only=True, frozen=True):
     artifacts: dict[str, str] = msgspec.field(default_factory=dict)
     provenance: str | None = None  # of a published row: "read", "second-hand", "unverified", with its source
     error: str | None = None  # a cell that failed says why
-    raw: bytes = msgspec.field(name="", default=b"")  # the line as it was read
+    raw: bytes = msgspec.field(name="(line)", default=b"")  # the line as it was read
 
     @classmethod
     def of(cls, **fields: Any) -> Record:
@@ -177,6 +178,8 @@ def decode(line: bytes) -> Record:
     Raises:
         ValueError: it is not one, or holds what cannot be shown; the message says where and why.
     """
+    if _depth(line) > _DEEPEST:
+        raise ValueError("nested too deeply")
     try:
         line.decode()  # what is not looked into must be text too
         record = _DECODER.decode(line)
@@ -215,7 +218,19 @@ def _block(kind: type[B], value: Any) -> B:
 
 
 _DECODER = msgspec.json.Decoder(Record, dec_hook=_block)
+_DEEPEST, _TOKENS = 200, re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _BLOCKS = ("quantizer", "model", "weights", "training", "timing", "environment")
+
+
+def _depth(line: bytes) -> int:
+    """How deep arrays and objects lie within each other: what is deeper than most stacks breaks whoever walks it."""
+    if line.count(b"[") + line.count(b"{") <= _DEEPEST:
+        return 0
+    deepest = level = 0
+    for token in _TOKENS.finditer(line):
+        level += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
+        deepest = max(deepest, level)
+    return deepest
 
 
 def _defaults() -> dict[str, Any]:
@@ -224,7 +239,7 @@ def _defaults() -> dict[str, Any]:
     for field in msgspec.structs.fields(Record):
         made = field.default_factory() if callable(field.default_factory) else field.default
         plain[field.encode_name] = {} if field.name == "undecoded" else None if made is msgspec.NODEFAULT else made
-    del plain[""]
+    del plain["(line)"]
     return plain
 
 
