@@ -39,7 +39,7 @@ def paint(entries: Sequence[Entry], folder: Path, metric: str | None) -> Figure:
     for record in records:
         speed, batch = record.timing.get(metric + _SUFFIX), record.timing.batch_size
         if isinstance(speed, int | float) and batch is not None and speed > 0:
-            lines.setdefault(_place(record), {}).setdefault(_name(record), []).append((batch, float(speed)))
+            lines.setdefault(_setting(record), {}).setdefault(_name(record), []).append((batch, float(speed)))
     if not lines:
         raise TokbenchError(f"plot speed: no record has both a batch size and images per second of {metric!r}")
     # The fastest of several runs: everything else on the machine only ever makes a run slower.
@@ -75,7 +75,7 @@ def _slowest(of_place: dict[str, dict[int, float]]) -> str | None:
     return min(of_place, key=lambda name: of_place[name][max(shared)])
 
 
-def _place(record: Record) -> str:
+def _setting(record: Record) -> str:
     timing, environment = record.timing, record.environment
     known = environment.cpu if timing.device == "cpu" else next(iter(environment.gpus or []), None)
     parts = [f"{timing.device} ({known})" if known else str(timing.device), str(timing.precision)]
