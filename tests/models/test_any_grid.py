@@ -12,6 +12,7 @@ from tokbench.data.codes import CodeCache
 from toy_architectures import ClipConfig, LineConfig
 
 from tokbench.clips import save_clip
+from tokbench.codes.cache import CodeCache
 from tokbench.config.architecture import name_of
 from tokbench.config.grid import axes
 from tokbench.config.loading import load_recipe
@@ -19,6 +20,7 @@ from tokbench.data import open_images
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.models.registry import all_settings
+from tokbench.results.report import build
 from tokbench.results.store import Store
 from tokbench.sweeps.run import from_settings, run_sweep
 from tokbench.sweeps.settings import load_sweep
@@ -113,8 +115,9 @@ def test_a_toy_goes_through_the_whole_house(
             assert (tmp_path / "out" / record.artifacts[role]).stat().st_size > 0
     for record in records[1:]:
         assert record.metrics["model_bpp" if record.model["name"] == "ar" else "model_bound_bpp"].value is not None
-    [cache] = (tmp_path / "out" / "codes").iterdir()
-    assert CodeCache(cache, "train").header.shape == tokens
+    [header] = (tmp_path / "out").rglob("train/header.json")
+    assert CodeCache(header.parents[1], "train").header.shape == tokens
+    assert "×".join(map(str, tokens)) in build(records, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
