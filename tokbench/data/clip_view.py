@@ -98,7 +98,7 @@ class ClipView(View):
         if loaded.start is None and self.windows == "random":
             start = below(len(shown) - self.span + 1, uniforms(5, self.seed, epoch, index)[4])
         frames = video.read(shown[start : start + self.span : self.stride].tolist())
-        clip = np.empty((3, *self.size), np.uint8)
+        clip = np.empty((3, self.frames, *axes(self.image_size)), np.uint8)
         for t, frame in enumerate(frames):
             clip[:, t] = self._square(frame, epoch, index).transpose(2, 0, 1)
         return self.seen(torch.from_numpy(clip)), f"@{start}"

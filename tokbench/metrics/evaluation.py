@@ -217,9 +217,8 @@ class _Pass:
             means = [self.means[metric.name, depth] for depth in self.depths]
             by_depth = [mean.value() for mean in means] if len(means) > 1 else None
             last = means[-1]
-            return metric.result(
-                last.value(), n, self.protocol, stderr=last.stderr(), by_depth=by_depth, **last.by_frame()
-            )
+            extra: dict[str, Any] = last.by_frame()
+            return metric.result(last.value(), n, self.protocol, stderr=last.stderr(), by_depth=by_depth, **extra)
         return self.spaces.value(metric, self.protocol, paired=True)
 
     def _code_value(self, metric: CodeMetric, n: int) -> MetricValue:

@@ -37,7 +37,8 @@ def draw_codecs(result: Mapping[str, Any]) -> Figure:
         for axis, metric in zip(axes, metrics, strict=True):
             draw_panel(axis, _panel([row for row in rows if metric in row["metrics"]], metric))
         for axis in axes[1:]:
-            axis.get_legend().remove()
+            if (legend := axis.get_legend()) is not None:
+                legend.remove()
         figure.supxlabel("\n".join(textwrap.wrap(_caption(result), _ACROSS * min(3, len(metrics)))), fontsize=6)
     return figure
 
