@@ -41,7 +41,7 @@ def _network(device: str, resize: Resize, digest: str) -> I3D:
 
 
 def _fvd(label: str) -> Definition:
-    return Definition(label, "lower", shown=Shown(digits=2))
+    return Definition(label, "lower", shown=Shown(digits=2, usual=True))
 
 
 class FVD(FrechetMetric):
