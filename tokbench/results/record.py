@@ -181,7 +181,8 @@ def decode(line: bytes) -> Record:
     if _depth(line) > _DEEPEST:
         raise ValueError("nested too deeply")
     try:
-        line.decode()  # what is not looked into must be text too
+        if not line.isascii():
+            line.decode()  # what is not looked into must be text too
         record = _DECODER.decode(line)
     except msgspec.DecodeError as error:
         said, _, where = str(error).partition(" - at `$")
