@@ -12,10 +12,9 @@ import pytest
 from results_synthetic import folder, record, sweep
 from typer.testing import CliRunner
 
-import tokbench.results
 from tokbench.cli.app import app
 from tokbench.errors import TokbenchError
-from tokbench.results.folder import stale
+from tokbench.results.folder import regenerate, stale
 from tokbench.results.store import Store
 
 COMMITTED = Path(__file__).resolve().parents[2] / "results"
@@ -24,7 +23,7 @@ COMMITTED = Path(__file__).resolve().parents[2] / "results"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = folder(tmp_path_factory.mktemp("results"))
-    tokbench.results.regenerate(home)
+    regenerate(home)
     return home
 
 
@@ -41,7 +40,7 @@ def committed(tmp_path: Path) -> Path:
 
 
 def test_the_committed_tables_are_what_the_committed_records_give(committed: Path) -> None:
-    assert stale(committed) == [], "python -c \"import tokbench.results; tokbench.results.regenerate('results')\""
+    assert stale(committed) == [], "python -c \"from tokbench.results.folder import regenerate; regenerate('results')\""
 
 
 def test_regenerate_writes_tables_and_figures_that_are_not_stale(made: Path) -> None:
@@ -73,12 +72,12 @@ def test_a_new_record_makes_the_tables_stale(made: Path, tmp_path: Path) -> None
 
 def test_regenerate_refuses_damaged_or_no_records(tmp_path: Path) -> None:
     with pytest.raises(TokbenchError, match="no records"):
-        tokbench.results.regenerate(tmp_path)
+        regenerate(tmp_path)
     folder(tmp_path, sweep()[:2])
     with open(tmp_path / "runs.jsonl", "a") as file:
         file.write("{half\n")
     with pytest.raises(TokbenchError, match="line 3"):
-        tokbench.results.regenerate(tmp_path)
+        regenerate(tmp_path)
 
 
 def test_published_rows_are_the_reference_facts(shared: Path) -> None:
