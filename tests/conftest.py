@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before torch is loaded, and for the processes that tests start: threads of theirs would spin against each other.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+
+if TYPE_CHECKING:
+    from tokbench.models import Tokenizer
 
 torch.set_num_threads(1)
 
@@ -39,4 +43,20 @@ def golden_video(shared: Path) -> Path:
     folder = shared / "golden-video"
     if not folder.is_dir():
         pytest.skip("the folder ../shared/golden-video is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rq_tokenizer() -> Tokenizer:
+    """16x16 images to 4x4 positions of two codes of 16."""
+    from tiny_tokenizer import make_tokenizer
+
+    return make_tokenizer({"name": "rq", "codebook_size": 16, "depth": 2})
+
+
+@pytest.fixture(scope="session")
+def rq_folder(rq_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where it is saved."""
+    folder = tmp_path_factory.mktemp("rq") / "tokenizer"
+    rq_tokenizer.save_pretrained(folder)
     return folder

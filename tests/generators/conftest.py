@@ -1,30 +1,15 @@
-"""A tiny tokenizer, and generators small enough for a test."""
+"""Generators small enough for a test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_tokenizer import make_tokenizer
 
 from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig
 from tokbench.generators import Generator, build
-from tokbench.models import Tokenizer
-
-
-@pytest.fixture(scope="session")
-def rq_tokenizer() -> Tokenizer:
-    return make_tokenizer({"name": "rq", "codebook_size": 16, "depth": 2})
-
-
-@pytest.fixture(scope="session")
-def rq_folder(rq_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rq") / "tokenizer"
-    rq_tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
