@@ -21,12 +21,15 @@ from tokbench.data.base import ImageDataset, Sample, Split, digest
 from tokbench.data.clip_view import ClipView
 from tokbench.data.crops import View
 from tokbench.data.draws import below, uniforms
-from tokbench.data.photos import EPOCH, TRAIN_ZOOMS
+from tokbench.data.photos import EPOCH
 from tokbench.data.video import Video
 from tokbench.data.whole import WholePictures
 from tokbench.errors import TokbenchError
 
 FOLDER = Path(__file__).parent / "builtin_clips"
+
+ZOOMS = tuple(2 ** (k / 2) for k in range(7))
+"""Size of the scaled video over the clip's, from the whole scene to a detail."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,11 @@ def _content(videos: list[BuiltinClip]) -> str:
 
 @functools.lru_cache(maxsize=4)
 def _copies(clip: BuiltinClip, shape: tuple[int, int]) -> list[np.ndarray]:
-    """All frames, uint8 (N, H, W, 3), just covering ``shape`` times each zoom of ``photos``, as far as it goes."""
+    """All frames, uint8 (N, H, W, 3), just covering ``shape`` times each zoom, as far as there are pixels."""
     with Video(clip.content(), name=clip.name) as video:
         images = [Image.fromarray(frame) for frame in video.read(range(len(video)))]
     copies = []
-    for zoom in TRAIN_ZOOMS:
+    for zoom in ZOOMS:
         scale = covering(images[0], *(round(side * zoom) for side in shape))
         if scale > 1 and zoom > 1:
             break

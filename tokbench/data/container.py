@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokbench.data.decode import UnreadableImage
+from tokbench.data.decode import MAX_ASPECT, UnreadableImage
 from tokbench.errors import TokbenchError, printable
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ _CONTAINERS = (
     "av1"
 )
 """FFmpeg's names of what is opened. It knows more, some of which are lists of other files and addresses to open."""
+
+
+MOST_PIXELS = 2**26
+"""A frame of twice 8K; a header that claims more would take gigabytes."""
 
 
 class UnreadableVideo(UnreadableImage):
@@ -41,7 +45,7 @@ def open_stream(source: bytes | Path, name: str) -> tuple[InputContainer, VideoS
     """A file, or its bytes, -> the open container and its largest video stream (the first of several; no cover).
 
     Raises:
-        UnreadableVideo: missing, empty, no video in a known format, or none in it.
+        UnreadableVideo: missing, empty, no video in a known format, none in it, or one of absurd size.
     """
     av = need_pyav()
     try:
@@ -55,6 +59,10 @@ def open_stream(source: bytes | Path, name: str) -> tuple[InputContainer, VideoS
         container.close()
         raise UnreadableVideo(name, "no video in it")
     stream: VideoStream = max(streams, key=lambda s: s.width * s.height)
+    width, height = stream.width, stream.height
+    if width * height > MOST_PIXELS or max(width, height) > MAX_ASPECT * min(width, height):
+        container.close()
+        raise UnreadableVideo(name, f"its frames are {width}x{height}, too large or too long")
     stream.thread_count = 1  # processes read side by side
     return container, stream
 
