@@ -63,8 +63,10 @@ def open_clips(split: Split, view: View, limit: int | None) -> ImageDataset:
     assert isinstance(view, ClipView)
     if split == "train" and view.windows == "random" and view.crop == "random":
         return TrainClips(view, EPOCH if limit is None else limit)
-    clips = BuiltinClips(split, view)
-    clips.select(range(len(clips.videos)), limit)
+    clips, endless = BuiltinClips(split, view), split == "train" and view.windows == "random"
+    clips.select(range(len(clips.videos)), None if endless else limit)
+    if endless:
+        clips.kept = np.resize(clips.kept, limit or EPOCH)  # the videos take turns
     return clips
 
 
