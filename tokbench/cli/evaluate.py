@@ -139,6 +139,9 @@ def _show(result: Evaluation) -> None:
     for value in result.metrics.values():
         if value.note:
             console.print(f"{value.label}: {value.note}")
+        if (first := value.extra.get("first_frame")) is not None:
+            later = value.extra["later_frames"]
+            console.print(f"{value.label}: {_number(first)} in first frames, {_number(later)} in later ones")
     tokens = "x".join(map(str, rate.tokens))
     bits = f"{rate.bits_per_image:,.0f} bits an image, {rate.bits_per_pixel:.4f} bits per pixel"
     skipped = f", {data.skipped} skipped" if data.skipped else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -98,7 +98,7 @@ class Mean(Statistics):
     def value(self) -> float:
         return self.total / self.n if self.n else math.nan
 
-    def by_frame(self) -> dict[str, float]:
+    def by_frame(self) -> dict[str, Any]:
         """``first_frame`` and ``later_frames``, the means over clips of each; nothing where there were no clips."""
         if not self.clips:
             return {}
