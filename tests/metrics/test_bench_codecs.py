@@ -106,6 +106,11 @@ def test_tokenizers_stand_beside_at_each_of_their_rates(video: Tensor, architect
     assert fixed["footing"] == "clips" and fixed["bpp_stream"] is None
 
 
+def test_a_tokenizer_of_other_clips_is_one_line_before_any_codec_runs(video: Tensor) -> None:
+    with pytest.raises(TokbenchError, match="^mine: .*6x64x96 is not a multiple of the downsampling"):
+        bench_codecs([video], [], frames=6, beside=[contender("mine", _tokenizer("magvit2-video"))])
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -119,9 +124,19 @@ def test_mistakes_are_one_line(video: Tensor, arguments: dict[str, int], words: 
         bench_codecs([video], chosen(["x264"]), **arguments)
 
 
-def test_odd_sides_and_unknown_codecs_are_named(video: Tensor) -> None:
-    with pytest.raises(TokbenchError, match="even sides, not 63x96"):
-        code(video[:, :5, :63], CODECS["x264"], 22, 32)
+@pytest.mark.parametrize("height, width", [(63, 96), (36, 96), (24, 96)])
+def test_sides_that_not_all_codecs_take_are_refused(video: Tensor, height: int, width: int) -> None:
+    with pytest.raises(TokbenchError, match=f"multiples of 8, from 32 on, not {height}x{width}"):
+        code(video[:, :5, :height, :width], CODECS["x264"], 22, 32)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_the_smallest_clip_is_taken(video: Tensor, name: str) -> None:
+    coded = code(video[:, :1, :32, :40], CODECS[name], CODECS[name].qualities[2], 32)
+    assert coded.decoded.shape == (3, 1, 32, 40) and coded.picture_bytes > 0
+
+
+def test_unknown_codecs_are_named() -> None:
     with pytest.raises(TokbenchError, match="no codec 'x256'.*x26"):
         chosen(["x256"])
 
@@ -130,7 +145,13 @@ def test_an_encoder_that_refuses_says_why_in_one_line(video: Tensor) -> None:
     broken = dataclasses.replace(CODECS["x264"], settings=lambda quality, period: ["-c:v", "libx264", "-preset", "no"])
     with pytest.raises(TokbenchError, match="^x264: ") as refusal:
         code(video[:, :5], broken, 22, 32)
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(refusal.value) and "0x" not in str(refusal.value)
+
+
+def test_a_program_that_is_not_there_is_one_line(video: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
+    with pytest.raises(TokbenchError, match="/nowhere/ffmpeg: cannot be run: No such file"):
+        code(video[:, :5], CODECS["x264"], 22, 32)
 
 
 def test_without_the_extra_the_line_says_which(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ All are programs' libraries inside one ffmpeg (the package imageio-ffmpeg), whic
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -108,15 +109,15 @@ def code(clip: Tensor, codec: Codec, quality: int, period: int) -> Coded:
     """Encode a clip into a raw stream and decode that.
 
     Args:
-        clip: uint8 (3, T, H, W) with even H and W, which chroma at half the resolution needs.
+        clip: uint8 (3, T, H, W), H and W multiples of 8 and at least 32, which all of them take.
         period: an intra frame at least every so many frames.
 
     Raises:
-        TokbenchError: odd sides, no ffmpeg, or an encoder that refuses.
+        TokbenchError: other sides, no ffmpeg, or an encoder that refuses.
     """
     frames, height, width = clip.shape[1:]
-    if height % 2 or width % 2:
-        raise TokbenchError(f"codecs halve chroma and need even sides, not {height}x{width}")
+    if height % 8 or width % 8 or min(height, width) < 32:
+        raise TokbenchError(f"codecs need sides that are multiples of 8, from 32 on, not {height}x{width}")
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24"]
     size = ["-s", f"{width}x{height}", "-r", f"{FPS}"]
     with tempfile.TemporaryDirectory(prefix="tokbench-") as folder:
@@ -135,9 +136,12 @@ def code(clip: Tensor, codec: Codec, quality: int, period: int) -> Coded:
 
 def _run(codec: Codec, arguments: list[str], given: bytes | None = None) -> bytes:
     command = [ffmpeg(), "-v", "error", "-nostdin", "-y", *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, check=False)
+    try:
+        done = subprocess.run(command, input=given, capture_output=True, check=False)
+    except OSError as error:
+        raise TokbenchError(f"{command[0]}: cannot be run: {error.strerror}") from None
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        why = printable(said[-1], 160) if said else f"it ended with {done.returncode}"
+        said = re.sub(r"(?m)^(\[[^\]]*\] )+", "", done.stderr.decode("utf-8", "replace")).strip().splitlines()
+        why = printable(said[0], 160) if said else f"it ended with {done.returncode}"
         raise TokbenchError(f"{codec.name}: {why}")
     return done.stdout

@@ -108,7 +108,7 @@ def bench_codecs(
         ``created``, ``git``, ``environment``, the settings, ``note`` and ``rows``: ``Point`` as JSON.
 
     Raises:
-        TokbenchError: no video with enough frames, odd sides, no ffmpeg.
+        TokbenchError: no video with enough frames, sides that a codec cannot take, no ffmpeg.
     """
     if frames < 1 or period < 32 or period % 32:
         raise TokbenchError(f"clips of {frames} frames, intra period {period}: a multiple of 32 is needed, and a frame")
@@ -117,6 +117,7 @@ def bench_codecs(
         longest = max((video.shape[1] for video in videos), default=0)
         raise TokbenchError(f"no video has the {frames} frames of a clip; the longest of {len(videos)} has {longest}")
     count = sum(whole(video, frames).shape[1] for video in long)
+    tokenizers = [point for contender in beside for point in contender(long, frames)]  # first: these may not fit
     found: list[Point] = []
     cut = any(video.shape[1] >= 2 * frames for video in long)  # else both footings are the same
     footings = (CLIPS, RANDOM_ACCESS) if cut else (CLIPS,)
@@ -125,8 +126,6 @@ def bench_codecs(
         found.append(_coded(codec, footing, quality, long, frames, period))
         if progress is not None:
             progress(done + 1, len(turns))
-    for contender in beside:
-        found += contender(long, frames)
     return {
         **provenance(),
         "ffmpeg": f"{metadata.version('imageio-ffmpeg')} ({ffmpeg_version()})",
@@ -137,7 +136,7 @@ def bench_codecs(
         "clip_frames": frames,
         "intra_period": period,
         "note": NOTE,
-        "rows": [asdict(point) for point in found],
+        "rows": [asdict(point) for point in found + tokenizers],
     }
 
 

@@ -46,7 +46,10 @@ def token_points(
     for clip in pieces(videos, frames):
         originals = clip.transpose(0, 1)
         shown = originals if of_images else clip[None]
-        codes = tokenizer.encode(to_float(shown.to(device)))
+        try:
+            codes = tokenizer.encode(to_float(shown.to(device)))
+        except ValueError as error:  # another number of frames or channels than its own
+            raise TokbenchError(f"{name}: {error}") from None
         decoded = to_uint8(tokenizer.decode(codes)).cpu()
         if decoded.shape != shown.shape:
             raise TokbenchError(f"{name}: clips of {tuple(shown.shape[2:])} came back as {tuple(decoded.shape[2:])}")

@@ -13,7 +13,7 @@ from tokbench.cli.options import Cpu
 def bench_codecs(
     source: Annotated[str, typer.Option("--data", help="Which videos, e.g. clips or folder:PATH.")],
     size: Annotated[
-        str, typer.Option("--size", help="FRAMESxHEIGHTxWIDTH of a video; sides even, frames in whole clips.")
+        str, typer.Option("--size", help="FRAMESxHEIGHTxWIDTH of a video; sides are multiples of 8.")
     ] = "51x128x128",
     codecs: Annotated[
         list[str] | None, typer.Option("--codecs", help="x264,x265,kvazaar,vvenc,svt-av1; default all.")

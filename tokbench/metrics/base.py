@@ -169,8 +169,8 @@ class DistributionMetric(Metric):
         """Why ``count`` images in a space of ``dim`` dimensions cannot give a value, said before any is looked at."""
         return None
 
-    def wrong_reference(self, dataset: Any) -> str | None:
-        """Why a data set is not one that generated images may be compared with under this metric's name."""
+    def wrong_sets(self, count: int, reference: Any) -> str | None:
+        """Why so many generated images and this data set may not be compared under the metric's name."""
         return None
 
     @abstractmethod

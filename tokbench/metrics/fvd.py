@@ -162,15 +162,15 @@ class _Protocol(FVD):
             return reason
         return super().unavailable(size)
 
-    def too_few(self, count: int, dim: int) -> str | None:
-        return self.protocol.wrong_count(count) if count < self.protocol.count else None
-
-    def wrong_reference(self, dataset: Any) -> str | None:
-        return self.protocol.wrong_reference(dataset.split, getattr(dataset.view, "windows", "no"))
+    def wrong_sets(self, count: int, reference: Any) -> str | None:
+        windows = getattr(reference.view, "windows", "no")
+        return self.protocol.wrong_reference(reference.split, windows) or self.protocol.wrong_count(count)
 
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
     ) -> Compared:
+        if reference.n < 0:
+            raise TokbenchError(f"the protocol {self.protocol.name} asks which clips the file of mu and sigma is of")
         if (reason := self.protocol.wrong_count(sample.n)) is not None:
             raise TokbenchError(reason)
         return super().compare(reference, sample, paired=paired, quick=quick)

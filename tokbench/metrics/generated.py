@@ -75,7 +75,7 @@ def evaluate_images(
     reasons = {name: reason for name, metric in wanted.items() if (reason := metric.unavailable(size))}
     if not from_file:
         for name, metric in wanted.items():
-            if isinstance(metric, DistributionMetric) and (reason := metric.wrong_reference(reference)):
+            if isinstance(metric, DistributionMetric) and (reason := metric.wrong_sets(total, reference)):
                 reasons.setdefault(name, reason)
     if from_file:
         for name, metric in wanted.items():
