@@ -18,7 +18,10 @@ def train(
     start_from: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="TOKENIZER", help="Train a tokenizer on: its architecture, quantizer, size and weights."
+            "--from",
+            metavar="TOKENIZER",
+            help="Train a tokenizer on: its architecture, quantizer, size and weights. A magvit2-video recipe keeps its "
+            "own and grows out of an image tokenizer (magvit2).",
         ),
     ] = None,
     cpu: Cpu = False,
@@ -59,10 +62,14 @@ def train(
         if draft.values.get("kind") == "generator":
             raise TokbenchError(f"{recipe}: trains a generator; --from is for tokenizers, use --set tokenizer=FOLDER")
         begun = Tokenizer.from_pretrained(start_from).config
-        config = begun.model_dump(mode="json")
-        draft.values |= {"model": config["model"], "quantizer": config["quantizer"], "start_from": start_from}
-        draft.set("data.image_size", begun.image_size, f"--from {start_from}")
-        draft.set("data.channels", begun.channels, f"--from {start_from}")
+        wanted = draft.values.get("model", {}).get("architecture")
+        if wanted == "magvit2-video" != begun.model.architecture:  # it grows out of an image tokenizer
+            draft.values["start_from"] = start_from
+        else:
+            config = begun.model_dump(mode="json")
+            draft.values |= {"model": config["model"], "quantizer": config["quantizer"], "start_from": start_from}
+            draft.set("data.image_size", begun.image_size, f"--from {start_from}")
+            draft.set("data.channels", begun.channels, f"--from {start_from}")
     apply_overrides(draft, overrides or ())
     if on_nan is not None:
         draft.set("training.on_nan", on_nan, f"--on-nan {on_nan}")

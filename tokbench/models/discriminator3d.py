@@ -39,13 +39,24 @@ def _every_second(axis: int, start: int, stop: int) -> tuple[slice, ...]:
     return (slice(None),) * axis + (slice(start, stop, 2),)
 
 
+class Conv3d(nn.Conv3d):
+    """A 3x3x3 convolution with zeros around the clip, put there as a copy: told to pad, PyTorch leaves oneDNN on CPUs
+    for a loop of its own."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, (1, 1, 1, 1, 1, 1)))
+
+
 class ResidualDown(nn.Module):
     """Convolution, blur and pool, convolution, beside a pooled 1x1x1; their sum over sqrt(2)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self.first = nn.Conv3d(channels_in, channels_in, 3, padding=1)
-        self.second = nn.Conv3d(channels_in, channels_out, 3, padding=1)
+        self.first = Conv3d(channels_in, channels_in)
+        self.second = Conv3d(channels_in, channels_out)
         self.skip = nn.Conv3d(channels_in, channels_out, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,9 +81,9 @@ class ClipDiscriminator(nn.Module):
         sizes = [channels, *(channels * m for m in multipliers)]
         left = [math.ceil(side / 2 ** len(multipliers)) for side in size]
         self.size = tuple(size)
-        self.stem = nn.Conv3d(image_channels, channels, 3, padding=1)
+        self.stem = Conv3d(image_channels, channels)
         self.blocks = nn.Sequential(*(ResidualDown(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)))
-        self.last = nn.Conv3d(sizes[-1], sizes[-1], 3, padding=1)
+        self.last = Conv3d(sizes[-1], sizes[-1])
         self.hidden = nn.Linear(math.prod(left) * sizes[-1], sizes[-1])
         self.out = nn.Linear(sizes[-1], 1)
         for layer in self.modules():
