@@ -37,7 +37,7 @@ def test_depth_or_codebook() -> None:
     whole, step, more, beside, bits = result.findings
     assert whole.effect == pytest.approx(6.0) and "D = 1 to D = 4" in whole.statement
     assert step.effect == pytest.approx(3.0) and more.effect == pytest.approx(2.8) and bits.effect == pytest.approx(2.0)
-    assert beside.beside and "K = 2^8 to K = 2^12" in beside.statement and "D = 4" in bits.statement
+    assert beside.informational and "K = 2^8 to K = 2^12" in beside.statement and "D = 4" in bits.statement
     other = judge(evidence("depth-or-codebook", depth_or_codebook(deep=0.5, large=4.0)))
     assert other.verdict == "holds in part"
     assert verdicts(other.findings, "more from a second code") == [Verdict.fails]

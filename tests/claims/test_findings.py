@@ -6,7 +6,7 @@ import pytest
 from claims_tiny import row
 
 from tokbench.claims.findings import Finding, Verdict, better, judged, overall, rising, weakest
-from tokbench.claims.numbers import PerSeed, by_seed
+from tokbench.claims.numbers import SeedValues, by_seed
 from tokbench.results.entries import Entry
 
 
@@ -25,7 +25,7 @@ from tokbench.results.entries import Entry
     ],
 )
 def test_better(differences: list[float], margin: float, verdict: Verdict) -> None:
-    assert judged("it is", PerSeed(enumerate(differences)), margin=margin).verdict is verdict
+    assert judged("it is", SeedValues(enumerate(differences)), margin=margin).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_better(differences: list[float], margin: float, verdict: Verdict) -> No
     ],
 )
 def test_equal_or_better(differences: list[float], verdict: Verdict) -> None:
-    assert judged("no worse", PerSeed(enumerate(differences)), margin=0.1, equal_or_better=True).verdict is verdict
+    assert judged("no worse", SeedValues(enumerate(differences)), margin=0.1, equal_or_better=True).verdict is verdict
 
 
 def entry(name: str, **by_seed: list[float]) -> Entry:
@@ -101,5 +101,5 @@ def test_a_chain_is_as_strong_as_its_weakest_link() -> None:
     ],
 )
 def test_overall(verdicts: list[Verdict], said: str) -> None:
-    beside = Finding("it also is", Verdict.fails, beside=True)
+    beside = Finding("it also is", Verdict.fails, informational=True)
     assert overall([*(Finding("it is", verdict) for verdict in verdicts), beside]) == said

@@ -115,7 +115,7 @@ def test_the_papers_ratios_are_asked_of_a_gpu_against_its_own_baseline() -> None
     assert found(found_there, "paper's 4.1").verdict is Verdict.holds
     assert found(found_there, "paper's 5.6").verdict is Verdict.fails
     last = found(found_there, "paper's 7.3", "against 16x16x1 at 200")
-    assert last.verdict is Verdict.holds and last.beside
+    assert last.verdict is Verdict.holds and last.informational
 
 
 # --- soft-targets -----------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_soft_targets_are_judged_by_the_pair() -> None:
     assert found(result.findings, "both: GFID").effect == pytest.approx(5.0)
     assert found(result.findings, "soft targets: GFID").verdict is Verdict.fails
     assert found(result.findings, "drawn codes: held-out NLL").verdict is Verdict.fails
-    assert all(f.beside != f.statement.startswith("both") for f in result.findings)
+    assert all(f.informational != f.statement.startswith("both") for f in result.findings)
     assert "| nearest codes | 6.111 ± 0.11 | 5.020 ± 0.02 | 0.980 ± 0.02 | 50.11" in result.table
     worse = judge(evidence("soft-targets", soft((1.5, 60.0))))
     assert worse.verdict == "holds in part" and found(worse.findings, "both: the gap").verdict is Verdict.fails
@@ -204,7 +204,7 @@ def test_vocabulary_as_in_the_paper() -> None:
         assert degraded.verdict is Verdict.holds and degraded.effect == pytest.approx(3.0)
         assert found(result.findings, f"by {kind} on LFQ", "from 2^6 to 2^12").effect == pytest.approx(20.0)
         more = found(result.findings, f"of {kind}: a larger vocabulary gains more")
-        assert more.effect == pytest.approx(18.0) and more.beside
+        assert more.effect == pytest.approx(18.0) and more.informational
     assert found(result.findings, "LFQ uses more of 2^12").effect == pytest.approx(0.4)
     assert "mlm" in result.table and "rotation_trick" in result.table
     axes = drawn("vocabulary", parts)
@@ -223,7 +223,7 @@ def test_vocabulary_that_keeps_helping_vq_and_hurts_lfq() -> None:
 
 
 def factorised(nll: Mapping[str, float], seconds: Mapping[str, float]) -> dict[str, list[Record]]:
-    """Bits a sub-token and seconds of twelve steps of each way to split."""
+    """Bits per sub-token and seconds of twelve steps of each way to split."""
     vocabularies = {"one": [2**18], "two": [512] * 2, "three": [64] * 3}
     parts = {}
     for part, vocabulary in vocabularies.items():
@@ -281,12 +281,12 @@ def test_vqgan_is_set_against_squared_error_at_the_same_f() -> None:
     result = judge(evidence("vqgan", parts))
     assert result.verdict == "holds"
     assert found(result.findings, "LPIPS_VGG").effect == pytest.approx(0.1)
-    assert found(result.findings, "LPIPS is better", "trained on").beside
+    assert found(result.findings, "LPIPS is better", "trained on").informational
     assert found(result.findings, "PSNR, the price").effect == pytest.approx(2.02)
     assert found(result.findings, "samples (GFID_192) improve", "f = 4, 8, 16").effect == pytest.approx(10.0)
     faster = found(result.findings, "samples come faster")
     assert faster.verdict is Verdict.holds and faster.effect == pytest.approx(3.0, abs=0.1)
-    assert found(result.findings, "step down in f").beside
+    assert found(result.findings, "step down in f").informational
     assert vqgan.factor(Entry((parts["l2"][0],))) == 8
     assert "| squared error | 4x4x1 | 8 |" in result.table and "| 2x2x1 | 16 | 5 ±" in result.table
     labels = [axis.get_ylabel() for axis in drawn("vqgan", parts)]

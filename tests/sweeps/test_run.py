@@ -88,4 +88,4 @@ def test_an_interrupted_sweep_says_what_goes_on(
     monkeypatch.setattr(stages, "train", train)
     with pytest.raises(KeyboardInterrupt):
         run_sweep(grid("rq", out=tmp_path))
-    assert "the same command goes on where it stopped" in capsys.readouterr().err
+    assert "the same command continues where it stopped" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Training beside busy processes: steps a second with threads chosen by the load, and with one a core."""
+"""Training beside busy processes: steps per second with threads chosen by the load, and with one per core."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Timing:
 
 
 def bandwidth(device: str, megabytes: int = 512, turns: int = 5) -> float:
-    """Bytes a second that this device reads, measured by summing a large tensor."""
+    """Bytes per second that this device reads, measured by summing a large tensor."""
     x = torch.ones(megabytes * 2**18, device=device)
     return x.numel() * x.element_size() / min(seconds_of(x.sum, device) for _ in range(turns))
 

@@ -1,4 +1,4 @@
-"""How many images a second a tokenizer encodes, decodes and trains on."""
+"""How many images per second a tokenizer encodes, decodes and trains on."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ UTILISATION = 0.4  # of that peak: an assumption, about what well-tuned convolut
 ASSUMPTION = (
     f"GPU hours: FLOPs of a train step (encoder, decoder, codebook search, LPIPS, discriminator; or transformer), "
     f"counted, times steps, at an assumed {UTILISATION:.0%} of an H100's peak bf16 ({PEAK / 1e12:.4g} TFLOP/s). "
-    "Reading pictures, encoding codes and evaluation are not in it."
+    "Reading images, encoding codes and evaluation are not in it."
 )
 
 

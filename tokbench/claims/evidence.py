@@ -94,7 +94,7 @@ class Evidence:
         return [record for record in self.records if record.cell in keys]
 
     def rows(self, part: str | None = None, *conditions: str, kind: str = "tokenizer") -> list[Entry]:
-        """One entry an experiment, its seeds together, by bits a position.
+        """One entry per experiment, its seeds together, by bits per position.
 
         Args:
             part: of the recipe set.
@@ -175,7 +175,7 @@ def variant(entry: Entry) -> str:
 
 
 def whole_bits(entry: Entry) -> int:
-    """Bits a position, rounded: FSQ's 1000 codes stand with 2^10."""
+    """Bits per position, rounded: FSQ's 1000 codes stand with 2^10."""
     return round(entry.first.rate.bits_per_position) if entry.first.rate is not None else 0
 
 

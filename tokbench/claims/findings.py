@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from tokbench.claims.numbers import PerSeed, against, by_seed
+from tokbench.claims.numbers import SeedValues, against, by_seed
 from tokbench.results.entries import Context, Entry, Spread
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ RULE = (
     "margin (no difference worth the name). Everything else, and anything seen with a single seed, is **undecided**. "
     "Three seeds make this a screening, not a proof. "
     "What is claimed to be *equal or better* holds when mean minus two standard errors stays above minus the margin. "
-    "Statements marked *beside* inform and do not count for the verdict."
+    "Statements marked *informational* do not count for the verdict."
 )
 
 # Below these a difference is none: about the least that is visible in a table of this kind.
@@ -52,7 +52,7 @@ class Finding:
     seeds: int = 0
     unit: str = ""
     detail: str = ""
-    beside: bool = False  # informs, and does not count for the verdict
+    informational: bool = False  # informs, and does not count for the verdict
 
     @property
     def size(self) -> str:
@@ -65,13 +65,13 @@ class Finding:
 
 def judged(
     statement: str,
-    differences: PerSeed | None = None,
+    differences: SeedValues | None = None,
     *,
     margin: float = 0.0,
     unit: str = "",
     detail: str = "",
     equal_or_better: bool = False,
-    beside: bool = False,
+    informational: bool = False,
 ) -> Finding:
     """The rule of this module on differences that are positive where the statement is right; None: not measured.
 
@@ -82,11 +82,18 @@ def judged(
     spread = differences.spread if differences is not None else None
     text = f"{detail}; margin {margin:g}" if detail and margin else detail or (f"margin {margin:g}" if margin else "")
     if differences is None or spread is None:
-        return Finding(statement, Verdict.missing, unit=unit, detail=text, beside=beside)
+        return Finding(statement, Verdict.missing, unit=unit, detail=text, informational=informational)
     numbers = list(differences.values())
     verdict = (_equal_or_better if equal_or_better else _better)(numbers, spread, margin)
     return Finding(
-        statement, verdict, spread.mean, spread.deviation, len(numbers), unit=unit, detail=text, beside=beside
+        statement,
+        verdict,
+        spread.mean,
+        spread.deviation,
+        len(numbers),
+        unit=unit,
+        detail=text,
+        informational=informational,
     )
 
 
@@ -123,7 +130,7 @@ def unit_of(metric: str, *entries: Entry | None) -> str:
     return found.unit or found.label if found is not None else ""
 
 
-def improvement(first: Entry | None, last: Entry | None, metric: str) -> PerSeed:
+def improvement(first: Entry | None, last: Entry | None, metric: str) -> SeedValues:
     """By how much ``last`` is better than ``first``, by the direction the records give the metric."""
     found = described(metric, last, first)
     difference = by_seed(last, metric) - by_seed(first, metric)
@@ -138,7 +145,7 @@ def better(
     *,
     margin: float | None = None,
     equal_or_better: bool = False,
-    beside: bool = False,
+    informational: bool = False,
 ) -> Finding:
     """That ``a`` is better than ``b`` in a metric (or not worse), by the direction the records give the metric.
 
@@ -146,11 +153,11 @@ def better(
     """
     apart = _apart(metric, a, b)
     if apart:
-        return Finding(statement, Verdict.missing, detail=apart, beside=beside)
+        return Finding(statement, Verdict.missing, detail=apart, informational=informational)
     return judged(
         statement, improvement(b, a, metric), margin=MARGINS.get(metric, 0.0) if margin is None else margin,
         unit=unit_of(metric, a, b), detail=against(by_seed(a, metric), by_seed(b, metric)),
-        equal_or_better=equal_or_better, beside=beside,
+        equal_or_better=equal_or_better, informational=informational,
     )  # fmt: skip
 
 
@@ -182,13 +189,13 @@ def weakest(statement: str, steps: Sequence[Finding]) -> Finding:
     details = "; ".join(f"{step.effect:+.3g}" for step in measured)
     return Finding(
         statement, worst.verdict, worst.effect, worst.spread, worst.seeds, worst.unit,
-        f"the smallest of the steps {details}", worst.beside,
+        f"the smallest of the steps {details}", worst.informational,
     )  # fmt: skip
 
 
 def overall(findings: Sequence[Finding]) -> str:
     """The verdict on the whole claim: what all its statements say together."""
-    verdicts = [finding.verdict for finding in findings if not finding.beside]
+    verdicts = [finding.verdict for finding in findings if not finding.informational]
     if not verdicts or all(verdict is Verdict.missing for verdict in verdicts):
         return "not measured"
     if all(verdict is Verdict.holds for verdict in verdicts):

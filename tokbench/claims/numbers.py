@@ -13,22 +13,22 @@ TRAIN, HELD_OUT = "train_bits_per_code", "held_out_bits_per_code"  # the curves 
 Row = TypeVar("Row")
 
 
-class PerSeed(dict[int, float]):
+class SeedValues(dict[int, float]):
     """One number for every seed. Arithmetic with another pairs the seeds that both have, in their order."""
 
-    def __sub__(self, other: PerSeed | float) -> PerSeed:
+    def __sub__(self, other: SeedValues | float) -> SeedValues:
         return self._with(other, sub)
 
-    def __mul__(self, other: PerSeed | float) -> PerSeed:
+    def __mul__(self, other: SeedValues | float) -> SeedValues:
         return self._with(other, mul)
 
-    def __truediv__(self, other: PerSeed | float) -> PerSeed:
+    def __truediv__(self, other: SeedValues | float) -> SeedValues:
         return self._with(other, truediv)
 
-    def _with(self, other: PerSeed | float, operation: Callable[[float, float], float]) -> PerSeed:
-        if not isinstance(other, PerSeed):
-            return PerSeed({seed: operation(self[seed], other) for seed in sorted(self)})
-        return PerSeed({seed: operation(self[seed], other[seed]) for seed in sorted(self.keys() & other.keys())})
+    def _with(self, other: SeedValues | float, operation: Callable[[float, float], float]) -> SeedValues:
+        if not isinstance(other, SeedValues):
+            return SeedValues({seed: operation(self[seed], other) for seed in sorted(self)})
+        return SeedValues({seed: operation(self[seed], other[seed]) for seed in sorted(self.keys() & other.keys())})
 
     @property
     def mean(self) -> float:
@@ -41,10 +41,10 @@ class PerSeed(dict[int, float]):
         return Spread.over(self.values())
 
 
-def by_seed(entry: Entry | None, metric: str) -> PerSeed:
+def by_seed(entry: Entry | None, metric: str) -> SeedValues:
     """The metric of every seed that has it; of a prefix of depths, where the entry is one."""
     prefix = entry.prefix if entry is not None else None
-    found = PerSeed()
+    found = SeedValues()
     for record in entry.records if entry is not None else ():
         value = record.metrics.get(metric)
         if value is None or record.seed is None:
@@ -58,7 +58,7 @@ def by_seed(entry: Entry | None, metric: str) -> PerSeed:
 
 
 def curves(entry: Entry | None, name: str) -> dict[int, dict[int, float]]:
-    """Bits a code by training step, of every seed that has the curve; ``name`` is ``TRAIN`` or ``HELD_OUT``."""
+    """Bits per code by training step, of every seed that has the curve; ``name`` is ``TRAIN`` or ``HELD_OUT``."""
     kept = {r.seed: r.training.get("curve") or {} for r in (entry.records if entry is not None else ())}
     return {
         seed: dict(zip(map(int, curve["step"]), curve[name], strict=True))
@@ -75,13 +75,13 @@ def mean_curve(entry: Entry | None, name: str) -> list[tuple[int, Spread]]:
     return [(step, spread) for step, spread in spreads if spread is not None]
 
 
-def gap(entry: Entry | None) -> PerSeed:
-    """Held-out minus training bits a code at the end of training, of every seed.
+def gap(entry: Entry | None) -> SeedValues:
+    """Held-out minus training bits per code at the end of training, of every seed.
 
-    The training images are those of the last batch: the same ones in all runs of a seed on the same pictures.
+    The training images are those of the last batch: the same ones in all runs of a seed on the same images.
     """
     train, held = (
-        PerSeed({seed: list(curve.values())[-1] for seed, curve in curves(entry, name).items()})
+        SeedValues({seed: list(curve.values())[-1] for seed, curve in curves(entry, name).items()})
         for name in (TRAIN, HELD_OUT)
     )
     return held - train
@@ -94,12 +94,12 @@ def spread_text(spread: Spread | None, digits: str = ".4g") -> str:
     return f"{spread.mean:{digits}}" + ("" if spread.deviation is None else f" ± {spread.deviation:.2g}")
 
 
-def against(a: PerSeed, b: PerSeed, unit: str = "", digits: str = ".4g") -> str:
+def against(a: SeedValues, b: SeedValues, unit: str = "", digits: str = ".4g") -> str:
     """Both means over the seeds that both have: ``1.2 against 3.4 s``; empty where there is none."""
     shared = a.keys() & b.keys()
     if not shared:
         return ""
-    one, other = (PerSeed({seed: of[seed] for seed in shared}).mean for of in (a, b))
+    one, other = (SeedValues({seed: of[seed] for seed in shared}).mean for of in (a, b))
     return f"{one:{digits}} against {other:{digits}} {unit}".rstrip()
 
 

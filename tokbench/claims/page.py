@@ -100,7 +100,7 @@ def overview(results: Judged, base: str = "") -> str:
         if not of_claim:
             lines.append(f"| {claim.title} | - | not run yet | |")
         for result in of_claim:
-            first = next((f for f in result.findings if not f.beside and f.effect is not None), None)
+            first = next((f for f in result.findings if not f.informational and f.effect is not None), None)
             seen = f"{markdown(first.statement)}: {first.size}" if first else ""
             title = f"[{claim.title}]({base}{claim.name}/README.md)"
             lines.append(f"| {title} | {result.scale} | **{result.verdict}** | {seen} |")
@@ -141,7 +141,7 @@ def _scale(claim: Claim, result: Result, home: Path) -> list[str]:
     if (home / claim.name / result.scale / "figure.svg").exists():
         blocks.append(f"![{claim.title}, {result.scale} scale]({result.scale}/figure.svg)")
     if (home / claim.name / result.scale / "pictures.png").exists():
-        blocks.append(f"![held-out pictures and their reconstructions, seed 0]({result.scale}/pictures.png)")
+        blocks.append(f"![held-out images and their reconstructions, seed 0]({result.scale}/pictures.png)")
     blocks.append(result.table.replace("### ", "#### "))
     blocks.append("\n".join(f"- {line}" for line in facts(evidence)))
     limits = claim.at(result.scale).limits
@@ -155,7 +155,9 @@ def findings_table(findings: Sequence[Finding]) -> str:
     """Statement, verdict, effect over seeds, and the numbers behind it."""
     lines = ["| statement | verdict | effect | seeds | from |", "| --- | --- | --: | --: | --- |"]
     for finding in findings:
-        verdict = f"{finding.verdict.value}, *beside*" if finding.beside else f"**{finding.verdict.value}**"
+        verdict = (
+            f"{finding.verdict.value}, *informational*" if finding.informational else f"**{finding.verdict.value}**"
+        )
         statement, detail = markdown(finding.statement), markdown(finding.detail)
         cells = [statement, verdict, finding.size, str(finding.seeds or "-"), detail]
         lines.append(f"| {' | '.join(cells)} |")
@@ -163,7 +165,7 @@ def findings_table(findings: Sequence[Finding]) -> str:
 
 
 def facts(evidence: Evidence) -> list[str]:
-    """What the numbers are of: pictures, training, seeds, revision, hardware, and what is missing."""
+    """What the numbers are of: images, training, seeds, revision, hardware, and what is missing."""
     records, asked = evidence.records, evidence.asked
     lines = [f"{len(records)} of {len(asked.cells)} cells measured, seeds {', '.join(map(str, asked.seeds))}"]
     measured = _distinct(
@@ -228,7 +230,7 @@ def print_result(result: Result, console: Console) -> None:
     # A list and not a table: statements are sentences, and in columns they would be a word wide.
     for finding in result.findings:
         line = Text(finding.verdict.value, _STYLES[finding.verdict])
-        line.append(f"{' (beside)' if finding.beside else ''}: {finding.statement}", "default")
+        line.append(f"{' (informational)' if finding.informational else ''}: {finding.statement}", "default")
         console.print(Padding(line, (0, 0, 0, 2)))
         if finding.effect is not None:
             seeds = f"{finding.seeds} seed{'s' if finding.seeds > 1 else ''}"

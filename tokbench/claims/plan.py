@@ -40,7 +40,7 @@ def plan_claim(
     Args:
         work: the folder of cells and records that all claims share.
         data: in place of every recipe's ``data.source``.
-        costing: for counting only: pictures that are not at hand are not asked for their classes.
+        costing: for counting only: images that are not at hand are not asked for their classes.
 
     Raises TokbenchError when nothing of it is possible.
     """
@@ -80,7 +80,7 @@ def _asked(part: str, cell: AnyCell | BenchCell) -> AskedCell:
 
 
 def _with(sweep: SweepSettings, work: Path, data: str | None, seeds: Sequence[int], costing: bool) -> SweepSettings:
-    """The sweep on these pictures and seeds. What the command says comes last and wins."""
+    """The sweep on these images and seeds. What the command says comes last and wins."""
     more = [f"data.source={data}"] if data is not None else []
     unconditional = ["generator.class_conditional=false"] if costing and sweep.generator else []
     update = {

@@ -19,7 +19,7 @@ def claims(
         typer.Option("--scale", help="What to train: half an hour on two cores, on a GPU, or as the paper did."),
     ] = "cpu",
     data: Annotated[
-        str | None, typer.Option("--data", metavar="SPEC", help="Pictures in place of the recipes' own.")
+        str | None, typer.Option("--data", metavar="SPEC", help="Images in place of the recipes' own.")
     ] = None,
     seed: Annotated[list[str] | None, typer.Option("--seed", help="Default 0,1,2.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for records and pages.")] = Path("results/claims"),

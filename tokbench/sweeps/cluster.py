@@ -61,7 +61,7 @@ def run_cluster(plan: Plan, out: Path, board: Board, settings: SweepSettings, *,
             if local:
                 job.cancel(check=False)
         if not local:
-            board.say("the submitted jobs go on; when they have ended, the same command shows the table")
+            board.say("the submitted jobs continue; when they have ended, the same command shows the table")
         raise
     return len(watched.failed)
 

@@ -25,7 +25,7 @@ from tokbench.sweeps.settings import SweepSettings
 from tokbench.training.checks import check_metrics
 
 KINDS = ("ar", "mlm")
-# The sweep gives these: a generator's tokenizer, its pictures and its seed are its cell's.
+# The sweep gives these: a generator's tokenizer, its images and its seed are its cell's.
 _GIVEN = {"tokenizer": "", "kind": "", "data": "--set data...", "seed": "--seed", "generator.name": "--generator"}
 
 
@@ -37,7 +37,7 @@ class GeneratorCell:
     key: str
     label: str
     tokenizer: Cell
-    passes: int  # over the training pictures, into the code cache
+    passes: int  # over the training images, into the code cache
     parameters: int
 
     @property
@@ -102,7 +102,7 @@ def _draft(settings: SweepSettings, kind: str) -> Draft:
     for text in settings.generator_recipe:
         of, equals, rest = text.partition("=")
         if equals and of not in KINDS:
-            raise TokbenchError(f"--generator-recipe {text}: {of!r} is no kind of generator; ar=NAME or mlm=NAME")
+            raise TokbenchError(f"--generator-recipe {text}: {of!r} is not a kind of generator: ar=NAME or mlm=NAME")
         if not equals or of == kind:
             name = rest if equals else text
     name = name.replace("{generator}", kind)

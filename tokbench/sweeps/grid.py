@@ -93,7 +93,7 @@ def _quantizers(settings: SweepSettings, base: Draft) -> list[tuple[dict[str, An
         except ValueError as error:
             raise TokbenchError(f"--quantizer {name}: {error}") from None
         sizes: Sequence[int | None] = list(settings.codebook_size) or [default]
-        # Depth means nothing to a quantizer with one code a position: it is one cell, not one for each depth.
+        # Depth means nothing to a quantizer with one code per position: it is one cell, not one for each depth.
         depths: Sequence[int | None] = (list(settings.depth) if has_depth else []) or [None]
         bits: Sequence[int | None] = list(settings.bits) or [None]
         for size, depth, bit in itertools.product(sizes, depths, bits):

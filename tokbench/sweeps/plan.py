@@ -92,7 +92,7 @@ def print_plan(plan: Plan, out: Path) -> None:
     table, gone = fitted(console, _COLUMNS, rows, _DISPENSABLE)
     console.print(table)
     if gone:
-        console.print(f"left out for want of room: {', '.join(gone)}", style="dim")
+        console.print(f"left out for lack of space: {', '.join(gone)}", style="dim")
     for label, why in plan.impossible:
         console.print(f"skipped {label}: {why}")
     for label, why in _failing(plan):

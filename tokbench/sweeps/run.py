@@ -63,7 +63,7 @@ def going_on_later(console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on where it stopped")
+        console.print("interrupted; the same command continues where it stopped")
         raise
 
 

@@ -41,7 +41,7 @@ _ENCODED = "encoding.json"  # the mark of a finished code cache
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how cells run. ``stage`` is told the name of each stage as it begins."""
+    """Where and how cells run. ``stage`` is given the name of each stage as it begins."""
 
     out: Path
     title: str
@@ -189,7 +189,7 @@ def encoded(cell: GeneratorCell, tokenizer: Path, place: Place) -> tuple[Path, d
 def _trained(
     recipe: Recipe, key: str, product: str, accelerator: Accelerator, place: Place
 ) -> tuple[Path, dict[str, Any]]:
-    """The folder of the finished run and its ``training.json``; trains, or goes on, where there is none."""
+    """The folder of the finished run and its ``training.json``; trains, or continues, where there is none."""
     folder = newest_run(place.out / "cells" / key)
     summary = _finished(folder, product)
     if summary is not None and place.again:
@@ -208,7 +208,7 @@ def _trained(
             accelerator=accelerator,
             title=place.title,
             quiet=place.quiet,
-            then="the same command goes on from there",
+            then="the same command continues from there",
         )
         if not result.finished:
             raise KeyboardInterrupt
@@ -240,7 +240,7 @@ def _finished(folder: Path, product: str) -> dict[str, Any] | None:
 
 
 def _curve(log: Path) -> dict[str, list[float]]:
-    """Bits a code over the steps, on the training batch and on held-out images, wherever they were measured."""
+    """Bits per code over the steps, on the training batch and on held-out images, wherever they were measured."""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     names = sorted({name for line in lines for name in line if name.endswith("bits_per_code")})
     measured = [line for line in lines if names and all(name in line for name in names)]

@@ -28,7 +28,7 @@ def judge(evidence: Evidence) -> list[Finding]:
         statement = f"{evidence.label(metric)}: one codebook for all depths is no worse than one each"
         findings.append(better(statement, shared, separate, metric, equal_or_better=True))
     statement = "usage of one codebook for all depths is higher than of one each"
-    return [*findings, better(statement, shared, separate, "usage", beside=True)]
+    return [*findings, better(statement, shared, separate, "usage", informational=True)]
 
 
 def _stages(entry: Entry | None) -> list[Entry]:

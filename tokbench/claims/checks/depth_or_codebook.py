@@ -38,7 +38,7 @@ def judge(evidence: Evidence) -> list[Finding]:
             findings.append(judged(more))
         if sizes:
             statement = f"{label} of VQ improves from {_size(sizes[0])} to {_size(sizes[-1])}"
-            findings.append(better(statement, sizes[-1], sizes[0], metric, beside=True))
+            findings.append(better(statement, sizes[-1], sizes[0], metric, informational=True))
         statement = f"{label} of {same} is no worse than that of VQ with four times the positions and equal bits"
         findings.append(better(statement, same_bits, positions, metric, equal_or_better=True))
     return findings
@@ -54,12 +54,12 @@ def shown(evidence: Evidence) -> list[Shown]:
 
 
 def panels(evidence: Evidence) -> list[Panel]:
-    """Each metric over the bits of a picture."""
+    """Each metric over the bits per image."""
     lines = [
         Line(label, look, [(entry.bits() or 0.0, entry) for entry in evidence.rows(part)], line)
         for part, (label, look, line) in LINES.items()
     ]
-    return metric_panels(lines, evidence.measured(*SHOWN), "bits an image", log2=True)
+    return metric_panels(lines, evidence.measured(*SHOWN), "bits per image", log2=True)
 
 
 def table(evidence: Evidence) -> str:

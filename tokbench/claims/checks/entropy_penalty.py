@@ -23,7 +23,7 @@ def judge(evidence: Evidence) -> list[Finding]:
         label = evidence.label(metric)
         whole = f"{label} with groups of bits {no_worse} the exact entropy"
         findings += [
-            better(f"{label} is better with the penalty than without", exact, without, metric, beside=True),
+            better(f"{label} is better with the penalty than without", exact, without, metric, informational=True),
             better(whole, groups, exact, metric, equal_or_better=True),
             better(f"{label} is better with annealing than with a steady penalty", annealed, exact, metric),
         ]

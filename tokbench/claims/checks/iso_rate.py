@@ -1,4 +1,4 @@
-"""Every quantizer at the same bits a position, each against plain VQ."""
+"""Every quantizer at the same bits per position, each against plain VQ."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def judge(evidence: Evidence) -> list[Finding]:
             rates = [rate for rate in sorted(plain) if rate in own or not evidence.complete]
             steps = [better("", _best(own.get(r, []), metric), _best(plain[r], metric), metric) for r in rates]
             where = ", ".join(map(str, rates))
-            statement = f"{name}: {evidence.label(metric)} is better than plain VQ's at {where} bits a position"
+            statement = f"{name}: {evidence.label(metric)} is better than plain VQ's at {where} bits per position"
             findings.append(weakest(statement, steps))
     return findings
 
 
 def _lines(evidence: Evidence) -> dict[str, dict[int, list[Entry]]]:
-    """Entries by quantizer and by whole bits a position."""
+    """Entries by quantizer and by whole bits per position."""
     found: dict[str, dict[int, list[Entry]]] = {}
     for entry in evidence.rows():
         if entry.first.rate is not None:
@@ -50,12 +50,12 @@ def _best(entries: Sequence[Entry], metric: str) -> Entry | None:
 
 
 def panels(evidence: Evidence) -> list[Panel]:
-    """Each metric over the bits a position, a line a quantizer."""
+    """Each metric over the bits per position, one line per quantizer."""
     lines = [
         Line(name, name, [(rate, best) for rate in sorted(own) if (best := _best(own[rate], "psnr")) is not None])
         for name, own in _lines(evidence).items()
     ]
-    return metric_panels(lines, evidence.measured(*SHOWN), "bits a position")
+    return metric_panels(lines, evidence.measured(*SHOWN), "bits per position")
 
 
 def table(evidence: Evidence) -> str:

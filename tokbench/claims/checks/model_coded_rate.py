@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tokbench.claims.evidence import Evidence, stack, vocabulary, whole_bits
 from tokbench.claims.findings import Finding, judged, weakest
-from tokbench.claims.numbers import PerSeed, by_seed, spread_text, table_of
+from tokbench.claims.numbers import SeedValues, by_seed, spread_text, table_of
 from tokbench.claims.panels import Panel, Series
 from tokbench.results.entries import Entry
 
@@ -21,7 +21,7 @@ def judge(evidence: Evidence) -> list[Finding]:
     """Every tokenizer: frequencies below fixed length, model below frequencies; then sizes and VQ against LFQ."""
     entries = _entries(evidence)
     findings = [
-        replace(_all("the order-0 entropy is below the fixed length", entries, FIXED, ENTROPY), beside=True),
+        replace(_all("the order-0 entropy is below the fixed length", entries, FIXED, ENTROPY), informational=True),
         _all("the AR model's code length is below the order-0 entropy", entries, ENTROPY, MODEL),
         _all("the AR model's code length is below the fixed length", entries, FIXED, MODEL),
     ]
@@ -42,12 +42,12 @@ def _wastes_more(statement: str, one: Entry | None, other: Entry | None) -> Find
     return judged(statement, steps, margin=MARGIN, unit="% of the bits")
 
 
-def wasted(entry: Entry, of: str = MODEL) -> PerSeed:
+def wasted(entry: Entry, of: str = MODEL) -> SeedValues:
     """1 - coded / fixed of every seed, in percent: the share of the fixed-length bits that a coder would save."""
     return _saved(entry, FIXED, of)
 
 
-def _saved(entry: Entry, longer: str, shorter: str) -> PerSeed:
+def _saved(entry: Entry, longer: str, shorter: str) -> SeedValues:
     """By how much a coder is shorter than another, in percent of the fixed length."""
     return (by_seed(entry, longer) - by_seed(entry, shorter)) * 100 / by_seed(entry, FIXED)
 

@@ -14,37 +14,37 @@ PARTS = {"hard": "nearest codes", "soft": "soft targets", "stochastic": "drawn c
 LOOKS = dict(zip(PARTS, ("none", "vq", "rq", "lfq"), strict=True))
 NLL = "nll_bits_per_code"
 GENERATION = ("gfid", "gfid_192")
-MARGIN = 0.01  # bits a code
+MARGIN = 0.01  # bits per code
 NOTE = (
     "NLL is that of the nearest codes in every row. The gap is that of the last measurement while training, on "
-    "held-out pictures and on those of the batch."
+    "held-out images and on those of the batch."
 )
 
 
 def judge(evidence: Evidence) -> list[Finding]:
-    """The gap between training and held-out pictures, held-out NLL and samples; the paper's pair counts."""
+    """The gap between training and held-out images, held-out NLL and samples; the paper's pair counts."""
     rows = {part: evidence.row(part, kind="generator") for part in PARTS}
     hard = rows["hard"]
     findings = []
     for part in ("both", "soft", "stochastic"):
-        own, name, beside = rows[part], PARTS[part], part != "both"
+        own, name, informational = rows[part], PARTS[part], part != "both"
         statement = f"{name}: the gap between training and held-out NLL is smaller than with nearest codes"
         findings.append(
             judged(
-                statement, gap(hard) - gap(own), margin=MARGIN, unit="bits a code",
-                detail=against(gap(own), gap(hard)), beside=beside,
+                statement, gap(hard) - gap(own), margin=MARGIN, unit="bits per code",
+                detail=against(gap(own), gap(hard)), informational=informational,
             )
         )  # fmt: skip
         statement = f"{name}: held-out NLL of the nearest codes is lower than after training on them"
-        findings.append(better(statement, own, hard, NLL, margin=MARGIN, beside=beside))
+        findings.append(better(statement, own, hard, NLL, margin=MARGIN, informational=informational))
         for metric in evidence.measured(*GENERATION) or GENERATION[-1:]:
             statement = f"{name}: {evidence.label(metric)} of samples is lower than with nearest codes"
-            findings.append(better(statement, own, hard, metric, beside=beside))
+            findings.append(better(statement, own, hard, metric, informational=informational))
     return findings
 
 
 def panels(evidence: Evidence) -> list[Panel]:
-    """NLL over the steps on training and held-out pictures where it was kept, and what came of it."""
+    """NLL over the steps on training and held-out images where it was kept, and what came of it."""
     rows = _rows(evidence)
     curves = [
         Series(mean_curve(row, name), LOOKS[part], PARTS[part] if name == HELD_OUT else "", line, marker=False)
@@ -53,7 +53,7 @@ def panels(evidence: Evidence) -> list[Panel]:
     ]
     points = [Line("", LOOKS[part], [(PARTS[part], row)], "") for part, row in rows.items()]
     return [
-        Panel("optimizer steps (dotted: on training pictures)", "NLL of the nearest codes (bits a code)", curves),
+        Panel("optimizer steps (dotted: on training images)", "NLL of the nearest codes (bits per code)", curves),
         *metric_panels(points, [NLL, *evidence.measured(*GENERATION)]),
     ]
 
@@ -73,7 +73,7 @@ def table(evidence: Evidence) -> str:
 
 
 def _training(entry: Entry) -> Iterator[Spread]:
-    """NLL on training pictures, the last measurement first."""
+    """NLL on training images, the last measurement first."""
     return (spread for _, spread in reversed(mean_curve(entry, TRAIN)))
 
 

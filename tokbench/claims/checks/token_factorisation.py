@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from tokbench.claims.evidence import Evidence, Named
 from tokbench.claims.findings import Finding, Verdict, better, judged
-from tokbench.claims.numbers import PerSeed, against, by_seed, spread_text, table_of
+from tokbench.claims.numbers import SeedValues, against, by_seed, spread_text, table_of
 from tokbench.claims.panels import Panel, Series
 from tokbench.results.entries import Entry, Spread
 
 PARTS = {"one": "1 x 2^18", "two": "2 x 2^9", "three": "3 x 2^6"}
 GENERATION = ("gfid", "gfid_192")
-MARGIN = 0.05  # bits a position
+MARGIN = 0.05  # bits per position
 
 
 def judge(evidence: Evidence) -> list[Finding]:
-    """NLL, speed and size of one head against two and three; two against three beside."""
+    """NLL, speed and size of one head against two and three; two against three for information."""
     rows = {part: _row(evidence, part) for part in PARTS}
     nll = {part: position_bits(row) for part, row in rows.items()}
     step = {part: step_seconds(row) for part, row in rows.items()}
 
     def costs_less(statement: str, part: str, than: str, **more: bool) -> Finding:
         detail = against(nll[part], nll[than])
-        return judged(statement, nll[than] - nll[part], margin=MARGIN, unit="bits a position", detail=detail, **more)
+        return judged(statement, nll[than] - nll[part], margin=MARGIN, unit="bits per position", detail=detail, **more)
 
     findings = []
     for part in ("two", "three"):
@@ -31,10 +31,10 @@ def judge(evidence: Evidence) -> list[Finding]:
         findings.append(judged(f"a train step is faster {pair}", ratio, unit="(ratio - 1)", detail=detail))
         findings.append(_smaller(part, rows))
     statement = f"NLL of a position is no higher in {PARTS['three']} than in {PARTS['two']}"
-    findings.append(costs_less(statement, "three", "two", equal_or_better=True, beside=True))
+    findings.append(costs_less(statement, "three", "two", equal_or_better=True, informational=True))
     for metric in evidence.measured(*GENERATION):
         statement = f"{evidence.label(metric)} of samples is lower in {PARTS['two']} than in {PARTS['one']}"
-        findings.append(better(statement, rows["two"], rows["one"], metric, beside=True))
+        findings.append(better(statement, rows["two"], rows["one"], metric, informational=True))
     return findings
 
 
@@ -43,21 +43,21 @@ def _smaller(part: str, rows: dict[str, Entry | None]) -> Finding:
     statement = f"{PARTS[part]} needs fewer parameters than {PARTS['one']}"
     one, own = (_parameters(rows["one"]), _parameters(rows[part]))
     if one is None or own is None:
-        return Finding(statement, Verdict.missing, beside=True)
+        return Finding(statement, Verdict.missing, informational=True)
     verdict = Verdict.holds if own < one else Verdict.fails
     detail = f"{own:,} against {one:,}"
-    return Finding(statement, verdict, one / own - 1, unit="(ratio - 1)", detail=detail, beside=True)
+    return Finding(statement, verdict, one / own - 1, unit="(ratio - 1)", detail=detail, informational=True)
 
 
-def position_bits(entry: Entry | None) -> PerSeed:
-    """Bits a position of every seed: bits a code times the codes that a position is modelled as."""
+def position_bits(entry: Entry | None) -> SeedValues:
+    """Bits per position of every seed: bits per code times the codes that a position is modelled as."""
     codes = len(entry.first.model.get("vocabulary") or [0]) if entry is not None else 0
     return by_seed(entry, "nll_bits_per_code") * codes
 
 
-def step_seconds(entry: Entry | None) -> PerSeed:
+def step_seconds(entry: Entry | None) -> SeedValues:
     """Seconds of a train step of every seed, over the whole run."""
-    return PerSeed(
+    return SeedValues(
         {
             record.seed: record.training["seconds"] / record.training["steps"]
             for record in (entry.records if entry is not None else ())
@@ -74,7 +74,7 @@ def panels(evidence: Evidence) -> list[Panel]:
     step = [(name, step_seconds(row).spread) for name, row in rows]
     x, fixed = "sub-tokens of a code", (18.0, "fixed length, 18 bits")
     return [
-        Panel(x, "NLL (bits a position)", [Series(bits, "lfq")], bars=True, rule=fixed, width=2.8),
+        Panel(x, "NLL (bits per position)", [Series(bits, "lfq")], bars=True, rule=fixed, width=2.8),
         Panel(x, "parameters (millions)", [Series(size, "lfq")], bars=True, log=10, width=2.8),
         Panel(x, "train step (s)", [Series(step, "lfq")], bars=True, log=10, width=2.8),
     ]
@@ -84,8 +84,8 @@ def table(evidence: Evidence) -> str:
     """A row for each way to split the code."""
     columns = {
         "sub-tokens": lambda row: row[0],
-        "NLL (bits a position)": lambda row: spread_text(position_bits(row[1]).spread),
-        "NLL (bits a sub-token)": lambda row: spread_text(by_seed(row[1], "nll_bits_per_code").spread),
+        "NLL (bits per position)": lambda row: spread_text(position_bits(row[1]).spread),
+        "NLL (bits per sub-token)": lambda row: spread_text(by_seed(row[1], "nll_bits_per_code").spread),
         "parameters": lambda row: f"{_parameters(row[1]):,}",
         "train step (s)": lambda row: spread_text(step_seconds(row[1]).spread),
         "steps": lambda row: f"{row[1].first.training.get('steps', 0):,}",

@@ -13,11 +13,11 @@ GENERATORS = {"ar": "-", "mlm": "--"}
 LOOKUP, FREE = "vq", "lfq"  # the two of the paper
 ORDER = (LOOKUP, FREE, "rotation", "simvq", "ibq", "fsq", "bsq")
 
-Sizes = dict[int, Entry]  # bits a position: entry
+Sizes = dict[int, Entry]  # bits per position: entry
 
 
 def judge(evidence: Evidence) -> list[Finding]:
-    """Reconstruction of both; of each generator what a larger vocabulary does to it; usage beside."""
+    """Reconstruction of both; of each generator what a larger vocabulary does to it; usage for information."""
     tokenizers = lines(evidence, "tokenizer")
     looked_up, free = tokenizers.get(LOOKUP, {}), tokenizers.get(FREE, {})
     findings = []
@@ -31,12 +31,12 @@ def judge(evidence: Evidence) -> list[Finding]:
     both = max(looked_up.keys() & free.keys(), default=None)
     if both:
         statement = f"LFQ uses more of 2^{both} codes than VQ"
-        findings.append(better(statement, free[both], looked_up[both], "usage", beside=True))
+        findings.append(better(statement, free[both], looked_up[both], "usage", informational=True))
     return findings
 
 
 def _generation(evidence: Evidence, generator: str, metric: str) -> list[Finding]:
-    """Of one generator: worse on VQ with the largest vocabulary, better on LFQ; beside, which gains more."""
+    """Of one generator: worse on VQ with the largest vocabulary, better on LFQ; for information, which gains more."""
     own, name, label = lines(evidence, "generator", generator), generator.upper(), evidence.label(metric)
     looked_up, free = own.get(LOOKUP, {}), own.get(FREE, {})
     statement = f"{label} of {name}: a larger vocabulary gains more on LFQ than on VQ"
@@ -48,7 +48,7 @@ def _generation(evidence: Evidence, generator: str, metric: str) -> list[Finding
     return [
         _degrades(f"generation by {name} on {LOOKUP.upper()} ({label})", looked_up, metric),
         _first_to_last(f"generation by {name} on {FREE.upper()} ({label})", free, metric),
-        judged(statement, more, unit=unit_of(metric, *free.values()) if more is not None else "", beside=True),
+        judged(statement, more, unit=unit_of(metric, *free.values()) if more is not None else "", informational=True),
     ]
 
 
@@ -81,7 +81,7 @@ def panels(evidence: Evidence) -> list[Panel]:
         for name, sizes in lines(evidence, "generator", generator).items()
     ]
     wanted = ((reconstruction, RECONSTRUCTION), (generation, GENERATION), (reconstruction, ("usage",)))
-    x = "vocabulary (bits a position)"
+    x = "vocabulary (bits per position)"
     return [panel for of, metrics in wanted for panel in metric_panels(of, evidence.measured(*metrics), x)]
 
 
@@ -102,7 +102,7 @@ def table(evidence: Evidence) -> str:
 
 
 def lines(evidence: Evidence, kind: str, generator: str | None = None) -> dict[str, Sizes]:
-    """Entries by quantizer (``rotation``: VQ with the rotation trick) and whole bits a position."""
+    """Entries by quantizer (``rotation``: VQ with the rotation trick) and whole bits per position."""
     found: dict[str, Sizes] = {}
     for entry in evidence.rows(None, kind=kind):
         if entry.first.rate is not None and entry.generator == generator:

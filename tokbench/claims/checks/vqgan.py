@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tokbench.claims.evidence import Evidence, stack
 from tokbench.claims.findings import Finding, better, judged, rising, weakest
-from tokbench.claims.numbers import HELD_OUT, PerSeed, mean_curve, spread_text, table_of
+from tokbench.claims.numbers import HELD_OUT, SeedValues, mean_curve, spread_text, table_of
 from tokbench.claims.panels import Line, Panel, Series, metric_panels
 from tokbench.claims.pictures import Shown
 from tokbench.results.entries import Entry, Spread
@@ -25,8 +25,10 @@ def judge(evidence: Evidence) -> list[Finding]:
         own = metric == _trained_on(gan)
         statement = f"{evidence.label(metric)} is better with a perceptual and an adversarial loss, at equal bits"
         statement += " (it is what was trained on)" if own else ""
-        findings.append(better(statement, gan, l2, metric, beside=own))
-    findings.append(better("PSNR, the price: it is better with squared error alone", l2, gan, "psnr", beside=True))
+        findings.append(better(statement, gan, l2, metric, informational=own))
+    findings.append(
+        better("PSNR, the price: it is better with squared error alone", l2, gan, "psnr", informational=True)
+    )
     generators, tokenizers = _by_factor(evidence, "generator"), _by_factor(evidence, "tokenizer")
     factors = ", ".join(str(factor(entry)) for entry in generators)
     for metric in evidence.measured(*GENERATION) or GENERATION[-1:]:
@@ -37,7 +39,7 @@ def judge(evidence: Evidence) -> list[Finding]:
         price = (
             f"reconstruction ({evidence.label(metric)}), the price: it is better with every step down in f = {factors}"
         )
-        findings.append(replace(rising(price, tokenizers[::-1], metric), beside=True))
+        findings.append(replace(rising(price, tokenizers[::-1], metric), informational=True))
     return findings
 
 
@@ -49,14 +51,14 @@ def _faster(generators: list[Entry], factors: str) -> Finding:
     return weakest(f"samples come faster with every step of f = {factors}", steps)
 
 
-def drawing_seconds(entry: Entry) -> PerSeed:
+def drawing_seconds(entry: Entry) -> SeedValues:
     """Seconds that drawing the samples and decoding them took, of every seed."""
     found = {record.seed: record.timing.get("drawing") for record in entry.records}
-    return PerSeed({seed: float(value) for seed, value in found.items() if seed is not None and value})
+    return SeedValues({seed: float(value) for seed, value in found.items() if seed is not None and value})
 
 
 def factor(entry: Entry) -> int:
-    """f: pixels a side of what one code stands for."""
+    """f: pixels per side of what one code stands for."""
     return entry.downsampling if isinstance(entry.downsampling, int) else 0
 
 
