@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tokbench import threads
 from tokbench.data.pixels import UnreadableImage, read_image, to_float, to_uint8
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, size_text
 from tokbench.memory import IMAGE_TOO_LARGE, explained
 from tokbench.metrics.psnr import psnr
 from tokbench.metrics.ssim import WINDOW, ssim
@@ -28,12 +28,12 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", 
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """One picture's figures. ``codes`` is (H, W, D) of its code stack, padding included."""
+    """One picture's figures. ``codes`` is (*grid, D) of its code stack, padding included."""
 
     name: str
     width: int
     height: int
-    codes: tuple[int, int, int]
+    codes: tuple[int, ...]
     bits_per_pixel: float
     psnr: float
     ssim: float
@@ -43,7 +43,7 @@ class Reconstructed:
 class Reconstruction:
     """One image through its codes; all images uint8 (C, H, W), on the CPU.
 
-    ``stages`` come from the first 1, 2, ... D codes of every position. ``codes`` are int64 (h, w, D), those of the
+    ``stages`` come from the first 1, 2, ... D codes of every position. ``codes`` are int64 (*grid, D), those of the
     padding included. SSIM is NaN where the image is smaller than its window.
     """
 
@@ -65,13 +65,25 @@ def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> Reconstruction:
     and cropped after. The tokenizer is in evaluation mode.
     """
     device = next(tokenizer.parameters()).device
-    padded, (height, width) = pad_to_multiple(to_float(image[None].to(device)), tokenizer.downsampling)
-    with torch.no_grad():
-        codes = tokenizer.encode(padded)
-        made = (tokenizer.decode(codes[..., : d + 1])[0, :, :height, :width] for d in range(codes.shape[-1]))
-        stages = [to_uint8(stage).cpu() for stage in made]
+    factors = tokenizer.config.model.factors
+    padded, (height, width) = pad_to_multiple(to_float(image[None].to(device)), factors[-2:])
+    given = padded if len(factors) == 2 else padded[:, :, None]  # a clip of one frame
+    stages = []
+    try:
+        codes = tokenizer.encode(given)
+    except ValueError as error:
+        raise TokbenchError(str(error)) from None
+    for depth in range(1, codes.shape[-1] + 1):
+        with torch.no_grad():
+            made = tokenizer.decode(codes[..., :depth])
+        if made.shape != given.shape:
+            own = size_text(tokenizer.config.image_size)
+            raise TokbenchError(
+                f"the tokenizer takes images of {own} only, and this one is {height}x{width}: resize it"
+            )
+        stages.append(to_uint8(made.reshape(padded.shape)[0, :, :height, :width]).cpu())
     image = image.cpu()
-    bits = codes.shape[1] * codes.shape[2] * tokenizer.quantizer.bits_per_vector / (height * width)
+    bits = math.prod(codes.shape[1:-1]) * tokenizer.quantizer.bits_per_vector / (height * width)
     return Reconstruction(image, stages, codes[0].cpu(), bits, *psnr_and_ssim(image, stages[-1]))
 
 
@@ -110,7 +122,7 @@ def reconstruct_files(
                 name=f"{name}.png",
                 width=width,
                 height=height,
-                codes=(made.codes.shape[0], made.codes.shape[1], made.codes.shape[2]),
+                codes=tuple(made.codes.shape),
                 bits_per_pixel=made.bits_per_pixel,
                 psnr=made.psnr,
                 ssim=made.ssim,

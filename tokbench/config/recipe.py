@@ -10,6 +10,7 @@ from tokbench.config.architecture import ModelConfig
 from tokbench.config.base import Name, Strict
 from tokbench.config.data import DataConfig
 from tokbench.config.generator import GeneratorRecipe
+from tokbench.config.grid import axes
 from tokbench.config.loss import LossConfig
 from tokbench.config.model import QuantizerConfig, TokenizerConfig
 from tokbench.config.training import EvaluationConfig, TrainingConfig
@@ -38,6 +39,9 @@ class TokenizerRecipe(Strict):
             self.model.grid(self.data.image_size)
         except ValueError as error:
             raise ValueError(f"data.image_size {error}") from None
+        adversarial = self.loss.adversarial
+        if adversarial is not None and adversarial.augment and len(axes(self.data.image_size)) == 3:
+            raise ValueError("loss.adversarial.augment: its policies are of images; leave it out for clips")
         if "decoder" in self.training.freeze and self.loss.adversarial is not None:
             raise ValueError("training.freeze: a frozen decoder learns nothing of loss.adversarial; set that to null")
         return self

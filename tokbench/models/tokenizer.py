@@ -253,7 +253,7 @@ def _has_own_dim(name: str) -> bool:
     return parameter is not None and parameter.default is None
 
 
-def pad_to_multiple(images: Tensor, factor: int | tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+def pad_to_multiple(images: Tensor, factor: int | Grid) -> tuple[Tensor, tuple[int, int]]:
     """Pad (B, C, H, W) right and below to multiples of ``factor`` (one for both sides, or one each); also the (H, W)
     to crop the result back to.
 
