@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from small_tokenizers import SMALL, make, size_of
-from tokbench.data.codes import CodeCache
 from toy_architectures import ClipConfig, LineConfig
 
 from tokbench.clips import save_clip
