@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_tokenizers import SMALL, make, size_of
+from small_tokenizers import make, size_of
 from toy_architectures import ClipConfig, LineConfig
 
 from tokbench.clips import save_clip
@@ -23,9 +23,6 @@ from tokbench.results.report import build
 from tokbench.results.store import Store
 from tokbench.sweeps.run import from_settings, run_sweep
 from tokbench.sweeps.settings import load_sweep
-
-TOYS = {"toy-line": {}, "toy-clip": {}}
-SMALL |= TOYS
 
 
 @pytest.mark.parametrize("name", [name_of(settings) for settings in all_settings()])

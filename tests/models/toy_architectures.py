@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 import torch
+from small_tokenizers import SMALL
 from torch import Tensor, nn
 
 from tokbench.config.architecture import Architecture
@@ -117,3 +118,6 @@ class ClipDecoder(nn.Module):
 @architecture(ClipConfig)
 def build_clip(config: ClipConfig, size: Size, channels: int, image_channels: int) -> tuple[nn.Module, nn.Module]:
     return ClipEncoder(channels, image_channels), ClipDecoder(channels, image_channels)
+
+
+SMALL |= {"toy-line": {}, "toy-clip": {}}

@@ -77,6 +77,11 @@ def checked_size(size: Any, option: str) -> Size:
         ) from None
 
 
+def typed(size: Size) -> str:
+    """As a recipe has it: ``64``, ``64x96``."""
+    return str(size) if isinstance(size, int) else size_text(size)
+
+
 def divided(size: Size, factors: Sequence[int], *, causal: bool = False) -> Grid:
     """The positions along each axis of ``size``, one of them ``factors`` pixels (or frames) long.
 
@@ -103,9 +108,8 @@ def _no_multiple(size: Size, given: Grid, factors: Sequence[int], alone: Sequenc
     up = [n + (a - n) % f for n, f, a in zip(given, factors, alone, strict=True)]
     both = dict.fromkeys(str(c[-1]) if isinstance(size, int) else size_text(c) for c in (down, up))
     frames = f" after the first of {given[0]} frames" if alone[0] else ""
-    named = str(size) if isinstance(size, int) else size_text(size)
-    factor = factor_text(factors)
-    return f"{named} is not a multiple of the downsampling {factor}{frames}; nearest: {', '.join(both)}"
+    wrong = f"{typed(size)} is not a multiple of the downsampling {factor_text(factors)}{frames}"
+    return f"{wrong}; nearest: {', '.join(both)}"
 
 
 def factor_text(factors: Sequence[int]) -> str:

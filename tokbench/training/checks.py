@@ -7,11 +7,11 @@ import torch
 from tokbench import metrics, weights
 from tokbench.codes.cache import CodeCache
 from tokbench.config.generator import GeneratorRecipe
-from tokbench.config.grid import shortest
+from tokbench.config.grid import shortest, typed
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.data import open_split
 from tokbench.data.base import ImageDataset, evenly
-from tokbench.errors import TokbenchError, printable, size_text
+from tokbench.errors import TokbenchError, printable
 from tokbench.metrics.lpips import SMALLEST
 from tokbench.metrics.registry import names
 from tokbench.models import Tokenizer
@@ -69,7 +69,7 @@ def _check_perceptual(recipe: TokenizerRecipe) -> None:
     if net != "none" and side < SMALLEST[net]:
         raise TokbenchError(
             f"loss.perceptual.net {net} needs images of at least {SMALLEST[net]} pixels a side, data.image_size is "
-            f"{size_text(size)}: choose a larger one{', net vgg' if side >= SMALLEST['vgg'] else ''} or net none"
+            f"{typed(size)}: choose a larger one{', net vgg' if side >= SMALLEST['vgg'] else ''} or net none"
         )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from tokbench.config.grid import typed
 from tokbench.config.recipe import Recipe
 from tokbench.errors import size_text
 
 
 def out_of_memory(recipe: Recipe, micro_batch: int, accumulation: int, processes: int, precision: str) -> str:
     """One line: the batch of a process, the resolution, and three things to change."""
-    training, size = recipe.training, size_text(recipe.data.image_size)
+    training, size = recipe.training, recipe.data.image_size
     advice = []
     if micro_batch > 1:
         advice.append(
@@ -21,12 +22,12 @@ def out_of_memory(recipe: Recipe, micro_batch: int, accumulation: int, processes
     if precision == "fp32":
         advice.append("training.precision=bf16")
     advice += [
-        f"a smaller data.image_size than {size}",
+        f"a smaller data.image_size than {typed(size)}",
         "a narrower model",
         "more devices to split the batch over",
     ]
     return (
-        f"out of memory with {micro_batch} images of {size} a process and micro-batch; "
+        f"out of memory with {micro_batch} images of {size_text(size)} a process and micro-batch; "
         f"change one of: {'; '.join(advice[:3])}"
     )
 
