@@ -21,7 +21,7 @@ from tokbench.models import Tokenizer
 from tokbench.models.registry import all_settings
 from tokbench.results.report import build
 from tokbench.results.store import Store
-from tokbench.sweeps.run import from_settings, run_sweep
+from tokbench.sweeps.run import run_sweep
 from tokbench.sweeps.settings import load_sweep
 
 
@@ -95,8 +95,7 @@ def test_a_toy_goes_through_the_whole_house(
         "out": str(tmp_path / "out"),
     }  # fmt: skip
     settings = load_sweep(None, values)
-    grid, generators = from_settings(settings)
-    assert run_sweep(grid, tmp_path / "out", generators=generators, cpu=True, how=settings) == 0
+    assert run_sweep(settings, cpu=True) == 0
     shown = capsys.readouterr().out
     records = Store(tmp_path / "out" / "runs.jsonl").read()
     assert [record.error for record in records] == [None, None, None] and not records.damaged

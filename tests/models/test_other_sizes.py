@@ -17,7 +17,7 @@ from tokbench.metrics.base import Pairs
 from tokbench.metrics.psnr import psnr
 from tokbench.metrics.statistics import Mean
 from tokbench.reconstruction import reconstruct_image
-from tokbench.sweeps.run import from_settings
+from tokbench.sweeps.grid import tokenizer_cells
 from tokbench.sweeps.settings import load_sweep
 from tokbench.training.checks import check_recipe
 
@@ -76,6 +76,6 @@ def test_metrics_of_images_are_not_of_clips() -> None:
 
 
 def test_a_sweep_over_sizes() -> None:
-    cells, _ = from_settings(load_sweep(None, {"recipe": "demo", "image_size": "64x96,2^5"}))[0].cells()
+    cells, _ = tokenizer_cells(load_sweep(None, {"recipe": "demo", "image_size": "64x96,2^5"}))
     assert [cell.recipe.data.image_size for cell in cells] == [(64, 96), 32]
     assert cells[0].label.endswith("image_size=64x96") and len({cell.key for cell in cells}) == 2

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from tokbench.config.grid import Size
+
 
 def words(value: Any) -> list[Any]:
     """``a``, ``a,b``, ``[a, b]`` or, as the command line has it, ``["a,b", "c"]``: a list of words."""
@@ -29,6 +31,11 @@ def numbers(value: Any) -> list[int]:
         if found[-1] < 0:
             raise ValueError(f"{item!r} cannot be negative")
     return found
+
+
+def sizes(value: Any) -> list[Any]:
+    """The same of image sizes: sides, ``64x96``, or within a list [64, 96]; what they are is checked as ``Size``."""
+    return [item if isinstance(item, list | tuple) or "x" in str(item) else numbers(item)[0] for item in words(value)]
 
 
 def _settings(value: Any) -> Any:
@@ -54,6 +61,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 Words = Annotated[list[str], BeforeValidator(words)]
+Sizes = Annotated[list[Size], BeforeValidator(sizes)]
 Numbers = Annotated[list[int], BeforeValidator(numbers)]
 Settings = Annotated[list[str], BeforeValidator(_settings)]
 Axes = Annotated[list[str], BeforeValidator(_axes)]

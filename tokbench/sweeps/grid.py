@@ -11,6 +11,7 @@ from typing import Any
 import quantizers
 from tokbench.config.address import address_settings
 from tokbench.config.architecture import SETTINGS
+from tokbench.config.grid import typed
 from tokbench.config.loading import Draft, draft_recipe
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.config.yaml_files import parse_value
@@ -47,7 +48,7 @@ def tokenizer_cells(settings: SweepSettings) -> tuple[list[Cell], list[tuple[str
     cells: dict[str, Cell] = {}
     impossible: dict[str, str] = {}
     axes = [_axis(_ENCODER, settings.encoder), _axis("seed", settings.seed)]
-    axes += [_axis("data.image_size", settings.image_size)]
+    axes += [_axis("data.image_size", list(map(typed, settings.image_size)))]
     axes += [_axis(_DOWNSAMPLING, settings.downsampling), _axis("model.code_channels", settings.code_dim)]
     axes += [_varied(text) for text in settings.vary]
     for values, (quantizer, problem) in itertools.product(itertools.product(*axes), _quantizers(settings, base)):

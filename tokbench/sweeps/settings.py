@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt, ValidationError
 
 from tokbench.config.base import Strict
 from tokbench.config.explain import explain
-from tokbench.config.lists import Axes, Numbers, Settings, Words
+from tokbench.config.lists import Axes, Numbers, Settings, Sizes, Words
 from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError, did_you_mean
 
@@ -34,7 +34,7 @@ class SweepSettings(Strict):
     codebook_size: Numbers = _grid("e.g. 256,1024 or 2^14.", short="-k")
     depth: Numbers = _grid("Codes per position, e.g. 1,2,4,8.", short="-d")
     bits: Numbers = _grid("Bits per position: every quantizer at the same rate, e.g. 8,16.")
-    image_size: Numbers = _grid("Side in pixels, e.g. 64,128.")
+    image_size: Sizes = _grid("In pixels, e.g. 64,128 or 64x96.")
     downsampling: Numbers = _grid("Pixels per side of one code, e.g. 4,8.")
     code_dim: Numbers = _grid("Channels handed to the quantizer.")
     encoder: Words = _grid("Architectures (tokbench list); settings they share stay.")
