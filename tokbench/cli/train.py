@@ -20,8 +20,8 @@ def train(
         typer.Option(
             "--from",
             metavar="TOKENIZER",
-            help="Train a tokenizer on: its architecture, quantizer, size and weights. A magvit2-video recipe keeps its "
-            "own and grows out of an image tokenizer (magvit2).",
+            help="Train a tokenizer on: its architecture, quantizer, size and weights. A magvit2-video recipe keeps "
+            "its own and grows out of an image tokenizer (magvit2).",
         ),
     ] = None,
     cpu: Cpu = False,
