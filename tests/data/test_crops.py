@@ -128,3 +128,17 @@ def test_wrong_views_are_one_line() -> None:
         View(0, "adm")
     with pytest.raises(TokbenchError, match="did you mean 'taming'"):
         View(8, "tamming")
+
+
+@pytest.mark.parametrize("size", [(12, 31), (40, 7), (1, 64)])
+def test_two_different_sides_are_covered_and_cropped(size: tuple[int, int]) -> None:
+    for width, height in ((1, 1), (99, 20), (20, 99), (31, 12), (200, 300)):
+        image = noise(width, height)
+        for crop in (
+            *(c for name, c in CROPS.items() if name != "none"),
+            lambda i, s: random_crop(i, s, (0.9, 0.1, 0.9)),
+        ):
+            assert crop(image, size).size == size[::-1]
+    assert CROPS["none"](noise(size[1], size[0]), size).size == size[::-1]
+    with pytest.raises(ValueError, match=f"takes only {size[0]}x{size[1]}"):
+        CROPS["none"](noise(*size), size)
