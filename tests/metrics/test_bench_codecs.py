@@ -98,7 +98,7 @@ def test_a_codecs_rate_is_its_bits_over_pixels_and_frames(video: Tensor) -> None
 @pytest.mark.parametrize("architecture, positions", [("magvit2-video", 3 * 32 * 48), ("magvit2", 5 * 32 * 48)])
 def test_tokenizers_stand_beside_at_each_of_their_rates(video: Tensor, architecture: str, positions: int) -> None:
     tokenizer = _tokenizer(architecture)
-    result = bench_codecs([video], chosen(["x264"]), frames=5, beside=[contender("mine", tokenizer)])
+    result = bench_codecs([video], [], frames=5, beside=[contender("mine", tokenizer)])
     fixed, entropy = result["rows"][-2:]
     assert (fixed["name"], fixed["rate"], entropy["rate"]) == ("mine", "fixed", "entropy")
     assert fixed["bpp"] == pytest.approx(positions * 2 * math.log2(16) / (5 * 64 * 96))
