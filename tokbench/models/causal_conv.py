@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-FEWEST = 16  # channels in and out from which sums of frames cost less than the convolutions they save
+# From so many channels in and out, and positions, sums of frames and of kernels cost less than what they save.
+CHANNELS, POSITIONS = 16, 4096
 
 
 class Shape(NamedTuple):
@@ -127,16 +128,17 @@ def _kernel(weight: Tensor, term: Term) -> Tensor:
 
 
 def _terms_for(x: Tensor, weight: Tensor, shape: Shape) -> tuple[Term, ...]:
-    wide = min(weight.shape[:2]) >= FEWEST and x.dtype in (torch.float32, torch.float64)
-    return _terms(x.shape[2], weight.shape[2], shape.stride[0], shape.before, wide)
+    large = min(weight.shape[:2]) >= CHANNELS and x[:, 0].numel() >= POSITIONS
+    by_pairs = large and x.dtype in (torch.float32, torch.float64)
+    return _terms(x.shape[2], weight.shape[2], shape.stride[0], shape.before, by_pairs)
 
 
 @cache
-def _terms(frames: int, kernel: int, stride: int, before: int, wide: bool) -> tuple[Term, ...]:
+def _terms(frames: int, kernel: int, stride: int, before: int, by_pairs: bool) -> tuple[Term, ...]:
     """The convolutions that together are the one in three axes."""
     outputs = (frames + before - kernel) // stride + 1
     pairs = 0
-    if wide and kernel == 3 and stride == 1:
+    if by_pairs and kernel == 3 and stride == 1:
         pairs = max(0, outputs - before) // 2  # whose frames are all there
     alone = outputs - 2 * pairs
     return (*_by_taps(alone, kernel, stride, before), *(_by_pairs(alone, pairs, alone - before) if pairs else ()))
