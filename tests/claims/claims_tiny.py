@@ -11,7 +11,7 @@ import yaml
 from recipes_tiny import TINY
 
 from tokbench.claims.definition import load_claim
-from tokbench.claims.evidence import Asked, AskedCell, Evidence
+from tokbench.claims.evidence import Evidence, Request, RequestedCell
 from tokbench.results.environment import content_hash
 from tokbench.results.record import Record
 
@@ -64,13 +64,13 @@ def evidence(
 ) -> Evidence:
     """Evidence for a claim that ships; ``without`` chooses cells that were asked for but have no record."""
     everything = [record for records in parts.values() for record in records]
-    asked = Asked(
+    asked = Request(
         claim=name,
         scale="cpu",
         seeds=sorted({record.seed or 0 for record in everything}),
         parts={
             part: [
-                AskedCell(cell=r.cell, label=f"{part}: {r.quantizer['name']}", seed=r.seed or 0) for r in records
+                RequestedCell(cell=r.cell, label=f"{part}: {r.quantizer['name']}", seed=r.seed or 0) for r in records
             ]
             for part, records in parts.items()
         },

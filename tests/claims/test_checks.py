@@ -6,7 +6,7 @@ import pytest
 from claims_tiny import evidence, row
 
 from tokbench.claims.definition import claims, load_claim
-from tokbench.claims.evidence import Asked, AskedCell, Evidence
+from tokbench.claims.evidence import Evidence, Request, RequestedCell
 from tokbench.claims.findings import Finding, Verdict, overall
 from tokbench.claims.panels import draw
 from tokbench.claims.results import check_of, judge
@@ -110,8 +110,8 @@ def test_iso_rate() -> None:
 def test_nothing_measured_is_no_verdict(name: str) -> None:
     claim = load_claim(name)
     settings = claim.at("cpu")
-    parts = {part: [AskedCell(cell=part, label=part, seed=0)] for part in (*settings.sweeps, *settings.bench)}
-    asked = Asked(claim=name, scale="cpu", seeds=[0], parts=parts)
+    parts = {part: [RequestedCell(cell=part, label=part, seed=0)] for part in (*settings.sweeps, *settings.bench)}
+    asked = Request(claim=name, scale="cpu", seeds=[0], parts=parts)
     empty = Evidence.of(claim, asked, [])
     result = judge(empty)
     assert result.verdict == "not measured" and overall(result.findings) == "not measured"
@@ -136,8 +136,11 @@ def test_incomplete_is_said_and_failed_cells_are_named() -> None:
 def test_of_two_records_of_a_cell_the_later_counts_and_a_success_outweighs_a_failure() -> None:
     first, failed = row("vq", 256, psnr=18.0), row("vq", 256, error="killed")
     second = row("vq", 256, psnr=19.0)
-    asked = Asked(
-        claim="iso-rate", scale="cpu", seeds=[0], parts={"quantizers": [AskedCell(cell=first.cell, label="vq", seed=0)]}
+    asked = Request(
+        claim="iso-rate",
+        scale="cpu",
+        seeds=[0],
+        parts={"quantizers": [RequestedCell(cell=first.cell, label="vq", seed=0)]},
     )
     found = Evidence.of(load_claim("iso-rate"), asked, [first, second, failed])
     assert [r.metrics["psnr"].value for r in found.records] == [19.0] and not found.failed and found.complete

@@ -10,16 +10,16 @@ from claims_tiny import tiny
 from tokbench.claims.cost import PEAK, UTILISATION, costs
 from tokbench.claims.definition import load_claim
 from tokbench.claims.plan import plan_claim
-from tokbench.sweeps.cell import AnyCell
+from tokbench.sweeps.cell import Cell
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.training.flops import train_step_flops
 
 
-def step_flops(cell: AnyCell) -> float:
+def step_flops(cell: Cell) -> float:
     return train_step_flops(cell.recipe, cell.tokenizer.recipe if isinstance(cell, GeneratorCell) else None)
 
 
-def cells(folder: Path, **sweep: object) -> list[AnyCell]:
+def cells(folder: Path, **sweep: object) -> list[Cell]:
     claim = load_claim(str(tiny(folder, "mine", {"one": {"quantizer": "vq", "codebook_size": 16, **sweep}})))
     return plan_claim(claim, "cpu", folder, seeds=[0]).plan.cells
 

@@ -8,7 +8,7 @@ import pytest
 from claims_tiny import TEXT, tiny
 
 from tokbench.claims.definition import SCALES, claims, load_claim, load_claims
-from tokbench.claims.evidence import AskedCell
+from tokbench.claims.evidence import RequestedCell
 from tokbench.claims.plan import plan_claim
 from tokbench.claims.results import check_of
 from tokbench.config.loading import recipe_names
@@ -58,7 +58,7 @@ def test_data_and_seeds_are_the_commands(tmp_path: Path) -> None:
     assert found.asked.data == "folder:train=a,eval=b"
     (first, _) = found.asked.parts["one"]
     assert first.name.startswith("one: vq K=16") and first.name.count("seed=3") == 1
-    assert AskedCell(cell="x", label="one: vq", seed=3).name == "one: vq seed=3"
+    assert RequestedCell(cell="x", label="one: vq", seed=3).name == "one: vq seed=3"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
 from tokbench.results.store import Store
 from tokbench.sweeps import stages
-from tokbench.sweeps.cell import read_order, write_order
+from tokbench.sweeps.cell import read_job_spec, write_job_spec
 from tokbench.sweeps.generating import generator_cells
 from tokbench.sweeps.grid import tokenizer_cells
 from tokbench.sweeps.run import run_sweep
@@ -172,7 +172,7 @@ def test_refuses_before_any_training(kinds: list[str], settings: dict[str, Any],
 
 def test_a_cell_written_down_is_read_back(tmp_path: Path) -> None:
     (cell,), _ = generator_cells(grid(generator=["ar"]), tokenizer_cells(grid("rq"))[0])
-    write_order(cell, tmp_path)
-    assert read_order(cell.key, tmp_path) == cell
+    write_job_spec(cell, tmp_path)
+    assert read_job_spec(cell.key, tmp_path) == cell
     with pytest.raises(TokbenchError, match="no cell is written down"):
-        read_order("0123", tmp_path)
+        read_job_spec("0123", tmp_path)

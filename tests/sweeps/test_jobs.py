@@ -19,10 +19,10 @@ from sweeps_tiny import comparable, grid
 from tokbench.errors import TokbenchError
 from tokbench.results.store import Store
 from tokbench.sweeps import jobs, worker
-from tokbench.sweeps.board import Board
-from tokbench.sweeps.cell import write_order
+from tokbench.sweeps.cell import write_job_spec
 from tokbench.sweeps.cluster import make_executor, minutes
 from tokbench.sweeps.plan import Plan
+from tokbench.sweeps.progress import Progress
 from tokbench.sweeps.run import run_sweep
 from tokbench.sweeps.settings import SweepSettings
 from tokbench.training import loop
@@ -35,11 +35,11 @@ def fake(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     def command(out: Path, key: str, **flags: Any) -> list[str]:
         return [sys.executable, "-S", "-c", script, str(out), key]
 
-    monkeypatch.setattr(jobs, "command", command)
+    monkeypatch.setattr(worker, "command", command)
 
 
-def board_of(plan: Plan, out: Path) -> Board:
-    return Board(plan.cells, out, Console(stderr=True), watch=True)
+def board_of(plan: Plan, out: Path) -> Progress:
+    return Progress(plan.cells, out, Console(stderr=True), watch=True)
 
 
 def run(plan: Plan, out: Path, count: int) -> int:
@@ -228,7 +228,7 @@ def test_a_worker_without_its_parent_does_nothing(tmp_path: Path) -> None:
 def test_a_preempted_cell_is_not_taken_for_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training that is preempted alone ends well; the cell it belongs to has not ended."""
     (cell,) = Plan.make(grid("rq", out=tmp_path)).tokenizers
-    write_order(cell, tmp_path)
+    write_job_spec(cell, tmp_path)
     step = loop._Run._train_step
 
     def sent(self: loop._Run, batches: list[Any]) -> Any:

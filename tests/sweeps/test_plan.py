@@ -10,7 +10,7 @@ from sweeps_tiny import grid
 from tokbench.results.environment import describe
 from tokbench.results.record import Record
 from tokbench.results.store import Store
-from tokbench.sweeps.cell import AnyCell
+from tokbench.sweeps.cell import Cell
 from tokbench.sweeps.estimate import Estimates
 from tokbench.sweeps.generating import generator_cells
 from tokbench.sweeps.grid import tokenizer_cells
@@ -18,7 +18,7 @@ from tokbench.sweeps.plan import Plan, print_plan
 from tokbench.training.progress import duration
 
 
-def timed(cell: AnyCell, seconds: float, **changes: object) -> Record:
+def timed(cell: Cell, seconds: float, **changes: object) -> Record:
     """As if the cell had run on this machine."""
     recipe = cell.recorded() if hasattr(cell, "recorded") else cell.recipe.resolved()
     training = {"seconds": seconds, "steps": cell.recipe.training.steps}

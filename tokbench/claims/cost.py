@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokbench.config.recipe import Recipe
-from tokbench.sweeps.cell import AnyCell
+from tokbench.sweeps.cell import Cell
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.training.flops import train_step_flops
 from tokbench.training.peak_flops import peak_flops
@@ -34,7 +34,7 @@ class Cost:
         return self.flops / (UTILISATION * PEAK) / 3600
 
 
-def costs(cells: Sequence[AnyCell]) -> list[Cost]:
+def costs(cells: Sequence[Cell]) -> list[Cost]:
     """Of each cell. Cells that differ in seed alone are counted once and cost the same."""
     known: dict[str, float] = {}
     found = []

@@ -22,7 +22,7 @@ from tokbench.results.table import comparison, to_markdown
 Named = tuple[str, Entry]  # a row, and what it is called
 
 
-class AskedCell(Strict):
+class RequestedCell(Strict):
     """A cell by its content address and what it is called."""
 
     cell: str
@@ -35,18 +35,18 @@ class AskedCell(Strict):
         return self.label if "seed=" in self.label else f"{self.label} seed={self.seed}"
 
 
-class Asked(Strict):
+class Request(Strict):
     """What one run of a claim asked for: kept beside the records, so that a page needs nothing but the two."""
 
     claim: str
     scale: ScaleName
     data: str | None = Field(None, description="what --data said; null: the recipes' own")
     seeds: list[int]
-    parts: dict[str, list[AskedCell]]
+    parts: dict[str, list[RequestedCell]]
     impossible: list[tuple[str, str]] = Field([], description="what cannot be run, and why")
 
     @property
-    def cells(self) -> dict[str, AskedCell]:
+    def cells(self) -> dict[str, RequestedCell]:
         """Every cell once, by address."""
         return {cell.cell: cell for cells in self.parts.values() for cell in cells}
 
@@ -56,12 +56,12 @@ class Evidence:
     """The finished records of a claim's cells. ``records`` holds each cell once, in the order it was asked for."""
 
     claim: Claim
-    asked: Asked
+    asked: Request
     records: list[Record]
     failures: list[Record] = field(default_factory=list)  # the newest of each cell that only ever failed
 
     @classmethod
-    def of(cls, claim: Claim, asked: Asked, records: Sequence[Record]) -> Evidence:
+    def of(cls, claim: Claim, asked: Request, records: Sequence[Record]) -> Evidence:
         """From any records: the newest finished one of each cell counts; a cell that only ever failed is named."""
         done = {record.cell: record for record in records if record.error is None}
         failed = {record.cell: record for record in records if record.error is not None and record.cell not in done}

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tokbench.bench.sampling_cells import BenchCell, bench_cells
 from tokbench.claims.definition import Claim, ScaleName
-from tokbench.claims.evidence import Asked, AskedCell
+from tokbench.claims.evidence import Request, RequestedCell
 from tokbench.errors import TokbenchError
-from tokbench.sweeps.cell import AnyCell
+from tokbench.sweeps.cell import Cell
 from tokbench.sweeps.generating import GeneratorCell
-from tokbench.sweeps.grid import Cell
+from tokbench.sweeps.grid import TokenizerCell
 from tokbench.sweeps.plan import Plan
 from tokbench.sweeps.settings import SweepSettings
 
@@ -21,7 +21,7 @@ from tokbench.sweeps.settings import SweepSettings
 class ClaimPlan:
     """All cells of a claim, each once, and which part asked for them."""
 
-    asked: Asked
+    asked: Request
     plan: Plan
     benches: list[BenchCell]
 
@@ -45,11 +45,11 @@ def plan_claim(
     Raises TokbenchError when nothing of it is possible.
     """
     settings = claim.at(scale)
-    parts: dict[str, list[AskedCell]] = {}
+    parts: dict[str, list[RequestedCell]] = {}
     plans: list[Plan] = []
     impossible: list[tuple[str, str]] = []
     for part, sweeps in settings.sweeps.items():
-        cells: list[AnyCell] = []
+        cells: list[Cell] = []
         for sweep in sweeps:
             try:
                 plan = Plan.make(_with(sweep, work, data, seeds, costing))
@@ -68,15 +68,15 @@ def plan_claim(
     impossible += merged.impossible
     if not any(parts.values()):
         raise TokbenchError(f"claim {claim.name}: nothing of it is possible: {'; '.join(why for _, why in impossible)}")
-    asked = Asked(
+    asked = Request(
         claim=claim.name, scale=scale, data=data, seeds=list(seeds), parts=parts, impossible=impossible
     )  # fmt: skip
     return ClaimPlan(asked, merged, benches)
 
 
-def _asked(part: str, cell: AnyCell | BenchCell) -> AskedCell:
+def _asked(part: str, cell: Cell | BenchCell) -> RequestedCell:
     seed = cell.seed if isinstance(cell, BenchCell) else cell.recipe.seed
-    return AskedCell(cell=cell.key, label=f"{part}: {cell.label}", seed=seed)
+    return RequestedCell(cell=cell.key, label=f"{part}: {cell.label}", seed=seed)
 
 
 def _with(sweep: SweepSettings, work: Path, data: str | None, seeds: Sequence[int], costing: bool) -> SweepSettings:
@@ -94,7 +94,7 @@ def _with(sweep: SweepSettings, work: Path, data: str | None, seeds: Sequence[in
 
 def _merged(plans: Sequence[Plan]) -> Plan:
     """One plan of several: what any of them has to do is to do."""
-    tokenizers: dict[str, Cell] = {}
+    tokenizers: dict[str, TokenizerCell] = {}
     generators: dict[str, GeneratorCell] = {}
     impossible: dict[str, str] = {}
     done: set[str] = set()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from tokbench.claims.definition import Claim, ScaleName
-from tokbench.claims.evidence import Asked, Evidence
+from tokbench.claims.evidence import Evidence, Request
 from tokbench.claims.findings import Finding, overall
 from tokbench.claims.pictures import side_by_side
 from tokbench.errors import TokbenchError
@@ -83,13 +83,13 @@ def find(claim: Claim, scale: ScaleName, home: Path) -> Result | None:
     return None if asked is None else judge(Evidence.of(claim, asked, stored(claim, scale, home)))
 
 
-def asked_before(claim: Claim, scale: ScaleName, home: Path) -> Asked | None:
+def asked_before(claim: Claim, scale: ScaleName, home: Path) -> Request | None:
     """What the results at that scale were asked for. Raises TokbenchError where the file is damaged."""
     path = home / claim.name / scale / "asked.json"
     if not path.exists():
         return None
     try:
-        return Asked.model_validate_json(path.read_text(encoding="utf-8"))
+        return Request.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise TokbenchError(f"{path}: not what `tokbench claims` writes ({first}); delete it and run again") from None

@@ -8,9 +8,8 @@ from tokbench.bench.sampling_cells import run_bench
 from tokbench.claims.plan import ClaimPlan
 from tokbench.printing import terminal
 from tokbench.results.store import Store
-from tokbench.sweeps.board import Board
-from tokbench.sweeps.jobs import run_jobs
-from tokbench.sweeps.run import going_on_later, run_in_turn
+from tokbench.sweeps.run import finish
+from tokbench.sweeps.settings import SweepSettings
 
 
 def run_claim(found: ClaimPlan, work: Path, *, jobs: int = 1, cpu: bool = False) -> int:
@@ -23,18 +22,7 @@ def run_claim(found: ClaimPlan, work: Path, *, jobs: int = 1, cpu: bool = False)
     plan = found.plan
     for label, why in found.asked.impossible:
         console.print(f"skipped {label}: {why}")
-    failed = 0
-    if plan.cells:
-        with going_on_later(console), Board(plan.cells, work, console, watch=jobs > 1) as board:
-            for cell in plan.cells:
-                if cell.key in plan.done:
-                    board.end(cell, "already", "already there")
-            if len(plan.done) == len(plan.cells):
-                failed = 0
-            elif jobs > 1:
-                failed = run_jobs(plan, work, board, jobs=jobs, processes=1, again=False, cpu=cpu)
-            else:  # without starting Python and torch for every cell
-                failed = run_in_turn(plan, work, board, again=False, cpu=cpu)
+    failed = finish(plan, SweepSettings(out=str(work), jobs=jobs), console, cpu=cpu) if plan.cells else 0
     store = Store(work / "runs.jsonl")
     done = store.cells()
     for record in run_bench([cell for cell in found.benches if cell.key not in done], cpu=cpu):

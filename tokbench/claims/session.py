@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tokbench.claims.cost import ASSUMPTION, Cost, costs
 from tokbench.claims.definition import Claim, ScaleName
-from tokbench.claims.evidence import Asked, Evidence
+from tokbench.claims.evidence import Evidence, Request
 from tokbench.claims.page import print_result, write_pages
 from tokbench.claims.plan import ClaimPlan, plan_claim
 from tokbench.claims.results import asked_before, judge, save, stored
@@ -77,7 +77,7 @@ class Session:
         seeds = self.seeds or SEEDS
         return plan_claim(claim, self.scale, self.work, data=self.data, seeds=seeds, costing=costing)
 
-    def _conclude(self, claim: Claim, asked: Asked) -> None:
+    def _conclude(self, claim: Claim, asked: Request) -> None:
         # Of two records of a cell the newer counts.
         records = [*stored(claim, self.scale, self.out), *Store(self.work / "runs.jsonl").read()]
         result = judge(Evidence.of(claim, asked, sorted(records, key=lambda record: record.created)))

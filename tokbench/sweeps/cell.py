@@ -19,11 +19,11 @@ from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.cards import measured_card
 from tokbench.sweeps.generating import GeneratorCell
-from tokbench.sweeps.grid import Cell
-from tokbench.sweeps.stages import Place, run_stages
+from tokbench.sweeps.grid import TokenizerCell
+from tokbench.sweeps.stages import RunContext, run_stages
 
-AnyCell = Cell | GeneratorCell
-_ORDER, _STAGES = "cell.json", "stages.jsonl"
+Cell = TokenizerCell | GeneratorCell
+_JOB_SPEC, _STAGES = "cell.json", "stages.jsonl"
 
 
 class Outcome(str, Enum):
@@ -34,7 +34,7 @@ class Outcome(str, Enum):
     failed = "failed"
 
 
-def finish_cell(cell: AnyCell, place: Place, *, redo: bool = False, lock: bool = True) -> tuple[Outcome, str]:
+def finish_cell(cell: Cell, context: RunContext, *, redo: bool = False, lock: bool = True) -> tuple[Outcome, str]:
     """Run what is missing of a cell and append its record: how it ended, and why where it failed.
 
     Args:
@@ -42,19 +42,19 @@ def finish_cell(cell: AnyCell, place: Place, *, redo: bool = False, lock: bool =
         lock: hold the cell's lock; a process whose parent holds it must not.
     """
     if not lock:
-        return _finish(cell, place)
-    with locked(lock_of(cell, place.out), waiting=lambda: place.stage("wait for another process")):
+        return _finish(cell, context)
+    with locked(lock_of(cell, context.out), waiting=lambda: context.stage("wait for another process")):
         # While we waited, another process may have finished it.
-        if not redo and Store(place.out / "runs.jsonl").find(cell.key):
+        if not redo and Store(context.out / "runs.jsonl").find(cell.key):
             return Outcome.already, ""
-        return _finish(cell, place)
+        return _finish(cell, context)
 
 
-def _finish(cell: AnyCell, place: Place) -> tuple[Outcome, str]:
-    home = folder_of(cell, place.out)
+def _finish(cell: Cell, context: RunContext) -> tuple[Outcome, str]:
+    home = folder_of(cell, context.out)
     home.mkdir(parents=True, exist_ok=True)
     try:
-        record = run_stages(cell, noted(cell, place))
+        record = run_stages(cell, recording_stages(cell, context))
     except Exception as error:  # one cell's failure is a result; the others go on
         if not _is_main():  # of several processes that train together one says it
             raise
@@ -62,8 +62,8 @@ def _finish(cell: AnyCell, place: Place) -> tuple[Outcome, str]:
         write(home / "error.txt", traceback.format_exc())
     if record is None:
         return Outcome.done, ""
-    Store(place.out / "runs.jsonl").append(record.replace(experiment=cell.experiment))
-    measured_card(record, place.out)
+    Store(context.out / "runs.jsonl").append(record.replace(experiment=cell.experiment))
+    measured_card(record, context.out)
     return (Outcome.failed, record.error) if record.error is not None else (Outcome.done, "")
 
 
@@ -76,19 +76,19 @@ def _is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def folder_of(cell: AnyCell, out: Path) -> Path:
+def folder_of(cell: Cell, out: Path) -> Path:
     """Everything a cell leaves but its record."""
     return out / "cells" / cell.key
 
 
-def lock_of(cell: AnyCell, out: Path) -> Path:
+def lock_of(cell: Cell, out: Path) -> Path:
     """What is locked while a process works on the cell."""
     return folder_of(cell, out) / ".lock"
 
 
-def noted(cell: AnyCell, place: Place) -> Place:
-    """``place`` that also writes down each stage as it begins, with its address, for whoever watches from outside."""
-    path = folder_of(cell, place.out) / _STAGES
+def recording_stages(cell: Cell, context: RunContext) -> RunContext:
+    """``context`` that also writes down each stage as it begins, with its address, for whoever watches from outside."""
+    path = folder_of(cell, context.out) / _STAGES
 
     def stage(name: str) -> None:
         address = cell.codes_key if name == "encode" and isinstance(cell, GeneratorCell) else cell.key
@@ -96,9 +96,9 @@ def noted(cell: AnyCell, place: Place) -> Place:
         if _is_main():
             with path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
-        place.stage(name)
+        context.stage(name)
 
-    return Place(place.out, place.title, place.again, place.cpu, place.quiet, stage)
+    return RunContext(context.out, context.title, context.again, context.cpu, context.quiet, stage)
 
 
 def stage_of(folder: Path) -> str:
@@ -109,9 +109,9 @@ def stage_of(folder: Path) -> str:
         return ""
 
 
-def failure(cell: AnyCell, why: str) -> Record:
+def failure(cell: Cell, why: str) -> Record:
     """The record of a cell that could not be finished."""
-    tokenizer = cell if isinstance(cell, Cell) else cell.tokenizer
+    tokenizer = cell if isinstance(cell, TokenizerCell) else cell.tokenizer
     model: dict[str, Any] = {
         "architecture": tokenizer.recipe.model.architecture,
         "downsampling": tokenizer.recipe.model.factors[-1],
@@ -123,7 +123,7 @@ def failure(cell: AnyCell, why: str) -> Record:
         id=new_id(),
         cell=cell.key,
         experiment=cell.experiment,
-        kind="tokenizer" if isinstance(cell, Cell) else "generator",
+        kind="tokenizer" if isinstance(cell, TokenizerCell) else "generator",
         name=cell.recipe.name,
         seed=cell.recipe.seed,
         quantizer=tokenizer.recipe.quantizer.model_dump(),
@@ -134,26 +134,26 @@ def failure(cell: AnyCell, why: str) -> Record:
     )
 
 
-def write_order(cell: AnyCell, out: Path) -> None:
-    """Write the cell down for a process of its own; ``read_order`` is the inverse."""
+def write_job_spec(cell: Cell, out: Path) -> None:
+    """Write the cell down for a process of its own; ``read_job_spec`` is the inverse."""
     order: dict[str, Any] = {"key": cell.key, "label": cell.label, "recipe": cell.recipe.resolved()}
     if isinstance(cell, GeneratorCell):
         order |= {"tokenizer": cell.tokenizer.key, "passes": cell.passes, "parameters": cell.parameters}
-        write_order(cell.tokenizer, out)
+        write_job_spec(cell.tokenizer, out)
     folder_of(cell, out).mkdir(parents=True, exist_ok=True)
-    write(folder_of(cell, out) / _ORDER, json.dumps(order, indent=2) + "\n")
+    write(folder_of(cell, out) / _JOB_SPEC, json.dumps(order, indent=2) + "\n")
 
 
-def read_order(key: str, out: Path) -> AnyCell:
+def read_job_spec(key: str, out: Path) -> Cell:
     """The cell that was written down. Raises TokbenchError where none was."""
-    path = out / "cells" / key / _ORDER
+    path = out / "cells" / key / _JOB_SPEC
     try:
         order = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise TokbenchError(f"{path}: no cell is written down there ({error})") from None
     if "tokenizer" not in order:
-        return Cell(TokenizerRecipe.model_validate(order["recipe"]), key, order["label"])
-    tokenizer = read_order(order["tokenizer"], out)
-    assert isinstance(tokenizer, Cell)
+        return TokenizerCell(TokenizerRecipe.model_validate(order["recipe"]), key, order["label"])
+    tokenizer = read_job_spec(order["tokenizer"], out)
+    assert isinstance(tokenizer, TokenizerCell)
     recipe = GeneratorRecipe.model_validate(order["recipe"])
     return GeneratorCell(recipe, key, order["label"], tokenizer, order["passes"], order["parameters"])

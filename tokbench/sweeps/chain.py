@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokbench.sweeps.worker import command
+from tokbench.sweeps.worker import start
 
 
 @dataclass
@@ -31,18 +29,8 @@ class Chain:
         for key in self.keys:
             if key in self.codes:
                 continue
-            redo = key in self.redone
-            flags = {"again": self.again, "cpu": self.cpu, "redo": redo}
-            arguments = command(self.out, key, processes=self.processes, **flags)
-            with (self.out / "cells" / key / "output.txt").open("ab") as output:
-                self._child: Any = subprocess.Popen(
-                    arguments,
-                    env={**os.environ, **self.place},
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+            flags = {"again": self.again, "cpu": self.cpu, "redo": key in self.redone}
+            self._child: Any = start(self.out, key, self.place, processes=self.processes, **flags)
             self.codes[key] = self._child.wait()
             if self.codes[key] and key == self.tokenizer:
                 break

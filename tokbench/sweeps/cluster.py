@@ -10,17 +10,17 @@ from typing import Any
 from tokbench.config.yaml_files import parse_value
 from tokbench.errors import TokbenchError
 from tokbench.results.store import Store
-from tokbench.sweeps.board import Board
-from tokbench.sweeps.cell import AnyCell, failure, folder_of, stage_of, write_order
+from tokbench.sweeps.cell import Cell, failure, folder_of, stage_of, write_job_spec
 from tokbench.sweeps.chain import Chain
-from tokbench.sweeps.jobs import Ledger, slots, visible_gpus
+from tokbench.sweeps.jobs import NewRecords, slots, visible_gpus
 from tokbench.sweeps.plan import Plan
+from tokbench.sweeps.progress import Progress
 from tokbench.sweeps.settings import SweepSettings
 
 _DAY = 24 * 60
 
 
-def run_cluster(plan: Plan, out: Path, board: Board, settings: SweepSettings, *, again: bool, cpu: bool) -> int:
+def run_cluster(plan: Plan, out: Path, progress: Progress, settings: SweepSettings, *, again: bool, cpu: bool) -> int:
     """Submit what is not done, one job a tokenizer, and wait for it; how many cells failed.
 
     Ctrl-C ends local jobs; SLURM's go on.
@@ -34,14 +34,14 @@ def run_cluster(plan: Plan, out: Path, board: Board, settings: SweepSettings, *,
     cells = {cell.key: cell for cell in plan.cells}
     for chain in chains:
         for key in chain.keys:
-            write_order(cells[key], out)
-    ledger, watched = Ledger(Store(out / "runs.jsonl")), _Watch(cells, out, board)
+            write_job_spec(cells[key], out)
+    new_records, watched = NewRecords(Store(out / "runs.jsonl")), _Watch(cells, out, progress)
     live: dict[int, tuple[Any, Chain]] = {}
     if not local:
         with executor.batch():
             submitted = [executor.submit(chain) for chain in chains]
         live = dict(enumerate(zip(submitted, chains, strict=True)))
-        board.say(f"submitted as {', '.join(dict.fromkeys(str(job.job_id).partition('_')[0] for job in submitted))}")
+        progress.say(f"submitted as {', '.join(dict.fromkeys(str(job.job_id).partition('_')[0] for job in submitted))}")
         chains = []
     try:
         while chains or live:
@@ -52,7 +52,7 @@ def run_cluster(plan: Plan, out: Path, board: Board, settings: SweepSettings, *,
                 live[slot] = executor.submit(chain), chain
             for slot, (job, chain) in list(live.items()):
                 ended = job.done()
-                watched.look(chain, ledger, job if ended else None)
+                watched.look(chain, new_records, job if ended else None)
                 if ended:
                     del live[slot]
             time.sleep(0.2 if local else 5)
@@ -61,7 +61,7 @@ def run_cluster(plan: Plan, out: Path, board: Board, settings: SweepSettings, *,
             if local:
                 job.cancel(check=False)
         if not local:
-            board.say("the submitted jobs continue; when they have ended, the same command shows the table")
+            progress.say("the submitted jobs continue; when they have ended, the same command shows the table")
         raise
     return len(watched.failed)
 
@@ -125,7 +125,7 @@ def _options(given: list[str]) -> dict[str, Any]:
 def _chains(plan: Plan, out: Path, settings: SweepSettings, again: bool, cpu: bool) -> list[Chain]:
     chains = []
     for tokenizer in plan.tokenizers:
-        cells: list[AnyCell] = [tokenizer, *(g for g in plan.generators if g.tokenizer.key == tokenizer.key)]
+        cells: list[Cell] = [tokenizer, *(g for g in plan.generators if g.tokenizer.key == tokenizer.key)]
         keys = [cell.key for cell in cells if cell.key not in plan.done]
         if keys:
             first = tokenizer.key if tokenizer.key in keys else None
@@ -134,10 +134,10 @@ def _chains(plan: Plan, out: Path, settings: SweepSettings, again: bool, cpu: bo
 
 
 class _Watch:
-    """Tells the board what happens to cells that run elsewhere, from what they leave."""
+    """Tells the progress what happens to cells that run elsewhere, from what they leave."""
 
-    def __init__(self, cells: dict[str, AnyCell], out: Path, board: Board) -> None:
-        self.cells, self.out, self.board = cells, out, board
+    def __init__(self, cells: dict[str, Cell], out: Path, progress: Progress) -> None:
+        self.cells, self.out, self.progress = cells, out, progress
         self.began: set[str] = set()
         self.ended: set[str] = set()
         self.failed: set[str] = set()
@@ -147,7 +147,7 @@ class _Watch:
         path = folder_of(self.cells[key], self.out) / "stages.jsonl"
         return path.stat().st_size if path.exists() else 0
 
-    def look(self, chain: Chain, ledger: Ledger, ended_job: Any) -> None:
+    def look(self, chain: Chain, new_records: NewRecords, ended_job: Any) -> None:
         """``ended_job``: the chain's job, once it has ended."""
         for key in chain.keys:
             cell = self.cells[key]
@@ -155,23 +155,23 @@ class _Watch:
                 continue
             if key not in self.began and stage_of(folder_of(cell, self.out)) and self._stages(key) != self.stages[key]:
                 self.began.add(key)
-                self.board.start(cell)
-            record = ledger.find(key)
+                self.progress.start(cell)
+            record = new_records.find(key)
             if record is None and ended_job is not None:
                 if chain.tokenizer in self.failed and key != chain.tokenizer:
                     self.ended.add(key)
                     self.failed.add(key)
-                    self.board.end(cell, "not run", "its tokenizer failed")
+                    self.progress.end(cell, "not run", "its tokenizer failed")
                     continue
-                if ledger.store.find(key) and key not in chain.redone and not chain.again:
+                if new_records.store.find(key) and key not in chain.redone and not chain.again:
                     self.ended.add(key)
-                    self.board.end(cell, "already", "finished by another process")
+                    self.progress.end(cell, "already", "finished by another process")
                     continue
                 log = ended_job.paths.stderr.name
                 record = failure(cell, f"its job ended as {ended_job.state} without a record; see cluster/{log}")
-                ledger.store.append(record)
+                new_records.store.append(record)
             if record is not None:
                 self.ended.add(key)
                 if record.error is not None:
                     self.failed.add(key)
-                self.board.end(cell, "failed" if record.error is not None else "done", record.error or "")
+                self.progress.end(cell, "failed" if record.error is not None else "done", record.error or "")

@@ -9,7 +9,7 @@ from typing import Any
 from tokbench.config.address import without_reporting
 from tokbench.results.environment import content_hash, describe
 from tokbench.results.record import Record
-from tokbench.sweeps.cell import AnyCell
+from tokbench.sweeps.cell import Cell
 from tokbench.sweeps.generating import GeneratorCell
 
 
@@ -30,7 +30,7 @@ class Estimates:
             except (KeyError, TypeError, AttributeError):  # a record of another tokbench
                 continue
 
-    def of(self, cell: AnyCell) -> tuple[float | None, str]:
+    def of(self, cell: Cell) -> tuple[float | None, str]:
         """Seconds for all stages of a cell, and ``"~"`` where they are those of another quantizer; None: unknown."""
         recipe = cell.recorded() if isinstance(cell, GeneratorCell) else cell.recipe.resolved()
         for exactly in (True, False):

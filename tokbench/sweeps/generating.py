@@ -20,7 +20,7 @@ from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.generators import build, configure
 from tokbench.models import Tokenizer
 from tokbench.results.environment import content_hash
-from tokbench.sweeps.grid import Cell, reasons
+from tokbench.sweeps.grid import TokenizerCell, reasons
 from tokbench.sweeps.settings import SweepSettings
 from tokbench.training.checks import check_metrics
 
@@ -36,7 +36,7 @@ class GeneratorCell:
     recipe: GeneratorRecipe
     key: str
     label: str
-    tokenizer: Cell
+    tokenizer: TokenizerCell
     passes: int  # over the training images, into the code cache
     parameters: int
 
@@ -64,7 +64,7 @@ class GeneratorCell:
 
 
 def generator_cells(
-    settings: SweepSettings, tokenizers: Sequence[Cell]
+    settings: SweepSettings, tokenizers: Sequence[TokenizerCell]
 ) -> tuple[list[GeneratorCell], list[tuple[str, str]]]:
     """The cells, and (label, why) of the impossible ones.
 
@@ -118,7 +118,7 @@ def _draft(settings: SweepSettings, kind: str) -> Draft:
     return draft
 
 
-def _cell(base: Draft, tokenizer: Cell, label: str, passes: int, classes: dict[str, int]) -> GeneratorCell:
+def _cell(base: Draft, tokenizer: TokenizerCell, label: str, passes: int, classes: dict[str, int]) -> GeneratorCell:
     draft = copy.deepcopy(base)
     draft.values |= {
         "tokenizer": f"cells/{tokenizer.key}/tokenizer",
@@ -155,7 +155,7 @@ def _override(draft: Draft, kind: str, text: str) -> None:
         draft.set(rest, parse_value(value), f"--set-generator {text}")
 
 
-def _parameters(recipe: GeneratorRecipe, cell: Cell) -> int:
+def _parameters(recipe: GeneratorRecipe, cell: TokenizerCell) -> int:
     """Builds both without their weights: what the generator cannot do with these codes is said before any training."""
     config = cell.recipe.tokenizer
     settings = recipe.generator

@@ -24,7 +24,7 @@ _DOWNSAMPLING, _ENCODER = "model.downsampling", "model.architecture"
 
 
 @dataclass(frozen=True)
-class Cell:
+class TokenizerCell:
     """One run of a sweep. Equal ``key`` means the same experiment, whatever it is called."""
 
     recipe: TokenizerRecipe
@@ -37,7 +37,7 @@ class Cell:
         return content_hash({k: v for k, v in address_settings(self.recipe).items() if k != "seed"})
 
 
-def tokenizer_cells(settings: SweepSettings) -> tuple[list[Cell], list[tuple[str, str]]]:
+def tokenizer_cells(settings: SweepSettings) -> tuple[list[TokenizerCell], list[tuple[str, str]]]:
     """The cells, none twice, and (label, why) of the impossible ones.
 
     Raises TokbenchError when options contradict each other or no cell is possible.
@@ -45,7 +45,7 @@ def tokenizer_cells(settings: SweepSettings) -> tuple[list[Cell], list[tuple[str
     if settings.bits and (settings.codebook_size or settings.depth):
         raise TokbenchError("--bits fixes codebook size and depth: give --bits, or --codebook-size and --depth")
     base = draft_recipe(settings.recipe, settings.set)
-    cells: dict[str, Cell] = {}
+    cells: dict[str, TokenizerCell] = {}
     impossible: dict[str, str] = {}
     axes = [_axis(_ENCODER, settings.encoder), _axis("seed", settings.seed)]
     axes += [_axis("data.image_size", list(map(typed, settings.image_size)))]
@@ -62,7 +62,7 @@ def tokenizer_cells(settings: SweepSettings) -> tuple[list[Cell], list[tuple[str
             impossible.setdefault(label, str(error))
             continue
         key = cell_key(recipe)
-        cells.setdefault(key, Cell(recipe, key, label))
+        cells.setdefault(key, TokenizerCell(recipe, key, label))
     if not cells:
         raise TokbenchError(f"no cell of this sweep is possible: {reasons(impossible)}")
     return list(cells.values()), list(impossible.items())

@@ -19,23 +19,23 @@ from tokbench.cores import available
 from tokbench.errors import TokbenchError, counted
 from tokbench.results.record import Record
 from tokbench.results.store import Store
-from tokbench.sweeps.board import Board
-from tokbench.sweeps.cell import AnyCell, failure, folder_of, write_order
+from tokbench.sweeps.cell import Cell, failure, folder_of, write_job_spec
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.plan import Plan
-from tokbench.sweeps.worker import command
+from tokbench.sweeps.progress import Progress
+from tokbench.sweeps.worker import start
 
 _POLL = 0.1
 
 
 @dataclass
 class _Running:
-    cell: AnyCell
+    cell: Cell
     process: subprocess.Popen[bytes]
     slot: int
 
 
-class Ledger:
+class NewRecords:
     """Which cells have a record newer than the beginning."""
 
     def __init__(self, store: Store) -> None:
@@ -46,13 +46,13 @@ class Ledger:
         return next((record for record in reversed(self.store.read()[self.before :]) if record.cell == key), None)
 
 
-def run_jobs(plan: Plan, out: Path, board: Board, *, jobs: int, processes: int, again: bool, cpu: bool) -> int:
+def run_jobs(plan: Plan, out: Path, progress: Progress, *, jobs: int, processes: int, again: bool, cpu: bool) -> int:
     """Run the plan's cells, ``jobs`` at a time with ``processes`` each; how many failed.
 
     On Ctrl-C or SIGTERM the cells save their checkpoints first; a second one kills them.
     """
     places = slots(jobs, processes, cpu)
-    ledger = Ledger(Store(out / "runs.jsonl"))
+    new_records = NewRecords(Store(out / "runs.jsonl"))
     waiting = [cell for cell in plan.cells if cell.key not in plan.done]
     running: list[_Running] = []
     failed: set[str] = set()
@@ -63,19 +63,21 @@ def run_jobs(plan: Plan, out: Path, board: Board, *, jobs: int, processes: int, 
                     if isinstance(cell, GeneratorCell) and cell.tokenizer.key in failed:
                         waiting.remove(cell)
                         failed.add(cell.key)
-                        board.end(cell, "not run", "its tokenizer failed")
+                        progress.end(cell, "not run", "its tokenizer failed")
                     elif len(running) < jobs and not _blocked(cell, waiting, running):
                         waiting.remove(cell)
                         slot = min(set(range(jobs)) - {r.slot for r in running})
                         running.append(_start(cell, out, plan, places[slot], slot, processes, again, cpu))
-                        board.start(cell)
+                        progress.start(cell)
                 for job in [r for r in running if r.process.poll() is not None]:
                     running.remove(job)
-                    if not _ended(job, ledger, out, board):
+                    if not _ended(job, new_records, out, progress):
                         failed.add(job.cell.key)
                 time.sleep(_POLL)
         except KeyboardInterrupt:
-            board.say(f"stopping; {counted(len(running), 'cell')} to save a checkpoint (once more: at once, without)")
+            progress.say(
+                f"stopping; {counted(len(running), 'cell')} to save a checkpoint (once more: at once, without)"
+            )
             _stop(running)
             raise
     return len(failed)
@@ -113,40 +115,31 @@ def visible_gpus() -> list[str]:
     return named[:count] if named else [str(i) for i in range(count)]
 
 
-def _blocked(cell: AnyCell, waiting: list[AnyCell], running: list[_Running]) -> bool:
+def _blocked(cell: Cell, waiting: list[Cell], running: list[_Running]) -> bool:
     keys = {c.key for c in waiting} | {r.cell.key for r in running}
     return isinstance(cell, GeneratorCell) and cell.tokenizer.key in keys
 
 
 def _start(
-    cell: AnyCell, out: Path, plan: Plan, place: dict[str, str], slot: int, processes: int, again: bool, cpu: bool
+    cell: Cell, out: Path, plan: Plan, place: dict[str, str], slot: int, processes: int, again: bool, cpu: bool
 ) -> _Running:
-    write_order(cell, out)
-    arguments = command(out, cell.key, again=again, cpu=cpu, redo=cell.key in plan.redone, processes=processes)
-    with (folder_of(cell, out) / "output.txt").open("ab") as output:
-        # A session of its own: Ctrl-C reaches the sweep alone, which then asks the cells to stop, once.
-        process = subprocess.Popen(
-            arguments,
-            env={**os.environ, **place},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    write_job_spec(cell, out)
+    flags = {"again": again, "cpu": cpu, "redo": cell.key in plan.redone}
+    process = start(out, cell.key, place, processes=processes, **flags)
     return _Running(cell, process, slot)
 
 
-def _ended(job: _Running, ledger: Ledger, out: Path, board: Board) -> bool:
-    code, record = job.process.returncode, ledger.find(job.cell.key)
+def _ended(job: _Running, new_records: NewRecords, out: Path, progress: Progress) -> bool:
+    code, record = job.process.returncode, new_records.find(job.cell.key)
     if record is None and code != 0:
         how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
         text = f"its process ended with {how}; see {folder_of(job.cell, out).relative_to(out) / 'output.txt'}"
         record = failure(job.cell, text)
-        ledger.store.append(record)
+        new_records.store.append(record)
     if record is not None and record.error is not None:
-        board.end(job.cell, "failed", record.error)
+        progress.end(job.cell, "failed", record.error)
         return False
-    board.end(job.cell, "done")
+    progress.end(job.cell, "done")
     return True
 
 

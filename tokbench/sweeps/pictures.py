@@ -15,7 +15,7 @@ from tokbench.models import Tokenizer
 from tokbench.pictures import grid as picture_grid
 from tokbench.pictures import save_picture
 from tokbench.results.record import Record
-from tokbench.sweeps.grid import Cell
+from tokbench.sweeps.grid import TokenizerCell
 
 _SHOWN = 8  # held-out images in a picture, and tokenizers in the comparison
 
@@ -45,7 +45,7 @@ def tokenizer_pictures(tokenizer: Tokenizer, images: Any, folder: Path) -> dict[
 
 
 @torch.no_grad()
-def comparison_picture(cells: Sequence[Cell], records: Sequence[Record], out: Path) -> Path | None:
+def comparison_picture(cells: Sequence[TokenizerCell], records: Sequence[Record], out: Path) -> Path | None:
     """Held-out originals beside what each tokenizer makes of them, for cells on the same data."""
     newest = {record.cell: record for record in records if record.error is None and "tokenizer" in record.artifacts}
     newest = {key: record for key, record in newest.items() if (out / record.artifacts["tokenizer"]).is_dir()}

@@ -13,10 +13,10 @@ from tokbench.errors import TokbenchError, counted
 from tokbench.models import Tokenizer
 from tokbench.printing import fitted, terminal
 from tokbench.results.store import Store
-from tokbench.sweeps.cell import AnyCell
+from tokbench.sweeps.cell import Cell
 from tokbench.sweeps.estimate import Estimates
 from tokbench.sweeps.generating import GeneratorCell, generator_cells
-from tokbench.sweeps.grid import Cell, tokenizer_cells
+from tokbench.sweeps.grid import TokenizerCell, tokenizer_cells
 from tokbench.sweeps.settings import SweepSettings
 from tokbench.sweeps.stages import tokenizer_folder
 from tokbench.training.checks import check_data, check_recipe, check_weights
@@ -27,7 +27,7 @@ from tokbench.training.progress import duration
 class Plan:
     """Cells in the order they run: each tokenizer, then its generators."""
 
-    tokenizers: list[Cell]
+    tokenizers: list[TokenizerCell]
     generators: list[GeneratorCell]
     impossible: list[tuple[str, str]]
     done: set[str] = field(default_factory=set)  # keys
@@ -51,7 +51,7 @@ class Plan:
         return plan
 
     @property
-    def cells(self) -> list[AnyCell]:
+    def cells(self) -> list[Cell]:
         """All of them."""
         of: dict[str, list[GeneratorCell]] = {}
         for cell in self.generators:
@@ -130,7 +130,7 @@ def _failing(plan: Plan) -> list[tuple[str, str]]:
     return found
 
 
-def _rate(cell: AnyCell) -> dict[str, Any]:
+def _rate(cell: Cell) -> dict[str, Any]:
     recipe = cell.tokenizer.recipe if isinstance(cell, GeneratorCell) else cell.recipe
     with torch.device("meta"):
         return Tokenizer(recipe.tokenizer).rate()

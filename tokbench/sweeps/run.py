@@ -10,15 +10,15 @@ from rich.console import Console
 
 from tokbench.printing import terminal
 from tokbench.results.store import Store
-from tokbench.sweeps.board import Board
 from tokbench.sweeps.cell import Outcome, finish_cell
 from tokbench.sweeps.cluster import run_cluster
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.jobs import run_jobs
 from tokbench.sweeps.plan import Plan
+from tokbench.sweeps.progress import Progress
 from tokbench.sweeps.settings import SweepSettings
 from tokbench.sweeps.show import show
-from tokbench.sweeps.stages import Place
+from tokbench.sweeps.stages import RunContext
 
 
 def run_sweep(settings: SweepSettings, *, again: bool = False, cpu: bool = False) -> int:
@@ -38,27 +38,33 @@ def run_sweep(settings: SweepSettings, *, again: bool = False, cpu: bool = False
     plan = Plan.make(settings, again)
     for label, why in plan.impossible:
         console.print(f"skipped {label}: {why}")
-    elsewhere = settings.jobs > 1 or settings.gpus_per_cell > 1 or settings.cluster is not None
-    with going_on_later(console), Board(plan.cells, out, console, watch=elsewhere) as board:
-        for cell in plan.cells:
-            if cell.key in plan.done:
-                board.end(cell, "already", f"already in {out / 'runs.jsonl'} (--again runs it anew)")
-        if len(plan.done) == len(plan.cells):
-            failed = 0
-        elif settings.cluster is not None:
-            failed = run_cluster(plan, out, board, settings, again=again, cpu=cpu)
-        elif elsewhere:
-            failed = run_jobs(
-                plan, out, board, jobs=settings.jobs, processes=settings.gpus_per_cell, again=again, cpu=cpu
-            )
-        else:
-            failed = run_in_turn(plan, out, board, again=again, cpu=cpu)
+    failed = finish(plan, settings, console, already="(--again runs it anew)", again=again, cpu=cpu)
     show(plan, out, console)
     return failed
 
 
+def finish(
+    plan: Plan, settings: SweepSettings, console: Console, *, already: str = "", again: bool = False, cpu: bool = False
+) -> int:
+    """Finish the plan's cells, where the settings say; how many failed. ``already``: what else to say of done ones."""
+    out = Path(settings.out)
+    elsewhere = settings.jobs > 1 or settings.gpus_per_cell > 1 or settings.cluster is not None
+    with _saying_how_to_continue(console), Progress(plan.cells, out, console, watch=elsewhere) as progress:
+        for cell in plan.cells:
+            if cell.key in plan.done:
+                progress.end(cell, "already", f"already in {out / 'runs.jsonl'} {already}".rstrip())
+        if len(plan.done) == len(plan.cells):
+            return 0
+        if settings.cluster is not None:
+            return run_cluster(plan, out, progress, settings, again=again, cpu=cpu)
+        if elsewhere:
+            processes = settings.gpus_per_cell
+            return run_jobs(plan, out, progress, jobs=settings.jobs, processes=processes, again=again, cpu=cpu)
+        return run_in_turn(plan, out, progress, again=again, cpu=cpu)
+
+
 @contextmanager
-def going_on_later(console: Console) -> Iterator[None]:
+def _saying_how_to_continue(console: Console) -> Iterator[None]:
     """Where it is interrupted, say what to do: finished cells are recorded, the others have their checkpoints."""
     try:
         yield
@@ -67,7 +73,7 @@ def going_on_later(console: Console) -> Iterator[None]:
         raise
 
 
-def run_in_turn(plan: Plan, out: Path, board: Board, *, again: bool, cpu: bool) -> int:
+def run_in_turn(plan: Plan, out: Path, progress: Progress, *, again: bool, cpu: bool) -> int:
     """Finish the cells one after another in this process; how many failed."""
     failed: set[str] = set()
     for cell in plan.cells:
@@ -75,16 +81,16 @@ def run_in_turn(plan: Plan, out: Path, board: Board, *, again: bool, cpu: bool) 
             continue
         if isinstance(cell, GeneratorCell) and cell.tokenizer.key in failed:
             failed.add(cell.key)
-            board.end(cell, "not run", "its tokenizer failed")
+            progress.end(cell, "not run", "its tokenizer failed")
             continue
-        board.start(cell)
+        progress.start(cell)
 
         def stage(name: str, cell: object = cell) -> None:
-            board.stage(cell, name)  # type: ignore[arg-type]
+            progress.stage(cell, name)  # type: ignore[arg-type]
 
-        place = Place(out, board.title(cell), again, cpu, quiet=board.live is not None, stage=stage)
-        outcome, why = finish_cell(cell, place, redo=cell.key in plan.redone)
+        context = RunContext(out, progress.title(cell), again, cpu, quiet=progress.live is not None, stage=stage)
+        outcome, why = finish_cell(cell, context, redo=cell.key in plan.redone)
         if outcome is Outcome.failed:
             failed.add(cell.key)
-        board.end(cell, outcome.value, why)
+        progress.end(cell, outcome.value, why)
     return len(failed)

@@ -31,7 +31,7 @@ from tokbench.results.locks import locked
 from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.generating import GeneratorCell
-from tokbench.sweeps.grid import Cell
+from tokbench.sweeps.grid import TokenizerCell
 from tokbench.sweeps.pictures import tokenizer_pictures
 from tokbench.training.generator_evaluation import evaluate_generator
 from tokbench.training.loop import make_accelerator, train
@@ -40,7 +40,7 @@ _ENCODED = "encoding.json"  # the mark of a finished code cache
 
 
 @dataclass(frozen=True)
-class Place:
+class RunContext:
     """Where and how cells run. ``stage`` is given the name of each stage as it begins."""
 
     out: Path
@@ -51,21 +51,21 @@ class Place:
     stage: Callable[[str], None] = lambda name: None
 
 
-def run_stages(cell: Cell | GeneratorCell, place: Place) -> Record | None:
+def run_stages(cell: TokenizerCell | GeneratorCell, context: RunContext) -> Record | None:
     """All stages that are not finished yet, and the record; None on processes that only helped to train.
 
     Raises KeyboardInterrupt where training was asked to stop; its checkpoint is saved.
     """
-    return _tokenizer(cell, place) if isinstance(cell, Cell) else _generator(cell, place)
+    return _tokenizer(cell, context) if isinstance(cell, TokenizerCell) else _generator(cell, context)
 
 
-def _tokenizer(cell: Cell, place: Place) -> Record | None:
+def _tokenizer(cell: TokenizerCell, context: RunContext) -> Record | None:
     recipe = cell.recipe
-    accelerator = make_accelerator(recipe, place.cpu)
-    folder, summary = _trained(recipe, cell.key, "tokenizer", accelerator, place)
+    accelerator = make_accelerator(recipe, context.cpu)
+    folder, summary = _trained(recipe, cell.key, "tokenizer", accelerator, context)
     if not accelerator.is_main_process:
         return None
-    place.stage("evaluate")
+    context.stage("evaluate")
     tokenizer = Tokenizer.from_pretrained(folder / "tokenizer").to(accelerator.device).eval()
     data = recipe.data
     images = open_split(data, "eval")
@@ -89,25 +89,25 @@ def _tokenizer(cell: Cell, place: Place) -> Record | None:
         cell=cell.key,
         seed=recipe.seed,
         training=_training(recipe, summary) | {"data": data.source},
-        artifacts={name: str(path.relative_to(place.out)) for name, path in found.items()},
+        artifacts={name: str(path.relative_to(context.out)) for name, path in found.items()},
         weights_which="ema" if recipe.training.ema_decay else "live",
     )
 
 
-def _generator(cell: GeneratorCell, place: Place) -> Record | None:
+def _generator(cell: GeneratorCell, context: RunContext) -> Record | None:
     recipe = cell.recipe
-    tokenizer = tokenizer_folder(cell.tokenizer, place.out)
+    tokenizer = tokenizer_folder(cell.tokenizer, context.out)
     if tokenizer is None:
         raise TokbenchError(f"its tokenizer (cell {cell.tokenizer.key}) is not there")
-    codes, encoding = encoded(cell, tokenizer, place)
+    codes, encoding = encoded(cell, tokenizer, context)
     cached = {"image_size": recipe.data.image_size, "channels": recipe.data.channels, "workers": recipe.data.workers}
     data = DataConfig(source=f"codes:{codes}", **cached)
     placed = recipe.model_copy(update={"tokenizer": str(tokenizer), "data": data})
-    accelerator = make_accelerator(placed, place.cpu)
-    folder, summary = _trained(placed, cell.key, "generator", accelerator, place)
+    accelerator = make_accelerator(placed, context.cpu)
+    folder, summary = _trained(placed, cell.key, "generator", accelerator, context)
     if not accelerator.is_main_process:
         return None
-    place.stage("evaluate")
+    context.stage("evaluate")
     pair = Pipeline.load(folder / "generator", str(tokenizer), device=str(accelerator.device))
     images = open_split(recipe.data, "eval")
     config = recipe.evaluation
@@ -131,12 +131,12 @@ def _generator(cell: GeneratorCell, place: Place) -> Record | None:
         | {"data": recipe.data.source, "passes": cell.passes, "encoding_seconds": encoding["seconds"]}
         | {"curve": _curve(folder / "log.jsonl")},
         timing=found.timing,
-        artifacts={name: str(path.relative_to(place.out)) for name, path in artifacts.items()},
+        artifacts={name: str(path.relative_to(context.out)) for name, path in artifacts.items()},
         weights_which="ema" if recipe.training.ema_decay else "live",
     )
 
 
-def tokenizer_folder(cell: Cell, out: Path) -> Path | None:
+def tokenizer_folder(cell: TokenizerCell, out: Path) -> Path | None:
     """Where the newest recorded tokenizer of a cell lies; None where there is none (any more)."""
     record = Store(out / "runs.jsonl").find(cell.key)
     if record is None or "tokenizer" not in record.artifacts:
@@ -147,7 +147,7 @@ def tokenizer_folder(cell: Cell, out: Path) -> Path | None:
     return folder if inside and (folder / "config.json").is_file() else None
 
 
-def encoded(cell: GeneratorCell, tokenizer: Path, place: Place) -> tuple[Path, dict[str, Any]]:
+def encoded(cell: GeneratorCell, tokenizer: Path, context: RunContext) -> tuple[Path, dict[str, Any]]:
     """The code cache of a cell, made unless it is there already, of the images as they are: its folder, and how long it
     took."""
     folder = tokenizer.parent / f"codes-{cell.codes_key}"
@@ -164,8 +164,8 @@ def encoded(cell: GeneratorCell, tokenizer: Path, place: Place) -> tuple[Path, d
             return folder, json.loads((folder / _ENCODED).read_text())
         except (OSError, ValueError, RecursionError):
             pass
-        place.stage("encode")
-        device = "cuda" if torch.cuda.is_available() and not place.cpu else "cpu"
+        context.stage("encode")
+        device = "cuda" if torch.cuda.is_available() and not context.cpu else "cpu"
         model = Tokenizer.from_pretrained(tokenizer).to(device).eval()
         start, pictures = time.perf_counter(), 0
         for split in splits:
@@ -187,27 +187,27 @@ def encoded(cell: GeneratorCell, tokenizer: Path, place: Place) -> tuple[Path, d
 
 
 def _trained(
-    recipe: Recipe, key: str, product: str, accelerator: Accelerator, place: Place
+    recipe: Recipe, key: str, product: str, accelerator: Accelerator, context: RunContext
 ) -> tuple[Path, dict[str, Any]]:
     """The folder of the finished run and its ``training.json``; trains, or continues, where there is none."""
-    folder = newest_run(place.out / "cells" / key)
+    folder = newest_run(context.out / "cells" / key)
     summary = _finished(folder, product)
-    if summary is not None and place.again:
-        folder, summary = _next(folder, place.out / "cells" / key), None
+    if summary is not None and context.again:
+        folder, summary = _next(folder, context.out / "cells" / key), None
     if summary is None:
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             # The folder is addressed by its settings: what may differ is where things lie and how often it reports.
             (folder / "recipe.yaml").unlink(missing_ok=True)
         accelerator.wait_for_everyone()
-        place.stage("train")
+        context.stage("train")
         result = train(
             recipe,
             folder,
             resume=True,
             accelerator=accelerator,
-            title=place.title,
-            quiet=place.quiet,
+            title=context.title,
+            quiet=context.quiet,
             then="the same command continues from there",
         )
         if not result.finished:

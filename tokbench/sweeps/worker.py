@@ -10,8 +10,11 @@ import argparse
 import ctypes
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tokbench import threads
 
@@ -26,6 +29,20 @@ def command(
     several = ["--processes", str(processes)] if processes > 1 else []
     parent = ["--parent", str(os.getpid())]
     return [sys.executable, "-m", "tokbench.sweeps.worker", str(out), key, *flags, *several, *parent]
+
+
+def start(out: Path, key: str, environment: Mapping[str, str], **flags: Any) -> subprocess.Popen[bytes]:
+    """Start a worker; what it says goes to the cell's ``output.txt``. ``flags`` are those of ``command``."""
+    with (out / "cells" / key / "output.txt").open("ab") as output:
+        # A session of its own: Ctrl-C reaches the sweep alone, which then asks the cells to stop, once.
+        return subprocess.Popen(
+            command(out, key, **flags),
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,13 +74,13 @@ def _end_with(parent: int) -> bool:
 
 def _finish(given: argparse.Namespace) -> int:
     from tokbench.printing import say
-    from tokbench.sweeps.cell import Outcome, finish_cell, read_order
-    from tokbench.sweeps.stages import Place
+    from tokbench.sweeps.cell import Outcome, finish_cell, read_job_spec
+    from tokbench.sweeps.stages import RunContext
 
-    cell = read_order(given.key, given.out)
-    place = Place(given.out, cell.label, given.again, given.cpu)
+    cell = read_job_spec(given.key, given.out)
+    context = RunContext(given.out, cell.label, given.again, given.cpu)
     inside = "RANK" in os.environ  # the process that launched this one holds the lock
-    outcome, why = finish_cell(cell, place, redo=given.again or given.redo, lock=not inside)
+    outcome, why = finish_cell(cell, context, redo=given.again or given.redo, lock=not inside)
     if why:
         say(why, error=True)
     return int(outcome is Outcome.failed)
@@ -73,13 +90,13 @@ def _launch(given: argparse.Namespace) -> int:
     from tokbench.printing import say
     from tokbench.results.locks import acquire
     from tokbench.results.store import Store
-    from tokbench.sweeps.cell import failure, lock_of, noted, read_order, reason
+    from tokbench.sweeps.cell import failure, lock_of, read_job_spec, reason, recording_stages
     from tokbench.sweeps.generating import GeneratorCell
-    from tokbench.sweeps.stages import Place, encoded, tokenizer_folder
+    from tokbench.sweeps.stages import RunContext, encoded, tokenizer_folder
 
-    cell, store = read_order(given.key, given.out), Store(given.out / "runs.jsonl")
-    place = noted(cell, Place(given.out, cell.label, given.again, given.cpu))
-    lock = acquire(lock_of(cell, given.out), waiting=lambda: place.stage("wait for another process"))
+    cell, store = read_job_spec(given.key, given.out), Store(given.out / "runs.jsonl")
+    context = recording_stages(cell, RunContext(given.out, cell.label, given.again, given.cpu))
+    lock = acquire(lock_of(cell, given.out), waiting=lambda: context.stage("wait for another process"))
     if not (given.again or given.redo) and store.find(cell.key):
         return 0
     if isinstance(cell, GeneratorCell):
@@ -87,7 +104,7 @@ def _launch(given: argparse.Namespace) -> int:
         try:
             tokenizer = tokenizer_folder(cell.tokenizer, given.out)
             if tokenizer is not None:
-                encoded(cell, tokenizer, place)
+                encoded(cell, tokenizer, context)
         except Exception as error:
             store.append(failure(cell, reason(error)))
             say(reason(error), error=True)

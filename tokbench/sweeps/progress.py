@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tokbench.errors import visible
-from tokbench.sweeps.cell import AnyCell, folder_of, stage_of
+from tokbench.sweeps.cell import Cell, folder_of, stage_of
 from tokbench.sweeps.stages import newest_run
 from tokbench.training.progress import duration
 
@@ -26,7 +26,7 @@ _VALUES = ("loss", "psnr", "held_out_bits_per_code", "held_out_bound_bits_per_co
 
 @dataclass
 class _Row:
-    cell: AnyCell
+    cell: Cell
     number: int
     state: str = "waiting"
     began: float = 0.0
@@ -36,17 +36,17 @@ class _Row:
     said: str = ""
 
 
-class Board:
+class Progress:
     """A context manager; every change goes through ``start`` and ``end``. Stages and steps are read from the cells'
     folders, so that it makes no difference which process works on them."""
 
-    def __init__(self, cells: Sequence[AnyCell], out: Path, console: Console, *, watch: bool = False) -> None:
+    def __init__(self, cells: Sequence[Cell], out: Path, console: Console, *, watch: bool = False) -> None:
         self.out, self.console = out, console
         self.rows = {cell.key: _Row(cell, number) for number, cell in enumerate(cells, 1)}
         self.watch = watch  # cells run elsewhere: their beginning and end are worth a line
         self.live = Live(self, console=console, refresh_per_second=2, transient=False) if console.is_terminal else None
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> Progress:
         if self.live is not None:
             self.live.start()
         return self
@@ -57,7 +57,7 @@ class Board:
         if self.live is not None:
             self.live.stop()
 
-    def title(self, cell: AnyCell) -> str:
+    def title(self, cell: Cell) -> str:
         """``[2/12] rq K=256 D=4``."""
         return f"[{self.rows[cell.key].number}/{len(self.rows)}] {cell.label}"
 
@@ -65,19 +65,19 @@ class Board:
         """A line of its own."""
         self.console.print(visible(text), style=style, highlight=False, markup=False, soft_wrap=True)
 
-    def stage(self, cell: AnyCell, name: str) -> None:
+    def stage(self, cell: Cell, name: str) -> None:
         """A cell in this process entered a stage."""
         if self.live is None and name != "train":  # training says what it does itself
             self.say(f"{self.title(cell)}: {name}")
 
-    def start(self, cell: AnyCell) -> None:
+    def start(self, cell: Cell) -> None:
         """A cell begins."""
         row = self.rows[cell.key]
         row.state, row.began = "running", time.monotonic()
         if self.live is None and self.watch:
             self.say(f"{self.title(cell)}: started")
 
-    def end(self, cell: AnyCell, state: str, said: str = "") -> None:
+    def end(self, cell: Cell, state: str, said: str = "") -> None:
         """A cell ended: ``done``, ``already`` (with where), ``failed`` (with why), ``not run`` (with why)."""
         row = self.rows[cell.key]
         row.state, row.said = state, said
