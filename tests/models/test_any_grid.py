@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_tokenizers import make, size_of
+from small_tokenizers import SMALL, make, size_of
 from toy_architectures import ClipConfig, LineConfig
 
 from tokbench.clips import save_clip
@@ -94,8 +94,7 @@ def test_a_toy_goes_through_the_whole_house(
         },
         "out": str(tmp_path / "out"),
     }  # fmt: skip
-    settings = load_sweep(None, values)
-    assert run_sweep(settings, cpu=True) == 0
+    assert run_sweep(load_sweep(None, values), cpu=True) == 0
     shown = capsys.readouterr().out
     records = Store(tmp_path / "out" / "runs.jsonl").read()
     assert [record.error for record in records] == [None, None, None] and not records.damaged
