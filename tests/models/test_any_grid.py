@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_tokenizers import SMALL, make, size_of
+from small_tokenizers import make, size_of
 from toy_architectures import ClipConfig, LineConfig
 
 from tokbench.clips import save_clip
