@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from tokbench.codes.cache import CodeCache
@@ -174,14 +175,11 @@ class Codec:
         """Codes (1, h, w, D) -> generator codes (n, H, W, D'), tiles in raster order."""
         height, width = self.tile
         sub = self.quantizer.subcodes(codes)
-        rows, columns = sub.shape[1] // height, sub.shape[2] // width
-        cut = sub.view(rows, height, columns, width, -1).transpose(1, 2)
-        return cut.reshape(rows * columns, height, width, -1)
+        return rearrange(sub, "1 (i h) (j w) d -> (i j) h w d", h=height, w=width)
 
     def _untiled(self, tiles: Tensor, rows: int, columns: int) -> Tensor:
-        height, width = self.tile
-        cut = tiles.view(rows // height, columns // width, height, width, -1).transpose(1, 2)
-        return self.quantizer.join(cut.reshape(1, rows, columns, -1))
+        down, across = rows // self.tile[0], columns // self.tile[1]
+        return self.quantizer.join(rearrange(tiles, "(i j) h w d -> 1 (i h) (j w) d", i=down, j=across))
 
 
 def open_codec(generator: str | None, histogram: Path | None, tokenizer: str | None, device: str = "cpu") -> Codec:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from tokbench import weights
@@ -116,13 +117,12 @@ def too_short(name: str, frames: int) -> str | None:
 
 def resized(videos: Tensor, resize: Resize, side: int = SIDE) -> Tensor:
     """uint8 (B, C, T, H, W) -> float32 (B, C, T, side, side) in 0..255, bilinear without smoothing."""
-    batch, channels, frames, *sides = videos.shape
-    images = videos.transpose(1, 2).reshape(batch * frames, channels, *sides).float()
+    images = rearrange(videos, "b c t h w -> (b t) c h w").float()
     if resize == "half-pixel":
         images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False)
     else:
         images = _lerp(_lerp(images, -1, side), -2, side)
-    return images.view(batch, frames, channels, side, side).transpose(1, 2)
+    return rearrange(images, "(b t) c h w -> b c t h w", b=len(videos))
 
 
 def _lerp(images: Tensor, axis: int, side: int) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -101,9 +102,9 @@ class AttnBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (conv(h).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v))  # (B, HW, C)
-        h = attend(q, k, v).transpose(1, 2)
-        return x + self.out(h.reshape(x.shape))
+        q, k, v = (rearrange(conv(h), "b c h w -> b (h w) c") for conv in (self.q, self.k, self.v))
+        h = rearrange(attend(q, k, v), "b (h w) c -> b c h w", h=x.shape[2])
+        return x + self.out(h)
 
 
 class Downsample(nn.Module):
@@ -130,10 +131,7 @@ class Upsample(nn.Module):
 
 def depth_to_space(x: Tensor, factor: int = 2) -> Tensor:
     """(B, f*f*C, H, W) -> (B, C, f*H, f*W), block offsets varying slowest (TensorFlow's order, not PixelShuffle's)."""
-    batch, channels, height, width = x.shape
-    x = x.view(batch, factor, factor, channels // factor**2, height, width)
-    x = x.permute(0, 3, 4, 1, 5, 2)
-    return x.reshape(batch, channels // factor**2, factor * height, factor * width)
+    return rearrange(x, "b (fh fw c) h w -> b c (h fh) (w fw)", fh=factor, fw=factor)
 
 
 class DepthToSpaceUpsample(nn.Module):

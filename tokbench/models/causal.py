@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -70,12 +71,12 @@ class Stream:
 
 def frames_of(x: Tensor) -> Tensor:
     """(B, C, T, H, W) -> its frames (B*T, C, H, W)."""
-    return x.transpose(1, 2).flatten(0, 1)
+    return rearrange(x, "b c t h w -> (b t) c h w")
 
 
 def clips_of(frames: Tensor, batch: int) -> Tensor:
     """(B*T, C, H, W) -> (B, C, T, H, W)."""
-    return frames.unflatten(0, (batch, -1)).transpose(1, 2)
+    return rearrange(frames, "(b t) c h w -> b c t h w", b=batch)
 
 
 class CausalConv3d(nn.Conv3d, Streamed):

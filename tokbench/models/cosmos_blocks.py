@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .blocks import attend
-from .causal import CausalConv3d, clips_of, frames_of, norm3d
+from .causal import CausalConv3d, norm3d
 
 
 def factorized(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -56,9 +57,10 @@ class FrameAttention(_Attention):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (frames_of(conv(h)).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v))
-        h = attend(q, k, v).transpose(1, 2).unflatten(2, x.shape[-2:])
-        return x + self.out(clips_of(h, x.shape[0]))
+        q, k, v = (rearrange(conv(h), "b c t h w -> (b t) (h w) c") for conv in (self.q, self.k, self.v))
+        batch, _, _, height, _ = x.shape
+        h = rearrange(attend(q, k, v), "(b t) (h w) c -> b c t h w", b=batch, h=height)
+        return x + self.out(h)
 
 
 class TimeAttention(_Attention):
@@ -68,9 +70,9 @@ class TimeAttention(_Attention):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (conv(h).permute(0, 3, 4, 2, 1) for conv in (self.q, self.k, self.v))  # (B, H, W, T, C)
+        q, k, v = (rearrange(conv(h), "b c t h w -> b h w t c") for conv in (self.q, self.k, self.v))
         h = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return x + self.out(h.permute(0, 4, 3, 1, 2))
+        return x + self.out(rearrange(h, "b h w t c -> b c t h w"))
 
 
 class HybridDown(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 Method = Literal["haar", "rearrange"]
@@ -18,15 +19,12 @@ def _haar() -> Tensor:
 
 def _blocks(x: Tensor, p: int) -> Tensor:
     """(B, C, p*t, p*h, p*w) -> (B, C, p^3, t, h, w)."""
-    batch, channels, time, height, width = x.shape
-    x = x.reshape(batch, channels, time // p, p, height // p, p, width // p, p)
-    return x.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(2, 4)
+    return rearrange(x, "b c (t pt) (h ph) (w pw) -> b c (pt ph pw) t h w", pt=p, ph=p, pw=p)
 
 
 def _unblocks(x: Tensor, p: int) -> Tensor:
     """(B, C, p^3, t, h, w) -> (B, C, p*t, p*h, p*w)."""
-    x = x.unflatten(2, (p, p, p)).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return x.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+    return rearrange(x, "b c (pt ph pw) t h w -> b c (t pt) (h ph) (w pw)", pt=p, ph=p, pw=p)
 
 
 class Patches3d(nn.Module):

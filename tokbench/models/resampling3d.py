@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from .causal import CausalConv3d, Normalization, Padding, Streamed, norm3d
@@ -17,12 +18,9 @@ Adaptive = Literal["position", "frame", "clip"]
 
 def depth_to_space3d(x: Tensor, factors: tuple[int, int, int]) -> Tensor:
     """(B, ft*fh*fw*C, T, H, W) -> (B, C, ft*T, fh*H, fw*W), block offsets varying slowest: time, height, width."""
-    batch, channels, time, height, width = x.shape
     ft, fh, fw = factors
-    left = channels // (ft * fh * fw)
-    x = x.permute(0, 2, 3, 4, 1).reshape(batch, time, height, width, ft, fh, fw, left)
-    x = x.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, ft * time, fh * height, fw * width, left)
-    return x.permute(0, 4, 1, 2, 3)
+    x = rearrange(x, "b (ft fh fw c) t h w -> b (t ft) (h fh) (w fw) c", ft=ft, fh=fh, fw=fw)
+    return rearrange(x, "b t h w c -> b c t h w")  # channels lie innermost, as the next convolution likes them
 
 
 class DepthToSpace3d(Streamed):
@@ -78,11 +76,11 @@ class AdaptiveNorm3d(nn.Module):
         if self.by != "clip" and self.repeats > 1:
             # The first frames of what a piece gives are those that upsampling left out.
             scale, shift = (m.repeat_interleave(self.repeats, dim=1)[:, -x.shape[2] :] for m in (scale, shift))
-        y = self.norm(x).permute(0, 2, 3, 4, 1)  # (B, T, H, W, C), the maps (B, T, h, w, C)
-        rows, columns = y.shape[2] // scale.shape[2], y.shape[3] // scale.shape[3]
-        blocks = y.unflatten(3, (-1, columns)).unflatten(2, (-1, rows))
-        blocks = torch.addcmul(shift[:, :, :, None, :, None], blocks, scale[:, :, :, None, :, None])
-        return blocks.flatten(4, 5).flatten(2, 3).permute(0, 4, 1, 2, 3)
+        # The maps are (B, T, h, w, C), each place that of a block of rows and columns of x.
+        _, _, rows, columns, _ = scale.shape
+        y = rearrange(self.norm(x), "b c t (h y) (w x) -> b t h y w x c", h=rows, w=columns)
+        y = torch.addcmul(shift[:, :, :, None, :, None], y, scale[:, :, :, None, :, None])
+        return rearrange(y, "b t h y w x c -> b c t (h y) (w x)")
 
     def _position(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         codes = codes.permute(0, 2, 3, 4, 1)

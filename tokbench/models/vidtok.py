@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -17,7 +18,7 @@ from tokbench.config.grid import Size
 from tokbench.config.video_model import VidTokConfig
 
 from .blocks import attend
-from .causal import CausalConv3d, Padding, clips_of, frames_of, norm3d
+from .causal import CausalConv3d, Padding, norm3d
 from .registry import architecture
 from .vidtok_resampling import SpaceDown, SpaceUp, TimeDown, TimeUp
 
@@ -26,7 +27,7 @@ class PositionNorm(nn.LayerNorm):
     """LayerNorm over the channels of every position of (B, C, T, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)
+        return rearrange(super().forward(rearrange(x, "b c t h w -> b t h w c")), "b t h w c -> b c t h w")
 
 
 def _norm(config: VidTokConfig, channels: int) -> nn.Module:
@@ -78,9 +79,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (frames_of(conv(h)).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v))
-        h = attend(q, k, v).transpose(1, 2).unflatten(2, x.shape[-2:])
-        return x + self.out(clips_of(h, x.shape[0]))
+        q, k, v = (rearrange(conv(h), "b c t h w -> (b t) (h w) c") for conv in (self.q, self.k, self.v))
+        batch, _, _, height, _ = x.shape
+        h = rearrange(attend(q, k, v), "(b t) (h w) c -> b c t h w", b=batch, h=height)
+        return x + self.out(h)
 
 
 class Level(nn.Module):

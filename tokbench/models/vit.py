@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -50,14 +51,14 @@ class Transformer(nn.Module):
         self.checkpointing = False
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, height, width, _ = x.shape
-        x = self.positions(x).flatten(1, 2)
+        height = x.shape[1]
+        x = rearrange(self.positions(x), "b h w c -> b (h w) c")
         for block in self.blocks:
             if self.checkpointing and self.training and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False)
             else:
                 x = block(x)
-        return self.norm(x).unflatten(1, (height, width))
+        return rearrange(self.norm(x), "b (h w) c -> b h w c", h=height)
 
 
 def tanh_head(width: int, out: int) -> nn.Sequential:
@@ -75,8 +76,8 @@ class Encoder(nn.Module):
         self.to_code = tanh_head(config.width, code_channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.patches(images).permute(0, 2, 3, 1)
-        return self.to_code(self.transformer(x)).permute(0, 3, 1, 2)
+        x = rearrange(self.patches(images), "b c h w -> b h w c")
+        return rearrange(self.to_code(self.transformer(x)), "b h w c -> b c h w")
 
 
 class Decoder(nn.Module):
@@ -97,9 +98,9 @@ class Decoder(nn.Module):
         return weight
 
     def forward(self, quantized: Tensor) -> Tensor:
-        x = self.from_code(quantized.permute(0, 2, 3, 1))
-        x = self.head(self.transformer(x)).permute(0, 3, 1, 2)
-        return F.pixel_shuffle(x, self.patch_size)
+        x = self.from_code(rearrange(quantized, "b c h w -> b h w c"))
+        p, x = self.patch_size, self.head(self.transformer(x))
+        return rearrange(x, "b h w (c ph pw) -> b c (h ph) (w pw)", ph=p, pw=p)
 
 
 @architecture(ViTConfig)
