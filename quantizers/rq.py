@@ -6,6 +6,7 @@ import math
 from typing import Any, Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer
@@ -123,7 +124,7 @@ class RQ(Quantizer):
                 book = self.codebook_at(d)
                 soft.append(soft_assignment(residual, book.vectors, temperature))
                 residual = residual - book.lookup(book.nearest(residual))
-            return torch.stack(soft, dim=-2).reshape(*positions, self.depth, -1)
+            return rearrange(soft, "d b t k -> b t d k").reshape(*positions, self.depth, -1)
 
     @torch.no_grad()
     def sample(self, z: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
@@ -135,7 +136,7 @@ class RQ(Quantizer):
                 drawn, vectors = sample_codes(residual, self.codebook_at(d).vectors, temperature, generator)
                 codes.append(drawn)
                 residual = residual - vectors
-            return torch.stack(codes, dim=-1).reshape(*positions, self.depth)
+            return rearrange(codes, "d b t -> b t d").reshape(*positions, self.depth)
 
     def _encode(self, z: Tensor) -> Tensor:
         residual, codes = z, []
@@ -143,7 +144,7 @@ class RQ(Quantizer):
             book = self.codebook_at(d)
             codes.append(book.nearest(residual))
             residual = residual - book.lookup(codes[-1])
-        return torch.stack(codes, dim=-1)
+        return rearrange(codes, "d b t -> b t d")
 
     def _embed(self, codes: Tensor) -> Tensor:
         if self.shared_codebook:
@@ -166,7 +167,8 @@ class RQ(Quantizer):
         if self.update_order == "joint" and self.shared_codebook:
             self.codebook_at(0).learn(list(zip(residuals[:-1], codes, strict=True)))
         losses = {"commitment": commitment.detach(), "commitment_per_depth": per_depth}
-        return straight_through(z, quantized), torch.stack(codes, dim=-1), self.commitment_weight * commitment, losses
+        stacked = rearrange(codes, "d b t -> b t d")
+        return straight_through(z, quantized), stacked, self.commitment_weight * commitment, losses
 
     def _prefixes(self, z: Tensor, residuals: list[Tensor]) -> Tensor:
         """The decoded map; with depth dropout, some samples (first axis) from a prefix of their codes."""
