@@ -16,7 +16,12 @@ from tiny_tokenizer import make_tokenizer
 
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
-from tokbench.pretrained import rq_transformer, taming_gpt
+from tokbench.models import Tokenizer
+from tokbench.pretrained import ImportReport, read_generator
+
+
+def bring(source: str | None, checkpoint: Path, config: Path, tokenizer: Tokenizer) -> tuple[Generator, ImportReport]:
+    return read_generator(source, checkpoint, config, tokenizer, tokenizer_source="here")
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +29,8 @@ def imported(golden: Path) -> Generator:
     from tokbench import pretrained
 
     tokenizer = pretrained.load("rqvae", golden / "rqvae.pt", golden / "rqvae.yaml")
-    generator, report = rq_transformer.load(
-        golden / "rqtransformer.pt", golden / "rqtransformer.yaml", tokenizer, tokenizer_source="rqvae"
-    )
+    checkpoint, config = golden / "rqtransformer.pt", golden / "rqtransformer.yaml"
+    generator, report = bring("rq-transformer", checkpoint, config, tokenizer)
     assert report.loaded == 76 and not report.left_over
     return generator
 
@@ -63,9 +67,9 @@ def test_a_configuration_that_does_not_fit_is_named(golden: Path, tmp_path: Path
     change(config["arch"])
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(TokbenchError, match=said):
-        rq_transformer.load(golden / "rqtransformer.pt", tmp_path / "c.yaml", tokenizer, tokenizer_source="x")
-    with pytest.raises(TokbenchError, match="not an RQ-Transformer"):
-        rq_transformer.load(golden / "rqvae.pt", tmp_path / "c.yaml", tokenizer, tokenizer_source="x")
+        bring("rq-transformer", golden / "rqtransformer.pt", tmp_path / "c.yaml", tokenizer)
+    with pytest.raises(TokbenchError, match="not a checkpoint in the layout of rq-transformer"):
+        bring("rq-transformer", golden / "rqvae.pt", tmp_path / "c.yaml", tokenizer)
 
 
 WIDTH, HEADS, LAYERS, CODES, CLASSES = 16, 2, 2, 40, 6
@@ -145,7 +149,7 @@ def test_tamings_gpt(tmp_path: Path, conditional: bool, block: int) -> None:
         "transformer_config": {"target": "taming.modules.transformer.mingpt.GPT", "params": gpt},
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({"model": {"params": params}}))
-    generator, report = taming_gpt.load(tmp_path / "gpt.ckpt", tmp_path / "c.yaml", tokenizer, tokenizer_source="here")
+    generator, report = bring("taming-gpt", tmp_path / "gpt.ckpt", tmp_path / "c.yaml", tokenizer)
     assert list(report.ignored.values()) == [["first_stage_model.quantize.x"]]
     codes = torch.randint(CODES, (3, 4, 4, 1))
     first = torch.tensor([[2], [5], [0]]) if conditional else torch.full((3, 1), 7)
@@ -156,4 +160,23 @@ def test_tamings_gpt(tmp_path: Path, conditional: bool, block: int) -> None:
     params["cond_stage_config"] = {"target": "taming.models.vqgan.VQSegmentationModel", "params": {}}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({"model": {"params": params}}))
     with pytest.raises(TokbenchError, match="only classes are supported"):
-        taming_gpt.load(tmp_path / "gpt.ckpt", tmp_path / "c.yaml", tokenizer, tokenizer_source="here")
+        bring("taming-gpt", tmp_path / "gpt.ckpt", tmp_path / "c.yaml", tokenizer)
+
+
+def test_which_importer_of_generators(imported: Generator, golden: Path) -> None:
+    from tokbench import pretrained
+
+    checkpoint, config = golden / "rqtransformer.pt", golden / "rqtransformer.yaml"
+    tokenizer = pretrained.load("rqvae", golden / "rqvae.pt", golden / "rqvae.yaml")
+    found, report = bring("auto", checkpoint, config, tokenizer)
+    assert report.source == "rq-transformer" and found.sha256() == imported.sha256()
+    for source, said in (
+        ("taming-gpt", "not a checkpoint in the layout of taming-gpt; it looks like rq-transformer"),
+        ("rqvae", "--tokenizer belongs to generators .*, not to rqvae"),
+        ("rq-transfomer", "unknown source 'rq-transfomer' .did you mean 'rq-transformer'"),
+    ):
+        with pytest.raises(TokbenchError, match=said):
+            bring(source, checkpoint, config, tokenizer)
+    for source in ("auto", "rq-transformer"):
+        with pytest.raises(TokbenchError, match="rq-transformer models the codes of a tokenizer"):
+            pretrained.load(source, checkpoint, config)

@@ -26,7 +26,7 @@ def test_every_metric_says_what_it_is() -> None:
 
 
 def test_an_unknown_metric_is_named_with_what_was_meant() -> None:
-    with pytest.raises(TokbenchError, match="no metric 'psnrr'.*'psnr'"):
+    with pytest.raises(TokbenchError, match="unknown metric 'psnrr'.*'psnr'"):
         get("psnrr")
 
 

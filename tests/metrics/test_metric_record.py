@@ -115,7 +115,7 @@ def test_a_record_says_which_weights_the_run_kept(folder: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--metrics", "pnsr"), "no metric 'pnsr'.*'psnr'"),
+        (("--metrics", "pnsr"), "unknown metric 'pnsr'.*'psnr'"),
         (("--protocol", "tokbench"), "no protocol 'tokbench'.*tokbench-v1"),
         (("--split", "test"), "no split is called 'test'"),
     ],

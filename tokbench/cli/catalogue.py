@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
 Section = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]
@@ -55,6 +56,18 @@ def _metrics() -> Section:
     return ("name", "metric", "unit", "state"), rows
 
 
+def _importers() -> Section:
+    from tokbench.pretrained.importer import IMPORTERS, Importer
+
+    rows = []
+    for name in IMPORTERS:
+        importer = IMPORTERS.get(name)
+        text = " ".join((sys.modules[importer.read.__module__].__doc__ or "").split())
+        summary = text.partition(":")[0].partition(". ")[0]
+        rows.append((name, summary, "tokenizers" if isinstance(importer, Importer) else "generators"))
+    return ("name", "what it is", "of"), rows
+
+
 def _data() -> Section:
     from tokbench.data import SOURCES
 
@@ -66,5 +79,6 @@ SECTIONS: dict[str, Callable[[], Section]] = {
     "architectures": _architectures,
     "recipes": _recipes,
     "metrics": _metrics,
+    "importers": _importers,
     "data": _data,
 }

@@ -14,8 +14,8 @@ def import_(
     source: Annotated[
         str,
         typer.Argument(
-            help="taming, taming-gumbel, ibq, llamagen, rqvae, open-magvit2, or auto: by the weights' names and the "
-            "configuration. Generators: rq-transformer, taming-gpt."
+            help="One that `tokbench list importers` shows, such as taming; or auto: by the weights' names and the "
+            "configuration."
         ),
     ],
     checkpoint: Annotated[Path, typer.Argument(help="The published file, or folder.")],
@@ -33,15 +33,12 @@ def import_(
 ) -> None:
     """Bring a published checkpoint in; the result evaluates, reconstructs and trains on like any tokenizer."""
 
-    from tokbench.errors import TokbenchError
     from tokbench.pretrained import read
     from tokbench.printing import terminal
 
-    if tokenizer is not None and source not in _GENERATORS:
-        raise TokbenchError(f"--tokenizer belongs to generators ({', '.join(_GENERATORS)}), not to {source}")
     console = terminal()
     with _new_folder(out):
-        if source in _GENERATORS:
+        if tokenizer is not None:
             for line in _import_generator(source, checkpoint, config, weights, tokenizer, out):
                 console.print(line)
             return
@@ -72,30 +69,22 @@ def _new_folder(out: Path) -> Iterator[None]:
         yield
 
 
-_GENERATORS = ("rq-transformer", "taming-gpt")
-
-
 def _import_generator(
     source: str,
     checkpoint: Path,
     config: Path | None,
     weights: Literal["auto", "live", "ema"],
-    tokenizer: str | None,
+    tokenizer: str,
     out: Path,
 ) -> list[str]:
-    from tokbench.errors import TokbenchError, size_text
+    from tokbench.errors import size_text
     from tokbench.models import Tokenizer
-    from tokbench.pretrained import rq_transformer, taming_gpt
+    from tokbench.pretrained import read_generator
 
-    if tokenizer is None:
-        raise TokbenchError(f"{source} models the codes of a tokenizer: import that first and give it as --tokenizer")
     model = Tokenizer.from_pretrained(tokenizer)
     if Path(tokenizer).is_dir():  # the generator may be used from any folder
         tokenizer = str(Path(tokenizer).resolve())
-    if source == "rq-transformer":
-        generator, report = rq_transformer.load(checkpoint, config, model, tokenizer_source=tokenizer, weights=weights)
-    else:
-        generator, report = taming_gpt.load(checkpoint, config, model, tokenizer_source=tokenizer)
+    generator, report = read_generator(source, checkpoint, config, model, tokenizer_source=tokenizer, weights=weights)
     generator.save_pretrained(out)
     count = sum(p.numel() for p in generator.parameters())
     return [*report.lines(), f"{out}: {size_text(generator.shape)} codes, {count:,} parameters"]

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="quantizers, architectures, recipes, metrics, data or all.")] = "all",
+    what: Annotated[
+        str, typer.Argument(help="quantizers, architectures, recipes, metrics, importers, data or all.")
+    ] = "all",
 ) -> None:
-    """Show what can be named: quantizers, architectures, recipes, metrics, data."""
+    """Show what can be named: quantizers, architectures, recipes, metrics, importers, data."""
     from tokbench.cli.catalogue import SECTIONS
     from tokbench.errors import TokbenchError, did_you_mean
     from tokbench.printing import terminal

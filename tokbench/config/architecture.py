@@ -8,7 +8,6 @@ reading a recipe costs no torch; the others are imported when their name is met.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar, Union
 
 from pydantic import BeforeValidator, Field, PositiveInt, SerializeAsAny, TypeAdapter
@@ -78,9 +77,8 @@ AnySettings = TypeVar("AnySettings", bound=type[Architecture])
 
 def settings(kind: AnySettings) -> AnySettings:
     """Class decorator: recipes may name this architecture. Twice for one class does no harm."""
-    name = name_of(kind)
-    if name not in SETTINGS or SETTINGS.get(name) is not kind:
-        SETTINGS.register(name)(kind)
+    if kind not in SETTINGS.loaded():
+        SETTINGS.add(name_of(kind), kind)
     return kind
 
 
@@ -89,16 +87,11 @@ def name_of(kind: type[Architecture]) -> str:
     return str(kind.model_fields["architecture"].default)
 
 
-def known_settings() -> Iterable[type[Architecture]]:
-    """Those that are registered by now."""
-    return [SETTINGS.get(name) for name in SETTINGS]
-
-
 def _by_name(value: Any) -> Any:
     name = value.get("architecture") if isinstance(value, dict) else None
-    if isinstance(name, str) and SETTINGS.find(name) is None:
+    if isinstance(name, str) and name not in SETTINGS:
         raise ValueError(f"unknown architecture {shown(name)}{did_you_mean(name, SETTINGS)}")
-    return _any_of(tuple(known_settings())).validate_python(value)
+    return _any_of(tuple(SETTINGS.loaded())).validate_python(value)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tokbench.config.architecture import Architecture, known_settings
+from tokbench.config.architecture import SETTINGS, Architecture
 from tokbench.errors import did_you_mean, printable, shown
 
 _MOST = 20  # mistakes that are told at once
@@ -81,7 +81,7 @@ def _alternatives(annotation: Any) -> list[Any]:
         return _alternatives(arguments[0])
     if origin in (typing.Union, types.UnionType):
         return [kind for argument in arguments for kind in _alternatives(argument)]
-    return list(known_settings()) if annotation is Architecture else [annotation]
+    return SETTINGS.loaded() if annotation is Architecture else [annotation]
 
 
 def _is_model(kind: Any) -> bool:

@@ -6,15 +6,12 @@ architecture is one file here: its settings (``tokbench.config.architecture``) a
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from tokbench.config.architecture import Architecture, known_settings, name_of, settings
+from tokbench.config.architecture import SETTINGS, Architecture, name_of, settings
 from tokbench.config.grid import Size
 from tokbench.registry import Registry
 
@@ -38,8 +35,6 @@ def builder(name: str) -> Builder:
     return BUILDERS.get(name)
 
 
-def all_settings() -> Iterable[type[Architecture]]:
-    """Of every architecture that is registered or has a module in this folder, in the order of their names."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        importlib.import_module(f"{__package__}.{module.name}")
-    return sorted(known_settings(), key=name_of)
+def all_settings() -> list[type[Architecture]]:
+    """Of every architecture, in the order of their names."""
+    return [SETTINGS.get(name) for name in SETTINGS]

@@ -1,28 +1,31 @@
-"""Published checkpoints in, and back out: taming (and its Gumbel), LlamaGen, RQ-VAE, Open-MAGVIT2, IBQ.
+"""Published checkpoints in, one file per source, and tokenizers back out.
 
 >>> tokenizer = load("taming", "last.ckpt", "model.yaml")  # an ordinary Tokenizer: saves, evaluates, trains on
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike, fspath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .report import ImportReport
 
 if TYPE_CHECKING:
+    from tokbench.generators import Generator
     from tokbench.models import Tokenizer
 
-    from .importer import Weights
+    from .weight_sets import Contents, Weights
 
-__all__ = ["ImportReport", "export", "load", "read", "sources"]
+__all__ = ["ImportReport", "export", "load", "read", "read_generator", "sources"]
 
 
 def sources() -> list[str]:
     """The names of the layouts that can be imported."""
-    from .importer import importers
+    from .importer import IMPORTERS
 
-    return sorted(importers())
+    return list(IMPORTERS)
 
 
 def load(
@@ -54,33 +57,79 @@ def read(
     weights: Weights = "auto",
 ) -> tuple[Tokenizer, ImportReport]:
     """:func:`load`, and what became of every key in the file."""
-    from tokbench.errors import TokbenchError, printable
-
-    from .checkpoint import read_checkpoint, read_config, section
+    from .checkpoint import section
     from .filling import fill
     from .importer import choose
-    from .weight_sets import Contents
 
-    path = fspath(checkpoint)
-    settings = read_config(config)
-    content = read_checkpoint(path)
-    what = "known"
-    try:
-        contents = Contents(content, path)
+    settings, contents = _opened(checkpoint, config)
+    with _one_line(contents.path):
         importer, doubts = choose(source, contents, settings)
-        what = importer.name
         chosen = contents.choose(importer.recognises, weights, importer.evaluates)
-        plan = importer.read(chosen.weights.tensors, settings, path)
-        tokenizer, report = fill(plan, importer.name, chosen, path)
-    except TokbenchError as error:
-        raise TokbenchError(printable(str(error), 1000)) from error
-    except Exception as error:  # settings read off weights of absurd shapes lead anywhere
-        reason = printable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", 160)
-        raise TokbenchError(f"{path}: its weights make no {what} model ({reason})") from error
+        plan = importer.read(chosen.weights.tensors, settings, contents.path)
+        tokenizer, report = fill(plan, importer.name, chosen, contents.path)
     report.notes += doubts
     if not section(settings, "resolution") and not section(settings, "image_size"):
         report.notes.append(f"no image size was given: taken to be {plan.config.image_size}")
     return tokenizer, report
+
+
+def read_generator(
+    source: str | None,
+    checkpoint: str | PathLike[str],
+    config: str | PathLike[str] | None,
+    tokenizer: Tokenizer,
+    *,
+    tokenizer_source: str,
+    weights: Weights = "auto",
+) -> tuple[Generator, ImportReport]:
+    """A published generator on ``tokenizer``, the imported one whose codes it models, in evaluation mode.
+
+    Args:
+        tokenizer_source: where ``tokenizer`` lies; recorded beside the weights.
+
+    The others, and what is raised, are as of :func:`load`.
+    """
+    from tokbench.models.storage import load_exactly
+
+    from .importer import choose_generator
+
+    settings, contents = _opened(checkpoint, config)
+    with _one_line(contents.path):
+        importer = choose_generator(source, contents)
+        chosen = contents.choose(importer.recognises, weights, "live")
+        given = chosen.weights.tensors
+        plan = importer.read(given, settings, tokenizer, tokenizer_source, contents.path)
+        load_exactly(plan.model, plan.tensors, contents.path)
+    report = ImportReport(
+        source=importer.name,
+        weights=chosen.told,
+        loaded=len(given) - sum(map(len, plan.ignored.values())),
+        ignored=plan.ignored,
+        entries=chosen.entries,
+        notes=chosen.notes,
+    )
+    return plan.model.eval(), report
+
+
+def _opened(checkpoint: str | PathLike[str], config: str | PathLike[str] | None) -> tuple[dict[str, Any], Contents]:
+    from .checkpoint import read_checkpoint, read_config
+    from .weight_sets import Contents
+
+    path = fspath(checkpoint)
+    return read_config(config), Contents(read_checkpoint(path), path)
+
+
+@contextmanager
+def _one_line(path: str) -> Iterator[None]:
+    from tokbench.errors import TokbenchError, printable
+
+    try:
+        yield
+    except TokbenchError as error:
+        raise TokbenchError(printable(str(error), 1000)) from error
+    except Exception as error:  # settings read off weights of absurd shapes lead anywhere
+        reason = printable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", 160)
+        raise TokbenchError(f"{path}: no known model can be made of its weights ({reason})") from error
 
 
 def export(tokenizer: Tokenizer, format: str, out: str | PathLike[str]) -> list[str]:

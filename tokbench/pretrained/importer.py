@@ -1,9 +1,7 @@
-"""What an importer is, and the registry of them: one file a source in this folder."""
+"""What an importer is, of tokenizers or of generators, and the registry of them: one file per source in this folder."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,13 +9,16 @@ from typing import Any, Literal
 from torch import Tensor
 
 from tokbench.config.model import TokenizerConfig
-from tokbench.errors import TokbenchError, did_you_mean, printable
+from tokbench.errors import TokbenchError, printable
+from tokbench.generators import Generator
+from tokbench.models import Tokenizer
+from tokbench.registry import Registry
 
 from .checkpoint import model_class
 from .names import Layout
 from .weight_sets import Contents, Weights
 
-__all__ = ["Importer", "Plan", "Weights", "choose", "importers", "register"]
+__all__ = ["GeneratorImporter", "GeneratorPlan", "IMPORTERS", "Importer", "Plan", "Weights", "choose", "register"]
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Importer:
-    """A source of published checkpoints.
+    """A source of published tokenizers.
 
     Args:
         recognises: whether weights of these official names are of this source.
@@ -53,26 +54,50 @@ class Importer:
     like: str = ""
 
 
+@dataclass
+class GeneratorPlan:
+    """A generator's checkpoint read: the generator it makes, its weights not filled in, and where every tensor goes."""
+
+    model: Generator
+    tensors: dict[str, Tensor]  # our name -> tensor
+    ignored: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GeneratorImporter:
+    """A source of published generators.
+
+    Args:
+        recognises: whether weights of these official names are of this source.
+        read: (official name -> tensor, configuration as plain data, the tokenizer whose codes it models, where that
+            lies, path) -> plan.
+    """
+
+    name: str
+    recognises: Callable[[Collection[str]], bool]
+    read: Callable[[dict[str, Tensor], dict[str, Any], Tokenizer, str, str], GeneratorPlan]
+
+
 OURS = "encoder.stem.weight"  # a name that no official layout has
 
-_IMPORTERS: dict[str, Importer] = {}
+IMPORTERS: Registry[Importer | GeneratorImporter] = Registry("source", "tokbench.pretrained")
 
 
-def register(importer: Importer) -> Importer:
+def register(importer: Importer | GeneratorImporter) -> None:
     """Make ``importer`` known by its name; a name taken twice is an error."""
-    if importer.name in _IMPORTERS:
-        raise ValueError(f"the importer {importer.name!r} is already registered")
-    _IMPORTERS[importer.name] = importer
-    return importer
+    IMPORTERS.add(importer.name, importer)
 
 
-def importers() -> dict[str, Importer]:
-    """Every importer by name; the modules of this package are imported once to find them."""
-    import tokbench.pretrained as package
+def of_tokenizers() -> dict[str, Importer]:
+    """The importers of tokenizers by name."""
+    every = ((name, IMPORTERS.get(name)) for name in IMPORTERS)
+    return {name: importer for name, importer in every if isinstance(importer, Importer)}
 
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-    return dict(_IMPORTERS)
+
+def of_generators() -> dict[str, GeneratorImporter]:
+    """The importers of generators by name."""
+    every = ((name, IMPORTERS.get(name)) for name in IMPORTERS)
+    return {name: importer for name, importer in every if isinstance(importer, GeneratorImporter)}
 
 
 def choose(source: str | None, contents: Contents, config: dict[str, Any]) -> tuple[Importer, list[str]]:
@@ -81,29 +106,74 @@ def choose(source: str | None, contents: Contents, config: dict[str, Any]) -> tu
     Raises:
         TokbenchError: none fits, several do, or what was asked for is not what file and configuration are.
     """
-    known, path, said = importers(), contents.path, model_class(config)
+    known, path, said = of_tokenizers(), contents.path, model_class(config)
     fits = [name for name, importer in known.items() if contents.sets(importer.recognises)]
-    seen = ", ".join(printable(name, 60) for name in sorted(contents.flat)[:5]) or "none"
     by_class = [name for name in fits if not known[name].classes or said in known[name].classes]
     if source is None or source == "auto":
         if not fits:
-            seen += "; it is a tokenizer of tokbench's, used by its folder" if OURS in contents.flat else ""
-            raise TokbenchError(f"{path}: no known layout ({', '.join(sorted(known))}); its first weights: {seen}")
+            if (of := next((g for g in of_generators().values() if contents.sets(g.recognises)), None)) is not None:
+                raise _of_codes(of.name, path)
+            raise _unknown_layout(contents, known)
         if said and not by_class:
             raise _of_another_class(path, said, fits)
         fits = by_class if said else [name for name in fits if not known[name].like]
         if len(fits) > 1:
             raise TokbenchError(f"{path}: could be {' or '.join(sorted(fits))}; name the one that it is")
         return known[fits[0]], _doubt(known, fits[0], contents) if not said else []
-    name = source.replace("_", "-").lower()
+    name = _plain(source)
     if name not in known:
-        raise TokbenchError(f"unknown source {source!r}{did_you_mean(name, known)}")
+        IMPORTERS.get(name)
+        raise _of_codes(name, path)
     if name not in fits:
-        looks = f"; it looks like {fits[0]}" if fits else ""
-        raise TokbenchError(f"{path}: not a checkpoint in the layout of {name}{looks}; its first weights: {seen}")
+        raise _another_layout(contents, name, sorted(fits, key=lambda one: bool(known[one].like)))
     if said and name not in by_class:
         raise _of_another_class(path, said, [name], by_class)
     return known[name], []
+
+
+def choose_generator(source: str | None, contents: Contents) -> GeneratorImporter:
+    """The importer asked for, or the one whose layout the file has. TokbenchError where there is none."""
+    known = of_generators()
+    fits = [name for name, importer in known.items() if contents.sets(importer.recognises)]
+    if source is None or source == "auto":
+        if not fits:
+            raise _unknown_layout(contents, known)
+        if len(fits) > 1:
+            raise TokbenchError(f"{contents.path}: could be {' or '.join(fits)}; name the one that it is")
+        return known[fits[0]]
+    name = _plain(source)
+    if name not in known:
+        IMPORTERS.get(name)
+        raise TokbenchError(f"--tokenizer belongs to generators ({', '.join(known)}), not to {name}")
+    if name not in fits:
+        raise _another_layout(contents, name, fits)
+    return known[name]
+
+
+def _plain(source: str) -> str:
+    return source.replace("_", "-").lower()
+
+
+def _first_weights(contents: Contents) -> str:
+    return ", ".join(printable(name, 60) for name in sorted(contents.flat)[:5]) or "none"
+
+
+def _unknown_layout(contents: Contents, known: Collection[str]) -> TokbenchError:
+    seen = _first_weights(contents)
+    seen += "; it is a tokenizer of tokbench's, used by its folder" if OURS in contents.flat else ""
+    return TokbenchError(f"{contents.path}: no known layout ({', '.join(sorted(known))}); its first weights: {seen}")
+
+
+def _of_codes(name: str, path: str) -> TokbenchError:
+    return TokbenchError(
+        f"{path}: {name} models the codes of a tokenizer: import that first and give it as --tokenizer"
+    )
+
+
+def _another_layout(contents: Contents, name: str, fits: list[str]) -> TokbenchError:
+    looks = f"; it looks like {fits[0]}" if fits else ""
+    seen = _first_weights(contents)
+    return TokbenchError(f"{contents.path}: not a checkpoint in the layout of {name}{looks}; its first weights: {seen}")
 
 
 def _of_another_class(path: str, said: str, names: list[str], right: Collection[str] = ()) -> TokbenchError:

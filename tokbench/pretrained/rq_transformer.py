@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from os import PathLike, fspath
 from typing import Any
 
 import torch
@@ -17,13 +16,12 @@ from tokbench.generators.base import Generator
 from tokbench.generators.embedding import code_vectors
 from tokbench.generators.storage import build
 from tokbench.models import Tokenizer
-from tokbench.models.storage import explain, load_exactly
+from tokbench.models.storage import explain
 
-from .checkpoint import read_checkpoint, read_config, section
+from .checkpoint import section
 from .filling import require_sound
-from .report import ImportReport
+from .importer import GeneratorImporter, GeneratorPlan, register
 from .settings import agree, count, require, size
-from .weight_sets import Contents, Weights
 
 
 def recognises(names: Collection[str]) -> bool:
@@ -31,41 +29,21 @@ def recognises(names: Collection[str]) -> bool:
     return "body_transformer.blocks.0.ln1.weight" in names
 
 
-def load(
-    checkpoint: str | PathLike[str],
-    config: str | PathLike[str] | None,
-    tokenizer: Tokenizer,
-    *,
-    tokenizer_source: str,
-    weights: Weights = "auto",
-) -> tuple[Generator, ImportReport]:
-    """A released RQ-Transformer as an ``AR`` on ``tokenizer``, the imported RQ-VAE whose codes it models.
+def read(
+    given: dict[str, Tensor], config: dict[str, Any], tokenizer: Tokenizer, source: str, path: str
+) -> GeneratorPlan:
+    """A released RQ-Transformer as an ``AR`` on the imported RQ-VAE whose codes it models.
 
-    Args:
-        checkpoint: the file; only tensors are read from it.
-        config: its YAML, which alone knows the number of heads and the code map's sides.
-        tokenizer_source: where ``tokenizer`` lies; recorded beside the weights.
-        weights: ``ema`` for ``state_dict_ema`` where the file has one; live otherwise.
-
-    Raises:
-        TokbenchError: another layout, weights missing, a configuration or a tokenizer that does not fit them, or a
-            text-conditional model, whose condition is a sequence.
+    Its YAML alone knows the number of heads and the code map's sides. Raises TokbenchError for weights that are
+    missing, a configuration or a tokenizer that does not fit them, or a text-conditional model, whose condition is a
+    sequence.
     """
-    path = fspath(checkpoint)
-    contents = Contents(read_checkpoint(path), path)
-    if not contents.sets(recognises):
-        raise TokbenchError(f"{path}: not an RQ-Transformer; its first weights: {', '.join(sorted(contents.flat)[:5])}")
-    chosen = contents.choose(recognises, weights, "live")
-    given = chosen.weights.tensors
     require_sound(given, path)
-    arch = section(read_config(config), "block_size")
+    arch = section(config, "block_size")
     if not arch:
         raise TokbenchError(f"{path}: the layout needs its config.yaml (arch.block_size, the heads); give it with it")
-    made = _build(given, arch, tokenizer, tokenizer_source, path)
-    load_exactly(made, _translate(given, made, path), path)
-    return made.eval(), ImportReport(
-        source="rq-transformer", weights=chosen.told, loaded=len(given), entries=chosen.entries, notes=chosen.notes
-    )
+    made = _build(given, arch, tokenizer, source, path)
+    return GeneratorPlan(made, _translate(given, made, path))
 
 
 def _build(given: dict[str, Tensor], arch: dict[str, Any], tokenizer: Tokenizer, source: str, path: str) -> Generator:
@@ -199,3 +177,6 @@ def gpt_block(take: Any, theirs: str, ours: str) -> dict[str, Tensor]:
 
 def _columns(given: dict[str, Tensor], name: str) -> int | None:
     return int(given[name].shape[1]) if name in given else None
+
+
+register(GeneratorImporter("rq-transformer", recognises, read))

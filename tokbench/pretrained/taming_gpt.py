@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from os import PathLike, fspath
 from typing import Any
 
 import torch
@@ -20,14 +19,13 @@ from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator
 from tokbench.generators.storage import build
 from tokbench.models import Tokenizer
-from tokbench.models.storage import explain, load_exactly
+from tokbench.models.storage import explain
 
-from .checkpoint import read_checkpoint, read_config, section
+from .checkpoint import section
 from .filling import require_sound
-from .report import ImportReport
+from .importer import GeneratorImporter, GeneratorPlan, register
 from .rq_transformer import gpt_block
 from .settings import agree, count, size
-from .weight_sets import Contents
 
 PREFIX = "transformer."
 
@@ -37,44 +35,26 @@ def recognises(names: Collection[str]) -> bool:
     return PREFIX + "tok_emb.weight" in names
 
 
-def load(
-    checkpoint: str | PathLike[str],
-    config: str | PathLike[str] | None,
-    tokenizer: Tokenizer,
-    *,
-    tokenizer_source: str,
-    image_size: int | None = None,
-) -> tuple[Generator, ImportReport]:
-    """A released GPT as an ``AR`` without depth layers on ``tokenizer``, the imported VQ-GAN.
+def read(
+    everything: dict[str, Tensor], config: dict[str, Any], tokenizer: Tokenizer, source: str, path: str
+) -> GeneratorPlan:
+    """A released GPT as an ``AR`` without depth layers on the imported VQ-GAN, of images of that one's size.
 
-    Args:
-        checkpoint: the file; only tensors are read from it.
-        config: its YAML, which alone knows the number of heads and how the model is conditioned.
-        image_size: side in pixels of the images it models; empty: the tokenizer's.
-
-    Raises:
-        TokbenchError: another layout, weights missing, a configuration or tokenizer that does not fit, or a model
-            conditioned on something else than a class.
+    Its YAML alone knows the number of heads and how the model is conditioned. Raises TokbenchError for weights that
+    are missing, a configuration or tokenizer that does not fit, or a model conditioned on something else than a class.
     """
-    path = fspath(checkpoint)
-    contents = Contents(read_checkpoint(path), path)
-    if not contents.sets(recognises):
-        raise TokbenchError(f"{path}: not a taming GPT; its first weights: {', '.join(sorted(contents.flat)[:5])}")
-    chosen = contents.choose(recognises, "auto", "live")
-    everything = chosen.weights.tensors
     given = {name.removeprefix(PREFIX): t.float() for name, t in everything.items() if name.startswith(PREFIX)}
     require_sound(given, path)
     other = sorted(name for name in everything if not name.startswith(PREFIX))
-    params = section(read_config(config), "transformer_config")
+    params = section(config, "transformer_config")
     gpt = params.get("transformer_config", {}).get("params", {})
     if "n_head" not in gpt:
         raise TokbenchError(f"{path}: the layout needs its YAML (transformer_config.params.n_head); give it with it")
     if gpt.get("n_unmasked", 0):
         raise TokbenchError(f"{path}: n_unmasked {gpt['n_unmasked']}: a condition that is read whole is not supported")
-    made, sos = _build(given, params, gpt, tokenizer, tokenizer_source, image_size, path)
-    load_exactly(made, _translate(given, made, sos, path), path)
+    made, sos = _build(given, params, gpt, tokenizer, source, path)
     ignored = {"not of the transformer": other} if other else {}
-    return made.eval(), ImportReport(source="taming-gpt", weights=chosen.told, loaded=len(given), ignored=ignored)
+    return GeneratorPlan(made, _translate(given, made, sos, path), ignored)
 
 
 def _build(
@@ -83,7 +63,6 @@ def _build(
     gpt: dict[str, Any],
     tokenizer: Tokenizer,
     source: str,
-    image_size: int | None,
     path: str,
 ) -> tuple[Generator, int]:
     """The generator, and the row of the table that starts a sequence where there are no classes."""
@@ -101,7 +80,7 @@ def _build(
         if not target.endswith("Labelator") or not wanted:
             raise TokbenchError(f"{path}: conditioned on {target or 'something else'}; only classes are supported")
         classes = int(wanted)
-    side = image_size or tokenizer.config.image_size
+    side = tokenizer.config.image_size
     grid = tokenizer.grid(side)
     if size(given, "pos_emb", 1, path) < math.prod(grid):
         shown = "x".join(map(str, grid))
@@ -157,3 +136,6 @@ def _translate(given: dict[str, Tensor], made: Generator, sos: int, path: str) -
     if left:
         raise TokbenchError(f"{path}: weights of no known purpose: {', '.join(sorted(left)[:4])}")
     return ours
+
+
+register(GeneratorImporter("taming-gpt", recognises, read))
