@@ -75,7 +75,7 @@ def evaluate(
             file of records that cannot be written, which is found out before anything is measured.
     """
     from tokbench.data import PROTOCOLS, ImageDataset, open_images
-    from tokbench.errors import TokbenchError, TokbenchWarning, did_you_mean, shown, size_text
+    from tokbench.errors import TokbenchError, TokbenchWarning, shown, size_text
     from tokbench.memory import explained
     from tokbench.metrics import evaluate_tokenizer, get
     from tokbench.metrics.record import evaluation_record, saved_weights
@@ -88,8 +88,8 @@ def evaluate(
         metrics = [metric.strip() for metric in metrics.split(",")]
     for metric in metrics or ():
         get(metric)  # a misspelt name costs a second, not a pass over the images
-    if protocol is not None and protocol not in PROTOCOLS:
-        raise TokbenchError(f"no protocol {protocol!r}{did_you_mean(protocol, PROTOCOLS)}")
+    if protocol is not None:
+        PROTOCOLS.get(protocol)
     store = Store(records_of(Path(results))) if results is not None else None
     writes = store is not None and (accelerator is None or accelerator.is_main_process)
     if store is not None and writes:
@@ -98,7 +98,7 @@ def evaluate(
     if isinstance(data, str):
         size = chosen_size(model.config, size, "size")
         protocol = protocol or "tokbench-v1"
-        shape: Any = {"image_size": size, "crop": PROTOCOLS[protocol].crop, "channels": model.config.channels}
+        shape: Any = {"image_size": size, "crop": PROTOCOLS.get(protocol).crop, "channels": model.config.channels}
         data = open_images(data, split, limit=limit, **shape)
     elif not isinstance(data, ImageDataset):
         raise TokbenchError(f"data must be a spec such as 'photos', or what open_images gives, got {shown(data)}")

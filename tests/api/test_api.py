@@ -172,7 +172,7 @@ def test_records_that_are_damaged_are_counted_and_kept_by_number(tmp_path: Path)
         (lambda t: tokbench.evaluate(t, "photo"), "did you mean 'photos'"),
         (lambda t: tokbench.evaluate(t, size=15), "size 15 is not a multiple"),
         (lambda t: tokbench.evaluate(t, metrics=["psn"]), "did you mean 'psnr'"),
-        (lambda t: tokbench.evaluate(t, protocol="x"), "no protocol 'x'"),
+        (lambda t: tokbench.evaluate(t, protocol="x"), "unknown protocol 'x'"),
         (lambda t: tokbench.evaluate(t, device="cudaa"), "device cudaa"),
         (
             lambda t: tokbench.evaluate(t, tokbench.open_images("photos", "eval", image_size=15, limit=2)),

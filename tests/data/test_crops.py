@@ -11,17 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tokbench import splitmix
+from tokbench.config.crop import CROPS, PROTOCOLS
 from tokbench.data.adm import adm_center_crop
-from tokbench.data.crops import (
-    CROPS,
-    PROTOCOLS,
-    View,
-    bilinear_center_crop,
-    center_crop,
-    protocol_of,
-    random_crop,
-    taming_center_crop,
-)
+from tokbench.data.crops import View, bilinear_center_crop, center_crop, random_crop, taming_center_crop
 from tokbench.data.draws import below, uniforms
 from tokbench.errors import TokbenchError
 
@@ -69,20 +61,22 @@ def test_taming_does_not_antialias() -> None:
 @pytest.mark.parametrize("name", sorted(set(CROPS) - {"none"}))
 @pytest.mark.parametrize("size", [(1, 1), (9, 31), (31, 9), (64, 48), (130, 257)])
 def test_every_crop_gives_the_square(name: str, size: tuple[int, int]) -> None:
-    assert CROPS[name](noise(*size), 16).size == (16, 16)
+    assert CROPS.get(name)(noise(*size), 16).size == (16, 16)
 
 
 @pytest.mark.parametrize("name", sorted(set(CROPS) - {"none"}))
 def test_every_crop_leaves_a_picture_of_the_size_alone(name: str) -> None:
-    assert np.array_equal(CROPS[name](noise(32, 32), 32), noise(32, 32))
+    assert np.array_equal(CROPS.get(name)(noise(32, 32), 32), noise(32, 32))
 
 
 def test_protocols_name_crops() -> None:
-    assert {p.crop for p in PROTOCOLS.values()} == set(CROPS)
-    assert protocol_of("adm") == "tokbench-v1" and protocol_of("taming") == "taming"
-    image = noise(70, 50)
-    assert np.array_equal(PROTOCOLS["llamagen"](image, 32), PROTOCOLS["tokbench-v1"](image, 32))
-    assert not np.array_equal(PROTOCOLS["taming"](image, 32), PROTOCOLS["adm"](image, 32))
+    assert {PROTOCOLS.get(name).crop for name in PROTOCOLS} == set(CROPS)
+    assert View(8, "adm").protocol == "tokbench-v1" and View(8, "bilinear").protocol == "rqvae"
+    assert {name: PROTOCOLS.get(name).crop for name in ("llamagen", "adm", "taming")} == {
+        "llamagen": "adm",
+        "adm": "adm",
+        "taming": "taming",
+    }
 
 
 def test_random_crop_keeps_its_range() -> None:
@@ -135,10 +129,10 @@ def test_two_different_sides_are_covered_and_cropped(size: tuple[int, int]) -> N
     for width, height in ((1, 1), (99, 20), (20, 99), (31, 12), (200, 300)):
         image = noise(width, height)
         for crop in (
-            *(c for name, c in CROPS.items() if name != "none"),
+            *(CROPS.get(name) for name in CROPS if name != "none"),
             lambda i, s: random_crop(i, s, (0.9, 0.1, 0.9)),
         ):
             assert crop(image, size).size == size[::-1]
-    assert CROPS["none"](noise(size[1], size[0]), size).size == size[::-1]
+    assert CROPS.get("none")(noise(size[1], size[0]), size).size == size[::-1]
     with pytest.raises(ValueError, match=f"takes only {size[0]}x{size[1]}"):
-        CROPS["none"](noise(*size), size)
+        CROPS.get("none")(noise(*size), size)

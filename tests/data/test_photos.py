@@ -134,9 +134,9 @@ def test_fingerprints_tell_settings_apart(train: ImageDataset) -> None:
     "source, settings, message",
     [
         ("photo", {}, "did you mean 'photos'"),
-        ("photos:x", {}, "write photos or photos:dense"),
-        ("photos:", {}, "write photos or photos:dense"),
-        ("folder", {}, "write folder:PATH"),
+        ("photos:x", {}, "use photos or photos:dense"),
+        ("photos:", {}, "use photos or photos:dense"),
+        ("folder", {}, "use folder:PATH"),
         ("photos", {"crop": "taming"}, "leave it out"),
         ("photos", {"limit": 0}, "at least 1"),
     ],

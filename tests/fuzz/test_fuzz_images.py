@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tokbench.config.crop import CROPS
 from tokbench.config.model import TokenizerConfig
 from tokbench.data import open_images
-from tokbench.data.crops import CROPS, View
+from tokbench.data.crops import View
 from tokbench.data.decode import load_image
 from tokbench.errors import TokbenchError
 from tokbench.generators.compression import read_picture

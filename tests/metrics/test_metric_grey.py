@@ -85,7 +85,7 @@ def test_protocols_of_grey_images_are_their_own() -> None:
     assert check_protocol(None, pictures) == check_protocol("none", pictures) == "none-grey"
     with pytest.raises(TokbenchError, match="'taming' crops by 'taming', and this data set was opened as 'none-grey'"):
         check_protocol("taming", pictures)
-    with pytest.raises(TokbenchError, match="no protocol"):
+    with pytest.raises(TokbenchError, match="unknown protocol"):
         check_protocol("none-gray", pictures)
     assert check_protocol(None, Pictures(3)) == "none"
 

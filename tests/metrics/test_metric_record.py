@@ -116,7 +116,7 @@ def test_a_record_says_which_weights_the_run_kept(folder: Path, tmp_path: Path, 
     "arguments, message",
     [
         (("--metrics", "pnsr"), "unknown metric 'pnsr'.*'psnr'"),
-        (("--protocol", "tokbench"), "no protocol 'tokbench'.*tokbench-v1"),
+        (("--protocol", "tokbench"), "unknown protocol 'tokbench'.*tokbench-v1"),
         (("--split", "test"), "no split is called 'test'"),
     ],
 )

@@ -71,7 +71,7 @@ def _importers() -> Section:
 def _data() -> Section:
     from tokbench.data import SOURCES
 
-    return ("source", "what it is"), [(pattern, text) for pattern, text in SOURCES.items()]
+    return ("source", "what it is"), [line for name in SOURCES for line in SOURCES.get(name).patterns.items()]
 
 
 SECTIONS: dict[str, Callable[[], Section]] = {

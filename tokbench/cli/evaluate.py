@@ -52,7 +52,7 @@ def evaluate(
     from tokbench.cli.options import smaller_batch, words
     from tokbench.config.grid import parse_size
     from tokbench.data import PROTOCOLS, open_images
-    from tokbench.errors import TokbenchError, did_you_mean, size_text
+    from tokbench.errors import size_text
     from tokbench.memory import explained
     from tokbench.metrics import evaluate_tokenizer, get
     from tokbench.metrics.record import evaluation_record, saved_weights
@@ -66,14 +66,12 @@ def evaluate(
     wanted = words(metrics) or None
     for metric in wanted or []:
         get(metric)  # a misspelt name costs a second, not a pass over the images
-    if protocol not in PROTOCOLS:
-        raise TokbenchError(f"no protocol {protocol!r}{did_you_mean(protocol, PROTOCOLS)}")
+    crop = PROTOCOLS.get(protocol).crop
     accelerator, file = Accelerator(cpu=cpu, mixed_precision="no"), records_of(out)
     if accelerator.is_main_process:
         Store(file).check()
     model = Tokenizer.from_pretrained(tokenizer)
     image_size = chosen_size(model.config, parse_size(size, "--size") if size else None, "--size")
-    crop = PROTOCOLS[protocol].crop
     shape: Any = {"image_size": image_size, "channels": model.config.channels, "crop": crop}
     shape |= {"stride": stride, "fps": fps}
     dataset = open_images(data, split, limit=limit, **shape)  # type: ignore[arg-type]

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from tokbench.config.crop import CROPS
 from tokbench.data import load_image, read_image, to_float
-from tokbench.data.crops import CROPS
 from tokbench.data.decode import UnreadableImage
 from tokbench.data.pixels import to_channels, to_tensor
 from tokbench.errors import TokbenchError
@@ -119,7 +119,7 @@ def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_s
     assert settings.image is not None
     mask = keep_mask(settings.keep, pair.generator.grid)
     try:
-        picture = CROPS["adm"](load_image(settings.image), pair.image_size)
+        picture = CROPS.get("adm")(load_image(settings.image), pair.image_size)
     except UnreadableImage as error:
         raise TokbenchError(f"{settings.image}: {error.reason}") from None
     image = to_channels(to_tensor(picture), pair.tokenizer.config.channels)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tokbench.config.base import Strict
+from tokbench.config.crop import CROPS, RANDOM
 from tokbench.config.grid import Size, axes
-
-Crop = Literal["random", "adm", "center", "bilinear", "taming", "none"]
+from tokbench.errors import did_you_mean, shown
 
 
 class DataConfig(Strict):
@@ -24,7 +24,7 @@ class DataConfig(Strict):
     channels: Literal[1, 3] = Field(
         3, description="3: RGB; 1: grey (ITU-R 601's luma), also for depth maps. A tokenizer takes and gives as many"
     )
-    crop: Crop | None = Field(
+    crop: str | None = Field(
         None,
         description="how training pictures become square; unset: random, ADM's random crop, which also rescales "
         "(pictures that have the size already want adm). Evaluation always uses the protocol's crop",
@@ -43,6 +43,13 @@ class DataConfig(Strict):
         None, description="beside clips: a source of images, for training on both; an image is a clip of one frame"
     )
     images_share: float = Field(0.5, gt=0, lt=1, description="of the training batches, which are of images; for images")
+
+    @field_validator("crop")
+    @classmethod
+    def _crop_exists(cls, value: str | None) -> str | None:
+        if value not in (None, RANDOM) and value not in CROPS:
+            raise ValueError(f"unknown crop {shown(value)}{did_you_mean(value, [*CROPS, RANDOM])}")
+        return value
 
     @model_validator(mode="after")
     def _only_of_clips(self) -> DataConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
+from tokbench.config.crop import crop
 from tokbench.config.grid import Size, axes
 
 
@@ -30,6 +31,14 @@ def middle(image: Image.Image, height: int, width: int) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
+@crop(
+    "adm",
+    {
+        "tokbench-v1": "tokbench's own: the ADM centre crop, metrics on 8-bit pixels",
+        "adm": "openai/guided-diffusion, image_datasets.center_crop_arr",
+        "llamagen": "FoundationVision/LlamaGen, dataset/augmentation.py center_crop_arr (as ADM)",
+    },
+)
 def adm_center_crop(image: Image.Image, size: Size) -> Image.Image:
     """RGB image -> ``size``: :func:`shrink_to`, then the middle.
 

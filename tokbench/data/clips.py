@@ -21,7 +21,9 @@ from tokbench.data.base import ImageDataset, Sample, Split, digest
 from tokbench.data.clip_view import ClipView
 from tokbench.data.crops import View
 from tokbench.data.draws import below, uniforms
+from tokbench.data.media import VIDEOS
 from tokbench.data.photos import EPOCH
+from tokbench.data.registry import register
 from tokbench.data.video import Video
 from tokbench.data.whole import WholePictures
 from tokbench.errors import TokbenchError
@@ -58,7 +60,8 @@ CLIPS = (
 """Trained on: an animated film, a slow scene with cuts. Held out: an animal before a moving camera."""
 
 
-def open_clips(split: Split, view: View, limit: int | None) -> ImageDataset:
+@register({"clips": "short videos that ship with tokbench; needs no network, but PyAV (the extra video)"}, (VIDEOS,))
+def open_clips(source: str, rest: str, split: Split, view: View, limit: int | None) -> ImageDataset:
     """``clips``. Random crops of random windows come from copies held in memory, all else from the files."""
     assert isinstance(view, ClipView)
     if split == "train" and view.windows == "random" and view.crop == "random":

@@ -1,4 +1,4 @@
-"""Every way an image gets its size, by name; the protocols name the one they evaluate with.
+"""Ways an image gets its size, and the view that does it.
 
 A size of two different sides is covered and cropped as a square is: scaled until both sides suffice.
 """
@@ -6,7 +6,7 @@ A size of two different sides is covered and cropped as a square is: scaled unti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,17 +16,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tokbench.config.crop import CROPS, RANDOM, crop
 from tokbench.config.grid import Size, axes, checked_size
-from tokbench.data.adm import adm_center_crop, covering, middle, shrink_to
+from tokbench.data.adm import covering, middle, shrink_to
 from tokbench.data.draws import below, uniforms
 from tokbench.data.media import PICTURES, Media
 from tokbench.data.pixels import check_channels, load_image, to_channels, to_tensor
-from tokbench.errors import TokbenchError, did_you_mean, size_text
+from tokbench.errors import TokbenchError, size_text
 from tokbench.results.entries import GREY
 
-CropFunction = Callable[[Image.Image, Size], Image.Image]
 
-
+@crop("center", {"center": "antialiased bicubic in one step, then the middle square"})
 def center_crop(image: Image.Image, size: Size) -> Image.Image:
     """Just large enough by antialiased bicubic in one step, then the middle."""
     height, width = axes(size)
@@ -35,6 +35,7 @@ def center_crop(image: Image.Image, size: Size) -> Image.Image:
     return middle(image.resize(scaled, Image.Resampling.BICUBIC), height, width)
 
 
+@crop("bilinear", {"rqvae": "kakaobrain/rq-vae-transformer, img_datasets/transforms.py: Resize, CenterCrop"})
 def bilinear_center_crop(image: Image.Image, size: Size) -> Image.Image:
     """Just large enough by antialiased bilinear, then the middle: torchvision's Resize and CenterCrop."""
     (height, width), (wide, high) = axes(size), image.size
@@ -47,6 +48,7 @@ def bilinear_center_crop(image: Image.Image, size: Size) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
+@crop("taming", {"taming": "CompVis/taming-transformers, taming/data/base.py: SmallestMaxSize, CenterCrop"})
 def taming_center_crop(image: Image.Image, size: Size) -> Image.Image:
     """Just large enough by bilinear *without* antialiasing, then the middle: taming-transformers.
 
@@ -62,6 +64,7 @@ def taming_center_crop(image: Image.Image, size: Size) -> Image.Image:
     return middle(Image.fromarray(array), height, width)
 
 
+@crop("none", {"none": "images that have the size already; others are left out"})
 def exact(image: Image.Image, size: Size) -> Image.Image:
     """The image as it is. Raises ValueError where it has not that size already."""
     if (image.height, image.width) != axes(size):
@@ -83,48 +86,6 @@ def random_crop(image: Image.Image, size: Size, draws: tuple[float, float, float
     return image.crop((left, top, left + width, top + height))
 
 
-CROPS: dict[str, CropFunction] = {
-    "adm": adm_center_crop,
-    "center": center_crop,
-    "bilinear": bilinear_center_crop,
-    "taming": taming_center_crop,
-    "none": exact,
-}
-"""Crops without chance. ``random`` is the one with it and is the usual one for training."""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a paper's evaluation sizes its images. Figures of different protocols share no column."""
-
-    name: str
-    crop: str
-    source: str
-
-    def __call__(self, image: Image.Image, size: Size) -> Image.Image:
-        """RGB image -> RGB image of ``size``."""
-        return CROPS[self.crop](image, size)
-
-
-PROTOCOLS: dict[str, Protocol] = {
-    p.name: p
-    for p in (
-        Protocol("tokbench-v1", "adm", "tokbench's own: the ADM centre crop, metrics on 8-bit pixels"),
-        Protocol("adm", "adm", "openai/guided-diffusion, image_datasets.center_crop_arr"),
-        Protocol("llamagen", "adm", "FoundationVision/LlamaGen, dataset/augmentation.py center_crop_arr (as ADM)"),
-        Protocol("taming", "taming", "CompVis/taming-transformers, taming/data/base.py: SmallestMaxSize, CenterCrop"),
-        Protocol("rqvae", "bilinear", "kakaobrain/rq-vae-transformer, img_datasets/transforms.py: Resize, CenterCrop"),
-        Protocol("center", "center", "antialiased bicubic in one step, then the middle square"),
-        Protocol("none", "none", "pictures that have the size already; others are left out"),
-    )
-}
-
-
-def protocol_of(crop: str) -> str:
-    """The protocol's name that a crop without chance stands for: ``adm`` is tokbench's own."""
-    return next((p.name for p in PROTOCOLS.values() if p.crop == crop), crop)
-
-
 @dataclass(frozen=True)
 class View:
     """What is done to a decoded picture before it is a sample: size, crop, flip, the seed of both, and channels."""
@@ -142,8 +103,8 @@ class View:
         if len(axes(self.image_size)) != 2:
             raise TokbenchError(f"image_size is {size_text(self.image_size)}; this source has images, not clips")
         check_channels(self.channels)
-        if self.crop != "random" and self.crop not in CROPS:
-            raise TokbenchError(f"no crop is called {self.crop!r}{did_you_mean(self.crop, [*CROPS, 'random'])}")
+        if self.crop != RANDOM:
+            CROPS.get(self.crop)
 
     @property
     def size(self) -> Size:
@@ -153,7 +114,7 @@ class View:
     @property
     def protocol(self) -> str:
         """What figures on these samples are called by."""
-        return self.named(protocol_of(self.crop))
+        return self.named(self.crop if self.crop == RANDOM else CROPS.get(self.crop).protocol)
 
     def named(self, protocol: str) -> str:
         """A protocol's name for these samples; those of grey and of colour never meet."""
@@ -198,17 +159,17 @@ class View:
     @property
     def random(self) -> bool:
         """Whether the same picture differs from epoch to epoch."""
-        return self.flip or self.crop == "random"
+        return self.flip or self.crop == RANDOM
 
     def __call__(self, image: Image.Image, epoch: int, index: int) -> Image.Image:
         """RGB image -> RGB image of the size, a pure function of the image and (seed, epoch, index)."""
         if not self.random:
-            return CROPS[self.crop](image, self.image_size)
+            return CROPS.get(self.crop)(image, self.image_size)
         scale, top, left, flip = uniforms(4, self.seed, epoch, index)
-        if self.crop == "random":
+        if self.crop == RANDOM:
             image = random_crop(image, self.image_size, (scale, top, left))
         else:
-            image = CROPS[self.crop](image, self.image_size)
+            image = CROPS.get(self.crop)(image, self.image_size)
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip and flip < 0.5 else image
 
     def describe(self) -> str:

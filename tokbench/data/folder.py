@@ -9,6 +9,7 @@ from tokbench.data.arranged import Arranged, arranged
 from tokbench.data.base import Split, digest
 from tokbench.data.crops import View
 from tokbench.data.listing import list_folder
+from tokbench.data.registry import register
 from tokbench.data.specs import named_parts, part_of
 from tokbench.data.whole import WholePictures
 from tokbench.errors import TokbenchError
@@ -45,6 +46,9 @@ class FolderImages(WholePictures):
         return digest(root, *(f"{as_utf8(f.path)} {f.size} {f.modified} {f.changed}" for f in self.files))
 
 
+@register(
+    {"folder:PATH": "a folder of images; sub-folders train/val are splits, others classes; or train=PATH,eval=PATH"}
+)
 def open_folder(source: str, rest: str, split: Split, view: View, limit: int | None) -> FolderImages:
     """``PATH``, or ``train=PATH,eval=PATH``.
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from tokbench.data.base import Split
 from tokbench.data.crops import View
+from tokbench.data.registry import register
 from tokbench.data.stream import StreamedImages, streamed_evaluation
 from tokbench.data.table import TableImages, columns_of, table_images, undecoded
 from tokbench.data.whole import own_cache
@@ -45,6 +46,7 @@ KNOWN = {
 """FFHQ: the first 60,000 pictures are for training, the others for validation (README of NVlabs/ffhq-dataset)."""
 
 
+@register({"hub:NAME[:CONFIG][:streaming]": "the Hugging Face hub; known names: cifar10, imagenet-1k, ffhq"})
 def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None) -> TableImages | StreamedImages:
     """``NAME[:CONFIG][:streaming]``; NAME is a known name, ``owner/name`` or a folder.
 

@@ -14,11 +14,13 @@ from PIL import Image
 from tokbench.data.base import Split, digest
 from tokbench.data.crops import View
 from tokbench.data.labels import numbering
+from tokbench.data.media import PICTURES
+from tokbench.data.registry import register
 from tokbench.data.specs import named_parts, part_of
 from tokbench.data.whole import WholePictures, hash_split, stamped
 from tokbench.errors import TokbenchError, printable
 
-PICTURES, LABELS = "arr_0", "arr_1"
+IMAGES, LABELS = "arr_0", "arr_1"
 
 
 class NpzImages(WholePictures):
@@ -57,6 +59,10 @@ class NpzImages(WholePictures):
         return digest(stamped(self.file), self.content)
 
 
+@register(
+    {"npz:FILE": "an array of images: arr_0, uint8 (N, H, W, 3), and perhaps arr_1, classes (guided-diffusion)"},
+    (PICTURES,),
+)
 def open_npz(source: str, rest: str, split: Split, view: View, limit: int | None) -> NpzImages:
     """``FILE``, or ``train=FILE,eval=FILE``; without names one picture in ten is held out.
 
@@ -83,20 +89,20 @@ def _arrays(file: Path, where: str) -> tuple[Any, Any, str]:
     """(pictures, labels or None, checksums)."""
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-    if PICTURES not in entries:
+    if IMAGES not in entries:
         has = printable(", ".join(sorted(entries)[:9]))
-        raise TokbenchError(f"{where} has no {PICTURES}, which the pictures have to be called (it has: {has})")
-    pixels = _array(file, entries[PICTURES], where)
+        raise TokbenchError(f"{where} has no {IMAGES}, which the pictures have to be called (it has: {has})")
+    pixels = _array(file, entries[IMAGES], where)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3 or 0 in pixels.shape:
         shape = f"{pixels.dtype} {tuple(pixels.shape)}"
-        raise TokbenchError(f"{where}: {PICTURES} is {shape}, and pictures are uint8 (N, H, W, 3) in 0..255")
+        raise TokbenchError(f"{where}: {IMAGES} is {shape}, and pictures are uint8 (N, H, W, 3) in 0..255")
     if LABELS not in entries:
-        return pixels, None, str(entries[PICTURES].CRC)
+        return pixels, None, str(entries[IMAGES].CRC)
     labels = _array(file, entries[LABELS], where)
     if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
         shape = f"{labels.dtype} {tuple(labels.shape)}"
         raise TokbenchError(f"{where}: {LABELS} is {shape}, and classes are integers ({len(pixels)},)")
-    return pixels, labels, f"{entries[PICTURES].CRC} {entries[LABELS].CRC}"
+    return pixels, labels, f"{entries[IMAGES].CRC} {entries[LABELS].CRC}"
 
 
 def _array(file: Path, entry: zipfile.ZipInfo, where: str) -> Any:

@@ -29,6 +29,8 @@ from tokbench.data.base import ImageDataset, Sample, Split, digest, evenly
 from tokbench.data.crops import View
 from tokbench.data.decode import load_image
 from tokbench.data.draws import below, uniforms
+from tokbench.data.media import PICTURES
+from tokbench.data.registry import register
 from tokbench.errors import TokbenchError, size_text
 
 
@@ -239,14 +241,20 @@ class DensePhotos(_HeldOut):
         return digest("dense", super().content)
 
 
-def open_photos(split: Split, view: View, crop: str | None, limit: int | None, dense: bool = False) -> ImageDataset:
+@register(
+    {
+        "photos": "photographs that ship with the installed packages; needs no network",
+        "photos:dense": "the same, with 2,304 overlapping held-out crops: enough for FID, comparable with itself alone",
+    },
+    (PICTURES,),
+)
+def open_photos(source: str, rest: str, split: Split, view: View, limit: int | None) -> ImageDataset:
     """``photos``, or ``photos:dense``. Its crops are part of what it is, so another crop is refused."""
-    usual = "random" if split == "train" else "adm"
-    if crop not in (None, usual):
+    if view.crop != ("random" if split == "train" else "adm"):
         raise TokbenchError(
             f"photos cuts its own crops ({'random' if split == 'train' else 'a fixed grid'} at several scales); "
-            f"crop {crop!r} is for whole pictures: leave it out, or use another data source"
+            f"crop {view.crop!r} is for whole pictures: leave it out, or use another data source"
         )
     if split == "train":
-        return TrainPhotos(view, EPOCH if limit is None else limit, "photos:dense" if dense else "photos")
-    return DensePhotos(view, limit) if dense else EvalPhotos(view, limit)
+        return TrainPhotos(view, EPOCH if limit is None else limit, source)
+    return DensePhotos(view, limit) if rest == "dense" else EvalPhotos(view, limit)

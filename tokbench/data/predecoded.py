@@ -19,6 +19,8 @@ from tokbench.data.base import ImageDataset, Sample, Split, digest
 from tokbench.data.crops import View
 from tokbench.data.draws import uniforms
 from tokbench.data.loader import Loader
+from tokbench.data.media import PICTURES
+from tokbench.data.registry import register
 from tokbench.data.waiting import progress
 from tokbench.data.whole import WholePictures
 from tokbench.errors import TokbenchError
@@ -98,6 +100,9 @@ class PredecodedImages(ImageDataset):
         return known
 
 
+@register(
+    {"cached:SPEC": "any but photos and streams, decoded once and kept as bytes in the user's cache"}, (PICTURES,)
+)
 def open_predecoded(source: str, rest: str, split: Split, view: View, limit: int | None) -> PredecodedImages:
     """``cached:SPEC`` for a folder, Parquet, shards or the hub.
 

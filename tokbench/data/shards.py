@@ -14,6 +14,7 @@ import numpy as np
 
 from tokbench.data.base import ImageDataset, Split, digest
 from tokbench.data.crops import View
+from tokbench.data.registry import register
 from tokbench.data.shard_stream import open_streamed_shards
 from tokbench.data.specs import other_files, split_files
 from tokbench.data.stream import StreamedImages
@@ -71,6 +72,7 @@ class ShardImages(WholePictures):
         return digest(*(stamped(shard) for shard in self.shards))
 
 
+@register({"webdataset:FILES[:streaming]": "tar shards of images; globs, or train=FILES,eval=FILES"})
 def open_shards(source: str, rest: str, split: Split, view: View, limit: int | None) -> ImageDataset | StreamedImages:
     """``FILES`` (paths or globs, comma-separated), or ``train=FILES,eval=FILES``; ``:streaming`` at the end streams.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -11,27 +10,12 @@ from tokbench.config.data import DataConfig
 from tokbench.config.grid import Grid, Size, axes, checked_size, plain
 from tokbench.data.base import ImageDataset, Split
 from tokbench.data.crops import View
-from tokbench.data.media import PICTURES, VIDEOS
+from tokbench.data.media import VIDEOS
+from tokbench.data.registry import SOURCES
 from tokbench.errors import TokbenchError, TokbenchWarning, did_you_mean, printable, shown
 
 if TYPE_CHECKING:
     from tokbench.data.clip_view import Windows
-
-SOURCES = {
-    "photos": "photographs that ship with the installed packages; needs no network",
-    "photos:dense": "the same, with 2,304 overlapping held-out crops: enough for FID, comparable with itself alone",
-    "clips": "short videos that ship with tokbench; needs no network, but PyAV (the extra video)",
-    "folder:PATH": "a folder of pictures; sub-folders train/val are splits, others classes; or train=PATH,eval=PATH",
-    "zip:FILE": "the same in a zip archive; a dataset.json in it (StyleGAN) has the classes",
-    "npz:FILE": "an array of pictures: arr_0, uint8 (N, H, W, 3), and perhaps arr_1, classes (guided-diffusion)",
-    "parquet:FILES": "Parquet files with a column of pictures; globs, or train=FILES,eval=FILES",
-    "hub:NAME[:CONFIG][:streaming]": "the Hugging Face hub; known names: cifar10, imagenet-1k, ffhq",
-    "webdataset:FILES[:streaming]": "tar shards of pictures; globs, or train=FILES,eval=FILES",
-    "cached:SPEC": "any but photos and streams, decoded once and kept as bytes in the user's cache",
-}
-"""Spec strings and what they open; of videos in place of pictures where the image size has three numbers."""
-
-KINDS = tuple(dict.fromkeys(pattern.partition(":")[0] for pattern in SOURCES))
 
 
 def open_images(
@@ -51,7 +35,7 @@ def open_images(
     """The images of one split, as uint8 of one size, or clips of its videos.
 
     Args:
-        source: a spec string; :data:`SOURCES` lists them.
+        source: a spec string; ``tokbench list data`` shows them.
         split: ``train`` or ``eval``.
         image_size: of a sample in pixels: a side, or (H, W); (T, H, W) reads videos, whose samples are clips.
         crop: see :mod:`tokbench.data.crops`; None is ``random`` for training and ``adm`` for evaluation.
@@ -68,12 +52,11 @@ def open_images(
     if not isinstance(source, str):
         raise TokbenchError(f"images are named by a spec such as 'folder:PATH', got {shown(source)}")
     kind, _, rest = source.partition(":")
-    if kind not in KINDS:
-        raise TokbenchError(f"no data source is called {kind!r}{_meant(source) or did_you_mean(kind, KINDS)}")
-    complete = source in ("photos", "photos:dense", "clips") if kind in ("photos", "clips") else bool(rest)
-    if not complete:
-        patterns = " or ".join(p for p in SOURCES if p.partition(":")[0] == kind)
-        raise TokbenchError(f"{source!r} is no data source: write {patterns}")
+    opened = SOURCES.find(kind)
+    if opened is None:
+        raise TokbenchError(f"unknown data source {kind!r}{_meant(source) or did_you_mean(kind, SOURCES)}")
+    if not opened.takes(source):
+        raise TokbenchError(f"{source!r} is not a data source; use {' or '.join(opened.patterns)}")
     if split not in get_args(Split):
         raise TokbenchError(f"no split is called {split!r}: train or eval")
     if limit is not None and limit < 1:
@@ -86,17 +69,10 @@ def open_images(
         view = View(size, crop or usual, flip, seed, channels)
     else:
         raise TokbenchError(f"stride, fps and windows are of videos: set the image size to {VIDEOS.size}")
-    _check_kind(source, kind, view)
-    if kind == "photos":
-        from tokbench.data.photos import open_photos
-
-        return open_photos(split, view, crop, limit, dense=rest == "dense")
-    if kind == "clips":
-        from tokbench.data.clips import open_clips
-
-        return open_clips(split, view, limit)
-    opener: Any = getattr(importlib.import_module(f"tokbench.data.{_OPENERS[kind][0]}"), _OPENERS[kind][1])
-    images: ImageDataset = opener(source, rest, split, view, limit)
+    if view.media not in opened.media:
+        only = opened.media[0]
+        raise TokbenchError(f"{source} gives {only.many}: set the image size (data.image_size) to {only.size}")
+    images = opened.open(source, rest, split, view, limit)
     for note in images.notes:
         warnings.warn(f"{source} ({split}): {printable(note)}", TokbenchWarning, stacklevel=2)
     return images
@@ -108,13 +84,6 @@ def _clip_view(size: Grid, *settings: Any) -> View:
 
     crop, flip, seed, channels, stride, fps, windows = settings
     return ClipView(size[1:], crop, flip, seed, channels, size[0], stride, fps, windows)
-
-
-def _check_kind(source: str, kind: str, view: View) -> None:
-    """TokbenchError where a source of images is read for clips, or the reverse."""
-    only = VIDEOS if kind == "clips" else PICTURES if kind in ("photos", "npz", "cached") else view.media
-    if view.media is not only:
-        raise TokbenchError(f"{source} gives {only.many}: set the image size (data.image_size) to {only.size}")
 
 
 def _meant(source: str) -> str:
@@ -149,13 +118,3 @@ def open_split(data: DataConfig, split: Split, seed: int = 0) -> ImageDataset:
 
 
 _USUAL: dict[str, Any] = {"train": "random", "eval": "all"}  # windows
-
-_OPENERS = {
-    "folder": ("folder", "open_folder"),
-    "zip": ("zipped", "open_zip"),
-    "npz": ("npz", "open_npz"),
-    "parquet": ("table", "open_parquet"),
-    "hub": ("hub", "open_hub"),
-    "webdataset": ("shards", "open_shards"),
-    "cached": ("predecoded", "open_predecoded"),
-}

@@ -14,6 +14,7 @@ from tokbench.data.decode import UnreadableImage
 from tokbench.data.encoded import bytes_of, is_address
 from tokbench.data.labels import Numbering, numbering
 from tokbench.data.media import PICTURES, VIDEOS, Media
+from tokbench.data.registry import register
 from tokbench.data.specs import other_files, split_files
 from tokbench.data.whole import WholePictures, hash_split, own_cache, stamped
 from tokbench.errors import TokbenchError, did_you_mean
@@ -170,6 +171,7 @@ def numbered_labels(rows: Any, label: str | None, others: Callable[[str], Iterab
     return Numbering(note=f"column {label!r} holds neither numbers nor texts: not taken for classes")
 
 
+@register({"parquet:FILES": "Parquet files with a column of images; globs, or train=FILES,eval=FILES"})
 def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | None) -> TableImages:
     """``FILES`` (paths or globs, comma-separated), or ``train=FILES,eval=FILES``.
 

@@ -11,6 +11,7 @@ from tokbench.data.arranged import arranged
 from tokbench.data.base import Split, digest
 from tokbench.data.crops import View
 from tokbench.data.listing import Listing, ignored
+from tokbench.data.registry import register
 from tokbench.data.specs import named_parts, part_of
 from tokbench.data.whole import WholePictures, stamped
 from tokbench.errors import TokbenchError, printable
@@ -47,6 +48,7 @@ class ZipImages(WholePictures):
         return digest(stamped(self.archive), self.content)
 
 
+@register({"zip:FILE": "the same as a folder in a zip archive; a dataset.json in it (StyleGAN) has the classes"})
 def open_zip(source: str, rest: str, split: Split, view: View, limit: int | None) -> ZipImages:
     """``FILE``, or ``train=FILE,eval=FILE``.
 

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokbench.config.crop import PROTOCOLS
 from tokbench.config.grid import Size, pixels
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.errors import TokbenchError
 from tokbench.metrics.base import CodeMetric, Metric, PairMetric, Pairs, check_uint8
 from tokbench.metrics.batches import batches, place
 from tokbench.metrics.clock import Clock
@@ -258,16 +259,12 @@ def _precision(device: torch.device) -> str:
 
 def check_protocol(protocol: str | None, dataset: Any) -> str:
     """The protocol's name (the data set's own by default); an error when its images were cropped another way."""
-    from tokbench.data import PROTOCOLS
-
     made = dataset.protocol
     if protocol is None or protocol == made:
         return made
-    if protocol not in PROTOCOLS:
-        raise TokbenchError(f"no protocol {protocol!r}{did_you_mean(protocol, PROTOCOLS)}")
-    crop = PROTOCOLS[protocol].crop
+    crop = PROTOCOLS.get(protocol).crop
     # What follows the crop's name stays: the frames of clips that are taken, and grey.
     usual = max((name for name in PROTOCOLS if f"{made}-".startswith(f"{name}-")), key=len, default="")
-    if not usual or PROTOCOLS[usual].crop != crop:
+    if not usual or PROTOCOLS.get(usual).crop != crop:
         raise TokbenchError(f"protocol {protocol!r} crops by {crop!r}, and this data set was opened as {made!r}")
     return protocol + made[len(usual) :]
