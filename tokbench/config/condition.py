@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import math
 
-from tokbench.config.base import Strict
+from pydantic import Field, PositiveInt
+
+from tokbench.config.base import CodeShape, Strict
 from tokbench.errors import TokbenchError
 
 
@@ -17,6 +19,11 @@ class ConditionConfig(Strict):
     def places(self) -> int:
         """How many places of the sequence stand before the codes, at least one."""
         raise NotImplementedError
+
+    @property
+    def settled(self) -> int:
+        """How many positions of the codes themselves, from the first on, the condition gives: they are not drawn."""
+        return 0
 
     @property
     def has_null(self) -> bool:
@@ -43,6 +50,29 @@ class ClassConfig(ConditionConfig):
 
     def describe(self) -> str:
         return f"{self.num_classes} classes" if self.num_classes else "unconditional"
+
+
+class FramesConfig(ConditionConfig):
+    """The codes of a clip's first frames, which stand at their own places: frame prediction. What stands before them
+    is the same for all clips."""
+
+    shape: CodeShape = Field(description="(T', H', W', D) of the given codes")
+    vocabulary: tuple[PositiveInt, ...] = Field(description="of each depth")
+
+    @property
+    def places(self) -> int:
+        return 1
+
+    @property
+    def settled(self) -> int:
+        return math.prod(self.shape[:-1])
+
+    @property
+    def has_null(self) -> bool:
+        return False
+
+    def describe(self) -> str:
+        return f"the first {self.shape[0]} positions in time"
 
 
 def need_classes(conditional: bool, classes: int, source: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from tokbench.config.base import CodeShape, Layers, Name, Strict
-from tokbench.config.condition import ClassConfig, ConditionConfig
+from tokbench.config.condition import ClassConfig, ConditionConfig, FramesConfig
 from tokbench.config.data import DataConfig
 from tokbench.config.grid import Size as ImageSize
 from tokbench.config.training import TrainingConfig
@@ -49,8 +49,14 @@ class _Transformer(Strict):
         0.1, ge=0, lt=1, description="chance that a training sample loses its label; 0 rules out guidance"
     )
 
+    frames: int = Field(
+        0, ge=0, description="of a clip that are given, the others being drawn (frame prediction; MAGVIT's 5 of 17)"
+    )
+
     @model_validator(mode="after")
     def _heads_divide(self) -> _Transformer:
+        if self.frames and self.class_conditional:
+            raise ValueError("frames and class_conditional: a generator has one condition; leave out one of the two")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.positions == "rotary" and self.width // self.heads % 4:
@@ -126,6 +132,7 @@ class GeneratorConfig(Strict):
     num_classes: int = Field(0, ge=0, description="0: unconditional")
     code_channels: PositiveInt | None = Field(None, description="channels of the code vectors, where input is codes")
     shared_codes: bool = Field(False, description="all depths have the same code vectors")
+    given: int = Field(0, ge=0, description="positions in time that the generator's given `frames` are")
     tokenizer: TokenizerRef | None = None
 
     @model_validator(mode="after")
@@ -140,6 +147,8 @@ class GeneratorConfig(Strict):
                 raise ValueError(f"generator.share_head needs equal vocabularies, not {list(self.vocabulary)}")
         if generator.class_conditional != (self.num_classes > 0):
             raise ValueError(f"num_classes {self.num_classes} with class_conditional {generator.class_conditional}")
+        if bool(generator.frames) != bool(self.given) or (self.given and self.given >= self.shape[0]):
+            raise ValueError(f"generator.frames {generator.frames} with given {self.given} of {self.shape[0]} positions")
         if (generator.input == "codes") != (self.code_channels is not None):
             raise ValueError(f"generator.input {generator.input} with code_channels {self.code_channels}")
         if generator.input == "bits" and (odd := [k for k in self.vocabulary if k < 2 or k & (k - 1)]):
@@ -160,7 +169,9 @@ class GeneratorConfig(Strict):
 
     @property
     def condition(self) -> ConditionConfig:
-        """What stands before the codes."""
+        """What stands before the codes, or at their first positions."""
+        if self.given:
+            return FramesConfig(shape=(self.given, *self.shape[1:]), vocabulary=self.vocabulary)
         return ClassConfig(
             num_classes=self.num_classes, dropout=self.generator.class_dropout if self.num_classes else 0.0
         )

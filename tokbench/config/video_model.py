@@ -31,6 +31,11 @@ class Video(Architecture):
         raise NotImplementedError
 
     @property
+    def encodes_causally(self) -> bool:
+        """Whether the first frames have the same codes whatever follows them."""
+        return True
+
+    @property
     def factors(self) -> Grid:
         return (self.frame_downsampling, self.downsampling, self.downsampling)
 
@@ -83,6 +88,10 @@ class MAGVIT2VideoConfig(Video):
                 f"{len(self.multipliers)} multipliers"
             )
         return self
+
+    @property
+    def encodes_causally(self) -> bool:
+        return self.norm_over == "frame"
 
     @property
     def frame_downsampling(self) -> int:

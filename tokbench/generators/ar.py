@@ -112,12 +112,13 @@ class AR(Generator):
         sequence = self.sequence(codes)
         keys = random_keys(len(codes), self.device) if keys is None else keys
         chosen = self.condition.drop(self.condition.check(condition, len(codes)), keys[: len(codes)])
-        logits = self._logits(sequence, chosen)
+        logits = [x[:, self.settled :] for x in self._logits(sequence, chosen)]
         if targets is None:
-            parts = [F.cross_entropy(x.flatten(0, 1), sequence[..., d].flatten()) for d, x in enumerate(logits)]
+            drawn = sequence[:, self.settled :]
+            parts = [F.cross_entropy(x.flatten(0, 1), drawn[..., d].flatten()) for d, x in enumerate(logits)]
         else:
             parts = [
-                F.cross_entropy(x.flatten(0, 1), target.flatten(0, 1))
+                F.cross_entropy(x.flatten(0, 1), target[:, self.settled :].flatten(0, 1))
                 for x, target in zip(logits, targets, strict=True)
             ]
         return torch.stack(parts).mean()
@@ -129,14 +130,15 @@ class AR(Generator):
         total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
         for d, x in enumerate(self._logits(sequence, self.condition.check(condition, len(codes)))):
             losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
-            total += losses.double().sum(-1)
+            total += losses[:, self.settled :].double().sum(-1)
         return total
 
     def batch_sampler(self, n: int, sampling: Sampling) -> BatchSampler:
         from tokbench.generators.ar_decoding import GraphedSampler
 
         # Recording costs about as much as drawing one batch, so only repeated batches are worth it.
-        return GraphedSampler(self, n, sampling) if self.device.type == "cuda" else super().batch_sampler(n, sampling)
+        graphed = self.device.type == "cuda" and not self.settled
+        return GraphedSampler(self, n, sampling) if graphed else super().batch_sampler(n, sampling)
 
     # One code at a time ----------------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ class Generator(nn.Module):
         self.grid, self.depth = config.grid, config.shape[-1]
         self.places = math.prod(self.grid)  # T
         self.condition = build_condition(config.condition, config.generator.width)
+        self.settled = config.condition.settled  # positions that the condition gives
 
     # What a subclass defines -----------------------------------------------------------------------------------
 
@@ -71,7 +72,8 @@ class Generator(nn.Module):
         raise NotImplementedError
 
     def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
-        """(B,) nats an image: the code length, or an upper bound of it (``exact_nll``)."""
+        """(B,) nats an image: the code length, or an upper bound of it (``exact_nll``); of the codes that the condition
+        does not give."""
         raise NotImplementedError
 
     def generate(
@@ -108,7 +110,7 @@ class Generator(nn.Module):
         chosen = self.condition.check(condition, n)
         if sampling.guidance != 1.0:
             self.condition.check_guidance(chosen)
-        known, kept = self._kept(given, mask, n)
+        known, kept = self._settled(chosen, *self._kept(given, mask, n))
         keys = image_keys(seed, torch.arange(first, first + n, device=self.device))
         return self._draw(Drawing(chosen, keys, sampling, known, kept, progress))
 
@@ -124,10 +126,11 @@ class Generator(nn.Module):
     def batch_sampler(self, n: int, sampling: Sampling) -> BatchSampler:
         """``generate`` for many batches of the same size and settings: called with checked conditions (n, ...), the
         seed, the images' numbers (n,) and a progress callback; codes (n, *grid, D)."""
-        kept = torch.zeros(n, self.places, dtype=torch.bool, device=self.device)
+        nothing = torch.zeros(n, self.places, dtype=torch.bool, device=self.device)
 
         def sample(condition: Tensor, seed: int, images: Tensor, progress: Progress | None = None) -> Tensor:
-            return self._draw(Drawing(condition, image_keys(seed, images), sampling, None, kept, progress))
+            known, kept = self._settled(condition, None, nothing)
+            return self._draw(Drawing(condition, image_keys(seed, images), sampling, known, kept, progress))
 
         return sample
 
@@ -147,8 +150,8 @@ class Generator(nn.Module):
 
     @property
     def codes_per_image(self) -> int:
-        """Positions times depth."""
-        return self.places * self.depth
+        """Those that are drawn and that a code length is of: positions, without those given, times depth."""
+        return (self.places - self.settled) * self.depth
 
     def sequence(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid, D) as (B, T, D), checked for shape and type."""
@@ -186,6 +189,15 @@ class Generator(nn.Module):
             )
         kept = mask.to(self.device).expand(n, *self.grid).flatten(1)
         return given.expand(n, *self.shape).flatten(1, -2), kept
+
+    def _settled(self, condition: Tensor, known: Tensor | None, kept: Tensor) -> tuple[Tensor | None, Tensor]:
+        """The same as ``_kept`` answers, with what a checked condition gives."""
+        codes = self.condition.settled(condition)
+        if codes is None:
+            return known, kept
+        rest = codes.new_zeros(len(codes), self.places, self.depth) if known is None else known
+        first = torch.arange(self.places, device=kept.device) < self.settled
+        return torch.cat([codes, rest[:, self.settled :]], dim=1), kept | first
 
     def set_code_vectors(self, tables: Sequence[Tensor]) -> None:
         """Take over the tokenizer's code vectors (K_d, channels), where ``input`` is ``codes``."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from tokbench.config.condition import ClassConfig, ConditionConfig
+from tokbench.config.condition import ClassConfig, ConditionConfig, FramesConfig
 from tokbench.errors import TokbenchError, shown
 from tokbench.generators.noise import place_keys, uniform
 
@@ -46,12 +46,18 @@ class Condition(nn.Module):
         raise NotImplementedError
 
     def of(self, batch: Any) -> Tensor:
-        """The conditions (B, ...) of a batch of data samples: a sample is a signal and what goes with it."""
+        """The conditions (B, ...) of a batch of data samples: a sample is a signal, its generator codes (``codes``, int64
+        (B, *grid, D)) and what goes with it."""
         raise NotImplementedError
+
+    def settled(self, condition: Tensor) -> Tensor | None:
+        """Checked conditions (n, ...) -> the codes (n, ``config.settled``, D) of the first positions, which they give;
+        None for a kind that gives none."""
+        return None
 
     @property
     def usual(self) -> Tensor:
-        """(m, ...): what is drawn in turn where nobody says; of classes each of them."""
+        """(m, ...): what is drawn in turn where nobody says; of classes each of them. None where somebody must."""
         raise NotImplementedError
 
     def check_guidance(self, condition: Tensor) -> None:
@@ -142,6 +148,51 @@ class ClassCondition(nn.Embedding, Condition):
             raise TokbenchError("guidance needs a generator trained with class_dropout above 0; this one was not")
         if bool((condition < 0).any()):
             raise TokbenchError("guidance needs a class for every image")
+
+
+@condition_of(FramesConfig)
+class FramesCondition(nn.Embedding, Condition):
+    """The first codes int64 (n, T', H', W', D) of every clip. The codes that follow stand beside them in the sequence,
+    so nothing is computed of them here: the one row stands where others have a class."""
+
+    config: FramesConfig
+
+    def __init__(self, config: FramesConfig, width: int) -> None:
+        super().__init__(1, width)
+        self.config = config
+
+    def check(self, given: Given, n: int) -> Tensor:
+        shape, device = self.config.shape, self.weight.device
+        if not isinstance(given, Tensor):
+            raise TokbenchError("the generator continues given frames, and none were given: give a clip (--given)")
+        codes = given.to(device)
+        if codes.dtype != torch.int64 or tuple(codes.shape[1:]) != shape or len(codes) not in (1, n):
+            raise TokbenchError(
+                f"given frames are codes int64 ({n}, {', '.join(map(str, shape))}), got {codes.dtype} "
+                f"({', '.join(map(str, codes.shape))})"
+            )
+        if not torch.compiler.is_compiling():  # a look at the values would break the graph
+            beyond = (codes < 0) | (codes >= torch.tensor(self.config.vocabulary, device=device))
+            if bool(beyond.any()):
+                raise TokbenchError("given frames have codes outside the vocabulary: they are of another tokenizer")
+        return codes.expand(n, *shape)
+
+    def null(self, n: int) -> Tensor:
+        raise TokbenchError("the generator continues given frames; without them it draws nothing")
+
+    def forward(self, condition: Tensor) -> Tensor:
+        return super().forward(condition.new_zeros(len(condition), 1))
+
+    def of(self, batch: Any) -> Tensor:
+        codes: Tensor = batch["codes"]
+        return codes[:, : self.config.shape[0]]
+
+    def settled(self, condition: Tensor) -> Tensor:
+        return condition.flatten(1, -2)
+
+    @property
+    def usual(self) -> Tensor:
+        return torch.zeros(0, *self.config.shape, dtype=torch.int64, device=self.weight.device)
 
 
 def _class_ids(given: Given) -> Tensor:

@@ -77,9 +77,10 @@ class MLM(Generator):
         return [head(x) for head in self.classifiers]
 
     def training_mask(self, keys: Tensor) -> Tensor:
-        """Keys (B,) -> bool (B, T): as many as ``training_count`` says; which, is uniform."""
-        order = place_keys(keys[:, None], torch.arange(self.places, device=keys.device)).argsort(-1).argsort(-1)
-        return order < self.training_count(keys)[:, None]
+        """Keys (B,) -> bool (B, T): as many as ``training_count`` says; which of those not given, is uniform."""
+        places = torch.arange(self.settled, self.places, device=keys.device)
+        order = place_keys(keys[:, None], places).argsort(-1).argsort(-1)
+        return F.pad(order < self.training_count(keys)[:, None], (self.settled, 0))
 
     def training_count(self, keys: Tensor) -> Tensor:
         """Keys (B,) -> how many positions are masked: the schedule at a uniform draw, at least 1."""
@@ -89,7 +90,8 @@ class MLM(Generator):
             fraction = torch.cos(torch.pi / 2 * done)
         else:
             fraction = torch.acos(done) / (torch.pi / 2) if schedule == "arccos" else 1 - done
-        return (fraction * self.places).ceil().clamp(1, self.places)
+        free = self.places - self.settled
+        return (fraction * free).ceil().clamp(1, free)
 
     def loss(
         self,
@@ -119,19 +121,19 @@ class MLM(Generator):
     def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
         self.check_codes(codes)
         sequence = self.sequence(codes)
-        chosen = self.condition.check(condition, len(codes))
+        chosen, free = self.condition.check(condition, len(codes)), self.places - self.settled
         total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
         for i in range(BOUND_DRAWS):
             # The same masks for every image: a value must not depend on its batch. The counts are stratified.
             random = torch.Generator().manual_seed(i)
             u = (i + float(torch.rand((), generator=random))) / BOUND_DRAWS
-            count = 1 + int(u * self.places)
+            count = 1 + int(u * free)
             masked = torch.zeros(self.places, dtype=torch.bool)
-            masked[torch.randperm(self.places, generator=random)[:count]] = True
+            masked[self.settled + torch.randperm(free, generator=random)[:count]] = True
             masked = masked.to(codes.device)
             for d, x in enumerate(self._logits(sequence, masked.expand(len(codes), -1), chosen)):
                 losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
-                total += losses[:, masked].double().sum(-1) * (self.places / count / BOUND_DRAWS)
+                total += losses[:, masked].double().sum(-1) * (free / count / BOUND_DRAWS)
         return total
 
     @torch.no_grad()

@@ -79,7 +79,10 @@ class Pipeline:
     def in_turn(self, conditions: Tensor | Sequence[int] | None) -> Tensor:
         """What images 0, 1 .. are drawn of, and then around: the given conditions, or all that there are."""
         condition = self.generator.condition
-        return condition.usual if conditions is None else condition.check(conditions, len(conditions))
+        if conditions is None:
+            usual = condition.usual
+            return usual if len(usual) else condition.check(None, 1)
+        return condition.check(conditions, len(conditions))
 
     def stream(
         self,
@@ -93,7 +96,7 @@ class Pipeline:
     ) -> Iterator[tuple[list[int], Tensor]]:
         """Images of these numbers, batch by batch: (numbers, uint8 images (b, C, H, W)).
 
-        The given conditions (class ids; by default every class) are gone through in turn. Which images they are
+        The given conditions (class ids, given frames; by default every class) are gone through in turn. Which images they are
         depends on seed, number and condition. With the same ``batch_size`` on the same machine they are equal to the
         bit, whichever of them are asked for; with another, kernels of another shape round otherwise: the codes are the
         same short of a near tie, a pixel may differ by one level.

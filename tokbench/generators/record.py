@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tokbench import threads
-from tokbench.config.grid import Size, pixels
+from tokbench.config.grid import Size, axes, pixels
 from tokbench.generators.base import Generator
 from tokbench.generators.condition import Condition
 from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
@@ -31,12 +31,16 @@ def rate_metrics(
 ) -> dict[str, MetricValue]:
     """``nll_bits_per_code``, ``model_bpp``, ``entropy_bpp`` and ``fixed_bpp`` of generator codes (n, *grid, D).
 
-    ``mlm`` has no exact likelihood: its two are ``nll_bound_bits_per_code`` and ``model_bound_bpp`` instead.
+    ``mlm`` has no exact likelihood: its two are ``nll_bound_bits_per_code`` and ``model_bound_bpp`` instead. Where the
+    first frames of a clip are given, all four are of the others, and the protocol says so.
     """
     bits = model_bits(generator, codes, condition, batch_size)
     n, area = len(codes), pixels(image_size)
     quantizer: Any = tokenizer.quantizer
     stored = quantizer.join(codes.cpu())
+    if frames := generator.config.generator.frames:
+        stored, protocol = stored[:, generator.config.given :], f"{protocol}-given{frames}"
+        area -= pixels((frames, *axes(image_size)[1:]))
     fixed = fixed_bits(tuple(int(k) for k in quantizer.codebook_sizes), stored[0, ..., 0].numel())
     bound = "" if generator.exact_nll else "_bound"
     spread = float(bits.std()) / math.sqrt(n) if n > 1 else None
@@ -126,7 +130,7 @@ def held_out_codes(
     for batch in loader(images, batch_size=batch_size, shuffle=False, seed=0):
         threads.adapt()
         codes.append(quantizer.subcodes(tokenizer.encode(to_float(batch["image"].to(device)))).cpu())
-        conditions.append(condition.of(batch).cpu())
+        conditions.append(condition.of({**batch, "codes": codes[-1]}).cpu())
     stack = torch.cat(codes)
     reference = DataRef(
         spec=images.source,

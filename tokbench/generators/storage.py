@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tokbench.config.generator import GeneratorConfig, TokenizerRef
-from tokbench.config.grid import Size
+from tokbench.config.grid import Size, axes
 from tokbench.config.model import TokenizerConfig
+from tokbench.config.video_model import Video
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator
 from tokbench.generators.embedding import code_vectors
@@ -64,12 +65,30 @@ def configure(
             shape=(*tokenizer.grid(image_size), len(sizes)),
             vocabulary=sizes,
             num_classes=num_classes if generator.class_conditional else 0,
+            given=_given(generator.frames, tokenizer.config, image_size),
             code_channels=quantizer.dim if generator.input == "codes" else None,
             shared_codes=first is not None and len(tables) > 1 and all(_same(first, table) for table in tables),
             tokenizer=reference,
         )
     except ValidationError as error:
         raise TokbenchError(explain(error)) from None
+
+
+def _given(frames: int, config: TokenizerConfig, size: Size) -> int:
+    """The positions in time of the first ``frames`` frames of a clip. TokbenchError where these are no such positions."""
+    if not frames:
+        return 0
+    model, clip = config.model, axes(size)
+    if not isinstance(model, Video) or len(clip) != 3:
+        raise TokbenchError(f"generator.frames is {frames}, and the codes are of images: leave it out")
+    if not model.encodes_causally:
+        raise TokbenchError("generator.frames: the tokenizer's first codes depend on later frames (norm_over is clip)")
+    if frames >= clip[0]:
+        raise TokbenchError(f"generator.frames is {frames} of {clip[0]} in a clip: leave some to draw")
+    try:
+        return model.grid((frames, *clip[1:]))[0]
+    except ValueError as error:
+        raise TokbenchError(f"generator.frames: {error}") from None
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

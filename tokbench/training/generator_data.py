@@ -146,5 +146,6 @@ class CodeData:
             else:
                 batch = default_collate(self.held_images.readable(chosen))
                 codes = self.tokenizer.encode(to_float(batch["image"].to(self.device)))
-            self._held_out = self.quantizer.subcodes(codes), condition.of(batch)
+            sub = self.quantizer.subcodes(codes)
+            self._held_out = sub, condition.of({**batch, "codes": sub})
         return self._held_out

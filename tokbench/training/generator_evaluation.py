@@ -43,8 +43,8 @@ def evaluate_generator(
 ) -> GeneratorEvaluation:
     """Measure a generator on held-out images (``tokbench.data.open_images``).
 
-    The model-coded rate is of these images' codes; the images drawn, ``config.samples`` of them with their classes in
-    turn, are compared with these images by the metrics of generated images.
+    The model-coded rate is of these images' codes; the images drawn, ``config.samples`` of them with their classes, or
+    the first frames of these clips, in turn, are compared with these images by the metrics of generated images.
 
     Args:
         reference: a file of statistics (``.npz`` with mu and sigma) to compare with in place of these images.
@@ -75,7 +75,12 @@ def evaluate_generator(
         report = None if progress is None else lambda done: progress("drawing", done)
         begun = time.perf_counter()
         for _, batch in pair.stream(
-            range(config.samples), seed=seed, sampling=sampling, batch_size=config.batch_size, progress=report
+            range(config.samples),
+            conditions=condition if pair.generator.settled else None,
+            seed=seed,
+            sampling=sampling,
+            batch_size=config.batch_size,
+            progress=report,
         ):
             drawing += time.perf_counter() - begun
             yield batch

@@ -105,7 +105,7 @@ class GeneratorTask:
         for i, batch in enumerate(batches):
             keys = self._keys(step, i)
             codes, targets, nearest = self.data.encoded(batch, keys)
-            condition = self.generator.condition.of(batch)
+            condition = self.generator.condition.of({**batch, "codes": codes})
             self._latest = nearest, condition[:MEASURED]
             last = i == len(batches) - 1
             with nullcontext() if last else accelerator.no_sync(self.objective):
@@ -196,16 +196,17 @@ class GeneratorTask:
 
     @torch.no_grad()
     def picture(self, path: Path) -> None:
-        """Sixteen samples, of sixteen classes where there are classes."""
+        """Sixteen samples, of sixteen classes where there are classes, or of held-out clips' first frames."""
         with self._whole() as generator:
             if generator is None or not self.accelerator.is_main_process:
                 return
-            usual = generator.condition.usual
+            usual = self.data.held_out(generator.condition)[1] if generator.settled else generator.condition.usual
             chosen = usual[torch.arange(16, device=usual.device) * len(usual) // 16]
             with self.accelerator.autocast():
                 codes = generator.generate(16, condition=chosen, seed=self.recipe.seed)
             images = to_uint8(self.tokenizer.decode(self.tokenizer.quantizer.join(codes))).cpu()
-        rows = [list(images[start : start + 8]) for start in (0, 8)]
+        across = 8 if images.dim() == 4 else 2  # a clip is a strip of frames
+        rows = [list(images[start : start + across]) for start in range(0, 16, across)]
         save_picture(grid(rows, zoom=max(1, 128 // images.shape[-1])), path)
 
     def save(self, folder: Path) -> None:
