@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -135,10 +136,12 @@ def test_weights_that_may_not_be_read_are_not_called_damaged(
 def test_a_signal_is_answered(tmp_path: Path, number: signal.Signals, code: int, said: str) -> None:
     os.mkfifo(tmp_path / "runs.jsonl")  # nobody ever writes into it
     command = [sys.executable, "-m", "tokbench", "table", str(tmp_path / "runs.jsonl")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    # A shell's background job begins with SIGINT ignored, and hands that on.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
         writing = os.open(tmp_path / "runs.jsonl", os.O_WRONLY)  # returns when the command has opened it to read
         time.sleep(0.2)
         process.send_signal(number)
-        told = process.communicate()[1]
+        told = process.communicate(timeout=120)[1]
         os.close(writing)
     assert process.returncode == code and said in told and "Traceback" not in told

@@ -22,10 +22,8 @@ one_each = pytest.mark.parametrize(
 )
 
 
-# One of each kind of code: a learned codebook, residual depths, signs, levels. All the others are slow.
-few = pytest.mark.parametrize(
-    ("name", "kwargs"), [FIRST[name][0] for name in ("vq", "rq", "lfq", "fsq")], ids=["vq", "rq", "lfq", "fsq"]
-)
+# One that searches a codebook and one that takes signs; all the others are slow.
+few = pytest.mark.parametrize(("name", "kwargs"), [FIRST[name][0] for name in ("vq", "lfq")], ids=["vq", "lfq"])
 
 
 class Encode(nn.Module):

@@ -97,6 +97,7 @@ def test_an_interrupted_sweep_asks_its_cells_once_and_waits(
     plan = Plan.make(grid("rq", "lfq", out=tmp_path))
     # A shell's background job begins with SIGINT ignored, and so would this test.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    terminates = signal.getsignal(signal.SIGTERM)
 
     def interrupt() -> None:
         while not (tmp_path / "diary").exists() or (tmp_path / "diary").read_text().count("begin") < 2:
@@ -112,7 +113,7 @@ def test_an_interrupted_sweep_asks_its_cells_once_and_waits(
     diary = (tmp_path / "diary").read_text()
     assert diary.count("asked") == diary.count("saved") == 2
     assert not (tmp_path / "runs.jsonl").exists()
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is terminates
 
 
 def test_processes_share_out_gpus_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
