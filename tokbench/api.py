@@ -79,7 +79,6 @@ def evaluate(
     from tokbench.memory import explained
     from tokbench.metrics import evaluate_tokenizer, get
     from tokbench.metrics.record import evaluation_record, saved_weights
-    from tokbench.models.storage import home_of
     from tokbench.models.tokenizer import chosen_size
     from tokbench.results.lines import records_of
     from tokbench.results.store import Store
@@ -126,7 +125,7 @@ def evaluate(
         model,
         data.fingerprint,
         by_depth=by_depth,
-        name=name or Path(given or home_of(model) or model.config.quantizer.name).resolve().name,
+        name=name or Path(given or model.home or model.config.quantizer.name).resolve().name,
         weights_which="saved" if given is None else saved_weights(given),
     )
     if store is not None and writes:

@@ -16,7 +16,6 @@ from tokbench.codes.writer import CodeWriter
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
 from tokbench.generators.pipeline import keep_mask
-from tokbench.generators.storage import card
 from tokbench.generators.transformer import axial_rotation
 
 Make = Callable[..., Generator]
@@ -40,7 +39,7 @@ def test_codes_on_any_grid_train_are_drawn_and_completed(
     model.save_pretrained(tmp_path / "g")
     again = Generator.from_pretrained(tmp_path / "g")
     assert again.nll(codes).isfinite().all() and again.codes_per_image == codes[0].numel()
-    assert ("codes", f"{'x'.join(map(str, (*grid, 2)))}, vocabularies 7, 7") in card(again).facts
+    assert ("codes", f"{'x'.join(map(str, (*grid, 2)))}, vocabularies 7, 7") in again.card().facts
 
     first = torch.zeros(grid, dtype=torch.bool)
     first.view(-1)[:2] = True  # what a raster order can start from

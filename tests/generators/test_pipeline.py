@@ -125,6 +125,8 @@ def test_a_generator_goes_with_its_own_tokenizer_only(tmp_path: Path, rq_folder:
         Pipeline.load(generator, str(tmp_path / "vq"))
     with pytest.raises(TokbenchError, match="a tokenizer, not a generator"):
         Generator.from_pretrained(rq_folder)
+    with pytest.raises(TokbenchError, match="a generator, not a tokenizer"):
+        Tokenizer.from_pretrained(generator)
     with pytest.raises(TokbenchError, match="unconditional"):
         list(Pipeline.load(generator).stream([0], conditions=[1]))
 

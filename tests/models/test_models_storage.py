@@ -35,7 +35,7 @@ def test_saving_again_replaces_and_a_failure_leaves_the_old(tmp_path: Path, monk
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("tokbench.models.storage.save_file", fail)
+    monkeypatch.setattr("tokbench.models.folder.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         first.save_pretrained(tmp_path)
     assert Tokenizer.from_pretrained(tmp_path).sha256() == second.sha256()

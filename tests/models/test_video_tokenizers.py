@@ -11,8 +11,7 @@ import torch
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
-from tokbench.models.inflation import inflate
-from tokbench.models.storage import start_from
+from tokbench.models.inflation import inflate, start_from
 from tokbench.models.streaming import decode_pieces, encode_pieces, pieces
 
 PYRAMID = {"channels": 8, "multipliers": [1, 2, 2], "blocks": 1, "norm_groups": 4}

@@ -10,7 +10,7 @@ import torch
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.loading import load_recipe
 from tokbench.config.model import TokenizerConfig
-from tokbench.generators.storage import build, configure
+from tokbench.generators.building import build, configure
 from tokbench.models import Tokenizer
 from tokbench.pretrained.exporter import official_layout
 

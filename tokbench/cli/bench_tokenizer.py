@@ -71,14 +71,15 @@ def bench_tokenizer(
 def _config(what: str, overrides: Any) -> Any:
     """The tokenizer's configuration out of a folder or a recipe."""
     from tokbench.config.loading import draft_recipe
+    from tokbench.config.model import TokenizerConfig
     from tokbench.config.recipe import TokenizerRecipe
     from tokbench.errors import TokbenchError
-    from tokbench.models.storage import CONFIG, read_config
+    from tokbench.models.folder import CONFIG, read_config
 
     if (Path(what) / CONFIG).is_file():
         if overrides:
             raise TokbenchError(f"--set goes with a recipe; {what} is a trained tokenizer")
-        return read_config(Path(what) / CONFIG)
+        return read_config(Path(what), TokenizerConfig)
     recipe = draft_recipe(what, overrides).check()
     if not isinstance(recipe, TokenizerRecipe):
         raise TokbenchError(f"{what}: not a tokenizer's recipe")

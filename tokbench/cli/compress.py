@@ -35,12 +35,11 @@ def compress(
     from tokbench.cli.options import device
     from tokbench.generators.compression import open_codec, read_picture
     from tokbench.memory import IMAGE_TOO_LARGE, explained
-    from tokbench.models.storage import home_of
     from tokbench.printing import terminal
     from tokbench.results.targets import check_target
 
     codec = open_codec(generator, histogram, tokenizer, device(cpu))
-    check_target(out, [image, generator, histogram, tokenizer, home_of(codec.tokenizer)])
+    check_target(out, [image, generator, histogram, tokenizer, codec.tokenizer.home])
     picture = read_picture(image, codec.tokenizer.config.channels)
     height, width = picture.shape[-2:]
     with explained(f"compressing {image} ({width}x{height})", *IMAGE_TOO_LARGE):

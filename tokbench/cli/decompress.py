@@ -24,11 +24,10 @@ def decompress(
     from tokbench.data import to_uint8
     from tokbench.generators.compression import open_codec
     from tokbench.memory import IMAGE_TOO_LARGE, explained
-    from tokbench.models.storage import home_of
     from tokbench.pictures import save_picture, to_pil
     from tokbench.results.targets import check_target
 
     codec = open_codec(generator, histogram, tokenizer, device(cpu))
-    check_target(out, [file, generator, histogram, tokenizer, home_of(codec.tokenizer)])
+    check_target(out, [file, generator, histogram, tokenizer, codec.tokenizer.home])
     with explained(f"decompressing {file}", *IMAGE_TOO_LARGE):
         save_picture(to_pil(to_uint8(codec.read(file))[0]), out)

@@ -57,7 +57,6 @@ def evaluate(
     from tokbench.metrics import evaluate_tokenizer, get
     from tokbench.metrics.record import evaluation_record, saved_weights
     from tokbench.models import Tokenizer
-    from tokbench.models.storage import card, refresh_card
     from tokbench.models.tokenizer import chosen_size
     from tokbench.printing import progress_bar, terminal
     from tokbench.results.lines import records_of
@@ -111,7 +110,7 @@ def evaluate(
     _show(result)
     keep(record, file)
     if (folder := Path(tokenizer)).is_dir() and os.access(folder, os.W_OK):
-        refresh_card(model, folder, card(model))
+        model.write_card(folder)
     console.print(f"record {record.id} appended to {file}")
 
 

@@ -60,7 +60,7 @@ def evaluate_generator(
     from tokbench.memory import explained
     from tokbench.metrics import get
     from tokbench.metrics.record import saved_weights
-    from tokbench.models.storage import explain
+    from tokbench.models.folder import explain
     from tokbench.printing import progress_bar, terminal
     from tokbench.results.environment import content_hash
     from tokbench.results.lines import records_of

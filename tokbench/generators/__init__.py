@@ -6,8 +6,8 @@
 
 from tokbench.generators.ar import AR
 from tokbench.generators.base import Generator
+from tokbench.generators.building import build, check_tokenizer, configure, for_tokenizer
 from tokbench.generators.mlm import MLM
 from tokbench.generators.sampling import Sampling
-from tokbench.generators.storage import build, check_tokenizer, configure, for_tokenizer
 
 __all__ = ["AR", "MLM", "Generator", "Sampling", "build", "check_tokenizer", "configure", "for_tokenizer"]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
-from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tokbench.config.generator import GeneratorConfig
 from tokbench.errors import TokbenchError
+from tokbench.generators.card import generator_card
 from tokbench.generators.condition import Given, build_condition
 from tokbench.generators.noise import image_keys
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.transformer import Transformer
+from tokbench.models.folder import SavedModel
+from tokbench.results.card import Card
 
 Progress = Callable[[float], None]  # called with the fraction that is done, 0..1
 BatchSampler = Callable[..., Tensor]
@@ -33,7 +35,7 @@ class Drawing(NamedTuple):
     progress: Progress | None
 
 
-class Generator(nn.Module):
+class Generator(SavedModel):
     """Base class of ``AR`` and ``MLM``.
 
     Codes are int64 (n, *grid, D) on a grid of any number of axes, those of depth d below ``vocabulary[d]``. A
@@ -41,6 +43,8 @@ class Generator(nn.Module):
     int, or None for none.
     """
 
+    Config = GeneratorConfig
+    config: GeneratorConfig
     exact_nll: ClassVar[bool]  # whether ``nll`` is the model's code length, or an upper bound of it
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -209,43 +213,20 @@ class Generator(nn.Module):
 
     embedding: Any
 
-    def sha256(self) -> str:
-        """A hash of every weight and persistent buffer, by name."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+    @classmethod
+    def of(cls, config: GeneratorConfig) -> Generator:
+        """An ``AR`` or ``MLM``, as the configuration says, with random weights and empty code vectors."""
+        from tokbench.generators.building import build
 
-    def save_pretrained(self, folder: str | PathLike[str], license: str | None = None) -> None:
-        """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``.
+        return build(config)
 
-        Old files stay whole until the new ones are written; a README that somebody wrote stays. ``license`` is named
-        in the card where it is given.
-        """
-        from tokbench.generators import storage
+    def card(self) -> Card:
+        return generator_card(self)
 
-        storage.save(self, folder, license)
-
-    def push_to_hub(
-        self, repository: str, private: bool = False, message: str = "Upload a generator", license: str | None = None
-    ) -> str:
-        """Upload weights, configuration and model card to the Hugging Face hub; the answer is the commit's address.
-
-        Raises:
-            TokbenchError: the hub does not answer or does not take it.
-        """
-        from tokbench.generators import storage
-
-        return storage.push(self, repository, private, message, license)
-
-    @staticmethod
-    def from_pretrained(source: str | PathLike[str], revision: str | None = None) -> Generator:
-        """Read a folder or a hub repository, in evaluation mode: an ``AR`` or ``MLM``, as its configuration says.
-
-        Raises:
-            TokbenchError: nothing there, a missing file, or weights that do not fit the configuration.
-        """
-        from tokbench.generators import storage
-
-        return storage.load(source, revision)
+    def public_config(self) -> GeneratorConfig:
+        """Where the tokenizer lay on this machine is not told: its hash says enough."""
+        reference = self.config.tokenizer
+        if reference is None or not Path(reference.source).exists():
+            return self.config
+        said = reference.model_copy(update={"source": Path(reference.source).name})
+        return self.config.model_copy(update={"tokenizer": said})

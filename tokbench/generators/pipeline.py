@@ -16,8 +16,8 @@ from tokbench.config.grid import Size
 from tokbench.data.pixels import to_uint8
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator, Progress
+from tokbench.generators.building import check_tokenizer, image_size
 from tokbench.generators.sampling import Sampling
-from tokbench.generators.storage import check_tokenizer, image_size
 from tokbench.models import Tokenizer
 
 

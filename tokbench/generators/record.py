@@ -11,9 +11,9 @@ from torch import Tensor
 from tokbench import threads
 from tokbench.config.grid import Size, axes, pixels
 from tokbench.generators.base import Generator
+from tokbench.generators.building import image_size
 from tokbench.generators.condition import Condition
 from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
-from tokbench.generators.storage import image_size
 from tokbench.models import Tokenizer
 from tokbench.results import environment
 from tokbench.results.record import DataRef, MetricValue, Rate, Record, defined

@@ -1,4 +1,4 @@
-"""A tokenizer of videos that begins as one of images (arXiv:2310.05737, appendix A.1).
+"""A tokenizer that begins with the weights of another, and one of videos as one of images (arXiv:2310.05737, A.1).
 
 A 2D kernel becomes the last slice in time of the causal 3D one. So at first an image, and each frame that a latent is
 taken at (0, 4, 8 ... where the frames are halved twice), is encoded as the image tokenizer does it, and decoded to that
@@ -7,12 +7,28 @@ frame and those since the latent before.
 
 from __future__ import annotations
 
+from os import PathLike
+
 import torch
 from torch import Tensor
 
+from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 
+from .fitting import load_exactly, read_weights
+from .folder import WEIGHTS, find_folder, read_config
 from .tokenizer import Tokenizer
+
+
+def start_from(tokenizer: Tokenizer, source: str | PathLike[str]) -> list[str]:
+    """Fill ``tokenizer`` with the weights of another of the same shape, or of the image tokenizer that a tokenizer of
+    videos grows out of; what to tell about it. TokbenchError names what does not fit."""
+    folder = find_folder(source)
+    found, wanted = read_config(folder, TokenizerConfig).model.architecture, tokenizer.config.model.architecture
+    if wanted == "magvit2-video" != found:
+        return inflate(Tokenizer.from_pretrained(folder), tokenizer)
+    load_exactly(tokenizer, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
+    return []
 
 
 @torch.no_grad()

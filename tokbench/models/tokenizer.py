@@ -7,16 +7,14 @@ the depth.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import math
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 import quantizers
 from quantizers.functional.gradient import straight_through
@@ -24,9 +22,11 @@ from tokbench.config.architecture import ImageArchitecture
 from tokbench.config.grid import Grid, Size, axes, pixels
 from tokbench.config.model import QuantizerConfig, TokenizerConfig
 from tokbench.errors import TokbenchError
+from tokbench.results.card import Card
 
-from . import storage
+from .card import tokenizer_card
 from .extent import Extent, extent_of
+from .folder import SavedModel
 from .registry import builder
 from .tiling import in_pieces
 
@@ -47,7 +47,7 @@ class TokenizerOutput:
     latents: Tensor  # (B, c, *grid), before quantization
 
 
-class Tokenizer(nn.Module):
+class Tokenizer(SavedModel):
     """Images to codes and back.
 
     Args:
@@ -56,6 +56,9 @@ class Tokenizer(nn.Module):
     Raises:
         TokbenchError: an unknown architecture or quantizer, or a keyword the quantizer does not take.
     """
+
+    Config = TokenizerConfig
+    config: TokenizerConfig
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -194,40 +197,8 @@ class Tokenizer(nn.Module):
         self.encoder.compile(**options)
         self.decoder.compile(**options)
 
-    def sha256(self) -> str:
-        """A hash of every weight and persistent buffer, by name; the same on every device and memory layout."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
-
-    def save_pretrained(self, folder: str | PathLike[str], license: str | None = None) -> None:
-        """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``.
-
-        The folder's old files stay whole until the new ones are written; a README that somebody wrote stays.
-        ``license`` is named in the card where it is given.
-        """
-        storage.save(self, folder, license)
-
-    @classmethod
-    def from_pretrained(cls, source: str | PathLike[str], revision: str | None = None) -> Tokenizer:
-        """Read a folder, or a repository of the Hugging Face hub such as ``name/repository``, in evaluation mode.
-
-        Raises:
-            TokbenchError: nothing there, a missing file, or weights that do not fit the configuration.
-        """
-        return storage.load(cls, source, revision)
-
-    def push_to_hub(
-        self, repository: str, private: bool = False, message: str = "Upload a tokenizer", license: str | None = None
-    ) -> str:
-        """Upload weights, configuration and model card to the Hugging Face hub; the answer is the commit's address.
-
-        Raises:
-            TokbenchError: the hub does not answer or does not take it.
-        """
-        return storage.push(self, repository, private, message, license)
+    def card(self) -> Card:
+        return tokenizer_card(self)
 
 
 def _build_quantizer(config: QuantizerConfig, channels: int | None, default: int) -> quantizers.Quantizer:

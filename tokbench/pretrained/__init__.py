@@ -89,7 +89,7 @@ def read_generator(
 
     The others, and what is raised, are as of :func:`load`.
     """
-    from tokbench.models.storage import load_exactly
+    from tokbench.models.fitting import load_exactly
 
     from .importer import choose_generator
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError, printable
 from tokbench.models import Tokenizer
-from tokbench.models.storage import mismatches
+from tokbench.models.fitting import mismatches
 
 from .importer import Plan
 from .report import ImportReport

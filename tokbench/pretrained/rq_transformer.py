@@ -13,10 +13,10 @@ from tokbench.config.generator import ARConfig, GeneratorConfig, TokenizerRef
 from tokbench.config.grid import plain
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator
+from tokbench.generators.building import build
 from tokbench.generators.embedding import code_vectors
-from tokbench.generators.storage import build
 from tokbench.models import Tokenizer
-from tokbench.models.storage import explain
+from tokbench.models.folder import explain
 
 from .checkpoint import section
 from .filling import require_sound

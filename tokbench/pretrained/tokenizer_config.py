@@ -10,7 +10,7 @@ from torch import Tensor
 from tokbench.config.grid import Size
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
-from tokbench.models.storage import explain
+from tokbench.models.folder import explain
 
 from .settings import image_channels
 

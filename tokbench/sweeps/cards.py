@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from tokbench.generators import storage as generators
+from tokbench.generators import Generator
 from tokbench.models import Tokenizer
-from tokbench.models import storage as tokenizers
+from tokbench.models.folder import SavedModel, read_config
 from tokbench.results.card import Card, write_card
 from tokbench.results.record import Record
 
@@ -22,7 +22,6 @@ def measured_card(record: Record, out: Path) -> None:
 
 
 def _about(folder: Path, kind: str) -> Card:
+    model: type[SavedModel] = Tokenizer if kind == "tokenizer" else Generator
     with torch.device("meta"):  # its configuration says it all
-        if kind == "tokenizer":
-            return tokenizers.card(Tokenizer(tokenizers.read_config(folder / tokenizers.CONFIG)))
-        return generators.card(generators.build(generators.read_config(folder)))
+        return model.of(read_config(folder, model.Config)).card()

@@ -11,7 +11,8 @@ from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.generators import for_tokenizer
 from tokbench.models import Tokenizer
-from tokbench.models.storage import is_hub_name, start_from
+from tokbench.models.folder import is_hub_name
+from tokbench.models.inflation import start_from
 from tokbench.models.tokenizer import chosen_size
 from tokbench.results.targets import check_allowed
 from tokbench.training.checks import check_data, check_weights, without_value

@@ -17,13 +17,14 @@ from torch.optim.swa_utils import AveragedModel
 from tokbench.config.condition import need_classes
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.config.grid import pixels
+from tokbench.config.model import TokenizerConfig
 from tokbench.data import to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build, configure, for_tokenizer
 from tokbench.generators.noise import batch_keys
 from tokbench.generators.transformer import Transformer
 from tokbench.models import Tokenizer
-from tokbench.models.storage import CONFIG, read_config
+from tokbench.models.folder import CONFIG, read_config
 from tokbench.pictures import grid, save_picture
 from tokbench.training.ema import averaged
 from tokbench.training.finite import check_finite
@@ -269,7 +270,7 @@ def count_parameters(recipe: GeneratorRecipe) -> int:
             if isinstance(settings, ARConfig):
                 stacks.append(Transformer(settings.width, settings.heads, settings.depth_layers))
             return sum(p.numel() for stack in stacks for p in stack.parameters())
-        tokenizer = Tokenizer(read_config(folder / CONFIG))
+        tokenizer = Tokenizer(read_config(folder, TokenizerConfig))
         unconditional = settings.model_copy(update={"class_conditional": False})
         config = configure(unconditional, tokenizer, source=recipe.tokenizer, image_size=recipe.data.image_size)
         return sum(p.numel() for p in build(config).parameters())

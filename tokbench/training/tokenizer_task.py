@@ -19,8 +19,8 @@ from tokbench.data.pixels import to_float, to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.losses import ReconstructionLoss
 from tokbench.models import Tokenizer
+from tokbench.models.inflation import start_from
 from tokbench.models.layout import channels_last, channels_last_
-from tokbench.models.storage import start_from
 from tokbench.pictures import grid, save_picture
 from tokbench.training.adversary import AdversarialBackward, Adversary, keep_eager
 from tokbench.training.collapse import usage_of_window

@@ -1,11 +1,8 @@
-"""Generators for a tokenizer's codes, on disk and on the hub."""
+"""Generators built for a tokenizer's codes, and held against it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,9 +16,8 @@ from tokbench.config.video_model import Video
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator
 from tokbench.generators.embedding import code_vectors
-from tokbench.models.storage import CONFIG, _folder, explain, load_model, no_model, push_model, save_model
+from tokbench.models.folder import explain
 from tokbench.models.tokenizer import chosen_size
-from tokbench.results.card import Card
 
 
 def build(config: GeneratorConfig) -> Generator:
@@ -133,81 +129,3 @@ def image_size(generator: Generator, tokenizer: Any) -> Size:
     """Of the images whose codes ``generator`` models: as it says, else the size that ``tokenizer`` was made for."""
     reference = generator.config.tokenizer
     return reference.image_size if reference is not None else tokenizer.config.image_size
-
-
-def save(generator: Generator, folder: str | PathLike[str], license: str | None = None) -> None:
-    """See ``Generator.save_pretrained``."""
-    save_model(generator, _config_text(generator), Path(folder), card(generator), license)
-
-
-def push(generator: Generator, repository: str, private: bool, message: str, license: str | None) -> str:
-    """See ``Generator.push_to_hub``. Where the tokenizer lay on this machine is not told: its hash says enough."""
-    public, reference = generator.config, generator.config.tokenizer
-    if reference is not None and Path(reference.source).exists():
-        said = reference.model_copy(update={"source": Path(reference.source).name})
-        public = public.model_copy(update={"tokenizer": said})
-    text = _text_of(public)
-    return push_model(generator, text, repository, card(generator), private, message, license)
-
-
-def _config_text(generator: Generator) -> str:
-    return _text_of(generator.config)
-
-
-def _text_of(config: GeneratorConfig) -> str:
-    return json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
-
-
-def card(generator: Generator) -> Card:
-    """What a generator knows of itself."""
-    config, model = generator.config, generator.config.generator
-    shape = size_text(config.shape)
-    words = {"ar": "autoregressive, code by code", "mlm": "by masked modelling, many codes a step"}[model.name]
-    facts = [
-        ("model", f"{model.name}: {words}"),
-        ("codes", f"{shape}, vocabularies {', '.join(map(str, config.vocabulary[:8]))}"),
-        ("condition", config.condition.describe()),
-        ("width, layers, heads", f"{model.width}, {model.layers}, {model.heads}"),
-        ("parameters", f"{sum(p.numel() for p in generator.parameters()):,}"),
-    ]
-    if config.tokenizer is not None:
-        facts.append(("its tokenizer", f"weights with SHA-256 {config.tokenizer.sha256 or 'not known'}"))
-        facts.append(("images", size_text(config.tokenizer.image_size)))
-    return Card(
-        kind="generator",
-        title=f"{model.name}-{shape}",
-        about="A generator of images: it draws the codes of a visual tokenizer, which decodes them.",
-        use="from tokbench.generators.pipeline import Pipeline\n\n"
-        'pipeline = Pipeline.load("{source}", tokenizer="FOLDER OF ITS TOKENIZER")\n'
-        "images = pipeline.decode(pipeline.generator.generate(4, seed=0))   # uint8 (4, C, S, S)",
-        facts=facts,
-        tags=("image-generation", model.name),
-    )
-
-
-def _of_a_tokenizer(path: Path) -> bool:
-    try:
-        TokenizerConfig.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return True
-
-
-def load(source: str | PathLike[str], revision: str | None = None) -> Generator:
-    """See ``Generator.from_pretrained``."""
-    folder = _folder(source, revision)
-    config = read_config(folder)
-    return load_model(lambda: build(config), folder).eval()
-
-
-def read_config(folder: Path) -> GeneratorConfig:
-    """A checked configuration; TokbenchError names the file and the first key that is wrong."""
-    path = folder / CONFIG
-    try:
-        return GeneratorConfig.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise TokbenchError(no_model(folder, "generator")) from None
-    except (ValidationError, UnicodeDecodeError, OSError, RecursionError) as error:
-        if isinstance(error, ValidationError) and _of_a_tokenizer(path):
-            raise TokbenchError(f"{folder}: a tokenizer, not a generator; `tokbench train` makes one for it") from None
-        raise TokbenchError(f"{path}: no generator's configuration: {explain(error)}") from None
