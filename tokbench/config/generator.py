@@ -148,7 +148,9 @@ class GeneratorConfig(Strict):
         if generator.class_conditional != (self.num_classes > 0):
             raise ValueError(f"num_classes {self.num_classes} with class_conditional {generator.class_conditional}")
         if bool(generator.frames) != bool(self.given) or (self.given and self.given >= self.shape[0]):
-            raise ValueError(f"generator.frames {generator.frames} with given {self.given} of {self.shape[0]} positions")
+            raise ValueError(
+                f"generator.frames {generator.frames} with given {self.given} of {self.shape[0]} positions"
+            )
         if (generator.input == "codes") != (self.code_channels is not None):
             raise ValueError(f"generator.input {generator.input} with code_channels {self.code_channels}")
         if generator.input == "bits" and (odd := [k for k in self.vocabulary if k < 2 or k & (k - 1)]):

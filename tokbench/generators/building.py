@@ -71,7 +71,7 @@ def configure(
 
 
 def _given(frames: int, config: TokenizerConfig, size: Size) -> int:
-    """The positions in time of the first ``frames`` frames of a clip. TokbenchError where these are no such positions."""
+    """The positions in time of a clip's first ``frames`` frames. TokbenchError where there are no such positions."""
     if not frames:
         return 0
     model, clip = config.model, axes(size)

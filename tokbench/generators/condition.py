@@ -46,8 +46,8 @@ class Condition(nn.Module):
         raise NotImplementedError
 
     def of(self, batch: Any) -> Tensor:
-        """The conditions (B, ...) of a batch of data samples: a sample is a signal, its generator codes (``codes``, int64
-        (B, *grid, D)) and what goes with it."""
+        """The conditions (B, ...) of a batch of data samples: a sample is a signal, its generator codes (``codes``,
+        int64 (B, *grid, D)) and what goes with it."""
         raise NotImplementedError
 
     def settled(self, condition: Tensor) -> Tensor | None:

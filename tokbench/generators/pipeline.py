@@ -96,8 +96,8 @@ class Pipeline:
     ) -> Iterator[tuple[list[int], Tensor]]:
         """Images of these numbers, batch by batch: (numbers, uint8 images (b, C, H, W)).
 
-        The given conditions (class ids, given frames; by default every class) are gone through in turn. Which images they are
-        depends on seed, number and condition. With the same ``batch_size`` on the same machine they are equal to the
+        The given conditions (class ids, first frames; by default every class) are gone through in turn. Which images
+        they are depends on seed, number and condition. With the same ``batch_size`` on the same machine they are equal to the
         bit, whichever of them are asked for; with another, kernels of another shape round otherwise: the codes are the
         same short of a near tie, a pixel may differ by one level.
 
