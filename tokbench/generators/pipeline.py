@@ -97,9 +97,9 @@ class Pipeline:
         """Images of these numbers, batch by batch: (numbers, uint8 images (b, C, H, W)).
 
         The given conditions (class ids, first frames; by default every class) are gone through in turn. Which images
-        they are depends on seed, number and condition. With the same ``batch_size`` on the same machine they are equal to the
-        bit, whichever of them are asked for; with another, kernels of another shape round otherwise: the codes are the
-        same short of a near tie, a pixel may differ by one level.
+        they are depends on seed, number and condition. With the same ``batch_size`` on the same machine they are equal
+        to the bit, whichever of them are asked for; with another, kernels of another shape round otherwise: the codes
+        are the same short of a near tie, a pixel may differ by one level.
 
         Raises:
             TokbenchError: a condition that does not exist, guidance without one.
