@@ -1,4 +1,4 @@
-"""Pictures people look at: grids, originals beside reconstructions, coarse to fine."""
+"""Images people look at: grids, originals beside reconstructions, coarse to fine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _flat(image: Tensor) -> Tensor:
 
 
 def grid(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom: int = 1) -> Image.Image:
-    """Rows of uint8 (3, H, W) or grey (1, H, W) images of one size as one picture, with a heading over each column.
+    """Rows of uint8 (3, H, W) or grey (1, H, W) images of one size as one image, with a heading over each column.
 
     Clips (C, T, H, W) are shown as strips. It is grey where all of them are.
     """

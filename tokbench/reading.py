@@ -1,4 +1,4 @@
-"""Reading a file whose name came from outside: a record's artifact, a row of a table, a picture in a folder."""
+"""Reading a file whose name came from outside: a record's artifact, a row of a table, an image in a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any picture of any size through a tokenizer, and back as a picture."""
+"""Any image of any size through a tokenizer, and back as an image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", 
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """One picture's figures. ``codes`` is (*grid, D) of its code stack, padding included."""
+    """One image's figures. ``codes`` is (*grid, D) of its code stack, padding included."""
 
     name: str
     width: int
@@ -167,12 +167,12 @@ def _files(sources: Sequence[Path]) -> list[Path]:
         if source.is_dir():
             inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in _SUFFIXES)
             if not inside:
-                raise TokbenchError(f"{source}: holds no pictures ({', '.join(sorted(_SUFFIXES))})")
+                raise TokbenchError(f"{source}: holds no images ({', '.join(sorted(_SUFFIXES))})")
             found += inside
         elif source.is_file():
             found.append(source)
         else:
-            raise TokbenchError(f"{source}: no such picture or folder")
+            raise TokbenchError(f"{source}: no such image or folder")
     return found
 
 

@@ -144,10 +144,10 @@ def test_the_command_killed_goes_on_to_the_same_cache(tmp_path: Path, rq_folder:
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert 20 <= at < 120
-    assert "train: 240 pictures" in run(tmp_path / "cache")
+    assert "train: 240 images" in run(tmp_path / "cache")
     run(tmp_path / "undisturbed")
     assert files(tmp_path / "cache") == files(tmp_path / "undisturbed")
-    assert "train: 240 pictures, there already" in run(tmp_path / "cache")
+    assert "train: 240 images, there already" in run(tmp_path / "cache")
 
 
 def _batches(cache: Path) -> int:

@@ -1,4 +1,4 @@
-"""Caches of their own, so that no test sees another's or the user's; folders of small pictures."""
+"""Caches of their own, so that no test sees another's or the user's; folders of small images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def own_hub_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 @pytest.fixture
 def folder_of(tmp_path: Path) -> Callable[..., Path]:
-    """Writes PNGs: ``folder_of({"a/1": 5})`` puts picture 5 into a/1.png."""
+    """Writes PNGs: ``folder_of({"a/1": 5})`` puts image 5 into a/1.png."""
 
     def write(files: dict[str, int], name: str = "pictures", **size: int) -> Path:
         root = tmp_path / name

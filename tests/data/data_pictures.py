@@ -1,4 +1,4 @@
-"""Small pictures and shards that the data tests make for themselves."""
+"""Small images and shards that the data tests make for themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def picture(seed: int, width: int = 24, height: int = 20) -> Image.Image:
-    """A smooth random RGB picture: JPEG keeps it recognisable."""
+    """A smooth random RGB image: JPEG keeps it recognisable."""
     small = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 

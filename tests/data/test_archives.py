@@ -1,4 +1,4 @@
-"""Pictures in one file: zip archives as StyleGAN and Kaggle write them, arrays as guided-diffusion does."""
+"""Images in one file: zip archives as StyleGAN and Kaggle write them, arrays as guided-diffusion does."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_wrong_zips_are_one_line(tmp_path: Path) -> None:
     broken[60] ^= 0xFF
     (tmp_path / "broken.zip").write_bytes(broken)
     for name, message in {
-        "gone.zip": "there is no file", "text.zip": "not a readable zip", "empty.zip": "no pictures in it",
+        "gone.zip": "there is no file", "text.zip": "not a readable zip", "empty.zip": "no images in it",
         "secret.zip": "is encrypted", "broken.zip": "a.png: the file is empty or damaged|a.png: the file is empty",
     }.items():  # fmt: skip
         with pytest.raises(TokbenchError, match=message) as caught:

@@ -184,12 +184,12 @@ def test_training_goes_on_past_a_damaged_video(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     "spec, size, message",
     [
-        ("photos", (5, 16, 16), "photos gives pictures: set the image size (data.image_size) to one number"),
+        ("photos", (5, 16, 16), "photos gives images: set the image size (data.image_size) to one number"),
         ("clips", 16, "clips gives videos: set the image size (data.image_size) to three numbers"),
-        ("folder:{films}", 16, "no pictures in it; it holds 1 video, such as a.mp4: set data.image_size to three"),
-        ("folder:{pictures}", (5, 16, 16), "no videos in it; it holds 1 picture, such as a.png: set data.image_size"),
+        ("folder:{films}", 16, "no images in it; it holds 1 video, such as a.mp4: set data.image_size to three"),
+        ("folder:{pictures}", (5, 16, 16), "no videos in it; it holds 1 image, such as a.png: set data.image_size"),
         ("folder:{films}", (0, 16, 16), "image_size is (0, 16, 16); it must be a side in pixels"),
-        ("cached:folder:{films}", (5, 16, 16), "gives pictures"),
+        ("cached:folder:{films}", (5, 16, 16), "gives images"),
     ],
 )
 def test_a_size_of_the_other_kind_is_one_line(

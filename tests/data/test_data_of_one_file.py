@@ -15,7 +15,7 @@ from tokbench.config.crop import CROPS, PROTOCOLS, crop
 from tokbench.config.data import DataConfig
 from tokbench.config.grid import Size, axes
 from tokbench.data import ImageDataset, open_images, open_split
-from tokbench.data.media import PICTURES
+from tokbench.data.media import IMAGES
 from tokbench.data.registry import SOURCES, register
 from tokbench.errors import TokbenchError
 
@@ -46,7 +46,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(registry) > 3  # the others are found first
         monkeypatch.setattr(registry, "_known", dict(registry._known))  # type: ignore[attr-defined]
 
-    @register({"ramps:COUNT": "steps from black to white"}, (PICTURES,))
+    @register({"ramps:COUNT": "steps from black to white"}, (IMAGES,))
     def open_ramps(source: str, rest: str, split: Any, view: Any, limit: int | None) -> ImageDataset:
         return Ramps(source, min(int(rest), limit or int(rest)), split, view)
 

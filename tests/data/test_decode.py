@@ -1,4 +1,4 @@
-"""Odd picture files: converted rightly, or refused with a reason."""
+"""Odd image files: converted rightly, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
     jpeg, png = encoded(picture(0, 64, 64), "JPEG"), encoded(picture(0, 64, 64))
     return {
         "empty": (b"", "empty"),
-        "text": (b"<html>404</html>", "not a picture"),
+        "text": (b"<html>404</html>", "not an image"),
         "truncated jpeg": (jpeg[:-20], "(?i)truncated"),
         "truncated png": (png[: len(png) // 2], "(?i)truncated"),
         "float tiff": (encoded(Image.fromarray(np.full((4, 4), 0.5, np.float32)), "TIFF"), "floating"),

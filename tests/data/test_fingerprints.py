@@ -190,5 +190,5 @@ def test_codes_of_other_pictures_are_not_taken_for_done(tmp_path: Path) -> None:
     assert already_written(tokenizer, images, tmp_path / "codes", source="made") == 3
     rewrite(tmp_path / "set" / "1.bmp", bitmap(40))
     images = open_images(spec, "eval", image_size=16)
-    with pytest.raises(TokbenchError, match="of other settings, pictures or another tokenizer"):
+    with pytest.raises(TokbenchError, match="of other settings, images or another tokenizer"):
         already_written(tokenizer, images, tmp_path / "codes", source="made")

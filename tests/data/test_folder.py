@@ -62,7 +62,7 @@ def test_named_folders(folder_of: FolderOf) -> None:
     spec = f"folder:train={a},eval={b}"
     assert [len(open_images(spec, s, image_size=8)) for s in ("train", "eval")] == [1, 2]
     assert open_images(spec, "eval", image_size=8).classes == ["x", "y"]
-    with pytest.raises(TokbenchError, match="names no train pictures"):
+    with pytest.raises(TokbenchError, match="names no train images"):
         open_images(f"folder:eval={b}", "train", image_size=8)
 
 
@@ -78,7 +78,7 @@ def spoil(root: Path) -> set[str]:
         "deep.png": encoded(Image.new("I;16", (9, 9), 999)),
         "moving.gif": encoded(picture(1), "GIF", save_all=True, append_images=[picture(2)]),
         "pixel.png": encoded(Image.new("RGB", (1, 1))),
-        "notes.txt": b"no picture and not meant to be one",
+        "notes.txt": b"no image and not meant to be one",
         ".hidden.png": b"",
     }
     for name, data in files.items():
@@ -121,7 +121,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_damage_after_opening(folder_of: FolderOf, workers: int) -> None:
-    """Training keeps its batches full with the next picture; evaluation counts each picture once; both say so."""
+    """Training keeps its batches full with the next image; evaluation counts each image once; both say so."""
     root = folder_of({str(k): k for k in range(6)})
     train = open_images(f"folder:train={root}", "train", image_size=8)
     held_out = open_images(f"folder:eval={root}", "eval", image_size=8)
@@ -140,7 +140,7 @@ def test_when_everything_vanishes_training_stops_with_one_line(folder_of: Folder
     train = open_images(f"folder:train={root}", "train", image_size=8)
     for file in root.iterdir():
         file.unlink()
-    with pytest.raises(TokbenchError, match="none of its 2 pictures"):
+    with pytest.raises(TokbenchError, match="none of its 2 images"):
         list(loader(train, batch_size=2, shuffle=False, seed=0))
 
 
@@ -182,8 +182,8 @@ def test_wrong_paths_are_one_line(folder_of: FolderOf, tmp_path: Path) -> None:
     for spec, message in {
         f"folder:{tmp_path}/none": "there is no folder",
         f"folder:{only_val}/val/1.png": "is a file",
-        f"folder:eval={tmp_path}/empty": "no pictures in",
-        f"folder:eval={tmp_path}/bad": "x.png: not a picture",
+        f"folder:eval={tmp_path}/empty": "no images in",
+        f"folder:eval={tmp_path}/bad": "x.png: not an image",
         "folder:eval=,train=x": "names nothing",
         "folder:eval=a,eval=b": "given twice",
     }.items():
@@ -239,7 +239,7 @@ def test_picture_files_that_are_not_read_are_counted_and_said(
     assert len(images) == 1 and "6 skipped" in images.describe() and "heic" in images.describe()
     assert {name: "heif" in reason for name, reason in images.skipped}["IMG_2.heic"]
     (root / "good.png").unlink()
-    with pytest.raises(TokbenchError, match=r"no pictures in it \(IMG_1.HEIC and 1 more: .heic needs pillow-heif: pip"):
+    with pytest.raises(TokbenchError, match=r"no images in it \(IMG_1.HEIC and 1 more: .heic needs pillow-heif: pip"):
         open_images(f"folder:eval={root}", "eval", image_size=8)
 
 
@@ -259,7 +259,7 @@ def test_linked_folders(folder_of: FolderOf) -> None:
     (root / "eel").symlink_to(root / "cat")
     images = open_images(f"folder:eval={root}", "eval", image_size=8)
     assert ids(images) == ["cat/3.png", "dog/1.png", "dog/2.png"] and images.classes == ["cat", "dog"]
-    assert images.skipped == [("eel/", "a link to cat/, whose pictures are taken once")]
+    assert images.skipped == [("eel/", "a link to cat/, whose images are taken once")]
 
 
 def test_links_to_links_end(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_one_folder_for_both_splits_is_said(folder_of: FolderOf, how: str) -> No
     (root / "val").symlink_to(root / "train")
     spec = f"folder:{root}" if how == "links" else f"folder:train={root}/train,eval={root}/train"
     for split in ("train", "eval"):
-        with pytest.warns(TokbenchWarning, match="pictures in both splits: 2"):
+        with pytest.warns(TokbenchWarning, match="images in both splits: 2"):
             assert len(open_images(spec, split, image_size=8)) == 2
 
 

@@ -54,7 +54,7 @@ def specs(folder_of: Callable[..., Path], tmp_path: Path) -> dict[str, str]:
     return found | {"photos": "photos", "photos:dense": "photos:dense", "cached": f"cached:{found['folder']}"}
 
 
-@pytest.mark.filterwarnings("ignore:.*pictures in both splits")
+@pytest.mark.filterwarnings("ignore:.*images in both splits")
 def test_grey_samples_are_the_luma_of_the_rgb_ones(specs: dict[str, str]) -> None:
     for kind, spec in specs.items():
         for split in ("train", "eval"):

@@ -1,4 +1,4 @@
-"""The shapes in which sets of pictures are published: which of them train, which are held out, and their classes."""
+"""The shapes in which sets of images are published: which of them train, which are held out, and their classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tokbench.data.listing import Listing
 from tokbench.data.tree import split_name
 from tokbench.errors import TokbenchError
 
-# name: (paths; {"train": (how many, classes seen), "eval": ...}). ``*N`` is N pictures.
+# name: (paths; {"train": (how many, classes seen), "eval": ...}). ``*N`` is N images.
 LAYOUTS: dict[str, tuple[list[str], int, int, list[str]]] = {
     "COCO": (["train2017/*6", "val2017/*2", "test2017/*3"], 6, 2, []),
     "COCO below images": (["images/train2017/*6", "images/val2017/*2", "annotations/*0"], 6, 2, []),
@@ -54,7 +54,7 @@ LAYOUTS: dict[str, tuple[list[str], int, int, list[str]]] = {
     "numbers": (["train/2/*1", "train/10/*1", "train/0/*1", "val/10/*1"], 3, 1, ["0", "2", "10"]),
 }  # fmt: skip
 
-# The same where one picture in ten is held out: all classes.
+# The same where one image in ten is held out: all classes.
 WHOLE = {
     "classes": (["cat/*3", "dog/x/*3"], ["cat", "dog"]),
     "PetImages": (["PetImages/Cat/*3", "PetImages/Dog/*3"], ["Cat", "Dog"]),

@@ -15,7 +15,7 @@ from tokbench.errors import TokbenchError
 
 
 class Numbers(ImageDataset):
-    """Pictures that show their own index and epoch."""
+    """Images that show their own index and epoch."""
 
     def __init__(self, count: int) -> None:
         super().__init__("numbers", "train", View(2, "none"))

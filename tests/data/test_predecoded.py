@@ -55,7 +55,7 @@ def test_what_was_skipped_is_still_said(root: Path) -> None:
 def test_what_cannot_be_kept_is_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TokbenchError, match="set data.crop to adm"):
         open_images(f"cached:folder:train={root}", "train", image_size=8)
-    with pytest.raises(TokbenchError, match="no whole pictures"):
+    with pytest.raises(TokbenchError, match="no whole images"):
         open_images("cached:photos", "eval", image_size=8)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(TokbenchError, match="TOKBENCH_CACHE"):
@@ -80,4 +80,4 @@ def test_the_command(root: Path) -> None:
     arguments = ["--data", f"folder:train={root}", "--image-size", "8", "--workers", "0", "--seconds", "0.1"]
     result = CliRunner().invoke(app, [*arguments, "--need", "1e9"], env={"COLUMNS": "120"})
     assert result.exit_code == 0, result.output
-    assert "9 pictures" in result.output and "times too slow" in result.output and "a/2.png" in result.output
+    assert "9 images" in result.output and "times too slow" in result.output and "a/2.png" in result.output

@@ -130,11 +130,11 @@ def test_a_shard_whose_headers_are_damaged_does_not_end_in_silence(shards: Path,
     shard.write_bytes(content)
     images = open_images(f"webdataset:{shards}/*.tar", "train", image_size=8)
     assert len(images) == sum(SIZES) - SIZES[2] + 2
-    assert images.skipped[0][0] == "train-002.tar" and "breaks off after 2 pictures" in images.skipped[0][1]
+    assert images.skipped[0][0] == "train-002.tar" and "breaks off after 2 images" in images.skipped[0][1]
 
 
 def test_members_cannot_reach_outside(shards: Path, tmp_path: Path) -> None:
-    """Nothing is unpacked: a hostile name is a key and no path, a link is no picture."""
+    """Nothing is unpacked: a hostile name is a key and no path, a link is no image."""
     evil = tmp_path / "evil.tar"
     with tarfile.open(evil, "w") as archive:
         link = tarfile.TarInfo("a.jpg")
@@ -181,7 +181,7 @@ def test_links_are_read_through(tmp_path: Path) -> None:
 
 
 def test_a_name_ends_at_its_first_dot(tmp_path: Path) -> None:
-    """Parts of one sample are no pictures of their own; where there is one picture only, that is it."""
+    """Parts of one sample are no images of their own; where there is one image only, that is it."""
     path = tar(tmp_path / "a.tar", {
         "./1.jpg": JPEG, "./1.seg.png": encoded(picture(2)), "./1.cls": b"2", "n01/2.rgb.JPG": JPEG, "n01/2.cls": b"1",
         "photo.v1.1.jpg": JPEG, "photo.v1.2.jpg": JPEG, "__MACOSX/._1.jpg": JPEG, "._1.jpg": JPEG, "3.heics": b"x",
@@ -200,7 +200,7 @@ def test_shards_without_pictures_say_what_they_hold(tmp_path: Path, form: str) -
         (dots, r"dots.tar/photo.v1.0.jpg and 11 more.*first dot"),
         (arrays, "holds 0.npy, 0.txt, but"),
     ):
-        with pytest.raises(TokbenchError, match=f"no pictures in its 1 shard .*{message}"):
+        with pytest.raises(TokbenchError, match=f"no images in its 1 shard .*{message}"):
             open_images(f"webdataset:eval={path}{form}", "eval", image_size=8)
 
 
@@ -254,7 +254,7 @@ def test_wrong_shards_are_one_line(shards: Path, tmp_path: Path) -> None:
     for name, message in {
         "x.tar": "not a plain tar",
         "packed.tar": "not a plain tar",
-        "text.tar": "no pictures",
+        "text.tar": "no images",
         "word.tar": "holds 'cat'",
         "none.tar": "no file matches",
         "digits.tar": "digits.tar/000001.cls holds '111",

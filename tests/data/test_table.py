@@ -111,7 +111,7 @@ def test_columns_that_hold_no_classes_are_said(parquet: Callable[..., Path], lab
 
 
 def test_pictures_as_text(parquet: Callable[..., Path]) -> None:
-    """base64 and ``data:`` addresses are pictures; what names another file is never opened."""
+    """base64 and ``data:`` addresses are images; what names another file is never opened."""
     png, jpeg = encoded(picture(1)), encoded(picture(2), "JPEG")
     cells = [
         base64.b64encode(png).decode(), f"data:image/png;base64,{base64.b64encode(png).decode()}",
@@ -154,7 +154,7 @@ def test_wrong_files_are_one_line(parquet: Callable[..., Path], tmp_path: Path) 
         f"parquet:eval={tmp_path}/nowhere*.parquet": "no file matches",
         f"parquet:eval={tmp_path}/fake.parquet": "fake.parquet is not a readable Parquet",
         f"parquet:eval={cut}": "cut.parquet is not a readable Parquet",
-        f"parquet:eval={no_image}": "no column holds pictures .columns: text",
+        f"parquet:eval={no_image}": "no column holds images .columns: text",
         f"parquet:eval={none}": "no rows",
     }.items():
         with pytest.raises(TokbenchError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""What happens in the processes that read pictures is told in one line."""
+"""What happens in the processes that read images is told in one line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Fails(Dataset[int]):
     def __getitem__(self, index: int) -> int:
         if index == 6:
             if self.trouble == "error":
-                raise TokbenchError("folder:x: none of its 10 pictures can be read")
+                raise TokbenchError("folder:x: none of its 10 images can be read")
             if self.trouble == "bug":
                 raise RuntimeError("a bug of ours")
             os.kill(os.getpid(), signal.SIGTERM if self.trouble == "preempted" else signal.SIGKILL)
@@ -37,7 +37,7 @@ class Fails(Dataset[int]):
 def test_an_error_of_ours_arrives_as_it_was() -> None:
     with pytest.raises(TokbenchError) as caught:
         list(watched(DataLoader(Fails("error"), batch_size=2, num_workers=1)))
-    assert str(caught.value) == "folder:x: none of its 10 pictures can be read"
+    assert str(caught.value) == "folder:x: none of its 10 images can be read"
 
 
 def test_a_dead_process_is_one_line() -> None:
@@ -52,7 +52,7 @@ def test_a_dead_process_is_one_line() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parent, timeout=120
     )
     (line,) = done.stdout.splitlines()
-    assert line.startswith("a process that reads pictures died") and "data.workers" in line
+    assert line.startswith("a process that reads images died") and "data.workers" in line
 
 
 def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def test_shards_that_break_are_named_and_what_is_left_is_used(
         train(recipe(*data), tmp_path / "again", quiet=True)
 
 
-# A process that reads pictures dies -------------------------------------------------------------------------------
+# A process that reads images dies -------------------------------------------------------------------------------
 
 
 def test_a_process_that_reads_pictures_is_killed(
@@ -271,6 +271,6 @@ def test_a_process_that_reads_pictures_is_killed(
         with pytest.raises(SystemExit) as ended:
             cli.main()
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tokbench: ")]
-    assert ended.value.code == 2 and len(lines) == 1 and "a process that reads pictures died" in lines[0]
+    assert ended.value.code == 2 and len(lines) == 1 and "a process that reads images died" in lines[0]
     train(recipe("data.workers=2"), tmp_path / "run", resume=True, quiet=True)
     assert_same(tmp_path / "whole", tmp_path / "run")

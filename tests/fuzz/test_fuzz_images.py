@@ -1,4 +1,4 @@
-"""Picture files: any bytes, through the folder source, ``reconstruct`` and what ``compress`` reads with."""
+"""Image files: any bytes, through the folder source, ``reconstruct`` and what ``compress`` reads with."""
 
 from __future__ import annotations
 
@@ -99,16 +99,16 @@ def tokenizer() -> Tokenizer:
 @fuzz
 def test_decoding_and_cropping(space: Path, data: bytes, crop: str, size: int) -> None:
     def look() -> None:
-        image = load_image(data, name="a picture")
+        image = load_image(data, name="an image")
         assert image.mode == "RGB" and image.size > (0, 0)
         try:
             square = View(size, crop, flip=True)(image, 0, 0)
-        except ValueError:  # crop none: not of that size; the sources say so of the picture
+        except ValueError:  # crop none: not of that size; the sources say so of the image
             assert crop == "none"
         else:
             assert square.size == (size, size) and square.mode == "RGB"
 
-    survives(look, space, "a picture")
+    survives(look, space, "an image")
 
 
 @given(data=st.binary(max_size=64) | pictures, suffix=st.sampled_from((".png", ".jpg", ".webp", ".JPEG", ".gif")))
@@ -163,7 +163,7 @@ BOMBS = {
     "ppm": b"P6 99999999999 99999999999 255\n" + b"0" * 99,
     "ppm of words": b"P3 " + b"9" * 100_000 + b" 1 255\n",
     "text chunk": FILES["png"][:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(b"a" * 2**28)) + FILES["png"][33:],
-    # Pillow would hand this to Ghostscript: a picture that is a program.
+    # Pillow would hand this to Ghostscript: an image that is a program.
     "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(ran) (w) file showpage\n",
     "windows metafile": b"\xd7\xcd\xc6\x9a" + b"\0" * 80,
 }

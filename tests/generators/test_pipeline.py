@@ -1,4 +1,4 @@
-"""Generators with their tokenizers: pictures on disk, completion, the record."""
+"""Generators with their tokenizers: images on disk, completion, the record."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tokbench.data.decode import UnreadableImage
 
 
 class Pictures(ImageDataset):
-    """``count`` smooth random pictures of ``size``; those in ``broken`` cannot be read."""
+    """``count`` smooth random images of ``size``; those in ``broken`` cannot be read."""
 
     def __init__(self, count: int, size: int = 16, seed: int = 0, broken: tuple[int, ...] = ()) -> None:
         super().__init__("pictures", "eval", View(size, "none"))
@@ -35,10 +35,10 @@ class Pictures(ImageDataset):
 
     @property
     def content(self) -> str:
-        return f"pictures {len(self)} {self.seed}"
+        return f"images {len(self)} {self.seed}"
 
     def batch(self) -> Tensor:
-        """All readable pictures: uint8 (N, 3, S, S)."""
+        """All readable images: uint8 (N, 3, S, S)."""
         arrays = [a for i, a in enumerate(self.arrays) if i not in self.broken]
         return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
 

@@ -115,7 +115,7 @@ def test_originals_are_looked_at_once_and_then_remembered(space: FakeSpace, toke
     again = evaluate_tokenizer(tokenizer, Pictures(40), metrics=["rfid"], by_depth=False)
     assert space.seen == 80 + 40
     assert again.metrics["rfid"] == first.metrics["rfid"]
-    evaluate_tokenizer(tokenizer, Pictures(40, seed=5), metrics=["rfid"], by_depth=False)  # other pictures
+    evaluate_tokenizer(tokenizer, Pictures(40, seed=5), metrics=["rfid"], by_depth=False)  # other images
     assert space.seen == 120 + 80
 
 

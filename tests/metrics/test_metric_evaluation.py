@@ -40,7 +40,7 @@ def test_values_are_those_of_the_images(pictures: Pictures, tokenizer: GreyToken
     assert result.metrics["psnr"].stderr == pytest.approx(float(each.std() / math.sqrt(len(each))), rel=1e-9)
     assert result.metrics["psnr"].by_depth == pytest.approx([float(psnr(images, y).mean()) for y in by_depth])
     assert result.metrics["ssim"].by_depth == pytest.approx([float(ssim(images, y).mean()) for y in by_depth])
-    assert result.metrics["psnr"].version == "none/psnr-1"  # these pictures are not cropped at all
+    assert result.metrics["psnr"].version == "none/psnr-1"  # these images are not cropped at all
     assert result.metrics["psnr"].n == result.data.n == 13
     assert result.rate.bits_per_image == 7 * 16
 

@@ -24,7 +24,7 @@ from tokbench.metrics.ssim import ssim, ssim_luma
 
 
 def grey(pictures: Pictures) -> Pictures:
-    """The same pictures, as grey ones."""
+    """The same images, as grey ones."""
     pictures.view = dataclasses.replace(pictures.view, channels=1)
     return pictures
 
@@ -35,7 +35,7 @@ class OneChannel(GreyTokenizer):
 
 
 class Repeated(Pictures):
-    """Grey pictures as RGB of three equal channels."""
+    """Grey images as RGB of three equal channels."""
 
     def sample(self, index: int, epoch: int = 0):  # type: ignore[no-untyped-def]
         found = super().sample(index, epoch)

@@ -92,7 +92,7 @@ def test_the_command_appends_one_record_and_shows_it(folder: Path, tmp_path: Pat
     assert first.name == "small" and first.kind == "tokenizer"
     assert first.cell == second.cell and first.id != second.id
     assert first.metrics["psnr"].value == second.metrics["psnr"].value
-    assert "PSNR ↑ (dB)" in output and "tokbench weights get inception-fid" in output and "5 pictures" in output
+    assert "PSNR ↑ (dB)" in output and "tokbench weights get inception-fid" in output and "5 images" in output
 
 
 @pytest.mark.parametrize("decay, which", [(0.99, "ema"), (0.0, "live")])
@@ -138,6 +138,6 @@ def test_a_record_and_its_card_say_of_how_many(folder: Path, tmp_path: Path) -> 
     records = Store(tmp_path / "runs.jsonl").read()
     data = records[0].data
     assert data is not None and data.of == 12 and data.n < 12 and data.count == f"{data.n} of 12"
-    assert f"{data.n} of its 12 images are held out" in said and f"{data.count} pictures of folder:" in said
+    assert f"{data.n} of its 12 images are held out" in said and f"{data.count} images of folder:" in said
     assert f"On {data.count} images" in (folder / "README.md").read_text()
     assert f"· {data.count} images ·" in comparison(records).sections[0].title

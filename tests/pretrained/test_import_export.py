@@ -16,7 +16,7 @@ from tokbench.pretrained.open_magvit2 import LAYOUT as OPEN_MAGVIT2
 
 
 def same(a: Tokenizer, b: Tokenizer) -> None:
-    """Same codes and pictures on a picture that is not square."""
+    """Same codes and images on an image that is not square."""
     images = torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(3)) * 2 - 1
     assert torch.equal(a.encode(images), b.encode(images))
     assert torch.equal(a.reconstruct(images), b.reconstruct(images))

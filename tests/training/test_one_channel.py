@@ -1,5 +1,5 @@
 """One and three image channels through everything a run goes through: training with LPIPS and an adversary, evaluation,
-pictures, a generator, compression."""
+images, a generator, compression."""
 
 from __future__ import annotations
 

@@ -8,16 +8,16 @@ import typer
 
 
 def data(
-    source: Annotated[str, typer.Option("--data", help="Which pictures; see `tokbench list data`.")] = "photos",
+    source: Annotated[str, typer.Option("--data", help="Which images; see `tokbench list data`.")] = "photos",
     image_size: Annotated[
         str, typer.Option(help="64, HEIGHTxWIDTH, or FRAMESxHEIGHTxWIDTH of videos, which are timed beside PyAV alone.")
     ] = "64",
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures a batch.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 64,
     workers: Annotated[
         list[str] | None, typer.Option(help="Worker processes to try, e.g. 0,2,4; default 0,1,2,4... up to the cores.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure each.")] = 3.0,
-    crop: Annotated[str | None, typer.Option(help="How pictures become square; default random.")] = None,
+    crop: Annotated[str | None, typer.Option(help="How images become square; default random.")] = None,
     flip: Annotated[bool, typer.Option(help="Mirror half of them.")] = True,
     need: Annotated[
         float | None, typer.Option(min=0, help="Images a second that training takes: marks what keeps up with it.")

@@ -11,12 +11,12 @@ from tokbench.cli.options import Cpu
 
 
 def bench_metrics(
-    source: Annotated[str, typer.Option("--data", help="Which pictures; see `tokbench list data`.")] = "photos",
+    source: Annotated[str, typer.Option("--data", help="Which images; see `tokbench list data`.")] = "photos",
     image_size: Annotated[int, typer.Option("--image-size", min=1, help="Side of the squares, in pixels.")] = 256,
     metrics: Annotated[
         list[str] | None, typer.Option("--metrics", help="Names, e.g. psnr,ssim; default all that work here.")
     ] = None,
-    count: Annotated[int, typer.Option("--images", min=1, help="Pictures in a turn.")] = 16,
+    count: Annotated[int, typer.Option("--images", min=1, help="Images in a turn.")] = 16,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed turns; the median is shown.")] = 5,
     out: Annotated[Path | None, typer.Option("--out", help="Also write everything measured here, as JSON.")] = None,
     cpu: Cpu = False,

@@ -19,15 +19,15 @@ TokenizerOption = Annotated[
 
 
 def compress(
-    image: Annotated[Path, typer.Argument(help="A picture, of any size.")],
+    image: Annotated[Path, typer.Argument(help="An image, of any size.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The .tokb file.")],
     generator: Generator = None,
     histogram: Histogram = None,
     tokenizer: TokenizerOption = None,
-    label: Annotated[int, typer.Option("--class", help="The picture's class, for a generator that has classes.")] = -1,
+    label: Annotated[int, typer.Option("--class", help="The image's class, for a generator that has classes.")] = -1,
     cpu: Cpu = False,
 ) -> None:
-    """Write a picture as entropy-coded codes: lossless for the codes, lossy for the picture.
+    """Write an image as entropy-coded codes: lossless for the codes, lossy for the image.
 
     The generator's probabilities are computed in float64 on the CPU, in both directions alike.
     """

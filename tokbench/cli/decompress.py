@@ -19,7 +19,7 @@ def decompress(
     tokenizer: TokenizerOption = None,
     cpu: Cpu = False,
 ) -> None:
-    """Turn a .tokb file back into a picture. Needs the tokenizer and generator (or histogram) it was written with."""
+    """Turn a .tokb file back into an image. Needs the tokenizer and generator (or histogram) it was written with."""
     from tokbench.cli.options import device
     from tokbench.data import to_uint8
     from tokbench.generators.compression import open_codec

@@ -12,26 +12,26 @@ from tokbench.cli.options import Cpu
 
 def encode(
     tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
-    data: Annotated[str, typer.Option("--data", help="Pictures: photos, folder:PATH, ... (tokbench list data).")],
+    data: Annotated[str, typer.Option("--data", help="Images: photos, folder:PATH, ... (tokbench list data).")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the code cache; a recipe's data.source is codes:OUT.")],
     image_size: Annotated[
         str | None,
         typer.Option("--image-size", help="In pixels: a side, or HEIGHTxWIDTH; default the tokenizer's own."),
     ] = None,
-    crop: Annotated[str | None, typer.Option("--crop", help="How training pictures become square.")] = None,
-    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Mirror half of the training pictures.")] = True,
-    passes: Annotated[int, typer.Option("--passes", min=1, help="Passes over the training pictures.")] = 1,
+    crop: Annotated[str | None, typer.Option("--crop", help="How training images become square.")] = None,
+    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Mirror half of the training images.")] = True,
+    passes: Annotated[int, typer.Option("--passes", min=1, help="Passes over the training images.")] = 1,
     latents: Annotated[
         bool, typer.Option("--latents", help="Keep latents too, for soft targets and stochastic codes.")
     ] = False,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many training pictures.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many training images.")] = None,
     eval_limit: Annotated[int | None, typer.Option("--eval-limit", min=1, help="At most so many held out.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode pictures.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of random crops and flips.")] = 0,
     cpu: Cpu = False,
 ) -> None:
-    """Encode pictures once into a code cache, so that a generator trains without the encoder.
+    """Encode images once into a code cache, so that a generator trains without the encoder.
 
     Killed or interrupted, the same command goes on where it stopped.
     """
@@ -72,7 +72,7 @@ def encode(
                 bar.console.print(images.share)
             asked: Any = {"source": tokenizer, "passes": passes if training else 1, "latents": latents}
             if count := already_written(model, images, out, **asked):
-                bar.console.print(f"{split}: {counted(count, 'picture')}, there already")
+                bar.console.print(f"{split}: {counted(count, 'image')}, there already")
                 continue
             task = bar.add_task(split, total=None)
 
@@ -90,7 +90,7 @@ def encode(
             )
             for path, reason in images.skipped[:5]:
                 bar.console.print(f"skipped {path}: {reason}")
-            bar.console.print(f"{split}: {counted(count, 'picture')}, {images.view.describe()}")
+            bar.console.print(f"{split}: {counted(count, 'image')}, {images.view.describe()}")
     grey = " data.channels=1" if model.config.channels == 1 else ""
     console.print(
         f"use it: data.source=codes:{out} data.image_size={size if isinstance(size, int) else size_text(size)}{grey}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
-    data: Annotated[str, typer.Option("--data", help="Which pictures: photos, folder:PATH, parquet:FILES, hub:NAME.")],
+    data: Annotated[str, typer.Option("--data", help="Which images: photos, folder:PATH, parquet:FILES, hub:NAME.")],
     split: Annotated[str, typer.Option("--split", help="eval or train.")] = "eval",
     size: Annotated[
         str | None, typer.Option("--size", help="In pixels: a side, or HEIGHTxWIDTH; default the tokenizer's own.")
@@ -25,16 +25,16 @@ def evaluate(
         list[str] | None, typer.Option("--metrics", help="Names, e.g. psnr,ssim,rfid; default all that work here.")
     ] = None,
     protocol: Annotated[
-        str, typer.Option("--protocol", help="How pictures are made square: tokbench-v1, adm, llamagen, taming.")
+        str, typer.Option("--protocol", help="How images are made square: tokbench-v1, adm, llamagen, taming.")
     ] = "tokbench-v1",
     train_data: Annotated[
         bool, typer.Option("--train-reference", help="Also open the training split, which rfid_train compares with.")
     ] = False,
-    limit: Annotated[int | None, typer.Option("--limit", help="At most so many pictures, spread evenly.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="At most so many images, spread evenly.")] = None,
     stride: Annotated[int, typer.Option("--stride", min=1, help="Of clips: one of every so many frames.")] = 1,
     fps: Annotated[float | None, typer.Option("--fps", help="Of clips: frames a second, by the video's times.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode pictures.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")] = 0,
     by_depth: Annotated[bool, typer.Option("--by-depth/--no-by-depth", help="Measure every prefix of depths.")] = True,
     name: Annotated[str | None, typer.Option("--name", help="The row's name; default the tokenizer's.")] = None,
     out: Annotated[
@@ -143,7 +143,7 @@ def _show(result: Evaluation) -> None:
     bits = f"{rate.bits_per_image:,.0f} bits an image, {rate.bits_per_pixel:.4f} bits per pixel"
     skipped = f", {data.skipped} skipped" if data.skipped else ""
     console.print(f"{tokens} codes, {bits}")
-    pictures = f"{data.count} pictures of {data.spec} ({data.split}), {size_text(data.size)}"
+    pictures = f"{data.count} images of {data.spec} ({data.split}), {size_text(data.size)}"
     line = f"{pictures}, protocol {data.protocol}{skipped}; {result.timing['seconds']:.0f} s"
     console.print(line)
 

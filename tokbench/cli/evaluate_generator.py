@@ -12,20 +12,18 @@ from tokbench.cli.options import Cpu
 
 def evaluate_generator(
     generator: Annotated[str, typer.Argument(help="A generator's folder, or a model hub id.")],
-    data: Annotated[str, typer.Option("--data", help="Held-out pictures: photos, folder:PATH, ...")],
+    data: Annotated[str, typer.Option("--data", help="Held-out images: photos, folder:PATH, ...")],
     split: Annotated[str, typer.Option("--split", help="eval or train.")] = "eval",
-    n: Annotated[
-        int | None, typer.Option("-n", "--samples", min=1, help="Pictures drawn for gFID and the like.")
-    ] = None,
+    n: Annotated[int | None, typer.Option("-n", "--samples", min=1, help="Images drawn for gFID and the like.")] = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option("--metrics", help="Of generated pictures, e.g. gfid; default all that work here."),
+        typer.Option("--metrics", help="Of generated images, e.g. gfid; default all that work here."),
     ] = None,
     reference: Annotated[
         Path | None,
-        typer.Option("--reference", help="Statistics (.npz with mu, sigma) instead of the pictures."),
+        typer.Option("--reference", help="Statistics (.npz with mu, sigma) instead of the images."),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many held-out pictures.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many held-out images.")] = None,
     temperature: Annotated[float | None, typer.Option("--temperature")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k")] = None,
     top_p: Annotated[float | None, typer.Option("--top-p")] = None,

@@ -13,8 +13,8 @@ from tokbench.cli.options import Cpu
 
 def generate(
     generator: Annotated[str, typer.Argument(help="A generator's folder, or a model hub id.")],
-    out: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("generated"),
-    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many pictures.")] = 16,
+    out: Annotated[Path, typer.Option("--out", help="Where the images go.")] = Path("generated"),
+    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many images.")] = 16,
     classes: Annotated[
         list[int] | None, typer.Option("--class", help="Class id; may be given often. Default: all in turn.")
     ] = None,
@@ -30,7 +30,7 @@ def generate(
     choice_temperature: Annotated[float, typer.Option("--choice-temperature", help="Of what is kept (mlm).")] = 4.5,
     mask_schedule: Annotated[str, typer.Option("--mask-schedule", help="cosine, arccos or linear (mlm).")] = "cosine",
     image: Annotated[
-        Path | None, typer.Option("--image", help="Complete this picture instead of starting from nothing.")
+        Path | None, typer.Option("--image", help="Complete this image instead of starting from nothing.")
     ] = None,
     keep: Annotated[
         str,
@@ -41,7 +41,7 @@ def generate(
     precision: Annotated[str, typer.Option("--precision", help="auto (bf16 on a GPU), fp32, bf16.")] = "auto",
     cpu: Cpu = False,
 ) -> None:
-    """Draw pictures from a generator: PNG files and a grid. The same command again continues where it stopped.
+    """Draw images from a generator: PNG files and a grid. The same command again continues where it stopped.
 
     Image i of a seed has the same codes whatever -n and --batch-size are (short of a near tie in rounding), and the
     same pixels, to the bit, where a run that was stopped goes on with the same -n and --batch-size.
@@ -93,4 +93,4 @@ def generate(
             device=device(cpu),
             progress=progress,
         )
-    console.print(f"{counted(done, 'new picture')} in {out}, the first of them in {out / 'grid.png'}")
+    console.print(f"{counted(done, 'new image')} in {out}, the first of them in {out / 'grid.png'}")

@@ -1,4 +1,4 @@
-"""Drawn pictures as files: streamed, resumable, with a grid to look at."""
+"""Drawn images as files: streamed, resumable, with a grid to look at."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GRID_MOST, GRID_COLUMNS = 64, 8
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides which pictures are drawn; how many and in which batches does not."""
+    """What decides which images are drawn; how many and in which batches does not."""
 
     generator: str
     tokenizer: str | None
@@ -63,10 +63,10 @@ def generate_files(
     device: str = "cpu",
     progress: Callable[[float], None] | None = None,
 ) -> int:
-    """Pictures 0 to n - 1 as ``out/000000.png`` and so on, those that are there already left alone; how many were new.
+    """Images 0 to n - 1 as ``out/000000.png`` and so on, those that are there already left alone; how many were new.
 
     Raises:
-        TokbenchError: ``out`` holds pictures drawn with other settings, or the settings do not go with the generator.
+        TokbenchError: ``out`` holds images drawn with other settings, or the settings do not go with the generator.
     """
     if settings.precision not in ("auto", "fp32", "bf16"):
         raise TokbenchError(f"--precision {settings.precision}: expected auto, fp32 or bf16")
@@ -85,7 +85,7 @@ def _draw_missing(
     held = _held_settings(out)
     if held is not None and held != described:
         other = sorted(key for key in described if held.get(key) != described[key])
-        raise TokbenchError(f"{out}: holds pictures drawn otherwise ({', '.join(other)} differ); choose another --out")
+        raise TokbenchError(f"{out}: holds images drawn otherwise ({', '.join(other)} differ); choose another --out")
     if held is None and (own := [name for name in (_GRID, "000000.png") if (out / name).exists()]):
         raise TokbenchError(f"{out / own[0]}: not drawn here, and would be written over; choose another --out")
     missing = [i for i in range(n) if not (out / f"{i:06d}.png").exists()]
@@ -115,7 +115,7 @@ def _draw_missing(
 
 
 def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_size: int) -> Any:
-    """As ``Pipeline.stream``, around the kept part of one picture."""
+    """As ``Pipeline.stream``, around the kept part of one image."""
     assert settings.image is not None
     mask = keep_mask(settings.keep, pair.generator.grid)
     try:

@@ -13,14 +13,14 @@ from tokbench.cli.options import Cpu
 
 def reconstruct(
     tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
-    images: Annotated[list[Path], typer.Argument(help="Your pictures, of any size; folders are searched.")],
-    out: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("reconstructions"),
+    images: Annotated[list[Path], typer.Argument(help="Your images, of any size; folders are searched.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the images go.")] = Path("reconstructions"),
     depths: Annotated[
         bool, typer.Option("--depths", help="Coarse to fine: a column for each depth of the codes.")
     ] = False,
     cpu: Cpu = False,
 ) -> None:
-    """Put your own pictures through a tokenizer and look at what comes back."""
+    """Put your own images through a tokenizer and look at what comes back."""
     from rich.table import Table
 
     from tokbench.cli.options import device
@@ -40,4 +40,4 @@ def reconstruct(
     console.print(table)
     for _, reason in skipped:
         console.print(f"skipped {reason}")
-    console.print(f"pictures in {out} (side by side: {out / 'side-by-side'})")
+    console.print(f"images in {out} (side by side: {out / 'side-by-side'})")

@@ -67,7 +67,7 @@ def already_written(tokenizer: Tokenizer, images: ImageDataset, out: Path, **ask
     found = CodeCache(out, images.split).header
     if found.model_copy(update={"count": 0, "shards": ()}) != code_header(tokenizer, images, **asked):
         raise TokbenchError(
-            f"{folder}: exists already, of other settings, pictures or another tokenizer; delete it or choose "
+            f"{folder}: exists already, of other settings, images or another tokenizer; delete it or choose "
             "another --out"
         )
     return found.count
@@ -110,7 +110,7 @@ def write_codes(
                 threads.adapt()
                 z = tokenizer.latents(to_float(batch["image"].to(device)))
                 kept = z.movedim(1, -1).half() if latents else None
-                # A batch without a readable picture is left out by the loader, and then the count of batches is off.
+                # A batch without a readable image is left out by the loader, and then the count of batches is off.
                 counted = len(images.skipped) == skipped or (isinstance(batches, Loader) and images.split == "train")
                 writer.add(quantizer.encode(z), batch["label"], kept, (number, index) if counted else None)
                 done += len(z)

@@ -13,7 +13,7 @@ from tokbench.errors import did_you_mean, shown
 
 
 class DataConfig(Strict):
-    """Which pictures, how large, how cut."""
+    """Which images, how large, how cut."""
 
     source: str = Field(
         "photos",
@@ -26,15 +26,15 @@ class DataConfig(Strict):
     )
     crop: str | None = Field(
         None,
-        description="how training pictures become square; unset: random, ADM's random crop, which also rescales "
-        "(pictures that have the size already want adm). Evaluation always uses the protocol's crop",
+        description="how training images become square; unset: random, ADM's random crop, which also rescales "
+        "(images that have the size already want adm). Evaluation always uses the protocol's crop",
     )
-    flip: bool = Field(True, description="mirror half of the training pictures, by chance")
-    workers: int = Field(0, ge=0, description="processes that decode pictures beside the training one")
+    flip: bool = Field(True, description="mirror half of the training images, by chance")
+    workers: int = Field(0, ge=0, description="processes that decode images beside the training one")
     limit: int | None = Field(
-        None, ge=1, description="at most so many training pictures, spread evenly; for photos, crops an epoch (2048)"
+        None, ge=1, description="at most so many training images, spread evenly; for photos, crops an epoch (2048)"
     )
-    eval_limit: int | None = Field(None, ge=1, description="at most so many evaluation pictures, spread evenly")
+    eval_limit: int | None = Field(None, ge=1, description="at most so many evaluation images, spread evenly")
     stride: int = Field(1, ge=1, description="of clips: one of every so many frames of a video")
     fps: float | None = Field(
         None, gt=0, lt=1000, description="of clips: frames a second of a video, by its times; unset: each frame it has"

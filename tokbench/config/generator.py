@@ -208,7 +208,7 @@ class GeneratorRecipe(Strict):
     seed: int = Field(0, ge=0)
     tokenizer: str = Field(min_length=1, description="a tokenizer's folder, or a hub repository")
     data: DataConfig = Field(
-        DataConfig(), description="pictures, encoded on the way; or codes:DIR, a cache by `tokbench encode`"
+        DataConfig(), description="images, encoded on the way; or codes:DIR, a cache by `tokbench encode`"
     )
     generator: GeneratorModel
     training: TrainingConfig = TrainingConfig()

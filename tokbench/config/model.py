@@ -36,7 +36,7 @@ class _Convolutional(ImageArchitecture):
     norm_groups: PositiveInt = Field(
         32,
         description="groups of every GroupNorm, or the next fewer that divide the channels; 32 as published, but with "
-        "few channels a group of one loses the picture's brightness, so small models want 8 or less",
+        "few channels a group of one loses the image's brightness, so small models want 8 or less",
     )
 
     initialization: Literal["default", "zero-residual"] = Field(

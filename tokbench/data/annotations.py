@@ -1,4 +1,4 @@
-"""Files beside pictures that say their classes."""
+"""Files beside images that say their classes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 from tokbench.errors import TokbenchError, printable
 
 TINY_IMAGENET = "val_annotations.txt"
-"""In the folder of the validation pictures or above it; see :func:`classes_by_name`."""
+"""In the folder of the validation images or above it; see :func:`classes_by_name`."""
 
 STYLEGAN = "dataset.json"
-"""Beside all pictures; see :func:`numbers_by_path`."""
+"""Beside all images; see :func:`numbers_by_path`."""
 
 
 def classes_by_name(text: str) -> dict[str, str]:

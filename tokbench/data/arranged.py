@@ -1,4 +1,4 @@
-"""Pictures in sub-folders, of a folder or of an archive: those of one split, with their classes."""
+"""Images in sub-folders, of a folder or of an archive: those of one split, with their classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tokbench.data.formats import suffix_of, tally
 from tokbench.data.labels import in_order, numbering
 from tokbench.data.layout import Part, are_chunks, classes_of_folders, inner_folders, mixed_splits, split_parts
 from tokbench.data.listing import File, Listing
-from tokbench.data.media import PICTURES
+from tokbench.data.media import IMAGES
 from tokbench.data.whole import hash_split
 from tokbench.errors import TokbenchError, counted
 
@@ -34,14 +34,14 @@ class Arranged:
 
 
 def arranged(listings: dict[str, Listing], split: Split, source: str, read: Callable[[str, str], str]) -> Arranged:
-    """The pictures of ``split``.
+    """The images of ``split``.
 
     Args:
         listings: ``{"": everything}``, whose sub-folders are splits where they are called so, or one of each split.
         read: (key of ``listings``, path) -> the text of that file.
 
     Raises:
-        TokbenchError: no pictures, or none of that split.
+        TokbenchError: no images, or none of that split.
     """
     parts = {key: [Part("")] for key in listings}
     if "" in listings:
@@ -56,10 +56,10 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
         files[key], problems[key] = found.within(tuple(part.path for part in parts[key]))
     notes = _leave_masks(files, parts) + _shared(files)
     mixed = mixed_splits(_folders(files[chosen]))
-    notes += [f"{mixed} holds splits, whose pictures are all taken here: write train=PATH,eval=PATH"] if mixed else []
+    notes += [f"{mixed} holds splits, whose images are all taken here: write train=PATH,eval=PATH"] if mixed else []
     media = next(iter(listings.values())).media
     not_read = [(path, reason) for path, reason in problems[chosen] if media.passed_over(suffix_of(path))]
-    notes += [f"picture files that are not read: {len(not_read)} ({tally(not_read)})"] if not_read else []
+    notes += [f"image files that are not read: {len(not_read)} ({tally(not_read)})"] if not_read else []
     if not files[chosen]:
         raise _nothing(listings, source, tally(problems[chosen]))
     texts = {at: {path: read(at, path) for path in listing.annotations} for at, listing in listings.items()}
@@ -87,7 +87,7 @@ def _nothing(listings: dict[str, Listing], source: str, reasons: str) -> Tokbenc
         beside = f"it holds {counted(len(others), media.other.one)}, such as {others[0]}"
         wanted = f"set data.image_size to {media.other.size}"
         return TokbenchError(f"{source}: no {media.many} in it{why}; {beside}: {wanted}")
-    usual = ".jpg, .png, .webp and other picture files" if media is PICTURES else ".mp4, .avi, .webm and other videos"
+    usual = ".jpg, .png, .webp and other image files" if media is IMAGES else ".mp4, .avi, .webm and other videos"
     return TokbenchError(f"{source}: no {media.many} in it{why}; looked for {usual}, in sub-folders too")
 
 
@@ -127,19 +127,19 @@ def _folder(file: File) -> str:
 
 
 def _leave_masks(files: dict[str, list[File]], parts: dict[str, list[Part]]) -> list[str]:
-    """Drop the pictures that lie beside the folders of pictures; a line that says how many and where."""
+    """Drop the images that lie beside the folders of images; a line that says how many and where."""
     notes = []
     for key, inner in inner_folders({key: _folders(listed) for key, listed in files.items()}, parts).items():
         inside = tuple(inner.values())
         left = [file.path for file in files[key] if not file.path.startswith(inside)]
         if left:
-            notes.append(f"pictures left out that lie beside {inside[0]}: {len(left)}, such as {left[0]}")
+            notes.append(f"images left out that lie beside {inside[0]}: {len(left)}, such as {left[0]}")
             files[key] = [file for file in files[key] if file.path.startswith(inside)]
     return notes
 
 
 def _classes(files: dict[str, list[File]], parts: dict[str, list[Part]]) -> dict[str, list[str]]:
-    """The class of every picture of every split, ``""`` where it has none."""
+    """The class of every image of every split, ``""`` where it has none."""
     folders = {key: _folders(listed) for key, listed in files.items()}
     known = classes_of_folders(folders, inner_folders(folders, parts))
     names = {key: [known[key][_folder(file)] for file in listed] for key, listed in files.items()}
@@ -152,4 +152,4 @@ def _shared(files: dict[str, list[File]]) -> list[str]:
     """A line where the very same files are in both splits: one folder given twice, or links."""
     inodes = [{file.inode for file in listed} - {(0, 0)} for listed in files.values()]
     both = len(set.intersection(*inodes)) if len(inodes) > 1 else 0
-    return [f"pictures in both splits: {both} (what is trained on is measured)"] if both else []
+    return [f"images in both splits: {both} (what is trained on is measured)"] if both else []

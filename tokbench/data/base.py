@@ -1,4 +1,4 @@
-"""What every set of pictures is: a length, samples by index, and the truth about what was left out."""
+"""What every set of images is: a length, samples by index, and the truth about what was left out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Split = Literal["train", "eval"]
 
 
 class Sample(TypedDict):
-    """One picture: ``image`` uint8 (C, H, W), ``label`` (-1 where there is none), ``id`` stable between runs."""
+    """One image: ``image`` uint8 (C, H, W), ``label`` (-1 where there is none), ``id`` stable between runs."""
 
     image: Tensor
     label: int
@@ -32,14 +32,14 @@ class Batch(TypedDict):
 
 
 class ImageDataset(Dataset[Sample]):
-    """Pictures by index, in raster order. Subclasses give ``__len__`` and ``picture``.
+    """Images by index, in raster order. Subclasses give ``__len__`` and ``picture``.
 
     Attributes:
         source, split: the spec string and ``train`` or ``eval``.
         image_size: of a sample in pixels: a side, or (H, W).
         classes: names of the labels; empty where there are none.
-        skipped: (id or path, reason) of every picture that could not be used, as far as is known by now.
-        notes: lines on what is odd about the whole: pictures in both splits, labels that are no classes.
+        skipped: (id or path, reason) of every image that could not be used, as far as is known by now.
+        notes: lines on what is odd about the whole: images in both splits, labels that are no classes.
         of: how many images the source has for its splits together, or the split before a limit; None: these are all.
         share: a line on ``of``: how many of how many, why, and how to take all; empty where these are all.
         fingerprint: hash of the content and of everything done to it; equal fingerprints mean equal samples.
@@ -61,7 +61,7 @@ class ImageDataset(Dataset[Sample]):
         raise NotImplementedError
 
     def picture(self, index: int) -> tuple[Any, int, str]:
-        """(what the view loads: a decoded RGB picture, label, id) of one index, before any crop.
+        """(what the view loads: a decoded RGB image, label, id) of one index, before any crop.
 
         Raises:
             UnreadableImage: where the file turns out to be damaged only now.
@@ -70,7 +70,7 @@ class ImageDataset(Dataset[Sample]):
 
     @property
     def content(self) -> str:
-        """Hash of what the pictures are, before anything is done to them."""
+        """Hash of what the images are, before anything is done to them."""
         raise NotImplementedError
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
@@ -96,7 +96,7 @@ class ImageDataset(Dataset[Sample]):
     def samples(self, indices: list[int], epoch: int) -> tuple[list[Sample], list[tuple[str, str]]]:
         """Samples of a batch, and what was found unreadable on the way.
 
-        In training the next readable picture stands in, so that batches stay full; in evaluation the picture is left
+        In training the next readable image stands in, so that batches stay full; in evaluation the image is left
         out, so that nothing counts twice. Both depend on the files alone, not on workers or on what was read before.
         """
         found: list[Sample] = []

@@ -20,7 +20,7 @@ from tokbench.config.crop import CROPS, RANDOM, crop
 from tokbench.config.grid import Size, axes, checked_size
 from tokbench.data.adm import covering, middle, shrink_to
 from tokbench.data.draws import below, uniforms
-from tokbench.data.media import PICTURES, Media
+from tokbench.data.media import IMAGES, Media
 from tokbench.data.pixels import check_channels, load_image, to_channels, to_tensor
 from tokbench.errors import TokbenchError, size_text
 from tokbench.results.entries import GREY
@@ -88,7 +88,7 @@ def random_crop(image: Image.Image, size: Size, draws: tuple[float, float, float
 
 @dataclass(frozen=True)
 class View:
-    """What is done to a decoded picture before it is a sample: size, crop, flip, the seed of both, and channels."""
+    """What is done to a decoded image before it is a sample: size, crop, flip, the seed of both, and channels."""
 
     image_size: Size
     crop: str
@@ -96,7 +96,7 @@ class View:
     seed: int = 0
     channels: int = 3
 
-    media: ClassVar[Media] = PICTURES
+    media: ClassVar[Media] = IMAGES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", checked_size(self.image_size, "image_size"))
@@ -158,7 +158,7 @@ class View:
 
     @property
     def random(self) -> bool:
-        """Whether the same picture differs from epoch to epoch."""
+        """Whether the same image differs from epoch to epoch."""
         return self.flip or self.crop == RANDOM
 
     def __call__(self, image: Image.Image, epoch: int, index: int) -> Image.Image:

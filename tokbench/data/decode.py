@@ -1,4 +1,4 @@
-"""A picture file, whatever is odd about it, as an 8-bit RGB picture or as one exception that says why not."""
+"""An image file, whatever is odd about it, as an 8-bit RGB image or as one exception that says why not."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tokbench.errors import TokbenchError, printable
 warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\b")
 
 MAX_ASPECT = 32
-"""A picture longer than this many times its width would need gigabytes once its short side is resized: refused."""
+"""An image longer than this many times its width would need gigabytes once its short side is resized: refused."""
 
 
 class UnreadableImage(TokbenchError):
-    """A file that cannot be had as an RGB picture. ``path`` is the file, ``reason`` a few words."""
+    """A file that cannot be had as an RGB image. ``path`` is the file, ``reason`` a few words."""
 
-    what = "a picture"
+    what = "an image"
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: cannot be read as {self.what}: {reason}")
@@ -39,17 +39,17 @@ class UnreadableImage(TokbenchError):
 def load_image(
     source: str | os.PathLike[str] | bytes, *, name: str | None = None, any_shape: bool = False
 ) -> Image.Image:
-    """A path, or a file's bytes, -> PIL picture in mode RGB, upright.
+    """A path, or a file's bytes, -> PIL image in mode RGB, upright.
 
     EXIF orientation is applied; of an animation the first frame is taken; transparency is composited on white;
     12- and 16-bit greys are scaled (not clipped) to 8 bits; colours are converted without their profiles. HEIC is read
     where pillow-heif is installed.
 
     Raises:
-        UnreadableImage: missing, empty, truncated, damaged, no picture at all, a picture of floats or of 32-bit or
+        UnreadableImage: missing, empty, truncated, damaged, no image at all, an image of floats or of 32-bit or
             signed integers, whose range nobody can know, larger than Pillow's decompression-bomb limit, or longer than
             32 times its width where not ``any_shape``, for whoever resizes nothing. ``name`` stands in the message for
-            pictures given as bytes.
+            images given as bytes.
     """
     label = name or ("<bytes>" if isinstance(source, bytes) else str(source))
     try:
@@ -70,7 +70,7 @@ def load_image(
     except UnreadableImage:
         raise
     except Exception as error:  # Pillow's plug-ins raise OSError, SyntaxError, struct.error, zlib.error, IndexError...
-        reason = "not a picture in a known format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        reason = "not an image in a known format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
         raise UnreadableImage(label, printable(" ".join(reason.split()), 200) or type(error).__name__) from None
 
 
@@ -102,7 +102,7 @@ def _to_rgb(image: Image.Image, label: str) -> Image.Image:
 
 
 def _from_deep_grey(image: Image.Image, label: str) -> Image.Image:
-    """Greys of more than 8 bits, scaled: Pillow's own conversion clips at 255, which turns a 16-bit picture white."""
+    """Greys of more than 8 bits, scaled: Pillow's own conversion clips at 255, which turns a 16-bit image white."""
     values = np.asarray(image).astype(np.int64)
     tags = getattr(image, "tag_v2", {})  # of a TIFF: 258 bits a sample, 339 their kind (2: signed), 262 white is 0
     bits = int(tags.get(258, (16,))[0])

@@ -1,4 +1,4 @@
-"""Pictures written as text, as tables hold them: ``data:`` addresses and base64."""
+"""Images written as text, as tables hold them: ``data:`` addresses and base64."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BASE64 = (b"/9j/", b"iVBORw0KGgo", b"UklGR", b"R0lGOD", b"data:")
 
 
 def bytes_of(cell: str | bytes) -> bytes:
-    """A picture's bytes. What is neither ``data:`` nor base64 stays as it is, and is then not a picture."""
+    """An image's bytes. What is neither ``data:`` nor base64 stays as it is, and is then not an image."""
     raw = cell.strip().encode("utf-8", "surrogateescape") if isinstance(cell, str) else cell
     if isinstance(cell, bytes) and not cell.startswith(_BASE64):
         return cell
@@ -28,5 +28,5 @@ def bytes_of(cell: str | bytes) -> bytes:
 
 
 def is_address(cell: object) -> bool:
-    """Whether a cell names a picture that lies elsewhere."""
+    """Whether a cell names an image that lies elsewhere."""
     return isinstance(cell, str) and "://" in cell[:32] and not cell[:5].lower() == "data:"

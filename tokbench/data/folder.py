@@ -1,4 +1,4 @@
-"""``folder:PATH``: pictures under a folder; sub-folders are splits and classes where they look like it."""
+"""``folder:PATH``: images under a folder; sub-folders are splits and classes where they look like it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tokbench.errors import TokbenchError
 
 
 class FolderImages(WholePictures):
-    """Pictures in the order of their relative paths; classes by the names of the sub-folders."""
+    """Images in the order of their relative paths; classes by the names of the sub-folders."""
 
     def __init__(self, source: str, split: Split, view: View, root: Path, found: Arranged) -> None:
         super().__init__(source, split, view)
@@ -54,11 +54,11 @@ def open_folder(source: str, rest: str, split: Split, view: View, limit: int | N
 
     Without names, the sub-folders are read as :mod:`tokbench.data.layout` says: ``train`` and ``val`` (or ``val2017``,
     ``validation``, ``valid``, ``eval``, ``dev``, ``test``: the first kind there is), perhaps below ``images`` or other
-    lone folders, are the splits; without those, one picture in ten is held out. Class names are those of both splits
+    lone folders, are the splits; without those, one image in ten is held out. Class names are those of both splits
     together.
 
     Raises:
-        TokbenchError: no such folder, no pictures in it, or none that can be read.
+        TokbenchError: no such folder, no images in it, or none that can be read.
     """
     parts = named_parts(rest, source)
     if "" not in parts:

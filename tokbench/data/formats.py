@@ -1,4 +1,4 @@
-"""Which files are pictures by their names: those that are read, and those that are passed over and said to be."""
+"""Which files are images by their names: those that are read, and those that are passed over and said to be."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def suffix_of(name: str) -> str:
 
 
 def passed_over(suffix: str) -> str | None:
-    """Why files that end so (``.heic``) are not read although they are pictures; None for what is read or is none."""
+    """Why files that end so (``.heic``) are not read although they are images; None for what is read or is none."""
     if suffix in _MODERN and _MODERN[suffix] not in readable_formats():
         if _MODERN[suffix] == "HEIF":
             return f"{suffix} needs pillow-heif: pip install 'tokbench[heif]'"

@@ -43,7 +43,7 @@ KNOWN = {
     ),
     "ffhq": Known("merkol/ffhq-256", "image", None, "train", "train", held_out_from=60_000),
 }  # fmt: skip
-"""FFHQ: the first 60,000 pictures are for training, the others for validation (README of NVlabs/ffhq-dataset)."""
+"""FFHQ: the first 60,000 images are for training, the others for validation (README of NVlabs/ffhq-dataset)."""
 
 
 @register({"hub:NAME[:CONFIG][:streaming]": "the Hugging Face hub; known names: cifar10, imagenet-1k, ffhq"})
@@ -54,7 +54,7 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
     one row in ten is held out. No code from the hub is run.
 
     Raises:
-        TokbenchError: unreachable and not in the cache, no such data set, gated, no picture column, no such split.
+        TokbenchError: unreachable and not in the cache, no such data set, gated, no image column, no such split.
     """
     name, config, streaming = parse(rest, source)
     known = KNOWN.get(name)

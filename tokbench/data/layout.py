@@ -1,7 +1,7 @@
-"""Which pictures of a folder belong to which split and class, by the names of the sub-folders alone.
+"""Which images of a folder belong to which split and class, by the names of the sub-folders alone.
 
 Published sets come in a few dozen shapes: ``train2017/``, ``images/val/``, ``train/CLASS/images/``,
-``ILSVRC/Data/CLS-LOC/train/CLASS/``, ``CLASS/test/``... What is decided here is pure: the folders that hold pictures go
+``ILSVRC/Data/CLS-LOC/train/CLASS/``, ``CLASS/test/``... What is decided here is pure: the folders that hold images go
 in (``a/b/``; ``""`` is the outermost), splits and classes come out.
 """
 
@@ -15,11 +15,11 @@ from tokbench.data.tree import EVAL_WORDS, Node, SplitName, is_container, split_
 from tokbench.errors import TokbenchError
 
 CHUNK = 1000
-"""Pictures in each numbered folder of FFHQ and of what its tools write."""
+"""Images in each numbered folder of FFHQ and of what its tools write."""
 
 
 class Part(NamedTuple):
-    """A folder whose pictures belong to a split (``images/train2017/``; empty: all), and their class if it has one."""
+    """A folder whose images belong to a split (``images/train2017/``; empty: all), and their class if it has one."""
 
     path: str
     label: str = ""
@@ -29,7 +29,7 @@ def split_parts(folders: Iterable[str], source: str) -> dict[str, list[Part]]:
     """The parts of ``train`` and ``eval``; of ``""`` where one folder is to be divided; nothing where no name tells.
 
     Raises:
-        TokbenchError: COCO's sets of several years, which share pictures.
+        TokbenchError: COCO's sets of several years, which share images.
     """
     node, at = tree_of(folders), ""
     while True:
@@ -98,7 +98,7 @@ def _chosen(names: dict[str, SplitName], at: str, source: str) -> dict[str, list
         held_out = {name: said for name, said in held_out.items() if said.year in (years | {""})} or held_out
     if len((years | {said.year for said in held_out.values()}) - {""}) > 1:
         both = ", ".join(f"{at}{name}/" for name in sorted([*train, *held_out]))
-        raise TokbenchError(f"{source}: {both} are of several years, which share pictures: write train=PATH,eval=PATH")
+        raise TokbenchError(f"{source}: {both} are of several years, which share images: write train=PATH,eval=PATH")
     return {"train": sorted(train), "eval": sorted(held_out)}
 
 
@@ -115,9 +115,9 @@ def _paired_in_each(node: Node, at: str, source: str) -> dict[str, list[Part]]:
 
 
 def inner_folders(folders: dict[str, list[str]], parts: dict[str, list[Part]]) -> dict[str, dict[Part, str]]:
-    """Where the classes' folders, or the pictures, of every part of every split lie: ``train/`` -> ``train/images/``.
+    """Where the classes' folders, or the images, of every part of every split lie: ``train/`` -> ``train/images/``.
 
-    What is not below that is no picture of the set but a mask or the like.
+    What is not below that is no image of the set but a mask or the like.
     """
     inner = {split: {part: part.path for part in parts[split]} for split in parts}
     while True:
@@ -139,9 +139,9 @@ def classes_of_folders(folders: dict[str, list[str]], inner: dict[str, dict[Part
 
 
 def are_chunks(classes: Iterable[str], labelled: Iterable[tuple[str, str]]) -> bool:
-    """Whether folders numbered like their pictures (``01000/01234.png``, ``00001/000010234.jpg``) only keep them few.
+    """Whether folders numbered like their images (``01000/01234.png``, ``00001/000010234.jpg``) only keep them few.
 
-    ``labelled``: path and class of every picture.
+    ``labelled``: path and class of every image.
     """
     return all(re.fullmatch(r"\d{4,}", name) for name in classes) and all(_chunk(*entry) for entry in labelled)
 

@@ -1,4 +1,4 @@
-"""What lies beneath a folder: pictures, pictures that are not read, and files that name classes."""
+"""What lies beneath a folder: images, images that are not read, and files that name classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tokbench.data.annotations import STYLEGAN, TINY_IMAGENET
 from tokbench.data.formats import suffix_of
-from tokbench.data.media import PICTURES, Media
+from tokbench.data.media import IMAGES, Media
 
 JUNK = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"))
 """Folders that systems put beside the user's own; they hold copies and thumbnails. Hidden ones are left out too."""
@@ -18,7 +18,7 @@ MOST_LINKS = 8
 
 
 class File(NamedTuple):
-    """One picture: relative path, bytes, nanoseconds of its time, (device, inode), and of any change at all."""
+    """One image: relative path, bytes, nanoseconds of its time, (device, inode), and of any change at all."""
 
     path: str
     size: int
@@ -31,10 +31,10 @@ class File(NamedTuple):
 class Listing:
     """``problems``: (path, reason) of what is not used. ``again``: folders (``b/``) that were listed as others too.
 
-    ``others``: files of the kind that is not looked for, videos among pictures or pictures among videos.
+    ``others``: files of the kind that is not looked for, videos among images or images among videos.
     """
 
-    media: Media = PICTURES
+    media: Media = IMAGES
     files: list[File] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     annotations: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Listing:
         }
         outermost = [place for place in twice if f"{os.path.dirname(place.rstrip('/'))}/" not in twice]
         problems = [(path, why) for path, why in self.problems if path.startswith((*folders, "/"))]
-        problems += [(place, f"a link to {twice[place]}, whose pictures are taken once") for place in outermost]
+        problems += [(place, f"a link to {twice[place]}, whose images are taken once") for place in outermost]
         doubled = tuple(outermost) or ("\0",)
         return [f for f in self.files if f.path.startswith(folders) and not f.path.startswith(doubled)], problems
 
@@ -76,7 +76,7 @@ def ignored(name: str) -> bool:
     return name.startswith(".") or name in JUNK
 
 
-def list_folder(root: str, media: Media = PICTURES) -> Listing:
+def list_folder(root: str, media: Media = IMAGES) -> Listing:
     """Every file beneath, sorted by path. Links are followed, but into no folder that they lie in."""
     found = Listing(media)
     first: dict[str, str] = {}

@@ -23,7 +23,7 @@ class Loader:
 
     One order of the whole epoch is cut into global batches of ``world_size * batch_size`` and each rank takes its
     ``batch_size`` of them: together the ranks see what one process with the joined batch would. Without
-    ``drop_last`` the remainder is dealt out as evenly as it goes: no picture is padded, doubled or lost, and a rank
+    ``drop_last`` the remainder is dealt out as evenly as it goes: no image is padded, doubled or lost, and a rank
     may have one batch less than another.
 
     ``len(loader)`` is the number of batches of a whole epoch on this rank. ``start_batch`` skips that many batches of

@@ -1,4 +1,4 @@
-"""What a source is read for, pictures or videos: how such files are called, and the columns of tables they stand in."""
+"""What a source is read for, images or videos: how such files are called, and the columns of tables they stand in."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Media:
 
     def passed_over(self, suffix: str) -> str | None:
         """Why files that end so are not read although they are of this kind; None for what is read or is none."""
-        return passed_over(suffix) if self is PICTURES else None
+        return passed_over(suffix) if self is IMAGES else None
 
     @property
     def other(self) -> Media:
         """The kind that this is not."""
-        return VIDEOS if self is PICTURES else PICTURES
+        return VIDEOS if self is IMAGES else IMAGES
 
 
-PICTURES = Media(
-    "picture",
-    "pictures",
-    "picture",
+IMAGES = Media(
+    "image",
+    "images",
+    "image",
     "one number, or height and width",
     SUFFIXES,
     (

@@ -1,4 +1,4 @@
-"""``npz:FILE``: a batch of pictures as guided-diffusion writes samples and references: ``arr_0``, classes ``arr_1``."""
+"""``npz:FILE``: a batch of images as guided-diffusion writes samples and references: ``arr_0``, classes ``arr_1``."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from PIL import Image
 from tokbench.data.base import Split, digest
 from tokbench.data.crops import View
 from tokbench.data.labels import numbering
-from tokbench.data.media import PICTURES
+from tokbench.data.media import IMAGES
 from tokbench.data.registry import register
 from tokbench.data.specs import named_parts, part_of
 from tokbench.data.whole import WholePictures, hash_split, stamped
 from tokbench.errors import TokbenchError, printable
 
-IMAGES, LABELS = "arr_0", "arr_1"
+ARRAY, LABELS = "arr_0", "arr_1"
 
 
 class NpzImages(WholePictures):
-    """Pictures of one array, uint8 (N, H, W, 3), mapped into memory where it is not compressed. The id is the index."""
+    """Images of one array, uint8 (N, H, W, 3), mapped into memory where it is not compressed. The id is the index."""
 
     def __init__(self, source: str, split: Split, view: View, file: Path, pixels: Any, labels: Any, crc: str) -> None:
         super().__init__(source, split, view)
@@ -41,7 +41,7 @@ class NpzImages(WholePictures):
         return int(self.labels[position])
 
     def picture(self, index: int) -> tuple[Image.Image, int, str]:
-        """(RGB picture, label, id): there is nothing to decode."""
+        """(RGB image, label, id): there is nothing to decode."""
         position = int(self.kept[index])
         return Image.fromarray(np.array(self.pixels[position])), self.label(position), str(position)
 
@@ -61,10 +61,10 @@ class NpzImages(WholePictures):
 
 @register(
     {"npz:FILE": "an array of images: arr_0, uint8 (N, H, W, 3), and perhaps arr_1, classes (guided-diffusion)"},
-    (PICTURES,),
+    (IMAGES,),
 )
 def open_npz(source: str, rest: str, split: Split, view: View, limit: int | None) -> NpzImages:
-    """``FILE``, or ``train=FILE,eval=FILE``; without names one picture in ten is held out.
+    """``FILE``, or ``train=FILE,eval=FILE``; without names one image in ten is held out.
 
     Raises:
         TokbenchError: no such file, not an .npz, or arrays of another kind: the line says which it has.
@@ -86,23 +86,23 @@ def open_npz(source: str, rest: str, split: Split, view: View, limit: int | None
 
 
 def _arrays(file: Path, where: str) -> tuple[Any, Any, str]:
-    """(pictures, labels or None, checksums)."""
+    """(images, labels or None, checksums)."""
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-    if IMAGES not in entries:
+    if ARRAY not in entries:
         has = printable(", ".join(sorted(entries)[:9]))
-        raise TokbenchError(f"{where} has no {IMAGES}, which the pictures have to be called (it has: {has})")
-    pixels = _array(file, entries[IMAGES], where)
+        raise TokbenchError(f"{where} has no {ARRAY}, which the images have to be called (it has: {has})")
+    pixels = _array(file, entries[ARRAY], where)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3 or 0 in pixels.shape:
         shape = f"{pixels.dtype} {tuple(pixels.shape)}"
-        raise TokbenchError(f"{where}: {IMAGES} is {shape}, and pictures are uint8 (N, H, W, 3) in 0..255")
+        raise TokbenchError(f"{where}: {ARRAY} is {shape}, and images are uint8 (N, H, W, 3) in 0..255")
     if LABELS not in entries:
-        return pixels, None, str(entries[IMAGES].CRC)
+        return pixels, None, str(entries[ARRAY].CRC)
     labels = _array(file, entries[LABELS], where)
     if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
         shape = f"{labels.dtype} {tuple(labels.shape)}"
         raise TokbenchError(f"{where}: {LABELS} is {shape}, and classes are integers ({len(pixels)},)")
-    return pixels, labels, f"{entries[IMAGES].CRC} {entries[LABELS].CRC}"
+    return pixels, labels, f"{entries[ARRAY].CRC} {entries[LABELS].CRC}"
 
 
 def _array(file: Path, entry: zipfile.ZipInfo, where: str) -> Any:

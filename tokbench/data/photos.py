@@ -1,4 +1,4 @@
-"""The pictures everyone has: colour photographs that ship inside the packages tokbench depends on. No network.
+"""The images everyone has: colour photographs that ship inside the packages tokbench depends on. No network.
 
 Photographs, not crops, are held out. Training crops are drawn at random places and scales, evaluation crops lie on a
 fixed grid that covers each held-out photograph at four scales. Both are cut from copies scaled once, on opening.
@@ -29,7 +29,7 @@ from tokbench.data.base import ImageDataset, Sample, Split, digest, evenly
 from tokbench.data.crops import View
 from tokbench.data.decode import load_image
 from tokbench.data.draws import below, uniforms
-from tokbench.data.media import PICTURES
+from tokbench.data.media import IMAGES
 from tokbench.data.registry import register
 from tokbench.errors import TokbenchError, size_text
 
@@ -246,14 +246,14 @@ class DensePhotos(_HeldOut):
         "photos": "photographs that ship with the installed packages; needs no network",
         "photos:dense": "the same, with 2,304 overlapping held-out crops: enough for FID, comparable with itself alone",
     },
-    (PICTURES,),
+    (IMAGES,),
 )
 def open_photos(source: str, rest: str, split: Split, view: View, limit: int | None) -> ImageDataset:
     """``photos``, or ``photos:dense``. Its crops are part of what it is, so another crop is refused."""
     if view.crop != ("random" if split == "train" else "adm"):
         raise TokbenchError(
             f"photos cuts its own crops ({'random' if split == 'train' else 'a fixed grid'} at several scales); "
-            f"crop {view.crop!r} is for whole pictures: leave it out, or use another data source"
+            f"crop {view.crop!r} is for whole images: leave it out, or use another data source"
         )
     if split == "train":
         return TrainPhotos(view, EPOCH if limit is None else limit, source)

@@ -1,4 +1,4 @@
-"""The one place where bytes become floats, floats bytes and colours greys, and the door that picture files enter by."""
+"""The one place where bytes become floats, floats bytes and colours greys, and the door that image files enter by."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def to_uint8(image: Tensor) -> Tensor:
 
 
 def read_image(path: Path, channels: int = 3, *, any_shape: bool = False) -> Tensor:
-    """A picture file -> uint8 (channels, H, W). Raises UnreadableImage, and TokbenchError as :func:`to_channels`."""
+    """An image file -> uint8 (channels, H, W). Raises UnreadableImage, and TokbenchError as :func:`to_channels`."""
     return to_channels(to_tensor(load_image(path, any_shape=any_shape)), channels)
 
 
@@ -44,7 +44,7 @@ def frames(images: Tensor) -> Tensor:
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """RGB picture -> uint8 (3, H, W)."""
+    """RGB image -> uint8 (3, H, W)."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
@@ -63,7 +63,7 @@ def check_channels(channels: int) -> None:
 def to_grey(image: Tensor) -> Tensor:
     """uint8 RGB (..., 3, H, W) -> its luma (..., 1, H, W): ITU-R 601, .299 R + .587 G + .114 B, as Pillow's mode L.
 
-    In Pillow's own whole numbers, so that the bytes are equal; a picture that is grey already keeps its values.
+    In Pillow's own whole numbers, so that the bytes are equal; an image that is grey already keeps its values.
     """
     red, green, blue = image.to(torch.int32).unbind(-3)
     return ((red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16).to(torch.uint8).unsqueeze(-3)

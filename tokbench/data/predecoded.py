@@ -1,6 +1,6 @@
 """``cached:SPEC``: the sized images of another source, decoded once and kept as bytes in the user's cache.
 
-For pictures that are expensive to decode next to what a training step takes. The samples are exactly those of SPEC.
+For images that are expensive to decode next to what a training step takes. The samples are exactly those of SPEC.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tokbench.data.base import ImageDataset, Sample, Split, digest
 from tokbench.data.crops import View
 from tokbench.data.draws import uniforms
 from tokbench.data.loader import Loader
-from tokbench.data.media import PICTURES
+from tokbench.data.media import IMAGES
 from tokbench.data.registry import register
 from tokbench.data.waiting import progress
 from tokbench.data.whole import WholePictures
@@ -94,20 +94,18 @@ class PredecodedImages(ImageDataset):
                     bar.advance(TaskID(0), len(batch["id"]))
             if len(known["id"]) != shape[0]:
                 missing = shape[0] - len(known["id"])
-                raise TokbenchError(f"{self.source}: {missing} pictures became unreadable while they were decoded")
+                raise TokbenchError(f"{self.source}: {missing} images became unreadable while they were decoded")
             known["skipped"] = [list(entry) for entry in self.whole.skipped]
             text.write_text(json.dumps(known), "utf-8")
         return known
 
 
-@register(
-    {"cached:SPEC": "any but photos and streams, decoded once and kept as bytes in the user's cache"}, (PICTURES,)
-)
+@register({"cached:SPEC": "any but photos and streams, decoded once and kept as bytes in the user's cache"}, (IMAGES,))
 def open_predecoded(source: str, rest: str, split: Split, view: View, limit: int | None) -> PredecodedImages:
     """``cached:SPEC`` for a folder, Parquet, shards or the hub.
 
     Raises:
-        TokbenchError: the crop is by chance, SPEC is no set of whole pictures, or the disk has no room.
+        TokbenchError: the crop is by chance, SPEC is no set of whole images, or the disk has no room.
     """
     from tokbench.data.sources import open_images
 
@@ -115,5 +113,5 @@ def open_predecoded(source: str, rest: str, split: Split, view: View, limit: int
         raise TokbenchError(f"{source}: a random crop differs in every epoch and cannot be kept; set data.crop to adm")
     whole = open_images(rest, split, image_size=view.image_size, crop=view.crop, seed=view.seed, limit=limit)
     if not isinstance(whole, WholePictures):
-        raise TokbenchError(f"{source}: {rest.partition(':')[0]} has no whole pictures to keep; drop 'cached:'")
+        raise TokbenchError(f"{source}: {rest.partition(':')[0]} has no whole images to keep; drop 'cached:'")
     return PredecodedImages(source, view, whole)

@@ -20,7 +20,7 @@ def open_streamed_shards(
     """``webdataset:FILES:streaming``; FILES may be addresses (https://..., hf://...).
 
     Raises:
-        TokbenchError: no such shard, no pictures, or no way to tell the evaluation shards from the others.
+        TokbenchError: no such shard, no images, or no way to tell the evaluation shards from the others.
     """
     import datasets
 
@@ -57,7 +57,7 @@ def open_streamed_shards(
 
 
 def _indexed(source: str, files: list[str], media: Media) -> tuple[int, list[str], list[tuple[str, str]], str]:
-    """(number of pictures, class names, what is not read, hash) of shards at hand, as a stream reads them."""
+    """(number of images, class names, what is not read, hash) of shards at hand, as a stream reads them."""
     count, labels, indices = 0, set(), []
     problems: list[tuple[str, str]] = []
     for shard in map(Path, files):

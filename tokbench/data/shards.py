@@ -1,6 +1,6 @@
-"""``webdataset:FILES``: shards of pictures in tar archives, read at any place.
+"""``webdataset:FILES``: shards of images in tar archives, read at any place.
 
-An index of each shard makes every picture addressable, so shards get what folders get: one order for any number of
+An index of each shard makes every image addressable, so shards get what folders get: one order for any number of
 processes and workers, nothing lost or doubled however many shards there are, and exact resume without reading on.
 Shards far away, which can only be read from front to back, are streamed: ``webdataset:FILES:streaming``.
 """
@@ -23,7 +23,7 @@ from tokbench.data.whole import WholePictures, hash_split, stamped
 
 
 class ShardImages(WholePictures):
-    """Pictures of tar shards in the order of shards and of their members. The id is ``SHARD/KEY``.
+    """Images of tar shards in the order of shards and of their members. The id is ``SHARD/KEY``.
 
     ``others``: the shards of the other split, read where labels are names, so that both number them alike.
     """
@@ -45,7 +45,7 @@ class ShardImages(WholePictures):
 
     @property
     def count(self) -> int:
-        """Pictures in all shards."""
+        """Images in all shards."""
         return int(self._starts[-1])
 
     def name(self, position: int) -> str:
@@ -64,7 +64,7 @@ class ShardImages(WholePictures):
 
     @property
     def content(self) -> str:
-        """Keys, sizes, labels and the shards' times: what can be known of large ones without reading the pictures."""
+        """Keys, sizes, labels and the shards' times: what can be known of large ones without reading the images."""
         return contents(self.shards, self.members)
 
     @property
@@ -76,11 +76,11 @@ class ShardImages(WholePictures):
 def open_shards(source: str, rest: str, split: Split, view: View, limit: int | None) -> ImageDataset | StreamedImages:
     """``FILES`` (paths or globs, comma-separated), or ``train=FILES,eval=FILES``; ``:streaming`` at the end streams.
 
-    Without names, shards called after their split (train-000.tar, val-000.tar) belong to it; otherwise one picture in
+    Without names, shards called after their split (train-000.tar, val-000.tar) belong to it; otherwise one image in
     ten is held out.
 
     Raises:
-        TokbenchError: no such shard, no tar archive, no pictures.
+        TokbenchError: no such shard, no tar archive, no images.
     """
     if rest.endswith(":streaming"):
         return open_streamed_shards(source, rest.removesuffix(":streaming"), split, view, limit)

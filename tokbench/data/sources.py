@@ -1,4 +1,4 @@
-"""From a spec string to pictures."""
+"""From a spec string to images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def open_images(
         crop: see :mod:`tokbench.data.crops`; None is ``random`` for training and ``adm`` for evaluation.
         flip: mirror half of the samples, by chance.
         seed: of random crops and flips.
-        limit: at most so many pictures, spread evenly over the split (of ``photos`` training: crops an epoch).
+        limit: at most so many images, spread evenly over the split (of ``photos`` training: crops an epoch).
         channels: of a sample: 3 is RGB, 1 grey.
         stride, fps, windows: of clips; see :class:`tokbench.data.clip_view.ClipView`. Windows are ``random`` for
             training and ``all`` for evaluation where they are not given.
@@ -95,7 +95,7 @@ def _meant(source: str) -> str:
 
 
 def open_split(data: DataConfig, split: Split, seed: int = 0) -> ImageDataset:
-    """The pictures a recipe asks for: its crops and flips for training, its protocol's crop for evaluation.
+    """The images a recipe asks for: its crops and flips for training, its protocol's crop for evaluation.
 
     Raises:
         TokbenchError: as ``open_images``.

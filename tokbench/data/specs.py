@@ -37,7 +37,7 @@ def named_parts(rest: str, source: str) -> dict[str, str]:
 def part_of(parts: dict[str, str], split: Split, source: str) -> str:
     """The named part of a split. Raises TokbenchError where the spec names only the other one."""
     if split not in parts:
-        raise TokbenchError(f"{source!r} names no {split} pictures: add {split}=PATH")
+        raise TokbenchError(f"{source!r} names no {split} images: add {split}=PATH")
     return parts[split]
 
 
@@ -64,7 +64,7 @@ def by_name(files: list[Path]) -> dict[Split, list[Path]]:
 
 
 def split_files(rest: str, split: Split, source: str) -> tuple[list[Path], bool]:
-    """(files of the split, whether the pictures in them have yet to be divided by hash)."""
+    """(files of the split, whether the images in them have yet to be divided by hash)."""
     parts = named_parts(rest, source)
     if "" not in parts:
         return expand(part_of(parts, split, source), source), False

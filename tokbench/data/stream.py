@@ -1,4 +1,4 @@
-"""Pictures read from front to back: ``hub:NAME:streaming`` and ``webdataset:FILES:streaming``.
+"""Images read from front to back: ``hub:NAME:streaming`` and ``webdataset:FILES:streaming``.
 
 ``datasets`` divides the shards over processes and workers; nothing is lost or doubled, whatever divides or does not.
 The order depends on (seed, epoch, processes, workers), so resume with the same numbers of both.
@@ -33,7 +33,7 @@ class UnknownLength(TokbenchError, TypeError):
 
 
 class StreamedImages:
-    """Training pictures without an index. What :class:`~tokbench.data.base.ImageDataset` has, less ``[i]``."""
+    """Training images without an index. What :class:`~tokbench.data.base.ImageDataset` has, less ``[i]``."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class StreamedImages:
 
     def __len__(self) -> int:
         if self.length is None:
-            raise UnknownLength(f"{self.source}: the number of pictures in a stream is not known before its end")
+            raise UnknownLength(f"{self.source}: the number of images in a stream is not known before its end")
         return self.length
 
     @property
@@ -85,7 +85,7 @@ class StreamedImages:
         return "; ".join([text, *self.notes])
 
     def samples(self, rows: list[dict[str, Any]], epoch: int) -> tuple[Batch, list[tuple[str, str]]]:
-        """A batch of as many samples as rows. For an unreadable picture the next readable one of the batch stands in.
+        """A batch of as many samples as rows. For an unreadable image the next readable one of the batch stands in.
 
         Raises:
             TokbenchError: none of the rows can be read.
@@ -246,7 +246,7 @@ def streamed_evaluation(
     classes: list[str] | None = None,
     folders: Sequence[Path] = (),
 ) -> TableImages:
-    """The first ``limit`` pictures of a streamed evaluation split, held encoded in memory so that they have indices."""
+    """The first ``limit`` images of a streamed evaluation split, held encoded in memory so that they have indices."""
     import datasets
 
     if limit is None:

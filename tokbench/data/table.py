@@ -1,4 +1,4 @@
-"""Rows of a table with a picture column: ``parquet:FILES`` and, once loaded, ``hub:NAME``."""
+"""Rows of a table with an image column: ``parquet:FILES`` and, once loaded, ``hub:NAME``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
 from tokbench.data.encoded import bytes_of, is_address
 from tokbench.data.labels import Numbering, numbering
-from tokbench.data.media import PICTURES, VIDEOS, Media
+from tokbench.data.media import IMAGES, VIDEOS, Media
 from tokbench.data.registry import register
 from tokbench.data.specs import other_files, split_files
 from tokbench.data.whole import WholePictures, hash_split, own_cache, stamped
@@ -27,7 +27,7 @@ _LABELS = ("int", "uint", "bool", "float", "string", "large_string", "binary")
 
 
 class TableImages(WholePictures):
-    """Rows of a ``datasets.Dataset`` whose pictures are left encoded. The id is the row's index.
+    """Rows of a ``datasets.Dataset`` whose images are left encoded. The id is the row's index.
 
     ``folders``: where files that rows name in place of bytes may lie.
     """
@@ -74,7 +74,7 @@ class TableImages(WholePictures):
 
     @property
     def content(self) -> str:
-        """All labels, the files' sizes and times, and the bytes of 64 pictures, spread evenly."""
+        """All labels, the files' sizes and times, and the bytes of 64 images, spread evenly."""
         parts = [f"{file.name} {(status := file.stat()).st_size} {status.st_mtime_ns}" for file in self.files]
         if self.label_column is not None:
             for chunk in self._table.data.column(self.label_column).chunks:
@@ -94,7 +94,7 @@ class TableImages(WholePictures):
 
 
 def encoded_of(cell: Any, folders: Sequence[Path]) -> bytes | Path:
-    """What an image column holds of one picture -> its bytes or its file. An empty cell is an empty file.
+    """What an image column holds of one image -> its bytes or its file. An empty cell is an empty file.
 
     Raises:
         UnreadableImage: the cell names a file that is in none of ``folders``: a table may name any file of the machine.
@@ -120,9 +120,9 @@ def _named(name: str, folders: Sequence[Path]) -> Path:
 
 
 def columns_of(
-    features: Any, source: str, media: Media = PICTURES, image: str | None = None, label: str | None = None
+    features: Any, source: str, media: Media = IMAGES, image: str | None = None, label: str | None = None
 ) -> tuple[str, str | None]:
-    """(column of pictures or videos, label column or None): those wished for, else by type and by their usual names.
+    """(column of images or videos, label column or None): those wished for, else by type and by their usual names.
 
     Raises:
         TokbenchError: no column can hold them; lists the columns there are.
@@ -179,7 +179,7 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
     in ten is held out.
 
     Raises:
-        TokbenchError: no such file, a file that is no Parquet, no picture column, no rows.
+        TokbenchError: no such file, a file that is no Parquet, no image column, no rows.
     """
     import datasets
     import pyarrow
@@ -255,7 +255,7 @@ def table_images(
 def undecoded(rows: Any, image: str) -> Any:
     """The same rows, files left as the bytes they are stored in: tokbench decodes them itself."""
     kind: Any = type(rows.features[image])
-    if kind in (_feature(PICTURES), _feature(VIDEOS)):
+    if kind in (_feature(IMAGES), _feature(VIDEOS)):
         return rows.cast_column(image, kind(decode=False))
     return rows
 
@@ -264,7 +264,7 @@ def _feature(media: Media) -> Any:
     """The type of ``datasets`` for it; an older one has none for videos, whose columns are then bytes."""
     import datasets
 
-    return datasets.Image if media is PICTURES else getattr(datasets, "Video", type(None))
+    return datasets.Image if media is IMAGES else getattr(datasets, "Video", type(None))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tokbench.data.folder import as_utf8
 from tokbench.data.formats import tally
 from tokbench.data.labels import numbering
 from tokbench.data.listing import ignored
-from tokbench.data.media import PICTURES, Media
+from tokbench.data.media import IMAGES, Media
 from tokbench.data.whole import remember, stamp
 from tokbench.errors import TokbenchError, shown
 from tokbench.weights import cache_dir
@@ -27,7 +27,7 @@ _LONGEST_LABEL = 200  # bytes of a class's name
 
 @dataclass(frozen=True)
 class Member:
-    """One picture of a shard: key, place of its bytes, label as text (``-1`` or blank: none), whether it is a link."""
+    """One image of a shard: key, place of its bytes, label as text (``-1`` or blank: none), whether it is a link."""
 
     key: str
     offset: int
@@ -36,11 +36,11 @@ class Member:
     link: bool = False
 
 
-def index_shard(shard: Path, source: str, media: Media = PICTURES) -> tuple[list[Member], list[tuple[str, str]]]:
-    """The pictures (or videos) of a WebDataset shard in order, and what is wrong with it.
+def index_shard(shard: Path, source: str, media: Media = IMAGES) -> tuple[list[Member], list[tuple[str, str]]]:
+    """The images (or videos) of a WebDataset shard in order, and what is wrong with it.
 
-    Files that share a path up to the first dot of their name are one sample: its picture, and its label in ``.cls``.
-    Where none of them ends in ``.jpg`` or the like right after that dot, a sample's only picture is taken
+    Files that share a path up to the first dot of their name are one sample: its image, and its label in ``.cls``.
+    Where none of them ends in ``.jpg`` or the like right after that dot, a sample's only image is taken
     (``0001.rgb.jpg``). Links are followed within the shard. A shard that breaks off gives the samples before the
     break. The result is remembered until the file changes.
 
@@ -48,7 +48,7 @@ def index_shard(shard: Path, source: str, media: Media = PICTURES) -> tuple[list
         TokbenchError: the file is compressed or no tar archive, or a label is no number and no name.
     """
     status = shard.stat()
-    what = "shard 4" if media is PICTURES else "videos of shard 1"
+    what = "shard 4" if media is IMAGES else "videos of shard 1"
     key = digest(what, as_utf8(str(shard.resolve())), stamp(status))
     file = cache_dir() / "shards" / f"{key}.json"
     try:
@@ -61,13 +61,13 @@ def index_shard(shard: Path, source: str, media: Media = PICTURES) -> tuple[list
 
 
 def contents(shards: Sequence[Path], members: Sequence[Sequence[Member]]) -> str:
-    """A hash of what an index and the file system say of shards: their times, and the pictures' keys, sizes, labels."""
+    """A hash of what an index and the file system say of shards: their times, and the images' keys, sizes, labels."""
     times = (f"{shard.name} {shard.stat().st_mtime_ns}" for shard in shards)
     return digest(*times, *(f"{m.key} {m.size} {m.label}" for found in members for m in found))
 
 
 def read_member(shard: Path, member: Member) -> bytes:
-    """The picture's bytes. Fewer than its size where the file was cut since; then it cannot be decoded."""
+    """The image's bytes. Fewer than its size where the file was cut since; then it cannot be decoded."""
     with open(shard, "rb") as file:
         return os.pread(file.fileno(), member.size, member.offset)
 
@@ -94,9 +94,9 @@ def numbered(texts: set[str], source: str) -> tuple[dict[str, int], list[str], s
 
 
 def no_pictures(
-    source: str, shards: list[Path], problems: list[tuple[str, str]], media: Media = PICTURES
+    source: str, shards: list[Path], problems: list[tuple[str, str]], media: Media = IMAGES
 ) -> TokbenchError:
-    """What to say of shards without pictures."""
+    """What to say of shards without images."""
     why = f" ({tally(problems)})" if problems else ""
     return TokbenchError(f"{source}: no {media.many} in its {len(shards)} shard{'s' if len(shards) != 1 else ''}{why}")
 
@@ -178,7 +178,7 @@ def _label(content: bytes, where: str) -> str:
 
 
 def _members(found: _Contents) -> list[Member]:
-    """The picture of every sample; why there is none goes to ``problems``."""
+    """The image of every sample; why there is none goes to ``problems``."""
     members, passed_over = [], found.media.passed_over
     for key, parts in found.parts.items():
         read = {ext: name for ext, name in parts.items() if passed_over(f".{ext.rpartition('.')[2]}") is None}

@@ -1,4 +1,4 @@
-"""The folders that hold pictures, as a tree, and what their names say: a split, a container, or what is no picture."""
+"""The folders that hold images, as a tree, and what their names say: a split, a container, or what is no image."""
 
 from __future__ import annotations
 
@@ -50,32 +50,32 @@ def split_name(name: str) -> SplitName | None:
 
 
 def is_container(name: str) -> bool:
-    """Whether a name says no more than that there are pictures: ``images``, ``img_align_celeba``, ``images256x256``."""
+    """Whether a name says no more than that there are images: ``images``, ``img_align_celeba``, ``images256x256``."""
     return _CONTAINER.fullmatch(name.lower()) is not None
 
 
 @dataclass
 class Node:
-    """A folder: pictures right in it, and the folders below that hold pictures at any depth."""
+    """A folder: images right in it, and the folders below that hold images at any depth."""
 
     files: int = 0
     children: dict[str, Node] = field(default_factory=dict)
 
     def pictures_in(self) -> list[str]:
-        """The sub-folders, without masks and the like where they lie beside the pictures that they belong to."""
+        """The sub-folders, without masks and the like where they lie beside the images that they belong to."""
         names = [name for name in self.children if not _NOT_PICTURES.fullmatch(name.lower())]
         beside = any(is_container(name) or split_name(name) for name in names)
         return names if beside else list(self.children)
 
     @property
     def lone(self) -> str | None:
-        """The only sub-folder with pictures, where there are no pictures beside it."""
+        """The only sub-folder with images, where there are no images beside it."""
         names = self.pictures_in()
         return names[0] if len(names) == 1 and not self.files else None
 
 
 def tree_of(paths: Iterable[str]) -> Node:
-    """Pictures' paths, relative and with ``/``, as the tree of their folders."""
+    """Images' paths, relative and with ``/``, as the tree of their folders."""
     root = Node()
     known: dict[str, Node] = {"": root}
     for path in paths:

@@ -11,12 +11,12 @@ from rich.progress import Progress
 from tokbench import printing
 
 WORTH_SHOWING = 2_000
-"""Fewer pictures are done before a bar could be read."""
+"""Fewer images are done before a bar could be read."""
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Progress]:
-    """A bar over ``total`` pictures on standard error, gone when done. Call ``advance`` of its only task, 0."""
+    """A bar over ``total`` images on standard error, gone when done. Call ``advance`` of its only task, 0."""
     hidden = total < WORTH_SHOWING or not sys.stderr.isatty()
     with printing.progress_bar(printing.terminal(stderr=True), disable=hidden) as bar:
         bar.add_task(what, total=total)

@@ -1,4 +1,4 @@
-"""Sets of whole pictures (folder, table, shards): which of them are in a split, and which cannot be read."""
+"""Sets of whole images (folder, table, shards): which of them are in a split, and which cannot be read."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from tokbench.cores import available
 from tokbench.data.base import ImageDataset, Split, digest, evenly
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
-from tokbench.data.media import PICTURES
+from tokbench.data.media import IMAGES
 from tokbench.data.waiting import progress
 from tokbench.errors import TokbenchError
 from tokbench.results.files import write
 from tokbench.weights import cache_dir
 
 HELD_OUT = 10
-"""Where a source names no splits, one picture in so many is held out, decided by a hash of its id."""
+"""Where a source names no splits, one image in so many is held out, decided by a hash of its id."""
 
 READING = "2"
 """Part of every fingerprint: another one where the same files come to mean other pixels, labels or ids."""
 
 CHECKED_TRAINING_PICTURES = 10_000
-"""Larger training sets are not decoded once in advance: their damaged pictures are found, and replaced, on the way."""
+"""Larger training sets are not decoded once in advance: their damaged images are found, and replaced, on the way."""
 
 CHECKED_TRAINING_VIDEOS = 1_000
 """The same of videos, each of which has hundreds of frames to decode."""
 
 
 class WholePictures(ImageDataset):
-    """Pictures at positions of some store. Subclasses give ``name``, ``label``, ``encoded`` and ``store``."""
+    """Images at positions of some store. Subclasses give ``name``, ``label``, ``encoded`` and ``store``."""
 
     kept: np.ndarray
     starts: np.ndarray | None = None  # of samples of which a file gives several: where each begins in it
-    _bytes: str | None = None  # a hash of all the pictures, where each of them was read
+    _bytes: str | None = None  # a hash of all the images, where each of them was read
 
     def name(self, position: int) -> str:
-        """The stable id of one picture: a relative path, a row index or a key."""
+        """The stable id of one image: a relative path, a row index or a key."""
         raise NotImplementedError
 
     def label(self, position: int) -> int:
@@ -67,11 +67,11 @@ class WholePictures(ImageDataset):
 
         ``total``: the images that the source has, where it names no splits and these were held out, or left, by hash.
 
-        Evaluation splits, and training sets of up to 10,000 pictures, are decoded once; what was found is remembered
+        Evaluation splits, and training sets of up to 10,000 images, are decoded once; what was found is remembered
         in the user's cache until a file changes.
 
         Raises:
-            TokbenchError: where no readable picture is left.
+            TokbenchError: where no readable image is left.
         """
         candidates = np.fromiter(positions, dtype=np.int64)
         if not len(candidates):
@@ -95,7 +95,7 @@ class WholePictures(ImageDataset):
         """How many files are read wholly once, in training."""
         if self.view.needs_facts:
             return float("inf")
-        return CHECKED_TRAINING_PICTURES if self.view.media is PICTURES else CHECKED_TRAINING_VIDEOS
+        return CHECKED_TRAINING_PICTURES if self.view.media is IMAGES else CHECKED_TRAINING_VIDEOS
 
     def _take_samples(self, facts: dict[int, list[int]], limit: int | None) -> None:
         """Several samples of each file, where the view takes several; what it says of the files becomes a note."""
@@ -111,7 +111,7 @@ class WholePictures(ImageDataset):
         return len(self.kept)
 
     def picture(self, index: int) -> tuple[Any, int, str]:
-        """(what the view loads: a decoded RGB picture, label, id). Raises UnreadableImage."""
+        """(what the view loads: a decoded RGB image, label, id). Raises UnreadableImage."""
         position = int(self.kept[index])
         name = self.name(position)
         return self.view.load(self.encoded(position), name, self.start(index)), self.label(position), name
@@ -122,9 +122,9 @@ class WholePictures(ImageDataset):
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change when a sample does: pictures, ids, labels, classes, split, preprocessing.
+        """16 hex digits that change when a sample does: images, ids, labels, classes, split, preprocessing.
 
-        Pictures that were decoded once in advance (``select``) count by all their bytes, so that a copy elsewhere is
+        Images that were decoded once in advance (``select``) count by all their bytes, so that a copy elsewhere is
         the same set and an equally named, equally large one is not. Reading larger training sets for it would take
         hours: they count by ``content``, which has the files' times; the same files under other times then pass for
         others, and only a file of the same name, size and time that was put in another's place is not noticed.
@@ -132,7 +132,7 @@ class WholePictures(ImageDataset):
         return self.fingerprint_with(self.view)
 
     def fingerprint_with(self, view: View) -> str:
-        """What the fingerprint of the same pictures would be under another view."""
+        """What the fingerprint of the same images would be under another view."""
         if self._bytes is None:
             known = digest(self.content, self._positions())
         else:
@@ -190,13 +190,13 @@ class WholePictures(ImageDataset):
 
 
 def hash_split(names: list[str], split: Split, source: str) -> list[int]:
-    """Positions of the pictures of ``split`` where the source itself names none: about one in ten is held out.
+    """Positions of the images of ``split`` where the source itself names none: about one in ten is held out.
 
-    A picture's side depends on its own id only, so that adding pictures moves none of the others.
+    An image's side depends on its own id only, so that adding images moves none of the others.
     """
     if len(names) == 1:
         raise TokbenchError(
-            f"{source}: one picture cannot be both trained on and held out; name what it is for "
+            f"{source}: one image cannot be both trained on and held out; name what it is for "
             f"({source.partition(':')[0]}:eval=...)"
         )
     hashes = [int.from_bytes(hashlib.sha256(n.encode("utf-8", "surrogateescape")).digest()[:8], "big") for n in names]

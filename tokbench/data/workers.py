@@ -1,4 +1,4 @@
-"""What goes wrong in the processes that read pictures, in one line."""
+"""What goes wrong in the processes that read images, in one line."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def told(error: BaseException) -> str:
     """One line: what happened and what to do."""
     reason = printable(str(error).partition("\n")[0].rstrip(". "), 160)
     return (
-        f"a process that reads pictures died ({reason}); where memory is short, lower data.workers or the batch; "
+        f"a process that reads images died ({reason}); where memory is short, lower data.workers or the batch; "
         "--resume continues from the last checkpoint"
     )

@@ -1,4 +1,4 @@
-"""``zip:FILE``: a folder of pictures in a zip archive, read at any place and never unpacked."""
+"""``zip:FILE``: a folder of images in a zip archive, read at any place and never unpacked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LARGEST_TEXT = 2**30  # bytes of a file of labels
 
 
 class ZipImages(WholePictures):
-    """Pictures in the order of their paths in the archive."""
+    """Images in the order of their paths in the archive."""
 
     def __init__(self, source: str, split: Split, view: View, archive: Path, entries: list[zipfile.ZipInfo]) -> None:
         super().__init__(source, split, view)
@@ -39,7 +39,7 @@ class ZipImages(WholePictures):
 
     @property
     def content(self) -> str:
-        """Names, sizes, checksums and labels: the archive's directory has all pictures' CRC-32."""
+        """Names, sizes, checksums and labels: the archive's directory has all images' CRC-32."""
         rows = zip(self.entries, self.labels, strict=True)
         return digest(*(f"{printable(e.filename)} {e.file_size} {e.CRC} {label}" for e, label in rows))
 
@@ -55,7 +55,7 @@ def open_zip(source: str, rest: str, split: Split, view: View, limit: int | None
     Sub-folders are splits and classes as in a folder; ``dataset.json`` (StyleGAN) has the class numbers where it is.
 
     Raises:
-        TokbenchError: no such file, no zip archive, encrypted, no pictures in it.
+        TokbenchError: no such file, no zip archive, encrypted, no images in it.
     """
     parts = named_parts(rest, source)
     if "" not in parts:

@@ -1,4 +1,4 @@
-"""A picture to a ``.tokb`` file and back."""
+"""An image to a ``.tokb`` file and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tokbench.models import Tokenizer, pad_to_multiple
 Histogram = list[np.ndarray]
 
 MOST_PIXELS = 2 * 89_478_485
-"""Larger pictures cannot be read in (Pillow's limit), so no file holds one."""
+"""Larger images cannot be read in (Pillow's limit), so no file holds one."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Compressed:
 class Codec:
     """A tokenizer with either a generator or a histogram of its codes (``CodeCache.histogram``).
 
-    A picture of any size is padded to whole tiles, encoded at once, and its code map cut into the tiles that the
-    generator models, one independent of the other; so the picture has no seams.
+    An image of any size is padded to whole tiles, encoded at once, and its code map cut into the tiles that the
+    generator models, one independent of the other; so the image has no seams.
 
     Raises:
         TokbenchError: neither or both given, or one that does not fit the tokenizer.
@@ -81,13 +81,13 @@ class Codec:
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:
-        """Float (1, C, H, W) in [-1, 1] -> the tokenizer's codes of the padded picture, int64 (1, h, w, D)."""
+        """Float (1, C, H, W) in [-1, 1] -> the tokenizer's codes of the padded image, int64 (1, h, w, D)."""
         padded, _ = pad_to_multiple(image, self.multiple)
         device = next(self.tokenizer.parameters()).device
         return self.tokenizer.encode(padded.to(device)).cpu()
 
     def write(self, image: Tensor, path: Path, label: int = -1) -> Compressed:
-        """Compress a float picture (1, C, H, W) in [-1, 1] into ``path``."""
+        """Compress a float image (1, C, H, W) in [-1, 1] into ``path``."""
         codes = self.encode(image)
         _, rows, columns, _ = codes.shape
         if isinstance(self.coder, ModelCoder):
@@ -115,7 +115,7 @@ class Codec:
         return Compressed(8 * size, 32 * len(words), predicted, fixed_bits(sizes, rows * columns), pixels)
 
     def read_codes(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
-        """The codes (1, h, w, D) of a file and the picture's height and width.
+        """The codes (1, h, w, D) of a file and the image's height and width.
 
         Raises:
             TokbenchError: a damaged file, one of another tokenizer, generator or histogram, or codes that come out
@@ -130,7 +130,7 @@ class Codec:
         if file.model != self.model:
             raise TokbenchError(f"{path}: coded under another {mine} ({file.model}, this one is {self.model})")
         if file.height * file.width > MOST_PIXELS:
-            raise TokbenchError(f"{path}: damaged: a picture of {file.width}x{file.height}; copy it again")
+            raise TokbenchError(f"{path}: damaged: an image of {file.width}x{file.height}; copy it again")
         height, width = self.tile
         rows = -(-file.height // self.multiple[0]) * height
         columns = -(-file.width // self.multiple[1]) * width
@@ -166,7 +166,7 @@ class Codec:
 
     @torch.no_grad()
     def read(self, path: Path) -> Tensor:
-        """The picture of a file, float (1, C, H, W), not clamped."""
+        """The image of a file, float (1, C, H, W), not clamped."""
         codes, (height, width) = self.read_codes(path)
         device = next(self.tokenizer.parameters()).device
         return self.tokenizer.decode(codes.to(device))[..., :height, :width].cpu()
@@ -204,7 +204,7 @@ def open_codec(generator: str | None, histogram: Path | None, tokenizer: str | N
 
 
 def read_picture(path: Path, channels: int = 3) -> Tensor:
-    """A picture file as float (1, channels, H, W) in [-1, 1]: RGB, or grey."""
+    """An image file as float (1, channels, H, W) in [-1, 1]: RGB, or grey."""
     try:
         return to_float(read_image(path, channels, any_shape=True))[None]
     except UnreadableImage as error:

@@ -1,7 +1,7 @@
-"""The ``.tokb`` file: one picture as entropy-coded codes.
+"""The ``.tokb`` file: one image as entropy-coded codes.
 
 Little-endian: magic ``TOKB``, version, mode (0 histogram, 1 generator), 4 bytes of the tokenizer's hash, 4 of the
-histogram's or generator's, the picture's height and width (from which the code map's shape follows), class (-1: none),
+histogram's or generator's, the image's height and width (from which the code map's shape follows), class (-1: none),
 CRC-32 of the codes, the range coder's words, and a CRC-32 of everything before it: 28 bytes beside the codes.
 """
 
@@ -41,7 +41,7 @@ class Tokb:
     def write(self, path: Path) -> int:
         """Write whole or not at all; the number of bytes."""
         if max(self.height, self.width) >= 2**16:
-            raise TokbenchError(f"{path}: pictures up to 65535 pixels a side, not {self.height}x{self.width}")
+            raise TokbenchError(f"{path}: images up to 65535 pixels a side, not {self.height}x{self.width}")
         if self.label >= 2**15:
             raise TokbenchError(f"{path}: classes up to 32767, not {self.label}")
         payload = self.words.astype("<u4").tobytes()

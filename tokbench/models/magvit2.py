@@ -66,7 +66,7 @@ class Decoder(nn.Module):
 
     @property
     def last_layer(self) -> Tensor:
-        """The weight of the convolution that makes the picture."""
+        """The weight of the convolution that makes the image."""
         return self.head.weight
 
     def forward(self, quantized: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ class Decoder(nn.Module):
 
     @property
     def last_layer(self) -> Tensor:
-        """The weight of the convolution that makes the picture (for VQ-GAN's adaptive discriminator weight)."""
+        """The weight of the convolution that makes the image (for VQ-GAN's adaptive discriminator weight)."""
         return self.head.weight
 
     def forward(self, quantized: Tensor) -> Tensor:

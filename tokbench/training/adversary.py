@@ -87,7 +87,7 @@ class Adversary:
 class AdversarialBackward:
     """The backward pass of ``nll + quantizer + factor * weight * lambda * g`` over the micro-batches of one step.
 
-    Losses on the picture are differentiated to the picture only, once each, and their gradients joined there: the
+    Losses on the image are differentiated to the image only, once each, and their gradients joined there: the
     autoencoder is passed through once, as without a discriminator, and the discriminator collects no gradients.
 
     lambda depends on the gradients of the whole step. With one micro-batch these are known before the autoencoder's

@@ -24,7 +24,7 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
     Of a generator whose tokenizer is not there yet, only the transformer's: the tokenizer decides the rest.
 
     Raises TokbenchError naming ``source`` when the combination is impossible: LFQ with a codebook that is no
-    power of two, an unknown quantizer argument, a discriminator too deep for the pictures, a metric that is none, LPIPS
+    power of two, an unknown quantizer argument, a discriminator too deep for the images, a metric that is none, LPIPS
     of images that are too small for it.
     """
     check_metrics(recipe)

@@ -112,7 +112,7 @@ def _search(tokenizer: Tokenizer) -> float:
 def _features(net: str) -> nn.Module:
     from torchvision.models import alexnet, vgg16
 
-    # LPIPS reads no further than before the last pooling, which small pictures do not reach.
+    # LPIPS reads no further than before the last pooling, which small images do not reach.
     features: nn.Module = (vgg16 if net == "vgg" else alexnet)(weights=None).features[:-1]
     return features
 

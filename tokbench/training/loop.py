@@ -1,4 +1,4 @@
-"""The one loop: batches in, task steps, log, pictures, checkpoints, exact resume."""
+"""The one loop: batches in, task steps, log, images, checkpoints, exact resume."""
 
 from __future__ import annotations
 

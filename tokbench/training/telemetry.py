@@ -19,7 +19,7 @@ from tokbench.training.peak_flops import peak_flops
 
 
 class Telemetry:
-    """Times the steps of one process: waiting for the batch and the step itself, not pictures and checkpoints.
+    """Times the steps of one process: waiting for the batch and the step itself, not images and checkpoints.
 
     The first steps of a process (with the counting of FLOPs, the choice of kernels, compilation) are not counted.
     FLOPs are of one process's share of a step, so that utilisation is of one device.

@@ -32,7 +32,7 @@ from tokbench.training.resuming import trained_on
 
 
 class TokenizerObjective(nn.Module):
-    """The tokenizer as what one forward under DDP covers: every parameter, and no loss on the picture.
+    """The tokenizer as what one forward under DDP covers: every parameter, and no loss on the image.
 
     The parts in ``frozen`` have no gradient and stay in evaluation mode.
     """
