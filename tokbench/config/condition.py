@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from tokbench.config.base import CodeShape, Strict
-from tokbench.errors import TokbenchError
+from tokbench.config.grid import Size
+from tokbench.errors import TokbenchError, size_text
+
+
+class TokenizerRef(Strict):
+    """Which tokenizer codes are of."""
+
+    source: str = Field(description="the folder or hub repository it was read from")
+    sha256: str = Field(description="of its weights; another tokenizer's codes are refused")
+    image_size: Size = Field(description="pixels of the images whose codes are modelled")
 
 
 class ConditionConfig(Strict):
@@ -24,6 +34,11 @@ class ConditionConfig(Strict):
     def settled(self) -> int:
         """How many positions of the codes themselves, from the first on, the condition gives: they are not drawn."""
         return 0
+
+    @property
+    def map(self) -> tuple[int, ...]:
+        """The grid of a condition that is a map, whose places rotary positions tell apart; () of any other."""
+        return ()
 
     @property
     def has_null(self) -> bool:
@@ -73,6 +88,34 @@ class FramesConfig(ConditionConfig):
 
     def describe(self) -> str:
         return f"the first {self.shape[0]} positions in time"
+
+
+class CodesConfig(ConditionConfig):
+    """The code stack of another image, a depth map or a segmentation, by a tokenizer of its own: VQ-GAN's spatial
+    conditions (Esser et al. 2021, arXiv:2012.09841, section 3.2); or codes of coordinates, which need no tokenizer."""
+
+    kind: Literal["codes"] = "codes"
+    shape: CodeShape = Field(description="of the condition's code stack: (*grid, D)")
+    vocabulary: Annotated[tuple[PositiveInt, ...], Field(max_length=1000)]
+    tokenizer: TokenizerRef | None = Field(None, description="whose codes they are; none of coordinates")
+
+    @model_validator(mode="after")
+    def _fits(self) -> CodesConfig:
+        if len(self.vocabulary) != self.shape[-1]:
+            raise ValueError(f"{len(self.vocabulary)} vocabularies for codes of depth {self.shape[-1]}")
+        return self
+
+    @property
+    def places(self) -> int:
+        return math.prod(self.map)
+
+    @property
+    def map(self) -> tuple[int, ...]:
+        return self.shape[:-1]
+
+    def describe(self) -> str:
+        of = f"the tokenizer {self.tokenizer.sha256[:12]}" if self.tokenizer else "coordinates"
+        return f"{size_text(self.shape)} codes of {of}"
 
 
 def need_classes(conditional: bool, classes: int, source: str) -> None:

@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from tokbench.config.base import CodeShape, Layers, Name, Strict
-from tokbench.config.condition import ClassConfig, ConditionConfig, FramesConfig
+from tokbench.config.condition import ClassConfig, CodesConfig, ConditionConfig, FramesConfig, TokenizerRef
 from tokbench.config.data import DataConfig
-from tokbench.config.grid import Size as ImageSize
 from tokbench.config.training import TrainingConfig
 
 # Lee et al. 2022, arXiv:2203.01941, table 6 and the released configurations: width, heads, spatial and depth layers.
@@ -115,21 +114,14 @@ class MLMConfig(_Transformer):
 GeneratorModel = Annotated[ARConfig | MLMConfig, Field(discriminator="name")]
 
 
-class TokenizerRef(Strict):
-    """Which tokenizer the codes are of."""
-
-    source: str = Field(description="the folder or hub repository it was read from")
-    sha256: str = Field(description="of its weights; another tokenizer's codes are refused")
-    image_size: ImageSize = Field(description="pixels of the images whose codes are modelled")
-
-
 class GeneratorConfig(Strict):
     """A generator, and the code stack it models: ``shape`` (*grid, D) with a vocabulary for each depth."""
 
     generator: GeneratorModel
     shape: CodeShape
     vocabulary: Annotated[tuple[PositiveInt, ...], Field(max_length=1000)]
-    num_classes: int = Field(0, ge=0, description="0: unconditional")
+    num_classes: int = Field(0, ge=0, description="0: no classes")
+    conditioned_on: CodesConfig | None = Field(None, description="what stands before the codes in place of a class")
     code_channels: PositiveInt | None = Field(None, description="channels of the code vectors, where input is codes")
     shared_codes: bool = Field(False, description="all depths have the same code vectors")
     given: int = Field(0, ge=0, description="positions in time that the generator's given `frames` are")
@@ -151,6 +143,8 @@ class GeneratorConfig(Strict):
             raise ValueError(
                 f"generator.frames {generator.frames} with given {self.given} of {self.shape[0]} positions"
             )
+        if self.conditioned_on is not None and self.num_classes:
+            raise ValueError("generator.class_conditional: a generator has one condition, and this one is of codes")
         if (generator.input == "codes") != (self.code_channels is not None):
             raise ValueError(f"generator.input {generator.input} with code_channels {self.code_channels}")
         if generator.input == "bits" and (odd := [k for k in self.vocabulary if k < 2 or k & (k - 1)]):
@@ -174,6 +168,8 @@ class GeneratorConfig(Strict):
         """What stands before the codes, or at their first positions."""
         if self.given:
             return FramesConfig(shape=(self.given, *self.shape[1:]), vocabulary=self.vocabulary)
+        if self.conditioned_on is not None:
+            return self.conditioned_on
         return ClassConfig(
             num_classes=self.num_classes, dropout=self.generator.class_dropout if self.num_classes else 0.0
         )

@@ -50,7 +50,7 @@ class AR(Generator):
         self.position_condition = nn.Parameter((torch.randn(before, width) * 0.02).squeeze(0)) if learned else None
         # One row a position; what follows the last position is never read.
         self.position = nn.Parameter(torch.randn(self.places, width) * 0.02) if learned else None
-        rotation = None if learned else axial_rotation(self.grid, width // settings.heads, before)
+        rotation = None if learned else axial_rotation(self.grid, width // settings.heads, before, config.condition.map)
         self.register_buffer("rotation", rotation, persistent=False)
         dropouts = Dropouts.of(settings)
         self.drop = nn.Dropout(dropouts.embedding)

@@ -13,6 +13,7 @@ from torch import Tensor
 from tokbench.config.generator import GeneratorConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators.card import generator_card
+from tokbench.generators.codes_condition import CodesCondition  # noqa: F401  (a kind that build_condition knows)
 from tokbench.generators.condition import Given, build_condition
 from tokbench.generators.noise import image_keys
 from tokbench.generators.sampling import Sampling

@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tokbench.config.generator import GeneratorConfig, TokenizerRef
+from tokbench.config.condition import TokenizerRef
+from tokbench.config.generator import GeneratorConfig
 from tokbench.config.grid import Size, axes
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.video_model import Video

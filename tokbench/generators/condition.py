@@ -57,7 +57,7 @@ class Condition(nn.Module):
 
     @property
     def usual(self) -> Tensor:
-        """(m, ...): what is drawn in turn where nobody says; of classes each of them. None where somebody must."""
+        """(m, ...): what is drawn in turn where nobody says; of classes each of them. Empty where somebody must."""
         raise NotImplementedError
 
     def check_guidance(self, condition: Tensor) -> None:

@@ -50,7 +50,7 @@ class MLM(Generator):
         learned = settings.positions == "learned"
         before = self.condition.config.places
         self.position = nn.Parameter(torch.randn(before + self.places, width) * 0.02) if learned else None
-        rotation = None if learned else axial_rotation(self.grid, width // settings.heads, before)
+        rotation = None if learned else axial_rotation(self.grid, width // settings.heads, before, config.condition.map)
         self.register_buffer("rotation", rotation, persistent=False)
         dropouts = Dropouts.of(settings)
         self.drop = nn.Dropout(dropouts.embedding)

@@ -139,18 +139,24 @@ class Transformer(nn.Module):
         return [Cache(like.new_zeros(shape), like.new_zeros(shape)) for _ in self.blocks]
 
 
-def axial_rotation(grid: Sequence[int], channels: int, before: int = 1) -> Tensor:
+def axial_rotation(grid: Sequence[int], channels: int, before: int = 1, map: Sequence[int] = ()) -> Tensor:
     """(before + T, channels / 2, 2) cosines and sines of the T positions of a grid in raster order: each axis turns its
-    share of a head's channels; the places ``before``, the condition's, do not turn. As in LlamaGen (Sun et al. 2024,
-    arXiv:2406.06525), after Su et al. 2021 (arXiv:2104.09864)."""
+    share of a head's channels. The places ``before``, the condition's, do not turn, unless they are a ``map``, which
+    has rows and columns of its own. As in LlamaGen (Sun et al. 2024, arXiv:2406.06525), after Su et al. 2021
+    (arXiv:2104.09864)."""
+    pairs = channels // 2
+    first = _angles(map, pairs) if map else torch.zeros(before, pairs, dtype=torch.float64)
+    angles = torch.cat([first, _angles(grid, pairs)])
+    return torch.stack([angles.cos(), angles.sin()], dim=-1).float()
+
+
+def _angles(grid: Sequence[int], pairs: int) -> Tensor:
+    """(T, pairs) of the positions of a grid in raster order."""
     axes = [torch.arange(side, dtype=torch.float64) for side in grid]
     coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, -2)  # (T, axes)
-    pairs = channels // 2
     shares = [pairs // len(grid) + (axis < pairs % len(grid)) for axis in range(len(grid))]
     frequencies = [10000.0 ** (-torch.arange(share, dtype=torch.float64) / share) for share in shares]
-    angles = torch.cat([coordinates[:, i, None] * turns for i, turns in enumerate(frequencies)], dim=1)
-    angles = torch.cat([torch.zeros(before, pairs, dtype=torch.float64), angles])
-    return torch.stack([angles.cos(), angles.sin()], dim=-1).float()
+    return torch.cat([coordinates[:, i, None] * turns for i, turns in enumerate(frequencies)], dim=1)
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:

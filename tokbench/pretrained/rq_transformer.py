@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tokbench.config.generator import ARConfig, GeneratorConfig, TokenizerRef
+from tokbench.config.condition import TokenizerRef
+from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.config.grid import plain
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator

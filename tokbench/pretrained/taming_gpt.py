@@ -14,7 +14,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tokbench.config.generator import ARConfig, GeneratorConfig, TokenizerRef
+from tokbench.config.condition import TokenizerRef
+from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator
 from tokbench.generators.building import build

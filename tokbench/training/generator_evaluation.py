@@ -44,7 +44,8 @@ def evaluate_generator(
     """Measure a generator on held-out images (``tokbench.data.open_images``).
 
     The model-coded rate is of these images' codes; the images drawn, ``config.samples`` of them with their classes, or
-    the first frames of these clips, in turn, are compared with these images by the metrics of generated images.
+    the conditions of these images (clips' first frames, codes), in turn, are compared with these images by the metrics
+    of generated images.
 
     Args:
         reference: a file of statistics (``.npz`` with mu and sigma) to compare with in place of these images.
@@ -76,7 +77,7 @@ def evaluate_generator(
         begun = time.perf_counter()
         for _, batch in pair.stream(
             range(config.samples),
-            conditions=condition if pair.generator.settled else None,
+            conditions=None if len(kind.usual) else condition,
             seed=seed,
             sampling=sampling,
             batch_size=config.batch_size,

@@ -197,11 +197,12 @@ class GeneratorTask:
 
     @torch.no_grad()
     def picture(self, path: Path) -> None:
-        """Sixteen samples, of sixteen classes where there are classes, or of held-out clips' first frames."""
+        """Sixteen samples, of sixteen classes where there are classes, or of the conditions of held-out images."""
         with self._whole() as generator:
             if generator is None or not self.accelerator.is_main_process:
                 return
-            usual = self.data.held_out(generator.condition)[1] if generator.settled else generator.condition.usual
+            usual = generator.condition.usual
+            usual = usual if len(usual) else self.data.held_out(generator.condition)[1]
             chosen = usual[torch.arange(16, device=usual.device) * len(usual) // 16]
             with self.accelerator.autocast():
                 codes = generator.generate(16, condition=chosen, seed=self.recipe.seed)

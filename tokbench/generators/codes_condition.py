@@ -1,0 +1,82 @@
+"""Codes of another tokenizer as a condition: a depth map, a segmentation, coordinates, another view of the image.
+
+As published (Esser et al. 2021, arXiv:2012.09841, section 3.2; ``Net2NetTransformer`` of CompVis/taming-transformers)
+they are a prefix that is read causally like everything after it. Their vectors are a table of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokbench.config.condition import CodesConfig
+from tokbench.errors import TokbenchError, shown, size_text
+from tokbench.generators.condition import Condition, Given, condition_of
+
+
+@condition_of(CodesConfig)
+class CodesCondition(nn.Embedding, Condition):
+    """Codes int64 (n, *grid, D), -1 throughout for none: a row for each code of each depth, summed over the depths,
+    and, where there is a null, one more."""
+
+    config: CodesConfig
+    offsets: Tensor
+
+    def __init__(self, config: CodesConfig, width: int) -> None:
+        sizes = config.vocabulary
+        super().__init__(sum(sizes) + config.has_null, width)
+        self.config = config
+        starts = [sum(sizes[:depth]) for depth in range(len(sizes))]
+        self.register_buffer("offsets", torch.tensor(starts), persistent=False)
+
+    def check(self, given: Given, n: int) -> Tensor:
+        if given is None:
+            if not self.config.has_null:
+                raise TokbenchError(f"the generator needs a condition: {self.config.describe()}")
+            return self.null(n)
+        if not isinstance(given, Tensor) or given.dtype != torch.int64:
+            raise TokbenchError(f"a condition of codes is an int64 tensor, not {shown(given)}")
+        codes, shape = given.to(self.weight.device), self.config.shape
+        codes = codes[None] if codes.dim() == len(shape) else codes
+        if tuple(codes.shape[1:]) != shape or len(codes) not in (1, n):
+            raise TokbenchError(
+                f"a condition of codes {size_text(tuple(given.shape))} for {n} images: the generator's is "
+                f"{size_text(shape)}, one for all or one each"
+            )
+        if not torch.compiler.is_compiling():  # a look at the values would break the graph
+            self._check_range(codes)
+        return codes.expand(n, *shape)
+
+    def _check_range(self, codes: Tensor) -> None:
+        stacks = codes.flatten(1, -2)  # (n, N, D)
+        if self.config.has_null:
+            stacks = stacks[(stacks != -1).flatten(1).any(1)]
+        sizes = torch.tensor(self.config.vocabulary, device=codes.device)
+        if bool((wrong := (stacks < 0) | (stacks >= sizes)).any()):
+            depth = int(wrong.nonzero()[0, -1])
+            raise TokbenchError(
+                f"code {int(stacks[wrong][0])} at depth {depth + 1} of the condition is outside its vocabulary of "
+                f"{self.config.vocabulary[depth]}: these are not its tokenizer's codes"
+            )
+
+    def null(self, n: int) -> Tensor:
+        return torch.full((n, *self.config.shape), -1, dtype=torch.int64, device=self.weight.device)
+
+    def forward(self, condition: Tensor) -> Tensor:
+        rows = torch.where(condition < 0, self.num_embeddings - 1, condition + self.offsets)
+        return super().forward(rows.flatten(1, -2)).sum(-2)
+
+    def of(self, batch: Any) -> Tensor:
+        codes: Tensor = batch["condition"]
+        return codes.to(self.weight.device, non_blocking=True)
+
+    @property
+    def usual(self) -> Tensor:
+        return self.null(0)
+
+    def check_guidance(self, condition: Tensor) -> None:
+        super().check_guidance(condition)
+        if bool((condition < 0).any()):
+            raise TokbenchError("guidance needs a condition for every image")
