@@ -27,7 +27,7 @@ def make(name: str = "ar", dropout: float = 0.25, shape: tuple[int, ...] = (1, 2
     torch.manual_seed(0)
     kind = ARConfig if name == "ar" else MLMConfig
     settings = kind.model_validate({"width": 24, "heads": 2, "layers": 2, "input": "learned", **more})
-    before = CodesConfig(shape=SHAPE, vocabulary=VOCABULARY, dropout=dropout)
+    before = CodesConfig(shape=SHAPE, vocabulary=VOCABULARY, downsampling=2, dropout=dropout)
     model = build(GeneratorConfig(generator=settings, shape=shape, vocabulary=(3, 2), conditioned_on=before))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -128,7 +128,7 @@ def test_guidance_needs_a_null_and_a_condition_for_every_image() -> None:
 
 
 def test_a_generator_has_one_condition() -> None:
-    before = CodesConfig(shape=SHAPE, vocabulary=VOCABULARY)
+    before = CodesConfig(shape=SHAPE, vocabulary=VOCABULARY, downsampling=2)
     settings = ARConfig(width=24, heads=2, layers=1, input="learned", class_conditional=True)
     with pytest.raises(ValueError, match="a generator has one condition"):
         GeneratorConfig(generator=settings, shape=(2, 2, 2), vocabulary=(3, 2), num_classes=5, conditioned_on=before)

@@ -98,11 +98,14 @@ class CodesConfig(ConditionConfig):
     shape: CodeShape = Field(description="of the condition's code stack: (*grid, D)")
     vocabulary: Annotated[tuple[PositiveInt, ...], Field(max_length=1000)]
     tokenizer: TokenizerRef | None = Field(None, description="whose codes they are; none of coordinates")
+    downsampling: PositiveInt | None = Field(None, description="of coordinates: pixels along the side of a code")
 
     @model_validator(mode="after")
     def _fits(self) -> CodesConfig:
         if len(self.vocabulary) != self.shape[-1]:
             raise ValueError(f"{len(self.vocabulary)} vocabularies for codes of depth {self.shape[-1]}")
+        if (self.tokenizer is None) != (self.downsampling is not None):
+            raise ValueError("codes are of a tokenizer, or of coordinates with their downsampling: give one of the two")
         return self
 
     @property

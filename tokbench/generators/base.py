@@ -213,6 +213,21 @@ class Generator(SavedModel):
         embedding.vectors.copy_(rows)
 
     embedding: Any
+    _pair: tuple[Any, Any] = (None, None)  # a plain tuple: their weights are not the generator's
+
+    def come_with(self, tokenizer: Any, condition_tokenizer: Any = None) -> None:
+        """Keep the tokenizers that were read with it at hand; they are neither saved nor moved with its weights."""
+        self._pair = (tokenizer, condition_tokenizer)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer that was read with an imported generator; None for others (see ``Pipeline.load``)."""
+        return self._pair[0]
+
+    @property
+    def condition_tokenizer(self) -> Any:
+        """The tokenizer of its condition, likewise."""
+        return self._pair[1]
 
     @classmethod
     def of(cls, config: GeneratorConfig) -> Generator:

@@ -20,6 +20,9 @@ from tokbench.generators.embedding import code_vectors
 from tokbench.models.folder import explain
 from tokbench.models.tokenizer import chosen_size
 
+# Folders inside a generator's, of tokenizers that came with it.
+TOKENIZER, CONDITION_TOKENIZER = "tokenizer", "condition_tokenizer"
+
 
 def build(config: GeneratorConfig) -> Generator:
     """The generator of a configuration, with random weights and empty code vectors."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tokbench.config.condition import CodesConfig
 from tokbench.errors import TokbenchError, shown, size_text
 from tokbench.generators.condition import Condition, Given, condition_of
+from tokbench.generators.coordinates import coordinate_codes, coordinate_map
 
 
 @condition_of(CodesConfig)
@@ -74,7 +75,12 @@ class CodesCondition(nn.Embedding, Condition):
 
     @property
     def usual(self) -> Tensor:
-        return self.null(0)
+        """Of coordinates those of a whole image; codes of another image there are none of."""
+        if (factor := self.config.downsampling) is None:
+            return self.null(0)
+        height, width = self.config.map
+        coordinates = coordinate_map(height * factor, width * factor)
+        return coordinate_codes(coordinates, self.config.vocabulary[0], factor).to(self.weight.device)
 
     def check_guidance(self, condition: Tensor) -> None:
         super().check_guidance(condition)

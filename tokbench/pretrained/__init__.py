@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .weight_sets import Contents, Weights
 
-__all__ = ["ImportReport", "export", "load", "read", "read_generator", "sources"]
+__all__ = ["ImportReport", "export", "load", "load_generator", "read", "read_generator", "sources"]
 
 
 def sources() -> list[str]:
@@ -73,33 +73,65 @@ def read(
     return tokenizer, report
 
 
+def load_generator(
+    source: str | None,
+    checkpoint: str | PathLike[str],
+    config: str | PathLike[str] | None = None,
+    tokenizer: Tokenizer | str | PathLike[str] | None = None,
+    weights: Weights = "auto",
+) -> Generator:
+    """A published generator as a :class:`~tokbench.generators.Generator`, in evaluation mode; see
+    :func:`read_generator`.
+
+    Args:
+        tokenizer: the one whose codes it models, or where that lies; None takes the one in the same file.
+    """
+    from tokbench.models import Tokenizer
+
+    where = ""
+    if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
+        where = fspath(tokenizer)
+        tokenizer = Tokenizer.from_pretrained(where)
+    return read_generator(source, checkpoint, config, tokenizer, tokenizer_source=where, weights=weights)[0]
+
+
 def read_generator(
     source: str | None,
     checkpoint: str | PathLike[str],
     config: str | PathLike[str] | None,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     *,
-    tokenizer_source: str,
+    tokenizer_source: str = "",
     weights: Weights = "auto",
 ) -> tuple[Generator, ImportReport]:
     """A published generator on ``tokenizer``, the imported one whose codes it models, in evaluation mode.
 
+    Its ``tokenizer`` and, where the condition is codes of another one, ``condition_tokenizer`` are set.
+
     Args:
-        tokenizer_source: where ``tokenizer`` lies; recorded beside the weights.
+        tokenizer: None takes the one in the same file, as taming keeps it.
+        tokenizer_source: where ``tokenizer`` lies; recorded beside the weights. One out of the file is to be saved as
+            ``tokenizer`` in the generator's folder.
 
     The others, and what is raised, are as of :func:`load`.
     """
+    from tokbench.generators.building import TOKENIZER
     from tokbench.models.fitting import load_exactly
 
-    from .importer import choose_generator
+    from .importer import choose_generator, of_codes
 
     settings, contents = _opened(checkpoint, config)
     with _one_line(contents.path):
         importer = choose_generator(source, contents)
         chosen = contents.choose(importer.recognises, weights, "live")
         given = chosen.weights.tensors
+        if tokenizer is None:
+            tokenizer, tokenizer_source = importer.tokenizer(given, settings, contents.path), TOKENIZER
+            if tokenizer is None:
+                raise of_codes(importer.name, contents.path)
         plan = importer.read(given, settings, tokenizer, tokenizer_source, contents.path)
         load_exactly(plan.model, plan.tensors, contents.path)
+    plan.model.come_with(tokenizer, plan.condition_tokenizer)
     report = ImportReport(
         source=importer.name,
         weights=chosen.told,

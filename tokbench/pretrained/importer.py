@@ -61,6 +61,7 @@ class GeneratorPlan:
     model: Generator
     tensors: dict[str, Tensor]  # our name -> tensor
     ignored: dict[str, list[str]] = field(default_factory=dict)
+    condition_tokenizer: Tokenizer | None = None  # where the condition is codes of one, which the file holds
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,13 @@ class GeneratorImporter:
         recognises: whether weights of these official names are of this source.
         read: (official name -> tensor, configuration as plain data, the tokenizer whose codes it models, where that
             lies, path) -> plan.
+        tokenizer: (official name -> tensor, configuration, path) -> the tokenizer that lies in the same file, if any.
     """
 
     name: str
     recognises: Callable[[Collection[str]], bool]
     read: Callable[[dict[str, Tensor], dict[str, Any], Tokenizer, str, str], GeneratorPlan]
+    tokenizer: Callable[[dict[str, Tensor], dict[str, Any], str], Tokenizer | None] = lambda *_: None
 
 
 OURS = "encoder.stem.weight"  # a name that no official layout has
@@ -112,7 +115,7 @@ def choose(source: str | None, contents: Contents, config: dict[str, Any]) -> tu
     if source is None or source == "auto":
         if not fits:
             if (of := next((g for g in of_generators().values() if contents.sets(g.recognises)), None)) is not None:
-                raise _of_codes(of.name, path)
+                raise of_codes(of.name, path)
             raise _unknown_layout(contents, known)
         if said and not by_class:
             raise _of_another_class(path, said, fits)
@@ -123,7 +126,7 @@ def choose(source: str | None, contents: Contents, config: dict[str, Any]) -> tu
     name = _plain(source)
     if name not in known:
         IMPORTERS.get(name)
-        raise _of_codes(name, path)
+        raise of_codes(name, path)
     if name not in fits:
         raise _another_layout(contents, name, sorted(fits, key=lambda one: bool(known[one].like)))
     if said and name not in by_class:
@@ -164,7 +167,7 @@ def _unknown_layout(contents: Contents, known: Collection[str]) -> TokbenchError
     return TokbenchError(f"{contents.path}: no known layout ({', '.join(sorted(known))}); its first weights: {seen}")
 
 
-def _of_codes(name: str, path: str) -> TokbenchError:
+def of_codes(name: str, path: str) -> TokbenchError:
     return TokbenchError(
         f"{path}: {name} models the codes of a tokenizer: import that first and give it as --tokenizer"
     )

@@ -48,10 +48,10 @@ def size(tensors: dict[str, Tensor], name: str, axis: int, path: str) -> int:
     return int(tensors[name].shape[axis])
 
 
-def image_channels(tensors: dict[str, Tensor], path: str) -> int:
-    """Of the images, in and out alike: 3 or 1. TokbenchError for a model of other images."""
+def image_channels(tensors: dict[str, Tensor], path: str, any_number: bool = False) -> int:
+    """Of the images, in and out alike: 3 or 1, unless any number will do. TokbenchError for a model of other images."""
     taken, given = size(tensors, "encoder.stem.weight", 1, path), size(tensors, "decoder.head.weight", 0, path)
-    if taken != given or taken not in (1, 3):
+    if taken != given or (taken not in (1, 3) and not any_number):
         raise TokbenchError(
             f"{path}: a model from images of {taken} channels to images of {given}; only RGB (3) and grey (1), the "
             "same on both sides, are supported"

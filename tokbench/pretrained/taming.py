@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from .checkpoint import section
+from .checkpoint import model_class, section
 from .importer import Importer, Plan, register
 from .settings import agree, require, size
 from .tokenizer_config import checked_config
 from .vqgan_family import TAMING, rename, taming_model
 
+LABELS, COLOURS = "VQSegmentationModel", "colorize"
 CODEBOOK = "quantize.embedding.weight"
 AVERAGES = ("quantize.embedding.cluster_size", "quantize.embedding.embed_avg")  # of its EMAVQ
 # VectorQuantizer2's beta and its default ``legacy=True``, which every released model was trained with: beta weighs
@@ -30,10 +31,13 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     tensors, other = rename(given, TAMING, path)
     said = section(config, "ddconfig")
     require(said, path, remap=None)  # which would rename the codes
-    image_size, model = taming_model("vqgan", tensors, said.get("ddconfig", {}), path)
+    labels = model_class(config) == LABELS
+    image_size, model = taming_model("vqgan", tensors, said.get("ddconfig", {}), path, any_channels=labels)
     codes = size(given, CODEBOOK, 0, path)
     agree(said, {"n_embed": codes, "embed_dim": model["code_channels"]}, path)
     losses = sorted(name for name in other if name.startswith("loss."))
+    ignored = {"losses and discriminator": losses} if losses else {}
+    ignored |= {"random colours to show labels in": [COLOURS]} if COLOURS in other else {}
     return Plan(
         config=checked_config(
             tensors,
@@ -41,15 +45,17 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
             model,
             {"name": "vq", "codebook_size": codes, "codebook_update": "gradient", "beta": BETA, "beta_on": "codebook"},
             path,
+            channels=size(tensors, "encoder.stem.weight", 1, path),
         ),
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
         layout=TAMING,
-        ignored={"losses and discriminator": losses} if losses else {},
-        left_over=sorted(other - {CODEBOOK, *AVERAGES} - set(losses)),
+        ignored=ignored,
+        left_over=sorted(other - {CODEBOOK, *AVERAGES}.union(*ignored.values())),
+        notes=["it takes label maps as one-hot channels and gives their logits"] if labels else [],
     )
 
 
 # The last two keep taming's names and rule: latent-diffusion's, and a codebook by moving averages.
-CLASSES = ("VQModel", "VQNoDiscModel", "VQModelInterface", "EMAVQ")
+CLASSES = ("VQModel", LABELS, "VQNoDiscModel", "VQModelInterface", "EMAVQ")
 register(Importer("taming", recognises, read, classes=CLASSES))

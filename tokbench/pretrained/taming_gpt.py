@@ -1,24 +1,26 @@
-"""VQ-GAN's GPT (CompVis/taming-transformers, ``Net2NetTransformer``): class-conditional or unconditional.
+"""VQ-GAN's GPT (CompVis/taming-transformers, ``Net2NetTransformer``): unconditional, or given classes, the codes of
+another VQ-GAN (depth, segmentation) or coordinates.
 
-The checkpoint holds ``transformer.*`` (minGPT) beside the VQ-GAN as ``first_stage_model.*``. Class ids and codes share
-one table there, and so do the positions of both.
+The checkpoint holds ``transformer.*`` (minGPT) beside the VQ-GAN as ``first_stage_model.*`` and the condition's as
+``cond_stage_model.*``. Conditions and codes share one table there, and so do the positions of both; here each has a
+table of its own, so a generator that was trained on has no way back into that layout.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tokbench.config.condition import TokenizerRef
+from tokbench.config.condition import CodesConfig, TokenizerRef
 from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator
-from tokbench.generators.building import build
+from tokbench.generators.building import CONDITION_TOKENIZER, build
 from tokbench.models import Tokenizer
 from tokbench.models.folder import explain
 
@@ -27,8 +29,9 @@ from .filling import require_sound
 from .importer import GeneratorImporter, GeneratorPlan, register
 from .rq_transformer import gpt_block
 from .settings import agree, count, size
+from .stages import tokenizer_in
 
-PREFIX = "transformer."
+PREFIX, FIRST_STAGE, CONDITION_STAGE = "transformer.", "first_stage_model.", "cond_stage_model."
 
 
 def recognises(names: Collection[str]) -> bool:
@@ -42,7 +45,7 @@ def read(
     """A released GPT as an ``AR`` without depth layers on the imported VQ-GAN, of images of that one's size.
 
     Its YAML alone knows the number of heads and how the model is conditioned. Raises TokbenchError for weights that
-    are missing, a configuration or tokenizer that does not fit, or a model conditioned on something else than a class.
+    are missing, a configuration or tokenizer that does not fit, or a condition or an order that is not known.
     """
     given = {name.removeprefix(PREFIX): t.float() for name, t in everything.items() if name.startswith(PREFIX)}
     require_sound(given, path)
@@ -53,9 +56,62 @@ def read(
         raise TokbenchError(f"{path}: the layout needs its YAML (transformer_config.params.n_head); give it with it")
     if gpt.get("n_unmasked", 0):
         raise TokbenchError(f"{path}: n_unmasked {gpt['n_unmasked']}: a condition that is read whole is not supported")
-    made, sos = _build(given, params, gpt, tokenizer, source, path)
-    ignored = {"not of the transformer": other} if other else {}
-    return GeneratorPlan(made, _translate(given, made, sos, path), ignored)
+    permuter = str(params.get("permuter_config", {}).get("target", "Identity"))
+    if not permuter.endswith("Identity"):
+        raise TokbenchError(
+            f"{path}: permuter_config {permuter}: codes in another order than by rows are not supported"
+        )
+    before = _condition(everything, params, tokenizer, path)
+    made, sos = _build(given, params, gpt, tokenizer, before, source, path)
+    used = (FIRST_STAGE, CONDITION_STAGE)
+    stages = [name for name in other if name.startswith(used)]
+    rest = [name for name in other if not name.startswith(used)]
+    ignored = {"of the tokenizers": stages} if stages else {}
+    ignored |= {"not of the transformer": rest} if rest else {}
+    return GeneratorPlan(made, _translate(given, made, sos, path), ignored, before.tokenizer)
+
+
+def first_stage(everything: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokenizer | None:
+    """The VQ-GAN whose codes are modelled; None where the file has the transformer alone."""
+    settings = section(config, "first_stage_config").get("first_stage_config")
+    return tokenizer_in(everything, FIRST_STAGE, settings, path)
+
+
+class _Before(NamedTuple):
+    """What stands before the codes: classes, codes, or neither; and the tokenizer of the codes."""
+
+    classes: int = 0
+    codes: CodesConfig | None = None
+    tokenizer: Tokenizer | None = None
+
+
+def _condition(everything: dict[str, Tensor], params: dict[str, Any], tokenizer: Tokenizer, path: str) -> _Before:
+    """What ``cond_stage_config`` says of it. TokbenchError for a condition that is not known."""
+    stage = params.get("cond_stage_config")
+    if params.get("unconditional") or params.get("be_unconditional") or stage == "__is_unconditional__":
+        return _Before()
+    if params.get("downsample_cond_size", -1) > -1:
+        raise TokbenchError(f"{path}: downsample_cond_size {params['downsample_cond_size']} is not supported")
+    target = str(stage.get("target", "")) if isinstance(stage, dict) else str(stage)
+    said = stage.get("params", {}) if isinstance(stage, dict) else {}
+    side = tokenizer.config.image_size
+    if target.endswith("Labelator") and said.get("n_classes"):
+        return _Before(classes=int(said["n_classes"]))
+    if target.endswith("CoordStage"):
+        grid, codes, factor = tokenizer.grid(side), int(said["n_embed"]), int(said["down_factor"])
+        if factor != tokenizer.downsampling:
+            raise TokbenchError(f"{path}: coordinates by {factor} pixels, the codes by {tokenizer.downsampling}")
+        return _Before(codes=CodesConfig(shape=(*grid, 1), vocabulary=(codes,), downsampling=factor))
+    same = stage == "__is_first_stage__"
+    other = tokenizer if same else tokenizer_in(everything, CONDITION_STAGE, stage, path)
+    if other is None:
+        raise TokbenchError(f"{path}: conditioned on {target or 'something else'}, of which it has no weights")
+    reference = TokenizerRef(source=CONDITION_TOKENIZER, sha256=other.sha256(), image_size=side)
+    sizes = tuple(int(k) for k in other.quantizer.subcode_sizes)
+    return _Before(
+        codes=CodesConfig(shape=(*other.grid(side), len(sizes)), vocabulary=sizes, tokenizer=reference),
+        tokenizer=other,
+    )
 
 
 def _build(
@@ -63,27 +119,23 @@ def _build(
     params: dict[str, Any],
     gpt: dict[str, Any],
     tokenizer: Tokenizer,
+    before: _Before,
     source: str,
     path: str,
 ) -> tuple[Generator, int]:
-    """The generator, and the row of the table that starts a sequence where there are no classes."""
+    """The generator, and the row of the table that starts a sequence where there is no condition."""
     width, vocabulary = size(given, "tok_emb.weight", 1, path), size(given, "tok_emb.weight", 0, path)
     layers = count(given, r"blocks\.(\d+)\.")
     agree(gpt, {"n_layer": layers, "n_embd": width, "vocab_size": vocabulary}, path)
     sizes = tuple(int(k) for k in tokenizer.quantizer.subcode_sizes)
     if sizes != (vocabulary,):
         raise TokbenchError(f"{path}: a vocabulary of {vocabulary}, the tokenizer's are {list(sizes)}")
-    condition = params.get("cond_stage_config")
-    classes = 0
-    if not (params.get("unconditional") or condition == "__is_unconditional__"):
-        wanted = condition.get("params", {}).get("n_classes") if isinstance(condition, dict) else None
-        target = str(condition.get("target", "")) if isinstance(condition, dict) else str(condition)
-        if not target.endswith("Labelator") or not wanted:
-            raise TokbenchError(f"{path}: conditioned on {target or 'something else'}; only classes are supported")
-        classes = int(wanted)
+    if before.codes and sum(before.codes.vocabulary) > vocabulary:
+        raise TokbenchError(f"{path}: {sum(before.codes.vocabulary)} codes of the condition, {vocabulary} in the table")
     side = tokenizer.config.image_size
     grid = tokenizer.grid(side)
-    if size(given, "pos_emb", 1, path) < math.prod(grid):
+    places = math.prod(grid) + (before.codes.places if before.codes else 1) - 1
+    if size(given, "pos_emb", 1, path) < places:
         shown = "x".join(map(str, grid))
         raise TokbenchError(f"{path}: positions for {given['pos_emb'].shape[1]} codes, not {shown}")
     try:
@@ -94,12 +146,13 @@ def _build(
                 layers=layers,
                 depth_layers=0,
                 input="learned",
-                class_conditional=classes > 0,
+                class_conditional=before.classes > 0,
                 class_dropout=0.0,
             ),
             shape=(*grid, 1),
             vocabulary=sizes,
-            num_classes=classes,
+            num_classes=before.classes,
+            conditioned_on=before.codes,
             tokenizer=TokenizerRef(source=source, sha256=tokenizer.sha256(), image_size=side),
         )
     except ValidationError as error:
@@ -118,13 +171,18 @@ def _translate(given: dict[str, Tensor], made: Generator, sos: int, path: str) -
         return left.pop(name)
 
     table, positions, head = take("tok_emb.weight"), take("pos_emb")[0], take("head.weight")
-    codes, places = made.vocabulary[0], made.places
+    codes, places, before = made.vocabulary[0], made.places, made.condition.config
+    first = before.places
+    if isinstance(before, CodesConfig):
+        rows = table[: sum(before.vocabulary)]
+    else:
+        rows = table[:classes] if (classes := made.config.num_classes) else table[sos : sos + 1]
     position = torch.zeros(places, positions.shape[1])
-    seen = positions[1 : places + 1]
+    seen = positions[first : first + places]
     position[: len(seen)] = seen
     ours = {
-        "condition.weight": table[:classes] if (classes := made.config.num_classes) else table[sos : sos + 1],
-        "position_condition": positions[0],
+        "condition.weight": rows,
+        "position_condition": positions[:first].squeeze(0),
         "position": position,
         "embedding.vectors": table[:codes],
         "norm.weight": take("ln_f.weight"),
@@ -139,4 +197,4 @@ def _translate(given: dict[str, Tensor], made: Generator, sos: int, path: str) -
     return ours
 
 
-register(GeneratorImporter("taming-gpt", recognises, read))
+register(GeneratorImporter("taming-gpt", recognises, read, first_stage))

@@ -65,12 +65,17 @@ def rename(tensors: dict[str, Tensor], layout: Layout, path: str) -> tuple[dict[
     return ours, other
 
 
-def model_settings(tensors: dict[str, Tensor], ddconfig: dict[str, Any], path: str) -> dict[str, Any]:
-    """The model's settings by our names, read off the weights and held against a taming-style ``ddconfig``."""
+def model_settings(
+    tensors: dict[str, Tensor], ddconfig: dict[str, Any], path: str, any_channels: bool = False
+) -> dict[str, Any]:
+    """The model's settings by our names, read off the weights and held against a taming-style ``ddconfig``.
+
+    Its images are RGB or grey, unless ``any_channels``.
+    """
     if ddconfig.get("double_z"):
         raise TokbenchError(f"{path}: ddconfig.double_z is true: a KL autoencoder, which has no codes")
     found = pyramid(tensors, path, _BLOCK)
-    channels = image_channels(tensors, path)
+    channels = image_channels(tensors, path, any_channels)
     latent, code = (size(tensors, f"encoder.{name}.weight", 0, path) for name in ("head", "to_code"))
     agree(
         ddconfig,
@@ -99,10 +104,10 @@ def attention_levels(tensors: dict[str, Tensor]) -> list[int]:
 
 
 def taming_model(
-    architecture: str, tensors: dict[str, Tensor], ddconfig: dict[str, Any], path: str
+    architecture: str, tensors: dict[str, Tensor], ddconfig: dict[str, Any], path: str, any_channels: bool = False
 ) -> tuple[int, dict[str, Any]]:
     """(image size, model settings) where attention goes by resolution. The size is the configuration's, else 256."""
-    settings = model_settings(tensors, ddconfig, path)
+    settings = model_settings(tensors, ddconfig, path, any_channels)
     image_size = int(ddconfig.get("resolution") or 256)
     levels = attention_levels(tensors)
     sides = attention_resolutions(
