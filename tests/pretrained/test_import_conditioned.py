@@ -1,0 +1,121 @@
+"""taming's conditional generators: the official code's numbers, and what cannot come in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from tokbench import pretrained
+from tokbench.errors import TokbenchError
+from tokbench.generators import Generator
+from tokbench.generators.coordinates import coordinate_codes, coordinate_map
+
+
+@pytest.fixture(scope="module")
+def conditional(golden: Path) -> Path:
+    folder = golden.parent / "golden-conditional"
+    if not folder.is_dir():
+        pytest.skip(f"{folder.name} is not there")
+    return folder
+
+
+def of(folder: Path, name: str) -> tuple[Generator, dict[str, Tensor]]:
+    generator = pretrained.load_generator("taming-gpt", folder / f"{name}.ckpt", folder / f"{name}.yaml")
+    return generator, {key: torch.from_numpy(value) for key, value in np.load(folder / f"{name}_io.npz").items()}
+
+
+def test_a_depth_map_gives_the_official_logits_and_picture(conditional: Path) -> None:
+    generator, data = of(conditional, "net2net_depth")
+    with torch.no_grad():
+        codes, condition = (
+            generator.tokenizer.encode(data["image"]),
+            generator.condition_tokenizer.encode(data["condition"]),
+        )
+        assert torch.equal(codes.flatten(1), data["z_indices"]) and torch.equal(condition.flatten(1), data["c_indices"])
+        torch.testing.assert_close(generator.logits(codes, condition)[0], data["logits"], rtol=1e-4, atol=1e-4)
+        nll = generator.nll(codes, condition).sum() / codes.numel()
+        assert float(nll) == pytest.approx(float(data["loss"]), rel=1e-5)
+        drawn = generator.generate(len(codes), condition=condition, temperature=0)
+        assert torch.equal(drawn.flatten(1), data["greedy"])
+        torch.testing.assert_close(generator.tokenizer.decode(drawn), data["decoded_greedy"], rtol=1e-4, atol=1e-4)
+
+
+def test_its_tokenizers_stay_out_of_its_weights(conditional: Path, tmp_path: Path) -> None:
+    generator, _ = of(conditional, "net2net_depth")
+    assert not any("encoder" in name for name in generator.state_dict())
+    generator.save_pretrained(tmp_path)
+    again = Generator.from_pretrained(tmp_path)
+    assert again.sha256() == generator.sha256() and again.config == generator.config and again.tokenizer is None
+
+
+def test_coordinates_give_the_official_codes_and_logits(conditional: Path) -> None:
+    generator, data = of(conditional, "net2net_coord")
+    codes = data["z_indices"].view(-1, 4, 4, 1)
+    with torch.no_grad():
+        logits = generator.logits(codes, data["c_indices"].view(codes.shape))[0]
+    torch.testing.assert_close(logits, data["logits"], rtol=1e-4, atol=1e-4)
+    assert generator.condition_tokenizer is None
+    for which, found in (("coord", "coord_codes"), ("crop", "crop_codes")):
+        assert torch.equal(coordinate_codes(data[which], codes=32, downsampling=2)[..., 0], data[found][:, 0])
+    torch.testing.assert_close(coordinate_map(16, 24), data["coord"])
+    assert generator.condition.usual.shape == (1, 4, 4, 1)  # of a whole image, so that nobody has to say
+    beyond = coordinate_codes(coordinate_map(64, 64), codes=32, downsampling=2)
+    assert int(beyond.max()) == int(data["largest_index_of_square_picture_of_side_n_embed_times_f"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (torch.zeros(1, 1, 5, 4), "coordinates of 5x4 pixels are no whole number of squares of 2"),
+        (torch.zeros(1, 3, 4, 4), r"float \(B, 1, H, W\), got torch.float32 \(1, 3, 4, 4\)"),
+        (torch.full((1, 1, 4, 4), 1.01), r"coordinates lie in \[0, 1\]"),
+        (torch.full((1, 1, 4, 4), torch.nan), r"coordinates lie in \[0, 1\]"),
+    ],
+)
+def test_what_are_no_coordinates_is_one_line(given: Tensor, said: str) -> None:
+    with pytest.raises(TokbenchError, match=said):
+        coordinate_codes(given, codes=8, downsampling=2)
+
+
+def test_labels_give_the_official_codes_and_logits(conditional: Path) -> None:
+    tokenizer, report = pretrained.read("auto", conditional / "vqseg.ckpt", conditional / "vqseg.yaml")
+    data = {key: torch.from_numpy(value) for key, value in np.load(conditional / "vqseg_io.npz").items()}
+    with torch.no_grad():
+        codes = tokenizer.encode(data["onehot"])
+        assert torch.equal(codes.flatten(1), data["indices"])
+        torch.testing.assert_close(tokenizer.decode(codes), data["logits"], rtol=1e-4, atol=1e-4)
+    assert tokenizer.config.channels == 6 and not report.left_over
+    assert report.ignored["random colours to show labels in"] == ["colorize"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda p: p.update(permuter_config={"target": "taming.modules.transformer.permuter.ZCurve"}), "another order"),
+        (lambda p: p.update(downsample_cond_size=4), "downsample_cond_size 4"),
+        (lambda p: p["transformer_config"]["params"].update(n_unmasked=16), "n_unmasked 16"),
+        (lambda p: p["cond_stage_config"]["params"].update(n_embed=17), "n_embed is 17"),
+        (lambda p: p["first_stage_config"]["params"]["ddconfig"].update(ch=16), "first_stage_model: .* ch is 16"),
+    ],
+)
+def test_what_cannot_come_in_is_one_line(conditional: Path, tmp_path: Path, change: Any, said: str) -> None:
+    config = yaml.safe_load((conditional / "net2net_depth.yaml").read_text())
+    change(config["model"]["params"])
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(TokbenchError, match=said):
+        pretrained.load_generator("taming-gpt", conditional / "net2net_depth.ckpt", tmp_path / "c.yaml")
+
+
+def test_a_condition_without_its_weights_is_named(conditional: Path, tmp_path: Path) -> None:
+    state = torch.load(conditional / "net2net_depth.ckpt")["state_dict"]
+    for prefix, said in (("cond_stage_model.", "conditioned on .*VQModel, of which it has no weights"),
+                         ("first_stage_model.", "taming-gpt models the codes of a tokenizer")):  # fmt: skip
+        torch.save({"state_dict": {k: v for k, v in state.items() if not k.startswith(prefix)}}, tmp_path / "g.ckpt")
+        with pytest.raises(TokbenchError, match=said):
+            pretrained.load_generator("taming-gpt", tmp_path / "g.ckpt", conditional / "net2net_depth.yaml")
