@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from click.testing import Result
+from PIL import Image
 from torch import Tensor
+from typer.testing import CliRunner
 
 from tokbench import pretrained
+from tokbench.cli.app import app
+from tokbench.data.partner import load_partner, partner_tensor
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
 from tokbench.generators.coordinates import coordinate_codes, coordinate_map
+from tokbench.generators.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +126,67 @@ def test_a_condition_without_its_weights_is_named(conditional: Path, tmp_path: P
         torch.save({"state_dict": {k: v for k, v in state.items() if not k.startswith(prefix)}}, tmp_path / "g.ckpt")
         with pytest.raises(TokbenchError, match=said):
             pretrained.load_generator("taming-gpt", tmp_path / "g.ckpt", conditional / "net2net_depth.yaml")
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def brought(conditional: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("imported") / "g"
+    checkpoint, config = conditional / "net2net_depth.ckpt", conditional / "net2net_depth.yaml"
+    assert command("import", "taming-gpt", checkpoint, "--config", config, "--out", folder).exit_code == 0
+    return folder
+
+
+def test_import_and_generate_from_a_depth_map_on_the_command_line(brought: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(brought, moved)  # its tokenizers come with it
+    ramp = np.linspace(3.0, 90.0, 20 * 30, dtype=np.float32).reshape(20, 30)
+    np.save(tmp_path / "depth.npy", ramp)
+    Image.fromarray((ramp * 700).astype(np.uint16)).save(tmp_path / "depth.png")
+    drawn = {}
+    for name in ("depth.npy", "depth.png"):
+        out = tmp_path / name.replace(".", "-")
+        found = command(
+            "generate", moved, "--condition", tmp_path / name, "-n", 2, "--temperature", 0, "--out", out, "--cpu"
+        )
+        assert found.exit_code == 0, found.output
+        drawn[name] = np.asarray(Image.open(out / "000001.png"))
+    assert np.array_equal(drawn["depth.npy"], drawn["depth.png"])  # scaled by its own range, whatever that is
+    pair = Pipeline.load(moved)
+    codes = pair.condition_codes(
+        partner_tensor(load_partner(tmp_path / "depth.npy", "depth"), "depth")[None, :, :8, :8]
+    )
+    assert codes.shape == (1, 4, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "said"),
+    [
+        (None, [], "the generator needs a condition: 4x4x1 codes of depth"),
+        (np.zeros((8, 8, 3), np.uint8), ["--condition", "x.npy"], "one number a pixel is wanted"),
+        (np.full((8, 8), np.nan), ["--condition", "x.npy"], "depth that is not finite"),
+        (np.zeros((8, 8)), ["--condition", "x.npy", "--class", 1], "--condition: "),
+        (None, ["--condition", "missing.png"], "No such file"),
+    ],
+)
+def test_what_cannot_be_drawn_from_is_one_line(
+    brought: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Any, arguments: list[Any], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        np.save("x.npy", content)
+    found = command("generate", brought, *arguments, "--out", "o", "--cpu")
+    assert found.exit_code and said in str(found.exception) and not Path("o/000000.png").exists()
+
+
+def test_another_condition_tokenizer_is_refused(brought: Path, tmp_path: Path) -> None:
+    shutil.copytree(brought, tmp_path / "g")
+    shutil.rmtree(tmp_path / "g" / "condition_tokenizer")
+    with pytest.raises(TokbenchError, match="the tokenizer of the generator's condition"):
+        Pipeline.load(tmp_path / "g")
+    shutil.copytree(brought / "tokenizer", tmp_path / "g" / "condition_tokenizer")
+    with pytest.raises(TokbenchError, match="condition_tokenizer: not the tokenizer of this generator's condition"):
+        Pipeline.load(tmp_path / "g")

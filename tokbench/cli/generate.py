@@ -18,6 +18,10 @@ def generate(
     classes: Annotated[
         list[int] | None, typer.Option("--class", help="Class id; may be given often. Default: all in turn.")
     ] = None,
+    conditions: Annotated[
+        list[Path] | None,
+        typer.Option("--condition", help="A depth map, mask or image to draw from; may be given often, in turn."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     temperature: Annotated[float, typer.Option("--temperature", help="0 takes the likeliest code.")] = 1.0,
     top_k: Annotated[int | None, typer.Option("--top-k", help="Only the k likeliest codes.")] = None,
@@ -68,6 +72,7 @@ def generate(
         generator=generator,
         tokenizer=tokenizer,
         classes=tuple(classes or ()),
+        conditions=tuple(conditions or ()),
         seed=seed,
         sampling=sampling,
         image=image,

@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from tokbench.config.condition import CodesConfig
 from tokbench.config.crop import CROPS
 from tokbench.data import load_image, read_image, to_float
 from tokbench.data.decode import UnreadableImage
+from tokbench.data.partner import load_partner, partner_tensor
 from tokbench.data.pixels import to_channels, to_tensor
 from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
@@ -39,6 +41,7 @@ class Settings:
     image: Path | None
     keep: str
     precision: str
+    conditions: tuple[Path, ...] = ()
 
     def to_json(self, pair: Pipeline) -> dict[str, Any]:
         """As ``settings.json`` keeps it: the models by their weights, not by where they lie."""
@@ -51,6 +54,7 @@ class Settings:
             "image": str(self.image) if self.image else None,
             "keep": self.keep if self.image else None,
             "precision": self.precision,
+            **({"conditions": [str(path) for path in self.conditions]} if self.conditions else {}),
         }
 
 
@@ -72,7 +76,7 @@ def generate_files(
         raise TokbenchError(f"--precision {settings.precision}: expected auto, fp32 or bf16")
     low = settings.precision == "bf16" or (settings.precision == "auto" and device == "cuda")
     dtype = torch.bfloat16 if low else torch.float32
-    check_target(out / _GRID, [settings.image])
+    check_target(out / _GRID, [settings.image, *settings.conditions])
     pair = Pipeline.load(settings.generator, settings.tokenizer, device=device, dtype=dtype)
     with alone(out / ".tokbench-generate.lock", f"{out}: another process is drawing there; choose another --out"):
         return _draw_missing(settings, pair, n, out, batch_size, progress)
@@ -95,7 +99,7 @@ def _draw_missing(
     else:
         batches = pair.stream(
             missing,
-            conditions=settings.classes or None,
+            conditions=_conditions(pair, settings),
             seed=settings.seed,
             sampling=settings.sampling,
             batch_size=batch_size,
@@ -126,8 +130,8 @@ def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_s
     given = pair.encode(to_float(image)[None])
     condition = pair.generator.condition
     turn = condition.null(1)
-    if settings.classes or not condition.config.has_null:
-        turn = pair.in_turn(settings.classes or None)
+    if (given := _conditions(pair, settings)) is not None or not condition.config.has_null:
+        turn = pair.in_turn(given)
     for first, wanted in batches_of(numbers, batch_size):
         drawn = torch.arange(first, first + batch_size, device=turn.device)
         codes = pair.generator.generate(
@@ -140,6 +144,23 @@ def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_s
             mask=mask,
         )
         yield wanted, pair.decode(codes)[[number - first for number in wanted]]
+
+
+def _conditions(pair: Pipeline, settings: Settings) -> Any:
+    """What is drawn in turn: the classes asked for, or the codes of the files of ``--condition``; None for neither."""
+    if not settings.conditions:
+        return settings.classes or None
+    config = pair.generator.config.condition
+    if settings.classes or not isinstance(config, CodesConfig) or config.partner is None or config.tokenizer is None:
+        raise TokbenchError(f"--condition: the generator's condition is not an image but {config.describe()}")
+    taken = []
+    for path in settings.conditions:
+        try:
+            partner = CROPS.get("adm")(load_partner(path, config.partner), config.tokenizer.image_size)
+        except UnreadableImage as error:
+            raise TokbenchError(f"--condition {path}: {error.reason}") from None
+        taken.append(pair.condition_codes(partner_tensor(partner, config.partner)[None]))
+    return torch.cat(taken)
 
 
 def _held_settings(out: Path) -> dict[str, Any] | None:

@@ -28,17 +28,22 @@ def import_(
         typer.Option("--weights", help="Which, where there are both; auto: what the official code evaluates."),
     ] = "auto",
     tokenizer: Annotated[
-        str | None, typer.Option("--tokenizer", help="Of a generator: the imported tokenizer whose codes it models.")
+        str | None,
+        typer.Option(
+            "--tokenizer",
+            help="Of a generator: the imported tokenizer whose codes it models; without it the one in its own file.",
+        ),
     ] = None,
 ) -> None:
     """Bring a published checkpoint in; the result evaluates, reconstructs and trains on like any tokenizer."""
 
     from tokbench.pretrained import read
+    from tokbench.pretrained.importer import of_generators
     from tokbench.printing import terminal
 
     console = terminal()
     with _new_folder(out):
-        if tokenizer is not None:
+        if tokenizer is not None or source in of_generators():
             for line in _import_generator(source, checkpoint, config, weights, tokenizer, out):
                 console.print(line)
             return
@@ -74,17 +79,23 @@ def _import_generator(
     checkpoint: Path,
     config: Path | None,
     weights: Literal["auto", "live", "ema"],
-    tokenizer: str,
+    tokenizer: str | None,
     out: Path,
 ) -> list[str]:
     from tokbench.errors import size_text
+    from tokbench.generators.building import CONDITION_TOKENIZER, TOKENIZER
     from tokbench.models import Tokenizer
     from tokbench.pretrained import read_generator
 
-    model = Tokenizer.from_pretrained(tokenizer)
-    if Path(tokenizer).is_dir():  # the generator may be used from any folder
+    model = Tokenizer.from_pretrained(tokenizer) if tokenizer else None
+    if tokenizer and Path(tokenizer).is_dir():  # the generator may be used from any folder
         tokenizer = str(Path(tokenizer).resolve())
-    generator, report = read_generator(source, checkpoint, config, model, tokenizer_source=tokenizer, weights=weights)
+    place = tokenizer or ""
+    generator, report = read_generator(source, checkpoint, config, model, tokenizer_source=place, weights=weights)
+    if model is None:
+        generator.tokenizer.save_pretrained(out / TOKENIZER)
+    if generator.condition_tokenizer is not None:
+        generator.condition_tokenizer.save_pretrained(out / CONDITION_TOKENIZER)
     generator.save_pretrained(out)
     count = sum(p.numel() for p in generator.parameters())
     return [*report.lines(), f"{out}: {size_text(generator.shape)} codes, {count:,} parameters"]

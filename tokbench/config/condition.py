@@ -11,6 +11,9 @@ from tokbench.config.base import CodeShape, Strict
 from tokbench.config.grid import Size
 from tokbench.errors import TokbenchError, size_text
 
+Partner = Literal["images", "depth", "masks"]
+"""What goes with an image as its condition: RGB or grey, a depth map, or a map of labels."""
+
 
 class TokenizerRef(Strict):
     """Which tokenizer codes are of."""
@@ -97,6 +100,7 @@ class CodesConfig(ConditionConfig):
     kind: Literal["codes"] = "codes"
     shape: CodeShape = Field(description="of the condition's code stack: (*grid, D)")
     vocabulary: Annotated[tuple[PositiveInt, ...], Field(max_length=1000)]
+    partner: Partner | None = Field(None, description="of what they are codes; none of coordinates")
     tokenizer: TokenizerRef | None = Field(None, description="whose codes they are; none of coordinates")
     downsampling: PositiveInt | None = Field(None, description="of coordinates: pixels along the side of a code")
 
@@ -104,8 +108,8 @@ class CodesConfig(ConditionConfig):
     def _fits(self) -> CodesConfig:
         if len(self.vocabulary) != self.shape[-1]:
             raise ValueError(f"{len(self.vocabulary)} vocabularies for codes of depth {self.shape[-1]}")
-        if (self.tokenizer is None) != (self.downsampling is not None):
-            raise ValueError("codes are of a tokenizer, or of coordinates with their downsampling: give one of the two")
+        if len({self.tokenizer is None, self.partner is None, self.downsampling is not None}) > 1:
+            raise ValueError("codes are of a tokenizer and a partner, or of coordinates and their downsampling")
         return self
 
     @property
@@ -117,7 +121,7 @@ class CodesConfig(ConditionConfig):
         return self.shape[:-1]
 
     def describe(self) -> str:
-        of = f"the tokenizer {self.tokenizer.sha256[:12]}" if self.tokenizer else "coordinates"
+        of = f"{self.partner} by the tokenizer {self.tokenizer.sha256[:12]}" if self.tokenizer else "coordinates"
         return f"{size_text(self.shape)} codes of {of}"
 
 

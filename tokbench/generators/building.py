@@ -129,6 +129,15 @@ def check_tokenizer(generator: Generator, tokenizer: Any, source: str = "the tok
             )
 
 
+def check_condition_tokenizer(reference: TokenizerRef, tokenizer: Any, source: str) -> None:
+    """TokbenchError unless ``tokenizer`` is the one whose codes a generator is conditioned on."""
+    if (found := tokenizer.sha256()) != reference.sha256:
+        raise TokbenchError(
+            f"{source}: not the tokenizer of this generator's condition (weights {found[:12]}, trained on codes of "
+            f"{reference.sha256[:12]} from {reference.source})"
+        )
+
+
 def image_size(generator: Generator, tokenizer: Any) -> Size:
     """Of the images whose codes ``generator`` models: as it says, else the size that ``tokenizer`` was made for."""
     reference = generator.config.tokenizer

@@ -70,6 +70,11 @@ class CodesCondition(nn.Embedding, Condition):
         return super().forward(rows.flatten(1, -2)).sum(-2)
 
     def of(self, batch: Any) -> Tensor:
+        if "condition" not in batch:
+            raise TokbenchError(
+                f"the generator is conditioned on {self.config.describe()}, and these images come with none: name a "
+                "source of pairs, folder:IMAGES,depth=MAPS (or masks=, images=)"
+            )
         codes: Tensor = batch["condition"]
         return codes.to(self.weight.device, non_blocking=True)
 

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from tokbench import threads
+from tokbench.config.condition import CodesConfig
 from tokbench.config.grid import Size
+from tokbench.data.partner import for_tokenizer
 from tokbench.data.pixels import to_uint8
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator, Progress
-from tokbench.generators.building import check_tokenizer, image_size
+from tokbench.generators.building import check_condition_tokenizer, check_tokenizer, image_size
 from tokbench.generators.sampling import Sampling
 from tokbench.models import Tokenizer
 
@@ -27,6 +29,7 @@ class Pipeline:
 
     generator: Generator
     tokenizer: Tokenizer
+    condition_tokenizer: Tokenizer | None = None  # where the condition is codes of one
 
     @classmethod
     def load(
@@ -48,8 +51,8 @@ class Pipeline:
         """
         model = Generator.from_pretrained(generator)
         reference = model.config.tokenizer
-        source = tokenizer or (reference.source if reference else None)
-        if source is None:
+        source = tokenizer or (_where(model, reference.source) if reference else "")
+        if not source:
             raise TokbenchError(f"{generator}: does not say which tokenizer it was trained on; give --tokenizer")
         try:
             pair = Tokenizer.from_pretrained(source)
@@ -57,7 +60,9 @@ class Pipeline:
             hint = "" if tokenizer else " (the generator's tokenizer; say where it is now with --tokenizer)"
             raise TokbenchError(f"{error}{hint}") from None
         check_tokenizer(model, pair, source)
-        return cls(model.to(device).cast(dtype).eval(), pair.to(device).eval())
+        other = _condition_tokenizer(model)
+        moved = other.to(device).eval() if other is not None else None
+        return cls(model.to(device).cast(dtype).eval(), pair.to(device).eval(), moved)
 
     @property
     def image_size(self) -> Size:
@@ -75,6 +80,20 @@ class Pipeline:
         """Float images (n, C, H, W) in [-1, 1] -> generator codes (n, *grid, D)."""
         quantizer: Any = self.tokenizer.quantizer
         return quantizer.subcodes(self.tokenizer.encode(images.to(self.generator.device)))
+
+    @torch.no_grad()
+    def condition_codes(self, partners: Tensor) -> Tensor:
+        """What goes with images (``tokbench.data.partner``), (n, ...) -> the codes (n, *grid, D) of the condition.
+
+        Raises:
+            TokbenchError: the generator's condition is not of such codes.
+        """
+        config, other = self.generator.config.condition, self.condition_tokenizer
+        if other is None or not isinstance(config, CodesConfig) or config.partner is None:
+            raise TokbenchError(f"the generator is not conditioned on images but is {config.describe()}")
+        quantizer: Any = other.quantizer
+        images = for_tokenizer(partners, config.partner, other.config.channels)
+        return quantizer.subcodes(other.encode(images.to(self.generator.device)))
 
     def in_turn(self, conditions: Tensor | Sequence[int] | None) -> Tensor:
         """What images 0, 1 .. are drawn of, and then around: the given conditions, or all that there are."""
@@ -124,6 +143,26 @@ class Pipeline:
             images = self.decode(sample(turn[drawn % len(turn)], seed, drawn, report))
             done += len(wanted)
             yield wanted, images[[number - first for number in wanted]]
+
+
+def _where(model: Generator, source: str) -> str:
+    """Where a tokenizer of a generator lies: in the generator's folder, where it came with it."""
+    inside = model.home / source if model.home is not None and source else None
+    return str(inside) if inside is not None and inside.is_dir() else source
+
+
+def _condition_tokenizer(model: Generator) -> Tokenizer | None:
+    """The tokenizer of the generator's condition; None where that is not codes of one."""
+    config = model.config.condition
+    if not isinstance(config, CodesConfig) or config.tokenizer is None:
+        return None
+    source = _where(model, config.tokenizer.source)
+    try:
+        found = Tokenizer.from_pretrained(source)
+    except TokbenchError as error:
+        raise TokbenchError(f"{error} (the tokenizer of the generator's condition)") from None
+    check_condition_tokenizer(config.tokenizer, found, source)
+    return found
 
 
 def batches_of(numbers: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:

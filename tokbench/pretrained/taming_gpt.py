@@ -16,7 +16,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tokbench.config.condition import CodesConfig, TokenizerRef
+from tokbench.config.condition import CodesConfig, Partner, TokenizerRef
 from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Generator
@@ -30,6 +30,7 @@ from .importer import GeneratorImporter, GeneratorPlan, register
 from .rq_transformer import gpt_block
 from .settings import agree, count, size
 from .stages import tokenizer_in
+from .taming import LABELS
 
 PREFIX, FIRST_STAGE, CONDITION_STAGE = "transformer.", "first_stage_model.", "cond_stage_model."
 
@@ -107,9 +108,13 @@ def _condition(everything: dict[str, Tensor], params: dict[str, Any], tokenizer:
     if other is None:
         raise TokbenchError(f"{path}: conditioned on {target or 'something else'}, of which it has no weights")
     reference = TokenizerRef(source=CONDITION_TOKENIZER, sha256=other.sha256(), image_size=side)
+    partner: Partner = "depth" if other.config.channels == 1 else "images"
+    partner = "masks" if target.endswith(LABELS) else partner
     sizes = tuple(int(k) for k in other.quantizer.subcode_sizes)
     return _Before(
-        codes=CodesConfig(shape=(*other.grid(side), len(sizes)), vocabulary=sizes, tokenizer=reference),
+        codes=CodesConfig(
+            shape=(*other.grid(side), len(sizes)), vocabulary=sizes, partner=partner, tokenizer=reference
+        ),
         tokenizer=other,
     )
 
