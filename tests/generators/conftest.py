@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig
+from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig, PixelSNAILConfig
 from tokbench.generators import Generator, build
 
 
@@ -24,8 +24,9 @@ def make_generator() -> Callable[..., Generator]:
         **settings: Any,
     ) -> Generator:
         torch.manual_seed(0)
-        kind = ARConfig if name == "ar" else MLMConfig
-        values = {"width": 24, "heads": 2, "layers": 2, "input": "learned", **settings}
+        kind = {"ar": ARConfig, "mlm": MLMConfig, "pixelsnail": PixelSNAILConfig}[name]
+        more = {"hidden": 16, "kernel": 3, "blocks": 2, "layers": 1} if name == "pixelsnail" else {}
+        values = {"width": 24, "heads": 2, "layers": 2, "input": "learned", **more, **settings}
         generator = kind.model_validate({"class_conditional": classes > 0, **values})
         config = GeneratorConfig(
             generator=generator,

@@ -124,7 +124,7 @@ def test_a_class_that_an_earlier_revision_wrote_without_effect_is_passed_over(tm
 def test_only_what_has_a_likelihood_codes(tmp_path: Path) -> None:
     tokenizer = make_tokenizer(QUANTIZERS["vq"])
     mlm = for_tokenizer(MLMConfig(width=16, heads=2, layers=1), tokenizer, source="here", image_size=16)
-    with pytest.raises(TokbenchError, match="ar generator only"):
+    with pytest.raises(TokbenchError, match="ar and pixelsnail only"):
         Codec(tokenizer, generator=mlm)
     with pytest.raises(TokbenchError, match="one of the two"):
         Codec(tokenizer)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -13,6 +13,7 @@ from tokbench.config.base import CodeShape, Layers, Name, Strict
 from tokbench.config.condition import ClassConfig, CodesConfig, ConditionConfig, FramesConfig, TokenizerRef
 from tokbench.config.data import DataConfig
 from tokbench.config.training import TrainingConfig
+from tokbench.errors import size_text
 
 # Lee et al. 2022, arXiv:2203.01941, table 6 and the released configurations: width, heads, spatial and depth layers.
 # The parameters in a name are those of the released model (its vocabulary decides the last few million).
@@ -29,7 +30,7 @@ CodeInput = Literal["codes", "learned", "bits"]
 
 
 class _Transformer(Strict):
-    """What both generators have."""
+    """What both transformers have."""
 
     width: PositiveInt = Field(256, description="channels of the residual stream")
     heads: PositiveInt = Field(4, description="attention heads; they divide the width")
@@ -111,7 +112,47 @@ class MLMConfig(_Transformer):
     label_smoothing: float = Field(0.1, ge=0, lt=1)
 
 
-GeneratorModel = Annotated[ARConfig | MLMConfig, Field(discriminator="name")]
+class PixelSNAILConfig(Strict):
+    """Gated causal convolutions and attention over the map: PixelSNAIL (Chen et al. 2017, arXiv:1712.09763), as used on
+    codes by VQ-VAE-2 (arXiv:1906.00446) and compared with by VQ-GAN (arXiv:2012.09841, table 1)."""
+
+    frames: ClassVar[int] = 0  # the codes of a clip have three axes
+
+    name: Literal["pixelsnail"] = "pixelsnail"
+    width: PositiveInt = Field(256, description="channels of the residual stream")
+    hidden: PositiveInt = Field(256, description="channels between the two convolutions of a gated layer")
+    kernel: PositiveInt = Field(5, description="side of the causal convolutions, odd and at least 3")
+    blocks: Layers = Field(4, description="blocks: gated layers, then attention over all positions before")
+    layers: Layers = Field(4, description="gated layers of a block")
+    attention: bool = Field(True, description="false: a convolution in its place, as for the lower level of VQ-VAE-2")
+    heads: PositiveInt = Field(8, description="attention heads; they divide half of the width")
+    out_layers: int = Field(0, ge=0, le=1000, description="gated layers of kernel 1 before the classifiers")
+    condition_layers: int = Field(
+        0, ge=0, le=1000, description="gated layers over a condition that is a map; 0: its vectors as they are"
+    )
+    condition_hidden: PositiveInt = Field(256, description="channels of those layers")
+    condition_width: PositiveInt | None = Field(None, description="of a condition's vectors; empty: as `width`")
+    input: Literal["onehot", "codes", "learned", "bits"] = Field(
+        "onehot", description="onehot: a channel for each code, as published; the others as of ar"
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="within the gated layers and of attention's weights")
+    class_conditional: bool = Field(False, description="condition on the data's class labels")
+    class_dropout: float = Field(
+        0.1, ge=0, lt=1, description="chance that a training sample loses its label; 0 rules out guidance"
+    )
+
+    @model_validator(mode="after")
+    def _sides(self) -> PixelSNAILConfig:
+        if self.kernel % 2 == 0 or self.kernel < 3:
+            raise ValueError(f"kernel {self.kernel} is not odd and at least 3")
+        if self.attention and (self.width % 2 or self.width // 2 % self.heads):
+            raise ValueError(f"half of the width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
+_ONE_HOT = 4096  # codes of all depths together that are read as a channel each: a table of 64 MB
+
+GeneratorModel = Annotated[ARConfig | MLMConfig | PixelSNAILConfig, Field(discriminator="name")]
 
 
 class GeneratorConfig(Strict):
@@ -151,17 +192,43 @@ class GeneratorConfig(Strict):
             raise ValueError(f"generator.input bits needs vocabularies that are powers of two; {odd[0]} is not")
         if self.shared_codes and len(set(self.vocabulary)) > 1:
             raise ValueError("shared_codes needs equal vocabularies")
-        if generator.positions == "rotary" and generator.width // generator.heads < 2 * len(self.grid):
+        if generator.name == "pixelsnail":
+            self._fits_maps(generator)
+        elif generator.positions == "rotary" and generator.width // generator.heads < 2 * len(self.grid):
             raise ValueError(
                 f"rotary positions on a grid of {len(self.grid)} axes need at least {2 * len(self.grid)} channels a "
                 f"head, not {generator.width // generator.heads}"
             )
         return self
 
+    def _fits_maps(self, generator: PixelSNAILConfig) -> None:
+        if len(self.grid) != 2:
+            raise ValueError(f"generator pixelsnail is for codes in rows and columns; these have {len(self.grid)} axes")
+        if generator.input == "onehot" and sum(self.vocabulary) > _ONE_HOT:
+            raise ValueError(
+                f"generator.input onehot: {sum(self.vocabulary)} codes are more than {_ONE_HOT} channels; "
+                "use generator.input=learned"
+            )
+        side = self.condition.map
+        if not side and self.condition.places > 1:
+            raise ValueError("generator pixelsnail is conditioned on a class or a map of codes, not on a sequence")
+        if side and (len(side) != 2 or any(mine % its for mine, its in zip(self.grid, side, strict=True))):
+            raise ValueError(f"the condition's map {size_text(side)} does not divide the codes' {size_text(self.grid)}")
+        if (generator.condition_layers or generator.condition_width) and not side:
+            raise ValueError(
+                "generator.condition_layers and condition_width are for a condition that is a map; leave them out"
+            )
+
     @property
     def grid(self) -> tuple[int, ...]:
         """The positions along each axis: all of ``shape`` but the depth."""
         return self.shape[:-1]
+
+    @property
+    def condition_width(self) -> int:
+        """Channels of what stands for the condition."""
+        generator = self.generator
+        return (generator.name == "pixelsnail" and generator.condition_width) or generator.width
 
     @property
     def condition(self) -> ConditionConfig:

@@ -10,31 +10,30 @@ d, C width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokbench.config.generator import ARConfig, GeneratorConfig
-from tokbench.errors import TokbenchError
-from tokbench.generators.base import BatchSampler, Drawing, Generator
-from tokbench.generators.condition import Given
+from tokbench.generators.autoregressive import Autoregressive
+from tokbench.generators.base import BatchSampler
 from tokbench.generators.embedding import CodeEmbedding
-from tokbench.generators.noise import random_keys
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.transformer import Dropouts, Transformer, axial_rotation, initialise
 
+if TYPE_CHECKING:
+    from tokbench.generators.ar_decoding import ARDecoder
 
-class AR(Generator):
-    """p(codes | condition) = product over positions t and depths d of p(S_{t,d} | S_{<t}, S_{t,<d}, condition).
+
+class AR(Autoregressive):
+    """A transformer over the positions and one over the codes of each.
 
     The spatial transformer reads, at its first N places, the condition and, at place N - 1 + t, the sum of the vectors
     of S_{t-1}; its output there, h_t, is the first input of the depth transformer, which then reads the sum of the
     vectors of S_{t,<d}.
     """
 
-    exact_nll = True
     rotation: Tensor | None
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -67,10 +66,6 @@ class AR(Generator):
 
     # The whole stack at once -----------------------------------------------------------------------------------
 
-    def logits(self, codes: Tensor, condition: Given = None) -> list[Tensor]:
-        """Codes (B, *grid, D) -> for each depth logits (B, T, K_d), each conditioned on all codes before it."""
-        return self._logits(self.sequence(codes), self.condition.check(condition, len(codes)))
-
     def _logits(self, sequence: Tensor, condition: Tensor) -> list[Tensor]:
         batch, places, depth = sequence.shape
         vectors = self.embedding(sequence)  # (B, T, D, channels)
@@ -102,37 +97,6 @@ class AR(Generator):
         head = self.classifiers[depth if len(self.classifiers) > 1 else 0]
         return head(self.norm(x))
 
-    def loss(
-        self,
-        codes: Tensor,
-        condition: Given = None,
-        targets: Sequence[Tensor] | None = None,
-        keys: Tensor | None = None,
-    ) -> Tensor:
-        sequence = self.sequence(codes)
-        keys = random_keys(len(codes), self.device) if keys is None else keys
-        chosen = self.condition.drop(self.condition.check(condition, len(codes)), keys[: len(codes)])
-        logits = [x[:, self.settled :] for x in self._logits(sequence, chosen)]
-        if targets is None:
-            drawn = sequence[:, self.settled :]
-            parts = [F.cross_entropy(x.flatten(0, 1), drawn[..., d].flatten()) for d, x in enumerate(logits)]
-        else:
-            parts = [
-                F.cross_entropy(x.flatten(0, 1), target[:, self.settled :].flatten(0, 1))
-                for x, target in zip(logits, targets, strict=True)
-            ]
-        return torch.stack(parts).mean()
-
-    @torch.no_grad()
-    def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
-        self.check_codes(codes)
-        sequence = self.sequence(codes)
-        total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
-        for d, x in enumerate(self._logits(sequence, self.condition.check(condition, len(codes)))):
-            losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
-            total += losses[:, self.settled :].double().sum(-1)
-        return total
-
     def batch_sampler(self, n: int, sampling: Sampling) -> BatchSampler:
         from tokbench.generators.ar_decoding import GraphedSampler
 
@@ -140,16 +104,7 @@ class AR(Generator):
         graphed = self.device.type == "cuda" and not self.settled
         return GraphedSampler(self, n, sampling) if graphed else super().batch_sampler(n, sampling)
 
-    # One code at a time ----------------------------------------------------------------------------------------
+    def decoder(self, batch: int) -> ARDecoder:
+        from tokbench.generators.ar_decoding import ARDecoder
 
-    @torch.no_grad()
-    def _draw(self, drawing: Drawing) -> Tensor:
-        from tokbench.generators.ar_decoding import draw_codes
-
-        if self.training:
-            raise TokbenchError("call eval() before generate(): dropout is on")
-        if bool((drawing.kept[:, 1:] & ~drawing.kept[:, :-1]).any()):
-            raise TokbenchError(
-                "ar completes in raster order: the kept positions must be the first ones (keep the top)"
-            )
-        return draw_codes(self, drawing).unflatten(1, self.grid)
+        return ARDecoder(self, batch)

@@ -8,17 +8,14 @@ import torch
 from torch import Tensor
 
 from tokbench.generators.ar import AR
+from tokbench.generators.autoregressive import Autoregressive
 from tokbench.generators.base import Drawing, Progress
 from tokbench.generators.noise import image_keys, place_keys
 from tokbench.generators.sampling import Sampling, draw, guided
 
 
 class ARDecoder:
-    """The model's logits, code by code: ``restart(condition)``, then for every position ``begin(t)`` and for its
-    depths ``logits(t, d)`` and ``push(t, d, codes)``.
-
-    Encoding and decoding a compressed file, and drawing with and without given codes, all go through these calls in the
-    same order, so they see the same numbers.
+    """A :class:`~tokbench.generators.autoregressive.Decoder` with keys and values in static memory.
 
     Args:
         batch: how many stacks go through side by side, R.
@@ -82,10 +79,10 @@ class Draw:
     """A batch of n that is drawn: the decoder, the codes so far and the noise keys. ``restart``, then ``position(t)``
     settles one position after the other."""
 
-    def __init__(self, model: AR, n: int, sampling: Sampling, known: Tensor | None, kept: Tensor) -> None:
+    def __init__(self, model: Autoregressive, n: int, sampling: Sampling, known: Tensor | None, kept: Tensor) -> None:
         self.model, self.sampling, self.known, self.kept = model, sampling, known, kept
         self.doubled = sampling.guidance != 1.0
-        self.decoder = ARDecoder(model, 2 * n if self.doubled else n)
+        self.decoder = model.decoder(2 * n if self.doubled else n)
         self.codes = torch.zeros(n, model.places, model.depth, dtype=torch.int64, device=model.device)
         self.keys = torch.zeros(n, dtype=torch.int64, device=model.device)
 
@@ -139,7 +136,7 @@ class GraphedSampler:
         return codes.unflatten(1, self.run.model.grid)
 
 
-def draw_codes(model: AR, drawing: Drawing) -> Tensor:
+def draw_codes(model: Autoregressive, drawing: Drawing) -> Tensor:
     """Codes (n, T, D); see ``Generator.generate``."""
     run = Draw(model, len(drawing.keys), drawing.sampling, drawing.known, drawing.kept)
     run.restart(drawing.condition, drawing.keys)

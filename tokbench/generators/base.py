@@ -37,7 +37,7 @@ class Drawing(NamedTuple):
 
 
 class Generator(SavedModel):
-    """Base class of ``AR`` and ``MLM``.
+    """Base class of ``AR``, ``MLM`` and ``PixelSNAIL``.
 
     Codes are int64 (n, *grid, D) on a grid of any number of axes, those of depth d below ``vocabulary[d]``. A
     condition is what ``condition`` (a :class:`~tokbench.generators.condition.Condition`) takes: of class ids (n,), an
@@ -54,7 +54,7 @@ class Generator(SavedModel):
         self.shape, self.vocabulary = config.shape, config.vocabulary
         self.grid, self.depth = config.grid, config.shape[-1]
         self.places = math.prod(self.grid)  # T
-        self.condition = build_condition(config.condition, config.generator.width)
+        self.condition = build_condition(config.condition, config.condition_width)
         self.settled = config.condition.settled  # positions that the condition gives
 
     # What a subclass defines -----------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ class Generator(SavedModel):
 
     @classmethod
     def of(cls, config: GeneratorConfig) -> Generator:
-        """An ``AR`` or ``MLM``, as the configuration says, with random weights and empty code vectors."""
+        """An ``AR``, ``MLM`` or ``PixelSNAIL``, as the configuration says, with random weights, without code vectors."""
         from tokbench.generators.building import build
 
         return build(config)

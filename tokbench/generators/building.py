@@ -28,8 +28,9 @@ def build(config: GeneratorConfig) -> Generator:
     """The generator of a configuration, with random weights and empty code vectors."""
     from tokbench.generators.ar import AR
     from tokbench.generators.mlm import MLM
+    from tokbench.generators.pixelsnail import PixelSNAIL
 
-    return AR(config) if config.generator.name == "ar" else MLM(config)
+    return {"ar": AR, "mlm": MLM, "pixelsnail": PixelSNAIL}[config.generator.name](config)
 
 
 def configure(
@@ -44,7 +45,7 @@ def configure(
     """The configuration of a generator for a tokenizer's code stack.
 
     Args:
-        generator: an ``ARConfig`` or ``MLMConfig``.
+        generator: an ``ARConfig``, ``MLMConfig`` or ``PixelSNAILConfig``.
         tokenizer: a :class:`~tokbench.models.Tokenizer`; on the meta device (to count parameters) it has no hash.
         source: where it was read from.
         num_classes: of the data; counts only where the generator is class-conditional.

@@ -15,7 +15,11 @@ def generator_card(generator: Generator) -> Card:
     """What a generator knows of itself."""
     config, model = generator.config, generator.config.generator
     shape = size_text(config.shape)
-    words = {"ar": "autoregressive, code by code", "mlm": "by masked modelling, many codes a step"}[model.name]
+    words = {
+        "ar": "autoregressive, code by code",
+        "mlm": "by masked modelling, many codes a step",
+        "pixelsnail": "autoregressive by causal convolutions and attention",
+    }[model.name]
     facts = [
         ("model", f"{model.name}: {words}"),
         ("codes", f"{shape}, vocabularies {', '.join(map(str, config.vocabulary[:8]))}"),

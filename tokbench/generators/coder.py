@@ -1,7 +1,7 @@
 """Codes as a string of bits: a range coder under the generator's probabilities or under fixed frequencies.
 
 Encoder and decoder must see the same probabilities to the last bit, or everything after the first difference is lost.
-So both evaluate the model code by code through the same calls (:class:`~tokbench.generators.ar_decoding.ARDecoder`),
+So both evaluate the model code by code through the same calls (:class:`~tokbench.generators.autoregressive.Decoder`),
 in float64 on the CPU, and round the logits to a grid a thousand times coarser than any rounding error there; what
 follows is integer arithmetic. The coder is constriction's (Bamler 2022, arXiv:2201.01741).
 """
@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from tokbench.errors import TokbenchError
-from tokbench.generators.ar import AR
-from tokbench.generators.ar_decoding import ARDecoder
+from tokbench.generators.autoregressive import Autoregressive
 from tokbench.generators.base import Generator
 from tokbench.generators.condition import Given
 
@@ -34,22 +33,22 @@ def _categorical() -> Any:
 
 
 class ModelCoder:
-    """Code stacks to words and back under an ``AR``.
+    """Code stacks to words and back under an ``Autoregressive``.
 
     Raises:
         TokbenchError: a generator without an exact likelihood.
     """
 
     def __init__(self, generator: Generator) -> None:
-        if not isinstance(generator, AR):
-            raise TokbenchError("codes can be compressed under an ar generator only: an mlm has no exact likelihood")
+        if not isinstance(generator, Autoregressive):
+            raise TokbenchError("codes can be compressed under ar and pixelsnail only: an mlm has no exact likelihood")
         self.model = copy.deepcopy(generator).cpu().double().eval()
 
     @torch.no_grad()
     def _run(self, n: int, condition: Given, coder: Any, codes: Tensor | None) -> Tensor:
         model, depth = self.model, self.model.depth
         out = torch.zeros(n, model.places, depth, dtype=torch.int64)
-        decoder = ARDecoder(model, n)
+        decoder = model.decoder(n)
         decoder.restart(model.condition.check(condition, n))
         for t in range(model.places):
             decoder.begin(t)

@@ -1,4 +1,4 @@
-"""Codes as vectors a transformer can read: the tokenizer's own, learned ones, or the codes' bits."""
+"""Codes as vectors a network can read: the tokenizer's own, learned ones, a channel each, or the codes' bits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class CodeEmbedding(nn.Module):
     """Codes (..., D) to vectors (..., D, channels), and a vector to the transformer's width.
 
     ``vectors`` holds the rows of all depths one after the other (once, where the depths share them): a buffer that is
-    never trained for ``codes`` and ``bits``, a parameter of the full width for ``learned``. Sums of such vectors go
-    through ``into_body`` or ``into_depth``: linear maps for ``codes`` and ``bits``, nothing for ``learned``.
+    never trained for ``codes``, ``bits`` and ``onehot``, a parameter of the full width for ``learned``. Sums of such
+    vectors go through ``into_body`` or ``into_depth``: linear maps for ``codes`` and ``bits``, nothing for the others.
     """
 
     offsets: Tensor
@@ -36,6 +36,11 @@ class CodeEmbedding(nn.Module):
             nn.init.normal_(self.vectors, std=0.02)
             self.body_in: nn.Module = nn.Identity()
             self.depth_in: nn.Module = nn.Identity()
+            return
+        if kind == "onehot":
+            self.channels = rows
+            self.register_buffer("vectors", torch.eye(rows), persistent=False)
+            self.body_in, self.depth_in = nn.Identity(), nn.Identity()
             return
         if kind == "bits":
             table = bit_vectors(sizes)

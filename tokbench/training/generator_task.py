@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from tokbench.config.condition import need_classes
-from tokbench.config.generator import ARConfig, GeneratorRecipe
+from tokbench.config.generator import ARConfig, GeneratorRecipe, PixelSNAILConfig
 from tokbench.config.grid import pixels
 from tokbench.config.model import TokenizerConfig
 from tokbench.data import to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build, configure, for_tokenizer
 from tokbench.generators.noise import batch_keys
+from tokbench.generators.pixelsnail import make_blocks
 from tokbench.generators.transformer import Transformer
 from tokbench.models import Tokenizer
 from tokbench.models.folder import CONFIG, read_config
@@ -267,6 +268,8 @@ def count_parameters(recipe: GeneratorRecipe) -> int:
     folder = Path(recipe.tokenizer)
     with torch.device("meta"):
         if not (folder / CONFIG).is_file():
+            if isinstance(settings, PixelSNAILConfig):
+                return sum(p.numel() for p in make_blocks(settings, 0).parameters())
             stacks = [Transformer(settings.width, settings.heads, settings.layers)]
             if isinstance(settings, ARConfig):
                 stacks.append(Transformer(settings.width, settings.heads, settings.depth_layers))

@@ -1,0 +1,99 @@
+"""What generators that draw code by code share: the exact likelihood, the loss, and drawing in raster order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tokbench.errors import TokbenchError
+from tokbench.generators.base import Drawing, Generator
+from tokbench.generators.condition import Given
+from tokbench.generators.noise import random_keys
+
+
+class Decoder(Protocol):
+    """A model's logits, code by code: ``restart(condition)``, then for every position ``begin(t)`` and for its depths
+    ``logits(t, d)`` and ``push(t, d, codes)``.
+
+    Encoding and decoding a compressed file, and drawing with and without given codes, all go through these calls in the
+    same order, so they see the same numbers.
+    """
+
+    def restart(self, condition: Tensor) -> None:
+        """Begin with these conditions (R, ...), in the same memory."""
+
+    def begin(self, t: int) -> None:
+        """The step of position ``t``."""
+
+    def logits(self, t: int, d: int) -> Tensor:
+        """(R, K_d), given everything before depth ``d`` of position ``t``."""
+
+    def push(self, t: int, d: int, codes: Tensor) -> None:
+        """Codes (R,) of depth ``d`` at position ``t`` are settled."""
+
+
+class Autoregressive(Generator):
+    """p(codes | condition) = product over positions t and depths d of p(S_{t,d} | S_{<t}, S_{t,<d}, condition), the
+    positions in raster order."""
+
+    exact_nll = True
+
+    def _logits(self, sequence: Tensor, condition: Tensor) -> list[Tensor]:
+        """Codes (B, T, D) and checked conditions -> for each depth logits (B, T, K_d)."""
+        raise NotImplementedError
+
+    def decoder(self, batch: int) -> Decoder:
+        """What draws ``batch`` stacks side by side."""
+        raise NotImplementedError
+
+    def logits(self, codes: Tensor, condition: Given = None) -> list[Tensor]:
+        """Codes (B, *grid, D) -> for each depth logits (B, T, K_d), each conditioned on all codes before it."""
+        return self._logits(self.sequence(codes), self.condition.check(condition, len(codes)))
+
+    def loss(
+        self,
+        codes: Tensor,
+        condition: Given = None,
+        targets: Sequence[Tensor] | None = None,
+        keys: Tensor | None = None,
+    ) -> Tensor:
+        sequence = self.sequence(codes)
+        keys = random_keys(len(codes), self.device) if keys is None else keys
+        chosen = self.condition.drop(self.condition.check(condition, len(codes)), keys[: len(codes)])
+        logits = [x[:, self.settled :] for x in self._logits(sequence, chosen)]
+        if targets is None:
+            drawn = sequence[:, self.settled :]
+            parts = [F.cross_entropy(x.flatten(0, 1), drawn[..., d].flatten()) for d, x in enumerate(logits)]
+        else:
+            parts = [
+                F.cross_entropy(x.flatten(0, 1), target[:, self.settled :].flatten(0, 1))
+                for x, target in zip(logits, targets, strict=True)
+            ]
+        return torch.stack(parts).mean()
+
+    @torch.no_grad()
+    def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
+        self.check_codes(codes)
+        sequence = self.sequence(codes)
+        total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
+        for d, x in enumerate(self._logits(sequence, self.condition.check(condition, len(codes)))):
+            losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
+            total += losses[:, self.settled :].double().sum(-1)
+        return total
+
+    @torch.no_grad()
+    def _draw(self, drawing: Drawing) -> Tensor:
+        from tokbench.generators.ar_decoding import draw_codes
+
+        if self.training:
+            raise TokbenchError("call eval() before generate(): dropout is on")
+        if bool((drawing.kept[:, 1:] & ~drawing.kept[:, :-1]).any()):
+            raise TokbenchError(
+                f"{self.config.generator.name} completes in raster order: the kept positions must be the first ones "
+                "(keep the top)"
+            )
+        return draw_codes(self, drawing).unflatten(1, self.grid)
