@@ -109,7 +109,7 @@ def test_micro_batches_equal_the_whole_batch(
     assert_alike(run(recipe(name), tmp_path / "whole"), run(recipe(name), tmp_path / "parts", accumulation=4))
 
 
-@pytest.mark.parametrize("name", ["ar", "mlm"])
+@pytest.mark.parametrize("name", ["ar", "mlm", "pixelsnail"])
 def test_the_mean_of_the_parts_losses_is_the_loss_of_the_whole(
     make_generator: Callable[..., Generator], name: str
 ) -> None:

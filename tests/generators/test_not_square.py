@@ -27,7 +27,7 @@ def run(*arguments: object) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("name", ["ar", "mlm"])
+@pytest.mark.parametrize("name", ["ar", "mlm", "pixelsnail"])
 def test_a_generator_of_images_that_are_not_square(name: str, rq_folder: Path, tmp_path: Path) -> None:
     limits = ("--limit", 12, "--eval-limit", 6)
     said = run("encode", rq_folder, "--data", "photos", "--image-size", "16x24", "--out", tmp_path / "codes", *limits)
@@ -36,7 +36,8 @@ def test_a_generator_of_images_that_are_not_square(name: str, rq_folder: Path, t
     assert header.shape == (4, 6, 2) and header.image_size == (16, 24)
     settings = [
         f"data.source=codes:{tmp_path / 'codes'}", "data.image_size=16x24", f"tokenizer={rq_folder}",
-        "generator.width=16", "generator.heads=2", "generator.layers=1", "generator.positions=rotary",
+        "generator.width=16", "generator.heads=2", "generator.layers=1",
+        "generator.hidden=8" if name == "pixelsnail" else "generator.positions=rotary",
         "training.steps=2", "training.batch_size=4", "training.warmup_steps=1", "training.picture_every=2",
         "training.log_every=1",
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_tokenizer import make_tokenizer
 
 from tokbench.cli.generating import Settings, generate_files
-from tokbench.config.generator import ARConfig, MLMConfig
+from tokbench.config.generator import ARConfig, MLMConfig, PixelSNAILConfig
 from tokbench.data import open_images
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, Sampling, for_tokenizer
@@ -26,7 +26,7 @@ TINY = {"width": 16, "heads": 2, "layers": 1}
 
 def saved(folder: Path, name: str, rq_folder: Path, classes: int = 0) -> str:
     torch.manual_seed(0)
-    kind = ARConfig if name == "ar" else MLMConfig
+    kind = {"ar": ARConfig, "mlm": MLMConfig, "pixelsnail": PixelSNAILConfig}[name]
     settings = kind.model_validate({**TINY, "class_conditional": classes > 0})
     tokenizer = Tokenizer.from_pretrained(rq_folder)
     made = for_tokenizer(settings, tokenizer, source=str(rq_folder), image_size=16, num_classes=classes)
@@ -46,7 +46,7 @@ def pictures(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("0*.png"))}
 
 
-@pytest.mark.parametrize("name", ["ar", "mlm"])
+@pytest.mark.parametrize("name", ["ar", "mlm", "pixelsnail"])
 def test_drawing_continues_to_the_same_bits(tmp_path: Path, rq_folder: Path, name: str) -> None:
     generator = saved(tmp_path / "g", name, rq_folder, classes=3)
     assert generate_files(settings(generator), 7, tmp_path / "a", batch_size=3) == 7

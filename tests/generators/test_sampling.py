@@ -13,10 +13,10 @@ from tokbench.generators.noise import gumbel, image_keys, place_keys
 from tokbench.generators.sampling import draw, filtered, guided
 
 Make = Callable[..., Generator]
-BOTH = pytest.mark.parametrize("name", ["ar", "mlm"])
+EACH = pytest.mark.parametrize("name", ["ar", "mlm", "pixelsnail"])
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("settings", [{}, {"guidance": 2.5, "guidance_schedule": "cosine", "top_p": 0.9, "top_k": 5}])
 def test_an_image_is_the_same_in_any_batch(make_generator: Make, name: str, settings: dict) -> None:
     model = make_generator(name, classes=4)
@@ -28,7 +28,7 @@ def test_an_image_is_the_same_in_any_batch(make_generator: Make, name: str, sett
     assert torch.equal(together[5:], alone)
 
 
-@BOTH
+@EACH
 def test_seeds_and_images_differ_and_repeat(make_generator: Make, name: str) -> None:
     model = make_generator(name)
     one, again, other = (model.generate(4, seed=seed) for seed in (0, 0, 1))
@@ -37,7 +37,7 @@ def test_seeds_and_images_differ_and_repeat(make_generator: Make, name: str) -> 
     assert len({tuple(stack.flatten().tolist()) for stack in torch.cat([one, other])}) == 8
 
 
-@BOTH
+@EACH
 def test_drawing_leaves_the_global_generator_alone(make_generator: Make, name: str) -> None:
     state = torch.get_rng_state()
     make = make_generator(name)
@@ -133,7 +133,7 @@ def test_guidance_schedules_rise_from_none_to_all() -> None:
     assert Sampling(guidance=5.0).scale(0.0) == 5.0
 
 
-@BOTH
+@EACH
 def test_given_codes_stay_and_the_rest_follows_them(make_generator: Make, name: str) -> None:
     model = make_generator(name)
     given = model.generate(1, seed=8)
@@ -154,7 +154,7 @@ def test_temperature_zero_is_greedy_and_top_k_one_too(make_generator: Make) -> N
 
 
 def test_low_precision_weights_still_draw_whole_codes(make_generator: Make) -> None:
-    for name in ("ar", "mlm"):
+    for name in ("ar", "mlm", "pixelsnail"):
         model = make_generator(name, input="codes", classes=2).cast(torch.bfloat16)
         assert model.embedding.vectors.dtype == torch.float32
         codes = model.generate(2, condition=[0, 1], seed=0, guidance=2.0)

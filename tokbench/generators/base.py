@@ -231,7 +231,7 @@ class Generator(SavedModel):
 
     @classmethod
     def of(cls, config: GeneratorConfig) -> Generator:
-        """An ``AR``, ``MLM`` or ``PixelSNAIL``, as the configuration says, with random weights, without code vectors."""
+        """An ``AR``, ``MLM`` or ``PixelSNAIL``, as the configuration says, with random weights."""
         from tokbench.generators.building import build
 
         return build(config)
