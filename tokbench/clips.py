@@ -7,6 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import torch
+from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
@@ -49,6 +51,15 @@ def strip(clips: Sequence[Tensor], *, frames: int = 8, titles: Sequence[str] = (
     count = min(frames, clips[0].shape[1])
     chosen = np.linspace(0, clips[0].shape[1] - 1, count).round().astype(int).tolist()
     return grid([[clip[:, k] for k in chosen] for clip in clips], columns=titles, zoom=zoom)
+
+
+def film(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom: int = 1) -> Tensor:
+    """Rows of clips uint8 (C, T, H, W) of one size as one clip (3, T, H', W'), with a heading over each column."""
+    frames = [
+        np.asarray(grid([[clip[:, t] for clip in row] for row in rows], columns=columns, zoom=zoom).convert("RGB"))
+        for t in range(rows[0][0].shape[1])
+    ]
+    return rearrange(torch.from_numpy(np.stack(frames)), "t h w c -> c t h w")
 
 
 def _write_gif(clip: Tensor, path: Path, fps: float) -> None:

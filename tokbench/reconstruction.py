@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tokbench import threads
+from tokbench.data.media import VIDEOS
 from tokbench.data.pixels import UnreadableImage, read_image, to_float, to_uint8
 from tokbench.errors import TokbenchError, size_text
 from tokbench.memory import IMAGE_TOO_LARGE, explained
@@ -24,11 +25,14 @@ from tokbench.pictures import grid, save_picture, to_pil
 from tokbench.results.targets import check_not_inputs, check_writable
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+_FILMS = VIDEOS.suffixes - _SUFFIXES
+MOST_FRAMES = 97
+"""Of a video, from its first on, that are reconstructed unless more are asked for: four seconds."""
 
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """One image's figures. ``codes`` is (*grid, D) of its code stack, padding included."""
+    """One image's or video's figures. ``codes`` is (*grid, D) of its code stack, padding included."""
 
     name: str
     width: int
@@ -37,6 +41,7 @@ class Reconstructed:
     bits_per_pixel: float
     psnr: float
     ssim: float
+    frames: str = ""  # of a video: "97 of 250"
 
 
 @dataclass(frozen=True)
@@ -88,9 +93,10 @@ def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> Reconstruction:
 
 
 def reconstruct_files(
-    tokenizer: Tokenizer, sources: Sequence[Path], out: Path, *, depths: bool = False
+    tokenizer: Tokenizer, sources: Sequence[Path], out: Path, *, depths: bool = False, frames: int = MOST_FRAMES
 ) -> tuple[list[Reconstructed], list[tuple[Path, str]]]:
-    """Write ``out/NAME.png``, ``out/side-by-side/NAME.png`` and with ``depths`` ``out/depths/NAME.png``.
+    """Write ``out/NAME.png``, ``out/side-by-side/NAME.png`` and with ``depths`` ``out/depths/NAME.png``; of a video
+    ``NAME.mp4`` in place of the first two, of its first ``frames`` frames.
 
     They are grey where the tokenizer is. Returns the figures, and the files that were skipped with the reason (it names
     the file). Raises TokbenchError when nothing is left.
@@ -99,11 +105,15 @@ def reconstruct_files(
     skipped: list[tuple[Path, str]] = []
     named = _named(_files(sources))
     folders = [out, out / "side-by-side", *([out / "depths"] if depths else [])]
-    check_not_inputs([folder / f"{name}.png" for folder in folders for name in named.values()], named)
+    ends = {path: "mp4" if path.suffix.lower() in _FILMS else "png" for path in named}
+    check_not_inputs([folder / f"{name}.{ends[path]}" for folder in folders for path, name in named.items()], named)
     check_writable(out / "side-by-side" / "any.png")
     for path, name in named.items():
         try:
             threads.adapt()
+            if ends[path] == "mp4":
+                rows.append(_film(tokenizer, path, out, name, frames))
+                continue
             image = read_image(path, tokenizer.config.channels, any_shape=True)
             with explained(f"reconstructing {path}", *IMAGE_TOO_LARGE):
                 made = reconstruct_image(tokenizer, image)
@@ -132,6 +142,19 @@ def reconstruct_files(
         reasons = "; ".join(reason for _, reason in skipped)
         raise TokbenchError(f"nothing could be reconstructed: {reasons or 'no image was given'}")
     return rows, skipped
+
+
+def _film(tokenizer: Tokenizer, path: Path, out: Path, name: str, frames: int) -> Reconstructed:
+    # A tokenizer of images needs nothing that reads videos.
+    from tokbench.clip_reconstruction import reconstruct_video_file
+
+    with explained(f"reconstructing {path}", "fewer --frames"):
+        made, total = reconstruct_video_file(tokenizer, path, out, name, frames)
+    count, height, width = made.original.shape[1:]
+    return Reconstructed(
+        f"{name}.mp4", width, height, tuple(made.codes.shape), made.bits_per_pixel, made.psnr, made.ssim,
+        f"{count} of {total}" if count < total else str(count),
+    )  # fmt: skip
 
 
 def _named(files: Sequence[Path]) -> dict[Path, str]:
@@ -165,7 +188,7 @@ def _files(sources: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         if source.is_dir():
-            inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in _SUFFIXES)
+            inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in _SUFFIXES | _FILMS)
             if not inside:
                 raise TokbenchError(f"{source}: holds no images ({', '.join(sorted(_SUFFIXES))})")
             found += inside

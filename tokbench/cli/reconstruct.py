@@ -13,27 +13,30 @@ from tokbench.cli.options import Cpu
 
 def reconstruct(
     tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
-    images: Annotated[list[Path], typer.Argument(help="Your images, of any size; folders are searched.")],
+    images: Annotated[list[Path], typer.Argument(help="Your images or videos, of any size; folders are searched.")],
     out: Annotated[Path, typer.Option("--out", help="Where the images go.")] = Path("reconstructions"),
     depths: Annotated[
         bool, typer.Option("--depths", help="Coarse to fine: a column for each depth of the codes.")
     ] = False,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="Most frames of a video, from its first on; default 97.")
+    ] = None,
     cpu: Cpu = False,
 ) -> None:
-    """Put your own images through a tokenizer and look at what comes back."""
+    """Put your own images, or videos, through a tokenizer and look at what comes back."""
     from rich.table import Table
 
     from tokbench.cli.options import device
     from tokbench.models import Tokenizer
     from tokbench.printing import terminal
-    from tokbench.reconstruction import reconstruct_files
+    from tokbench.reconstruction import MOST_FRAMES, reconstruct_files
 
     model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
     table = Table("image", "size", "codes", "bits per pixel", "PSNR dB", "SSIM")
     console = terminal()
-    rows, skipped = reconstruct_files(model, images, out, depths=depths)
+    rows, skipped = reconstruct_files(model, images, out, depths=depths, frames=frames or MOST_FRAMES)
     for row in rows:
-        size = f"{row.width}x{row.height}"
+        size = f"{row.width}x{row.height}" + (f", {row.frames} frames" if row.frames else "")
         codes = "x".join(str(n) for n in row.codes)
         similarity = "–" if isnan(row.ssim) else f"{row.ssim:.3f}"  # smaller than SSIM's window
         table.add_row(row.name, size, codes, f"{row.bits_per_pixel:.3f}", f"{row.psnr:.2f}", similarity)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokbench.clips import film, save_clip
 from tokbench.data import open_split
 from tokbench.data.pixels import to_float, to_uint8
 from tokbench.models import Tokenizer
@@ -17,6 +18,7 @@ from tokbench.pictures import save_picture
 from tokbench.results.record import Record
 from tokbench.sweeps.grid import TokenizerCell
 
+_FILMS, _FPS = 3, 8.0  # clips in the film of a comparison, shown slowly enough to see where they differ
 _SHOWN = 8  # held-out images in a picture, and tokenizers in the comparison
 
 
@@ -65,6 +67,10 @@ def comparison_picture(cells: Sequence[TokenizerCell], records: Sequence[Record]
         columns.append(f"{cell.label}{value}")
     rows = [list(images) for images in zip(*stacks, strict=True)]
     zoom = max(1, 160 // originals.shape[-1])
+    if originals.ndim == 5:
+        moving = film(rows[:_FILMS], columns=columns, zoom=zoom)
+        for suffix in (".gif", ".mp4"):
+            save_clip(moving, out / f"comparison{suffix}", fps=_FPS)
     return save_picture(picture_grid(rows, columns=columns, zoom=zoom), out / "comparison.png")
 
 
