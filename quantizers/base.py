@@ -1,6 +1,6 @@
 """What every quantizer shares: layouts, precision, input checks, projections, usage. One quantizer, one subclass.
 
-Shape legend: B batch, ... positions of any number of axes, T their product, D codes a position ("depth"),
+Shape legend: B batch, ... positions of any number of axes, T their product, D codes per position ("depth"),
 K codebook size, d channels of a code vector.
 """
 
@@ -159,7 +159,7 @@ class Quantizer(nn.Module):
 
     @property
     def bits_per_vector(self) -> float:
-        """The rate: sum of log2 of the vocabularies, bits a position."""
+        """The rate: sum of log2 of the vocabularies, bits per position."""
         return math.fsum(math.log2(k) for k in self.codebook_sizes)
 
     @property

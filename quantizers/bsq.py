@@ -23,7 +23,7 @@ class BSQ(Quantizer):
     """Binary spherical quantization: z / |z| to the nearest corner of the cube inside the sphere, sign(z) / sqrt(n).
 
     Args:
-        bits: n, bits a position.
+        bits: n, bits per position.
         dim: channels of z; None is n. Otherwise learned linear maps lie on either side.
         temperature: of the soft assignment.
         entropy_weight: zeta, of temperature * (per-sample entropy - diversity_weight * codebook entropy). The official

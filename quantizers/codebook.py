@@ -25,9 +25,9 @@ class Codebook(nn.Module):
             arXiv:1711.00937, appendix A.1), or "gradient".
         decay, eps: of the moving average and of its Laplace smoothing.
         restart_threshold: a code whose moving average of hits a batch is below this is put on a random vector of the
-            batch; 0 is never. Where a batch has fewer than ten vectors a code the bar is a tenth of that number, or
+            batch; 0 is never. Where a batch has fewer than ten vectors per code the bar is a tenth of that number, or
             codes in ordinary use would restart for ever.
-        kmeans_init: start from k-means over the first training batches, until ten vectors a code have been seen.
+        kmeans_init: start from k-means over the first training batches, until ten vectors per code have been seen.
         l2_norm: code vectors of length 1 (the caller normalises z).
     """
 

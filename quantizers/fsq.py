@@ -84,7 +84,7 @@ class FSQ(Quantizer):
         return self.levels // 2
 
     def _normalize(self, z: Tensor) -> Tensor:
-        # The paper's bound: an even number of levels is off centre by half a step, and the range is a trifle wider than
+        # The paper's bound: an even number of levels is off centre by half a step, and the range is slightly wider than
         # the outermost levels, so that these are reached.
         half = (self.levels - 1).float() * (1 + 1e-3) / 2
         offset = (self.levels % 2 == 0).float() * 0.5

@@ -29,7 +29,7 @@ class Gumbel(Quantizer):
             softened draw itself, a mixture of all vectors (DALL-E).
         temperature_start, temperature_end, temperature_steps: of the softened draw, falling along half a cosine over
             that many optimizer steps (DALL-E's: from 1 to 1/16 over 150,000); 0 steps: the end from the start.
-        kl_weight: of KL(softmax(logits) || uniform) in nats a position. 5e-4 is the official class's, 1e-8 that of the
+        kl_weight: of KL(softmax(logits) || uniform) in nats per position. 5e-4 is the official class's, 1e-8 that of
             released f8 model.
 
     losses: ``kl`` in nats, and ``temperature``.

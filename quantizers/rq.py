@@ -24,7 +24,7 @@ class RQ(Quantizer):
     Args:
         dim: channels of z.
         codebook_size: K, of each depth.
-        depth: D, codes a position.
+        depth: D, codes per position.
         shared_codebook: one codebook for all depths (the paper's choice) or one each.
         codebook_dim: channels of the code vectors, with learned linear maps to and from ``dim``.
         decay, eps: of the codebook's moving average.
@@ -39,7 +39,7 @@ class RQ(Quantizer):
     losses: ``commitment`` and ``commitment_per_depth`` (D,).
     """
 
-    summary = "D codes a position, each the nearest to what is left over; one shared codebook"
+    summary = "D codes per position, each the nearest to what is left over; one shared codebook"
     paper = "Lee et al. 2022, arXiv:2203.01941"
     decodes_prefix = True
 
@@ -196,7 +196,7 @@ class RQ(Quantizer):
             raise ValueError("rq needs either codebook_size or bits")
         if bits is None:
             return [{"codebook_size": codebook_size, "depth": 4 if depth is None else depth}]
-        # Codebooks of fewer than 16 vectors are no codebooks anyone trains; ask for the depth to have them.
+        # Codebooks of fewer than 16 vectors are not codebooks that anyone trains; ask for the depth to have them.
         depths = [d for d in (2, 4, 8) if bits % d == 0 and bits // d >= 4] if depth is None else [depth]
         if not depths or bits % depths[0]:
             asked = "2, 4 or 8" if depth is None else str(depth)

@@ -18,7 +18,7 @@ class VectorQuantizePytorch(Quantizer):
     a way back from indices.
 
     Its index layouts, (B, T), (B, T, D) or (G, B, T, D), become (B, ..., D). loss: the sum of what the module returns,
-    0 in eval mode; losses: ``auxiliary``, and ``auxiliary_per_depth`` where the module returns one a depth.
+    0 in eval mode; losses: ``auxiliary``, and ``auxiliary_per_depth`` where the module returns one per depth.
     """
 
     name = "vqp"
@@ -159,7 +159,7 @@ def _class(class_name: str) -> type[nn.Module]:
     except ImportError as error:
         raise ValueError(f"vqp:{class_name} needs the package vector-quantize-pytorch installed") from error
     classes = {k: v for k, v in vars(package).items() if inspect.isclass(v) and issubclass(v, nn.Module)}
-    # Containers of torch that the package happens to import are no quantizers.
+    # Containers of torch that the package happens to import are not quantizers.
     classes = {k: v for k, v in classes.items() if v.__module__.startswith("vector_quantize_pytorch")}
     if class_name not in classes:
         raise ValueError(f"vector-quantize-pytorch has no class {class_name!r}{did_you_mean(class_name, classes)}")

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this": the command line prints its message and no traceback."""
+"""The one exception that means "the user can fix this": the command line prints its message and no traceback."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_encode_generate_compress_decompress(tmp_path: Path, rq_tokenizer: Token
     with pytest.raises(TokbenchError, match="exists already"):
         call(encode, rq_folder, "--data", "photos", "--out", cache, "--cpu")
     (tmp_path / "pictures" / "train").mkdir(parents=True)
-    with pytest.raises(TokbenchError, match="images/train: exists already and is not a code cache; choose"):
+    with pytest.raises(TokbenchError, match="pictures/train: exists already and is not a code cache; choose"):
         call(encode, rq_folder, "--data", "photos", "--out", tmp_path / "pictures", "--cpu")
 
     settings = ARConfig(width=16, heads=2, layers=1, depth_layers=1)

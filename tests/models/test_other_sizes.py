@@ -71,7 +71,8 @@ def test_a_clip_counts_once_and_is_compared_frame_by_frame() -> None:
 
 def test_metrics_of_images_are_not_of_clips() -> None:
     assert metrics.get("rfid").unavailable((5, 64, 64)) == "rFID compares images; these are of 5x64x64"
-    assert metrics.get("ssim").unavailable((5, 8, 64)) == "SSIM needs images of at least 11 pixels a side; these have 8"
+    reason = metrics.get("ssim").unavailable((5, 8, 64))
+    assert reason == "SSIM needs images of at least 11 pixels per side; these have 8"
     assert metrics.get("psnr").unavailable((5, 8, 64)) is None
 
 

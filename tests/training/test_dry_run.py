@@ -46,8 +46,8 @@ def test_what_is_not_finite_is_no_setting(tiny: Tiny, setting: str, named: str) 
     [
         (["evaluation.metrics=[psnrr]"], "evaluation.metrics: unknown metric 'psnrr'.*did you mean 'psnr'"),
         (["evaluation.metrics=[gfid]"], "evaluation.metrics: 'gfid' is of generation; of reconstruction: .*psnr"),
-        (["loss.perceptual.net=alex"], "at least 31 pixels a side, data.image_size is 16: .*net vgg"),
-        (["loss.perceptual.net=vgg", "data.image_size=8"], "at least 16 pixels a side, data.image_size is 8"),
+        (["loss.perceptual.net=alex"], "at least 31 pixels per side, data.image_size is 16: .*net vgg"),
+        (["loss.perceptual.net=vgg", "data.image_size=8"], "at least 16 pixels per side, data.image_size is 8"),
         (["loss.adversarial.discriminator.layers=5"], "layers 5: too many for images of 16 pixels"),
     ],
 )

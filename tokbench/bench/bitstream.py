@@ -32,7 +32,7 @@ def picture_bytes(stream: bytes, kind: str) -> int:
         kind: ffmpeg's name of the format: ``h264``, ``hevc``, ``vvc`` (Annex B) or ``obu`` (AV1).
 
     Raises:
-        TokbenchError: bytes that are no such stream.
+        TokbenchError: bytes that are not such a stream.
     """
     number, parameters = _PARAMETERS[kind]
     units = _obus(stream) if kind == "obu" else _annex_b(stream)

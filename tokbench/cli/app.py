@@ -1,4 +1,4 @@
-"""The commands, one a file, put together."""
+"""The commands, one per file, put together."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ def data(
     image_size: Annotated[
         str, typer.Option(help="64, HEIGHTxWIDTH, or FRAMESxHEIGHTxWIDTH of videos, which are timed beside PyAV alone.")
     ] = "64",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a batch.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 64,
     workers: Annotated[
         list[str] | None, typer.Option(help="Worker processes to try, e.g. 0,2,4; default 0,1,2,4... up to the cores.")
     ] = None,
@@ -20,10 +20,10 @@ def data(
     crop: Annotated[str | None, typer.Option(help="How images become square; default random.")] = None,
     flip: Annotated[bool, typer.Option(help="Mirror half of them.")] = True,
     need: Annotated[
-        float | None, typer.Option(min=0, help="Images a second that training takes: marks what keeps up with it.")
+        float | None, typer.Option(min=0, help="Images per second that training takes: marks what keeps up with it.")
     ] = None,
 ) -> None:
-    """Images a second by the number of worker processes, as a training run would load them."""
+    """Images per second by the number of worker processes, as a training run would load them."""
     from rich.table import Table
 
     from tokbench.cli.options import numbers

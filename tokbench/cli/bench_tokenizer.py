@@ -31,7 +31,7 @@ def bench_tokenizer(
     out: Annotated[Path | None, typer.Option("--out", help="Also write everything measured here, as JSON.")] = None,
     cpu: Cpu = False,
 ) -> dict[str, Any]:
-    """Images a second of encode, decode and train step; any option is compared with plain fp32 in the same run."""
+    """Images per second of encode, decode and train step; any option is compared with plain fp32 in the same run."""
     import json
 
     from rich.table import Table

@@ -52,6 +52,6 @@ def doctor() -> None:
         weights.append((entry.name, f"{entry.title}: " + ("here" if path else missing)))
     show("weights", weights)
     train, held_out = open_images("photos", "train", image_size=64), open_images("photos", "eval", image_size=64)
-    photographs = f"{len(train)} training crops an epoch, {len(held_out)} held-out crops of other photographs"
+    photographs = f"{len(train)} training crops per epoch, {len(held_out)} held-out crops of other photographs"
     columns, rows = SECTIONS["data"]()
     show("data", [(row[0], photographs if row[0] == "photos" else row[1]) for row in rows])

@@ -33,7 +33,7 @@ def encode(
 ) -> None:
     """Encode images once into a code cache, so that a generator trains without the encoder.
 
-    Killed or interrupted, the same command goes on where it stopped.
+    Killed or interrupted, the same command continues where it stopped.
     """
 
     from tokbench.cli.options import device, smaller_batch

@@ -32,7 +32,7 @@ def evaluate(
     ] = False,
     limit: Annotated[int | None, typer.Option("--limit", help="At most so many images, spread evenly.")] = None,
     stride: Annotated[int, typer.Option("--stride", min=1, help="Of clips: one of every so many frames.")] = 1,
-    fps: Annotated[float | None, typer.Option("--fps", help="Of clips: frames a second, by the video's times.")] = None,
+    fps: Annotated[float | None, typer.Option("--fps", help="Of clips: frames per second, by the times.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")] = 0,
     by_depth: Annotated[bool, typer.Option("--by-depth/--no-by-depth", help="Measure every prefix of depths.")] = True,
@@ -140,7 +140,7 @@ def _show(result: Evaluation) -> None:
             later = value.extra["later_frames"]
             console.print(f"{value.label}: {_number(first)} in first frames, {_number(later)} in later ones")
     tokens = "x".join(map(str, rate.tokens))
-    bits = f"{rate.bits_per_image:,.0f} bits an image, {rate.bits_per_pixel:.4f} bits per pixel"
+    bits = f"{rate.bits_per_image:,.0f} bits per image, {rate.bits_per_pixel:.4f} bits per pixel"
     skipped = f", {data.skipped} skipped" if data.skipped else ""
     console.print(f"{tokens} codes, {bits}")
     pictures = f"{data.count} images of {data.spec} ({data.split}), {size_text(data.size)}"

@@ -48,7 +48,7 @@ def generate(
     """Draw images from a generator: PNG files and a grid. The same command again continues where it stopped.
 
     Image i of a seed has the same codes whatever -n and --batch-size are (short of a near tie in rounding), and the
-    same pixels, to the bit, where a run that was stopped goes on with the same -n and --batch-size.
+    same pixels, to the bit, where a run that was stopped continues with the same -n and --batch-size.
     """
 
     from tokbench.cli.generating import Settings, generate_files

@@ -54,7 +54,7 @@ def import_(
     size, rate = model.config.image_size, model.rate()
     console.print(
         f"{out}: {model.config.model.architecture} {model.config.model.reduction}, {model.config.quantizer.name}, "
-        f"{rate['bits_per_image']:g} bits an image of {size}x{size} ({rate['bits_per_pixel']:.4g} a pixel)",
+        f"{rate['bits_per_image']:g} bits per image of {size}x{size} ({rate['bits_per_pixel']:.4g} per pixel)",
     )
 
 

@@ -47,7 +47,7 @@ def train(
 
     Several GPUs or nodes: accelerate launch -m tokbench train RECIPE ...
 
-    SIGTERM saves a checkpoint and exits with 0, Ctrl-C saves one and exits with 130; --resume goes on from it.
+    SIGTERM saves a checkpoint and exits with 0, Ctrl-C saves one and exits with 130; --resume continues from it.
     """
 
     from tokbench.config.loading import apply_overrides, draft_recipe

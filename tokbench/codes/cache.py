@@ -78,7 +78,7 @@ class CodeCache:
         """The images of these numbers, in their order.
 
         Raises:
-            TokbenchError: codes outside their vocabulary, or a label that is no class: the file was changed.
+            TokbenchError: codes outside their vocabulary, or a label that is not a class: the file was changed.
         """
         rows = self._chosen[np.asarray(indices, dtype=np.int64)]
         codes, labels = self._gather(self._codes, rows), self.labels[rows]

@@ -88,7 +88,7 @@ def write_codes(
 ) -> int:
     """Encode every image of a split into a code cache; how many there are.
 
-    Where an earlier call was killed or interrupted, this one goes on after its last batch: the cache is the same.
+    Where an earlier call was killed or interrupted, this one continues after its last batch: the cache is the same.
 
     Args:
         folder: the split's folder in the cache; it must not exist yet.

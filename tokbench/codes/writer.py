@@ -27,7 +27,7 @@ class CodeWriter:
     """Writes one split, whole or not at all: a context manager; ``add`` batches, and the folder appears at the end.
 
     A writer that was killed or interrupted leaves what it has beside the folder. The next one of the same header,
-    ``shard`` and ``batch_size`` goes on from there: ``position`` is that of the last batch kept, None where there is
+    ``shard`` and ``batch_size`` continues from there: ``position`` is that of the last batch kept, None where there is
     none.
     """
 
@@ -97,7 +97,7 @@ class CodeWriter:
     ) -> None:
         """codes int64 (B, *grid, D), labels (B,), latents (B, *grid, C) where the header has latent channels.
 
-        ``position``: by which whoever goes on later finds the batch after this one; without it, not from here.
+        ``position``: by which whoever continues later finds the batch after this one; without it, not from here.
         """
         if tuple(codes.shape[1:]) != self.header.shape:
             raise TokbenchError(
@@ -135,11 +135,11 @@ class CodeWriter:
     ) -> None:
         try:
             if isinstance(error, OSError):
-                why = f"the cache could not be written: {error.strerror}; what is there stays, once more goes on"
+                why = f"the cache could not be written: {error.strerror}; what is there stays; rerun to continue"
                 raise TokbenchError(f"{self.folder}: {why}") from None
             if kind is None:
                 self._finish()
-            elif self.position is None or issubclass(kind, Exception):  # Ctrl-C is none, and goes on later
+            elif self.position is None or issubclass(kind, Exception):  # Ctrl-C is none, and continues later
                 shutil.rmtree(self.scratch, ignore_errors=True)
         finally:
             self._lock.close()

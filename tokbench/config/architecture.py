@@ -59,11 +59,11 @@ class Architecture(Strict):
 
 
 class ImageArchitecture(Architecture):
-    """Images to a map, a position ``downsampling`` pixels a side. Works on any size, in tiles where memory is short."""
+    """Images to a map, ``downsampling`` pixels per side of a position. Any size works, in tiles if memory is short."""
 
     @property
     def downsampling(self) -> int:
-        """Pixels a side that one latent position stands for (the ``f`` of f8, f16)."""
+        """Pixels per side that one latent position stands for (the ``f`` of f8, f16)."""
         raise NotImplementedError
 
     @property

@@ -32,12 +32,12 @@ class DataConfig(Strict):
     flip: bool = Field(True, description="mirror half of the training images, by chance")
     workers: int = Field(0, ge=0, description="processes that decode images beside the training one")
     limit: int | None = Field(
-        None, ge=1, description="at most so many training images, spread evenly; for photos, crops an epoch (2048)"
+        None, ge=1, description="at most so many training images, spread evenly; for photos, crops per epoch (2048)"
     )
     eval_limit: int | None = Field(None, ge=1, description="at most so many evaluation images, spread evenly")
     stride: int = Field(1, ge=1, description="of clips: one of every so many frames of a video")
     fps: float | None = Field(
-        None, gt=0, lt=1000, description="of clips: frames a second of a video, by its times; unset: each frame it has"
+        None, gt=0, lt=1000, description="of clips: frames per second, by the video's times; unset: each frame it has"
     )
     images: str | None = Field(
         None, description="beside clips: a source of images, for training on both; an image is a clip of one frame"

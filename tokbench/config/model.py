@@ -32,7 +32,7 @@ class _Convolutional(ImageArchitecture):
 
     channels: PositiveInt = Field(128, description="channels at full resolution")
     multipliers: Multipliers = Field((1, 1, 2, 2, 4), description="channels of each level, in units of `channels`")
-    blocks: Layers = Field(2, description="residual blocks a level (taming's decoder has one more)")
+    blocks: Layers = Field(2, description="residual blocks per level (taming's decoder has one more)")
     norm_groups: PositiveInt = Field(
         32,
         description="groups of every GroupNorm, or the next fewer that divide the channels; 32 as published, but with "
@@ -103,7 +103,7 @@ class MAGVIT2Config(_Convolutional):
     the decoder (Yu et al. 2023, arXiv:2310.05737; the form of TencentARC/SEED-Voken Open-MAGVIT2)."""
 
     architecture: Literal["magvit2"] = "magvit2"
-    blocks: Layers = Field(4, description="residual blocks a level, and in the middle")
+    blocks: Layers = Field(4, description="residual blocks per level, and in the middle")
 
     @property
     def default_code_channels(self) -> int:
@@ -160,7 +160,7 @@ class QuantizerConfig(Strict):
         for key, value in self.options.items():
             most = 1000 if any(word in key for word in _NUMBERS_OF) else 2**63 - 1  # codes are int64
             if isinstance(value, int) and abs(value) > most:
-                raise ValueError(f"{key} is out of all proportion: at most {most}")
+                raise ValueError(f"{key} is too large; the maximum is {most}")
             if not all(math.isfinite(number) for number in _floats(value)):
                 raise ValueError(f"{key} must be finite, not {value}")
         return self

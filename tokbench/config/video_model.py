@@ -27,7 +27,7 @@ class Video(Architecture):
 
     @property
     def downsampling(self) -> int:
-        """Pixels a side that a latent stands for."""
+        """Pixels per side that a latent stands for."""
         raise NotImplementedError
 
     @property
@@ -50,7 +50,7 @@ class MAGVIT2VideoConfig(Video):
     architecture: Literal["magvit2-video"] = "magvit2-video"
     channels: PositiveInt = Field(128, description="channels at full resolution")
     multipliers: Multipliers = Field((1, 2, 2, 4), description="channels of each level, in units of `channels`")
-    blocks: Layers = Field(4, description="residual blocks a level, and in the middle")
+    blocks: Layers = Field(4, description="residual blocks per level, and in the middle")
     halve_frames: Halvings = Field(
         (False, True, True),
         description="for each halving of the sides, from full resolution on, whether it halves the frames too; "
@@ -122,7 +122,7 @@ class VidTokConfig(Video):
     architecture: Literal["vidtok"] = "vidtok"
     channels: PositiveInt = 128
     multipliers: Multipliers = (1, 2, 4, 4)
-    blocks: Layers = Field(2, description="residual blocks a level; the decoder has one more")
+    blocks: Layers = Field(2, description="residual blocks per level; the decoder has one more")
     down_frames: tuple[int, ...] = Field((1, 2), description="the encoder's levels after which the frames are halved")
     up_frames: tuple[int, ...] = Field((2, 1), description="the decoder's levels after which they are doubled")
     norm: Literal["layer", "group"] = Field("layer", description="over a position's channels, or a frame's groups")
@@ -171,7 +171,7 @@ class CosmosDVConfig(Video):
     architecture: Literal["cosmos-dv"] = "cosmos-dv"
     channels: PositiveInt = 128
     multipliers: Multipliers = (2, 4, 4)
-    blocks: Layers = Field(2, description="residual blocks a level; the decoder has one more")
+    blocks: Layers = Field(2, description="residual blocks per level; the decoder has one more")
     latent_channels: PositiveInt = Field(16, description="Cosmos' z_channels")
     patch_size: Literal[1, 2, 4, 8] = 4
     patch_method: Literal["haar", "rearrange"] = "haar"

@@ -30,9 +30,9 @@ def numbers_by_path(text: str, where: str) -> dict[str, object]:
         return {str(path): _one(label) for path, label in labels or ()}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         reason = printable(" ".join(str(error).split()), 80)
-        raise TokbenchError(f'{where}: not {{"labels": [[path, number], ...]}} ({reason}): mend or remove it') from None
+        raise TokbenchError(f'{where}: not {{"labels": [[path, number], ...]}} ({reason}): fix or remove it') from None
 
 
 def _one(label: object) -> object:
-    """What can be looked up: a vector (StyleGAN has those too) is no class."""
+    """What can be looked up: a vector (StyleGAN has those too) is not a class."""
     return label if isinstance(label, (int, float, str)) or label is None else float("inf")

@@ -39,7 +39,7 @@ class ImageDataset(Dataset[Sample]):
         image_size: of a sample in pixels: a side, or (H, W).
         classes: names of the labels; empty where there are none.
         skipped: (id or path, reason) of every image that could not be used, as far as is known by now.
-        notes: lines on what is odd about the whole: images in both splits, labels that are no classes.
+        notes: lines on what is odd about the whole: images in both splits, labels that are not classes.
         of: how many images the source has for its splits together, or the split before a limit; None: these are all.
         share: a line on ``of``: how many of how many, why, and how to take all; empty where these are all.
         fingerprint: hash of the content and of everything done to it; equal fingerprints mean equal samples.

@@ -104,7 +104,7 @@ def _to_rgb(image: Image.Image, label: str) -> Image.Image:
 def _from_deep_grey(image: Image.Image, label: str) -> Image.Image:
     """Greys of more than 8 bits, scaled: Pillow's own conversion clips at 255, which turns a 16-bit image white."""
     values = np.asarray(image).astype(np.int64)
-    tags = getattr(image, "tag_v2", {})  # of a TIFF: 258 bits a sample, 339 their kind (2: signed), 262 white is 0
+    tags = getattr(image, "tag_v2", {})  # of a TIFF: 258 bits per sample, 339 their kind (2: signed), 262 white is 0
     bits = int(tags.get(258, (16,))[0])
     if bits > 16 or tags.get(339, (1,))[0] == 2 or values.min() < 0 or values.max() >= 1 << bits:
         kind = f"{bits if bits > 16 else 'signed 16'}-bit integer pixels" if tags else "integer pixels beyond 16 bits"

@@ -79,7 +79,7 @@ def open_folder(source: str, rest: str, split: Split, view: View, limit: int | N
 
 
 def as_utf8(path: str) -> str:
-    """A file name that is no valid UTF-8 can still be opened; this is how it is written down."""
+    """A file name that is not valid UTF-8 can still be opened; this is how it is written down."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

@@ -1,7 +1,7 @@
 """Clips and images trained on together: batches of either kind in a stated proportion, an image being one frame.
 
 The plan is a function of the batch's number alone: of the first n batches floor(share * n) are of images, so that they
-are spread evenly. A run goes on exactly where it stopped, and every process has the same kind at the same step.
+are spread evenly. A run continues exactly where it stopped, and every process has the same kind at the same step.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 MOST_CLASSES = 100_000
-"""Numbers beyond are no classes but somebody's ids: nothing could be learned about each of them."""
+"""Numbers beyond are not classes but somebody's ids: nothing could be learned about each of them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def numbering(values: Iterable[object], what: str, names: list[str] | None = Non
     those below 0 are none (-1 is what test sets have). Texts are numbered in the order of :func:`in_order`.
 
     Args:
-        what: ``column 'label'``, for the note where the values are no classes.
+        what: ``column 'label'``, for the note where the values are not classes.
     """
     if names:
         return Numbering(names)

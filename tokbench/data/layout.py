@@ -117,7 +117,7 @@ def _paired_in_each(node: Node, at: str, source: str) -> dict[str, list[Part]]:
 def inner_folders(folders: dict[str, list[str]], parts: dict[str, list[Part]]) -> dict[str, dict[Part, str]]:
     """Where the classes' folders, or the images, of every part of every split lie: ``train/`` -> ``train/images/``.
 
-    What is not below that is no image of the set but a mask or the like.
+    What is not below that is not an image of the set but a mask or the like.
     """
     inner = {split: {part: part.path for part in parts[split]} for split in parts}
     while True:
@@ -170,7 +170,7 @@ def _class(folder: str, starts: list[tuple[Part, str]]) -> str:
 
 
 def _without_letters(classes: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Places: ``a/abbey/``, ``b/bakery/shop/`` are no classes a, b but abbey and bakery/shop."""
+    """Places: ``a/abbey/``, ``b/bakery/shop/`` are not classes a, b but abbey and bakery/shop."""
     deeper: dict[str, dict[str, str]] = {}
     for split, listed in classes.items():
         deeper[split] = {}

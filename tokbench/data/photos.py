@@ -76,7 +76,7 @@ DENSE = 768
 """Crops of each held-out photograph in ``photos:dense``: 2,304 in all, more than FID's 2,048 features."""
 
 EPOCH = 2048
-"""Training crops an epoch where no limit is given: chance decides the crops, so the length is a convention."""
+"""Training crops per epoch where no limit is given: chance decides the crops, so the length is a convention."""
 
 
 @dataclass(frozen=True)

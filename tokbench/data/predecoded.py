@@ -105,7 +105,7 @@ def open_predecoded(source: str, rest: str, split: Split, view: View, limit: int
     """``cached:SPEC`` for a folder, Parquet, shards or the hub.
 
     Raises:
-        TokbenchError: the crop is by chance, SPEC is no set of whole images, or the disk has no room.
+        TokbenchError: the crop is by chance, SPEC is not a set of whole images, or the disk has no room.
     """
     from tokbench.data.sources import open_images
 

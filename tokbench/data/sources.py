@@ -41,7 +41,7 @@ def open_images(
         crop: see :mod:`tokbench.data.crops`; None is ``random`` for training and ``adm`` for evaluation.
         flip: mirror half of the samples, by chance.
         seed: of random crops and flips.
-        limit: at most so many images, spread evenly over the split (of ``photos`` training: crops an epoch).
+        limit: at most so many images, spread evenly over the split (of ``photos`` training: crops per epoch).
         channels: of a sample: 3 is RGB, 1 grey.
         stride, fps, windows: of clips; see :class:`tokbench.data.clip_view.ClipView`. Windows are ``random`` for
             training and ``all`` for evaluation where they are not given.

@@ -179,7 +179,7 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
     in ten is held out.
 
     Raises:
-        TokbenchError: no such file, a file that is no Parquet, no image column, no rows.
+        TokbenchError: no such file, a file that is not Parquet, no image column, no rows.
     """
     import datasets
     import pyarrow

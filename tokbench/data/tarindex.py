@@ -45,7 +45,7 @@ def index_shard(shard: Path, source: str, media: Media = IMAGES) -> tuple[list[M
     break. The result is remembered until the file changes.
 
     Raises:
-        TokbenchError: the file is compressed or no tar archive, or a label is no number and no name.
+        TokbenchError: the file is compressed or not a tar archive, or a label is neither a number nor a name.
     """
     status = shard.stat()
     what = "shard 4" if media is IMAGES else "videos of shard 1"

@@ -1,4 +1,4 @@
-"""How many images a second a source gives, by the number of worker processes."""
+"""How many images per second a source gives, by the number of worker processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folders that hold images, as a tree, and what their names say: a split, a container, or what is no image."""
+"""The folders that hold images, as a tree, and what their names say: a split, a container, or what is not an image."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ RQ-Transformer (Lee et al. 2022, arXiv:2203.01941, section 3.2; kakaobrain/rq-va
 without depth layers it is VQ-GAN's GPT (Esser et al. 2021, arXiv:2012.09841); on the sub-tokens of a factorised LFQ it
 is Open-MAGVIT2's. Cost: layers * T^2 + depth_layers * T * D^2, against layers * (T D)^2 for the flattened stack.
 
-Shape legend: B batch, N places of the condition, T positions of the grid, D codes a position, K_d vocabulary at depth
+Shape legend: B batch, N places of the condition, T positions of the grid, D codes per position, K_d vocabulary at depth
 d, C width.
 """
 

@@ -63,7 +63,7 @@ class ARDecoder:
             self.input.copy_(model._body_input(self.sums, t))
 
     def bytes_per_position(self, t: int) -> int:
-        """Bytes that position ``t`` must move at the least: the body's weights and its caches so far, and the depth
+        """Bytes that position ``t`` must at least move: the body's weights and its caches so far, and the depth
         stack's weights and the classifier's once for every depth."""
         model = self.model
         of = {name: sum(p.numel() * p.element_size() for p in m.parameters()) for name, m in model.named_children()}

@@ -66,7 +66,7 @@ class Generator(SavedModel):
         targets: Sequence[Tensor] | None = None,
         keys: Tensor | None = None,
     ) -> Tensor:
-        """The training loss, a scalar, nats a code.
+        """The training loss, a scalar, nats per code.
 
         Args:
             targets: soft targets (B, T, K_d) of each depth.
@@ -77,8 +77,8 @@ class Generator(SavedModel):
         raise NotImplementedError
 
     def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
-        """(B,) nats an image: the code length, or an upper bound of it (``exact_nll``); of the codes that the condition
-        does not give."""
+        """(B,) nats per image: the code length, or an upper bound of it (``exact_nll``); of the codes that the
+        condition does not give."""
         raise NotImplementedError
 
     def generate(
@@ -100,7 +100,7 @@ class Generator(SavedModel):
         rounding of floating point, which can tip a near tie).
 
         Args:
-            condition: one for all (a class id), or one an image; None draws without.
+            condition: one for all (a class id), or one per image; None draws without.
             sampling, settings: how, see :class:`Sampling`; settings by name (``top_k=100``) change single fields.
             given, mask: keep the codes (n or 1, *grid, D) where the mask (*grid) or (n, *grid) is true.
             progress: called with the fraction that is done.

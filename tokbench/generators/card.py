@@ -17,7 +17,7 @@ def generator_card(generator: Generator) -> Card:
     shape = size_text(config.shape)
     words = {
         "ar": "autoregressive, code by code",
-        "mlm": "by masked modelling, many codes a step",
+        "mlm": "by masked modelling, many codes per step",
         "pixelsnail": "autoregressive by causal convolutions and attention",
     }[model.name]
     facts = [

@@ -22,7 +22,7 @@ from tokbench.generators.autoregressive import Autoregressive
 from tokbench.generators.base import Generator
 from tokbench.generators.condition import Given
 
-_GRID = 512  # steps of a logit in base 2: the rounding costs under 1e-6 bits a code
+_GRID = 512  # steps of a logit in base 2: the rounding costs under 1e-6 bits per code
 _TABLE = np.array([round(2 ** (i / _GRID) * 2**30) for i in range(_GRID)], dtype=np.int64)
 
 Words = np.ndarray[Any, Any]
@@ -90,7 +90,7 @@ class HistogramCoder:
 
     @property
     def least_bits(self) -> float:
-        """What a position costs at the least: its likeliest codes. The coder's own rounding may save a little."""
+        """What a position costs at least: its likeliest codes. The coder's own rounding may save a little."""
         return 0.9 * sum(-math.log2(weights.max() / weights.sum()) for weights in self.weights)
 
     def bits(self, codes: Tensor) -> float:

@@ -32,8 +32,8 @@ class Condition(nn.Module):
         """What was given, as one entry for each of n samples, (n, ...) on this module's device.
 
         Raises:
-            TokbenchError: values that are no condition of this kind, a number of them that is neither 1 nor n, or none
-                where there is no null.
+            TokbenchError: values that are not a condition of this kind, a number of them that is neither 1 nor n, or
+                none where there is no null.
         """
         raise NotImplementedError
 
@@ -196,7 +196,7 @@ class FramesCondition(nn.Embedding, Condition):
 
 
 def _class_ids(given: Given) -> Tensor:
-    """int64, of any shape. Raises TokbenchError for what is no whole number: a name, a share, true and false."""
+    """int64, of any shape. Raises TokbenchError for what is not a whole number: a name, a share, true and false."""
     try:
         labels = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError):

@@ -87,7 +87,7 @@ def bit_vectors(vocabulary: tuple[int, ...]) -> Tensor:
 def code_vectors(quantizer: Any) -> list[Tensor]:
     """The vectors (K_d, dim) of each depth of the quantizer's sub-codes; the decoded vector is their sum.
 
-    Raises TokbenchError for a quantizer whose decoded vector is no sum over depths.
+    Raises TokbenchError for a quantizer whose decoded vector is not a sum over depths.
     """
     sizes = [int(k) for k in quantizer.subcode_sizes]
     base = torch.zeros(1, len(sizes), dtype=torch.int64, device=_device(quantizer))
@@ -109,7 +109,7 @@ def code_vectors(quantizer: Any) -> list[Tensor]:
         return tables
     if not torch.allclose(summed, decoded, rtol=1e-4, atol=1e-4 * float(decoded.abs().max() + 1e-6)):
         raise TokbenchError(
-            f"generator.input codes: the vectors of {type(quantizer).__name__} are no sum over its codes; "
+            f"generator.input codes: the vectors of {type(quantizer).__name__} are not a sum over its codes; "
             "use generator.input=learned"
         )
     return tables

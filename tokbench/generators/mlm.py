@@ -4,7 +4,7 @@ MaskGIT (Chang et al. 2022, arXiv:2202.04200; google-research/maskgit), MAGVIT-v
 2023, arXiv:2310.05737), MaskBit with the codes' bits as input (Weber et al. 2024, arXiv:2409.16211). A position's
 codes are masked together and predicted independently of one another, by one head a depth.
 
-Shape legend: B batch, N places of the condition, T positions of the grid, D codes a position, K_d vocabulary at depth
+Shape legend: B batch, N places of the condition, T positions of the grid, D codes per position, K_d vocabulary at depth
 d, C width.
 """
 

@@ -169,7 +169,7 @@ def batches_of(numbers: Sequence[int], size: int) -> Iterator[tuple[int, list[in
     """The batches that hold these numbers, each as (its first number, which of its numbers are wanted).
 
     Batch k is always ``k * size .. (k + 1) * size - 1``, drawn whole even where few of its images are wanted: an image
-    keeps its place in a batch of one shape, so that a run that was stopped goes on to the same bits.
+    keeps its place in a batch of one shape, so that a run that was stopped continues to the same bits.
     """
     for batch, members in itertools.groupby(sorted(numbers), key=lambda number: number // size):
         yield batch * size, list(members)

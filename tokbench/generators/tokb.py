@@ -41,7 +41,7 @@ class Tokb:
     def write(self, path: Path) -> int:
         """Write whole or not at all; the number of bytes."""
         if max(self.height, self.width) >= 2**16:
-            raise TokbenchError(f"{path}: images up to 65535 pixels a side, not {self.height}x{self.width}")
+            raise TokbenchError(f"{path}: images up to 65535 pixels per side, not {self.height}x{self.width}")
         if self.label >= 2**15:
             raise TokbenchError(f"{path}: classes up to 32767, not {self.label}")
         payload = self.words.astype("<u4").tobytes()

@@ -1,4 +1,4 @@
-"""GAN losses on logits of any shape (B, ...): one number an image or a patch."""
+"""GAN losses on logits of any shape (B, ...): one number per image or patch."""
 
 from __future__ import annotations
 

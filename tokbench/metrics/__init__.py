@@ -1,4 +1,4 @@
-"""Metrics under one protocol: each declared once, one a file, several in one pass over the images.
+"""Metrics under one protocol: each declared once, one per file, several in one pass over the images.
 
 ``names()`` lists them, ``get(name)`` gives one, ``evaluate_tokenizer`` measures a tokenizer, ``evaluate_images``
 generated images. Per-image functions (``psnr``, ``ssim``) are in the module of their name.

@@ -59,7 +59,7 @@ class Metric(ABC):
             wanted = "clips" if self.axes == (3,) else "images"
             return f"{self.label} compares {wanted}; these are of {size_text(size)}"
         if size is not None and shortest(size) < self.min_size:
-            return f"{self.label} needs images of at least {self.min_size} pixels a side; these have {shortest(size)}"
+            return f"{self.label} needs images of at least {self.min_size} pixels per side; these have {shortest(size)}"
         if self.weights:
             from tokbench import weights
 
@@ -212,7 +212,7 @@ def check_pair(name: str, reference: Tensor, sample: Tensor, *, min_size: int = 
             "crop or resize both the same way first"
         )
     if min(reference.shape[-2:]) < min_size:
-        raise TokbenchError(f"{name} needs images of at least {min_size} pixels a side, got {tuple(reference.shape)}")
+        raise TokbenchError(f"{name} needs images of at least {min_size} pixels per side, got {tuple(reference.shape)}")
 
 
 def check_uint8(name: str, images: Tensor, role: str = "images") -> None:

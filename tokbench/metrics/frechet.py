@@ -54,7 +54,7 @@ def check_rank(label: str, images: str, statistics: FeatureStatistics) -> None:
 def jackknife_stderr(reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool) -> float | None:
     """Standard error of the distance by leaving out each of ten blocks of images (delete-a-group jackknife).
 
-    ``paired`` leaves out the originals of a block too. The bias of the distance at this n is no part of it. None when
+    ``paired`` leaves out the originals of a block too. The bias of the distance at this n is not part of it. None when
     the features were not kept, or when what remains would not give a covariance of full rank.
     """
     if len(sample.positions) != sample.n or sample.n * (BLOCKS - 1) // BLOCKS <= sample.dim:

@@ -35,7 +35,7 @@ def tokenizer_card(tokenizer: Tokenizer) -> Card:
             ("downsampling", model.reduction.removeprefix("f")),
             ("images", f"{size_text(config.image_size)}{colour}{others}"),
             ("codes", f"{tokens}, vocabularies {', '.join(map(str, rate['codebook_sizes'][:8]))}"),
-            ("rate", f"{rate['bits_per_image']:,.0f} bits an image, {rate['bits_per_pixel']:.4g} bits per pixel"),
+            ("rate", f"{rate['bits_per_image']:,.0f} bits per image, {rate['bits_per_pixel']:.4g} bits per pixel"),
             ("parameters", f"{tokenizer.parameter_count:,}"),
         ],
         tags=("image-tokenizer", "vector-quantization", architecture, name),

@@ -191,7 +191,7 @@ def _nothing_there(folder: Path, kind: str) -> str:
     """What is wrong with a folder without a configuration: it is often the run's, in which the model's lies."""
     inside = next((f for f in (folder / kind, *sorted(folder.glob(f"*/{kind}"))[:1]) if (f / CONFIG).is_file()), None)
     meant = f"; did you mean {inside}?" if inside is not None else ""
-    return f"{folder}: no {CONFIG} there, so this is not a {kind}'s folder{meant}"
+    return f"{folder}: no {CONFIG} there, so this is not a {kind} folder{meant}"
 
 
 def explain(error: ValidationError | Exception) -> str:
@@ -205,7 +205,7 @@ def explain(error: ValidationError | Exception) -> str:
 
 
 def is_hub_name(source: str) -> bool:
-    """Whether ``source`` is no folder or file here and could be a repository's name."""
+    """Whether ``source`` is not a folder or file here and could be a repository's name."""
     return not Path(source).exists() and re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", source) is not None
 
 
@@ -216,11 +216,9 @@ def find_folder(source: str | PathLike[str], revision: str | None = None) -> Pat
         return folder
     name = str(source)
     if folder.exists():
-        raise TokbenchError(
-            f"{name}: a file, not a tokenizer's folder; published checkpoints come in by `tokbench import`"
-        )
+        raise TokbenchError(f"{name}: a file, not a model's folder; published checkpoints come in by `tokbench import`")
     if not is_hub_name(name):
-        raise TokbenchError(f"{name}: no such folder, and no hub repository's name (owner/repository)")
+        raise TokbenchError(f"{name}: no such folder, and not the name of a hub repository (owner/repository)")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -69,7 +69,7 @@ class Tiles:
 def plan(extent: Extent, height: int, width: int, factor: int, most: int) -> int | None:
     """The side in pixels of the tiles that an image of ``height`` x ``width`` goes through in, None for whole.
 
-    factor: pixels a side of one latent position. most: bytes that the network may hold.
+    factor: pixels per side of one latent position. most: bytes that the network may hold.
     """
 
     def fits(pixels: int) -> bool:

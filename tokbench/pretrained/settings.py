@@ -32,7 +32,7 @@ def pyramid(tensors: dict[str, Tensor], path: str, block: str) -> dict[str, Any]
     channels = size(tensors, "encoder.stem.weight", 0, path)
     widths = [size(tensors, block.format(i=i, j=0) + ".conv1.weight", 0, path) for i in range(levels)]
     if not levels or any(width % channels for width in widths):
-        raise TokbenchError(f"{path}: the levels' channels {widths} are no multiples of the first layer's {channels}")
+        raise TokbenchError(f"{path}: the levels' channels {widths} are not multiples of the first layer's {channels}")
     start = re.escape(block.format(i=0, j="NUMBER")).replace("NUMBER", r"(\d+)")
     return {
         "channels": channels,

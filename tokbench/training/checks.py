@@ -23,8 +23,8 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
 
     Of a generator whose tokenizer is not there yet, only the transformer's: the tokenizer decides the rest.
 
-    Raises TokbenchError naming ``source`` when the combination is impossible: LFQ with a codebook that is no
-    power of two, an unknown quantizer argument, a discriminator too deep for the images, a metric that is none, LPIPS
+    Raises TokbenchError naming ``source`` when the combination is impossible: LFQ with a codebook that is not a
+    power of two, an unknown quantizer argument, a discriminator too deep for the images, an unknown metric, LPIPS
     of images that are too small for it.
     """
     check_metrics(recipe)
@@ -68,7 +68,7 @@ def _check_perceptual(recipe: TokenizerRecipe) -> None:
     side = shortest(size)
     if net != "none" and side < SMALLEST[net]:
         raise TokbenchError(
-            f"loss.perceptual.net {net} needs images of at least {SMALLEST[net]} pixels a side, data.image_size is "
+            f"loss.perceptual.net {net} needs images of at least {SMALLEST[net]} pixels per side, data.image_size is "
             f"{typed(size)}: choose a larger one{', net vgg' if side >= SMALLEST['vgg'] else ''} or net none"
         )
 

@@ -28,7 +28,7 @@ class NotFinite(Exception):
 def check_finite(accelerator: Accelerator, values: Mapping[str, Tensor], loss: str, gradient: str) -> None:
     """Raise NotFinite on all processes if one of them has such a loss, or gradients that are.
 
-    With fp16 an infinite gradient is no fault: the loss scaler leaves that step out itself and lowers its scale.
+    With fp16 an infinite gradient is not a fault: the loss scaler leaves that step out itself and lowers its scale.
     """
     scaler = accelerator.scaler
     scaled = scaler is not None and scaler.is_enabled()

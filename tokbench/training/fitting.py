@@ -98,7 +98,7 @@ def _try(recipe: Recipe, accelerator: Accelerator, build: Build, micro_batch: in
         batches.set_epoch(0)
         found = next(iter(batches), None)
         if found is None:
-            raise TokbenchError(f"--find-batch-size: the training data holds less than {micro_batch} images a process")
+            raise TokbenchError(f"--find-batch-size: the training data has fewer than {micro_batch} images per process")
         kept.append(found)
     piece = _first(kept[0], micro_batch)
     for _ in range(2):

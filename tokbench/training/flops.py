@@ -23,7 +23,7 @@ class StepFlops(TorchDispatchMode):
     """Adds up the matrix products, convolutions and attention of what runs inside, by torch's own formulas.
 
     Not FlopCounterMode itself: it takes composite operators apart and hangs hooks on every module, and a step that is
-    counted must be the same step. What activation checkpointing computes a second time is no work of the model
+    counted must be the same step. What activation checkpointing computes a second time is not work of the model
     (Chowdhery et al. 2022, arXiv:2204.02311, appendix B) and is left out where ``recomputes`` is set.
     """
 

@@ -20,7 +20,7 @@ from tokbench.training.resuming import trained_on
 from tokbench.training.task import BatchSource
 
 CODES = "codes:"
-MEASURED = 64  # images on which the bits a code are measured while training goes on
+MEASURED = 64  # images on which the bits per code are measured during training
 
 
 class Encoded(NamedTuple):

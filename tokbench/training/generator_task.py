@@ -45,7 +45,7 @@ class GeneratorObjective(nn.Module):
         self.generator = generator
 
     def forward(self, codes: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
-        """codes (B, *grid, D), condition (B, ...), targets (B, T, K_d) of each depth, keys (E,) -> nats a code."""
+        """codes (B, *grid, D), condition (B, ...), targets (B, T, K_d) of each depth, keys (E,) -> nats per code."""
         return self.generator.loss(codes, condition, targets, keys)
 
 
@@ -155,7 +155,7 @@ class GeneratorTask:
         return float(nats.mean()) / math.log(2)
 
     def shown(self, values: dict[str, float]) -> dict[str, float]:
-        """Loss, and bits a code where they were just measured."""
+        """Loss, and bits per code where they were just measured."""
         names = {
             f"{where}_{kind}_per_code": label
             for where, label in (("train", "bits/code"), ("held_out", "held out"))

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live bar on a terminal, a line now and then elsewhere."""
+"""What a person sees while a run lasts: a live bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 

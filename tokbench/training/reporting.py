@@ -1,4 +1,4 @@
-"""What a run says while it goes on: a line of means every few steps, to the log, the trackers and the terminal."""
+"""What a run says while it lasts: a line of means every few steps, to the log, the trackers and the terminal."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Reporter:
         windows = state.get("window", [{}])  # checkpoints of an earlier version have none
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         if len(windows) == processes:
-            windows = windows[rank : rank + 1]  # otherwise each goes on from the mean, which is what is logged
+            windows = windows[rank : rank + 1]  # otherwise each continues from the mean, which is what is logged
         for name, (_, count) in windows[0].items():
             total = sum(window[name][0] for window in windows) / len(windows)
             self._totals[name] = torch.tensor(total, device=self.accelerator.device)

@@ -1,6 +1,6 @@
-"""What a run is trained on and how it is divided: kept in its checkpoints, compared when it goes on.
+"""What a run is trained on and how it is divided: kept in its checkpoints, compared when it continues.
 
-A run whose data changed goes on with what is there now, and says so on the terminal and in its log: a copy of a large
+A run whose data changed continues with what is there now, and says so on the terminal and in its log: a copy of a large
 set under other times is the same set and cannot be told from another one, and a refusal would cost the run.
 """
 
@@ -33,7 +33,7 @@ def changes(state: Mapping[str, Any], processes: int, accumulation: int, data: M
     if was != (processes, accumulation):
         told.append(
             f"the run had {was[0]} processes x {was[1]} micro-batches and now has {processes} x {accumulation}: "
-            "it goes on, not to the same bits"
+            "it continues, but not bit-identically"
         )
     before = state.get("data")
     if before is None:
@@ -45,7 +45,7 @@ def changes(state: Mapping[str, Any], processes: int, accumulation: int, data: M
         )
     if before["fingerprint"] != data["fingerprint"]:
         told.append(
-            f"{data['source']} has changed ({_difference(before, data)}): the run goes on with what is there now"
+            f"{data['source']} has changed ({_difference(before, data)}): the run continues with what is there now"
         )
     readers = (before["readers"], was[0]), (data["readers"], processes)
     if data["readers"] is not None and readers[0] != readers[1]:

@@ -42,7 +42,7 @@ CHANGEABLE = {
 
 @contextmanager
 def sole(out: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Hold ``out`` while the run goes on; the first process does so for all of them.
+    """Hold ``out`` while the run lasts; the first process does so for all of them.
 
     Raises TokbenchError, on every process, where another run holds it or it cannot be written.
     """
@@ -84,7 +84,7 @@ def check_folder(out: Path, recipe: Recipe, *, resume: bool) -> int | None:
     """The step of the newest checkpoint in ``out``; nothing is written.
 
     Raises TokbenchError when ``out`` holds a run and ``resume`` is not set, holds one of another recipe, a
-    ``recipe.yaml`` that somebody wrote, or a model that training would replace and no checkpoint goes on to.
+    ``recipe.yaml`` that somebody wrote, or a model that training would replace and no checkpoint leads up to.
     """
     path, at = out / "recipe.yaml", newest_step(out / "checkpoints")
     finished = (out / "training.json").exists()

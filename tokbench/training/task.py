@@ -31,7 +31,7 @@ class Task(Protocol):
         """Training batches of ``batch_size`` for this rank; the ranks' batches join to one global batch."""
 
     def trained_on(self) -> dict[str, Any]:
-        """What is to be the same when the run goes on (``tokbench.training.resuming``); called after ``batches``."""
+        """What is to be the same when the run continues (``tokbench.training.resuming``); called after ``batches``."""
 
     def step(self, batches: Sequence[Batch], step: int, factor: float) -> dict[str, Tensor]:
         """Optimizer step ``step`` (from 0) over micro-batches, learning rates times ``factor``; named scalars.

@@ -1,4 +1,4 @@
-"""How fast a run is: steps and images a second, waiting for data, model-FLOP utilisation, peak memory."""
+"""How fast a run is: steps and images per second, waiting for data, model-FLOP utilisation, peak memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values sent to TensorBoard or Weights & Biases while a run goes on, through accelerate's trackers."""
+"""Values sent to TensorBoard or Weights & Biases while a run lasts, through accelerate's trackers."""
 
 from __future__ import annotations
 

@@ -54,14 +54,14 @@ def load(name: str) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     path, expected = require(name), digest(name)
-    mend = f"run `tokbench weights get {name} --force`"
+    fix = f"run `tokbench weights get {name} --force`"
     try:
         tensors = load_file(path)
     except (SafetensorError, ValueError) as error:
-        raise TokbenchError(f"{path}: damaged ({error}); {mend}") from None
+        raise TokbenchError(f"{path}: damaged ({error}); {fix}") from None
     found = content_hash(tensors, entry(name).optional)
     if found != expected:
-        raise TokbenchError(f"{path}: damaged: its content hash should be {expected} and is {found}; {mend}")
+        raise TokbenchError(f"{path}: damaged: its content hash should be {expected} and is {found}; {fix}")
     return tensors
 
 
