@@ -11,7 +11,7 @@ help:
 	@echo "make demo      train VQ, RQ and LFQ tokenizers on real photographs and print the comparison table"
 	@echo "make demo-fid  the same table with true rFID, and gFID of a generator on each (fetches Inception; half an hour)"
 	@echo "make test      lint, types and the test suite"
-	@echo "make lint      ruff, codespell, mypy and the walls between the rooms"
+	@echo "make lint      ruff, codespell, mypy and the package layers"
 	@echo "make fuzz      10,000 damaged or hostile inputs of every kind   (an hour on two cores)"
 	@echo "make drills    training killed thirty times, preempted, on a full disk   (minutes)"
 	@echo "make setup     only the .venv"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from tokbench.data.workers import outlive_preemption, watched
+from tokbench.data.workers import ignore_sigterm, watched
 from tokbench.errors import TokbenchError
 
 
@@ -43,10 +43,10 @@ def test_an_error_of_ours_arrives_as_it_was() -> None:
 def test_a_dead_process_is_one_line() -> None:
     # In a process of its own: torch tells of the death from a signal handler, wherever this process is just then.
     script = (
-        "import test_workers as t\nfrom tokbench.data.workers import is_death, told\n"
+        "import test_workers as t\nfrom tokbench.data.workers import is_worker_death, told\n"
         "try:\n    list(t.watched(t.DataLoader(t.Fails('death'), batch_size=2, num_workers=1)))\n"
         "except t.TokbenchError as error:\n    print(error)\n"
-        "except RuntimeError as error:\n    print(told(error) if is_death(error) else 'no death')\n"
+        "except RuntimeError as error:\n    print(told(error) if is_worker_death(error) else 'no death')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parent, timeout=120
@@ -61,5 +61,5 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
 
 
 def test_preemption_of_the_whole_job_leaves_the_readers_to_the_end() -> None:
-    loader = DataLoader(Fails("preempted"), batch_size=2, num_workers=1, worker_init_fn=outlive_preemption)
+    loader = DataLoader(Fails("preempted"), batch_size=2, num_workers=1, worker_init_fn=ignore_sigterm)
     assert [value for batch in watched(loader) for value in batch.tolist()] == list(range(10))

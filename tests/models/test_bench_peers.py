@@ -11,7 +11,7 @@ from small_tokenizers import make
 
 from tokbench.bench import peers
 from tokbench.bench.peers import peer_of
-from tokbench.bench.tokenizer import PARTS, Variant, bench_tokenizer
+from tokbench.bench.tokenizer import PARTS, StepOptions, bench_tokenizer
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
@@ -56,7 +56,7 @@ def test_tamings_own_code_trains_the_same_network() -> None:
 
 def test_a_row_for_the_peer() -> None:
     pair()
-    result = bench_tokenizer(CONFIG, [Variant()], beside="taming", batch_size=1, repeats=1, warmup=0)
+    result = bench_tokenizer(CONFIG, [StepOptions()], beside="taming", batch_size=1, repeats=1, warmup=0)
     ours, theirs = result["rows"]
     assert theirs["variant"] == "taming's own fp32 eager"
     for part in PARTS:

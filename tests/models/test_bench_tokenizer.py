@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from small_tokenizers import make
 
-from tokbench.bench.tokenizer import PARTS, Variant, bench_tokenizer
+from tokbench.bench.tokenizer import PARTS, StepOptions, bench_tokenizer
 from tokbench.cli.bench_tokenizer import bench_tokenizer as command
 from tokbench.errors import TokbenchError
 
 
 def test_rows_and_ratios() -> None:
     config = make("vqgan").config
-    lean = Variant("bf16", channels_last=True, activation_checkpointing=True)
-    result = bench_tokenizer(config, [Variant(), lean], batch_size=2, repeats=2, warmup=0)
+    lean = StepOptions("bf16", channels_last=True, activation_checkpointing=True)
+    result = bench_tokenizer(config, [StepOptions(), lean], batch_size=2, repeats=2, warmup=0)
     first, second = result["rows"]
     assert (first["variant"], second["variant"]) == ("fp32 eager", "bf16 channels-last eager activation checkpointing")
     for part in PARTS:
@@ -28,7 +28,7 @@ def test_rows_and_ratios() -> None:
 
 def test_nothing_to_time() -> None:
     with pytest.raises(TokbenchError, match="repeats 0"):
-        bench_tokenizer(make("vqgan").config, [Variant()], repeats=0)
+        bench_tokenizer(make("vqgan").config, [StepOptions()], repeats=0)
 
 
 def test_command_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

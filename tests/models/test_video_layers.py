@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
-from tokbench.models.causal import CausalConv3d, CausalResidual, ClipGroupNorm, Stream, norm3d
+from tokbench.models.causal import CausalConv3d, CausalResidual, CausalStream, ClipGroupNorm, norm3d
 from tokbench.models.patches3d import Patches3d, Unpatches3d
 from tokbench.models.resampling3d import AdaptiveNorm3d, DepthToSpace3d, depth_to_space3d
 
@@ -112,7 +112,7 @@ def test_convolution_in_pieces_is_the_whole(before: Any, stride: int) -> None:
     torch.manual_seed(0)
     conv = CausalConv3d(2, 3, stride=(stride, 1, 1), before=before)
     x = torch.randn(1, 2, 9, 4, 5)
-    whole, stream = conv(x), Stream(conv)
+    whole, stream = conv(x), CausalStream(conv)
     parts = [stream(x[:, :, a:b]) for a, b in ((0, 1), (1, 5), (5, 9))]
     assert torch.allclose(torch.cat(parts, dim=2), whole, atol=1e-6)
     assert torch.equal(conv(x), whole), "beside a stream the layer is as it was"
@@ -146,4 +146,4 @@ def test_adaptive_norm_over_the_clip_is_the_image_tokenizers_on_a_frame() -> Non
 
 def test_layers_that_see_the_whole_clip_take_no_pieces() -> None:
     with pytest.raises(TokbenchError, match="ClipGroupNorm looks at every frame"):
-        Stream(nn.Sequential(ClipGroupNorm(2, 4)))
+        CausalStream(nn.Sequential(ClipGroupNorm(2, 4)))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tokbench.config.video_model import CosmosDVConfig, MAGVIT2VideoConfig, VidTokConfig
 from tokbench.errors import TokbenchError
-from tokbench.models.causal import Stream
+from tokbench.models.causal import CausalStream
 from tokbench.models.cosmos_dv import build as cosmos
 from tokbench.models.magvit2_video import build as magvit2
 from tokbench.models.vidtok import build as vidtok
@@ -138,7 +138,7 @@ def test_pieces_are_the_whole_in_the_memory_of_one(networks: Networks, first: in
     handles = [module.register_forward_hook(look) for network in networks for module in network.modules()]
     decoder(encoder(x[:, :, : max(first, rest + 2)][:, :, : 1 + 4 * (rest // 4)]))  # a clip as long as a piece
     one, largest[0] = largest[0], 0
-    encode, decode = Stream(encoder), Stream(decoder)
+    encode, decode = CausalStream(encoder), CausalStream(decoder)
     latents = [encode(part) for part in _parts(x, first, rest)]
     frames = [decode(part) for part in _parts(z, 1 + first // 4, rest // 4)]
     for handle in handles:
@@ -157,4 +157,4 @@ def test_what_sees_the_whole_clip_takes_no_pieces() -> None:
         (vidtok(_vidtok(interpolation="linear"), 16, 4, 3)[1], "TimeUp"),
     ):
         with pytest.raises(TokbenchError, match=f"{layer} looks at every frame"):
-            Stream(network)
+            CausalStream(network)

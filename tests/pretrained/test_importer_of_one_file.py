@@ -16,18 +16,18 @@ from tokbench.config.generator import ARConfig
 from tokbench.generators import Generator, for_tokenizer
 from tokbench.models import Tokenizer
 from tokbench.pretrained import sources
-from tokbench.pretrained.importer import IMPORTERS, GeneratorImporter, GeneratorPlan, Importer, Plan, register
+from tokbench.pretrained.importer import IMPORTERS, GeneratorImporter, GeneratorPlan, Importer, TokenizerPlan, register
 from tokbench.pretrained.names import Layout
 
 CODEBOOK = "quantizer.codes.weight"
 
 
-def read_tokenizer(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+def read_tokenizer(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A layout that is ours, with another word before the names."""
     ours = {name.removeprefix("mine/"): tensor for name, tensor in given.items()}
     networks = {name: tensor for name, tensor in ours.items() if not name.startswith("quantizer.")}
     settings = make_tokenizer({"name": "vq", "codebook_size": 8}).config
-    return Plan(settings, networks, {"codebook": ours[CODEBOOK]}, Layout((("", ""),), (), ""))
+    return TokenizerPlan(settings, networks, {"codebook": ours[CODEBOOK]}, Layout((("", ""),), (), ""))
 
 
 def read_generator(given: dict[str, Tensor], config: dict[str, Any], tokenizer: Any, source: str, path: str) -> Any:

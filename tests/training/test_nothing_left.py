@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tokbench.training.run_folder import nothing_left
+from tokbench.training.run_folder import remove_on_failure
 
 
 def claimed(out: Path) -> None:
@@ -15,7 +15,7 @@ def claimed(out: Path) -> None:
 
 
 def refuse(out: Path, main: bool = True) -> None:
-    with pytest.raises(RuntimeError), nothing_left(out, main):
+    with pytest.raises(RuntimeError), remove_on_failure(out, main):
         claimed(out)
         raise RuntimeError
 
@@ -41,6 +41,6 @@ def test_other_processes_leave_it_to_the_first(tmp_path: Path) -> None:
 
 
 def test_a_run_that_begins_keeps_its_folder(tmp_path: Path) -> None:
-    with nothing_left(tmp_path / "demo", True):
+    with remove_on_failure(tmp_path / "demo", True):
         claimed(tmp_path / "demo")
     assert (tmp_path / "demo" / "recipe.yaml").exists()

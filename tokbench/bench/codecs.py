@@ -23,7 +23,7 @@ _CONVERSION = ["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+bitexact"]
 
 
 @dataclass(frozen=True)
-class Codec:
+class VideoCodec:
     """One encoder.
 
     Attributes:
@@ -69,11 +69,11 @@ def _svt(quality: int, period: int) -> list[str]:
 CODECS = {
     codec.name: codec
     for codec in (
-        Codec("x264", "H.264/AVC", "h264", "yuv420p", (22, 27, 32, 37, 42), _x264),
-        Codec("x265", "H.265/HEVC", "hevc", "yuv420p", (22, 27, 32, 37, 42), _x265),
-        Codec("kvazaar", "H.265/HEVC", "hevc", "yuv420p", (22, 27, 32, 37, 42), _kvazaar),
-        Codec("vvenc", "H.266/VVC", "vvc", "yuv420p10le", (22, 27, 32, 37, 42), _vvenc),
-        Codec("svt-av1", "AV1", "obu", "yuv420p", (23, 33, 43, 53, 63), _svt),
+        VideoCodec("x264", "H.264/AVC", "h264", "yuv420p", (22, 27, 32, 37, 42), _x264),
+        VideoCodec("x265", "H.265/HEVC", "hevc", "yuv420p", (22, 27, 32, 37, 42), _x265),
+        VideoCodec("kvazaar", "H.265/HEVC", "hevc", "yuv420p", (22, 27, 32, 37, 42), _kvazaar),
+        VideoCodec("vvenc", "H.266/VVC", "vvc", "yuv420p10le", (22, 27, 32, 37, 42), _vvenc),
+        VideoCodec("svt-av1", "AV1", "obu", "yuv420p", (23, 33, 43, 53, 63), _svt),
     )
 }
 
@@ -87,7 +87,7 @@ class Coded:
     decoded: Tensor
 
 
-def chosen(names: Sequence[str] | None) -> list[Codec]:
+def chosen(names: Sequence[str] | None) -> list[VideoCodec]:
     """The codecs of these names, by default all. TokbenchError: an unknown one."""
     for name in names or ():
         if name not in CODECS:
@@ -105,7 +105,7 @@ def ffmpeg() -> str:
         raise TokbenchError("the codecs come with imageio-ffmpeg: pip install 'tokbench[video]'") from None
 
 
-def code(clip: Tensor, codec: Codec, quality: int, period: int) -> Coded:
+def code(clip: Tensor, codec: VideoCodec, quality: int, period: int) -> Coded:
     """Encode a clip into a raw stream and decode that.
 
     Args:
@@ -134,7 +134,7 @@ def code(clip: Tensor, codec: Codec, quality: int, period: int) -> Coded:
     return Coded(len(stream), picture_bytes(stream, codec.stream), decoded.permute(3, 0, 1, 2).contiguous())
 
 
-def _run(codec: Codec, arguments: list[str], given: bytes | None = None) -> bytes:
+def _run(codec: VideoCodec, arguments: list[str], given: bytes | None = None) -> bytes:
     command = [ffmpeg(), "-v", "error", "-nostdin", "-y", *arguments]
     try:
         done = subprocess.run(command, input=given, capture_output=True, check=False)

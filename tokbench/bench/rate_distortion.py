@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tokbench.bench.codecs import Codec, code, ffmpeg
+from tokbench.bench.codecs import VideoCodec, code, ffmpeg
 from tokbench.config.grid import Size, plain
 from tokbench.errors import TokbenchError
 from tokbench.metrics import get
@@ -89,7 +89,7 @@ def whole(video: Tensor, frames: int) -> Tensor:
 
 def bench_codecs(
     videos: Sequence[Tensor],
-    codecs: Sequence[Codec],
+    codecs: Sequence[VideoCodec],
     *,
     frames: int = FRAMES,
     period: int = PERIOD,
@@ -148,7 +148,7 @@ def ffmpeg_version() -> str:
     return " ".join(said.split()[:3])
 
 
-def _coded(codec: Codec, footing: str, quality: int, videos: Sequence[Tensor], frames: int, period: int) -> Point:
+def _coded(codec: VideoCodec, footing: str, quality: int, videos: Sequence[Tensor], frames: int, period: int) -> Point:
     start = time.perf_counter()
     sources = pieces(videos, frames) if footing == CLIPS else (whole(video, frames) for video in videos)
     distortion = Distortion(plain(videos[0].shape[2:]))

@@ -25,7 +25,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
-class Variant:
+class StepOptions:
     """How the same tokenizer is run."""
 
     precision: Precision = "fp32"
@@ -45,7 +45,7 @@ class Variant:
 
 def bench_tokenizer(
     config: TokenizerConfig,
-    variants: list[Variant],
+    variants: list[StepOptions],
     *,
     beside: str | None = None,
     batch_size: int = 8,
@@ -73,8 +73,8 @@ def bench_tokenizer(
     runs = [_prepare(config, variant, batch_size, where, seed) for variant in variants]
     labels = [(variant.label, asdict(variant)) for variant in variants]
     if beside is not None:
-        runs.append(_prepare(config, Variant(), batch_size, where, seed, beside))
-        labels.append((f"{beside}'s own {Variant().label}", asdict(Variant())))
+        runs.append(_prepare(config, StepOptions(), batch_size, where, seed, beside))
+        labels.append((f"{beside}'s own {StepOptions().label}", asdict(StepOptions())))
     seconds: list[dict[str, list[float]]] = [{part: [] for part in PARTS} for _ in runs]
     peaks: list[dict[str, float]] = [{} for _ in runs]
     for turn in range(warmup + repeats):
@@ -108,7 +108,7 @@ def bench_tokenizer(
 
 def _prepare(
     config: TokenizerConfig,
-    variant: Variant,
+    variant: StepOptions,
     batch_size: int,
     device: torch.device,
     seed: int,

@@ -74,11 +74,11 @@ def _run() -> None:
         sys.exit(2)
     except (RuntimeError, MemoryError) as error:
         from tokbench import memory
-        from tokbench.data.workers import is_death, told
+        from tokbench.data.workers import is_worker_death, told
 
         if memory.is_out_of_memory(error):
             _tell(memory.told(error, "", ("a smaller batch or image", *memory.ELSEWHERE)))
-        elif is_death(error):
+        elif is_worker_death(error):
             _tell(told(error))
         else:
             raise

@@ -36,15 +36,15 @@ def bench_tokenizer(
 
     from rich.table import Table
 
-    from tokbench.bench.tokenizer import PARTS, Variant
+    from tokbench.bench.tokenizer import PARTS, StepOptions
     from tokbench.bench.tokenizer import bench_tokenizer as run
     from tokbench.cli.options import device
     from tokbench.printing import terminal
     from tokbench.results.files import write
     from tokbench.results.targets import check_target
 
-    plain = Variant()
-    asked = Variant(precision, channels_last, compile, checkpointing)
+    plain = StepOptions()
+    asked = StepOptions(precision, channels_last, compile, checkpointing)
     variants = [plain] if asked == plain else [plain, asked]
     config = _config(what, overrides or ())
     if out is not None:

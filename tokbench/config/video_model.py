@@ -15,7 +15,7 @@ Multipliers = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=
 Halvings = Annotated[tuple[bool, ...], Field(max_length=15)]
 
 
-class Video(Architecture):
+class VideoArchitecture(Architecture):
     """Causal: the first frame is a latent of its own, so that an image is a clip of one frame."""
 
     causal = True
@@ -41,7 +41,7 @@ class Video(Architecture):
 
 
 @settings
-class MAGVIT2VideoConfig(Video):
+class MAGVIT2VideoConfig(VideoArchitecture):
     """MAGVIT-v2's causal tokenizer of videos and images (Yu et al. 2023, arXiv:2310.05737, figure 2).
 
     The defaults are the figure's, 17x128x128 to 5x16x16, in the exactly causal form of cofe-ai/O2-MAGVIT2.
@@ -113,7 +113,7 @@ class MAGVIT2VideoConfig(Video):
 
 
 @settings
-class VidTokConfig(Video):
+class VidTokConfig(VideoArchitecture):
     """VidTok's causal tokenizer (Tang et al. 2024, arXiv:2412.13061): per-frame 2D blocks, then 1D blocks in time.
 
     The defaults are ``vidtok_fsq_causal_488``'s.
@@ -162,7 +162,7 @@ class VidTokConfig(Video):
 
 
 @settings
-class CosmosDVConfig(Video):
+class CosmosDVConfig(VideoArchitecture):
     """Cosmos' discrete video tokenizer (NVIDIA 2025, arXiv:2501.03575): wavelet patches, factorised causal blocks.
 
     The defaults are ``Cosmos-Tokenizer-DV8x16x16``'s.

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tokbench.data.base import Batch, ImageDataset
 from tokbench.data.stream import StreamedImages, StreamLoader
-from tokbench.data.workers import outlive_preemption, watched
+from tokbench.data.workers import ignore_sigterm, watched
 from tokbench.errors import TokbenchError, counted
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Loader:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
-            worker_init_fn=outlive_preemption,
+            worker_init_fn=ignore_sigterm,
             # Its own generator: the default would draw from torch's global one, and training would depend on it.
             generator=torch.Generator().manual_seed(0),
         )

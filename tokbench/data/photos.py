@@ -80,7 +80,7 @@ EPOCH = 2048
 
 
 @dataclass(frozen=True)
-class Level:
+class ScaledPhoto:
     """A photograph at one scale: uint8 (3, H, W)."""
 
     photo: str
@@ -94,7 +94,7 @@ class Level:
         return f"{self.photo}@{min(self.pixels.shape[1:])}+{top}+{left}"
 
 
-def _pyramid(photo: Photograph, size: Grid, zooms: tuple[float, ...]) -> list[Level]:
+def _pyramid(photo: Photograph, size: Grid, zooms: tuple[float, ...]) -> list[ScaledPhoto]:
     """The photograph just covering (H, W) times each zoom, as far as it has the pixels (1 always)."""
     image = _decoded(photo)
     levels = []
@@ -103,7 +103,7 @@ def _pyramid(photo: Photograph, size: Grid, zooms: tuple[float, ...]) -> list[Le
         if scale > 1 and zoom > 1:
             break
         scaled = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
-        levels.append(Level(photo.name, np.ascontiguousarray(np.asarray(scaled).transpose(2, 0, 1))))
+        levels.append(ScaledPhoto(photo.name, np.ascontiguousarray(np.asarray(scaled).transpose(2, 0, 1))))
     return levels
 
 
@@ -168,7 +168,7 @@ class TrainPhotos(_Photos):
 class _HeldOut(_Photos):
     """Fixed crops of the held-out photographs, the same in every epoch."""
 
-    crops: list[tuple[Level, int, int]]
+    crops: list[tuple[ScaledPhoto, int, int]]
     kind: str
 
     def __len__(self) -> int:
@@ -199,7 +199,7 @@ class EvalPhotos(_HeldOut):
         crops = [crop for turn in turns for crop in turn if crop is not None]
         self.crops = [crops[k] for k in evenly(len(crops), limit)]
 
-    def _grid(self, levels: list[Level]) -> Iterator[tuple[Level, int, int]]:
+    def _grid(self, levels: list[ScaledPhoto]) -> Iterator[tuple[ScaledPhoto, int, int]]:
         for level in levels:
             _, height, width = level.pixels.shape
             for top in _tiles(height, self.shape[0]):
@@ -222,9 +222,9 @@ class DensePhotos(_HeldOut):
         crops = [crops[k] for k in sorted(range(len(crops)), key=lambda k: uniforms(1, 0, 0, k))]
         self.crops = [crops[k] for k in evenly(len(crops), limit)]
 
-    def _dense(self, levels: list[Level]) -> list[tuple[Level, int, int]]:
+    def _dense(self, levels: list[ScaledPhoto]) -> list[tuple[ScaledPhoto, int, int]]:
         """``DENSE`` crops on the widest regular grid that has so many; all there are, where no grid has."""
-        places: list[tuple[Level, int, int]] = []
+        places: list[tuple[ScaledPhoto, int, int]] = []
         for stride in range(max(self.shape), 0, -1):
             places = [
                 (level, top, left)

@@ -21,7 +21,7 @@ from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
 from tokbench.data.table import TableImages, class_names, encoded_of, table_images
 from tokbench.data.whole import share_of
-from tokbench.data.workers import outlive_preemption, watched
+from tokbench.data.workers import ignore_sigterm, watched
 from tokbench.errors import TokbenchError
 
 SHUFFLE_BUFFER = 1000
@@ -174,7 +174,7 @@ class StreamLoader:
             collate_fn=_as_is,
             num_workers=self.workers,
             pin_memory=self.pin_memory,
-            worker_init_fn=outlive_preemption,
+            worker_init_fn=ignore_sigterm,
             generator=torch.Generator().manual_seed(0),
         )
         known = set(self.dataset.skipped)

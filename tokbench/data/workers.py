@@ -25,19 +25,19 @@ def watched(batches: Iterable[Any]) -> Iterator[Any]:
             last = str(error).removesuffix(r"\n").rpartition(f"{TokbenchError.__module__}.TokbenchError: ")[2]
             raise TokbenchError(last) from None
         except (RuntimeError, ConnectionError, EOFError) as error:
-            if isinstance(error, RuntimeError) and not is_death(error):  # else a dead process's pipe
+            if isinstance(error, RuntimeError) and not is_worker_death(error):  # else a dead process's pipe
                 raise
             raise TokbenchError(told(error)) from error
         yield batch
 
 
-def outlive_preemption(worker: int) -> None:
+def ignore_sigterm(worker: int) -> None:
     """For ``worker_init_fn``: a scheduler that preempts a job sends SIGTERM to all its processes, and the training one
     needs this one until it has saved. It ends with the training process, which torch's own watchdog sees to."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def is_death(error: BaseException) -> bool:
+def is_worker_death(error: BaseException) -> bool:
     """Whether this is torch's word for a dead process. It may come up anywhere: a signal brings it."""
     return isinstance(error, RuntimeError) and "DataLoader worker" in str(error) and "Original" not in str(error)
 

@@ -13,7 +13,7 @@ from tokbench.config.condition import TokenizerRef
 from tokbench.config.generator import GeneratorConfig
 from tokbench.config.grid import Size, axes
 from tokbench.config.model import TokenizerConfig
-from tokbench.config.video_model import Video
+from tokbench.config.video_model import VideoArchitecture
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator
 from tokbench.generators.embedding import code_vectors
@@ -80,7 +80,7 @@ def _given(frames: int, config: TokenizerConfig, size: Size) -> int:
     if not frames:
         return 0
     model, clip = config.model, axes(size)
-    if not isinstance(model, Video) or len(clip) != 3:
+    if not isinstance(model, VideoArchitecture) or len(clip) != 3:
         raise TokbenchError(f"generator.frames is {frames}, and the codes are of images: leave it out")
     if not model.encodes_causally:
         raise TokbenchError("generator.frames: the tokenizer's first codes depend on later frames (norm_over is clip)")

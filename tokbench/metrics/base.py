@@ -147,7 +147,7 @@ class CodeMetric(Metric):
         return sum(per_depth) / len(per_depth)
 
 
-class Compared(NamedTuple):
+class Comparison(NamedTuple):
     """What a distribution metric found; ``extra`` goes into the record beside the value."""
 
     value: float
@@ -176,7 +176,7 @@ class DistributionMetric(Metric):
     @abstractmethod
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
-    ) -> Compared:
+    ) -> Comparison:
         """The value and, unless ``quick``, its standard error where there is one.
 
         ``paired``: equal positions belong together (an original and its reconstruction).

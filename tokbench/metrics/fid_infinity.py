@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from tokbench.errors import TokbenchError
-from tokbench.metrics.base import Compared, DistributionMetric
+from tokbench.metrics.base import Comparison, DistributionMetric
 from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.frechet import check_rank, distance_from_root, rank_problem, root
 from tokbench.metrics.registry import register
@@ -52,6 +52,6 @@ class FIDInfinity(DistributionMetric):
 
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
-    ) -> Compared:
+    ) -> Comparison:
         check_rank(self.label, "reference images", reference)
-        return Compared(fid_infinity(reference, sample))
+        return Comparison(fid_infinity(reference, sample))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tokbench.errors import TokbenchError
-from tokbench.metrics.base import FEW_IMAGES, Compared, DistributionMetric
+from tokbench.metrics.base import FEW_IMAGES, Comparison, DistributionMetric
 from tokbench.metrics.feature_statistics import FeatureStatistics
 
 BLOCKS = 10  # of the jackknife
@@ -81,10 +81,10 @@ class FrechetMetric(DistributionMetric):
 
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
-    ) -> Compared:
+    ) -> Comparison:
         check_rank(self.label, f"reference {self.noun}", reference)
         check_rank(self.label, self.noun, sample)
         value = frechet_distance(sample.mean, sample.covariance, reference.mean, reference.covariance)
         if quick or sample.n >= FEW_IMAGES:
-            return Compared(value)
-        return Compared(value, jackknife_stderr(reference, sample, paired=paired))
+            return Comparison(value)
+        return Comparison(value, jackknife_stderr(reference, sample, paired=paired))

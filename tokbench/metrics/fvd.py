@@ -17,7 +17,7 @@ from torch import Tensor
 from tokbench import weights
 from tokbench.config.grid import Size, axes
 from tokbench.errors import TokbenchError
-from tokbench.metrics.base import Compared
+from tokbench.metrics.base import Comparison
 from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.frechet import FrechetMetric
 from tokbench.metrics.i3d import I3D, NAME, Resize, too_short
@@ -59,7 +59,7 @@ class FVD(FrechetMetric):
 
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
-    ) -> Compared:
+    ) -> Comparison:
         if self.biased:
             reference, sample = _Biased(self.label, reference), _Biased(self.label, sample)
         return super().compare(reference, sample, paired=paired, quick=quick)
@@ -168,7 +168,7 @@ class _Protocol(FVD):
 
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
-    ) -> Compared:
+    ) -> Comparison:
         if reference.n < 0:
             raise TokbenchError(f"the protocol {self.protocol.name} asks which clips the file of mu and sigma is of")
         if (reason := self.protocol.wrong_count(sample.n)) is not None:

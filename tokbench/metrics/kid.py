@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokbench.errors import TokbenchError
-from tokbench.metrics.base import Compared, DistributionMetric
+from tokbench.metrics.base import Comparison, DistributionMetric
 from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.registry import register
 
@@ -30,7 +30,7 @@ class KID(DistributionMetric):
 
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
-    ) -> Compared:
+    ) -> Comparison:
         from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
         real, fake = reference.features(), sample.features()
@@ -41,4 +41,4 @@ class KID(DistributionMetric):
         found = kid_features_to_metric(
             fake, real, kid_subsets=SUBSETS, kid_subset_size=SUBSET_SIZE, rng_seed=2020, verbose=False
         )
-        return Compared(found[KEY_METRIC_KID_MEAN], None, {"subset_std": found[KEY_METRIC_KID_STD]})
+        return Comparison(found[KEY_METRIC_KID_MEAN], None, {"subset_std": found[KEY_METRIC_KID_STD]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokbench.errors import TokbenchError
-from tokbench.metrics.base import Compared, DistributionMetric
+from tokbench.metrics.base import Comparison, DistributionMetric
 from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.registry import register
 
@@ -34,8 +34,8 @@ class _Manifold(DistributionMetric):
 
     def compare(
         self, reference: FeatureStatistics, sample: FeatureStatistics, *, paired: bool = False, quick: bool = False
-    ) -> Compared:
-        return Compared(precision_and_recall(reference, sample)[self.which])
+    ) -> Comparison:
+        return Comparison(precision_and_recall(reference, sample)[self.which])
 
 
 @register

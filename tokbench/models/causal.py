@@ -1,8 +1,8 @@
 """Layers of video networks that look back in time and never ahead. Videos are (B, C, T, H, W).
 
 A layer's output at a frame depends on that frame and those before it, so the first frames of a clip alone give what
-they give inside the clip, and a clip of any length can go through piece by piece: in a :class:`Stream` every layer
-keeps the few frames that its next output still needs.
+they give inside the clip, and a clip of any length can go through piece by piece: in a :class:`CausalStream` every
+layer keeps the few frames that its next output still needs.
 
 Activations lie in memory as ``torch.channels_last_3d``, frame after frame. There the frames of a clip are a batch of
 ``torch.channels_last`` images without a copy, and convolutions pad in space by themselves.
@@ -40,7 +40,7 @@ class Streamed(nn.Module):
         return not self.past
 
 
-class Stream:
+class CausalStream:
     """A causal network for the pieces of one clip: what is given to it call after call is that clip's next piece.
 
     Between the calls the network serves others. TokbenchError for a network with layers that look at the whole clip.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from tokbench.config.video_model import Video
+from tokbench.config.video_model import VideoArchitecture
 from tokbench.errors import TokbenchError
 
-from .causal import Stream
+from .causal import CausalStream
 
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
@@ -40,10 +40,10 @@ def encode_pieces(tokenizer: Tokenizer, videos: Iterable[Tensor]) -> Iterator[Te
         TokbenchError: a tokenizer that looks at the whole clip.
     """
     model = tokenizer.config.model
-    if not isinstance(model, Video):
+    if not isinstance(model, VideoArchitecture):
         raise TokbenchError(f"a {model.architecture} tokenizer takes images, which have no frames to take in pieces")
     stride, first = model.frame_downsampling, 1
-    encoder = Stream(tokenizer.encoder)
+    encoder = CausalStream(tokenizer.encoder)
     for video in videos:
         if video.shape[2] % stride != first % stride or video.shape[2] < 1:
             wanted = f"1, {1 + stride}, {1 + 2 * stride}" if first else f"{stride}, {2 * stride}"
@@ -57,6 +57,6 @@ def encode_pieces(tokenizer: Tokenizer, videos: Iterable[Tensor]) -> Iterator[Te
 def decode_pieces(tokenizer: Tokenizer, codes: Iterable[Tensor]) -> Iterator[Tensor]:
     """The codes (B, T', h, w, D) of one clip in pieces of any length, in order, to its frames (B, C, T, H, W)."""
     weight = next(tokenizer.decoder.parameters())
-    decoder = Stream(tokenizer.decoder)
+    decoder = CausalStream(tokenizer.decoder)
     for piece in codes:
         yield decoder(tokenizer.quantizer.decode(piece).to(weight.dtype))

@@ -11,7 +11,7 @@ from tokbench.config.video_model import CosmosDVConfig
 from tokbench.errors import TokbenchError
 
 from .checkpoint import section
-from .importer import Importer, Plan, register
+from .importer import Importer, TokenizerPlan, register
 from .names import Layout, inside
 from .settings import agree, attention_resolutions, clip_size, count, require, size
 from .tokenizer_config import checked_config
@@ -78,7 +78,7 @@ def recognises(names: Collection[str]) -> bool:
     return "encoder.conv_in.1.conv3d.weight" in names and "quant_conv.conv3d.weight" in names
 
 
-def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from the weights and the network's settings (``channels``, ``spatial_compression`` ...)."""
     tensors, other = rename(given, LAYOUT, path)
     said = section(config, "spatial_compression")
@@ -96,7 +96,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     whole = checked_config(tensors, clip, model, {"name": "fsq", "levels": list(levels)}, path, 3)
     assert isinstance(whole.model, CosmosDVConfig)
     unused = dict.fromkeys(_unused(tensors, whole.model))
-    plan = Plan(
+    plan = TokenizerPlan(
         config=whole,
         tensors={name: tensor for name, tensor in tensors.items() if name not in unused},
         codebook={},

@@ -11,12 +11,12 @@ from tokbench.errors import TokbenchError, printable
 from tokbench.models import Tokenizer
 from tokbench.models.fitting import mismatches
 
-from .importer import Plan
+from .importer import TokenizerPlan
 from .report import ImportReport
 from .weight_sets import Chosen
 
 
-def fill(plan: Plan, source: str, chosen: Chosen, path: str) -> tuple[Tokenizer, ImportReport]:
+def fill(plan: TokenizerPlan, source: str, chosen: Chosen, path: str) -> tuple[Tokenizer, ImportReport]:
     """Build the plan's tokenizer and load it; TokbenchError lists weights missing, left over or of other shapes."""
     names = official_names(plan.tensors, plan) | {f"the quantizer's {key}": t for key, t in plan.codebook.items()}
     require_sound(names, path)
@@ -61,7 +61,7 @@ def require_sound(given: dict[str, Tensor], path: str) -> None:
             raise TokbenchError(f"{path}: {_few(names)}: {', '.join([*sorted(types), fault])}")
 
 
-def _require_whole(plan: Plan, path: str) -> None:
+def _require_whole(plan: TokenizerPlan, path: str) -> None:
     """TokbenchError where a part was never filled, or where some of the model's weights have no place."""
     for part in ("encoder.", "decoder.", "codebook"):
         tensors = [t for name, t in (plan.tensors | plan.codebook).items() if name.startswith(part) and t.ndim > 1]
@@ -82,14 +82,14 @@ def _few(names: list[str]) -> str:
     return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
 
 
-def _conversions(plan: Plan) -> list[str]:
+def _conversions(plan: TokenizerPlan) -> list[str]:
     """A line where the file's numbers are of another type than ours."""
     types = {str(tensor.dtype).removeprefix("torch.") for tensor in [*plan.tensors.values(), *plan.codebook.values()]}
     others = sorted(types - {"float32"})
     return [f"the file's numbers are {', '.join(others)}; kept as float32"] if others else []
 
 
-def official_names(tensors: dict[str, Tensor], plan: Plan) -> dict[str, Tensor]:
+def official_names(tensors: dict[str, Tensor], plan: TokenizerPlan) -> dict[str, Tensor]:
     """The same tensors by the names they have in the file, for messages."""
     levels = len(plan.config.model.multipliers)  # type: ignore[attr-defined]
     return {plan.layout.official(name, levels) or name: tensor for name, tensor in tensors.items()}

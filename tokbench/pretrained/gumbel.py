@@ -14,7 +14,7 @@ from torch import Tensor
 from tokbench.errors import TokbenchError
 
 from .checkpoint import section
-from .importer import Importer, Plan, register
+from .importer import Importer, TokenizerPlan, register
 from .settings import agree, require, size
 from .tokenizer_config import checked_config
 from .vqgan_family import TAMING, rename, taming_model
@@ -28,7 +28,7 @@ def recognises(names: Collection[str]) -> bool:
     return LOGITS + "weight" in names and any(name.startswith("encoder.down.") for name in names)
 
 
-def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from the weights and the YAML (``model.params.{ddconfig, n_embed, embed_dim, kl_weight}``)."""
     tensors, other = rename(given, TAMING, path)
     said = section(config, "ddconfig")
@@ -42,7 +42,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     size(given, LOGITS + "bias", 0, path)
     losses = sorted(name for name in other if name.startswith("loss."))
     quantizer = {"name": "gumbel", "codebook_size": codes, "kl_weight": float(said.get("kl_weight", KL_WEIGHT))}
-    return Plan(
+    return TokenizerPlan(
         config=checked_config(tensors, image_size, model, {**quantizer, **_temperature(said, path)}, path),
         tensors=tensors,
         codebook={

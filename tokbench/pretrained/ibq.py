@@ -14,7 +14,7 @@ from tokbench.errors import TokbenchError
 
 from . import taming
 from .checkpoint import section
-from .importer import Importer, Plan, register
+from .importer import Importer, TokenizerPlan, register
 from .settings import require
 from .tokenizer_config import checked_config
 
@@ -22,7 +22,7 @@ from .tokenizer_config import checked_config
 BETA, ENTROPY, TEMPERATURE = 0.25, 0.05, 0.01
 
 
-def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from the weights and the YAML (``model.init_args.{ddconfig, n_embed, embed_dim, ...}``)."""
     plan = taming.read(given, config, path)
     said = section(config, "ddconfig")

@@ -18,11 +18,20 @@ from .checkpoint import model_class
 from .names import Layout
 from .weight_sets import Contents, Weights
 
-__all__ = ["GeneratorImporter", "GeneratorPlan", "IMPORTERS", "Importer", "Plan", "Weights", "choose", "register"]
+__all__ = [
+    "GeneratorImporter",
+    "GeneratorPlan",
+    "IMPORTERS",
+    "Importer",
+    "TokenizerPlan",
+    "Weights",
+    "choose",
+    "register",
+]
 
 
 @dataclass
-class Plan:
+class TokenizerPlan:
     """A checkpoint read: the configuration of the tokenizer it makes and where every tensor goes."""
 
     config: TokenizerConfig
@@ -48,7 +57,7 @@ class Importer:
 
     name: str
     recognises: Callable[[Collection[str]], bool]
-    read: Callable[[dict[str, Tensor], dict[str, Any], str], Plan]
+    read: Callable[[dict[str, Tensor], dict[str, Any], str], TokenizerPlan]
     evaluates: Literal["live", "ema"] = "live"
     classes: tuple[str, ...] = ()
     like: str = ""

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from .checkpoint import section
-from .importer import Importer, Plan, register
+from .importer import Importer, TokenizerPlan, register
 from .names import Layout
 from .settings import agree, size
 from .tokenizer_config import checked_config
@@ -50,7 +50,7 @@ def recognises(names: Collection[str]) -> bool:
     return any(name.startswith("encoder.conv_blocks.") for name in names)
 
 
-def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from the tensors of ``ema`` or ``model``."""
     tensors, other = rename(given, LAYOUT, path)
     said = section(config, "codebook_size") or section(config, "z_channels")
@@ -70,7 +70,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
         "beta": float(said.get("commit_loss_beta", BETA)),
     }
     monitors = sorted(name for name in other if name == "quantize.codebook_used")
-    return Plan(
+    return TokenizerPlan(
         config=checked_config(
             tensors, int(said.get("image_size") or 256), {"architecture": "llamagen", **settings}, quantizer, path
         ),

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from .checkpoint import section
-from .importer import Importer, Plan, register
+from .importer import Importer, TokenizerPlan, register
 from .names import Layout, inside
 from .settings import agree, clip_size, count, image_channels, pyramid, size
 from .tokenizer_config import checked_config
@@ -58,7 +58,7 @@ def recognises(names: Collection[str]) -> bool:
     return "decoder.cond_norm_layers.cond_norm_0.gamma.weight" in names and "encoder.conv_first.conv.weight" in names
 
 
-def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from the weights and the model's YAML (``model.{encoder, decoder, quantize_model}``)."""
     tensors, other = rename(given, LAYOUT, path)
     model = video_pyramid(tensors, path)
@@ -84,7 +84,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     }
     clip = clip_size(section(config, "spatial_size").get("spatial_size") or 256, config)
     left = {name for name in other if name.startswith(("discriminator.", "perceptual_model."))}
-    return Plan(
+    return TokenizerPlan(
         config=checked_config(tensors, clip, {**model, "norm_epsilon": 1e-5}, quantizer, path),
         tensors=tensors,
         codebook={},

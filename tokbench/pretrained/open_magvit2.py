@@ -14,7 +14,7 @@ from torch import Tensor
 from tokbench.errors import TokbenchError
 
 from .checkpoint import section
-from .importer import Importer, Plan, register
+from .importer import Importer, TokenizerPlan, register
 from .names import Layout
 from .settings import agree, count, image_channels, pyramid, require, size
 from .tokenizer_config import checked_config
@@ -50,7 +50,7 @@ def recognises(names: Collection[str]) -> bool:
     return "decoder.adaptive.0.gamma.weight" in names and "encoder.conv_in.conv_1.weight" not in names
 
 
-def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from a Lightning checkpoint and its LightningCLI YAML (``model.init_args``)."""
     tensors, other = rename(given, LAYOUT, path)
     ddconfig = section(config, "ddconfig").get("ddconfig", {})
@@ -63,7 +63,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     quantizer = lookup_free(config, bits, path)
     model = {"architecture": "magvit2", **found, "code_channels": bits}
     losses = sorted(name for name in other if name.startswith("loss."))
-    return Plan(
+    return TokenizerPlan(
         config=checked_config(tensors, int(ddconfig.get("resolution") or 256), model, quantizer, path),
         tensors=tensors,
         codebook={},

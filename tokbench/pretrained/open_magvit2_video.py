@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from .checkpoint import section
-from .importer import Importer, Plan, register
+from .importer import Importer, TokenizerPlan, register
 from .names import Layout, inside
 from .o2_magvit2 import video_pyramid
 from .open_magvit2 import lookup_free
@@ -57,7 +57,7 @@ def recognises(names: Collection[str]) -> bool:
     return "decoder.adaptive.0.gamma.weight" in names and "encoder.conv_in.conv_1.weight" in names
 
 
-def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from a Lightning checkpoint and its LightningCLI YAML (``model.init_args``)."""
     tensors, other = rename(given, LAYOUT, path)
     model = video_pyramid(tensors, path)
@@ -66,7 +66,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     shown = {"ch": model["channels"], "ch_mult": model["multipliers"], "num_res_blocks": model["blocks"]}
     agree(ddconfig, {**shown, "z_channels": bits, "in_channels": channels, "out_ch": channels}, path)
     losses = {name for name in other if name.startswith("loss.")}
-    return Plan(
+    return TokenizerPlan(
         config=checked_config(
             tensors,
             clip_size(ddconfig.get("resolution") or 128, config),

@@ -15,7 +15,7 @@ from torch import Tensor
 from tokbench.errors import TokbenchError
 
 from .checkpoint import section
-from .importer import Importer, Plan, register
+from .importer import Importer, TokenizerPlan, register
 from .settings import agree, count, require, size
 from .tokenizer_config import checked_config
 from .vqgan_family import TAMING, rename, taming_model
@@ -30,7 +30,7 @@ def recognises(names: Collection[str]) -> bool:
     return BOOK + "0.weight" in names
 
 
-def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from RQ-VAE's checkpoint and YAML (``arch.{hparams, ddconfig}``)."""
     tensors, other = rename(given, TAMING, path)
     arch = section(config, "hparams")
@@ -61,7 +61,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
         "restart_threshold": 1.0 if hparams.get("restart_unused_codes", True) else 0.0,
     }
     names = {name for name in other if name.startswith(BOOK)}
-    return Plan(
+    return TokenizerPlan(
         config=checked_config(tensors, image_size, model, quantizer, path),
         tensors=tensors,
         codebook=books[0] if shared else {key: torch.stack([b[key] for b in books]) for key in books[0]},

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .checkpoint import model_class, section
-from .importer import Importer, Plan, register
+from .importer import Importer, TokenizerPlan, register
 from .settings import agree, require, size
 from .tokenizer_config import checked_config
 from .vqgan_family import TAMING, rename, taming_model
@@ -26,7 +26,7 @@ def recognises(names: Collection[str]) -> bool:
     return CODEBOOK in names and any(name.startswith("encoder.down.") for name in names)
 
 
-def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from a Lightning checkpoint and its YAML (``model.params.{ddconfig, n_embed, embed_dim}``)."""
     tensors, other = rename(given, TAMING, path)
     said = section(config, "ddconfig")
@@ -38,7 +38,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     losses = sorted(name for name in other if name.startswith("loss."))
     ignored = {"losses and discriminator": losses} if losses else {}
     ignored |= {"random colours to show labels in": [COLOURS]} if COLOURS in other else {}
-    return Plan(
+    return TokenizerPlan(
         config=checked_config(
             tensors,
             image_size,

@@ -13,7 +13,7 @@ from torch import Tensor
 from tokbench.errors import TokbenchError
 
 from .checkpoint import section
-from .importer import Importer, Plan, register
+from .importer import Importer, TokenizerPlan, register
 from .names import Layout, inside
 from .settings import agree, clip_size, image_channels, pyramid, require, size
 from .tokenizer_config import checked_config
@@ -65,7 +65,7 @@ def recognises(names: Collection[str]) -> bool:
     return "encoder.down_temporal.0.block.0.conv1.conv.weight" in names and "encoder.conv_in.conv.weight" in names
 
 
-def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from a Lightning checkpoint and its YAML, or diffusers' weights and ``config.json``."""
     tensors, other = rename(given, LAYOUT, path)
     tensors = {name: _five_axes(name, tensor) for name, tensor in tensors.items()}
@@ -81,7 +81,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Plan:
     notes = [] if section(config, "levels") else [f"taken to have 8 levels in each of its {bits} channels, as released"]
     if not said:
         notes.append("taken for VidTok 1.0; 1.1 has the same names: give its configuration to be sure")
-    return Plan(
+    return TokenizerPlan(
         config=checked_config(
             tensors,
             clip_size(section(config, "resolution").get("resolution") or 256, config),

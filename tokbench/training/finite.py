@@ -43,9 +43,7 @@ def check_finite(accelerator: Accelerator, values: Mapping[str, Tensor], loss: s
 
 
 @contextmanager
-def undone_if_not_finite(
-    modules: Iterable[nn.Module], on: bool, written: Iterable[nn.Parameter] = ()
-) -> Iterator[None]:
+def step_guard(modules: Iterable[nn.Module], on: bool, written: Iterable[nn.Parameter] = ()) -> Iterator[None]:
     """Where the body raises NotFinite, put back what its forward passes changed: buffers, counters, queues, usage.
 
     ``written``: parameters that a forward pass may write to, as a quantizer does that moves or restarts its codes.
@@ -129,7 +127,7 @@ class Skips:
                 "training.precision=fp32, or go back to a checkpoint before them"
             )
 
-    def went_well(self) -> None:
+    def step_succeeded(self) -> None:
         self.in_a_row = 0
 
     def state_dict(self) -> dict[str, int]:

@@ -26,7 +26,7 @@ from tokbench.training.randomness import random_state, set_random_state
 from tokbench.training.reporting import Reporter
 from tokbench.training.result import TrainingResult as TrainingResult
 from tokbench.training.resuming import changes
-from tokbench.training.run_folder import claim, nothing_left, sole
+from tokbench.training.run_folder import claim, remove_on_failure, sole
 from tokbench.training.run_log import append_event, drop_log_after
 from tokbench.training.schedule import learning_rate_factor
 from tokbench.training.stopping import Stop
@@ -66,7 +66,7 @@ def train(
     check_trackers(recipe.training.trackers)
     accelerator = accelerator or make_accelerator(recipe)
     with sole(out, accelerator):
-        with nothing_left(out, accelerator.is_main_process):
+        with remove_on_failure(out, accelerator.is_main_process):
             run = _Run(recipe, out, resume, accelerator, quiet, title or recipe.name, stop_at, profile, find_batch_size)
         return run.go(then)
 
@@ -277,7 +277,7 @@ class _Run:
             accumulation, processes = self.recipe.training.gradient_accumulation, self.accelerator.num_processes
             told = out_of_memory(self.recipe, self.micro_batch, accumulation, processes, self.telemetry.precision)
             raise TokbenchError(f"step {self.step + 1}: {told}") from error
-        self.skips.went_well()
+        self.skips.step_succeeded()
         self.telemetry.done(values)
         return values
 

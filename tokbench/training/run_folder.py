@@ -120,7 +120,7 @@ def _check_same(path: Path, recipe: Recipe, resume: bool, begun: bool) -> None:
 
 
 @contextmanager
-def nothing_left(out: Path, main: bool) -> Iterator[None]:
+def remove_on_failure(out: Path, main: bool) -> Iterator[None]:
     """Where what is done within is refused, take away ``recipe.yaml`` and the folders that were not there before."""
     path = out / "recipe.yaml"
     before = path.exists() or (out / "log.jsonl").exists() or not main

