@@ -29,6 +29,7 @@ from tokbench.cli.generate import generate
 from tokbench.cli.import_ import import_
 from tokbench.cli.list import list_
 from tokbench.cli.plot import plot
+from tokbench.cli.probe import probe
 from tokbench.cli.reconstruct import reconstruct
 from tokbench.cli.refusals import Commands
 from tokbench.cli.report import report
@@ -56,6 +57,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "sweep": sweep,
         "claims": claims,
         "evaluate": evaluate,
+        "probe": probe,
         "reconstruct": reconstruct,
     },
     "Generate": {

@@ -115,7 +115,7 @@ def evaluate_tokenizer(
         timing={
             "seconds": round(time.perf_counter() - start, 3),
             **run.clock.summary(),
-            "device": _device_name(device),
+            "device": device_name(device),
             "precision": _precision(device),
             "batch_size": batch_size,
             "processes": world,
@@ -247,7 +247,8 @@ def _device_of(tokenizer: Any) -> torch.device:
     return parameter.device if parameter is not None else torch.device("cpu")
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """As records have it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 

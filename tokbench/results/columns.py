@@ -92,6 +92,8 @@ def _whole(value: float | None) -> Value:
 
 def _quantizer(entry: Entry) -> Value:
     name = entry.first.quantizer.name
+    if name is None and entry.first.kind == "benchmark":
+        return entry.first.name  # what stands beside tokenizers, such as pixels
     if entry.prefix is None or name is None:
         return name
     return f"{name}, first {entry.prefix} of {entry.depth}"

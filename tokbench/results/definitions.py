@@ -75,6 +75,7 @@ DEFINITIONS = {
     "fd_dinov2": Definition("FD-DINOv2", "lower"),
     "precision": Definition("precision", "higher"),
     "recall": Definition("recall", "higher"),
+    "probe_top1": Definition("top-1 of a probe", "higher", "%", _usual(2)),
     "usage": Definition("usage", "higher", "", Shown(3, usual=True, over="codes", depths="alone")),
     "perplexity": Definition("perplexity", "higher", "", Shown(1, usual=True, over="codes", depths="alone")),
     "entropy": Definition("entropy", "higher", "bits", Shown(2, over="codes", depths="alone")),

@@ -1,0 +1,161 @@
+"""tokbench probe"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tokbench.cli.options import Cpu
+
+if TYPE_CHECKING:
+    from tokbench.results.record import Record
+
+
+def probe(
+    tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
+    data: Annotated[str, typer.Option("--data", help="Images or videos with classes: folder:PATH, hub:cifar10, ...")],
+    inputs: Annotated[
+        list[str] | None, typer.Option("--inputs", help="What to read: codes,pixels; default both.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", help="In pixels: a side, or HEIGHTxWIDTH; default the tokenizer's own.")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=1)] = 2000,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
+    width: Annotated[int, typer.Option("--width", min=1)] = 192,
+    layers: Annotated[int, typer.Option("--layers", min=1)] = 6,
+    heads: Annotated[int, typer.Option("--heads", min=1)] = 3,
+    learning_rate: Annotated[float, typer.Option("--learning-rate")] = 1e-3,
+    weight_decay: Annotated[float, typer.Option("--weight-decay")] = 0.05,
+    seed: Annotated[list[str] | None, typer.Option("--seed", help="Default 0; several, e.g. 0,1,2.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many training images.")] = None,
+    eval_limit: Annotated[int | None, typer.Option("--eval-limit", min=1, help="At most so many held out.")] = None,
+    stride: Annotated[int, typer.Option("--stride", min=1, help="Of clips: one of every so many frames.")] = 1,
+    fps: Annotated[
+        float | None, typer.Option("--fps", help="Of clips: frames per second, by the video's times.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")] = 0,
+    name: Annotated[str | None, typer.Option("--name", help="The row's name; default the tokenizer's.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "--results", help="The records: a runs.jsonl, or the folder that holds one.")
+    ] = Path("results/runs.jsonl"),
+    work: Annotated[Path, typer.Option("--work", help="Folder of the codes and checkpoints.")] = Path("runs/probe"),
+    cpu: Cpu = False,
+) -> None:
+    """Train the same small classifier on a tokenizer's codes and on pixels: top-1 of both, a record each.
+
+    Pixels are read in patches of the codes' grid. Killed half-way, the same command continues where it stopped;
+    what has a record already is not trained again.
+    """
+    import shutil
+
+    import torch
+
+    from tokbench.cli._results import keep
+    from tokbench.cli.options import device, numbers, smaller_batch, words
+    from tokbench.config.grid import axes, parse_size
+    from tokbench.errors import TokbenchError, did_you_mean, size_text
+    from tokbench.memory import explained
+    from tokbench.metrics.record import saved_weights
+    from tokbench.models import Tokenizer
+    from tokbench.models.tokenizer import chosen_size
+    from tokbench.printing import progress_bar, terminal
+    from tokbench.probe.classifier import Classifier, CodeInput, PatchInput, ProbeSettings
+    from tokbench.probe.record import asked, cell, few, probe_record
+    from tokbench.probe.run import recognise
+    from tokbench.probe.samples import Codes, Pixels, open_labelled
+    from tokbench.results.environment import content_hash
+    from tokbench.results.lines import records_of
+    from tokbench.results.store import Store
+
+    arms = list(dict.fromkeys(words(inputs))) or ["codes", "pixels"]
+    for arm in arms:
+        if arm not in ("codes", "pixels"):
+            raise TokbenchError(f"--inputs {arm}: unknown{did_you_mean(arm, ('codes', 'pixels'))}")
+    settings = ProbeSettings(width, layers, heads, steps, batch_size, learning_rate, weight_decay)
+    seeds, where, file = numbers("--seed", seed) or [0], torch.device(device(cpu)), records_of(out)
+    store = Store(file)
+    store.check()
+    model = Tokenizer.from_pretrained(tokenizer).to(where).eval()
+    image_size = chosen_size(model.config, parse_size(size, "--size") if size else None, "--size")
+    channels, grid = model.config.channels, model.grid(image_size)
+    labelled = open_labelled(data, image_size, channels, limit=limit, eval_limit=eval_limit, stride=stride, fps=fps)
+    read: dict[str, Any] = {
+        "codes": lambda: CodeInput(model.quantizer, width),
+        "pixels": lambda: PatchInput(axes(image_size), channels, grid, width),
+    }
+    for arm in arms:
+        read[arm]()  # a grid that patches cannot share is found out before anything is trained
+    console, records = terminal(stderr=True), []
+    advice = smaller_batch(batch_size, "--width or --layers smaller")
+    with (
+        progress_bar(console) as bar,
+        explained(f"probing {batch_size} images of {size_text(image_size)} at a time", *advice),
+    ):
+        for arm in arms:
+            codes = arm == "codes"
+            recipe = asked(arm, labelled, grid, settings, model if codes else None)
+            samples: Codes | Pixels | None = None
+            for number in seeds:
+                key = cell(recipe, number)
+                if (known := store.find(key)) is not None:
+                    records.append(known)
+                    console.print(f"{arm}, seed {number}: there already ({known.id})")
+                    continue
+                task = bar.add_task(f"{arm}, seed {number}", total=None)
+
+                def report(done: int, total: int, task: Any = task) -> None:
+                    bar.update(task, completed=done, total=total)
+
+                if samples is None and codes:
+                    told = [recipe[key] for key in ("tokenizer", "train", "eval")]
+                    cache = work / f"codes-{content_hash(told)}"
+                    samples = Codes(labelled, model, cache, batch_size=batch_size, workers=workers, progress=report)
+                elif samples is None:
+                    samples = Pixels(labelled, workers)
+                torch.manual_seed(number)
+                classifier = Classifier(read[arm](), math.prod(grid), labelled.classes, settings).to(where)
+                found = recognise(
+                    classifier, samples, labelled, settings,
+                    seed=number, folder=work / key, workers=workers, progress=report,
+                )  # fmt: skip
+                record = probe_record(
+                    found, recipe, data=labelled, settings=settings, seed=number, device=where,
+                    name=(name or Path(tokenizer).resolve().name) if codes else f"pixels on a {size_text(grid)} grid",
+                    tokenizer=model if codes else None, weights_which=saved_weights(tokenizer),
+                )  # fmt: skip
+                keep(record, file)
+                shutil.rmtree(work / key, ignore_errors=True)
+                records.append(record)
+    _show(records)
+    if (note := few(labelled)) is not None:
+        terminal().print(note)
+    console.print(f"records in {file}")
+
+
+def _show(records: list[Record]) -> None:
+    """A row for each classifier; below, what a blind guess would reach."""
+    from rich.table import Table
+
+    from tokbench.printing import terminal
+
+    table = Table("reads", "seed", "top-1 (%) ↑", "±", "n", "parameters", "of them input", "training (s)")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for record in records:
+        top1, model = record.metrics["probe_top1"], record.model
+        table.add_row(
+            f"{model['reads']} ({record.name})" if model["reads"] == "codes" else record.name,
+            str(record.seed), f"{top1.value:.2f}", f"{top1.stderr:.2f}", f"{top1.n:,}",
+            f"{model['parameters']:,}", f"{model['input_parameters']:,}", f"{record.training.seconds or 0:.0f}",
+        )  # fmt: skip
+    extra = records[0].plain()["metrics"]["probe_top1"]
+    console = terminal()
+    console.print(table)
+    console.print(
+        f"± is the standard error over the n held-out images. The largest of {extra['classes']} classes alone "
+        f"reaches {extra['largest_class']:.2f} %."
+    )

@@ -1,0 +1,122 @@
+"""What a probe found as a record of kind ``benchmark``: a row for codes, a row for pixels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from tokbench.config.grid import Grid
+from tokbench.metrics.evaluation import device_name
+from tokbench.models import Tokenizer
+from tokbench.probe.classifier import ProbeSettings
+from tokbench.probe.run import Recognition
+from tokbench.probe.samples import Labelled
+from tokbench.results.definitions import DEFINITIONS
+from tokbench.results.environment import content_hash, new_id, provenance
+from tokbench.results.record import DataRef, MetricValue, Rate, Record
+
+VERSION = 1
+FEW_HELD_OUT, FEW_A_CLASS = 1000, 50
+
+
+def asked(
+    reads: str, data: Labelled, grid: Grid, settings: ProbeSettings, tokenizer: Tokenizer | None = None
+) -> dict[str, Any]:
+    """What decides the result but the seed. Of pixels no tokenizer does: any of the same grid shares the row."""
+    found = {
+        "probe": VERSION,
+        "reads": reads,
+        "grid": list(grid),
+        "train": data.train.fingerprint,
+        "eval": data.held_out.fingerprint,
+        **asdict(settings),
+    }
+    return found | ({"tokenizer": tokenizer.sha256()} if tokenizer is not None else {})
+
+
+def cell(recipe: dict[str, Any], seed: int) -> str:
+    """The address of one classifier."""
+    return content_hash({**recipe, "seed": seed})
+
+
+def few(data: Labelled) -> str | None:
+    """What is to be said where there is too little to learn from or to try: such figures measure no recognition."""
+    trained, tried = len(data.train), len(data.held_out)
+    if tried >= FEW_HELD_OUT and trained >= FEW_A_CLASS * data.classes:
+        return None
+    return (
+        f"{trained:,} samples of {data.classes} classes to learn from and {tried:,} to try: that the probe runs, not "
+        f"how well anything is recognised (at least {FEW_A_CLASS} of each class and {FEW_HELD_OUT:,} to try)"
+    )
+
+
+def probe_record(
+    found: Recognition,
+    recipe: dict[str, Any],
+    *,
+    data: Labelled,
+    settings: ProbeSettings,
+    seed: int,
+    name: str,
+    device: torch.device,
+    tokenizer: Tokenizer | None = None,
+    weights_which: str = "saved",
+) -> Record:
+    """``tokenizer`` is None for pixels, which have no rate and no quantizer."""
+    images, definition = data.held_out, DEFINITIONS["probe_top1"]
+    top1 = MetricValue(
+        value=found.top1,
+        n=found.n,
+        version=f"{images.protocol}/probe_top1-{VERSION}-{len(data.train)}-{settings.label}",
+        label=definition.label,
+        direction=definition.direction,
+        unit=definition.unit,
+        stderr=found.stderr,
+        note=few(data),
+        extra={"classes": data.classes, "largest_class": 100 * found.most, "train_loss": found.train_loss},
+    )
+    of_tokenizer: dict[str, Any] = {}
+    if tokenizer is not None:
+        of_tokenizer = {
+            "quantizer": tokenizer.config.quantizer.model_dump(mode="json"),
+            "rate": Rate(**tokenizer.rate(images.image_size)),
+            "weights": {"which": weights_which, "sha256": tokenizer.sha256()},
+        }
+    return Record.of(
+        id=new_id(),
+        cell=cell(recipe, seed),
+        experiment=content_hash(recipe),
+        kind="benchmark",
+        name=name,
+        seed=seed,
+        model={
+            "architecture": "vit-probe",
+            "reads": recipe["reads"],
+            "grid": recipe["grid"],
+            "parameters": found.parameters,
+            "input_parameters": found.input_parameters,
+        },
+        data=DataRef(
+            spec=images.source,
+            split=images.split,
+            n=found.n,
+            size=images.image_size,
+            protocol=images.protocol,
+            skipped=len(images.skipped),
+            of=images.of,
+        ),
+        metrics={"probe_top1": top1},
+        training={
+            "data": data.train.source,
+            "steps": settings.steps,
+            "batch_size": settings.batch_size,
+            "images": len(data.train),
+            "seconds": round(found.seconds, 3),
+        },
+        timing={"device": device_name(device), "precision": "float32", "batch_size": settings.batch_size},
+        **of_tokenizer,
+        **provenance(),
+        recipe=recipe,
+    )
