@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -13,6 +14,25 @@ from tokbench.errors import TokbenchError, size_text
 
 Partner = Literal["images", "depth", "masks"]
 """What goes with an image as its condition: RGB or grey, a depth map, or a map of labels."""
+
+
+_PARTNER = re.compile(r",(images|depth|masks)=(.+)$", re.DOTALL)
+
+
+def partner_of(source: str) -> tuple[str, Partner | None, str]:
+    """``folder:A,depth=B`` -> ("folder:A", "depth", "B"); a source without partners -> (itself, None, "")."""
+    found = _PARTNER.search(source)
+    if found is None:
+        return source, None, ""
+    kind: Any = found[1]
+    return source[: found.start()], kind, found[2]
+
+
+class CodesSettings(Strict):
+    """The ``condition`` block of a generator's recipe: the codes of what ``data.source`` pairs images with."""
+
+    tokenizer: str = Field(min_length=1, description="whose codes stand first: a folder, or a hub repository")
+    dropout: float = Field(0.0, ge=0, lt=1, description="chance that a sample loses its condition, for guidance")
 
 
 class TokenizerRef(Strict):

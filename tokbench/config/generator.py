@@ -10,7 +10,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from tokbench.config.base import CodeShape, Layers, Name, Strict
-from tokbench.config.condition import ClassConfig, CodesConfig, ConditionConfig, FramesConfig, TokenizerRef
+from tokbench.config.condition import (
+    ClassConfig,
+    CodesConfig,
+    CodesSettings,
+    ConditionConfig,
+    FramesConfig,
+    TokenizerRef,
+    partner_of,
+)
 from tokbench.config.data import DataConfig
 from tokbench.config.training import TrainingConfig
 from tokbench.errors import size_text
@@ -274,6 +282,9 @@ class GeneratorRecipe(Strict):
         DataConfig(), description="images, encoded on the way; or codes:DIR, a cache by `tokbench encode`"
     )
     generator: GeneratorModel
+    condition: CodesSettings | None = Field(
+        None, description="codes of the images, depth maps or masks that the source pairs its images with"
+    )
     training: TrainingConfig = TrainingConfig()
     evaluation: GeneratorEvaluationConfig = GeneratorEvaluationConfig()
 
@@ -281,6 +292,13 @@ class GeneratorRecipe(Strict):
     def _fits(self) -> GeneratorRecipe:
         if self.training.freeze:
             raise ValueError("training.freeze names parts of a tokenizer, which a generator has not; leave it out")
+        partner = partner_of(self.data.source)[1]
+        if self.condition is not None and partner is None:
+            raise ValueError("condition needs pairs: data.source=folder:IMAGES,depth=MAPS (or masks=, or images=)")
+        if self.condition is None and partner is not None:
+            raise ValueError(f"data.source has {partner}=, and nothing reads them: set condition.tokenizer")
+        if self.condition is not None and (self.generator.class_conditional or self.generator.frames):
+            raise ValueError("a generator has one condition: leave out condition, class_conditional or frames")
         return self
 
     def resolved(self) -> dict[str, Any]:

@@ -84,7 +84,12 @@ class ImageDataset(Dataset[Sample]):
             image, place = self.view.take(loaded, epoch, index)
         except ValueError as error:
             raise UnreadableImage(name, str(error)) from None
-        return {"image": image, "label": label, "id": name + place}
+        more: Any = self.goes_with(loaded, index, epoch)
+        return {"image": image, "label": label, "id": name + place, **more}
+
+    def goes_with(self, loaded: Any, index: int, epoch: int) -> dict[str, Tensor]:
+        """What else a sample has, beside the loaded image. Raises UnreadableImage where that cannot be had."""
+        return {}
 
     def __getitem__(self, index: int) -> Sample:
         """The sample as in epoch 0. Raises IndexError beyond the end and UnreadableImage for a damaged file."""

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from torch import Tensor
+
+from tokbench.config.condition import Partner, partner_of
 from tokbench.data.arranged import Arranged, arranged
 from tokbench.data.base import Split, digest
 from tokbench.data.crops import View
+from tokbench.data.decode import UnreadableImage
 from tokbench.data.listing import list_folder
+from tokbench.data.media import PICTURES
+from tokbench.data.partner import PARTNERS, load_partner, partner_tensor
 from tokbench.data.registry import register
 from tokbench.data.specs import named_parts, part_of
 from tokbench.data.whole import WholePictures
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, size_text
 
 
 class FolderImages(WholePictures):
@@ -46,11 +54,62 @@ class FolderImages(WholePictures):
         return digest(root, *(f"{as_utf8(f.path)} {f.size} {f.modified} {f.changed}" for f in self.files))
 
 
+class Pairs(FolderImages):
+    """Images with a file each that goes with them: samples have it as ``partner``, cropped and mirrored alike."""
+
+    label_count: int | None = None  # of masks: how many there may be, where somebody knows
+
+    def __init__(self, source: str, split: Split, view: View, root: Path, found: Arranged, kind: Partner, beside: Path):
+        super().__init__(source, split, view, root, found)
+        self.kind, self.beside = kind, beside
+        files = [path for path in sorted(beside.rglob("*")) if path.suffix.lower() in PARTNERS and path.is_file()]
+        self.partners = {path.relative_to(beside).with_suffix("").as_posix(): path for path in files}
+        self.by_stem = {path.stem: path for path in files}
+
+    def partner(self, position: int) -> Path | None:
+        """The file of the same path, else of the same name, without its ending."""
+        path = self.encoded(position).relative_to(self.root).with_suffix("")
+        return self.partners.get(path.as_posix()) or self.by_stem.get(path.name)
+
+    def paired(self, positions: Sequence[int]) -> list[int]:
+        """Those of the positions with a partner; the others are skipped and named."""
+        there = [position for position in positions if self.partner(position) is not None]
+        missing = set(positions) - set(there)
+        self.skipped.extend((self.name(position), f"no {self.kind} for it") for position in sorted(missing))
+        if missing:
+            self.notes = [*self.notes, f"images without {self.kind}: {len(missing)}"]
+        return there
+
+    def goes_with(self, loaded: Any, index: int, epoch: int) -> dict[str, Tensor]:
+        """``partner`` (``tokbench.data.partner``). Raises UnreadableImage where it is damaged or of another size."""
+        position = int(self.kept[index])
+        name, path = self.name(position), self.partner(position)
+        assert path is not None
+        partner = load_partner(path, self.kind)
+        if partner.size != loaded.size:
+            sizes = f"{size_text(partner.size[::-1])}, the image {size_text(loaded.size[::-1])}"
+            raise UnreadableImage(name, f"{path.name} is {sizes} (height x width)")
+        values = partner_tensor(self.view(partner, epoch, index), self.kind)
+        most = self.label_count
+        if self.kind == "masks" and most and not 0 <= int(values.min()) <= int(values.max()) < most:
+            raise UnreadableImage(name, f"{path.name} has labels beyond the {most} that there are")
+        return {"partner": values}
+
+    @property
+    def content(self) -> str:
+        """Both folders'."""
+        rows = ((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.partners.values())
+        return digest(super().content, self.kind, *(f"{as_utf8(name)} {size} {at}" for name, size, at in rows))
+
+
 @register(
-    {"folder:PATH": "a folder of images; sub-folders train/val are splits, others classes; or train=PATH,eval=PATH"}
+    {
+        "folder:PATH": "a folder of images; sub-folders train/val are splits, others classes; or train=PATH,eval=PATH",
+        "folder:PATH,depth=PATH2": "the same in pairs, for a generator's condition: also masks= (labels) and images=",
+    }
 )
 def open_folder(source: str, rest: str, split: Split, view: View, limit: int | None) -> FolderImages:
-    """``PATH``, or ``train=PATH,eval=PATH``.
+    """``PATH``, or ``train=PATH,eval=PATH``; of pairs ``PATH,depth=PATH2`` (or ``masks=``, ``images=``), by file name.
 
     Without names, the sub-folders are read as :mod:`tokbench.data.layout` says: ``train`` and ``val`` (or ``val2017``,
     ``validation``, ``valid``, ``eval``, ``dev``, ``test``: the first kind there is), perhaps below ``images`` or other
@@ -60,6 +119,7 @@ def open_folder(source: str, rest: str, split: Split, view: View, limit: int | N
     Raises:
         TokbenchError: no such folder, no images in it, or none that can be read.
     """
+    rest, kind, beside = partner_of(rest)
     parts = named_parts(rest, source)
     if "" not in parts:
         part_of(parts, split, source)
@@ -73,9 +133,18 @@ def open_folder(source: str, rest: str, split: Split, view: View, limit: int | N
             raise TokbenchError(f"{source}: {roots[name] / path}: {error.strerror}") from None
 
     found = arranged(listings, split, source, read)
-    images = FolderImages(source, split, view, roots[split if split in roots else ""], found)
-    images.select(found.positions, limit, len(found.files))
-    return images
+    root = roots[split if split in roots else ""]
+    if kind is None:
+        images = FolderImages(source, split, view, root, found)
+        images.select(found.positions, limit, len(found.files))
+        return images
+    if view.media is not PICTURES or view.crop == "taming":
+        raise TokbenchError(f"{source}: {kind}= goes with images, and with any crop but taming's")
+    pairs = Pairs(source, split, view, root, found, kind, _folder(beside, source))
+    if not (positions := pairs.paired(found.positions)):
+        raise TokbenchError(f"{source}: no image of its {split} split has a file of its name in {beside}")
+    pairs.select(positions, limit, len(found.files))
+    return pairs
 
 
 def as_utf8(path: str) -> str:

@@ -175,7 +175,10 @@ class _Fetch(Dataset[Any]):
         # A batch of nothing has no shape: whoever goes through the batches leaves it out.
         images = torch.stack([s["image"] for s in samples]) if samples else torch.empty(0, dtype=torch.uint8)
         labels = torch.tensor([s["label"] for s in samples], dtype=torch.int64)
-        return {"image": images, "label": labels, "id": [s["id"] for s in samples]}, bad
+        batch: Any = {"image": images, "label": labels, "id": [s["id"] for s in samples]}
+        if samples and "partner" in samples[0]:
+            batch["partner"] = torch.stack([s["partner"] for s in samples])  # type: ignore[typeddict-item]
+        return batch, bad
 
 
 def _as_is(items: list[Any]) -> Any:

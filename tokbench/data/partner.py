@@ -13,8 +13,12 @@ from torch import Tensor
 
 from tokbench.config.condition import Partner
 from tokbench.data.decode import UnreadableImage, load_image
+from tokbench.data.formats import SUFFIXES
 from tokbench.data.pixels import to_channels, to_float, to_tensor
 from tokbench.errors import TokbenchError
+
+PARTNERS = SUFFIXES | {".npy"}
+"""How files end that may go with an image, in lower case."""
 
 
 class Map:

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tokbench.config.condition import TokenizerRef
+from tokbench.config.condition import CodesConfig, Partner, TokenizerRef
 from tokbench.config.generator import GeneratorConfig
 from tokbench.config.grid import Size, axes
 from tokbench.config.model import TokenizerConfig
@@ -41,6 +41,7 @@ def configure(
     image_size: Size,
     num_classes: int = 0,
     tables: Sequence[Tensor] = (),
+    conditioned_on: CodesConfig | None = None,
 ) -> GeneratorConfig:
     """The configuration of a generator for a tokenizer's code stack.
 
@@ -50,6 +51,7 @@ def configure(
         source: where it was read from.
         num_classes: of the data; counts only where the generator is class-conditional.
         tables: the tokenizer's code vectors, where they are the input.
+        conditioned_on: what stands before them; see ``codes_of``.
 
     Raises:
         TokbenchError: settings that do not go with this code stack.
@@ -66,6 +68,7 @@ def configure(
             shape=(*tokenizer.grid(image_size), len(sizes)),
             vocabulary=sizes,
             num_classes=num_classes if generator.class_conditional else 0,
+            conditioned_on=conditioned_on,
             given=_given(generator.frames, tokenizer.config, image_size),
             code_channels=quantizer.dim if generator.input == "codes" else None,
             shared_codes=first is not None and len(tables) > 1 and all(_same(first, table) for table in tables),
@@ -96,11 +99,49 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.equal(a, b)
 
 
-def for_tokenizer(generator: Any, tokenizer: Any, *, source: str, image_size: Size, num_classes: int = 0) -> Generator:
+def codes_of(tokenizer: Any, partner: Partner, *, source: str, image_size: Size, dropout: float = 0.0) -> CodesConfig:
+    """The condition that codes of ``tokenizer`` are, of what goes with images of ``image_size``.
+
+    Raises:
+        TokbenchError: a size that it has no grid for, or depth for a tokenizer of several channels.
+    """
+    channels, sizes = tokenizer.config.channels, tuple(int(k) for k in tokenizer.quantizer.subcode_sizes)
+    if partner == "depth" and channels != 1:
+        raise TokbenchError(f"{source}: takes images of {channels} channels, and depth has one (data.channels=1)")
+    if partner == "images" and channels not in (1, 3):
+        raise TokbenchError(f"{source}: takes maps of {channels} labels: pair images with masks=")
+    meta = next(tokenizer.parameters()).is_meta
+    size = chosen_size(tokenizer.config, image_size, f"{source}: data.image_size")
+    return CodesConfig(
+        shape=(*tokenizer.grid(size), len(sizes)),
+        vocabulary=sizes,
+        dropout=dropout,
+        partner=partner,
+        tokenizer=TokenizerRef(source=source, sha256="" if meta else tokenizer.sha256(), image_size=size),
+    )
+
+
+def for_tokenizer(
+    generator: Any,
+    tokenizer: Any,
+    *,
+    source: str,
+    image_size: Size,
+    num_classes: int = 0,
+    conditioned_on: CodesConfig | None = None,
+) -> Generator:
     """A new generator for a tokenizer's code stack, its code vectors filled in; see ``configure``."""
     tables = code_vectors(tokenizer.quantizer) if generator.input == "codes" else []
     made = build(
-        configure(generator, tokenizer, source=source, image_size=image_size, num_classes=num_classes, tables=tables)
+        configure(
+            generator,
+            tokenizer,
+            source=source,
+            image_size=image_size,
+            num_classes=num_classes,
+            tables=tables,
+            conditioned_on=conditioned_on,
+        )
     )
     if tables:
         made.set_code_vectors(tables)

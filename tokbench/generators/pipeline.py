@@ -18,7 +18,7 @@ from tokbench.data.partner import for_tokenizer
 from tokbench.data.pixels import to_uint8
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator, Progress
-from tokbench.generators.building import check_condition_tokenizer, check_tokenizer, image_size
+from tokbench.generators.building import CONDITION_TOKENIZER, check_condition_tokenizer, check_tokenizer, image_size
 from tokbench.generators.sampling import Sampling
 from tokbench.models import Tokenizer
 
@@ -156,7 +156,8 @@ def _condition_tokenizer(model: Generator) -> Tokenizer | None:
     config = model.config.condition
     if not isinstance(config, CodesConfig) or config.tokenizer is None:
         return None
-    source = _where(model, config.tokenizer.source)
+    inside = model.home / CONDITION_TOKENIZER if model.home is not None else None
+    source = str(inside) if inside is not None and inside.is_dir() else config.tokenizer.source
     try:
         found = Tokenizer.from_pretrained(source)
     except TokbenchError as error:

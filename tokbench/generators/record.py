@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -118,7 +119,12 @@ def generator_record(
 
 
 def held_out_codes(
-    tokenizer: Tokenizer, images: Any, condition: Condition, *, batch_size: int = 64
+    tokenizer: Tokenizer,
+    images: Any,
+    condition: Condition,
+    *,
+    batch_size: int = 64,
+    partners: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, DataRef]:
     """Generator codes (n, *grid, D), their conditions (n, ...) and the reference of a split of images
     (``open_images``)."""
@@ -130,7 +136,8 @@ def held_out_codes(
     for batch in loader(images, batch_size=batch_size, shuffle=False, seed=0):
         threads.adapt()
         codes.append(quantizer.subcodes(tokenizer.encode(to_float(batch["image"].to(device)))).cpu())
-        conditions.append(condition.of({**batch, "codes": codes[-1]}).cpu())
+        more = {"condition": partners(batch["partner"])} if partners is not None and "partner" in batch else {}
+        conditions.append(condition.of({**batch, **more, "codes": codes[-1]}).cpu())
     stack = torch.cat(codes)
     reference = DataRef(
         spec=images.source,

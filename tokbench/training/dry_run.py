@@ -56,7 +56,14 @@ def _check_tokenizer(recipe: GeneratorRecipe) -> list[str]:
     size = chosen_size(tokenizer.config, recipe.data.image_size, f"{recipe.tokenizer}: data.image_size")
     if recipe.data.source.startswith("hub:") or "://" in recipe.data.source:
         return []
-    classes = len(CodeData(recipe, tokenizer, torch.device("cpu")).classes)
-    need_classes(recipe.generator.class_conditional, classes, recipe.data.source)
-    for_tokenizer(recipe.generator, tokenizer, source=recipe.tokenizer, image_size=size, num_classes=classes)
+    data = CodeData(recipe, tokenizer, torch.device("cpu"))
+    need_classes(recipe.generator.class_conditional, len(data.classes), recipe.data.source)
+    for_tokenizer(
+        recipe.generator,
+        tokenizer,
+        source=recipe.tokenizer,
+        image_size=size,
+        num_classes=len(data.classes),
+        conditioned_on=data.conditioned_on,
+    )
     return []

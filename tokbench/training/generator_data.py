@@ -10,10 +10,13 @@ from torch.utils.data import default_collate
 
 from tokbench.codes.cache import CodeCache, CodeLoader
 from tokbench.codes.soft import SoftCodes
+from tokbench.config.condition import CodesConfig, partner_of
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.data import loader, open_split, to_float
 from tokbench.data.base import digest
+from tokbench.data.partner import for_tokenizer
 from tokbench.errors import TokbenchError, size_text
+from tokbench.generators.building import codes_of
 from tokbench.generators.condition import Condition
 from tokbench.models import Tokenizer
 from tokbench.training.resuming import trained_on
@@ -51,6 +54,7 @@ class CodeData:
             self._open_cache(recipe.data.source.removeprefix(CODES))
         else:
             self._open_images()
+        self._open_condition()
         settings = recipe.generator
         ar = settings if isinstance(settings, ARConfig) else ARConfig()  # mlm has neither: as by default
         self.soft = SoftCodes(tokenizer, ar.soft_targets, ar.stochastic_codes)
@@ -82,6 +86,33 @@ class CodeData:
         self.held_images = open_split(data, "eval")
         self.classes = list(self.images.classes)
 
+    def _open_condition(self) -> None:
+        """The tokenizer of the recipe's condition and what it makes of the pairs; None for both where there is none."""
+        self.condition_tokenizer: Tokenizer | None = None
+        self.conditioned_on: CodesConfig | None = None
+        settings, (_, partner, _) = self.recipe.condition, partner_of(self.recipe.data.source)
+        if settings is None or partner is None:
+            return
+        other = Tokenizer.from_pretrained(settings.tokenizer).to(self.device).requires_grad_(False)
+        size = self.recipe.data.image_size
+        self.condition_tokenizer = other
+        self.conditioned_on = codes_of(
+            other, partner, source=settings.tokenizer, image_size=size, dropout=settings.dropout
+        )
+        for images in (self.images, self.held_images):
+            images.label_count = other.config.channels  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def with_condition(self, batch: Any) -> Any:
+        """A batch with the codes of its partners as ``condition``, where the recipe has a condition."""
+        if self.condition_tokenizer is None or self.conditioned_on is None:
+            return batch
+        other, kind = self.condition_tokenizer, self.conditioned_on.partner
+        assert kind is not None
+        partners = for_tokenizer(batch["partner"].to(self.device, non_blocking=True), kind, other.config.channels)
+        quantizer: Any = other.quantizer
+        return {**batch, "condition": quantizer.subcodes(other.encode(partners))}
+
     @property
     def skipped(self) -> list[tuple[str, str]]:
         """(path, reason) of images that could not be read."""
@@ -107,6 +138,8 @@ class CodeData:
     def trained_on(self) -> dict[str, Any]:
         """What a run remembers of its data: see ``tokbench.training.resuming``."""
         tokenizer = {"tokenizer": self.tokenizer.sha256()}
+        if self.condition_tokenizer is not None:
+            tokenizer["condition_tokenizer"] = self.condition_tokenizer.sha256()
         if self.cache is None:
             return trained_on(self.images, self.recipe.data.workers) | tokenizer
         header = self.cache.header
@@ -147,5 +180,5 @@ class CodeData:
                 batch = default_collate(self.held_images.readable(chosen))
                 codes = self.tokenizer.encode(to_float(batch["image"].to(self.device)))
             sub = self.quantizer.subcodes(codes)
-            self._held_out = sub, condition.of({**batch, "codes": sub})
+            self._held_out = sub, condition.of({**self.with_condition(batch), "codes": sub})
         return self._held_out

@@ -59,7 +59,9 @@ def evaluate_generator(
     kind = pair.generator.condition
     if sampling.guidance != 1.0:
         kind.check_guidance(kind.usual)
-    codes, condition, data = held_out_codes(pair.tokenizer, images, kind, batch_size=config.batch_size)
+    codes, condition, data = held_out_codes(
+        pair.tokenizer, images, kind, batch_size=config.batch_size, partners=pair.condition_codes
+    )
     metrics = rate_metrics(
         pair.generator,
         pair.tokenizer,

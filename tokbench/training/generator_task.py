@@ -21,6 +21,7 @@ from tokbench.config.model import TokenizerConfig
 from tokbench.data import to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build, configure, for_tokenizer
+from tokbench.generators.building import CONDITION_TOKENIZER
 from tokbench.generators.noise import batch_keys
 from tokbench.generators.pixelsnail import make_blocks
 from tokbench.generators.transformer import Transformer
@@ -63,7 +64,12 @@ class GeneratorTask:
         need_classes(settings.class_conditional, classes, recipe.data.source)
         size = recipe.data.image_size
         self.generator = for_tokenizer(
-            settings, self.tokenizer, source=recipe.tokenizer, image_size=size, num_classes=classes
+            settings,
+            self.tokenizer,
+            source=recipe.tokenizer,
+            image_size=size,
+            num_classes=classes,
+            conditioned_on=self.data.conditioned_on,
         )
         self.parameters = sum(p.numel() for p in self.generator.parameters())
         self.generator.checkpoint_activations(training.activation_checkpointing)
@@ -107,7 +113,7 @@ class GeneratorTask:
         for i, batch in enumerate(batches):
             keys = self._keys(step, i)
             codes, targets, nearest = self.data.encoded(batch, keys)
-            condition = self.generator.condition.of({**batch, "codes": codes})
+            condition = self.generator.condition.of({**self.data.with_condition(batch), "codes": codes})
             self._latest = nearest, condition[:MEASURED]
             last = i == len(batches) - 1
             with nullcontext() if last else accelerator.no_sync(self.objective):
@@ -216,6 +222,8 @@ class GeneratorTask:
         """Write the finished generator."""
         with self._whole() as generator:
             if generator is not None and self.accelerator.is_main_process:
+                if self.data.condition_tokenizer is not None:
+                    self.data.condition_tokenizer.save_pretrained(folder / CONDITION_TOKENIZER)
                 generator.save_pretrained(folder)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,147 @@
+"""Images and their depth maps, masks or other images: the same crop of both, and a generator trained on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+from PIL import Image
+from tiny_tokenizer import MODEL
+from typer.testing import CliRunner
+
+from tokbench.cli.app import app
+from tokbench.config.generator import GeneratorRecipe
+from tokbench.config.model import TokenizerConfig
+from tokbench.data import loader, open_images
+from tokbench.errors import TokbenchError
+from tokbench.generators.pipeline import Pipeline
+from tokbench.models import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 images of 20x30 of two halves, left and right of a border; depth and masks have the same border."""
+    root = tmp_path_factory.mktemp("pairs")
+    for name in ("images", "depth", "masks"):
+        (root / name).mkdir()
+    for k in range(24):
+        at = 5 + k % 20
+        half = np.zeros((20, 30), np.uint8)
+        half[:, at:] = 1
+        colours = np.array([[250, 10, 10], [10, 250, 10]], np.uint8)
+        Image.fromarray(colours[half]).save(root / "images" / f"{k:02d}.png")
+        np.save(root / "depth" / f"{k:02d}.npy", half.astype(np.float32) * 7 - 2)
+        Image.fromarray(half * 4).save(root / "masks" / f"{k:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Untrained, of 3, 1 and 5 channels: images, depth, five labels."""
+    root, made = tmp_path_factory.mktemp("tokenizers"), {}
+    for channels, name in ((3, "images"), (1, "depth"), (5, "masks")):
+        torch.manual_seed(channels)
+        config = {
+            "image_size": 16,
+            "channels": channels,
+            "model": MODEL,
+            "quantizer": {"name": "vq", "codebook_size": 16},
+        }
+        Tokenizer(TokenizerConfig.model_validate(config)).save_pretrained(root / name)
+        made[name] = root / name
+    return made
+
+
+@pytest.mark.parametrize("kind", ["depth", "masks", "images"])
+def test_both_are_cropped_and_mirrored_alike(pairs: Path, kind: str) -> None:
+    images = open_images(f"folder:{pairs}/images,{kind}={pairs}/{kind}", "train", image_size=16, flip=True, seed=3)
+    images.label_count = 5
+    batch: Any = next(iter(loader(images, batch_size=16, shuffle=True, seed=0)))
+    green = batch["image"][:, 1].float()
+    sure = (green < 60) | (green > 200)  # away from the border, which is blurred
+    if kind == "images":
+        assert torch.equal(batch["partner"], batch["image"])
+        return
+    values = batch["partner"][:, 0].float()
+    right = values > (0 if kind == "depth" else 2)
+    assert set(values.unique().tolist()) <= {0.0, 4.0} if kind == "masks" else values.min() == -1 and values.max() == 1
+    assert float((right == (green > 128))[sure].float().mean()) > 0.99
+    assert bool((right[:, :, 0] & ~right[:, :, -1]).any()) and bool((~right[:, :, 0] & right[:, :, -1]).any())
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.mark.parametrize("kind", ["depth", "masks", "images"])
+def test_train_evaluate_and_generate_on_the_command_line(
+    pairs: Path, tokenizers: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    source, out = f"folder:{pairs}/images,{kind}={pairs}/{kind}", tmp_path / "run"
+    settings = {
+        "name": "pairs", "tokenizer": str(tokenizers["images"]), "data": {"source": source, "image_size": 16},
+        "condition": {"tokenizer": str(tokenizers[kind]), "dropout": 0.2},
+        "generator": {"name": "ar", "width": 16, "heads": 2, "layers": 1},
+        "training": {
+            "steps": 4, "batch_size": 4, "warmup_steps": 1, "log_every": 2, "picture_every": 2, "checkpoint_every": 2,
+        },
+        "evaluation": {"metrics": [], "samples": 4},
+    }  # fmt: skip
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps({"kind": "generator", **settings}))
+    found = command("train", recipe, "--out", out, "--cpu")
+    assert found.exit_code == 0, (found.output, found.exception)
+    pair = Pipeline.load(out / "generator")
+    assert pair.generator.config.conditioned_on.partner == kind
+    assert pair.condition_tokenizer.sha256() == Tokenizer.from_pretrained(tokenizers[kind]).sha256()
+    beside = pairs / kind / ("03.npy" if kind == "depth" else "03.png")
+    drawn = command(
+        "generate", out / "generator", "--condition", beside, "-n", 2, "--guidance", 2, "--out", tmp_path / "o", "--cpu"
+    )
+    assert drawn.exit_code == 0 and (tmp_path / "o" / "000001.png").is_file(), (drawn.output, drawn.exception)
+
+
+def test_what_does_not_pair_is_counted_and_named(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    for k in range(4):
+        size = (30, 20) if k else (20, 20)
+        Image.fromarray(np.full(size[::-1], 9 if k == 1 else 4, np.uint8)).save(tmp_path / "masks" / f"{k:02d}.png")
+    source = f"folder:eval={pairs}/images,masks={tmp_path}/masks"
+    with pytest.warns(Warning, match="images without masks: 20"):
+        images = open_images(source, "eval", image_size=16)
+    images.label_count = 5
+    batch: Any = next(iter(loader(images, batch_size=4, shuffle=False, seed=0)))
+    assert batch["id"] == ["02.png", "03.png"] and batch["partner"].shape == (2, 1, 16, 16)
+    reasons = dict(images.skipped)
+    assert reasons["00.png"] == "00.png is 20x20, the image 20x30 (height x width)"
+    assert reasons["01.png"] == "01.png has labels beyond the 5 that there are"
+    assert reasons["23.png"] == "no masks for it"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data": {"source": "photos"}}, "condition needs pairs"),
+        ({"condition": None}, "data.source has depth=, and nothing reads them"),
+        ({"generator": {"name": "ar", "class_conditional": True}}, "a generator has one condition"),
+    ],
+)
+def test_recipes_that_do_not_go_together(change: dict[str, Any], said: str) -> None:
+    whole = {
+        "name": "x", "tokenizer": "t", "condition": {"tokenizer": "c"}, "data": {"source": "folder:a,depth=b"},
+        "generator": {"name": "ar"}, **change,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=said):
+        GeneratorRecipe.model_validate(whole)
+
+
+def test_no_partner_at_all_and_no_folder_of_them_are_one_line(pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(TokbenchError, match="no image of its eval split has a file of its name in"):
+        open_images(f"folder:eval={pairs}/images,depth={tmp_path}", "eval", image_size=16)
+    with pytest.raises(TokbenchError, match="there is no folder"):
+        open_images(f"folder:{pairs}/images,depth={tmp_path}/none", "eval", image_size=16)
