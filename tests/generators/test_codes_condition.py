@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tokbench.config.condition import CodesConfig
@@ -132,3 +133,26 @@ def test_a_generator_has_one_condition() -> None:
     settings = ARConfig(width=24, heads=2, layers=1, input="learned", class_conditional=True)
     with pytest.raises(ValueError, match="a generator has one condition"):
         GeneratorConfig(generator=settings, shape=(2, 2, 2), vocabulary=(3, 2), num_classes=5, conditioned_on=before)
+
+
+def test_codes_are_read_as_others_as_often_as_asked_and_the_same_in_any_part() -> None:
+    model = make(shape=(2, 2, 2), pkeep=0.7)
+    sequence, keys = torch.zeros(4000, 4, 2, dtype=torch.int64), random_keys(4000, torch.device("cpu"))
+    assert model.read(sequence, keys) is sequence  # only in training
+    read = model.train().read(sequence, keys)
+    for depth, size in enumerate(model.vocabulary):
+        found = read[..., depth].flatten().bincount(minlength=size) / read[..., depth].numel()
+        torch.testing.assert_close(found[1:], torch.full((size - 1,), 0.3 / size), rtol=0.1, atol=0.0)
+    assert torch.equal(read[100:200], model.read(sequence[100:200], keys[100:200]))
+    assert not torch.equal(read[:2000], read[2000:])
+
+
+def test_what_is_read_as_another_code_is_still_predicted() -> None:
+    model, codes = make(pkeep=0.5, dropout=0.0).train(), torch.ones(6, 1, 2, 2, dtype=torch.int64)
+    keys = random_keys(6, torch.device("cpu"))
+    read = model.read(codes.flatten(1, -2), keys)
+    assert not torch.equal(read, codes.flatten(1, -2))
+    with torch.no_grad():
+        logits = model.logits(read.view(codes.shape), stacks(6))
+        wanted = torch.stack([F.cross_entropy(x.flatten(0, 1), codes[..., 0].flatten()) for x in logits])
+        assert float(model.loss(codes, stacks(6), keys=keys)) == pytest.approx(float(wanted.mean()), rel=1e-5)

@@ -53,6 +53,16 @@ def test_a_depth_map_gives_the_official_logits_and_picture(conditional: Path) ->
         torch.testing.assert_close(generator.tokenizer.decode(drawn), data["decoded_greedy"], rtol=1e-4, atol=1e-4)
 
 
+def test_codes_read_as_random_ones_give_the_official_loss(conditional: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, _ = of(conditional, "net2net_depth")
+    data = {key: torch.from_numpy(value) for key, value in np.load(conditional / "net2net_pkeep.npz").items()}
+    depth = {key: torch.from_numpy(value) for key, value in np.load(conditional / "net2net_depth_io.npz").items()}
+    monkeypatch.setattr(generator, "read", lambda sequence, keys: data["input_indices"][..., None])
+    codes, condition = (depth[name].view(-1, 4, 4, 1) for name in ("z_indices", "c_indices"))
+    with torch.no_grad():
+        assert float(generator.loss(codes, condition)) == pytest.approx(float(data["loss"]), rel=1e-5)
+
+
 def test_its_tokenizers_stay_out_of_its_weights(conditional: Path, tmp_path: Path) -> None:
     generator, _ = of(conditional, "net2net_depth")
     assert not any("encoder" in name for name in generator.state_dict())

@@ -120,15 +120,15 @@ class CodesConfig(ConditionConfig):
     kind: Literal["codes"] = "codes"
     shape: CodeShape = Field(description="of the condition's code stack: (*grid, D)")
     vocabulary: Annotated[tuple[PositiveInt, ...], Field(max_length=1000)]
-    partner: Partner | None = Field(None, description="of what they are codes; none of coordinates")
-    tokenizer: TokenizerRef | None = Field(None, description="whose codes they are; none of coordinates")
+    partner: Partner | None = Field(None, description="of what they are codes; empty: coordinates, or not known")
+    tokenizer: TokenizerRef | None = Field(None, description="whose codes they are; empty: as `partner`")
     downsampling: PositiveInt | None = Field(None, description="of coordinates: pixels along the side of a code")
 
     @model_validator(mode="after")
     def _fits(self) -> CodesConfig:
         if len(self.vocabulary) != self.shape[-1]:
             raise ValueError(f"{len(self.vocabulary)} vocabularies for codes of depth {self.shape[-1]}")
-        if len({self.tokenizer is None, self.partner is None, self.downsampling is not None}) > 1:
+        if (self.tokenizer is None) != (self.partner is None) or (self.tokenizer and self.downsampling):
             raise ValueError("codes are of a tokenizer and a partner, or of coordinates and their downsampling")
         return self
 
@@ -141,7 +141,8 @@ class CodesConfig(ConditionConfig):
         return self.shape[:-1]
 
     def describe(self) -> str:
-        of = f"{self.partner} by the tokenizer {self.tokenizer.sha256[:12]}" if self.tokenizer else "coordinates"
+        of = "coordinates" if self.downsampling else "a tokenizer that is not known"
+        of = f"{self.partner} by the tokenizer {self.tokenizer.sha256[:12]}" if self.tokenizer else of
         return f"{size_text(self.shape)} codes of {of}"
 
 

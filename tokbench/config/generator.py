@@ -89,6 +89,9 @@ class ARConfig(_Transformer):
     soft_targets: float | None = Field(
         None, gt=0, description="temperature of soft targets softmax(-|r - e_k|^2 / t); the paper's is 0.5; empty: hard"
     )
+    pkeep: float = Field(
+        1.0, gt=0, le=1, description="chance that a training code is read as it is, not as a random one (taming's)"
+    )
     stochastic_codes: float | None = Field(
         None, gt=0, description="temperature at which training codes are drawn from the same distribution; empty: hard"
     )

@@ -15,7 +15,7 @@ from tokbench.data.base import Split, digest
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
 from tokbench.data.listing import list_folder
-from tokbench.data.media import PICTURES
+from tokbench.data.media import IMAGES
 from tokbench.data.partner import PARTNERS, load_partner, partner_tensor
 from tokbench.data.registry import register
 from tokbench.data.specs import named_parts, part_of
@@ -138,7 +138,7 @@ def open_folder(source: str, rest: str, split: Split, view: View, limit: int | N
         images = FolderImages(source, split, view, root, found)
         images.select(found.positions, limit, len(found.files))
         return images
-    if view.media is not PICTURES or view.crop == "taming":
+    if view.media is not IMAGES or view.crop == "taming":
         raise TokbenchError(f"{source}: {kind}= goes with images, and with any crop but taming's")
     pairs = Pairs(source, split, view, root, found, kind, _folder(beside, source))
     if not (positions := pairs.paired(found.positions)):

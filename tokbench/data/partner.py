@@ -22,7 +22,7 @@ PARTNERS = SUFFIXES | {".npy"}
 
 
 class Map:
-    """A map of numbers, float (depth) or whole (labels), with what a crop asks of a picture; labels are never mixed."""
+    """A map of numbers, float (depth) or whole (labels), with what a crop asks of an image; labels are never mixed."""
 
     def __init__(self, image: Image.Image) -> None:
         self.image = image
@@ -31,20 +31,20 @@ class Map:
         return getattr(self.image, name)
 
     def resize(self, size: tuple[int, int], resample: int = Image.Resampling.BICUBIC, **_: Any) -> Map:
-        """Nearest for labels; depth as pictures are."""
+        """Nearest for labels; depth as images are."""
         return Map(self.image.resize(size, Image.Resampling.NEAREST if self.image.mode == "I" else resample))
 
     def crop(self, box: tuple[int, int, int, int]) -> Map:
-        """As a picture's."""
+        """As an image's."""
         return Map(self.image.crop(box))
 
     def transpose(self, method: Image.Transpose) -> Map:
-        """As a picture's."""
+        """As an image's."""
         return Map(self.image.transpose(method))
 
 
 def load_partner(path: Path, kind: Partner) -> Any:
-    """A file as what a crop takes: an RGB picture, or a :class:`Map`. Raises UnreadableImage.
+    """A file as what a crop takes: an RGB image, or a :class:`Map`. Raises UnreadableImage.
 
     Depth (8 or 16 bits, floats, ``.npy``) is scaled to [-1, 1] by the file's own least and greatest, as MiDaS' is in
     CompVis/taming-transformers (``data/imagenet.py``). Labels are whole numbers: grey or palette PNG, ``.npy``.
@@ -72,7 +72,7 @@ def _numbers(path: Path) -> np.ndarray:
             with Image.open(path) as image:
                 values = np.asarray(image)
     except UnidentifiedImageError:
-        raise UnreadableImage(str(path), "not a picture in a known format") from None
+        raise UnreadableImage(str(path), "not an image in a known format") from None
     except Exception as error:  # Pillow's plug-ins and numpy raise whatever they like
         raise UnreadableImage(str(path), str(error).partition("\n")[0][:200]) from None
     if values.ndim != 2 or not values.size or values.dtype.kind not in "uif":

@@ -19,6 +19,7 @@ from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.generators.autoregressive import Autoregressive
 from tokbench.generators.base import BatchSampler
 from tokbench.generators.embedding import CodeEmbedding
+from tokbench.generators.noise import place_keys, uniform
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.transformer import Dropouts, Transformer, axial_rotation, initialise
 
@@ -81,6 +82,18 @@ class AR(Autoregressive):
         inputs = (inputs + self.position_depth).flatten(0, 1)
         outputs = self.head(inputs).view(batch, places, depth, -1)
         return [self.classify(outputs[:, :, d], d) for d in range(depth)]
+
+    def read(self, sequence: Tensor, keys: Tensor) -> Tensor:
+        """With the chance 1 - ``pkeep`` another code in the place of one that is not given, uniform over its
+        vocabulary: CompVis/taming-transformers, ``Net2NetTransformer.forward``."""
+        if not self.training or self.settings.pkeep == 1:
+            return sequence
+        noise = -2 - 2 * torch.arange(sequence[0].numel(), device=keys.device)  # places that no code's own noise has
+        kept = uniform(place_keys(keys[:, None], noise)).view(sequence.shape) < self.settings.pkeep
+        kept[:, : self.settled] = True
+        sizes = torch.tensor(self.vocabulary, device=keys.device)
+        others = (uniform(place_keys(keys[:, None], noise - 1)).view(sequence.shape) * sizes).long()
+        return torch.where(kept, sequence, others)
 
     def start(self, condition: Tensor) -> Tensor:
         """The first inputs of the spatial transformer, (B, N, C)."""

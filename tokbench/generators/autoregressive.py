@@ -64,7 +64,7 @@ class Autoregressive(Generator):
         sequence = self.sequence(codes)
         keys = random_keys(len(codes), self.device) if keys is None else keys
         chosen = self.condition.drop(self.condition.check(condition, len(codes)), keys[: len(codes)])
-        logits = [x[:, self.settled :] for x in self._logits(sequence, chosen)]
+        logits = [x[:, self.settled :] for x in self._logits(self.read(sequence, keys[: len(codes)]), chosen)]
         if targets is None:
             drawn = sequence[:, self.settled :]
             parts = [F.cross_entropy(x.flatten(0, 1), drawn[..., d].flatten()) for d, x in enumerate(logits)]
@@ -74,6 +74,10 @@ class Autoregressive(Generator):
                 for x, target in zip(logits, targets, strict=True)
             ]
         return torch.stack(parts).mean()
+
+    def read(self, sequence: Tensor, keys: Tensor) -> Tensor:
+        """Training codes (B, T, D) as the model reads them, those that it predicts being the same all the while."""
+        return sequence
 
     @torch.no_grad()
     def nll(self, codes: Tensor, condition: Given = None) -> Tensor:

@@ -136,8 +136,10 @@ def held_out_codes(
     for batch in loader(images, batch_size=batch_size, shuffle=False, seed=0):
         threads.adapt()
         codes.append(quantizer.subcodes(tokenizer.encode(to_float(batch["image"].to(device)))).cpu())
-        more = {"condition": partners(batch["partner"])} if partners is not None and "partner" in batch else {}
-        conditions.append(condition.of({**batch, **more, "codes": codes[-1]}).cpu())
+        whole: dict[str, Any] = {**batch, "codes": codes[-1]}
+        if partners is not None and "partner" in whole:
+            whole["condition"] = partners(whole["partner"])
+        conditions.append(condition.of(whole).cpu())
     stack = torch.cat(codes)
     reference = DataRef(
         spec=images.source,
