@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,7 @@ def read(
 def load_generator(
     source: str | None,
     checkpoint: str | PathLike[str],
-    config: str | PathLike[str] | None = None,
+    config: Mapping[str, Any] | str | PathLike[str] | None = None,
     tokenizer: Tokenizer | str | PathLike[str] | None = None,
     weights: Weights = "auto",
 ) -> Generator:
@@ -84,6 +84,7 @@ def load_generator(
     :func:`read_generator`.
 
     Args:
+        config: as of :func:`load`, or its settings themselves.
         tokenizer: the one whose codes it models, or where that lies; None takes the one in the same file.
     """
     from tokbench.models import Tokenizer
@@ -98,7 +99,7 @@ def load_generator(
 def read_generator(
     source: str | None,
     checkpoint: str | PathLike[str],
-    config: str | PathLike[str] | None,
+    config: Mapping[str, Any] | str | PathLike[str] | None,
     tokenizer: Tokenizer | None,
     *,
     tokenizer_source: str = "",
@@ -127,7 +128,7 @@ def read_generator(
         given = chosen.weights.tensors
         if tokenizer is None:
             tokenizer, tokenizer_source = importer.tokenizer(given, settings, contents.path), TOKENIZER
-            if tokenizer is None:
+            if tokenizer is None and not importer.alone:
                 raise of_codes(importer.name, contents.path)
         plan = importer.read(given, settings, tokenizer, tokenizer_source, contents.path)
         load_exactly(plan.model, plan.tensors, contents.path)
@@ -143,12 +144,15 @@ def read_generator(
     return plan.model.eval(), report
 
 
-def _opened(checkpoint: str | PathLike[str], config: str | PathLike[str] | None) -> tuple[dict[str, Any], Contents]:
+def _opened(
+    checkpoint: str | PathLike[str], config: Mapping[str, Any] | str | PathLike[str] | None
+) -> tuple[dict[str, Any], Contents]:
     from .checkpoint import read_checkpoint, read_config
     from .weight_sets import Contents
 
     path = fspath(checkpoint)
-    return read_config(config), Contents(read_checkpoint(path), path)
+    said = dict(config) if isinstance(config, Mapping) else read_config(config)
+    return said, Contents(read_checkpoint(path), path)
 
 
 @contextmanager

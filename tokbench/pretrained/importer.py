@@ -82,12 +82,14 @@ class GeneratorImporter:
         read: (official name -> tensor, configuration as plain data, the tokenizer whose codes it models, where that
             lies, path) -> plan.
         tokenizer: (official name -> tensor, configuration, path) -> the tokenizer that lies in the same file, if any.
+        alone: whether ``read`` can do without a tokenizer (None).
     """
 
     name: str
     recognises: Callable[[Collection[str]], bool]
-    read: Callable[[dict[str, Tensor], dict[str, Any], Tokenizer, str, str], GeneratorPlan]
+    read: Callable[[dict[str, Tensor], dict[str, Any], Any, str, str], GeneratorPlan]
     tokenizer: Callable[[dict[str, Tensor], dict[str, Any], str], Tokenizer | None] = lambda *_: None
+    alone: bool = False
 
 
 OURS = "encoder.stem.weight"  # a name that no official layout has
