@@ -22,6 +22,10 @@ def generate(
         list[Path] | None,
         typer.Option("--condition", help="A depth map, mask or image to draw from; may be given often, in turn."),
     ] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option("--text", help="What to draw, of a generator trained on captions; several: in turn."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     temperature: Annotated[float, typer.Option("--temperature", help="0 takes the likeliest code.")] = 1.0,
     top_k: Annotated[int | None, typer.Option("--top-k", help="Only the k likeliest codes.")] = None,
@@ -73,6 +77,7 @@ def generate(
         tokenizer=tokenizer,
         classes=tuple(classes or ()),
         conditions=tuple(conditions or ()),
+        texts=tuple(texts or ()),
         seed=seed,
         sampling=sampling,
         image=image,

@@ -42,6 +42,7 @@ class Settings:
     keep: str
     precision: str
     conditions: tuple[Path, ...] = ()
+    texts: tuple[str, ...] = ()
 
     def to_json(self, pair: Pipeline) -> dict[str, Any]:
         """As ``settings.json`` keeps it: the models by their weights, not by where they lie."""
@@ -55,6 +56,7 @@ class Settings:
             "keep": self.keep if self.image else None,
             "precision": self.precision,
             **({"conditions": [str(path) for path in self.conditions]} if self.conditions else {}),
+            **({"texts": list(self.texts)} if self.texts else {}),
         }
 
 
@@ -88,7 +90,7 @@ def _draw_missing(
     described = settings.to_json(pair)
     held = _held_settings(out)
     if held is not None and held != described:
-        other = sorted(key for key in described if held.get(key) != described[key])
+        other = sorted(key for key in described | held if held.get(key) != described.get(key))
         raise TokbenchError(f"{out}: holds images drawn otherwise ({', '.join(other)} differ); choose another --out")
     if held is None and (own := [name for name in (_GRID, "000000.png") if (out / name).exists()]):
         raise TokbenchError(f"{out / own[0]}: not drawn here, and would be written over; choose another --out")
@@ -130,8 +132,8 @@ def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_s
     given = pair.encode(to_float(image)[None])
     condition = pair.generator.condition
     turn = condition.null(1)
-    if (given := _conditions(pair, settings)) is not None or not condition.config.has_null:
-        turn = pair.in_turn(given)
+    if (asked := _conditions(pair, settings)) is not None or not condition.config.has_null:
+        turn = pair.in_turn(asked)
     for first, wanted in batches_of(numbers, batch_size):
         drawn = torch.arange(first, first + batch_size, device=turn.device)
         codes = pair.generator.generate(
@@ -147,11 +149,15 @@ def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_s
 
 
 def _conditions(pair: Pipeline, settings: Settings) -> Any:
-    """What is drawn in turn: the classes asked for, or the codes of the files of ``--condition``; None for neither."""
+    """What is drawn in turn: the classes or texts asked for, or the codes of the files of ``--condition``; None for
+    none of them."""
+    given = {"--class": settings.classes, "--text": settings.texts, "--condition": settings.conditions}
+    if len(named := [name for name, value in given.items() if value]) > 1:
+        raise TokbenchError(f"{' and '.join(named)}: a generator has one condition; leave out the others")
     if not settings.conditions:
-        return settings.classes or None
+        return settings.texts or settings.classes or None
     config = pair.generator.config.condition
-    if settings.classes or not isinstance(config, CodesConfig) or config.partner is None or config.tokenizer is None:
+    if not isinstance(config, CodesConfig) or config.partner is None or config.tokenizer is None:
         raise TokbenchError(f"--condition: the generator's condition is not an image but {config.describe()}")
     taken = []
     for path in settings.conditions:

@@ -146,6 +146,52 @@ class CodesConfig(ConditionConfig):
         return f"{size_text(self.shape)} codes of {of}"
 
 
+class TextSettings(Strict):
+    """A recipe's wish for a condition of texts, the captions of its data."""
+
+    tokenizer: str = Field(
+        min_length=1, description="of the text: a tokenizer.json, NAME-vocab.json beside NAME-merges.txt, or a hub name"
+    )
+    length: int = Field(32, ge=1, le=100_000, description="tokens of a text; longer captions are cut in training")
+    dropout: float = Field(0.1, ge=0, lt=1, description="chance that a training sample loses its text")
+    loss_weight: float = Field(
+        0.1, ge=0, lt=1, description="share of predicting the text in the training loss; 0 where the generator is mlm"
+    )
+
+
+class TextConfig(ConditionConfig):
+    """A text of ``length`` tokens with a vocabulary of its own, filled up with ``pad`` on the right: RQ-Transformer's
+    (Lee et al. 2022, arXiv:2203.01941, section 4.2). As published, padding is read and predicted like any other token,
+    and a text of padding alone stands for none."""
+
+    kind: Literal["text"] = "text"
+    length: int = Field(ge=1, le=100_000, description="tokens of a text, padding included")
+    vocabulary: PositiveInt = Field(description="of the text's tokens")
+    pad: int = Field(0, ge=0, description="the token of padding")
+    loss_weight: float = Field(
+        0.1, ge=0, lt=1, description="share of predicting the text in the training loss; the codes have the rest"
+    )
+    tokenizer: str = Field("", repr=False, description="the text's tokenizer.json; empty: only ids can be given")
+
+    @model_validator(mode="after")
+    def _pad_is_a_token(self) -> TextConfig:
+        if self.pad >= self.vocabulary:
+            raise ValueError(f"pad {self.pad} is outside the vocabulary of {self.vocabulary}")
+        return self
+
+    @property
+    def places(self) -> int:
+        return self.length
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the text is predicted too, each token from those before it."""
+        return self.loss_weight > 0 and self.length > 1
+
+    def describe(self) -> str:
+        return f"a text of up to {self.length} tokens, vocabulary {self.vocabulary}"
+
+
 def need_classes(conditional: bool, classes: int, source: str) -> None:
     """TokbenchError for a class-conditional generator of data without labels."""
     if conditional and not classes:

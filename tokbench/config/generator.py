@@ -16,6 +16,8 @@ from tokbench.config.condition import (
     CodesSettings,
     ConditionConfig,
     FramesConfig,
+    TextConfig,
+    TextSettings,
     TokenizerRef,
     partner_of,
 )
@@ -57,6 +59,7 @@ class _Transformer(Strict):
         0.1, ge=0, lt=1, description="chance that a training sample loses its label; 0 rules out guidance"
     )
 
+    text: TextSettings | None = Field(None, description="condition on the captions of the data")
     frames: int = Field(
         0, ge=0, description="of a clip that are given, the others being drawn (frame prediction; MAGVIT's 5 of 17)"
     )
@@ -128,6 +131,7 @@ class PixelSNAILConfig(Strict):
     codes by VQ-VAE-2 (arXiv:1906.00446) and compared with by VQ-GAN (arXiv:2012.09841, table 1)."""
 
     frames: ClassVar[int] = 0  # the codes of a clip have three axes
+    text: ClassVar[None] = None  # its condition stands at the positions of a map
 
     name: Literal["pixelsnail"] = "pixelsnail"
     width: PositiveInt = Field(256, description="channels of the residual stream")
@@ -173,7 +177,9 @@ class GeneratorConfig(Strict):
     shape: CodeShape
     vocabulary: Annotated[tuple[PositiveInt, ...], Field(max_length=1000)]
     num_classes: int = Field(0, ge=0, description="0: no classes")
-    conditioned_on: CodesConfig | None = Field(None, description="what stands before the codes in place of a class")
+    conditioned_on: Annotated[CodesConfig | TextConfig, Field(discriminator="kind")] | None = Field(
+        None, description="what stands before the codes in place of a class"
+    )
     code_channels: PositiveInt | None = Field(None, description="channels of the code vectors, where input is codes")
     shared_codes: bool = Field(False, description="all depths have the same code vectors")
     given: int = Field(0, ge=0, description="positions in time that the generator's given `frames` are")
@@ -195,8 +201,10 @@ class GeneratorConfig(Strict):
             raise ValueError(
                 f"generator.frames {generator.frames} with given {self.given} of {self.shape[0]} positions"
             )
-        if self.conditioned_on is not None and self.num_classes:
-            raise ValueError("generator.class_conditional: a generator has one condition, and this one is of codes")
+        if self.conditioned_on is not None and (self.num_classes or self.given):
+            raise ValueError("a generator has one condition: classes, given frames or conditioned_on")
+        if generator.name == "mlm" and isinstance(self.conditioned_on, TextConfig) and self.conditioned_on.predicts:
+            raise ValueError("loss_weight: mlm reads a text whole and predicts none of it; set it to 0")
         if (generator.input == "codes") != (self.code_channels is not None):
             raise ValueError(f"generator.input {generator.input} with code_channels {self.code_channels}")
         if generator.input == "bits" and (odd := [k for k in self.vocabulary if k < 2 or k & (k - 1)]):

@@ -15,16 +15,25 @@ from tokbench.errors import TokbenchError, counted
 Split = Literal["train", "eval"]
 
 
-class Sample(TypedDict):
-    """One image: ``image`` uint8 (C, H, W), ``label`` (-1 where there is none), ``id`` stable between runs."""
+class _Caption(TypedDict, total=False):
+    text: str
+
+
+class Sample(_Caption):
+    """One image: ``image`` uint8 (C, H, W), ``label`` (-1 where there is none), ``id`` stable between runs; ``text``
+    where captions were asked for."""
 
     image: Tensor
     label: int
     id: str
 
 
-class Batch(TypedDict):
-    """``image`` uint8 (B, C, H, W), ``label`` int64 (B,), ``id`` list of B strings."""
+class _Captions(TypedDict, total=False):
+    text: list[str]
+
+
+class Batch(_Captions):
+    """``image`` uint8 (B, C, H, W), ``label`` int64 (B,), ``id`` list of B strings, perhaps ``text`` of as many."""
 
     image: Tensor
     label: Tensor
@@ -42,6 +51,7 @@ class ImageDataset(Dataset[Sample]):
         notes: lines on what is odd about the whole: images in both splits, labels that are not classes.
         of: how many images the source has for its splits together, or the split before a limit; None: these are all.
         share: a line on ``of``: how many of how many, why, and how to take all; empty where these are all.
+        captions: the text of every image, once ``read_captions`` was called.
         fingerprint: hash of the content and of everything done to it; equal fingerprints mean equal samples.
         protocol: how images get their size: ``tokbench-v1`` or the crop's own name; of grey ones with ``-grey``.
     """
@@ -49,6 +59,7 @@ class ImageDataset(Dataset[Sample]):
     classes: list[str]
     skipped: list[tuple[str, str]]
     notes: list[str]
+    captions: list[str] | None = None
 
     def __init__(self, source: str, split: Split, view: View) -> None:
         self.source, self.split, self.view = source, split, view
@@ -68,6 +79,17 @@ class ImageDataset(Dataset[Sample]):
         """
         raise NotImplementedError
 
+    def read_captions(self) -> None:
+        """Have every sample come with its ``text``; images without one are left out, counted and named.
+
+        Raises:
+            TokbenchError: the source has no captions.
+        """
+        raise TokbenchError(
+            f"{self.source}: no captions there: use a folder with .txt files beside the images, or a table with a "
+            "column called caption or text"
+        )
+
     @property
     def content(self) -> str:
         """Hash of what the images are, before anything is done to them."""
@@ -85,6 +107,8 @@ class ImageDataset(Dataset[Sample]):
         except ValueError as error:
             raise UnreadableImage(name, str(error)) from None
         more: Any = self.goes_with(loaded, index, epoch)
+        if self.captions is not None:
+            more = {**more, "text": self.captions[index]}
         return {"image": image, "label": label, "id": name + place, **more}
 
     def goes_with(self, loaded: Any, index: int, epoch: int) -> dict[str, Tensor]:

@@ -42,6 +42,16 @@ class FolderImages(WholePictures):
     def encoded(self, position: int) -> Path:
         return self.root / self.files[position].path
 
+    def caption(self, position: int) -> str:
+        file = self.encoded(position).with_suffix(".txt")
+        try:
+            return file.read_text("utf-8")
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            reason = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+            raise UnreadableImage(self.name(position), f"its caption {file.name}: {reason}") from None
+
     @property
     def content(self) -> str:
         """Relative paths, sizes, times and labels: what can be known of a large folder without reading it."""

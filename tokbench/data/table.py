@@ -20,6 +20,7 @@ from tokbench.data.whole import WholePictures, hash_split, own_cache, stamped
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.reading import beneath
 
+CAPTION_COLUMNS = ("caption", "captions", "text", "txt", "prompt")
 LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label", "class_name", "category")
 
 _BYTES, _TEXT = ("binary", "large_binary"), ("string", "large_string")
@@ -68,6 +69,12 @@ class TableImages(WholePictures):
         cell = row[self.image_column][0].as_py()
         loaded = self.view.load(encoded_of(cell, self.folders), str(position), self.start(index))
         return loaded, self._label(row), str(position)
+
+    def caption(self, position: int) -> str:
+        column = next((name for name in CAPTION_COLUMNS if name in self.rows.features), None)
+        cell = self.rows[position][column] if column else None
+        first = (cell or [None])[0] if isinstance(cell, list) else cell  # of several captions the first
+        return first if isinstance(first, str) else ""
 
     def _label(self, row: Any) -> int:
         return self.numbered(row[self.label_column][0].as_py()) if self.label_column else -1

@@ -62,6 +62,27 @@ class WholePictures(ImageDataset):
         """A hash that changes whenever a file may have, made without reading it: the key of what is remembered."""
         raise NotImplementedError
 
+    def caption(self, position: int) -> str:
+        """The text that goes with it, "" where there is none. Raises UnreadableImage where it cannot be read."""
+        return ""
+
+    def read_captions(self) -> None:
+        texts, kept = [], []
+        for position in self.kept:
+            try:
+                text = " ".join(self.caption(int(position)).split())
+                reason = "no caption"
+            except UnreadableImage as error:
+                text, reason = "", error.reason
+            if text:
+                texts.append(text)
+                kept.append(position)
+            else:
+                self.skipped.append((self.name(int(position)), reason))
+        if not texts or self.starts is not None:
+            super().read_captions()
+        self.kept, self.captions = np.array(kept, dtype=np.int64), texts
+
     def select(self, positions: Iterable[int], limit: int | None, total: int | None = None) -> None:
         """Keep ``limit`` of the positions, spread evenly, less those that cannot be read.
 
@@ -137,7 +158,8 @@ class WholePictures(ImageDataset):
             known = digest(self.content, self._positions())
         else:
             known = digest(self._bytes, *(f"{self.name(position)} {self.label(position)}" for position in self.kept))
-        return digest(READING, known, self.split, view.describe(), *self.classes)
+        texts = [] if self.captions is None else ["captions", *self.captions]
+        return digest(READING, known, self.split, view.describe(), *self.classes, *texts)
 
     def _positions(self) -> str:
         return hashlib.sha256(self.kept.astype("<i8").tobytes()).hexdigest()

@@ -68,20 +68,24 @@ class AR(Autoregressive):
     # The whole stack at once -----------------------------------------------------------------------------------
 
     def _logits(self, sequence: Tensor, condition: Tensor) -> list[Tensor]:
+        return self._read(sequence, condition)[1]
+
+    def _read(self, sequence: Tensor, condition: Tensor) -> tuple[Tensor, list[Tensor]]:
         batch, places, depth = sequence.shape
         vectors = self.embedding(sequence)  # (B, T, D, channels)
         sums = vectors.cumsum(-2) if self.settings.depth_context == "sum" else vectors
         x = torch.cat([self.start(condition), self._body_input(vectors[:, :-1].sum(-2), 0)], dim=1)
         rotation = self.rotation[: x.shape[1]] if self.rotation is not None else None
-        context = self.body(self.drop(x), rotation)[:, -places:]
+        outputs = self.body(self.drop(x), rotation)
+        before, context = outputs[:, :-places], outputs[:, -places:]
         if not self.settings.depth_layers:
-            return [self.classify(context, 0)]
+            return before, [self.classify(context, 0)]
         inputs = context[:, :, None]
         if depth > 1:
             inputs = torch.cat([inputs, self.embedding.into_depth(sums[:, :, :-1])], dim=2)
         inputs = (inputs + self.position_depth).flatten(0, 1)
-        outputs = self.head(inputs).view(batch, places, depth, -1)
-        return [self.classify(outputs[:, :, d], d) for d in range(depth)]
+        found = self.head(inputs).view(batch, places, depth, -1)
+        return before, [self.classify(found[:, :, d], d) for d in range(depth)]
 
     def read(self, sequence: Tensor, keys: Tensor) -> Tensor:
         """With the chance 1 - ``pkeep`` another code in the place of one that is not given, uniform over its

@@ -46,6 +46,10 @@ class Autoregressive(Generator):
         """Codes (B, T, D) and checked conditions -> for each depth logits (B, T, K_d)."""
         raise NotImplementedError
 
+    def _read(self, sequence: Tensor, condition: Tensor) -> tuple[Tensor | None, list[Tensor]]:
+        """The outputs (B, N - 1, C) at the places of the condition but the last, if it has any, and ``_logits``."""
+        return None, self._logits(sequence, condition)
+
     def decoder(self, batch: int) -> Decoder:
         """What draws ``batch`` stacks side by side."""
         raise NotImplementedError
@@ -64,7 +68,8 @@ class Autoregressive(Generator):
         sequence = self.sequence(codes)
         keys = random_keys(len(codes), self.device) if keys is None else keys
         chosen = self.condition.drop(self.condition.check(condition, len(codes)), keys[: len(codes)])
-        logits = [x[:, self.settled :] for x in self._logits(self.read(sequence, keys[: len(codes)]), chosen)]
+        before, logits = self._read(self.read(sequence, keys[: len(codes)]), chosen)
+        logits = [x[:, self.settled :] for x in logits]
         if targets is None:
             drawn = sequence[:, self.settled :]
             parts = [F.cross_entropy(x.flatten(0, 1), drawn[..., d].flatten()) for d, x in enumerate(logits)]
@@ -73,7 +78,8 @@ class Autoregressive(Generator):
                 F.cross_entropy(x.flatten(0, 1), target[:, self.settled :].flatten(0, 1))
                 for x, target in zip(logits, targets, strict=True)
             ]
-        return torch.stack(parts).mean()
+        loss = torch.stack(parts).mean()
+        return loss if before is None else self.condition.with_loss(loss, before, chosen)
 
     def read(self, sequence: Tensor, keys: Tensor) -> Tensor:
         """Training codes (B, T, D) as the model reads them, those that it predicts being the same all the while."""

@@ -17,6 +17,7 @@ from tokbench.generators.codes_condition import CodesCondition  # noqa: F401  (a
 from tokbench.generators.condition import Given, build_condition
 from tokbench.generators.noise import image_keys
 from tokbench.generators.sampling import Sampling
+from tokbench.generators.text_condition import TextCondition  # noqa: F401  (a kind that build_condition knows)
 from tokbench.generators.transformer import Transformer
 from tokbench.models.folder import SavedModel
 from tokbench.results.card import Card

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tokbench.config.condition import CodesConfig, Partner, TokenizerRef
+from tokbench.config.condition import CodesConfig, Partner, TextConfig, TextSettings, TokenizerRef
 from tokbench.config.generator import GeneratorConfig
 from tokbench.config.grid import Size, axes
 from tokbench.config.model import TokenizerConfig
@@ -17,6 +17,7 @@ from tokbench.config.video_model import VideoArchitecture
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator
 from tokbench.generators.embedding import code_vectors
+from tokbench.generators.texts import TextTokenizer
 from tokbench.models.folder import explain
 from tokbench.models.tokenizer import chosen_size
 
@@ -68,7 +69,7 @@ def configure(
             shape=(*tokenizer.grid(image_size), len(sizes)),
             vocabulary=sizes,
             num_classes=num_classes if generator.class_conditional else 0,
-            conditioned_on=conditioned_on,
+            conditioned_on=conditioned_on or _text(generator.text),
             given=_given(generator.frames, tokenizer.config, image_size),
             code_channels=quantizer.dim if generator.input == "codes" else None,
             shared_codes=first is not None and len(tables) > 1 and all(_same(first, table) for table in tables),
@@ -76,6 +77,21 @@ def configure(
         )
     except ValidationError as error:
         raise TokbenchError(explain(error)) from None
+
+
+def _text(settings: TextSettings | None) -> TextConfig | None:
+    """What a recipe's wish for texts comes to, its tokenizer read. TokbenchError where that cannot be."""
+    if settings is None:
+        return None
+    tokenizer = TextTokenizer.read(settings.tokenizer)
+    return TextConfig(
+        dropout=settings.dropout,
+        length=settings.length,
+        vocabulary=tokenizer.vocabulary,
+        pad=tokenizer.pad,
+        loss_weight=settings.loss_weight,
+        tokenizer=tokenizer.definition,
+    )
 
 
 def _given(frames: int, config: TokenizerConfig, size: Size) -> int:

@@ -17,8 +17,8 @@ from tokbench.config.condition import ClassConfig, ConditionConfig, FramesConfig
 from tokbench.errors import TokbenchError, shown
 from tokbench.generators.noise import place_keys, uniform
 
-Given = Tensor | Sequence[int] | int | None
-"""A condition as a user gives it: one for all samples or one each; None for none."""
+Given = Tensor | Sequence[int] | int | Sequence[str] | None
+"""A condition as a user gives it: one for all samples or one each; None for none. A text is one as it is."""
 
 _DROPPED = -1  # the place, beside those of the codes, whose noise drops a condition
 
@@ -50,6 +50,9 @@ class Condition(nn.Module):
         int64 (B, *grid, D)) and what goes with it."""
         raise NotImplementedError
 
+    def ask(self, images: Any) -> None:
+        """Have a source of images give its samples what ``of`` needs. TokbenchError where it has none of that."""
+
     def settled(self, condition: Tensor) -> Tensor | None:
         """Checked conditions (n, ...) -> the codes (n, ``config.settled``, D) of the first positions, which they give;
         None for a kind that gives none."""
@@ -64,6 +67,11 @@ class Condition(nn.Module):
         """TokbenchError where checked conditions cannot be guided."""
         if not self.config.has_null:
             raise TokbenchError("guidance needs a generator trained with a dropout of its condition; this one was not")
+
+    def with_loss(self, loss: Tensor, outputs: Tensor, condition: Tensor) -> Tensor:
+        """The training loss of a causal generator, from that of its codes and the outputs (B, N - 1, width) at all
+        places of the conditions (B, ...) but the last, whose output is about the codes. Most kinds add nothing."""
+        return loss
 
     def drop(self, condition: Tensor, keys: Tensor) -> Tensor:
         """Training conditions (B, ...), some of them turned into the null, as their keys (B,) say."""

@@ -95,7 +95,7 @@ class Pipeline:
         images = for_tokenizer(partners, config.partner, other.config.channels)
         return quantizer.subcodes(other.encode(images.to(self.generator.device)))
 
-    def in_turn(self, conditions: Tensor | Sequence[int] | None) -> Tensor:
+    def in_turn(self, conditions: Tensor | Sequence[int] | Sequence[str] | None) -> Tensor:
         """What images 0, 1 .. are drawn of, and then around: the given conditions, or all that there are."""
         condition = self.generator.condition
         if conditions is None:
@@ -107,7 +107,7 @@ class Pipeline:
         self,
         numbers: Sequence[int],
         *,
-        conditions: Tensor | Sequence[int] | None = None,
+        conditions: Tensor | Sequence[int] | Sequence[str] | None = None,
         seed: int = 0,
         sampling: Sampling | None = None,
         batch_size: int = 16,

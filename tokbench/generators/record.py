@@ -133,6 +133,7 @@ def held_out_codes(
     quantizer: Any = tokenizer.quantizer
     device = next(tokenizer.parameters()).device
     codes, conditions = [], []
+    condition.ask(images)
     for batch in loader(images, batch_size=batch_size, shuffle=False, seed=0):
         threads.adapt()
         codes.append(quantizer.subcodes(tokenizer.encode(to_float(batch["image"].to(device)))).cpu())

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tokbench.config.condition import TokenizerRef
+from tokbench.config.condition import TextConfig, TokenizerRef
 from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.config.grid import plain
 from tokbench.errors import TokbenchError
@@ -36,25 +36,43 @@ def read(
     """A released RQ-Transformer as an ``AR`` on the imported RQ-VAE whose codes it models.
 
     Its YAML alone knows the number of heads and the code map's sides. Raises TokbenchError for weights that are
-    missing, a configuration or a tokenizer that does not fit them, or a text-conditional model, whose condition is a
-    sequence.
+    missing, or a configuration or a tokenizer that does not fit them.
     """
     require_sound(given, path)
     arch = section(config, "block_size")
     if not arch:
         raise TokbenchError(f"{path}: the layout needs its config.yaml (arch.block_size, the heads); give it with it")
-    made = _build(given, arch, tokenizer, source, path)
+    text = _text(given, arch, section(config, "txt_weight"), path)
+    made = _build(given, arch, text, tokenizer, source, path)
     return GeneratorPlan(made, _translate(given, made, path))
 
 
-def _build(given: dict[str, Tensor], arch: dict[str, Any], tokenizer: Tokenizer, source: str, path: str) -> Generator:
+def _text(given: dict[str, Tensor], arch: dict[str, Any], loss: dict[str, Any], path: str) -> TextConfig | None:
+    """The text that a model of several tokens is conditioned on. Its tokenizer is not in the checkpoint. The share of
+    the text's loss follows from the two weights of the configuration, without which it is the published 0.1."""
+    length, vocabulary = size(given, "pos_emb_cond", 1, path), size(given, "cond_emb.weight", 0, path)
+    agree(arch, {"block_size_cond": length, "vocab_size_cond": vocabulary}, path)
+    if length == 1:
+        return None
+    text, codes = loss.get("txt_weight", 0.1), loss.get("img_weight", 0.9)
+    if not all(isinstance(weight, (int, float)) and weight > 0 for weight in (text, codes)):
+        raise TokbenchError(f"{path}: loss.txt_weight {text!r} and img_weight {codes!r} are not numbers above 0")
+    return TextConfig(length=length, vocabulary=vocabulary, loss_weight=text / (text + codes))
+
+
+def _build(
+    given: dict[str, Tensor],
+    arch: dict[str, Any],
+    text: TextConfig | None,
+    tokenizer: Tokenizer,
+    source: str,
+    path: str,
+) -> Generator:
     """The generator that the weights need, its settings held against the configuration."""
     height, columns, depth = (int(n) for n in arch["block_size"])
     width = size(given, "classifier.layer_norm.weight", 0, path)
     body = count(given, r"body_transformer\.blocks\.(\d+)\.")
     head = count(given, r"head_transformer\.blocks\.(\d+)\.")
-    if size(given, "pos_emb_cond", 1, path) > 1:
-        raise TokbenchError(f"{path}: a condition of several tokens (text) is not supported, only a class")
     agree(arch, {"embed_dim": width, "input_embed_dim": _columns(given, "input_mlp.weight")}, path)
     agree(arch.get("body", {}), {"n_layer": body}, path)
     agree(arch.get("head", {}), {"n_layer": head}, path)
@@ -74,7 +92,7 @@ def _build(given: dict[str, Tensor], arch: dict[str, Any], tokenizer: Tokenizer,
             f"{path}: the generator has {depth} codes of a vocabulary of {codes}, the tokenizer {list(sizes)}"
         )
     conditions = size(given, "cond_emb.weight", 0, path)
-    classes = conditions if conditions > 1 else 0
+    classes = conditions if conditions > 1 and text is None else 0
     generator = ARConfig(
         width=width,
         heads=arch["body"]["block"]["n_head"],
@@ -94,6 +112,7 @@ def _build(given: dict[str, Tensor], arch: dict[str, Any], tokenizer: Tokenizer,
             shape=(height, columns, depth),
             vocabulary=sizes,
             num_classes=classes,
+            conditioned_on=text,
             code_channels=tables[0].shape[1] if tables else None,
             shared_codes=bool(tables) and all(torch.equal(table, tables[0]) for table in tables),
             tokenizer=TokenizerRef(
@@ -122,12 +141,16 @@ def _translate(given: dict[str, Tensor], made: Generator, path: str) -> dict[str
     depth = made.depth
     ours = {
         "condition.weight": take("cond_emb.weight"),
-        "position_condition": take("pos_emb_cond")[0, 0],
+        "position_condition": take("pos_emb_cond")[0].squeeze(0),
         "position": take("pos_emb_hw")[0],
         "position_depth": take("pos_emb_d")[0],
         "norm.weight": take("classifier.layer_norm.weight"),
         "norm.bias": take("classifier.layer_norm.bias"),
     }
+    if made.config.conditioned_on is not None:
+        for theirs, part in (("layer_norm", "norm"), ("linear", "classifier")):
+            for kind in ("weight", "bias"):
+                ours[f"condition.{part}.{kind}"] = take(f"cond_classifier.{theirs}.{kind}")
     if made.config.generator.input == "codes":
         ours["embedding.vectors"] = made.embedding.vectors
         ours["embedding.body_in.weight"] = take("input_mlp.weight")

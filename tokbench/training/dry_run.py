@@ -58,7 +58,7 @@ def _check_tokenizer(recipe: GeneratorRecipe) -> list[str]:
         return []
     data = CodeData(recipe, tokenizer, torch.device("cpu"))
     need_classes(recipe.generator.class_conditional, len(data.classes), recipe.data.source)
-    for_tokenizer(
+    made = for_tokenizer(
         recipe.generator,
         tokenizer,
         source=recipe.tokenizer,
@@ -66,4 +66,5 @@ def _check_tokenizer(recipe: GeneratorRecipe) -> list[str]:
         num_classes=len(data.classes),
         conditioned_on=data.conditioned_on,
     )
+    data.ask(made.condition)
     return []

@@ -113,6 +113,11 @@ class CodeData:
         quantizer: Any = other.quantizer
         return {**batch, "condition": quantizer.subcodes(other.encode(partners))}
 
+    def ask(self, condition: Condition) -> None:
+        """Have both splits give what a condition needs of them. TokbenchError where they have none of that."""
+        for source in (self.cache, self.held_cache) if self.cache is not None else (self.images, self.held_images):
+            condition.ask(source)
+
     @property
     def skipped(self) -> list[tuple[str, str]]:
         """(path, reason) of images that could not be read."""

@@ -71,6 +71,7 @@ class GeneratorTask:
             num_classes=classes,
             conditioned_on=self.data.conditioned_on,
         )
+        self.data.ask(self.generator.condition)
         self.parameters = sum(p.numel() for p in self.generator.parameters())
         self.generator.checkpoint_activations(training.activation_checkpointing)
         decayed, others = _groups(self.generator)
