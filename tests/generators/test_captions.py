@@ -142,7 +142,8 @@ def test_what_has_no_captions_is_one_line(captioned: Path, words: Path, rq_folde
     (tmp_path / "bare").mkdir()
     for file in (captioned / "train").glob("*.png"):
         (tmp_path / "bare" / file.name).write_bytes(file.read_bytes())
-    for source in (f"folder:{tmp_path / 'bare'}", "photos"):
+    bare = tmp_path / "bare"
+    for source in (f"folder:train={bare},eval={bare}", "photos"):
         recipe = recipe_of(captioned, words, rq_folder, {}, data={"source": source, "image_size": 16})
         with pytest.raises(TokbenchError, match="no captions there: use a folder with .txt files"):
             check_run(recipe, tmp_path / "out", cpu=True)
