@@ -129,7 +129,8 @@ def _reference(tokenizer: Tokenizer, shape: tuple[int, ...], codes: int, source:
 
 def _translate(given: dict[str, Tensor], made: Generator, path: str) -> dict[str, Tensor]:
     """Their tensors by our names; what stands for a condition's codes is a channel for each."""
-    rows, width = made.condition.weight.shape
+    weight: Any = made.condition.weight
+    rows, width = weight.shape
     ours: dict[str, Tensor] = {"condition.weight": torch.eye(int(rows)) if rows == width else torch.zeros(rows, width)}
     unknown = []
     for name, tensor in given.items():

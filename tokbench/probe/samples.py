@@ -45,7 +45,7 @@ def open_labelled(source: str, size: Size, channels: int, **limits: Any) -> Labe
     Raises:
         TokbenchError: as ``open_images``; a stream; images without classes, or of one class.
     """
-    shape: Any = {"image_size": size, "channels": channels, "crop": PROTOCOLS[PROTOCOL].crop}
+    shape: Any = {"image_size": size, "channels": channels, "crop": PROTOCOLS.get(PROTOCOL).crop}
     shape |= {key: limits[key] for key in ("stride", "fps")}
     windows = ("all", "first") if len(axes(size)) == 3 else (None, None)
     train = open_images(source, "train", limit=limits["limit"], windows=windows[0], **shape)  # type: ignore[arg-type]
