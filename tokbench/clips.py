@@ -34,16 +34,22 @@ def save_clip(clip: Tensor, path: Path, *, fps: float = 25.0, frames: int = 8) -
     Raises:
         TokbenchError: another name than .mp4, .gif or .png; no PyAV for an .mp4.
     """
+    check_format(path)
     suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise TokbenchError(f"{path}: a clip is written as {', '.join(FORMATS)}, not as {shown(suffix)}")
     if suffix == ".png":
         return save_picture(strip([clip], frames=frames), path)
-    if suffix == ".mp4":
-        need_pyav()
     with written(path) as draft:
         (_write_mp4 if suffix == ".mp4" else _write_gif)(clip, draft, fps)
     return path
+
+
+def check_format(path: Path) -> None:
+    """TokbenchError, before any work, for another name than .mp4, .gif or .png, or an .mp4 without PyAV."""
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise TokbenchError(f"{path}: a clip is written as {', '.join(FORMATS)}, not as {shown(suffix)}")
+    if suffix == ".mp4":
+        need_pyav()
 
 
 def strip(clips: Sequence[Tensor], *, frames: int = 8, titles: Sequence[str] = (), zoom: int = 1) -> Image.Image:

@@ -19,7 +19,7 @@ TokenizerOption = Annotated[
 
 
 def compress(
-    image: Annotated[Path, typer.Argument(help="An image, of any size.")],
+    image: Annotated[Path, typer.Argument(help="An image of any size, or a video for a tokenizer of clips.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The .tokb file.")],
     generator: Generator = None,
     histogram: Histogram = None,
@@ -27,28 +27,32 @@ def compress(
     label: Annotated[int, typer.Option("--class", help="The image's class, for a generator that has classes.")] = -1,
     cpu: Cpu = False,
 ) -> None:
-    """Write an image as entropy-coded codes: lossless for the codes, lossy for the image.
+    """Write an image or a clip as entropy-coded codes: lossless for the codes, lossy for the pixels.
 
     The generator's probabilities are computed in float64 on the CPU, in both directions alike.
     """
 
+    from fractions import Fraction
+
     from tokbench.cli.options import device
-    from tokbench.generators.compression import open_codec, read_picture
+    from tokbench.errors import size_text
+    from tokbench.generators.compression import open_codec, read_film, read_picture
     from tokbench.memory import IMAGE_TOO_LARGE, explained
     from tokbench.printing import terminal
     from tokbench.results.targets import check_target
 
     codec = open_codec(generator, histogram, tokenizer, device(cpu))
     check_target(out, [image, generator, histogram, tokenizer, codec.tokenizer.home])
-    picture = read_picture(image, codec.tokenizer.config.channels)
-    height, width = picture.shape[-2:]
-    with explained(f"compressing {image} ({width}x{height})", *IMAGE_TOO_LARGE):
-        made = codec.write(picture, out, label)
+    channels = codec.tokenizer.config.channels
+    picture, fps = read_film(image, channels) if codec.of_clips else (read_picture(image, channels), Fraction(0))
+    with explained(f"compressing {image} ({size_text(picture.shape[2:])})", *IMAGE_TOO_LARGE):
+        made = codec.write(picture, out, label, fps)
     console = terminal()
     for name, bits in (
         ("file", made.file_bits),
         ("coded", made.payload_bits),
         ("predicted by the model", made.predicted_bits),
+        ("order-0 entropy", made.entropy_bits),
         ("fixed length", made.fixed_bits),
     ):
         console.print(f"{name:>22}: {bits / 8:>10.1f} bytes  {bits / made.pixels:.4f} bits per pixel")

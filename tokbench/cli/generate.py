@@ -44,12 +44,25 @@ def generate(
         str,
         typer.Option("--keep", help="What stays of --image: top:0.5; mlm also bottom, left, right, inside, outside."),
     ] = "top:0.5",
+    given: Annotated[
+        Path | None, typer.Option("--given", help="Clips: go on from the first frames of this video.")
+    ] = None,
+    given_frames: Annotated[
+        int | None, typer.Option("--given-frames", min=1, help="How many; default what the generator was trained with.")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="Clips: draw so many frames, sliding in time beyond its own.")
+    ] = None,
+    film: Annotated[str, typer.Option("--film", help="Clips: mp4 or gif.")] = "mp4",
+    fps: Annotated[float, typer.Option("--fps", help="Clips: frames shown a second.")] = 25.0,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
     tokenizer: Annotated[str | None, typer.Option("--tokenizer", help="Where the tokenizer lies now.")] = None,
     precision: Annotated[str, typer.Option("--precision", help="auto (bf16 on a GPU), fp32, bf16.")] = "auto",
     cpu: Cpu = False,
 ) -> None:
     """Draw images from a generator: PNG files and a grid. The same command again continues where it stopped.
+
+    Clips are films, with a PNG strip of frames beside each and a grid of the strips.
 
     Image i of a seed has the same codes whatever -n and --batch-size are (short of a near tie in rounding), and the
     same pixels, to the bit, where a run that was stopped continues with the same -n and --batch-size.
@@ -83,6 +96,11 @@ def generate(
         image=image,
         keep=keep,
         precision=precision,
+        given=given,
+        given_frames=given_frames,
+        frames=frames,
+        film=film,
+        fps=fps,
     )
     console = terminal(stderr=True)
     bar = progress_bar(console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +12,18 @@ from typing import Any
 
 import torch
 
+from tokbench.clips import FORMATS, save_clip
 from tokbench.config.condition import CodesConfig
 from tokbench.config.crop import CROPS
+from tokbench.config.grid import axes
 from tokbench.data import load_image, read_image, to_float
+from tokbench.data.container import need_pyav
 from tokbench.data.decode import UnreadableImage
 from tokbench.data.partner import load_partner, partner_tensor
 from tokbench.data.pixels import to_channels, to_tensor
 from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
+from tokbench.generators.films import Films, first_frames, need_clips, usual_kept
 from tokbench.generators.pipeline import Pipeline, batches_of, keep_mask
 from tokbench.pictures import grid, save_picture
 from tokbench.results.files import write
@@ -43,6 +48,11 @@ class Settings:
     precision: str
     conditions: tuple[Path, ...] = ()
     texts: tuple[str, ...] = ()
+    given: Path | None = None
+    given_frames: int | None = None
+    frames: int | None = None
+    film: str = "mp4"
+    fps: float = 25.0
 
     def to_json(self, pair: Pipeline) -> dict[str, Any]:
         """As ``settings.json`` keeps it: the models by their weights, not by where they lie."""
@@ -57,6 +67,17 @@ class Settings:
             "precision": self.precision,
             **({"conditions": [str(path) for path in self.conditions]} if self.conditions else {}),
             **({"texts": list(self.texts)} if self.texts else {}),
+            **(self._of_clips() if pair.draws_clips else {}),
+        }
+
+    def _of_clips(self) -> dict[str, Any]:
+        given = hashlib.sha256(self.given.read_bytes()).hexdigest() if self.given else None
+        return {
+            "given": given,
+            "given_frames": self.given_frames,
+            "frames": self.frames,
+            "film": self.film,
+            "fps": self.fps,
         }
 
 
@@ -78,8 +99,9 @@ def generate_files(
         raise TokbenchError(f"--precision {settings.precision}: expected auto, fp32 or bf16")
     low = settings.precision == "bf16" or (settings.precision == "auto" and device == "cuda")
     dtype = torch.bfloat16 if low else torch.float32
-    check_target(out / _GRID, [settings.image, *settings.conditions])
+    check_target(out / _GRID, [settings.image, settings.given, *settings.conditions])
     pair = Pipeline.load(settings.generator, settings.tokenizer, device=device, dtype=dtype)
+    _check_clips(settings, pair)
     with alone(out / ".tokbench-generate.lock", f"{out}: another process is drawing there; choose another --out"):
         return _draw_missing(settings, pair, n, out, batch_size, progress)
 
@@ -96,7 +118,9 @@ def _draw_missing(
         raise TokbenchError(f"{out / own[0]}: not drawn here, and would be written over; choose another --out")
     missing = [i for i in range(n) if not (out / f"{i:06d}.png").exists()]
     batch_size = min(batch_size, n)
-    if settings.image is not None:
+    if settings.given is not None or settings.frames is not None:
+        batches = _films(pair, settings, missing, batch_size)
+    elif settings.image is not None:
         batches = _completions(pair, settings, missing, batch_size)
     else:
         batches = pair.stream(
@@ -112,11 +136,13 @@ def _draw_missing(
         if held is None:  # only now, when it is known that these settings can be drawn with
             held = _claim(out, described)
         for number, image in zip(numbers, images, strict=True):
-            save_picture(grid([[image]]), out / f"{number:06d}.png")
+            if pair.draws_clips:
+                save_clip(image, out / f"{number:06d}.{settings.film}", fps=settings.fps)
+            save_picture(grid([[image]]), out / f"{number:06d}.png")  # last: what has one is whole
         done += len(numbers)
         if progress is not None:
             progress(done / len(missing))
-    _write_grid(out, n, pair.tokenizer.config.channels)
+    _write_grid(out, n, pair.tokenizer.config.channels, 1 if pair.draws_clips else GRID_COLUMNS)
     return len(missing)
 
 
@@ -169,6 +195,44 @@ def _conditions(pair: Pipeline, settings: Settings) -> Any:
     return torch.cat(taken)
 
 
+def _films(pair: Pipeline, settings: Settings, numbers: list[int], batch_size: int) -> Any:
+    """As ``Pipeline.stream``, from given frames or of other lengths."""
+    kept = settings.given_frames or usual_kept(pair)
+    films = Films(pair, settings.frames or axes(pair.image_size)[0], kept)
+    if settings.given is not None:
+        films = dataclasses.replace(films, given=first_frames(settings.given, pair, kept))
+    asked = _conditions(pair, settings)
+    turn = None if pair.generator.settled else pair.in_turn(asked)
+    for first, wanted in batches_of(numbers, batch_size):
+        drawn = torch.arange(first, first + batch_size, device=pair.generator.device)
+        condition = None if turn is None else turn[drawn % len(turn)]
+        clips = films.draw(first, batch_size, condition=condition, seed=settings.seed, sampling=settings.sampling)
+        yield wanted, clips[[number - first for number in wanted]]
+
+
+def _check_clips(settings: Settings, pair: Pipeline) -> None:
+    """TokbenchError for options that do not go with what the generator draws, before anything is drawn."""
+    asked = {"--given": settings.given, "--given-frames": settings.given_frames, "--frames": settings.frames}
+    if named := [option for option, value in asked.items() if value is not None]:
+        if settings.image is not None:
+            raise TokbenchError(f"{named[0]} and --image: leave out one of the two")
+        need_clips(pair)
+        if named == ["--given-frames"]:
+            raise TokbenchError("--given-frames goes with --given or --frames")
+    if settings.classes and pair.generator.settled:
+        raise TokbenchError("--class: the generator continues given frames and knows no classes")
+    if settings.given is not None and not settings.given.is_file():
+        raise TokbenchError(f"--given {settings.given}: no such file")
+    if not pair.draws_clips:
+        return
+    if f".{settings.film}" not in FORMATS[:2]:
+        raise TokbenchError(f"--film {settings.film}: expected mp4 or gif")
+    if not 0 < settings.fps < 1000:
+        raise TokbenchError(f"--fps {settings.fps:g}: above 0 and below 1000")
+    if settings.film == "mp4":
+        need_pyav()
+
+
 def _held_settings(out: Path) -> dict[str, Any] | None:
     """What ``out`` was drawn with; None where nothing was yet."""
     try:
@@ -189,8 +253,8 @@ def _claim(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _write_grid(out: Path, n: int, channels: int) -> None:
+def _write_grid(out: Path, n: int, channels: int, columns: int) -> None:
     shown = min(n, GRID_MOST)
     images = [read_image(out / f"{i:06d}.png", channels) for i in range(shown)]
-    rows = [images[start : start + GRID_COLUMNS] for start in range(0, shown, GRID_COLUMNS)]
+    rows = [images[start : start + columns] for start in range(0, shown, columns)]
     save_picture(grid(rows, zoom=max(1, 128 // images[0].shape[-1])), out / _GRID)

@@ -1,9 +1,11 @@
-"""An image to a ``.tokb`` file and back."""
+"""An image or a clip to a ``.tokb`` file and back."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,15 @@ from torch import Tensor
 
 from tokbench.codes.cache import CodeCache
 from tokbench.config.architecture import ImageArchitecture
+from tokbench.config.grid import axes
+from tokbench.config.video_model import Video
 from tokbench.data import UnreadableImage, read_image, to_float
 from tokbench.errors import TokbenchError, printable
 from tokbench.generators.base import Generator
+from tokbench.generators.building import image_size
 from tokbench.generators.coder import HistogramCoder, ModelCoder
 from tokbench.generators.condition import ClassCondition
-from tokbench.generators.rate import fixed_bits, model_bits
+from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
 from tokbench.generators.tokb import Tokb, codes_crc
 from tokbench.models import Tokenizer, pad_to_multiple
 
@@ -31,11 +36,13 @@ MOST_PIXELS = 2 * 89_478_485
 
 @dataclass(frozen=True)
 class Compressed:
-    """Sizes in bits: ``predicted_bits`` is what the model says the codes cost, ``payload_bits`` what was written."""
+    """Sizes in bits: ``predicted_bits`` is what the model says the codes cost, ``payload_bits`` what was
+    written, ``entropy_bits`` the order-0 entropy of these very codes: plug-in, so of few codes too low."""
 
     file_bits: int
     payload_bits: int
     predicted_bits: float
+    entropy_bits: float
     fixed_bits: float
     pixels: int
 
@@ -44,7 +51,8 @@ class Codec:
     """A tokenizer with either a generator or a histogram of its codes (``CodeCache.histogram``).
 
     An image of any size is padded to whole tiles, encoded at once, and its code map cut into the tiles that the
-    generator models, one independent of the other; so the image has no seams.
+    generator models, one independent of the other; so the image has no seams. A clip is cut in time into windows of
+    the generator's or the tokenizer's frames, each encoded on its own; its last frame is repeated to fill the last.
 
     Raises:
         TokbenchError: neither or both given, or one that does not fit the tokenizer.
@@ -56,17 +64,20 @@ class Codec:
         if (generator is None) == (histogram is None):
             raise TokbenchError("compress needs a generator or a histogram of the codes, one of the two")
         self.tokenizer, self.generator, self.histogram = tokenizer, generator, histogram
-        if not isinstance(tokenizer.config.model, ImageArchitecture):
+        model = tokenizer.config.model
+        self.of_clips = isinstance(model, Video)
+        if not isinstance(model, ImageArchitecture | Video):
             raise TokbenchError(
                 "compress is for tokenizers that turn an image of any size into a map of codes; "
-                f"{tokenizer.config.model.architecture} does not"
+                f"{model.architecture} does not"
             )
         if generator is not None and not isinstance(generator.condition, ClassCondition):
             raise TokbenchError("compress is for generators of classes or without a condition; a file has no other")
         quantizer: Any = tokenizer.quantizer
         self.quantizer = quantizer
         if generator is not None:
-            self.tile = generator.grid
+            self.tile = generator.grid[-2:]
+            self.window = axes(image_size(generator, tokenizer))[0] if self.of_clips else 0
             self.coder: ModelCoder | HistogramCoder = ModelCoder(generator)
             self.model = generator.sha256()[:8]
         else:
@@ -75,21 +86,32 @@ class Codec:
             if (given := [len(counts) for counts in histogram]) != sizes:
                 raise TokbenchError(f"the histogram is of vocabularies {given}, the tokenizer's are {sizes}")
             self.tile, self.coder = (1, 1), HistogramCoder(histogram)
+            own = axes(tokenizer.config.image_size)
+            self.window = (own[0] if len(own) == 3 else 1 + 4 * model.factors[0]) if self.of_clips else 0
             digest = hashlib.sha256(b"".join(np.ascontiguousarray(c, dtype="<i8").tobytes() for c in histogram))
             self.model = digest.hexdigest()[:8]
-        self.multiple = (self.tile[0] * tokenizer.downsampling, self.tile[1] * tokenizer.downsampling)
+        self.multiple = (self.tile[0] * model.factors[-2], self.tile[1] * model.factors[-1])
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:
-        """Float (1, C, H, W) in [-1, 1] -> the tokenizer's codes of the padded image, int64 (1, h, w, D)."""
-        padded, _ = pad_to_multiple(image, self.multiple)
+        """Float (1, C, H, W) or (1, C, T, H, W) in [-1, 1] -> the tokenizer's codes of what was padded, int64
+        (1, h, w, D), or (n, t, h, w, D) of n windows."""
         device = next(self.tokenizer.parameters()).device
-        return self.tokenizer.encode(padded.to(device)).cpu()
+        if not self.of_clips:
+            return self.tokenizer.encode(pad_to_multiple(image, self.multiple)[0].to(device)).cpu()
+        found = []
+        for window in image.split(self.window, dim=2):
+            last = window[:, :, -1:].expand(-1, -1, self.window - window.shape[2], -1, -1)
+            frames = torch.cat([window, last], dim=2)[0].transpose(0, 1)
+            padded = pad_to_multiple(frames, self.multiple)[0].transpose(0, 1)
+            found.append(self.tokenizer.encode(padded[None].to(device)).cpu())
+        return torch.cat(found)
 
-    def write(self, image: Tensor, path: Path, label: int = -1) -> Compressed:
-        """Compress a float image (1, C, H, W) in [-1, 1] into ``path``."""
+    def write(self, image: Tensor, path: Path, label: int = -1, fps: Fraction = Fraction(25)) -> Compressed:
+        """Compress a float image (1, C, H, W), or a clip (1, C, T, H, W), in [-1, 1] into ``path``."""
+        self._check_axes(path, image)
         codes = self.encode(image)
-        _, rows, columns, _ = codes.shape
+        positions = codes[..., 0].numel()
         if isinstance(self.coder, ModelCoder):
             assert self.generator is not None
             tiles = self._tiles(codes)
@@ -98,7 +120,7 @@ class Codec:
             predicted = float(model_bits(self.generator, tiles, labels).sum())
         else:
             words, predicted = self.coder.encode(codes), self.coder.bits(codes)
-        self._check_length(path, words, rows * columns)
+        self._check_length(path, words, positions)
         file = Tokb(
             mode="generator" if self.generator is not None else "histogram",
             tokenizer=self.tokenizer.sha256()[:8],
@@ -108,14 +130,19 @@ class Codec:
             label=label,
             codes_crc=codes_crc(codes),
             words=words,
+            frames=image.shape[2] if self.of_clips else 0,
+            window=self.window,
+            fps=fps,
         )
         size = file.write(path)
         sizes = tuple(int(k) for k in self.quantizer.codebook_sizes)
-        pixels = image.shape[-2] * image.shape[-1]
-        return Compressed(8 * size, 32 * len(words), predicted, fixed_bits(sizes, rows * columns), pixels)
+        entropy = len(codes) * entropy_bits(codes)
+        return Compressed(
+            8 * size, 32 * len(words), predicted, entropy, fixed_bits(sizes, positions), image[0, 0].numel()
+        )
 
-    def read_codes(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
-        """The codes (1, h, w, D) of a file and the image's height and width.
+    def read_codes(self, path: Path) -> tuple[Tensor, tuple[int, ...]]:
+        """The codes of a file, as ``encode`` made them, and (H, W) of its image or (T, H, W) of its clip.
 
         Raises:
             TokbenchError: a damaged file, one of another tokenizer, generator or histogram, or codes that come out
@@ -129,20 +156,24 @@ class Codec:
             raise TokbenchError(f"{path}: coded under a {file.mode}, and a {mine} was given")
         if file.model != self.model:
             raise TokbenchError(f"{path}: coded under another {mine} ({file.model}, this one is {self.model})")
-        if file.height * file.width > MOST_PIXELS:
+        if file.height * file.width > MOST_PIXELS or bool(file.frames) != self.of_clips:
             raise TokbenchError(f"{path}: damaged: an image of {file.width}x{file.height}; copy it again")
-        height, width = self.tile
-        rows = -(-file.height // self.multiple[0]) * height
-        columns = -(-file.width // self.multiple[1]) * width
-        self._check_length(path, file.words, rows * columns)
+        if self.of_clips and file.window != self.window:
+            raise TokbenchError(f"{path}: windows of {file.window} frames, and these models have {self.window}")
+        down, across = -(-file.height // self.multiple[0]), -(-file.width // self.multiple[1])
+        rows, columns = down * self.tile[0], across * self.tile[1]
+        shape: tuple[int, ...] = (1, rows, columns)
+        if self.of_clips:
+            of_window = self.tokenizer.config.model.grid((self.window, *self.multiple))[0]
+            shape = (-(-file.frames // self.window), of_window, rows, columns)
+        self._check_length(path, file.words, math.prod(shape))
         try:
             if isinstance(self.coder, ModelCoder):
-                n = rows // height * (columns // width)
                 # Files of an unconditional generator could name a class once, which had no effect.
                 label = file.label if self.coder.model.config.num_classes else -1
-                codes = self._untiled(self.coder.decode(file.words, n, label), rows, columns)
+                codes = self._untiled(self.coder.decode(file.words, shape[0] * down * across, label), down, across)
             else:
-                codes = self.coder.decode(file.words, (1, rows, columns))
+                codes = self.coder.decode(file.words, shape)
         except TokbenchError as error:  # a class that the generator does not have
             raise TokbenchError(f"{path}: {error}") from None
         except (AssertionError, ValueError) as error:  # constriction's, for words that stand for no codes
@@ -152,7 +183,12 @@ class Codec:
                 f"{path}: the codes came out otherwise than they went in: this machine or version of torch computes "
                 "other probabilities; decompress where it was compressed"
             )
-        return codes, (file.height, file.width)
+        return codes, (*([file.frames] if self.of_clips else []), file.height, file.width)
+
+    def _check_axes(self, path: Path, image: Tensor) -> None:
+        if (image.ndim == 5) != self.of_clips:
+            wanted = "clips (1, C, T, H, W)" if self.of_clips else "images (1, C, H, W)"
+            raise TokbenchError(f"{path}: the tokenizer takes {wanted}, not {tuple(image.shape)}")
 
     def _check_length(self, path: Path, words: np.ndarray, positions: int) -> None:
         """TokbenchError where so few words cannot be so many codes: decoding them could take days for nothing."""
@@ -166,20 +202,25 @@ class Codec:
 
     @torch.no_grad()
     def read(self, path: Path) -> Tensor:
-        """The image of a file, float (1, C, H, W), not clamped."""
-        codes, (height, width) = self.read_codes(path)
+        """The image of a file, float (1, C, H, W), or its clip (1, C, T, H, W), not clamped."""
+        codes, (*frames, height, width) = self.read_codes(path)
         device = next(self.tokenizer.parameters()).device
-        return self.tokenizer.decode(codes.to(device))[..., :height, :width].cpu()
+        parts = [self.tokenizer.decode(part.to(device))[..., :height, :width].cpu() for part in codes.split(1)]
+        return torch.cat(parts, dim=2)[:, :, : frames[0]] if frames else parts[0]
 
     def _tiles(self, codes: Tensor) -> Tensor:
-        """Codes (1, h, w, D) -> generator codes (n, H, W, D'), tiles in raster order."""
+        """Codes (n, *t, h, w, D) -> generator codes (n, *t, H, W, D'), tiles in raster order, window by window."""
         height, width = self.tile
         sub = self.quantizer.subcodes(codes)
-        return rearrange(sub, "1 (i h) (j w) d -> (i j) h w d", h=height, w=width)
+        return rearrange(sub, f"n {self._time} (i h) (j w) d -> (n i j) {self._time} h w d", h=height, w=width)
 
-    def _untiled(self, tiles: Tensor, rows: int, columns: int) -> Tensor:
-        down, across = rows // self.tile[0], columns // self.tile[1]
-        return self.quantizer.join(rearrange(tiles, "(i j) h w d -> 1 (i h) (j w) d", i=down, j=across))
+    def _untiled(self, tiles: Tensor, down: int, across: int) -> Tensor:
+        pattern = f"(n i j) {self._time} h w d -> n {self._time} (i h) (j w) d"
+        return self.quantizer.join(rearrange(tiles, pattern, i=down, j=across))
+
+    @property
+    def _time(self) -> str:
+        return "t" if self.of_clips else ""
 
 
 def open_codec(generator: str | None, histogram: Path | None, tokenizer: str | None, device: str = "cpu") -> Codec:
@@ -209,3 +250,16 @@ def read_picture(path: Path, channels: int = 3) -> Tensor:
         return to_float(read_image(path, channels, any_shape=True))[None]
     except UnreadableImage as error:
         raise TokbenchError(f"{path}: {error.reason}") from None
+
+
+def read_film(path: Path, channels: int = 3) -> tuple[Tensor, Fraction]:
+    """All frames of a video as float (1, channels, T, H, W) in [-1, 1], and the frames a second."""
+    from tokbench.data.pixels import to_channels
+    from tokbench.data.video import Video as Film
+
+    with Film(path, name=str(path)) as film:
+        frames = torch.from_numpy(film.frames(range(len(film)))).permute(0, 3, 1, 2)
+        seconds = float(film.seconds[-1])
+    fps = Fraction((len(frames) - 1) / seconds).limit_denominator(1001) if seconds > 0 else Fraction(25)
+    shown = torch.stack([to_channels(frame, channels) for frame in frames], dim=1)
+    return to_float(shown)[None], fps

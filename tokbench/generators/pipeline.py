@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tokbench import threads
 from tokbench.config.condition import CodesConfig
-from tokbench.config.grid import Size
+from tokbench.config.grid import Size, axes
 from tokbench.data.partner import for_tokenizer
 from tokbench.data.pixels import to_uint8
 from tokbench.errors import TokbenchError, size_text
@@ -68,6 +68,11 @@ class Pipeline:
     def image_size(self) -> Size:
         """Of the images whose codes are modelled, in pixels."""
         return image_size(self.generator, self.tokenizer)
+
+    @property
+    def draws_clips(self) -> bool:
+        """Whether the images are clips."""
+        return len(axes(self.image_size)) == 3
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
