@@ -171,7 +171,7 @@ def test_depths_are_summed_and_large_vocabularies_read_by_their_subcodes() -> No
         (["--heads", "3"], "a width of 16 is not a multiple of 3 heads"),
         (["--learning-rate", "0"], "learning_rate is 0.0; it must be above 0"),
         (["--learning-rate", "1e30", "--steps", "9"], "use a smaller --learning-rate"),
-        (["--batch-size", "64"], "has 40 pictures, fewer than one batch of 64"),
+        (["--batch-size", "64"], "has 40 images, fewer than one batch of 64"),
         (["--size", "18"], "--size"),
     ],
 )
