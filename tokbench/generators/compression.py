@@ -17,7 +17,7 @@ from torch import Tensor
 from tokbench.codes.cache import CodeCache
 from tokbench.config.architecture import ImageArchitecture
 from tokbench.config.grid import axes
-from tokbench.config.video_model import Video
+from tokbench.config.video_model import VideoArchitecture
 from tokbench.data import UnreadableImage, read_image, to_float
 from tokbench.errors import TokbenchError, printable
 from tokbench.generators.base import Generator
@@ -65,8 +65,8 @@ class Codec:
             raise TokbenchError("compress needs a generator or a histogram of the codes, one of the two")
         self.tokenizer, self.generator, self.histogram = tokenizer, generator, histogram
         model = tokenizer.config.model
-        self.of_clips = isinstance(model, Video)
-        if not isinstance(model, ImageArchitecture | Video):
+        self.of_clips = isinstance(model, VideoArchitecture)
+        if not isinstance(model, ImageArchitecture | VideoArchitecture):
             raise TokbenchError(
                 "compress is for tokenizers that turn an image of any size into a map of codes; "
                 f"{model.architecture} does not"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tokbench.config.grid import axes
-from tokbench.config.video_model import Video
+from tokbench.config.video_model import VideoArchitecture
 from tokbench.data.clip_view import ClipView
 from tokbench.data.pixels import to_float
 from tokbench.errors import TokbenchError, counted
@@ -111,7 +111,7 @@ class Films:
 def need_clips(pair: Pipeline) -> None:
     """TokbenchError for a generator of images, or a tokenizer whose first codes are not those of the frames alone."""
     model = pair.tokenizer.config.model
-    if len(axes(pair.image_size)) != 3 or not isinstance(model, Video):
+    if len(axes(pair.image_size)) != 3 or not isinstance(model, VideoArchitecture):
         raise TokbenchError("frames are given to and drawn by generators of clips; this one draws images")
     if not model.encodes_causally:
         raise TokbenchError("the tokenizer's first codes depend on later frames (norm_over is clip): none can be given")
