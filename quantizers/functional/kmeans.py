@@ -10,20 +10,30 @@ from quantizers.functional.nearest import nearest_code
 
 @torch.no_grad()
 def kmeans(
-    z: Tensor, k: int, *, iterations: int = 10, spherical: bool = False, generator: torch.Generator | None = None
+    z: Tensor,
+    k: int,
+    *,
+    initial: Tensor | None = None,
+    iterations: int = 10,
+    spherical: bool = False,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Lloyd's k-means: z (N, d) -> centroids (k, d) and their sizes (k,), fp32.
 
-    Starts on k vectors drawn without replacement (with, and a little noise, where N < k). A centroid that loses all its
-    vectors is put on the vector farthest from its own centroid. ``spherical`` keeps centroids at length 1.
+    Starts on ``initial`` (k, d), or on k vectors drawn without replacement (with, and a little noise, where N < k). A
+    centroid that loses all its vectors is put on the vector farthest from its own centroid. ``spherical`` keeps
+    centroids at length 1.
     ``generator``: on the CPU, whatever the device of z, so that all processes can draw alike.
+
+    Raises:
+        ValueError: no vectors, or an ``initial`` of another shape.
     """
+    if z.dim() != 2 or not len(z):
+        raise ValueError(f"k-means is over vectors (N, d), at least one, not {tuple(z.shape)}")
     z = z.float()
-    centroids = z[torch.randperm(len(z), generator=generator)[:k].to(z.device)]
-    if len(z) < k:
-        more = torch.randint(len(z), (k - len(z),), generator=generator).to(z.device)
-        noise = torch.randn(k - len(z), z.shape[1], generator=generator).to(z.device)
-        centroids = torch.cat([centroids, z[more] + 0.01 * z.std() * noise])
+    centroids = _drawn(z, k, generator) if initial is None else initial.to(z)
+    if centroids.shape != (k, z.shape[1]):
+        raise ValueError(f"initial centroids {tuple(centroids.shape)}: k and the vectors need {(k, z.shape[1])}")
     sizes = z.new_zeros(k)
     for _ in range(iterations):
         index = nearest_code(z, centroids)
@@ -36,6 +46,15 @@ def kmeans(
         if spherical:
             centroids = torch.nn.functional.normalize(centroids, dim=-1)
     return centroids, sizes
+
+
+def _drawn(z: Tensor, k: int, generator: torch.Generator | None) -> Tensor:
+    centroids = z[torch.randperm(len(z), generator=generator)[:k].to(z.device)]
+    if len(z) >= k:
+        return centroids
+    more = torch.randint(len(z), (k - len(z),), generator=generator).to(z.device)
+    noise = torch.randn(k - len(z), z.shape[1], generator=generator).to(z.device)
+    return torch.cat([centroids, z[more] + 0.01 * z.std() * noise])
 
 
 def sum_by_code(z: Tensor, index: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -75,14 +75,14 @@ def _build(
     grid = size(given, "background", 2, path), size(given, "background", 3, path)
     hidden = size(given, "blocks.0.resblocks.0.conv1.conv.conv" + WEIGHT, 0, path)
     blocks, layers = count(given, r"blocks\.(\d+)\."), count(given, r"blocks\.0\.resblocks\.(\d+)\.")
-    conditioned = "cond_resnet.blocks.0.conv" + WEIGHT in given
     found = {"H": grid[0], "W": grid[1], "n_class": codes, "channel": width, "kernel": kernel, "n_block": blocks}
     agree(said, {**found, "n_res_block": layers, "res_channel": hidden}, path)
     reference = None
     if tokenizer is not None:
         reference = _reference(tokenizer, (*grid, 1), codes, source, path)
     more: dict[str, Any] = {}
-    if conditioned:
+    condition = None
+    if "cond_resnet.blocks.0.conv" + WEIGHT in given:  # the codes of VQ-VAE-2's upper level
         if grid[0] % 2 or grid[1] % 2:
             raise TokbenchError(f"{path}: a condition at half of {size_text(grid)} codes: the sides must be even")
         more = {
@@ -90,6 +90,7 @@ def _build(
             "condition_hidden": size(given, "cond_resnet.blocks.0.conv" + WEIGHT, 0, path),
             "condition_width": codes,
         }
+        condition = CodesConfig(shape=(grid[0] // 2, grid[1] // 2, 1), vocabulary=(codes,))
     try:
         return build(
             GeneratorConfig(
@@ -106,9 +107,7 @@ def _build(
                 ),
                 shape=(*grid, 1),
                 vocabulary=(codes,),
-                conditioned_on=CodesConfig(shape=(grid[0] // 2, grid[1] // 2, 1), vocabulary=(codes,))
-                if conditioned
-                else None,
+                conditioned_on=condition,
                 tokenizer=reference,
             )
         )
@@ -129,9 +128,8 @@ def _reference(tokenizer: Tokenizer, shape: tuple[int, ...], codes: int, source:
 
 def _translate(given: dict[str, Tensor], made: Generator, path: str) -> dict[str, Tensor]:
     """Their tensors by our names; what stands for a condition's codes is a channel for each."""
-    weight: Any = made.condition.weight
-    rows, width = weight.shape
-    ours: dict[str, Tensor] = {"condition.weight": torch.eye(int(rows)) if rows == width else torch.zeros(rows, width)}
+    rows, width = made.condition.get_parameter("weight").shape
+    ours: dict[str, Tensor] = {"condition.weight": torch.eye(rows) if rows == width else torch.zeros(rows, width)}
     unknown = []
     for name, tensor in given.items():
         conv, _, part = name.rpartition(".")
