@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tokbench.data.container import need_pyav
 from tokbench.errors import TokbenchError, shown
-from tokbench.pictures import grid, save_picture, to_pil
+from tokbench.pictures import grid, save_picture, spread, to_pil
 from tokbench.results.files import written
 
 FORMATS = (".mp4", ".gif", ".png")
@@ -54,9 +54,7 @@ def check_format(path: Path) -> None:
 
 def strip(clips: Sequence[Tensor], *, frames: int = 8, titles: Sequence[str] = (), zoom: int = 1) -> Image.Image:
     """Clips (3, T, H, W) of one size, a row each, as ``frames`` of their frames from the first to the last."""
-    count = min(frames, clips[0].shape[1])
-    chosen = np.linspace(0, clips[0].shape[1] - 1, count).round().astype(int).tolist()
-    return grid([[clip[:, k] for k in chosen] for clip in clips], columns=titles, zoom=zoom)
+    return grid([spread(clip, frames) for clip in clips], columns=titles, zoom=zoom)
 
 
 def film(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom: int = 1) -> Tensor:

@@ -22,13 +22,15 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.cpu().numpy()))
 
 
+def spread(clip: Tensor, count: int) -> list[Tensor]:
+    """``count`` frames (C, H, W) of a clip (C, T, H, W), or all where it has fewer, from the first to the last."""
+    count = min(count, clip.shape[1])
+    return [clip[:, round(k * (clip.shape[1] - 1) / max(count - 1, 1))] for k in range(count)]
+
+
 def _flat(image: Tensor) -> Tensor:
-    """A clip (C, T, H, W) as some of its frames side by side, evenly spread: (C, H, n * W). An image as it is."""
-    if image.ndim == 3:
-        return image
-    count = min(_FRAMES, image.shape[1])
-    frames = [image[:, round(k * (image.shape[1] - 1) / max(count - 1, 1))] for k in range(count)]
-    return torch.cat(frames, dim=-1)
+    """A clip (C, T, H, W) as some of its frames side by side: (C, H, n * W). An image as it is."""
+    return image if image.ndim == 3 else torch.cat(spread(image, _FRAMES), dim=-1)
 
 
 def grid(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom: int = 1) -> Image.Image:

@@ -21,8 +21,9 @@ from tokbench.models import Tokenizer
 from tokbench.models.registry import all_settings
 from tokbench.results.report import build
 from tokbench.results.store import Store
+from tokbench.sweeps.grid import tokenizer_cells
 from tokbench.sweeps.run import run_sweep
-from tokbench.sweeps.settings import load_sweep
+from tokbench.sweeps.settings import SweepSettings, load_sweep
 
 
 @pytest.mark.parametrize("name", [name_of(settings) for settings in all_settings()])
@@ -56,6 +57,19 @@ def test_every_architecture_keeps_to_its_grid(name: str, tmp_path: Path) -> None
             tokenizer.encode(wrong)
     with pytest.raises(ValueError, match="codes must be"):
         tokenizer.decode(codes[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("toy-line", "--downsampling 8: toy-line has no levels; --vary its own keys"),
+        ("cosmos-dv", "--downsampling 8: the other settings of cosmos-dv keep it at f8x16x16; --vary those instead"),
+    ],
+)
+def test_a_sweep_over_a_downsampling_that_is_not_to_be_had_is_one_line(name: str, message: str) -> None:
+    grid = SweepSettings(encoder=[name], downsampling=[8], image_size=[(9, 32, 32)])
+    with pytest.raises(TokbenchError, match=f"no cell of this sweep is possible.*{message}"):
+        tokenizer_cells(grid)
 
 
 def clips(folder: Path) -> str:

@@ -12,7 +12,7 @@ from tokbench.cli.options import Cpu
 
 def bench_metrics(
     source: Annotated[str, typer.Option("--data", help="Which images; see `tokbench list data`.")] = "photos",
-    image_size: Annotated[int, typer.Option("--image-size", min=1, help="Side of the squares, in pixels.")] = 256,
+    image_size: Annotated[str, typer.Option("--image-size", help="64, HEIGHTxWIDTH, or FRAMESxHEIGHTxWIDTH.")] = "256",
     metrics: Annotated[
         list[str] | None, typer.Option("--metrics", help="Names, e.g. psnr,ssim; default all that work here.")
     ] = None,
@@ -28,14 +28,16 @@ def bench_metrics(
 
     from tokbench.bench.metrics import bench_metrics as run
     from tokbench.cli.options import device, words
+    from tokbench.config.grid import parse_size
     from tokbench.data import open_images
+    from tokbench.errors import size_text
     from tokbench.printing import progress_bar, terminal
     from tokbench.results.files import write
     from tokbench.results.targets import check_target
 
     if out is not None:
         check_target(out)
-    images = open_images(source, "eval", image_size=image_size)
+    images = open_images(source, "eval", image_size=parse_size(image_size, "--image-size"))
     with progress_bar(terminal(stderr=True), transient=True) as bar:
         task = bar.add_task("timing", total=None)
         result = run(
@@ -45,7 +47,7 @@ def bench_metrics(
     n = result["images"]
     table = Table(
         "metric", "s", "pairs/s", "beside Inception", "originals known",
-        title=f"{source} {image_size}x{image_size}, {n} pairs, {result['device']}",
+        title=f"{source} {size_text(images.image_size)}, {n} pairs, {result['device']}",
     )  # fmt: skip
     for row in result["rows"]:
         whole = row["name"].startswith(("Inception", "everything"))

@@ -16,11 +16,13 @@ def encode(
     out: Annotated[Path, typer.Option("--out", help="Folder of the code cache; a recipe's data.source is codes:OUT.")],
     image_size: Annotated[
         str | None,
-        typer.Option("--image-size", help="In pixels: a side, or HEIGHTxWIDTH; default the tokenizer's own."),
+        typer.Option("--image-size", help="A side, HEIGHTxWIDTH or FRAMESxHEIGHTxWIDTH; default the tokenizer's own."),
     ] = None,
     crop: Annotated[str | None, typer.Option("--crop", help="How training images become square.")] = None,
     flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Mirror half of the training images.")] = True,
     passes: Annotated[int, typer.Option("--passes", min=1, help="Passes over the training images.")] = 1,
+    stride: Annotated[int, typer.Option("--stride", min=1, help="Of clips: one of every so many frames.")] = 1,
+    fps: Annotated[float | None, typer.Option("--fps", help="Of clips: frames a second, by the video's times.")] = None,
     latents: Annotated[
         bool, typer.Option("--latents", help="Keep latents too, for soft targets and stochastic codes.")
     ] = False,
@@ -67,6 +69,8 @@ def encode(
                 seed=seed,
                 limit=limit if training else eval_limit,
                 channels=model.config.channels,
+                stride=stride,
+                fps=fps,
             )
             if images.share:
                 bar.console.print(images.share)

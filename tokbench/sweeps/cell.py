@@ -112,10 +112,7 @@ def stage_of(folder: Path) -> str:
 def failure(cell: Cell, why: str) -> Record:
     """The record of a cell that could not be finished."""
     tokenizer = cell if isinstance(cell, TokenizerCell) else cell.tokenizer
-    model: dict[str, Any] = {
-        "architecture": tokenizer.recipe.model.architecture,
-        "downsampling": tokenizer.recipe.model.factors[-1],
-    }
+    model: dict[str, Any] = tokenizer.recipe.model.model_dump(mode="json")
     recipe = cell.recipe.resolved()
     if isinstance(cell, GeneratorCell):
         model, recipe = {"architecture": cell.recipe.generator.name}, cell.recorded()

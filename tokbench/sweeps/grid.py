@@ -126,6 +126,12 @@ def _recipe(base: Draft, quantizer: dict[str, Any], chosen: dict[str, Any]) -> T
     recipe = draft.check()
     if not isinstance(recipe, TokenizerRecipe):
         raise TokbenchError(f"{draft.where('kind')}: a sweep is over tokenizers; this recipe's kind is {recipe.kind}")
+    factor, model = chosen.get(_DOWNSAMPLING), recipe.model
+    if factor is not None and model.factors[-2:] != (factor, factor):
+        raise TokbenchError(
+            f"--downsampling {factor}: the other settings of {model.architecture} keep it at {model.reduction}; "
+            "--vary those instead"
+        )
     check_recipe(recipe, draft.where("quantizer"))
     return recipe
 
@@ -176,6 +182,9 @@ def _with_downsampling(model: dict[str, Any], factor: int) -> dict[str, Any]:
     """The model block with levels taken away or the last one repeated until one code covers factor x factor."""
     if model.get("architecture") == "vit":
         return {**model, "patch_size": factor}
+    name = model.get("architecture", "vqgan")
+    if (settings := SETTINGS.find(name)) is not None and "multipliers" not in settings.model_fields:
+        raise TokbenchError(f"--downsampling {factor}: {name} has no levels; --vary its own keys")
     levels = factor.bit_length()
     if factor < 1 or factor != 1 << (levels - 1):
         raise TokbenchError(f"downsampling {factor} is not a power of two")
