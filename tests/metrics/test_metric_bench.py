@@ -33,8 +33,8 @@ def test_the_command_prints_and_keeps_what_it_measured(space: FakeSpace, tmp_pat
 
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(command)
-    arguments = ["--image-size", "32x48", "--images", "3", "--repeats", "1", "--metrics", "psnr,usage", "--cpu", "--out",
-                 str(tmp_path / "found.json")]  # fmt: skip
+    arguments = ["--image-size", "32x48", "--images", "3", "--repeats", "1", "--metrics", "psnr,usage", "--cpu",
+                 "--out", str(tmp_path / "found.json")]  # fmt: skip
     output = CliRunner().invoke(app, arguments).output
     assert "photos 32x48, 3 pairs" in output and "psnr" in output and "everything" in output
     kept = json.loads((tmp_path / "found.json").read_text())
