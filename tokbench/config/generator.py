@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from tokbench.config.base import CodeShape, Layers, Name, Strict
+from tokbench.config.base import CodeShape, Name, Strict
 from tokbench.config.condition import (
     ClassConfig,
     CodesConfig,
@@ -17,157 +17,32 @@ from tokbench.config.condition import (
     ConditionConfig,
     FramesConfig,
     TextConfig,
-    TextSettings,
     TokenizerRef,
     partner_of,
 )
 from tokbench.config.data import DataConfig
+from tokbench.config.generator_model import (
+    SIZES,
+    ARConfig,
+    GeneratorModel,
+    MLMConfig,
+    PixelSNAILConfig,
+)
 from tokbench.config.training import TrainingConfig
 from tokbench.errors import size_text
 
-# Lee et al. 2022, arXiv:2203.01941, table 6 and the released configurations: width, heads, spatial and depth layers.
-# The parameters in a name are those of the released model (its vocabulary decides the last few million).
-SIZES: dict[str, dict[str, int]] = {
-    "rq-355m": {"width": 1024, "heads": 16, "layers": 24, "depth_layers": 4},
-    "rq-481m": {"width": 1536, "heads": 24, "layers": 12, "depth_layers": 4},
-    "rq-612m": {"width": 1280, "heads": 20, "layers": 26, "depth_layers": 4},
-    "rq-821m": {"width": 1536, "heads": 24, "layers": 24, "depth_layers": 4},
-    "rq-1.4b": {"width": 1536, "heads": 24, "layers": 42, "depth_layers": 6},
-    "rq-3.8b": {"width": 2560, "heads": 40, "layers": 42, "depth_layers": 6},
-}
-Size = Literal["rq-355m", "rq-481m", "rq-612m", "rq-821m", "rq-1.4b", "rq-3.8b"]
-CodeInput = Literal["codes", "learned", "bits"]
-
-
-class _Transformer(Strict):
-    """What both transformers have."""
-
-    width: PositiveInt = Field(256, description="channels of the residual stream")
-    heads: PositiveInt = Field(4, description="attention heads; they divide the width")
-    layers: Layers = Field(8, description="transformer layers over the positions")
-    input: CodeInput = Field(
-        "codes",
-        description="codes: the tokenizer's code vectors through a linear map; learned: a table of its own; "
-        "bits: the bits of each code as +1/-1 (vocabularies must be powers of two)",
-    )
-    positions: Literal["learned", "rotary"] = Field("learned", description="rotary: axial, each axis its own channels")
-    dropout: float = Field(0.0, ge=0, lt=1, description="of what a layer adds to the residual stream")
-    attention_dropout: float | None = Field(None, ge=0, lt=1, description="of attention's weights; empty: as `dropout`")
-    embedding_dropout: float | None = Field(None, ge=0, lt=1, description="of the layers' input; empty: as `dropout`")
-    class_conditional: bool = Field(False, description="condition on the data's class labels")
-    class_dropout: float = Field(
-        0.1, ge=0, lt=1, description="chance that a training sample loses its label; 0 rules out guidance"
-    )
-
-    text: TextSettings | None = Field(None, description="condition on the captions of the data")
-    frames: int = Field(
-        0, ge=0, description="of a clip that are given, the others being drawn (frame prediction; MAGVIT's 5 of 17)"
-    )
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> _Transformer:
-        if self.frames and self.class_conditional:
-            raise ValueError("frames and class_conditional: a generator has one condition; leave out one of the two")
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        if self.positions == "rotary" and self.width // self.heads % 4:
-            raise ValueError(f"rotary positions need a multiple of 4 channels a head, not {self.width // self.heads}")
-        return self
-
-
-class ARConfig(_Transformer):
-    """Causal over positions, then over the codes of a position: RQ-Transformer (arXiv:2203.01941); VQ-GAN's GPT
-    (arXiv:2012.09841) where the codes have depth 1 and ``depth_layers`` is 0."""
-
-    name: Literal["ar"] = "ar"
-    size: Size | None = Field(None, description="a size of the paper by name: width, heads and both numbers of layers")
-    depth_layers: int = Field(
-        2, ge=0, le=1000, description="layers over the codes of a position; 0 for codes of depth 1 only"
-    )
-    depth_heads: PositiveInt | None = Field(None, description="empty: as many as `heads`")
-    depth_context: Literal["sum", "last"] = Field(
-        "sum", description="what a depth step sees of the codes before it: the sum of their vectors, or the last one"
-    )
-    share_head: bool | None = Field(None, description="one classifier for all depths; empty: if vocabularies are equal")
-    soft_targets: float | None = Field(
-        None, gt=0, description="temperature of soft targets softmax(-|r - e_k|^2 / t); the paper's is 0.5; empty: hard"
-    )
-    pkeep: float = Field(
-        1.0, gt=0, le=1, description="chance that a training code is read as it is, not as a random one (taming's)"
-    )
-    stochastic_codes: float | None = Field(
-        None, gt=0, description="temperature at which training codes are drawn from the same distribution; empty: hard"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_name(cls, values: Any) -> Any:
-        size = values.get("size") if isinstance(values, dict) else None
-        if not isinstance(size, str) or size not in SIZES:
-            return values
-        for key, value in SIZES[size].items():
-            if values.get(key, value) != value:
-                raise ValueError(f"size {size} has {key} {value}, not {values[key]}: leave out one of the two")
-        return {**SIZES[size], **values}
-
-    @model_validator(mode="after")
-    def _depth_heads_divide(self) -> ARConfig:
-        if self.depth_heads and self.width % self.depth_heads:
-            raise ValueError(f"width {self.width} is not a multiple of depth_heads {self.depth_heads}")
-        return self
-
-
-class MLMConfig(_Transformer):
-    """Bidirectional, trained to fill in masked positions: MaskGIT (arXiv:2202.04200), MAGVIT-v2 (arXiv:2310.05737),
-    MaskBit (arXiv:2409.16211) with ``input: bits``."""
-
-    name: Literal["mlm"] = "mlm"
-    schedule: Literal["cosine", "arccos", "linear"] = Field("cosine", description="how training masks are drawn")
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-
-
-class PixelSNAILConfig(Strict):
-    """Gated causal convolutions and attention over the map: PixelSNAIL (Chen et al. 2017, arXiv:1712.09763), as used on
-    codes by VQ-VAE-2 (arXiv:1906.00446) and compared with by VQ-GAN (arXiv:2012.09841, table 1)."""
-
-    frames: ClassVar[int] = 0  # the codes of a clip have three axes
-    text: ClassVar[None] = None  # its condition stands at the positions of a map
-
-    name: Literal["pixelsnail"] = "pixelsnail"
-    width: PositiveInt = Field(256, description="channels of the residual stream")
-    hidden: PositiveInt = Field(256, description="channels between the two convolutions of a gated layer")
-    kernel: PositiveInt = Field(5, description="side of the causal convolutions, odd and at least 3")
-    blocks: Layers = Field(4, description="blocks: gated layers, then attention over all positions before")
-    layers: Layers = Field(4, description="gated layers of a block")
-    attention: bool = Field(True, description="false: a convolution in its place, as for the lower level of VQ-VAE-2")
-    heads: PositiveInt = Field(8, description="attention heads; they divide half of the width")
-    out_layers: int = Field(0, ge=0, le=1000, description="gated layers of kernel 1 before the classifiers")
-    condition_layers: int = Field(
-        0, ge=0, le=1000, description="gated layers over a condition that is a map; 0: its vectors as they are"
-    )
-    condition_hidden: PositiveInt = Field(256, description="channels of those layers")
-    condition_width: PositiveInt | None = Field(None, description="of a condition's vectors; empty: as `width`")
-    input: Literal["onehot", "codes", "learned", "bits"] = Field(
-        "onehot", description="onehot: a channel for each code, as published; the others as of ar"
-    )
-    dropout: float = Field(0.1, ge=0, lt=1, description="within the gated layers and of attention's weights")
-    class_conditional: bool = Field(False, description="condition on the data's class labels")
-    class_dropout: float = Field(
-        0.1, ge=0, lt=1, description="chance that a training sample loses its label; 0 rules out guidance"
-    )
-
-    @model_validator(mode="after")
-    def _sides(self) -> PixelSNAILConfig:
-        if self.kernel % 2 == 0 or self.kernel < 3:
-            raise ValueError(f"kernel {self.kernel} is not odd and at least 3")
-        if self.attention and (self.width % 2 or self.width // 2 % self.heads):
-            raise ValueError(f"half of the width {self.width} is not a multiple of heads {self.heads}")
-        return self
-
+__all__ = [
+    "SIZES",
+    "ARConfig",
+    "GeneratorConfig",
+    "GeneratorEvaluationConfig",
+    "GeneratorModel",
+    "GeneratorRecipe",
+    "MLMConfig",
+    "PixelSNAILConfig",
+]
 
 _ONE_HOT = 4096  # codes of all depths together that are read as a channel each: a table of 64 MB
-
-GeneratorModel = Annotated[ARConfig | MLMConfig | PixelSNAILConfig, Field(discriminator="name")]
 
 
 class GeneratorConfig(Strict):
