@@ -4,11 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo demo-fid test test-processors lint fuzz drills setup clean
+.PHONY: demo demo-video demo-fid test test-processors lint fuzz drills setup clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo      train VQ, RQ and LFQ tokenizers on real photographs and print the comparison table"
+	@echo "make demo-video  train VQ, LFQ and FSQ tokenizers of videos on the built-in clips; the table, and a film of all side by side"
 	@echo "make demo-fid  the same table with true rFID, and gFID of a generator on each (fetches Inception; half an hour)"
 	@echo "make test      lint, types and the test suite"
 	@echo "make lint      ruff, codespell, mypy and the package layers"
@@ -28,6 +29,10 @@ $(READY): pyproject.toml
 
 demo: $(READY)
 	$(BIN)/tokbench sweep --recipe demo --quantizer vq,rq,lfq --codebook-size 256 --depth 4 --out runs/demo
+
+demo-video: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[video]"
+	$(BIN)/tokbench sweep --recipe demo-video --quantizer vq,lfq,fsq --codebook-size 512 --out runs/demo-video
 
 demo-fid: $(READY)
 	$(BIN)/tokbench weights get inception-fid
