@@ -178,7 +178,7 @@ class _Fetch(Dataset[Any]):
         batch: Any = {"image": images, "label": labels, "id": [s["id"] for s in samples]}
         if samples and "partner" in samples[0]:
             batch["partner"] = torch.stack([s["partner"] for s in samples])  # type: ignore[typeddict-item]
-        if self.dataset.captions is not None:
+        if samples and "text" in samples[0]:
             batch["text"] = [s["text"] for s in samples]
         return batch, bad
 
