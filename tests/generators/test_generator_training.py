@@ -68,7 +68,9 @@ OVERFIT = {
 }
 
 
-@pytest.mark.parametrize(("name", "steps"), [("ar", 130), ("mlm", 220), ("pixelsnail", 200)])
+@pytest.mark.parametrize(
+    ("name", "steps"), [("ar", 130), ("mlm", 220), pytest.param("pixelsnail", 200, marks=pytest.mark.slow)]
+)
 def test_overfits_64_images_and_draws_them(
     recipe: Recipes, rq_tokenizer: Tokenizer, tmp_path: Path, name: str, steps: int
 ) -> None:

@@ -79,7 +79,7 @@ def test_pickles_are_read_only_where_every_name_is_refused_but_a_few() -> None:
 
 def carrier(content: bytes, member: str = "package/weights.pth") -> Any:
     digest = hashlib.sha256(content).hexdigest()
-    return SimpleNamespace(name="w", carrier=SimpleNamespace(member=member, sha256=digest, package="p", version="1"))
+    return SimpleNamespace(name="w", origin=SimpleNamespace(member=member, sha256=digest, package="p", version="1"))
 
 
 def hostile_tar(path: Path, content: bytes) -> None:

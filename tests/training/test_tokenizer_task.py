@@ -137,5 +137,7 @@ def test_lookup_free_recipes_anneal_their_entropy() -> None:
     recipes = [recipe for recipe in recipes if isinstance(recipe, TokenizerRecipe)]
     assert len(recipes) >= 6
     for recipe in recipes:
+        if recipe.name == "open-magvit2-video":  # which its authors train without
+            continue
         options = recipe.quantizer.options
         assert (options["entropy_anneal_scale"], options["entropy_anneal_steps"]) == (3.0, 2000), recipe.name
