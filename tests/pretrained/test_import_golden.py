@@ -96,5 +96,5 @@ def test_the_two_sets_of_weights_differ(golden: Path) -> None:
 
 
 def test_a_generator_is_no_tokenizer(golden: Path) -> None:
-    with pytest.raises(TokbenchError, match="no known layout"):
+    with pytest.raises(TokbenchError, match="models the codes of a tokenizer"):
         pretrained.load(None, golden / "rqtransformer.pt")
