@@ -49,7 +49,8 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # What rounds or compares: once as on a laptop (AVX2), once with no vector instructions chosen by torch.
-ROUNDING := tests/codes tests/generators tests/models tests/losses $(wildcard tests/quantizers/test_quantizer_[gls]*.py)
+ROUNDING := tests/generators tests/losses $(wildcard tests/models/test_models_*.py tests/models/test_*conv*.py tests/models/test_video_[gl]*.py \
+  tests/quantizers/test_quantizer_[gls]*.py) tests/models/test_tiling.py
 test-processors: $(READY)
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ROUNDING)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 $(BIN)/python -m pytest -n 2 --dist worksteal -q $(ROUNDING)
