@@ -28,22 +28,29 @@ def shared() -> Path:
     return SHARED
 
 
+def _beside(shared: Path, name: str) -> Path:
+    folder = shared / name
+    if not folder.is_dir():
+        pytest.skip(f"the folder ../shared/{name} is not beside this checkout")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def golden(shared: Path) -> Path:
     """Inputs and outputs of the official implementations."""
-    folder = shared / "golden"
-    if not folder.is_dir():
-        pytest.skip("the folder ../shared/golden is not beside this checkout")
-    return folder
+    return _beside(shared, "golden")
 
 
 @pytest.fixture(scope="session")
 def golden_video(shared: Path) -> Path:
-    """Inputs, weights and outputs of the official implementations for videos."""
-    folder = shared / "golden-video"
-    if not folder.is_dir():
-        pytest.skip("the folder ../shared/golden-video is not beside this checkout")
-    return folder
+    """The same, with weights, of tokenizers and metrics of videos."""
+    return _beside(shared, "golden-video")
+
+
+@pytest.fixture(scope="session")
+def golden_conditional(shared: Path) -> Path:
+    """The same, with weights, of generators given a condition."""
+    return _beside(shared, "golden-conditional")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -15,11 +14,10 @@ from tokbench.clips import film, save_clip
 from tokbench.data.pixels import to_float, to_uint8
 from tokbench.data.video import Video
 from tokbench.errors import TokbenchError, size_text
-from tokbench.metrics.psnr import psnr
-from tokbench.metrics.ssim import WINDOW, ssim
 from tokbench.models import Tokenizer
-from tokbench.models.streaming import decode_pieces, encode_pieces, pieces
+from tokbench.models.streaming import decode_pieces, encode_pieces, pieces, takes_pieces
 from tokbench.models.tokenizer import pad_to_multiple
+from tokbench.reconstruction import psnr_and_ssim
 
 _PIECE = 16  # frames that are in the networks at a time, where they are causal
 
@@ -61,24 +59,20 @@ def reconstruct_clip(tokenizer: Tokenizer, clip: Tensor) -> ClipReconstruction:
         raise TokbenchError(str(error)) from None
     if made.shape != video.shape:
         raise TokbenchError(f"the tokenizer makes clips of {size_text(tokenizer.config.image_size)} only: cut this one")
-    made = to_uint8(made[0, :, :count, :height, :width]).cpu()
-    pair = [rearrange(x, "c t h w -> t c h w") for x in (clip, made)]
+    made = to_uint8(made[0, :, :count, :height, :width])
     bits = math.prod(codes.shape[1:-1]) * tokenizer.quantizer.bits_per_vector / (count * height * width)
-    small = min(height, width) < WINDOW
-    similarity = math.nan if small else float(ssim(*pair).mean())
-    return ClipReconstruction(clip, made, codes[0].cpu(), bits, float(psnr(*pair).mean()), similarity)
+    figures = psnr_and_ssim(*(rearrange(x, "c t h w -> t c h w") for x in (clip, made)))
+    return ClipReconstruction(clip, made, codes[0].cpu(), bits, *figures)
 
 
+@torch.no_grad()
 def _through(tokenizer: Tokenizer, video: Tensor) -> tuple[Tensor, Tensor]:
     """Codes and pixels: in pieces where the networks are causal, else the clip at once."""
-    try:
-        stride = tokenizer.config.model.factors[0]
-        parts = list(encode_pieces(tokenizer, pieces(video, stride, _PIECE)))
-        return torch.cat(parts, 1), torch.cat([x.cpu() for x in decode_pieces(tokenizer, parts)], 2)
-    except TokbenchError:
+    if not takes_pieces(tokenizer):
         codes = tokenizer.encode(video)
-        with torch.no_grad():
-            return codes, tokenizer.decode(codes)
+        return codes, tokenizer.decode(codes).cpu()
+    parts = list(encode_pieces(tokenizer, pieces(video, tokenizer.config.model.factors[0], _PIECE)))
+    return torch.cat(parts, 1), torch.cat([x.cpu() for x in decode_pieces(tokenizer, parts)], 2)
 
 
 def reconstruct_video_file(
@@ -92,13 +86,11 @@ def reconstruct_video_file(
     """
     with Video(path, name=str(path)) as video:
         frames = torch.from_numpy(video.frames(range(min(most, len(video)))))
-        seconds, total = video.seconds, len(video)
-    rate = (total - 1) / seconds[-1] if total > 1 and seconds[-1] > 0 else 25.0
+        fps, total = float(video.rate), len(video)
     clip = rearrange(frames, "t h w c -> c t h w")
     if tokenizer.config.channels == 1:
         raise TokbenchError(f"{path}: the tokenizer has one channel and videos have three")
     made = reconstruct_clip(tokenizer, clip)
-    fps = float(Fraction(rate).limit_denominator(1001))
     save_clip(made.clip, out / f"{name}.mp4", fps=fps)
     beside = film([[clip, made.clip]], columns=["original", "reconstruction"])
     save_clip(beside, out / "side-by-side" / f"{name}.mp4", fps=fps)

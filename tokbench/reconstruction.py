@@ -89,7 +89,7 @@ def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> Reconstruction:
         stages.append(to_uint8(made.reshape(padded.shape)[0, :, :height, :width]).cpu())
     image = image.cpu()
     bits = math.prod(codes.shape[1:-1]) * tokenizer.quantizer.bits_per_vector / (height * width)
-    return Reconstruction(image, stages, codes[0].cpu(), bits, *psnr_and_ssim(image, stages[-1]))
+    return Reconstruction(image, stages, codes[0].cpu(), bits, *psnr_and_ssim(image[None], stages[-1][None]))
 
 
 def reconstruct_files(
@@ -178,10 +178,10 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def psnr_and_ssim(image: Tensor, made: Tensor) -> tuple[float, float]:
-    """Of two uint8 (C, H, W); SSIM is NaN where its window does not fit in."""
-    small = min(image.shape[-2:]) < WINDOW
-    return float(psnr(image[None], made[None])), math.nan if small else float(ssim(image[None], made[None]))
+def psnr_and_ssim(images: Tensor, made: Tensor) -> tuple[float, float]:
+    """Means over two batches uint8 (N, C, H, W); SSIM is NaN where its window does not fit in."""
+    small = min(images.shape[-2:]) < WINDOW
+    return float(psnr(images, made).mean()), math.nan if small else float(ssim(images, made).mean())
 
 
 def _files(sources: Sequence[Path]) -> list[Path]:

@@ -201,10 +201,8 @@ def test_a_text_is_its_ids_and_long_captions_are_cut(words: Path) -> None:
     assert cut.shape == (2, 3) and cut[1].tolist() == [0, condition.config.pad, condition.config.pad]
 
 
-def test_ids_are_the_official_ones(shared: Path) -> None:
-    folder = shared / "golden-conditional"
-    if not folder.is_dir():
-        pytest.skip("no golden-conditional data")
+def test_ids_are_the_official_ones(golden_conditional: Path) -> None:
+    folder = golden_conditional
     golden = json.loads((folder / "text_tokenizers.json").read_text("utf-8"))
     for name in ("bpe-16k", "bpe-30k"):
         of = golden["tokenizers"][f"{name.replace('-', '')}_huggingface"]

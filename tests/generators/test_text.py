@@ -28,26 +28,18 @@ GRADIENTS = {
 
 
 @pytest.fixture(scope="module")
-def conditional(golden: Path) -> Path:
-    folder = golden.parent / "golden-conditional"
-    if not folder.is_dir():
-        pytest.skip("no golden-conditional data")
-    return folder
+def imported(golden_conditional: Path, golden: Path) -> Generator:
+    return bring(golden_conditional, golden, golden_conditional / "rqtransformer_text.yaml")
 
 
-@pytest.fixture(scope="module")
-def imported(conditional: Path, golden: Path) -> Generator:
-    return bring(conditional, golden, conditional / "rqtransformer_text.yaml")
-
-
-def bring(conditional: Path, golden: Path, config: Path) -> Generator:
+def bring(golden_conditional: Path, golden: Path, config: Path) -> Generator:
     tokenizer = pretrained.load("rqvae", golden / "rqvae.pt", golden / "rqvae.yaml")
-    return pretrained.load_generator("auto", conditional / "rqtransformer_text.pt", config, tokenizer)
+    return pretrained.load_generator("auto", golden_conditional / "rqtransformer_text.pt", config, tokenizer)
 
 
 @pytest.fixture(scope="module")
-def data(conditional: Path) -> Any:
-    with np.load(conditional / "rqtransformer_text_io.npz") as found:
+def data(golden_conditional: Path) -> Any:
+    with np.load(golden_conditional / "rqtransformer_text_io.npz") as found:
         return {name: torch.from_numpy(found[name]) for name in found.files}
 
 
@@ -96,13 +88,13 @@ def test_an_imported_one_is_saved_and_loaded(imported: Generator, data: Any, tmp
     ],
 )
 def test_a_configuration_that_does_not_fit(
-    conditional: Path, golden: Path, tmp_path: Path, block: str, change: Any, said: str
+    golden_conditional: Path, golden: Path, tmp_path: Path, block: str, change: Any, said: str
 ) -> None:
-    config = yaml.safe_load((conditional / "rqtransformer_text.yaml").read_text())
+    config = yaml.safe_load((golden_conditional / "rqtransformer_text.yaml").read_text())
     config[block] |= change
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(TokbenchError, match=said):
-        bring(conditional, golden, tmp_path / "c.yaml")
+        bring(golden_conditional, golden, tmp_path / "c.yaml")
 
 
 def make(name: str = "ar", **more: Any) -> Generator:

@@ -24,21 +24,13 @@ from tokbench.generators.coordinates import coordinate_codes, coordinate_map
 from tokbench.generators.pipeline import Pipeline
 
 
-@pytest.fixture(scope="module")
-def conditional(golden: Path) -> Path:
-    folder = golden.parent / "golden-conditional"
-    if not folder.is_dir():
-        pytest.skip(f"{folder.name} is not there")
-    return folder
-
-
 def of(folder: Path, name: str) -> tuple[Generator, dict[str, Tensor]]:
     generator = pretrained.load_generator("taming-gpt", folder / f"{name}.ckpt", folder / f"{name}.yaml")
     return generator, {key: torch.from_numpy(value) for key, value in np.load(folder / f"{name}_io.npz").items()}
 
 
-def test_a_depth_map_gives_the_official_logits_and_picture(conditional: Path) -> None:
-    generator, data = of(conditional, "net2net_depth")
+def test_a_depth_map_gives_the_official_logits_and_picture(golden_conditional: Path) -> None:
+    generator, data = of(golden_conditional, "net2net_depth")
     with torch.no_grad():
         codes, condition = (
             generator.tokenizer.encode(data["image"]),
@@ -53,26 +45,30 @@ def test_a_depth_map_gives_the_official_logits_and_picture(conditional: Path) ->
         torch.testing.assert_close(generator.tokenizer.decode(drawn), data["decoded_greedy"], rtol=1e-4, atol=1e-4)
 
 
-def test_codes_read_as_random_ones_give_the_official_loss(conditional: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    generator, _ = of(conditional, "net2net_depth")
-    data = {key: torch.from_numpy(value) for key, value in np.load(conditional / "net2net_pkeep.npz").items()}
-    depth = {key: torch.from_numpy(value) for key, value in np.load(conditional / "net2net_depth_io.npz").items()}
+def test_codes_read_as_random_ones_give_the_official_loss(
+    golden_conditional: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, _ = of(golden_conditional, "net2net_depth")
+    data = {key: torch.from_numpy(value) for key, value in np.load(golden_conditional / "net2net_pkeep.npz").items()}
+    depth = {
+        key: torch.from_numpy(value) for key, value in np.load(golden_conditional / "net2net_depth_io.npz").items()
+    }
     monkeypatch.setattr(generator, "read", lambda sequence, keys: data["input_indices"][..., None])
     codes, condition = (depth[name].view(-1, 4, 4, 1) for name in ("z_indices", "c_indices"))
     with torch.no_grad():
         assert float(generator.loss(codes, condition)) == pytest.approx(float(data["loss"]), rel=1e-5)
 
 
-def test_its_tokenizers_stay_out_of_its_weights(conditional: Path, tmp_path: Path) -> None:
-    generator, _ = of(conditional, "net2net_depth")
+def test_its_tokenizers_stay_out_of_its_weights(golden_conditional: Path, tmp_path: Path) -> None:
+    generator, _ = of(golden_conditional, "net2net_depth")
     assert not any("encoder" in name for name in generator.state_dict())
     generator.save_pretrained(tmp_path)
     again = Generator.from_pretrained(tmp_path)
     assert again.sha256() == generator.sha256() and again.config == generator.config and again.tokenizer is None
 
 
-def test_coordinates_give_the_official_codes_and_logits(conditional: Path) -> None:
-    generator, data = of(conditional, "net2net_coord")
+def test_coordinates_give_the_official_codes_and_logits(golden_conditional: Path) -> None:
+    generator, data = of(golden_conditional, "net2net_coord")
     codes = data["z_indices"].view(-1, 4, 4, 1)
     with torch.no_grad():
         logits = generator.logits(codes, data["c_indices"].view(codes.shape))[0]
@@ -100,9 +96,9 @@ def test_what_are_no_coordinates_is_one_line(given: Tensor, said: str) -> None:
         coordinate_codes(given, codes=8, downsampling=2)
 
 
-def test_labels_give_the_official_codes_and_logits(conditional: Path) -> None:
-    tokenizer, report = pretrained.read("auto", conditional / "vqseg.ckpt", conditional / "vqseg.yaml")
-    data = {key: torch.from_numpy(value) for key, value in np.load(conditional / "vqseg_io.npz").items()}
+def test_labels_give_the_official_codes_and_logits(golden_conditional: Path) -> None:
+    tokenizer, report = pretrained.read("auto", golden_conditional / "vqseg.ckpt", golden_conditional / "vqseg.yaml")
+    data = {key: torch.from_numpy(value) for key, value in np.load(golden_conditional / "vqseg_io.npz").items()}
     with torch.no_grad():
         codes = tokenizer.encode(data["onehot"])
         assert torch.equal(codes.flatten(1), data["indices"])
@@ -121,21 +117,21 @@ def test_labels_give_the_official_codes_and_logits(conditional: Path) -> None:
         (lambda p: p["first_stage_config"]["params"]["ddconfig"].update(ch=16), "first_stage_model: .* ch is 16"),
     ],
 )
-def test_what_cannot_come_in_is_one_line(conditional: Path, tmp_path: Path, change: Any, said: str) -> None:
-    config = yaml.safe_load((conditional / "net2net_depth.yaml").read_text())
+def test_what_cannot_come_in_is_one_line(golden_conditional: Path, tmp_path: Path, change: Any, said: str) -> None:
+    config = yaml.safe_load((golden_conditional / "net2net_depth.yaml").read_text())
     change(config["model"]["params"])
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(TokbenchError, match=said):
-        pretrained.load_generator("taming-gpt", conditional / "net2net_depth.ckpt", tmp_path / "c.yaml")
+        pretrained.load_generator("taming-gpt", golden_conditional / "net2net_depth.ckpt", tmp_path / "c.yaml")
 
 
-def test_a_condition_without_its_weights_is_named(conditional: Path, tmp_path: Path) -> None:
-    state = torch.load(conditional / "net2net_depth.ckpt")["state_dict"]
+def test_a_condition_without_its_weights_is_named(golden_conditional: Path, tmp_path: Path) -> None:
+    state = torch.load(golden_conditional / "net2net_depth.ckpt")["state_dict"]
     for prefix, said in (("cond_stage_model.", "conditioned on .*VQModel, of which it has no weights"),
                          ("first_stage_model.", "taming-gpt models the codes of a tokenizer")):  # fmt: skip
         torch.save({"state_dict": {k: v for k, v in state.items() if not k.startswith(prefix)}}, tmp_path / "g.ckpt")
         with pytest.raises(TokbenchError, match=said):
-            pretrained.load_generator("taming-gpt", tmp_path / "g.ckpt", conditional / "net2net_depth.yaml")
+            pretrained.load_generator("taming-gpt", tmp_path / "g.ckpt", golden_conditional / "net2net_depth.yaml")
 
 
 def command(*arguments: object) -> Result:
@@ -143,9 +139,9 @@ def command(*arguments: object) -> Result:
 
 
 @pytest.fixture(scope="module")
-def brought(conditional: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def brought(golden_conditional: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("imported") / "g"
-    checkpoint, config = conditional / "net2net_depth.ckpt", conditional / "net2net_depth.yaml"
+    checkpoint, config = golden_conditional / "net2net_depth.ckpt", golden_conditional / "net2net_depth.yaml"
     assert command("import", "taming-gpt", checkpoint, "--config", config, "--out", folder).exit_code == 0
     return folder
 

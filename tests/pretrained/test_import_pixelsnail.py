@@ -17,14 +17,6 @@ SETTINGS = ("H", "W", "n_class", "channel", "kernel", "n_block", "n_res_block", 
 EACH = pytest.mark.parametrize("name", ["pixelsnail_top", "pixelsnail_bottom"])
 
 
-@pytest.fixture(scope="module")
-def conditional(golden: Path) -> Path:
-    folder = golden.parent / "golden-conditional"
-    if not folder.is_dir():
-        pytest.skip(f"{folder.name} is not there")
-    return folder
-
-
 def official(folder: Path, name: str) -> dict[str, torch.Tensor]:
     return {key: torch.from_numpy(np.asarray(value)) for key, value in np.load(folder / f"{name}_io.npz").items()}
 
@@ -36,11 +28,11 @@ def inputs(numbers: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, An
 
 @EACH
 @torch.no_grad()
-def test_logits_and_codes_are_the_official_ones(conditional: Path, name: str, tmp_path: Path) -> None:
-    numbers = official(conditional, name)
+def test_logits_and_codes_are_the_official_ones(golden_conditional: Path, name: str, tmp_path: Path) -> None:
+    numbers = official(golden_conditional, name)
     codes, more = inputs(numbers)
     config = dict(zip(SETTINGS, map(int, numbers["config"]), strict=False))
-    made = pretrained.load_generator("pixelsnail", conditional / f"{name}.pt", config)
+    made = pretrained.load_generator("pixelsnail", golden_conditional / f"{name}.pt", config)
     made.save_pretrained(tmp_path)
     again = Generator.from_pretrained(tmp_path)  # without its tokenizer, which is not known
     (logits,) = again.logits(codes, **more)
@@ -50,10 +42,10 @@ def test_logits_and_codes_are_the_official_ones(conditional: Path, name: str, tm
 
 
 @EACH
-def test_gradients_are_the_official_ones(conditional: Path, name: str) -> None:
-    numbers = official(conditional, name)
+def test_gradients_are_the_official_ones(golden_conditional: Path, name: str) -> None:
+    numbers = official(golden_conditional, name)
     codes, more = inputs(numbers)
-    made: Any = pretrained.load_generator("auto", conditional / f"{name}.pt")
+    made: Any = pretrained.load_generator("auto", golden_conditional / f"{name}.pt")
     made.loss(codes, **more).backward()
     for found, key in (
         (made.above.direction.grad, "grad_horizontal_v"),
@@ -63,8 +55,8 @@ def test_gradients_are_the_official_ones(conditional: Path, name: str) -> None:
         torch.testing.assert_close(found, numbers[key], rtol=1e-3, atol=1e-5)
 
 
-def test_what_does_not_fit_is_one_line(conditional: Path, tmp_path: Path) -> None:
-    weights = torch.load(conditional / "pixelsnail_top.pt", weights_only=True)["model"]
+def test_what_does_not_fit_is_one_line(golden_conditional: Path, tmp_path: Path) -> None:
+    weights = torch.load(golden_conditional / "pixelsnail_top.pt", weights_only=True)["model"]
     for change, said in (
         ({"other.weight": torch.zeros(1)}, "weights of no known purpose: other.weight"),
         ({"vertical.conv.conv.bias": None}, "left.bias"),
@@ -75,4 +67,4 @@ def test_what_does_not_fit_is_one_line(conditional: Path, tmp_path: Path) -> Non
         with pytest.raises(TokbenchError, match=said):
             pretrained.load_generator("pixelsnail", tmp_path / "changed.pt")
     with pytest.raises(TokbenchError, match="n_class is 13 in the configuration but 12 in the weights"):
-        pretrained.load_generator("pixelsnail", conditional / "pixelsnail_top.pt", {"n_class": 13})
+        pretrained.load_generator("pixelsnail", golden_conditional / "pixelsnail_top.pt", {"n_class": 13})

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,12 @@ class Video:
     def seconds(self) -> np.ndarray:
         """float64 (N,): when each frame is shown, counted from the first."""
         return (self.times - self.times[0]) * float(self.base or 1)
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second on average; 25 where there is one frame only, or no times."""
+        seconds = float(self.seconds[-1])
+        return Fraction((len(self) - 1) / seconds).limit_denominator(1001) if seconds > 0 else Fraction(25)
 
     def frames(self, indices: Sequence[int]) -> np.ndarray:
         """uint8 (len(indices), H, W, 3) in RGB, upright; an index may come several times. Raises as ``read``."""

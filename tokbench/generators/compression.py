@@ -255,11 +255,10 @@ def read_picture(path: Path, channels: int = 3) -> Tensor:
 def read_film(path: Path, channels: int = 3) -> tuple[Tensor, Fraction]:
     """All frames of a video as float (1, channels, T, H, W) in [-1, 1], and the frames a second."""
     from tokbench.data.pixels import to_channels
-    from tokbench.data.video import Video as Film
+    from tokbench.data.video import Video
 
-    with Film(path, name=str(path)) as film:
+    with Video(path, name=str(path)) as film:
         frames = torch.from_numpy(film.frames(range(len(film)))).permute(0, 3, 1, 2)
-        seconds = float(film.seconds[-1])
-    fps = Fraction((len(frames) - 1) / seconds).limit_denominator(1001) if seconds > 0 else Fraction(25)
+        fps = film.rate
     shown = torch.stack([to_channels(frame, channels) for frame in frames], dim=1)
     return to_float(shown)[None], fps

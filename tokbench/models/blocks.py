@@ -7,6 +7,8 @@ Residual, attention and resampling blocks follow CompVis/taming-transformers
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -51,6 +53,21 @@ class ResnetBlock(nn.Module):
         if self.checkpointing and self.training and torch.is_grad_enabled():
             return checkpoint(self._forward, x, use_reentrant=False)
         return self._forward(x)
+
+
+class Stage(nn.Module):
+    """The residual blocks of one resolution, each followed by attention where the level has it, then a resampling."""
+
+    def __init__(self, blocks: Iterable[nn.Module], attention: Iterable[nn.Module], resample: nn.Module) -> None:
+        super().__init__()
+        self.blocks, self.attention, self.resample = nn.ModuleList(blocks), nn.ModuleList(attention), resample
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if len(self.attention):
+                x = self.attention[i](x)
+        return self.resample(x)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

@@ -47,11 +47,10 @@ class CausalStream:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        for module in network.modules():
-            if getattr(module, "sees_the_whole_clip", False):
-                raise TokbenchError(
-                    f"this network cannot take a clip in pieces: its {type(module).__name__} looks at every frame"
-                )
+        if (module := looks_at_every_frame(network)) is not None:
+            raise TokbenchError(
+                f"this network cannot take a clip in pieces: its {type(module).__name__} looks at every frame"
+            )
         self._network = network
         self._past: dict[Streamed, dict[str, Tensor]] = {
             module: {} for module in network.modules() if isinstance(module, Streamed)
@@ -67,6 +66,11 @@ class CausalStream:
             for layer in self._past:
                 layer.past = None
         return out
+
+
+def looks_at_every_frame(network: nn.Module) -> nn.Module | None:
+    """The first layer that looks at the whole clip, for which a network cannot take it in pieces; None: it can."""
+    return next((module for module in network.modules() if getattr(module, "sees_the_whole_clip", False)), None)
 
 
 def frames_of(x: Tensor) -> Tensor:

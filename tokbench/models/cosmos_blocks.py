@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .blocks import attend
 from .causal import CausalConv3d, norm3d
 
 
@@ -43,36 +41,6 @@ class FactorizedResidual(nn.Module):
         if self.checkpointing and self.training and torch.is_grad_enabled():
             return checkpoint(self._forward, x, use_reentrant=False)
         return self._forward(x)
-
-
-class _Attention(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = norm3d(channels, groups=1)
-        self.q, self.k, self.v, self.out = (CausalConv3d(channels, channels, (1, 1, 1)) for _ in range(4))
-
-
-class FrameAttention(_Attention):
-    """Single-head self-attention within each frame, added to the input."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(x)
-        q, k, v = (rearrange(conv(h), "b c t h w -> (b t) (h w) c") for conv in (self.q, self.k, self.v))
-        batch, _, _, height, _ = x.shape
-        h = rearrange(attend(q, k, v), "(b t) (h w) c -> b c t h w", b=batch, h=height)
-        return x + self.out(h)
-
-
-class TimeAttention(_Attention):
-    """Single-head attention of each position to itself in this frame and all before, added to the input."""
-
-    sees_the_whole_clip = True  # what it would have to keep grows with the clip
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(x)
-        q, k, v = (rearrange(conv(h), "b c t h w -> b h w t c") for conv in (self.q, self.k, self.v))
-        h = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return x + self.out(rearrange(h, "b h w t c -> b c t h w"))
 
 
 class HybridDown(nn.Module):

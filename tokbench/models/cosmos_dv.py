@@ -10,35 +10,32 @@ from torch import Tensor, nn
 from tokbench.config.grid import Size
 from tokbench.config.video_model import CosmosDVConfig
 
+from .blocks import Stage
 from .causal import CausalConv3d, norm3d
-from .cosmos_blocks import FactorizedResidual, FrameAttention, HybridDown, HybridUp, TimeAttention, factorized
+from .clip_attention import FrameAttention, TimeAttention
+from .cosmos_blocks import FactorizedResidual, HybridDown, HybridUp, factorized
 from .patches3d import Patches3d, Unpatches3d
 from .registry import architecture
 
 
 def attention(channels: int) -> nn.Sequential:
     """Within the frame, then over time."""
-    return nn.Sequential(FrameAttention(channels), TimeAttention(channels))
+    kinds = (FrameAttention, TimeAttention)
+    return nn.Sequential(*(kind(norm3d(channels, groups=1), channels) for kind in kinds))
 
 
-class Level(nn.Module):
-    """The residual blocks of one resolution, each followed by attention where the level has it, then a resampling."""
+class Level(Stage):
+    """Of one resolution."""
 
     def __init__(
         self, sizes: list[int], dropout: float, with_attention: bool, resample: HybridDown | HybridUp | nn.Identity
     ) -> None:
-        super().__init__()
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
-        self.blocks = nn.ModuleList(FactorizedResidual(a, b, dropout) for a, b in pairs)
-        self.attention = nn.ModuleList(attention(b) for _, b in pairs if with_attention)
-        self.resample = resample
-
-    def forward(self, x: Tensor) -> Tensor:
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if len(self.attention):
-                x = self.attention[i](x)
-        return self.resample(x)
+        super().__init__(
+            [FactorizedResidual(a, b, dropout) for a, b in pairs],
+            [attention(b) for _, b in pairs if with_attention],
+            resample,
+        )
 
 
 def middle(channels: int, dropout: float) -> nn.Sequential:

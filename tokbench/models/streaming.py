@@ -15,10 +15,17 @@ from torch import Tensor
 from tokbench.config.video_model import VideoArchitecture
 from tokbench.errors import TokbenchError
 
-from .causal import CausalStream
+from .causal import CausalStream, looks_at_every_frame
 
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
+
+
+def takes_pieces(tokenizer: Tokenizer) -> bool:
+    """Whether ``encode_pieces`` and ``decode_pieces`` serve this tokenizer: one of videos, causal throughout."""
+    networks = (tokenizer.encoder, tokenizer.decoder)
+    causal = all(looks_at_every_frame(network) is None for network in networks)
+    return causal and isinstance(tokenizer.config.model, VideoArchitecture)
 
 
 def pieces(video: Tensor, stride: int, frames: int = 16) -> Iterator[Tensor]:

@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from tokbench.config.grid import Size
 from tokbench.config.video_model import VidTokConfig
 
-from .blocks import attend
 from .causal import CausalConv3d, Padding, norm3d
+from .clip_attention import FrameAttention
 from .registry import architecture
 from .vidtok_resampling import SpaceDown, SpaceUp, TimeDown, TimeUp
 
@@ -67,24 +67,6 @@ class Residual(nn.Module):
         return self._forward(x)
 
 
-class Attention(nn.Module):
-    """Single-head self-attention within each frame, added to the input."""
-
-    ends_in = "out"
-
-    def __init__(self, config: VidTokConfig, channels: int) -> None:
-        super().__init__()
-        self.norm = _norm(config, channels)
-        self.q, self.k, self.v, self.out = (CausalConv3d(channels, channels, (1, 1, 1)) for _ in range(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(x)
-        q, k, v = (rearrange(conv(h), "b c t h w -> (b t) (h w) c") for conv in (self.q, self.k, self.v))
-        batch, _, _, height, _ = x.shape
-        h = rearrange(attend(q, k, v), "(b t) (h w) c -> b c t h w", b=batch, h=height)
-        return x + self.out(h)
-
-
 class Level(nn.Module):
     """Blocks in space, each followed by one in time, then the resamplings: in space first."""
 
@@ -107,7 +89,7 @@ def middle(config: VidTokConfig, channels: int) -> nn.Sequential:
     """Residual block, attention, residual block at the lowest resolution."""
     return nn.Sequential(
         Residual(config, channels, channels, "both"),
-        Attention(config, channels),
+        FrameAttention(_norm(config, channels), channels),
         Residual(config, channels, channels, "both"),
     )
 

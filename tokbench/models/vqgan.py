@@ -15,14 +15,14 @@ from torch.nn import functional as F
 from tokbench.config.grid import Size
 from tokbench.config.model import LlamaGenConfig, RQVAEConfig, VQGANConfig
 
-from .blocks import AttnBlock, Downsample, ResnetBlock, Upsample, group_norm, zero_residual_
+from .blocks import AttnBlock, Downsample, ResnetBlock, Stage, Upsample, group_norm, zero_residual_
 from .registry import architecture
 
 Config: TypeAlias = VQGANConfig | RQVAEConfig | LlamaGenConfig
 
 
-class Level(nn.Module):
-    """The residual blocks of one resolution, each followed by attention where the level has it, then a resampling."""
+class Level(Stage):
+    """Of one resolution."""
 
     def __init__(
         self,
@@ -34,20 +34,12 @@ class Level(nn.Module):
         attention: bool,
         resample: nn.Module,
     ) -> None:
-        super().__init__()
         sizes = [channels_in] + [channels_out] * blocks
-        self.blocks = nn.ModuleList(
-            ResnetBlock(a, b, dropout, groups=groups) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        super().__init__(
+            [ResnetBlock(a, b, dropout, groups=groups) for a, b in zip(sizes[:-1], sizes[1:], strict=True)],
+            [AttnBlock(channels_out, groups) for _ in range(blocks if attention else 0)],
+            resample,
         )
-        self.attention = nn.ModuleList(AttnBlock(channels_out, groups) for _ in range(blocks if attention else 0))
-        self.resample = resample
-
-    def forward(self, x: Tensor) -> Tensor:
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if len(self.attention):
-                x = self.attention[i](x)
-        return self.resample(x)
 
 
 def middle(channels: int, dropout: float, groups: int, attention: bool) -> nn.Sequential:
