@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,22 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         Tokenizer(TokenizerConfig.model_validate(config)).save_pretrained(root / name)
         made[name] = root / name
     return made
+
+
+def test_a_partner_that_changes_is_another_set(pairs: Path, tmp_path: Path) -> None:
+    shutil.copytree(pairs, tmp_path / "pairs")
+    images, masks = tmp_path / "pairs" / "images", tmp_path / "pairs" / "masks"
+
+    def fingerprints(spec: str) -> list[str]:
+        return [open_images(spec, split, image_size=16).fingerprint for split in ("train", "eval")]
+
+    alone, paired = fingerprints(f"folder:{images}"), fingerprints(f"folder:{images},masks={masks}")
+    assert fingerprints(f"folder:{images},masks={masks}") == paired
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(masks / "03.png")
+    changed = fingerprints(f"folder:{images},masks={masks}")
+    for one, other, third in zip(alone, paired, changed, strict=True):
+        assert len({one, other, third}) == 3
+    assert fingerprints(f"folder:{images}") == alone
 
 
 @pytest.mark.parametrize("kind", ["depth", "masks", "images"])

@@ -105,11 +105,11 @@ class Pairs(FolderImages):
             raise UnreadableImage(name, f"{path.name} has labels beyond the {most} that there are")
         return {"partner": values}
 
-    @property
-    def content(self) -> str:
-        """Both folders'."""
-        rows = ((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.partners.values())
-        return digest(super().content, self.kind, *(f"{as_utf8(name)} {size} {at}" for name, size, at in rows))
+    def fingerprint_with(self, view: View) -> str:
+        """Of the images, and of the names, sizes and times of the files that go with them."""
+        stats = {name: path.stat() for name, path in self.partners.items()}
+        rows = (f"{as_utf8(name)} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats.items())
+        return digest(super().fingerprint_with(view), self.kind, *rows)
 
 
 @register(
