@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from tokbench import pretrained
+from tokbench.cli.app import app
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
 
@@ -68,3 +70,13 @@ def test_what_does_not_fit_is_one_line(golden_conditional: Path, tmp_path: Path)
             pretrained.load_generator("pixelsnail", tmp_path / "changed.pt")
     with pytest.raises(TokbenchError, match="n_class is 13 in the configuration but 12 in the weights"):
         pretrained.load_generator("pixelsnail", golden_conditional / "pixelsnail_top.pt", {"n_class": 13})
+
+
+def test_it_comes_in_from_the_command_line(golden_conditional: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = CliRunner().invoke(
+        app, ["import", "pixelsnail", str(golden_conditional / "pixelsnail_top.pt"), "--out", str(out)]
+    )
+    assert result.exit_code == 0, result.output
+    official = pretrained.load_generator("pixelsnail", golden_conditional / "pixelsnail_top.pt", {})
+    assert Generator.from_pretrained(out).sha256() == official.sha256()

@@ -92,7 +92,7 @@ def _import_generator(
         tokenizer = str(Path(tokenizer).resolve())
     place = tokenizer or ""
     generator, report = read_generator(source, checkpoint, config, model, tokenizer_source=place, weights=weights)
-    if model is None:
+    if model is None and generator.tokenizer is not None:  # some files hold it, and some generators have none
         generator.tokenizer.save_pretrained(out / TOKENIZER)
     if generator.condition_tokenizer is not None:
         generator.condition_tokenizer.save_pretrained(out / CONDITION_TOKENIZER)
