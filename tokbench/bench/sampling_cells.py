@@ -71,11 +71,10 @@ def run_bench(cells: Sequence[BenchCell], *, cpu: bool = False) -> list[Record]:
         width, heads = _width(asked)
         layers, depth_layers = _layers(asked)
         low = asked.precision == "bf16" or (asked.precision == "auto" and where == "cuda")
-        torch.manual_seed(seed)
         timings = compare(
             sorted({cell.batch for cell in own}), layers=layers, depth_layers=depth_layers, width=width, heads=heads,
             vocabulary=asked.vocabulary, device=where, dtype=torch.bfloat16 if low else torch.float32,
-            turns=asked.turns,
+            turns=asked.turns, seed=seed,
         )  # fmt: skip
         said = {
             "width": width, "heads": heads, "layers": layers, "depth_layers": depth_layers,
