@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +15,6 @@ from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.pretrained.exporter import official_layout
 
-PEERS = ("taming", "o2")
 _AGREE = 1e-3  # of values about one wide; beyond it the two are not the same network
 
 
@@ -64,6 +64,9 @@ class Taming(nn.Module):
         return found
 
 
+PEERS: dict[str, Callable[[Tokenizer], nn.Module]] = {"taming": Taming, "o2": O2MAGVIT2}
+
+
 @torch.no_grad()
 def peer_of(tokenizer: Tokenizer, name: str, images: Tensor) -> Any:
     """The peer ``name`` with the weights of ``tokenizer``, checked to be the same network on ``images``.
@@ -73,7 +76,7 @@ def peer_of(tokenizer: Tokenizer, name: str, images: Tensor) -> Any:
     """
     if name not in PEERS:
         raise TokbenchError(f"no peer {name!r} (known: {', '.join(PEERS)})")
-    peer: Any = (Taming(tokenizer) if name == "taming" else O2MAGVIT2(tokenizer)).to(images.device)
+    peer: Any = PEERS[name](tokenizer).to(images.device)
     codes = tokenizer.eval().encode(images)
     apart = float((peer.eval().decode(codes) - tokenizer.decode(codes)).abs().max())
     if not apart < _AGREE:

@@ -7,6 +7,7 @@ intra frame at least every ``period`` frames and pictures that look ahead.
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -142,8 +143,6 @@ def bench_codecs(
 
 def ffmpeg_version() -> str:
     """The first words of what the program says of itself."""
-    import subprocess
-
     said = subprocess.run([ffmpeg(), "-version"], capture_output=True, text=True, check=False).stdout
     return " ".join(said.split()[:3])
 

@@ -52,6 +52,8 @@ class TableImages(WholePictures):
         self.notes = [numbered.note] if numbered.note else []
         columns = [image] if label is None else [image, label]
         self._table = rows.select_columns(columns).with_format("arrow")
+        texts = [name for name in CAPTION_COLUMNS if name in rows.features][:1]
+        self._captions = rows.select_columns(texts).with_format(None) if texts else None
 
     def name(self, position: int) -> str:
         return str(position)
@@ -71,8 +73,7 @@ class TableImages(WholePictures):
         return loaded, self._label(row), str(position)
 
     def caption(self, position: int) -> str:
-        column = next((name for name in CAPTION_COLUMNS if name in self.rows.features), None)
-        cell = self.rows[position][column] if column else None
+        (cell,) = (None,) if self._captions is None else self._captions[position].values()
         first = (cell or [None])[0] if isinstance(cell, list) else cell  # of several captions the first
         return first if isinstance(first, str) else ""
 

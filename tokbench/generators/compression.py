@@ -260,5 +260,5 @@ def read_film(path: Path, channels: int = 3) -> tuple[Tensor, Fraction]:
     with Video(path, name=str(path)) as film:
         frames = torch.from_numpy(film.frames(range(len(film)))).permute(0, 3, 1, 2)
         fps = film.rate
-    shown = torch.stack([to_channels(frame, channels) for frame in frames], dim=1)
+    shown = to_channels(frames, channels).transpose(0, 1).contiguous()
     return to_float(shown)[None], fps

@@ -151,10 +151,11 @@ class PixelSNAIL(Autoregressive):
             x = layer(x, past)
         return x
 
-    def classify(self, x: Tensor, depth: int) -> Tensor:
+    def classify(self, x: Tensor, depth: int, past: Past | None = None) -> Tensor:
         """(..., C) -> logits (..., K_d)."""
         head = cast(CausalConv, self.heads[depth])
-        return F.linear(F.elu(x), head.weight()[:, :, 0, 0], head.bias)
+        weight = head.weight() if past is None else past.weight(head)
+        return F.linear(F.elu(x), weight[:, :, 0, 0], head.bias)
 
     def _logits(self, sequence: Tensor, condition: Tensor) -> list[Tensor]:
         x = self.inputs(self.embedding(sequence).sum(-2)).transpose(1, 2).unflatten(2, self.grid)
@@ -201,7 +202,7 @@ class RowDecoder:
 
     def logits(self, t: int, d: int) -> Tensor:
         """(R, K_d), given everything before depth ``d`` of position ``t``."""
-        return self.model.classify(self.context, d)
+        return self.model.classify(self.context, d, self.past)
 
     def push(self, t: int, d: int, codes: Tensor) -> None:
         """Codes (R,) of depth ``d`` at position ``t`` are settled."""

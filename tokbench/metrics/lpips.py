@@ -15,7 +15,7 @@ from tokbench.metrics.extractors import exact_convolutions
 from tokbench.metrics.registry import register
 
 # The layers of torchvision's ``features``, numbered as there: convolutions by (stride, padding), each followed by a
-# ReLU; "M" is a max pooling. Comparison are the features after the ReLUs of the convolutions in _TAPS.
+# ReLU; "M" is a max pooling. Compared are the features after the ReLUs of the convolutions in _TAPS.
 _CONVOLUTIONS: dict[str, dict[int, tuple[int, int]]] = {
     "alex": {0: (4, 2), 3: (1, 2), 6: (1, 1), 8: (1, 1), 10: (1, 1)},
     "vgg": dict.fromkeys((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), (1, 1)),

@@ -26,7 +26,21 @@ def group_norm(channels: int, groups: int = 32, affine: bool = True) -> nn.Group
     return nn.GroupNorm(fitting_groups(channels, groups), channels, eps=1e-6, affine=affine)
 
 
-class ResnetBlock(nn.Module):
+class Recomputed(nn.Module):
+    """A block whose activations can be computed again in the backward pass: less memory, more time."""
+
+    checkpointing = False
+
+    def _forward(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(self._forward, x, use_reentrant=False)
+        return self._forward(x)
+
+
+class ResnetBlock(Recomputed):
     """Twice GroupNorm, swish, 3x3 convolution, added to the input (through a 1x1 where the channels change)."""
 
     ends_in = "conv2"  # what :func:`zero_residual_` makes zero
@@ -42,17 +56,11 @@ class ResnetBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=bias)
         same = channels_in == channels_out
         self.shortcut: nn.Module = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1, bias=bias)
-        self.checkpointing = False
 
     def _forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(self.dropout(F.silu(self.norm2(h))))
         return self.shortcut(x) + h
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
 
 
 class Stage(nn.Module):

@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from tokbench.errors import TokbenchError
 
-from .blocks import fitting_groups
+from .blocks import Recomputed, fitting_groups
 from .causal_conv import Shape, causal_conv3d
 from .frame_norm import norm_of_frames
 
@@ -170,7 +169,7 @@ def norm3d(
     return _NORMS[over](fitting_groups(channels, groups), channels, eps=epsilon, affine=affine)
 
 
-class CausalResidual(nn.Module):
+class CausalResidual(Recomputed):
     """Twice norm, swish, causal 3x3x3 convolution without bias, added to the input (through a 1x1x1 where the channels
     change). MAGVIT-v2's residual block; ``norm(channels)`` makes its norms."""
 
@@ -194,14 +193,8 @@ class CausalResidual(nn.Module):
         self.shortcut: nn.Module = (
             nn.Identity() if same else CausalConv3d(channels_in, channels_out, (1, 1, 1), bias=False)
         )
-        self.checkpointing = False
 
     def _forward(self, x: Tensor) -> Tensor:
         h = self.conv1(self.norm1(x, swish=True))
         h = self.conv2(self.norm2(h, swish=True))
         return self.shortcut(x) + h
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from .blocks import Recomputed
 from .causal import CausalConv3d, norm3d
 
 
@@ -19,7 +19,7 @@ def factorized(channels_in: int, channels_out: int) -> nn.Sequential:
     )
 
 
-class FactorizedResidual(nn.Module):
+class FactorizedResidual(Recomputed):
     """Twice norm (over a whole frame), swish and factorised convolution, added to the input."""
 
     def __init__(self, channels_in: int, channels_out: int, dropout: float) -> None:
@@ -31,16 +31,10 @@ class FactorizedResidual(nn.Module):
         self.conv2 = factorized(channels_out, channels_out)
         same = channels_in == channels_out
         self.shortcut: nn.Module = nn.Identity() if same else CausalConv3d(channels_in, channels_out, (1, 1, 1))
-        self.checkpointing = False
 
     def _forward(self, x: Tensor) -> Tensor:
         h = self.conv1(self.norm1(x, swish=True))
         return self.shortcut(x) + self.conv2(self.dropout(self.norm2(h, swish=True)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
 
 
 class HybridDown(nn.Module):

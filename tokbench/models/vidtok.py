@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from tokbench.config.grid import Size
 from tokbench.config.video_model import VidTokConfig
 
+from .blocks import Recomputed
 from .causal import CausalConv3d, Padding, norm3d
 from .clip_attention import FrameAttention
 from .registry import architecture
@@ -34,7 +34,7 @@ def _norm(config: VidTokConfig, channels: int) -> nn.Module:
     return PositionNorm(channels, eps=1e-6) if config.norm == "layer" else norm3d(channels)
 
 
-class Residual(nn.Module):
+class Residual(Recomputed):
     """Norm, swish and convolution twice, added to the input: over a frame, over time, or over both."""
 
     ends_in = "conv2"
@@ -55,16 +55,10 @@ class Residual(nn.Module):
         if over == "time":  # as published: blocks in time add nothing at first
             nn.init.zeros_(self.conv2.weight)
             nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
-        self.checkpointing = False
 
     def _forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         return self.shortcut(x) + self.conv2(self.dropout(F.silu(self.norm2(h))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
 
 
 class Level(nn.Module):

@@ -62,7 +62,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     """A plan from the weights and the model's YAML (``model.{encoder, decoder, quantize_model}``)."""
     tensors, other = rename(given, LAYOUT, path)
     model = video_pyramid(tensors, path)
-    bits = size(tensors, "encoder.head.weight", 0, path)
+    bits = model["code_channels"]
     shown = {
         "filters": model["channels"],
         "channel_multipliers": model["multipliers"],

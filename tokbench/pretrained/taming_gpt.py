@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tokbench.config.condition import CodesConfig, Partner, TokenizerRef
 from tokbench.config.generator import ARConfig, GeneratorConfig
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator
 from tokbench.generators.building import CONDITION_TOKENIZER, build
 from tokbench.models import Tokenizer
@@ -141,8 +141,7 @@ def _build(
     grid = tokenizer.grid(side)
     places = math.prod(grid) + (before.codes.places if before.codes else 1) - 1
     if size(given, "pos_emb", 1, path) < places:
-        shown = "x".join(map(str, grid))
-        raise TokbenchError(f"{path}: positions for {given['pos_emb'].shape[1]} codes, not {shown}")
+        raise TokbenchError(f"{path}: positions for {given['pos_emb'].shape[1]} codes, not {size_text(grid)}")
     try:
         config = GeneratorConfig(
             generator=ARConfig(
