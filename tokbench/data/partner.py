@@ -88,7 +88,7 @@ def partner_tensor(taken: Any, kind: Partner) -> Tensor:
     return values.clamp(-1, 1) if kind == "depth" else values.long()
 
 
-def for_tokenizer(partners: Tensor, kind: Partner, channels: int) -> Tensor:
+def tokenizer_input(partners: Tensor, kind: Partner, channels: int) -> Tensor:
     """Such samples (B, ...) as the condition's tokenizer takes them: float (B, channels, H, W), labels as one-hot.
 
     Raises:

@@ -14,12 +14,13 @@ from tokbench.config.generator import GeneratorConfig
 from tokbench.config.grid import Size, axes
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.video_model import VideoArchitecture
+from tokbench.data.partner import tokenizer_input
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator
 from tokbench.generators.embedding import code_vectors
 from tokbench.generators.texts import TextTokenizer
 from tokbench.models.folder import explain
-from tokbench.models.tokenizer import chosen_size
+from tokbench.models.tokenizer import Tokenizer, chosen_size
 
 # Folders inside a generator's, of tokenizers that came with it.
 TOKENIZER, CONDITION_TOKENIZER = "tokenizer", "condition_tokenizer"
@@ -59,9 +60,8 @@ def configure(
     """
     quantizer = tokenizer.quantizer
     sizes = tuple(int(k) for k in quantizer.subcode_sizes)
-    meta = next(tokenizer.parameters()).is_meta
-    image_size = chosen_size(tokenizer.config, image_size, f"{source}: data.image_size")
-    reference = TokenizerRef(source=source, sha256="" if meta else tokenizer.sha256(), image_size=image_size)
+    reference = _reference(tokenizer, source, image_size)
+    image_size = reference.image_size
     first = tables[0] if tables else None
     try:
         return GeneratorConfig(
@@ -115,6 +115,19 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.equal(a, b)
 
 
+@torch.no_grad()
+def partner_codes(tokenizer: Tokenizer, kind: Partner, partners: Tensor) -> Tensor:
+    """What goes with images (``tokbench.data.partner``), (n, ...) -> codes (n, *grid, D) as a condition takes them.
+
+    Raises:
+        TokbenchError: as ``tokenizer_input``.
+    """
+    device = next(tokenizer.parameters()).device
+    images = tokenizer_input(partners.to(device, non_blocking=True), kind, tokenizer.config.channels)
+    quantizer: Any = tokenizer.quantizer
+    return quantizer.subcodes(tokenizer.encode(images))
+
+
 def codes_of(tokenizer: Any, partner: Partner, *, source: str, image_size: Size, dropout: float = 0.0) -> CodesConfig:
     """The condition that codes of ``tokenizer`` are, of what goes with images of ``image_size``.
 
@@ -126,15 +139,21 @@ def codes_of(tokenizer: Any, partner: Partner, *, source: str, image_size: Size,
         raise TokbenchError(f"{source}: takes images of {channels} channels, and depth has one (data.channels=1)")
     if partner == "images" and channels not in (1, 3):
         raise TokbenchError(f"{source}: takes maps of {channels} labels: pair images with masks=")
-    meta = next(tokenizer.parameters()).is_meta
-    size = chosen_size(tokenizer.config, image_size, f"{source}: data.image_size")
+    reference = _reference(tokenizer, source, image_size)
     return CodesConfig(
-        shape=(*tokenizer.grid(size), len(sizes)),
+        shape=(*tokenizer.grid(reference.image_size), len(sizes)),
         vocabulary=sizes,
         dropout=dropout,
         partner=partner,
-        tokenizer=TokenizerRef(source=source, sha256="" if meta else tokenizer.sha256(), image_size=size),
+        tokenizer=reference,
     )
+
+
+def _reference(tokenizer: Any, source: str, image_size: Size) -> TokenizerRef:
+    """For images of a size that it has a grid for; without a hash where it has no weights (a dry run)."""
+    size = chosen_size(tokenizer.config, image_size, f"{source}: data.image_size")
+    meta = next(tokenizer.parameters()).is_meta
+    return TokenizerRef(source=source, sha256="" if meta else tokenizer.sha256(), image_size=size)
 
 
 def for_tokenizer(

@@ -14,11 +14,16 @@ from torch import Tensor
 from tokbench import threads
 from tokbench.config.condition import CodesConfig
 from tokbench.config.grid import Size, axes
-from tokbench.data.partner import for_tokenizer
 from tokbench.data.pixels import to_uint8
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator, Progress
-from tokbench.generators.building import CONDITION_TOKENIZER, check_condition_tokenizer, check_tokenizer, image_size
+from tokbench.generators.building import (
+    CONDITION_TOKENIZER,
+    check_condition_tokenizer,
+    check_tokenizer,
+    image_size,
+    partner_codes,
+)
 from tokbench.generators.sampling import Sampling
 from tokbench.models import Tokenizer
 
@@ -51,7 +56,7 @@ class Pipeline:
         """
         model = Generator.from_pretrained(generator)
         reference = model.config.tokenizer
-        source = tokenizer or (_where(model, reference.source) if reference else "")
+        source = tokenizer or (_where(model, reference.source, reference.source) if reference else "")
         if not source:
             raise TokbenchError(f"{generator}: does not say which tokenizer it was trained on; give --tokenizer")
         try:
@@ -86,7 +91,6 @@ class Pipeline:
         quantizer: Any = self.tokenizer.quantizer
         return quantizer.subcodes(self.tokenizer.encode(images.to(self.generator.device)))
 
-    @torch.no_grad()
     def condition_codes(self, partners: Tensor) -> Tensor:
         """What goes with images (``tokbench.data.partner``), (n, ...) -> the codes (n, *grid, D) of the condition.
 
@@ -96,9 +100,7 @@ class Pipeline:
         config, other = self.generator.config.condition, self.condition_tokenizer
         if other is None or not isinstance(config, CodesConfig) or config.partner is None:
             raise TokbenchError(f"the generator is not conditioned on images but is {config.describe()}")
-        quantizer: Any = other.quantizer
-        images = for_tokenizer(partners, config.partner, other.config.channels)
-        return quantizer.subcodes(other.encode(images.to(self.generator.device)))
+        return partner_codes(other, config.partner, partners)
 
     def in_turn(self, conditions: Tensor | Sequence[int] | Sequence[str] | None) -> Tensor:
         """What images 0, 1 .. are drawn of, and then around: the given conditions, or all that there are."""
@@ -150,9 +152,9 @@ class Pipeline:
             yield wanted, images[[number - first for number in wanted]]
 
 
-def _where(model: Generator, source: str) -> str:
-    """Where a tokenizer of a generator lies: in the generator's folder, where it came with it."""
-    inside = model.home / source if model.home is not None and source else None
+def _where(model: Generator, folder: str, source: str) -> str:
+    """Where a tokenizer of a generator lies: in this folder of the generator's own, where it came with it."""
+    inside = model.home / folder if model.home is not None and folder else None
     return str(inside) if inside is not None and inside.is_dir() else source
 
 
@@ -161,8 +163,7 @@ def _condition_tokenizer(model: Generator) -> Tokenizer | None:
     config = model.config.condition
     if not isinstance(config, CodesConfig) or config.tokenizer is None:
         return None
-    inside = model.home / CONDITION_TOKENIZER if model.home is not None else None
-    source = str(inside) if inside is not None and inside.is_dir() else config.tokenizer.source
+    source = _where(model, CONDITION_TOKENIZER, config.tokenizer.source)
     try:
         found = Tokenizer.from_pretrained(source)
     except TokbenchError as error:

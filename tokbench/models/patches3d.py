@@ -37,12 +37,15 @@ class Patches3d(nn.Module):
     def __init__(self, size: int, method: Method = "haar") -> None:
         super().__init__()
         self.size, self.method = size, method
+        self.register_buffer("bands", _haar() / 8, persistent=False)
+
+    bands: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.cat([x[:, :, :1].expand(-1, -1, self.size - 1, -1, -1), x], dim=2)
         if self.method == "rearrange":
             return _blocks(x, self.size).flatten(1, 2)
-        bands = _haar().to(x) / 8
+        bands = self.bands.to(x)
         for _ in range(self.size.bit_length() - 1):
             x = torch.einsum("sk,bckthw->bscthw", bands, _blocks(x, 2)).flatten(1, 2)
         return x
@@ -54,12 +57,15 @@ class Unpatches3d(nn.Module):
     def __init__(self, size: int, method: Method = "haar") -> None:
         super().__init__()
         self.size, self.method = size, method
+        self.register_buffer("bands", _haar(), persistent=False)
+
+    bands: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         if self.method == "rearrange":
             x = _unblocks(x.unflatten(1, (-1, self.size**3)), self.size)
         else:
-            bands = _haar().to(x)
+            bands = self.bands.to(x)
             for _ in range(self.size.bit_length() - 1):
                 x = _unblocks(torch.einsum("sk,bscthw->bckthw", bands, x.unflatten(1, (8, -1))), 2)
         return x[:, :, self.size - 1 :]

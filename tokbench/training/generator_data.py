@@ -14,9 +14,8 @@ from tokbench.config.condition import CodesConfig, partner_of
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.data import loader, open_split, to_float
 from tokbench.data.base import digest
-from tokbench.data.partner import for_tokenizer
 from tokbench.errors import TokbenchError, size_text
-from tokbench.generators.building import codes_of
+from tokbench.generators.building import codes_of, partner_codes
 from tokbench.generators.condition import Condition
 from tokbench.models import Tokenizer
 from tokbench.training.resuming import trained_on
@@ -102,16 +101,13 @@ class CodeData:
         for images in (self.images, self.held_images):
             images.label_count = other.config.channels  # type: ignore[attr-defined]
 
-    @torch.no_grad()
     def with_condition(self, batch: Any) -> Any:
         """A batch with the codes of its partners as ``condition``, where the recipe has a condition."""
         if self.condition_tokenizer is None or self.conditioned_on is None:
             return batch
-        other, kind = self.condition_tokenizer, self.conditioned_on.partner
+        kind = self.conditioned_on.partner
         assert kind is not None
-        partners = for_tokenizer(batch["partner"].to(self.device, non_blocking=True), kind, other.config.channels)
-        quantizer: Any = other.quantizer
-        return {**batch, "condition": quantizer.subcodes(other.encode(partners))}
+        return {**batch, "condition": partner_codes(self.condition_tokenizer, kind, batch["partner"])}
 
     def ask(self, condition: Condition) -> None:
         """Have both splits give what a condition needs of them. TokbenchError where they have none of that."""
