@@ -38,20 +38,18 @@ def encode(
     Killed or interrupted, the same command continues where it stopped.
     """
 
-    from tokbench.cli.options import device, smaller_batch
+    from tokbench.cli.options import device, size_of, smaller_batch
     from tokbench.codes.encoding import already_written, write_codes
-    from tokbench.config.grid import parse_size
     from tokbench.data import open_images
     from tokbench.data.base import Split
     from tokbench.errors import counted, size_text
     from tokbench.memory import explained
     from tokbench.models import Tokenizer
-    from tokbench.models.tokenizer import chosen_size
     from tokbench.printing import progress_bar, terminal
 
     splits: tuple[Split, ...] = ("train", "eval")
     model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
-    size = chosen_size(model.config, parse_size(image_size, "--image-size") if image_size else None, "--image-size")
+    size = size_of(model.config, image_size, "--image-size")
     console = terminal(stderr=True)
     advice = smaller_batch(batch_size, "--image-size SIZE, a multiple of the downsampling")
     with (

@@ -49,15 +49,13 @@ def evaluate(
     from accelerate import Accelerator
 
     from tokbench.cli._results import keep
-    from tokbench.cli.options import smaller_batch, words
-    from tokbench.config.grid import parse_size
+    from tokbench.cli.options import size_of, smaller_batch, words
     from tokbench.data import PROTOCOLS, open_images
     from tokbench.errors import size_text
     from tokbench.memory import explained
     from tokbench.metrics import evaluate_tokenizer, get
     from tokbench.metrics.record import evaluation_record, saved_weights
     from tokbench.models import Tokenizer
-    from tokbench.models.tokenizer import chosen_size
     from tokbench.printing import progress_bar, terminal
     from tokbench.results.lines import records_of
     from tokbench.results.store import Store
@@ -70,7 +68,7 @@ def evaluate(
     if accelerator.is_main_process:
         Store(file).check()
     model = Tokenizer.from_pretrained(tokenizer)
-    image_size = chosen_size(model.config, parse_size(size, "--size") if size else None, "--size")
+    image_size = size_of(model.config, size, "--size")
     shape: Any = {"image_size": image_size, "channels": model.config.channels, "crop": crop}
     shape |= {"stride": stride, "fps": fps}
     dataset = open_images(data, split, limit=limit, **shape)  # type: ignore[arg-type]
@@ -120,8 +118,8 @@ def _show(result: Evaluation) -> None:
 
     from tokbench.errors import size_text
     from tokbench.printing import terminal
+    from tokbench.results.definitions import ARROWS
 
-    arrows = {"higher": " ↑", "lower": " ↓", "none": ""}
     depths = len(result.rate.codebook_sizes)
     columns = [f"depth {d}" for d in range(1, depths + 1)] if depths > 1 else []
     table = Table("metric", "value", "±", *columns, "n")
@@ -129,7 +127,7 @@ def _show(result: Evaluation) -> None:
     for value in result.metrics.values():
         whole = value.by_depth is not None and len(value.by_depth) == depths
         by_depth = [_number(v) for v in value.by_depth or []] if whole else ["" for _ in columns]
-        title = f"{value.label}{arrows[value.direction]}{f' ({value.unit})' if value.unit else ''}"
+        title = " ".join(filter(None, (value.label, ARROWS[value.direction], value.unit and f"({value.unit})")))
         error = _number(value.stderr) if value.stderr is not None else ""
         table.add_row(title, _number(value.value), error, *by_depth[: len(columns)], f"{value.n:,}")
     console.print(table)

@@ -37,6 +37,7 @@ def import_(
 ) -> None:
     """Bring a published checkpoint in; the result evaluates, reconstructs and trains on like any tokenizer."""
 
+    from tokbench.errors import size_text
     from tokbench.pretrained import read
     from tokbench.pretrained.importer import of_generators
     from tokbench.printing import terminal
@@ -54,7 +55,7 @@ def import_(
     size, rate = model.config.image_size, model.rate()
     console.print(
         f"{out}: {model.config.model.architecture} {model.config.model.reduction}, {model.config.quantizer.name}, "
-        f"{rate['bits_per_image']:g} bits per image of {size}x{size} ({rate['bits_per_pixel']:.4g} per pixel)",
+        f"{rate['bits_per_image']:g} bits per image of {size_text(size)} ({rate['bits_per_pixel']:.4g} per pixel)",
     )
 
 

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tokbench.errors import TokbenchError
+
+if TYPE_CHECKING:
+    from tokbench.config.grid import Size
+    from tokbench.config.model import TokenizerConfig
 
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key; may be given often.")
 ]
 Results = Annotated[Path, typer.Option("--results", help="The records: a runs.jsonl, or the folder that holds one.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Stay on the CPU where there is a GPU.")]
+
+
+def size_of(config: TokenizerConfig, given: str | None, option: str) -> Size:
+    """The size that was typed for a tokenizer, else its own. TokbenchError, naming the option, without a grid."""
+    from tokbench.config.grid import parse_size
+    from tokbench.models.tokenizer import chosen_size
+
+    return chosen_size(config, parse_size(given, option) if given else None, option)
 
 
 def words(given: Sequence[str] | None) -> list[str]:

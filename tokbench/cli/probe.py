@@ -55,13 +55,12 @@ def probe(
     import torch
 
     from tokbench.cli._results import keep
-    from tokbench.cli.options import device, numbers, smaller_batch, words
-    from tokbench.config.grid import axes, parse_size
+    from tokbench.cli.options import device, numbers, size_of, smaller_batch, words
+    from tokbench.config.grid import axes
     from tokbench.errors import TokbenchError, did_you_mean, size_text
     from tokbench.memory import explained
     from tokbench.metrics.record import saved_weights
     from tokbench.models import Tokenizer
-    from tokbench.models.tokenizer import chosen_size
     from tokbench.printing import progress_bar, terminal
     from tokbench.probe.classifier import Classifier, CodeInput, PatchInput, ProbeSettings
     from tokbench.probe.record import asked, cell, few, probe_record
@@ -80,7 +79,7 @@ def probe(
     store = Store(file)
     store.check()
     model = Tokenizer.from_pretrained(tokenizer).to(where).eval()
-    image_size = chosen_size(model.config, parse_size(size, "--size") if size else None, "--size")
+    image_size = size_of(model.config, size, "--size")
     channels, grid = model.config.channels, model.grid(image_size)
     labelled = open_labelled(data, image_size, channels, limit=limit, eval_limit=eval_limit, stride=stride, fps=fps)
     read: dict[str, Any] = {

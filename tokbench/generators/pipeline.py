@@ -140,7 +140,6 @@ class Pipeline:
         sample = generator.batch_sampler(size, sampling)
         done = 0
         for first, wanted in batches_of(numbers, size):
-            threads.adapt()
             drawn = torch.arange(first, first + size, device=generator.device)
 
             def report(part: float, before: int = done, now: int = len(wanted)) -> None:
@@ -176,9 +175,11 @@ def batches_of(numbers: Sequence[int], size: int) -> Iterator[tuple[int, list[in
     """The batches that hold these numbers, each as (its first number, which of its numbers are wanted).
 
     Batch k is always ``k * size .. (k + 1) * size - 1``, drawn whole even where few of its images are wanted: an image
-    keeps its place in a batch of one shape, so that a run that was stopped continues to the same bits.
+    keeps its place in a batch of one shape, so that a run that was stopped continues to the same bits. Before each one
+    the threads follow the machine's load.
     """
     for batch, members in itertools.groupby(sorted(numbers), key=lambda number: number // size):
+        threads.adapt()
         yield batch * size, list(members)
 
 

@@ -128,10 +128,6 @@ class Classifier(nn.Module):
         return F.cross_entropy(self(x), labels)
 
     @property
-    def body_parameters(self) -> int:
-        """Of everything but the input: equal for codes and pixels."""
-        return sum(p.numel() for p in self.parameters()) - self.input_parameters
-
-    @property
     def input_parameters(self) -> int:
+        """Of what reads the input; all others are as many for codes as for pixels."""
         return sum(p.numel() for p in self.read.parameters())

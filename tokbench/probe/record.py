@@ -82,7 +82,7 @@ def probe_record(
         of_tokenizer = {
             "quantizer": tokenizer.config.quantizer.model_dump(mode="json"),
             "rate": Rate(**tokenizer.rate(images.image_size)),
-            "weights": {"which": weights_which, "sha256": tokenizer.sha256()},
+            "weights": {"which": weights_which, "sha256": recipe["tokenizer"]},
         }
     return Record.of(
         id=new_id(),

@@ -77,8 +77,7 @@ def recognise(
         seconds, loss = _train(classifier, samples, order, settings, folder / "checkpoints", progress)
         right, n, most = _count(classifier, samples, data, settings)
     return Recognition(
-        right, n, most, loss, classifier.body_parameters + classifier.input_parameters, classifier.input_parameters,
-        seconds,
+        right, n, most, loss, sum(p.numel() for p in classifier.parameters()), classifier.input_parameters, seconds,
     )  # fmt: skip
 
 

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import torch
 
-from tokbench.config.condition import need_classes
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.recipe import Recipe, TokenizerRecipe
-from tokbench.generators import for_tokenizer
 from tokbench.models import Tokenizer
 from tokbench.models.folder import is_hub_name
 from tokbench.models.inflation import start_from
@@ -53,18 +51,8 @@ def _check_tokenizer(recipe: GeneratorRecipe) -> list[str]:
     if is_hub_name(recipe.tokenizer):
         return [f"tokenizer {recipe.tokenizer}: no folder here, taken for a hub repository and not opened"]
     tokenizer = Tokenizer.from_pretrained(recipe.tokenizer)
-    size = chosen_size(tokenizer.config, recipe.data.image_size, f"{recipe.tokenizer}: data.image_size")
+    chosen_size(tokenizer.config, recipe.data.image_size, f"{recipe.tokenizer}: data.image_size")
     if recipe.data.source.startswith("hub:") or "://" in recipe.data.source:
         return []
-    data = CodeData(recipe, tokenizer, torch.device("cpu"))
-    need_classes(recipe.generator.class_conditional, len(data.classes), recipe.data.source)
-    made = for_tokenizer(
-        recipe.generator,
-        tokenizer,
-        source=recipe.tokenizer,
-        image_size=size,
-        num_classes=len(data.classes),
-        conditioned_on=data.conditioned_on,
-    )
-    data.ask(made.condition)
+    CodeData(recipe, tokenizer, torch.device("cpu")).generator()
     return []

@@ -10,12 +10,13 @@ from torch.utils.data import default_collate
 
 from tokbench.codes.cache import CodeCache, CodeLoader
 from tokbench.codes.soft import SoftCodes
-from tokbench.config.condition import CodesConfig, partner_of
+from tokbench.config.condition import CodesConfig, need_classes, partner_of
 from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.data import loader, open_split, to_float
 from tokbench.data.base import digest
 from tokbench.errors import TokbenchError, size_text
-from tokbench.generators.building import codes_of, partner_codes
+from tokbench.generators.base import Generator
+from tokbench.generators.building import codes_of, for_tokenizer, partner_codes
 from tokbench.generators.condition import Condition
 from tokbench.models import Tokenizer
 from tokbench.training.resuming import trained_on
@@ -109,7 +110,26 @@ class CodeData:
         assert kind is not None
         return {**batch, "condition": partner_codes(self.condition_tokenizer, kind, batch["partner"])}
 
-    def ask(self, condition: Condition) -> None:
+    def generator(self) -> Generator:
+        """A new one for the recipe, its code vectors filled in; the data are told what its condition needs of them.
+
+        Raises:
+            TokbenchError: settings that do not go with the codes, or data without what the condition is of.
+        """
+        settings, data = self.recipe.generator, self.recipe.data
+        need_classes(settings.class_conditional, len(self.classes), data.source)
+        made = for_tokenizer(
+            settings,
+            self.tokenizer,
+            source=self.recipe.tokenizer,
+            image_size=data.image_size,
+            num_classes=len(self.classes),
+            conditioned_on=self.conditioned_on,
+        )
+        self._ask(made.condition)
+        return made
+
+    def _ask(self, condition: Condition) -> None:
         """Have both splits give what a condition needs of them. TokbenchError where they have none of that."""
         for source in (self.cache, self.held_cache) if self.cache is not None else (self.images, self.held_images):
             condition.ask(source)

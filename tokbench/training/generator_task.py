@@ -14,13 +14,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from tokbench.config.condition import need_classes
 from tokbench.config.generator import ARConfig, GeneratorRecipe, PixelSNAILConfig
 from tokbench.config.grid import pixels
 from tokbench.config.model import TokenizerConfig
 from tokbench.data import to_uint8
 from tokbench.errors import TokbenchError
-from tokbench.generators import Generator, build, configure, for_tokenizer
+from tokbench.generators import Generator, build, configure
 from tokbench.generators.building import CONDITION_TOKENIZER
 from tokbench.generators.noise import batch_keys
 from tokbench.generators.pixelsnail import make_blocks
@@ -57,21 +56,10 @@ class GeneratorTask:
 
     def __init__(self, recipe: GeneratorRecipe, accelerator: Accelerator) -> None:
         self.recipe, self.accelerator = recipe, accelerator
-        training, settings = recipe.training, recipe.generator
+        training = recipe.training
         self.tokenizer = Tokenizer.from_pretrained(recipe.tokenizer).to(accelerator.device).requires_grad_(False)
         self.data = CodeData(recipe, self.tokenizer, accelerator.device)
-        classes = len(self.data.classes)
-        need_classes(settings.class_conditional, classes, recipe.data.source)
-        size = recipe.data.image_size
-        self.generator = for_tokenizer(
-            settings,
-            self.tokenizer,
-            source=recipe.tokenizer,
-            image_size=size,
-            num_classes=classes,
-            conditioned_on=self.data.conditioned_on,
-        )
-        self.data.ask(self.generator.condition)
+        self.generator = self.data.generator()
         self.parameters = sum(p.numel() for p in self.generator.parameters())
         self.generator.checkpoint_activations(training.activation_checkpointing)
         decayed, others = _groups(self.generator)
