@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from cached_steps import check_cached_steps
 from torch import Tensor
 
 from tokbench.config.condition import CodesConfig
 from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build
-from tokbench.generators.ar_decoding import ARDecoder
-from tokbench.generators.coder import ModelCoder
 from tokbench.generators.noise import random_keys
 from tokbench.training.generator_task import GeneratorObjective
 
@@ -60,20 +59,7 @@ def test_probabilities_sum_to_one_and_depend_on_every_code_and_its_place(positio
 def test_cached_steps_equal_the_full_pass_and_codes_come_back(positions: str) -> None:
     model = make(positions=positions, shape=(2, 3, 2))
     codes, condition = torch.randint(2, (3, *model.shape)), stacks(3)
-    decoder, sequence = ARDecoder(model, 3), codes.flatten(1, -2)
-    with torch.no_grad():
-        full = model.logits(codes, condition)
-        for given in (stacks(3, seed=2), condition):  # a decoder that held another condition before
-            decoder.restart(given)
-            for t, d in itertools.product(range(model.places), range(model.depth)):
-                if d == 0:
-                    decoder.begin(t)
-                step = decoder.logits(t, d)
-                decoder.push(t, d, sequence[:, t, d])
-                if given is condition:
-                    torch.testing.assert_close(step, full[d][:, t], rtol=1e-5, atol=1e-5)
-    coder = ModelCoder(model)
-    assert torch.equal(coder.decode(coder.encode(codes, condition), 3, condition), codes)
+    check_cached_steps(model, codes, condition, before=stacks(3, seed=2))
 
 
 @BOTH

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from cached_steps import check_cached_steps
 from torch import Tensor, nn
 
 from tokbench.config.condition import ConditionConfig
 from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, Sampling, build
-from tokbench.generators.ar_decoding import ARDecoder
-from tokbench.generators.coder import ModelCoder
 from tokbench.generators.condition import Condition, Given, condition_of
 from tokbench.generators.noise import random_keys
 from tokbench.training.generator_task import GeneratorObjective
@@ -119,20 +118,7 @@ def test_probabilities_sum_to_one_and_depend_on_every_word(variant: str) -> None
 def test_cached_steps_equal_the_full_pass_and_codes_come_back(variant: str) -> None:
     model = make("ar", **VARIANTS[variant])
     codes, text = torch.randint(2, (3, *model.shape)), texts(3)
-    decoder, sequence = ARDecoder(model, 3), codes.flatten(1, -2)
-    with torch.no_grad():
-        full = model.logits(codes, text)
-        for given in (texts(6)[3:], text):  # a decoder that held another text before
-            decoder.restart(given)
-            for t, d in itertools.product(range(model.places), range(model.depth)):
-                if d == 0:
-                    decoder.begin(t)
-                step = decoder.logits(t, d)
-                decoder.push(t, d, sequence[:, t, d])
-                if given is text:
-                    torch.testing.assert_close(step, full[d][:, t], rtol=1e-5, atol=1e-5)
-    coder = ModelCoder(model)
-    assert torch.equal(coder.decode(coder.encode(codes, text), 3, text), codes)
+    check_cached_steps(model, codes, text, before=texts(6)[3:])
 
 
 @BOTH
