@@ -15,11 +15,13 @@ MODEL = {
 }  # fmt: skip
 
 
-def make_tokenizer(quantizer: dict[str, Any], model: dict[str, Any] | None = None, seed: int = 0) -> Tokenizer:
-    """16x16 images to 4x4 latents of 6 channels, random weights; a codebook of the size of the latents."""
+def make_tokenizer(
+    quantizer: dict[str, Any], model: dict[str, Any] | None = None, seed: int = 0, image_size: int = 16
+) -> Tokenizer:
+    """Images to latents of 6 channels, one of 4x4 pixels, random weights; a codebook of the size of the latents."""
     torch.manual_seed(seed)
     config = TokenizerConfig.model_validate(
-        {"image_size": 16, "model": {**MODEL, **(model or {})}, "quantizer": quantizer}
+        {"image_size": image_size, "model": {**MODEL, **(model or {})}, "quantizer": quantizer}
     )
     tokenizer = Tokenizer(config).eval()
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +181,32 @@ def test_a_class_that_does_not_exist_is_refused_before_anything_is_drawn(tmp_pat
     with pytest.raises(TokbenchError, match="class 7 does not exist"):
         generate_files(settings(generator, classes=(0, 1, 7)), 3, tmp_path / "out", batch_size=1)
     assert not pictures(tmp_path / "out")
+
+
+def test_larger_images_are_drawn_and_continued_and_completed(tmp_path: Path, rq_folder: Path) -> None:
+    """By a window that slides; what was drawn says the size."""
+    generator = saved(tmp_path / "g", "ar", rq_folder, classes=3)
+    large = settings(generator, size=(20, 32))
+    assert generate_files(large, 5, tmp_path / "a", batch_size=2) == 5
+    whole = pictures(tmp_path / "a")
+    assert Image.open(tmp_path / "a" / "000004.png").size == (32, 20)
+    assert json.loads((tmp_path / "a" / "settings.json").read_text())["size"] == "20x32"
+    for number in (0, 3):
+        (tmp_path / "a" / f"{number:06d}.png").unlink()
+    assert generate_files(large, 5, tmp_path / "a", batch_size=2) == 2 and pictures(tmp_path / "a") == whole
+    with pytest.raises(TokbenchError, match=r"drawn otherwise \(size differ\)"):
+        generate_files(settings(generator), 5, tmp_path / "a")
+
+    picture = tmp_path / "p.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 32, 3), dtype=np.uint8)).save(picture)
+    generate_files(settings(generator, size=(20, 32), image=picture), 2, tmp_path / "b")
+    assert (
+        Image.open(tmp_path / "b" / "000001.png").size == (32, 20) and len(set(pictures(tmp_path / "b").values())) == 2
+    )
+    wrong = {18: "--size 18 is not a multiple", 8: "2x2 codes are fewer than the 4x4", (17, 16, 16): "is a clip's"}
+    for size, said in wrong.items():
+        with pytest.raises(TokbenchError, match=said):
+            generate_files(settings(generator, size=size), 1, tmp_path / "c")
+    with pytest.raises(TokbenchError, match="mlm fills in"):
+        generate_files(settings(saved(tmp_path / "m", "mlm", rq_folder), size=32), 1, tmp_path / "c")
+    assert not (tmp_path / "c" / "settings.json").exists()

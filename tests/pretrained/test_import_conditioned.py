@@ -22,6 +22,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
 from tokbench.generators.coordinates import coordinate_codes, coordinate_map
 from tokbench.generators.pipeline import Pipeline
+from tokbench.pretrained.taming_gpt import ORDERS
 
 
 def of(folder: Path, name: str) -> tuple[Generator, dict[str, Tensor]]:
@@ -57,6 +58,54 @@ def test_codes_read_as_random_ones_give_the_official_loss(
     codes, condition = (depth[name].view(-1, 4, 4, 1) for name in ("z_indices", "c_indices"))
     with torch.no_grad():
         assert float(generator.loss(codes, condition)) == pytest.approx(float(data["loss"]), rel=1e-5)
+
+
+def test_a_condition_read_in_both_directions_gives_the_official_logits(
+    golden_conditional: Path, tmp_path: Path
+) -> None:
+    config = yaml.safe_load((golden_conditional / "net2net_depth.yaml").read_text())
+    config["model"]["params"]["transformer_config"]["params"]["n_unmasked"] = 16
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    found = pretrained.load_generator("taming-gpt", golden_conditional / "net2net_depth.ckpt", tmp_path / "c.yaml")
+    given = np.load(golden_conditional / "net2net_unmasked.npz")
+    data = {key: torch.from_numpy(given[key]) for key in given.files}
+    codes, condition = (data[name].view(-1, 4, 4, 1) for name in ("z_indices", "c_indices"))
+    with torch.no_grad():
+        torch.testing.assert_close(found.logits(codes, condition)[0], data["logits"], rtol=1e-4, atol=1e-4)
+    assert torch.equal(found.generate(3, condition=condition, temperature=0).flatten(1), data["greedy"])
+    found.save_pretrained(tmp_path / "saved")
+    assert Generator.from_pretrained(tmp_path / "saved").condition.config.whole == 16
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_an_order_gives_the_official_logits_and_codes(golden_conditional: Path, tmp_path: Path, name: str) -> None:
+    config = yaml.safe_load((golden_conditional / "net2net_permuter_identity.yaml").read_text())
+    config["model"]["params"]["permuter_config"]["target"] = f"taming.modules.transformer.permuter.{name}"
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    checkpoint = golden_conditional / "net2net_permuter_identity.ckpt"
+    generator = pretrained.load_generator("taming-gpt", checkpoint, tmp_path / "c.yaml")
+    given = np.load(golden_conditional / "net2net_permuters_io.npz")
+    data = {key: torch.from_numpy(given[f"{name}_{key}"]) for key in ("logits", "loss", "greedy_raster")}
+    with torch.no_grad():
+        codes = generator.tokenizer.encode(torch.from_numpy(given["image"]))
+        found = generator.logits(codes)[0]
+        at = torch.from_numpy(np.load(golden_conditional / "permuters.npz")[f"{name}_4x4_forward"]).long()
+        torch.testing.assert_close(found[:, at], data["logits"], rtol=1e-4, atol=1e-4)
+        assert float(generator.nll(codes).sum() / codes.numel()) == pytest.approx(float(data["loss"]), rel=1e-5)
+        assert torch.equal(generator.generate(2, temperature=0).flatten(1), data["greedy_raster"])
+
+
+def test_a_table_of_another_order_in_the_file_is_named(golden_conditional: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(golden_conditional / "net2net_permuter_identity.ckpt")
+    config = golden_conditional / "net2net_permuter_identity.yaml"
+    for shift, said in ((0, ""), (1, "forward_shuffle_idx is not the order that Identity stands for")):
+        checkpoint["state_dict"]["permuter.forward_shuffle_idx"] = (torch.arange(16) + shift) % 16
+        torch.save(checkpoint, tmp_path / "g.ckpt")
+        if not said:
+            assert not pretrained.load_generator("taming-gpt", tmp_path / "g.ckpt", config).training
+            continue
+        with pytest.raises(TokbenchError, match=said):
+            pretrained.load_generator("taming-gpt", tmp_path / "g.ckpt", config)
 
 
 def test_its_tokenizers_stay_out_of_its_weights(golden_conditional: Path, tmp_path: Path) -> None:
@@ -110,9 +159,9 @@ def test_labels_give_the_official_codes_and_logits(golden_conditional: Path) -> 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda p: p.update(permuter_config={"target": "taming.modules.transformer.permuter.ZCurve"}), "another order"),
+        (lambda p: p.update(permuter_config={"target": "permuter.ZCurv"}), "ZCurv: an order .* did you mean 'ZCurve'"),
         (lambda p: p.update(downsample_cond_size=4), "downsample_cond_size 4"),
-        (lambda p: p["transformer_config"]["params"].update(n_unmasked=16), "n_unmasked 16"),
+        (lambda p: p["transformer_config"]["params"].update(n_unmasked=7), "n_unmasked 7: .* 16 places"),
         (lambda p: p["cond_stage_config"]["params"].update(n_embed=17), "n_embed is 17"),
         (lambda p: p["first_stage_config"]["params"]["ddconfig"].update(ch=16), "first_stage_model: .* ch is 16"),
     ],

@@ -44,6 +44,10 @@ def generate(
         str,
         typer.Option("--keep", help="What stays of --image: top:0.5; mlm also bottom, left, right, inside, outside."),
     ] = "top:0.5",
+    size: Annotated[
+        str | None,
+        typer.Option("--size", help="In pixels, HEIGHTxWIDTH: beyond its own size by a window that slides (ar)."),
+    ] = None,
     given: Annotated[
         Path | None, typer.Option("--given", help="Clips: go on from the first frames of this video.")
     ] = None,
@@ -70,6 +74,7 @@ def generate(
 
     from tokbench.cli.generating import Settings, generate_files
     from tokbench.cli.options import device, smaller_batch
+    from tokbench.config.grid import parse_size
     from tokbench.errors import counted
     from tokbench.generators import Sampling
     from tokbench.memory import explained
@@ -101,6 +106,7 @@ def generate(
         frames=frames,
         film=film,
         fps=fps,
+        size=parse_size(size, "--size") if size else None,
     )
     console = terminal(stderr=True)
     bar = progress_bar(console)

@@ -15,7 +15,7 @@ import torch
 from tokbench.clips import FORMATS, save_clip
 from tokbench.config.condition import CodesConfig
 from tokbench.config.crop import CROPS
-from tokbench.config.grid import axes
+from tokbench.config.grid import Size, axes, typed
 from tokbench.data import load_image, read_image, to_float
 from tokbench.data.container import need_pyav
 from tokbench.data.decode import UnreadableImage
@@ -53,6 +53,7 @@ class Settings:
     frames: int | None = None
     film: str = "mp4"
     fps: float = 25.0
+    size: Size | None = None
 
     def to_json(self, pair: Pipeline) -> dict[str, Any]:
         """As ``settings.json`` keeps it: the models by their weights, not by where they lie."""
@@ -67,6 +68,7 @@ class Settings:
             "precision": self.precision,
             **({"conditions": [str(path) for path in self.conditions]} if self.conditions else {}),
             **({"texts": list(self.texts)} if self.texts else {}),
+            **({"size": typed(self.size)} if self.size else {}),
             **(self._of_clips() if pair.draws_clips else {}),
         }
 
@@ -129,6 +131,7 @@ def _draw_missing(
             seed=settings.seed,
             sampling=settings.sampling,
             batch_size=batch_size,
+            size=settings.size,
             progress=progress,
         )
     done = 0
@@ -149,22 +152,23 @@ def _draw_missing(
 def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_size: int) -> Any:
     """As ``Pipeline.stream``, around the kept part of one image."""
     assert settings.image is not None
-    mask = keep_mask(settings.keep, pair.generator.grid)
+    slide = pair.slide(settings.size)
+    mask = keep_mask(settings.keep, pair.generator.grid if slide is None else slide.map)
     try:
-        picture = CROPS.get("adm")(load_image(settings.image), pair.image_size)
+        picture = CROPS.get("adm")(load_image(settings.image), settings.size or pair.image_size)
     except UnreadableImage as error:
         raise TokbenchError(f"{settings.image}: {error.reason}") from None
     image = to_channels(to_tensor(picture), pair.tokenizer.config.channels)
     given = pair.encode(to_float(image)[None])
-    condition = pair.generator.condition
-    turn = condition.null(1)
+    condition, turn = pair.generator.condition, None
     if (asked := _conditions(pair, settings)) is not None or not condition.config.has_null:
-        turn = pair.in_turn(asked)
+        turn = pair.in_turn(asked, slide)
     for first, wanted in batches_of(numbers, batch_size):
-        drawn = torch.arange(first, first + batch_size, device=turn.device)
+        drawn = torch.arange(first, first + batch_size, device=pair.generator.device)
         codes = pair.generator.generate(
             batch_size,
-            condition=turn[drawn % len(turn)],
+            condition=None if turn is None else turn[drawn % len(turn)],
+            size=None if slide is None else slide.map,
             seed=settings.seed,
             first=first,
             sampling=settings.sampling,
@@ -188,7 +192,7 @@ def _conditions(pair: Pipeline, settings: Settings) -> Any:
     taken = []
     for path in settings.conditions:
         try:
-            partner = CROPS.get("adm")(load_partner(path, config.partner), config.tokenizer.image_size)
+            partner = CROPS.get("adm")(load_partner(path, config.partner), settings.size or config.tokenizer.image_size)
         except UnreadableImage as error:
             raise TokbenchError(f"--condition {path}: {error.reason}") from None
         taken.append(pair.condition_codes(partner_tensor(partner, config.partner)[None]))
@@ -225,6 +229,8 @@ def _check_clips(settings: Settings, pair: Pipeline) -> None:
         raise TokbenchError(f"--given {settings.given}: no such file")
     if not pair.draws_clips:
         return
+    if settings.size is not None:
+        raise TokbenchError("--size: the generator draws clips, of its own size alone; --frames makes them longer")
     if f".{settings.film}" not in FORMATS[:2]:
         raise TokbenchError(f"--film {settings.film}: expected mp4 or gif")
     if not 0 < settings.fps < 1000:

@@ -16,6 +16,9 @@ Partner = Literal["images", "depth", "masks"]
 """What goes with an image as its condition: RGB or grey, a depth map, or a map of labels."""
 
 
+Read = Literal["causal", "both"]
+"""How a causal generator reads the codes of its condition: each with those before it, or with all of them."""
+
 _PARTNER = re.compile(r",(images|depth|masks)=(.+)$", re.DOTALL)
 
 
@@ -33,6 +36,10 @@ class CodesSettings(Strict):
 
     tokenizer: str = Field(min_length=1, description="whose codes stand first: a folder, or a hub repository")
     dropout: float = Field(0.0, ge=0, lt=1, description="chance that a sample loses its condition, for guidance")
+    read: Read = Field(
+        "causal",
+        description="by ar: causal, as published, each code with those before it; both: each with all (n_unmasked)",
+    )
 
 
 class TokenizerRef(Strict):
@@ -62,6 +69,11 @@ class ConditionConfig(Strict):
     def map(self) -> tuple[int, ...]:
         """The grid of a condition that is a map, whose places rotary positions tell apart; () of any other."""
         return ()
+
+    @property
+    def whole(self) -> int:
+        """How many places, from the first on, a causal generator reads in both directions."""
+        return 0
 
     @property
     def has_null(self) -> bool:
@@ -123,6 +135,7 @@ class CodesConfig(ConditionConfig):
     partner: Partner | None = Field(None, description="of what they are codes; empty: coordinates, or not known")
     tokenizer: TokenizerRef | None = Field(None, description="whose codes they are; empty: as `partner`")
     downsampling: PositiveInt | None = Field(None, description="of coordinates: pixels along the side of a code")
+    read: Read = Field("causal", description="by ar; both: taming's n_unmasked")
 
     @model_validator(mode="after")
     def _fits(self) -> CodesConfig:
@@ -139,6 +152,10 @@ class CodesConfig(ConditionConfig):
     @property
     def map(self) -> tuple[int, ...]:
         return self.shape[:-1]
+
+    @property
+    def whole(self) -> int:
+        return self.places if self.read == "both" else 0
 
     def describe(self) -> str:
         of = "coordinates" if self.downsampling else "a tokenizer that is not known"

@@ -68,6 +68,12 @@ class GeneratorConfig(Strict):
         if generator.name == "ar":
             if generator.depth_layers == 0 and depth > 1:
                 raise ValueError(f"generator.depth_layers is 0, but the codes have depth {depth}")
+            if generator.order not in ("raster", "random") and len(self.grid) != 2:
+                raise ValueError(
+                    f"generator.order {generator.order} is of rows and columns; these codes are {size_text(self.grid)}"
+                )
+            if generator.order != "raster" and self.given:
+                raise ValueError(f"generator.order {generator.order}: given frames come first, in raster order")
             if generator.share_head and len(set(self.vocabulary)) > 1:
                 raise ValueError(f"generator.share_head needs equal vocabularies, not {list(self.vocabulary)}")
         if generator.class_conditional != (self.num_classes > 0):
@@ -78,6 +84,10 @@ class GeneratorConfig(Strict):
             )
         if self.conditioned_on is not None and (self.num_classes or self.given):
             raise ValueError("a generator has one condition: classes, given frames or conditioned_on")
+        if generator.name != "ar" and self.condition.whole:
+            raise ValueError(
+                f"condition.read both is for generator ar: {generator.name} reads a condition whole anyway"
+            )
         if generator.name == "mlm" and isinstance(self.conditioned_on, TextConfig) and self.conditioned_on.predicts:
             raise ValueError("loss_weight: mlm reads a text whole and predicts none of it; set it to 0")
         if (generator.input == "codes") != (self.code_channels is not None):

@@ -21,6 +21,7 @@ SIZES: dict[str, dict[str, int]] = {
 }
 Size = Literal["rq-355m", "rq-481m", "rq-612m", "rq-821m", "rq-1.4b", "rq-3.8b"]
 CodeInput = Literal["codes", "learned", "bits"]
+Order = Literal["raster", "alternate", "spiral-in", "spiral-out", "subsample", "z-curve", "random"]
 
 
 class _Transformer(Strict):
@@ -82,6 +83,7 @@ class ARConfig(_Transformer):
     stochastic_codes: float | None = Field(
         None, gt=0, description="temperature at which training codes are drawn from the same distribution; empty: hard"
     )
+    order: Order = Field("raster", description="in which positions come one after the other, of a map (taming's)")
 
     @model_validator(mode="before")
     @classmethod

@@ -22,6 +22,7 @@ from tokbench.generators.embedding import CodeEmbedding
 from tokbench.generators.noise import place_keys, uniform
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.transformer import Dropouts, Transformer, axial_rotation, initialise
+from tokbench.generators.window import Slide
 
 if TYPE_CHECKING:
     from tokbench.generators.ar_decoding import ARDecoder
@@ -51,10 +52,12 @@ class AR(Autoregressive):
         # One row a position; what follows the last position is never read.
         self.position = nn.Parameter(torch.randn(self.places, width) * 0.02) if learned else None
         rotation = None if learned else axial_rotation(self.grid, width // settings.heads, before, config.condition.map)
+        if rotation is not None and self.order is not None:
+            rotation = torch.cat([rotation[:before], rotation[before:][self.order]])
         self.register_buffer("rotation", rotation, persistent=False)
         dropouts = Dropouts.of(settings)
         self.drop = nn.Dropout(dropouts.embedding)
-        self.body = Transformer(width, settings.heads, settings.layers, dropouts)
+        self.body = Transformer(width, settings.heads, settings.layers, dropouts, whole=config.condition.whole)
         if settings.depth_layers:
             self.position_depth = nn.Parameter(torch.randn(depth, width) * 0.02)
             heads = settings.depth_heads or settings.heads
@@ -114,12 +117,12 @@ class AR(Autoregressive):
         head = self.classifiers[depth if len(self.classifiers) > 1 else 0]
         return head(self.norm(x))
 
-    def batch_sampler(self, n: int, sampling: Sampling) -> BatchSampler:
+    def batch_sampler(self, n: int, sampling: Sampling, slide: Slide | None = None) -> BatchSampler:
         from tokbench.generators.ar_decoding import GraphedSampler
 
         # Recording costs about as much as drawing one batch, so only repeated batches are worth it.
-        graphed = self.device.type == "cuda" and not self.settled
-        return GraphedSampler(self, n, sampling) if graphed else super().batch_sampler(n, sampling)
+        graphed = self.device.type == "cuda" and not self.settled and slide is None
+        return GraphedSampler(self, n, sampling) if graphed else super().batch_sampler(n, sampling, slide)
 
     def decoder(self, batch: int) -> ARDecoder:
         from tokbench.generators.ar_decoding import ARDecoder

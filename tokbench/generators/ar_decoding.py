@@ -30,12 +30,18 @@ class ARDecoder:
         self.sums = model.embedding.vectors.new_zeros(batch, 1, model.embedding.channels)
         self.context = self.depth_input = self.input
 
-    def restart(self, condition: Tensor) -> None:
-        """Begin with these conditions (R, ...), in the same memory."""
-        start = self.model.start(condition)
-        if self.before:
-            self.model.body.step(start[:, :-1], 0, self.body, self.model.rotation)
-        self.input.copy_(start[:, -1:])
+    def restart(self, condition: Tensor, codes: Tensor | None = None) -> None:
+        """Begin with these conditions (R, ...), in the same memory, after codes (R, t, D): one pass over all places
+        fills the caches."""
+        model = self.model
+        x = model.start(condition)
+        if codes is not None and codes.shape[1]:
+            x = torch.cat([x, model._body_input(model.embedding(codes).sum(-2), 0)], dim=1)
+        # The last place is the first step's, where it comes again if those before it saw it too.
+        filled = x if x.shape[1] <= model.body.whole else x[:, :-1]
+        if filled.shape[1]:
+            model.body.step(filled, 0, self.body, model.rotation)
+        self.input.copy_(x[:, -1:])
 
     def begin(self, t: int) -> None:
         """The spatial step of position ``t``."""
@@ -77,34 +83,46 @@ class ARDecoder:
 
 class Draw:
     """A batch of n that is drawn: the decoder, the codes so far and the noise keys. ``restart``, then ``position(t)``
-    settles one position after the other."""
+    settles one position after the other.
+
+    Args:
+        known, kept: codes (n, T, D) that are given, and where (n, T) they hold. A window may slide over the T places:
+            ``move`` begins at its next one.
+    """
 
     def __init__(self, model: Autoregressive, n: int, sampling: Sampling, known: Tensor | None, kept: Tensor) -> None:
         self.model, self.sampling, self.known, self.kept = model, sampling, known, kept
         self.doubled = sampling.guidance != 1.0
         self.decoder = model.decoder(2 * n if self.doubled else n)
-        self.codes = torch.zeros(n, model.places, model.depth, dtype=torch.int64, device=model.device)
+        self.codes = torch.zeros(*kept.shape, model.depth, dtype=torch.int64, device=model.device)
         self.keys = torch.zeros(n, dtype=torch.int64, device=model.device)
 
     def restart(self, condition: Tensor, keys: Tensor) -> None:
         """Begin a batch, the first or another of as many images in the same memory."""
-        null = [self.model.condition.null(len(condition))] if self.doubled else []
-        self.decoder.restart(torch.cat([condition, *null]))
+        self.move(condition)
         self.keys.copy_(keys)
 
-    def position(self, t: int) -> None:
-        """One spatial step and D depth steps."""
-        model, depth = self.model, self.model.depth
-        scale = self.sampling.scale(t / max(1, model.places - 1))
+    def move(self, condition: Tensor, seen: Tensor | None = None) -> None:
+        """Go on with these conditions, after these codes (n, t, D) of the grid."""
+        if self.doubled:
+            condition = torch.cat([condition, self.model.condition.null(len(condition))])
+            seen = None if seen is None else torch.cat([seen, seen])
+        self.decoder.restart(condition, seen)
+
+    def position(self, t: int, place: int | None = None) -> None:
+        """One spatial step and D depth steps: of position ``t``, which is ``place`` of the codes; empty: the same."""
+        depth = self.model.depth
+        place = t if place is None else place
+        scale = self.sampling.scale(place / max(1, self.codes.shape[1] - 1))
         self.decoder.begin(t)
         for d in range(depth):
             logits = self.decoder.logits(t, d).float()
             if self.doubled:
                 logits = guided(logits, scale)
-            chosen = draw(logits, place_keys(self.keys, t * depth + d), self.sampling)
+            chosen = draw(logits, place_keys(self.keys, place * depth + d), self.sampling)
             if self.known is not None:
-                chosen = torch.where(self.kept[:, t], self.known[:, t, d], chosen)
-            self.codes[:, t, d] = chosen
+                chosen = torch.where(self.kept[:, place], self.known[:, place, d], chosen)
+            self.codes[:, place, d] = chosen
             self.decoder.push(t, d, torch.cat([chosen, chosen]) if self.doubled else chosen)
 
 
@@ -133,7 +151,7 @@ class GraphedSampler:
     def __call__(self, condition: Tensor, seed: int, images: Tensor, progress: Progress | None = None) -> Tensor:
         self.run.restart(condition, image_keys(seed, images))
         codes = complete(self.run, lambda t: self.graphs[t].replay(), progress)
-        return codes.unflatten(1, self.run.model.grid)
+        return self.run.model.in_place(codes).unflatten(1, self.run.model.grid)
 
 
 def draw_codes(model: Autoregressive, drawing: Drawing) -> Tensor:

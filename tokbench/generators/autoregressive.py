@@ -1,4 +1,4 @@
-"""What generators that draw code by code share: the exact likelihood, the loss, and drawing in raster order."""
+"""What generators that draw code by code share: the exact likelihood, the loss, and drawing in their order."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tokbench.config.generator import ARConfig, GeneratorConfig
+from tokbench.config.grid import Grid
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Drawing, Generator
 from tokbench.generators.condition import Given
 from tokbench.generators.noise import random_keys
+from tokbench.generators.orders import order_of
 
 
 class Decoder(Protocol):
@@ -23,8 +26,9 @@ class Decoder(Protocol):
     same order, so they see the same numbers.
     """
 
-    def restart(self, condition: Tensor) -> None:
-        """Begin with these conditions (R, ...), in the same memory."""
+    def restart(self, condition: Tensor, codes: Tensor | None = None) -> None:
+        """Begin with these conditions (R, ...), in the same memory; at position t, after codes (R, t, D), where they
+        are given."""
 
     def begin(self, t: int) -> None:
         """The step of position ``t``."""
@@ -38,12 +42,35 @@ class Decoder(Protocol):
 
 class Autoregressive(Generator):
     """p(codes | condition) = product over positions t and depths d of p(S_{t,d} | S_{<t}, S_{t,<d}, condition), the
-    positions in raster order."""
+    positions in raster order or in that of ``order``, int64 (T,)."""
 
     exact_nll = True
+    order: Tensor | None
+    ordinals: Tensor | None
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config)
+        settings, order = config.generator, None
+        if isinstance(settings, ARConfig) and settings.order != "raster":
+            order = order_of(settings.order, self.grid)
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("ordinals", None if order is None else order.argsort(), persistent=False)
+
+    def in_order(self, x: Tensor) -> Tensor:
+        """(B, T, ...) in raster order -> in the order of drawing."""
+        return x if self.order is None else x[:, self.order]
+
+    def in_place(self, x: Tensor) -> Tensor:
+        """The inverse of ``in_order``."""
+        return x if self.ordinals is None else x[:, self.ordinals]
+
+    def sequence(self, codes: Tensor, grid: Grid | None = None) -> Tensor:
+        """Codes (B, *grid, D) as (B, T, D) in the order of drawing, checked for shape and type."""
+        found = super().sequence(codes, grid)
+        return found if grid is not None else self.in_order(found)
 
     def _logits(self, sequence: Tensor, condition: Tensor) -> list[Tensor]:
-        """Codes (B, T, D) and checked conditions -> for each depth logits (B, T, K_d)."""
+        """Codes (B, T, D) and checked conditions -> for each depth logits (B, T, K_d), all in the order of drawing."""
         raise NotImplementedError
 
     def _read(self, sequence: Tensor, condition: Tensor) -> tuple[Tensor | None, list[Tensor]]:
@@ -55,8 +82,10 @@ class Autoregressive(Generator):
         raise NotImplementedError
 
     def logits(self, codes: Tensor, condition: Given = None) -> list[Tensor]:
-        """Codes (B, *grid, D) -> for each depth logits (B, T, K_d), each conditioned on all codes before it."""
-        return self._logits(self.sequence(codes), self.condition.check(condition, len(codes)))
+        """Codes (B, *grid, D) -> for each depth logits (B, T, K_d), the positions in raster order, each conditioned on
+        all codes drawn before it."""
+        found = self._logits(self.sequence(codes), self.condition.check(condition, len(codes)))
+        return [self.in_place(x) for x in found]
 
     def loss(
         self,
@@ -75,7 +104,7 @@ class Autoregressive(Generator):
             parts = [F.cross_entropy(x.flatten(0, 1), drawn[..., d].flatten()) for d, x in enumerate(logits)]
         else:
             parts = [
-                F.cross_entropy(x.flatten(0, 1), target[:, self.settled :].flatten(0, 1))
+                F.cross_entropy(x.flatten(0, 1), self.in_order(target)[:, self.settled :].flatten(0, 1))
                 for x, target in zip(logits, targets, strict=True)
             ]
         loss = torch.stack(parts).mean()
@@ -98,12 +127,20 @@ class Autoregressive(Generator):
     @torch.no_grad()
     def _draw(self, drawing: Drawing) -> Tensor:
         from tokbench.generators.ar_decoding import draw_codes
+        from tokbench.generators.sliding import slide_codes
 
         if self.training:
             raise TokbenchError("call eval() before generate(): dropout is on")
+        slide = drawing.slide
+        if slide is None and self.order is not None:
+            known = None if drawing.known is None else self.in_order(drawing.known)
+            drawing = drawing._replace(known=known, kept=self.in_order(drawing.kept))
         if bool((drawing.kept[:, 1:] & ~drawing.kept[:, :-1]).any()):
+            order = getattr(self.config.generator, "order", "raster")
+            first = "the first ones (keep the top)" if order == "raster" else "the first ones of that"
             raise TokbenchError(
-                f"{self.config.generator.name} completes in raster order: the kept positions must be the first ones "
-                "(keep the top)"
+                f"{self.config.generator.name} completes in {order} order: the kept positions must be {first}"
             )
-        return draw_codes(self, drawing).unflatten(1, self.grid)
+        if slide is not None:
+            return slide_codes(self, drawing, slide).unflatten(1, slide.map)
+        return self.in_place(draw_codes(self, drawing)).unflatten(1, self.grid)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tokbench.config.generator import GeneratorConfig
+from tokbench.config.grid import Grid
 from tokbench.errors import TokbenchError
 from tokbench.generators.card import generator_card
 from tokbench.generators.codes_condition import CodesCondition  # noqa: F401  (a kind that build_condition knows)
@@ -19,6 +20,7 @@ from tokbench.generators.noise import image_keys
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.text_condition import TextCondition  # noqa: F401  (a kind that build_condition knows)
 from tokbench.generators.transformer import Transformer
+from tokbench.generators.window import Slide, slide_of
 from tokbench.models.folder import SavedModel
 from tokbench.results.card import Card
 
@@ -35,6 +37,7 @@ class Drawing(NamedTuple):
     known: Tensor | None  # codes (n, T, D)
     kept: Tensor  # bool (n, T): where the known ones hold
     progress: Progress | None
+    slide: Slide | None = None  # over a larger map, whose positions T then are
 
 
 class Generator(SavedModel):
@@ -92,6 +95,7 @@ class Generator(SavedModel):
         sampling: Sampling | None = None,
         given: Tensor | None = None,
         mask: Tensor | None = None,
+        size: Sequence[int] | None = None,
         progress: Progress | None = None,
         **settings: Any,
     ) -> Tensor:
@@ -101,9 +105,11 @@ class Generator(SavedModel):
         rounding of floating point, which can tip a near tie).
 
         Args:
-            condition: one for all (a class id), or one per image; None draws without.
+            condition: one for all (a class id), or one per image; None draws without. Where it is a map and a size is
+                given, that of the whole size.
             sampling, settings: how, see :class:`Sampling`; settings by name (``top_k=100``) change single fields.
             given, mask: keep the codes (n or 1, *grid, D) where the mask (*grid) or (n, *grid) is true.
+            size: rows and columns of positions to draw instead of the grid, out of a window that slides over them.
             progress: called with the fraction that is done.
 
         Raises:
@@ -113,12 +119,14 @@ class Generator(SavedModel):
         sampling = (sampling or Sampling()).replace(**settings)
         if n < 1:
             raise TokbenchError(f"n is {n}: at least one image")
-        chosen = self.condition.check(condition, n)
+        slide = slide_of(self.config, size) if size is not None else None
+        chosen = self.condition.check(condition, n) if slide is None else self.condition.check_map(condition, n, slide)
         if sampling.guidance != 1.0:
             self.condition.check_guidance(chosen)
-        known, kept = self._settled(chosen, *self._kept(given, mask, n))
+        grid = self.grid if slide is None else slide.map
+        known, kept = self._settled(chosen, *self._kept(given, mask, n, grid))
         keys = image_keys(seed, torch.arange(first, first + n, device=self.device))
-        return self._draw(Drawing(chosen, keys, sampling, known, kept, progress))
+        return self._draw(Drawing(chosen, keys, sampling, known, kept, progress, slide))
 
     def _draw(self, drawing: Drawing) -> Tensor:
         raise NotImplementedError
@@ -129,14 +137,15 @@ class Generator(SavedModel):
             if isinstance(module, Transformer):
                 module.checkpointing = on
 
-    def batch_sampler(self, n: int, sampling: Sampling) -> BatchSampler:
+    def batch_sampler(self, n: int, sampling: Sampling, slide: Slide | None = None) -> BatchSampler:
         """``generate`` for many batches of the same size and settings: called with checked conditions (n, ...), the
         seed, the images' numbers (n,) and a progress callback; codes (n, *grid, D)."""
-        nothing = torch.zeros(n, self.places, dtype=torch.bool, device=self.device)
+        places = self.places if slide is None else math.prod(slide.map)
+        nothing = torch.zeros(n, places, dtype=torch.bool, device=self.device)
 
         def sample(condition: Tensor, seed: int, images: Tensor, progress: Progress | None = None) -> Tensor:
             known, kept = self._settled(condition, None, nothing)
-            return self._draw(Drawing(condition, image_keys(seed, images), sampling, known, kept, progress))
+            return self._draw(Drawing(condition, image_keys(seed, images), sampling, known, kept, progress, slide))
 
         return sample
 
@@ -159,17 +168,18 @@ class Generator(SavedModel):
         """Those that are drawn and that a code length is of: positions, without those given, times depth."""
         return (self.places - self.settled) * self.depth
 
-    def sequence(self, codes: Tensor) -> Tensor:
-        """Codes (B, *grid, D) as (B, T, D), checked for shape and type."""
-        if tuple(codes.shape[1:]) != self.shape or codes.dtype != torch.int64:
+    def sequence(self, codes: Tensor, grid: Grid | None = None) -> Tensor:
+        """Codes (B, *grid, D) as (B, T, D), checked for shape and type; of another grid where one is given."""
+        shape = (*(grid or self.grid), self.depth)
+        if tuple(codes.shape[1:]) != shape or codes.dtype != torch.int64:
             raise TokbenchError(
-                f"codes must be int64 (B, {', '.join(map(str, self.shape))}), got {codes.dtype} {tuple(codes.shape)}"
+                f"codes must be int64 (B, {', '.join(map(str, shape))}), got {codes.dtype} {tuple(codes.shape)}"
             )
         return codes.flatten(1, -2)
 
-    def check_codes(self, codes: Tensor) -> None:
+    def check_codes(self, codes: Tensor, grid: Grid | None = None) -> None:
         """TokbenchError where a code is outside its vocabulary. A look at every value: not for the training loop."""
-        self.sequence(codes)
+        self.sequence(codes, grid)
         for depth, size in enumerate(self.vocabulary):
             low, high = int(codes[..., depth].min()), int(codes[..., depth].max())
             if low < 0 or high >= size:
@@ -178,23 +188,23 @@ class Generator(SavedModel):
                     f"of {size}: these are not this tokenizer's codes"
                 )
 
-    def _kept(self, given: Tensor | None, mask: Tensor | None, n: int) -> tuple[Tensor | None, Tensor]:
-        """Given codes (n, T, D) and where they hold (n, T)."""
+    def _kept(self, given: Tensor | None, mask: Tensor | None, n: int, grid: Grid) -> tuple[Tensor | None, Tensor]:
+        """Given codes (n, T, D) and where they hold (n, T), on this grid."""
         if (given is None) != (mask is None):
             raise TokbenchError("given codes and the mask that says where they hold go together")
         if given is None or mask is None:
-            return None, torch.zeros(n, self.places, dtype=torch.bool, device=self.device)
+            return None, torch.zeros(n, math.prod(grid), dtype=torch.bool, device=self.device)
         given = given.to(self.device)
         if len(given) not in (1, n):
             raise TokbenchError(f"{len(given)} given code stacks for {n} images")
-        self.check_codes(given)
-        if mask.dtype != torch.bool or tuple(mask.shape) not in (self.grid, (n, *self.grid)):
-            sides = ", ".join(map(str, self.grid))
+        self.check_codes(given, grid)
+        if mask.dtype != torch.bool or tuple(mask.shape) not in (grid, (n, *grid)):
+            sides = ", ".join(map(str, grid))
             raise TokbenchError(
                 f"the mask must be boolean ({sides}) or (n, {sides}), got {mask.dtype} {tuple(mask.shape)}"
             )
-        kept = mask.to(self.device).expand(n, *self.grid).flatten(1)
-        return given.expand(n, *self.shape).flatten(1, -2), kept
+        kept = mask.to(self.device).expand(n, *grid).flatten(1)
+        return given.expand(n, *grid, self.depth).flatten(1, -2), kept
 
     def _settled(self, condition: Tensor, known: Tensor | None, kept: Tensor) -> tuple[Tensor | None, Tensor]:
         """The same as ``_kept`` answers, with what a checked condition gives."""

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tokbench.config.condition import CodesConfig, Partner, TextConfig, TextSettings, TokenizerRef
+from tokbench.config.condition import CodesConfig, Partner, Read, TextConfig, TextSettings, TokenizerRef
 from tokbench.config.generator import GeneratorConfig
 from tokbench.config.grid import Size, axes
 from tokbench.config.model import TokenizerConfig
@@ -128,7 +128,15 @@ def partner_codes(tokenizer: Tokenizer, kind: Partner, partners: Tensor) -> Tens
     return quantizer.subcodes(tokenizer.encode(images))
 
 
-def codes_of(tokenizer: Any, partner: Partner, *, source: str, image_size: Size, dropout: float = 0.0) -> CodesConfig:
+def codes_of(
+    tokenizer: Any,
+    partner: Partner,
+    *,
+    source: str,
+    image_size: Size,
+    dropout: float = 0.0,
+    read: Read = "causal",
+) -> CodesConfig:
     """The condition that codes of ``tokenizer`` are, of what goes with images of ``image_size``.
 
     Raises:
@@ -146,6 +154,7 @@ def codes_of(tokenizer: Any, partner: Partner, *, source: str, image_size: Size,
         dropout=dropout,
         partner=partner,
         tokenizer=reference,
+        read=read,
     )
 
 

@@ -66,13 +66,13 @@ class ModelCoder:
         """int64 (n, *grid, D) -> uint32 words."""
         self.model.check_codes(codes)
         coder = constriction.stream.queue.RangeEncoder()
-        self._run(len(codes), condition, coder, codes.flatten(1, -2))
+        self._run(len(codes), condition, coder, self.model.sequence(codes))
         return coder.get_compressed()
 
     def decode(self, words: Words, n: int, condition: Given = None) -> Tensor:
         """The inverse: int64 (n, *grid, D)."""
         coder = constriction.stream.queue.RangeDecoder(words)
-        return self._run(n, condition, coder, None).view(n, *self.model.shape)
+        return self.model.in_place(self._run(n, condition, coder, None)).view(n, *self.model.shape)
 
 
 class HistogramCoder:

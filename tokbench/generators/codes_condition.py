@@ -15,6 +15,7 @@ from tokbench.config.condition import CodesConfig
 from tokbench.errors import TokbenchError, shown, size_text
 from tokbench.generators.condition import Condition, Given, condition_of
 from tokbench.generators.coordinates import coordinate_codes, coordinate_map
+from tokbench.generators.window import Slide
 
 
 @condition_of(CodesConfig)
@@ -33,13 +34,36 @@ class CodesCondition(nn.Embedding, Condition):
         self.register_buffer("offsets", torch.tensor(starts), persistent=False)
 
     def check(self, given: Given, n: int) -> Tensor:
+        return self._checked(given, n, self.config.shape)
+
+    def check_map(self, given: Given, n: int, slide: Slide) -> Tensor:
+        down, across = self._factors(slide)
+        return self._checked(given, n, (slide.map[0] * down, slide.map[1] * across, self.config.shape[-1]))
+
+    def within(self, condition: Tensor, start: tuple[int, int], slide: Slide) -> Tensor:
+        top, left = (place * factor for place, factor in zip(start, self._factors(slide), strict=True))
+        height, width = self.config.map
+        return condition[:, top : top + height, left : left + width]
+
+    def _factors(self, slide: Slide) -> tuple[int, int]:
+        """Rows and columns of the condition for each of the codes. TokbenchError where they are no whole numbers."""
+        own = self.config.map
+        if len(own) != 2 or any(mine % side for mine, side in zip(own, slide.window, strict=True)):
+            raise TokbenchError(
+                f"the condition's {size_text(own)} codes are no multiple of the generator's "
+                f"{size_text(slide.window)}: a window that slides by one code has none of its own"
+            )
+        return own[0] // slide.window[0], own[1] // slide.window[1]
+
+    def _checked(self, given: Given, n: int, shape: tuple[int, ...]) -> Tensor:
+        """As ``check``, of codes of this shape."""
         if given is None:
             if not self.config.has_null:
                 raise TokbenchError(f"the generator needs a condition: {self.config.describe()}")
-            return self.null(n)
+            return torch.full((n, *shape), -1, dtype=torch.int64, device=self.weight.device)
         if not isinstance(given, Tensor) or given.dtype != torch.int64:
             raise TokbenchError(f"a condition of codes is an int64 tensor, not {shown(given)}")
-        codes, shape = given.to(self.weight.device), self.config.shape
+        codes = given.to(self.weight.device)
         codes = codes[None] if codes.dim() == len(shape) else codes
         if tuple(codes.shape[1:]) != shape or len(codes) not in (1, n):
             raise TokbenchError(
@@ -81,11 +105,19 @@ class CodesCondition(nn.Embedding, Condition):
     @property
     def usual(self) -> Tensor:
         """Of coordinates those of a whole image; codes of another image there are none of."""
-        if (factor := self.config.downsampling) is None:
+        return self._coordinates(*self.config.map) if self.config.downsampling else self.null(0)
+
+    def usual_map(self, slide: Slide) -> Tensor:
+        if not self.config.downsampling:
             return self.null(0)
-        height, width = self.config.map
-        coordinates = coordinate_map(height * factor, width * factor)
-        return coordinate_codes(coordinates, self.config.vocabulary[0], factor).to(self.weight.device)
+        down, across = self._factors(slide)
+        return self._coordinates(slide.map[0] * down, slide.map[1] * across)
+
+    def _coordinates(self, height: int, width: int) -> Tensor:
+        """(1, height, width, 1). The last of a large image, which as published have no code, have the last code."""
+        factor, (size,) = self.config.downsampling or 1, self.config.vocabulary
+        codes = coordinate_codes(coordinate_map(height * factor, width * factor), size, factor)
+        return codes.clamp(max=size - 1).to(self.weight.device)
 
     def check_guidance(self, condition: Tensor) -> None:
         super().check_guidance(condition)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tokbench.config.condition import ClassConfig, ConditionConfig, FramesConfig
 from tokbench.errors import TokbenchError, shown
 from tokbench.generators.noise import place_keys, uniform
+from tokbench.generators.window import Slide
 
 Given = Tensor | Sequence[int] | int | Sequence[str] | None
 """A condition as a user gives it: one for all samples or one each; None for none. A text is one as it is."""
@@ -36,6 +37,14 @@ class Condition(nn.Module):
                 none where there is no null.
         """
         raise NotImplementedError
+
+    def check_map(self, given: Given, n: int, slide: Slide) -> Tensor:
+        """As ``check``, where a window slides over a larger map; a condition that is a map is one of all of it."""
+        return self.check(given, n)
+
+    def within(self, condition: Tensor, start: tuple[int, int], slide: Slide) -> Tensor:
+        """Of what ``check_map`` gives, the condition of the window that starts at this row and column."""
+        return condition
 
     def null(self, n: int) -> Tensor:
         """(n, ...): what stands for "no condition"; ``check`` takes it where there is one."""
@@ -62,6 +71,10 @@ class Condition(nn.Module):
     def usual(self) -> Tensor:
         """(m, ...): what is drawn in turn where nobody says; of classes each of them. Empty where somebody must."""
         raise NotImplementedError
+
+    def usual_map(self, slide: Slide) -> Tensor:
+        """The same as ``check_map`` gives it."""
+        return self.usual
 
     def check_guidance(self, condition: Tensor) -> None:
         """TokbenchError where checked conditions cannot be guided."""

@@ -142,7 +142,7 @@ class MLM(Generator):
         keeps the most confident; confidence is log p plus Gumbel noise that fades."""
         if self.training:
             raise TokbenchError("call eval() before generate(): dropout is on")
-        condition, keys, sampling, known, kept, progress = drawing
+        condition, keys, sampling, known, kept, progress, _ = drawing
         n, places, depth, steps = len(keys), self.places, self.depth, sampling.steps
         keys = keys[:, None]
         place = torch.arange(places, device=self.device)

@@ -25,7 +25,9 @@ from tokbench.generators.building import (
     partner_codes,
 )
 from tokbench.generators.sampling import Sampling
+from tokbench.generators.window import Slide, slide_of
 from tokbench.models import Tokenizer
+from tokbench.models.tokenizer import chosen_size
 
 
 @dataclass
@@ -102,13 +104,25 @@ class Pipeline:
             raise TokbenchError(f"the generator is not conditioned on images but is {config.describe()}")
         return partner_codes(other, config.partner, partners)
 
-    def in_turn(self, conditions: Tensor | Sequence[int] | Sequence[str] | None) -> Tensor:
+    def slide(self, size: Size | None) -> Slide | None:
+        """How images of ``size`` pixels are drawn; None where they are those of the generator.
+
+        Raises:
+            TokbenchError: a size that the tokenizer has no codes for, or that no window slides to.
+        """
+        if size is None:
+            return None
+        return slide_of(self.generator.config, self.tokenizer.grid(chosen_size(self.tokenizer.config, size, "--size")))
+
+    def in_turn(self, conditions: Tensor | Sequence[int] | Sequence[str] | None, slide: Slide | None = None) -> Tensor:
         """What images 0, 1 .. are drawn of, and then around: the given conditions, or all that there are."""
-        condition = self.generator.condition
+        kind = self.generator.condition
         if conditions is None:
-            usual = condition.usual
-            return usual if len(usual) else condition.check(None, 1)
-        return condition.check(conditions, len(conditions))
+            usual = kind.usual if slide is None else kind.usual_map(slide)
+            if len(usual):
+                return usual
+        n = 1 if conditions is None else len(conditions)
+        return kind.check(conditions, n) if slide is None else kind.check_map(conditions, n, slide)
 
     def stream(
         self,
@@ -118,6 +132,7 @@ class Pipeline:
         seed: int = 0,
         sampling: Sampling | None = None,
         batch_size: int = 16,
+        size: Size | None = None,
         progress: Progress | None = None,
     ) -> Iterator[tuple[list[int], Tensor]]:
         """Images of these numbers, batch by batch: (numbers, uint8 images (b, C, H, W)).
@@ -127,20 +142,23 @@ class Pipeline:
         to the bit, whichever of them are asked for; with another, kernels of another shape round otherwise: the codes
         are the same short of a near tie, a pixel may differ by one level.
 
+        Args:
+            size: in pixels, where it is not the generator's own: by a window that slides.
+
         Raises:
-            TokbenchError: a condition that does not exist, guidance without one.
+            TokbenchError: a condition or a size that does not exist, guidance without one.
         """
         if not numbers:
             return
-        generator, sampling = self.generator, sampling or Sampling()
-        turn = self.in_turn(conditions)  # what is wrong with one of them is said before the first image is drawn
+        generator, sampling, slide = self.generator, sampling or Sampling(), self.slide(size)
+        turn = self.in_turn(conditions, slide)  # what is wrong with one of them is said before the first image is drawn
         if sampling.guidance != 1.0:
             generator.condition.check_guidance(turn)
-        size = min(batch_size, max(numbers) + 1)
-        sample = generator.batch_sampler(size, sampling)
+        rows = min(batch_size, max(numbers) + 1)
+        sample = generator.batch_sampler(rows, sampling, slide)
         done = 0
-        for first, wanted in batches_of(numbers, size):
-            drawn = torch.arange(first, first + size, device=generator.device)
+        for first, wanted in batches_of(numbers, rows):
+            drawn = torch.arange(first, first + rows, device=generator.device)
 
             def report(part: float, before: int = done, now: int = len(wanted)) -> None:
                 if progress is not None:

@@ -182,10 +182,17 @@ class RowDecoder:
         self.context = like.new_zeros(batch, model.settings.width)
         self.sums = model.embedding.vectors.new_zeros(batch, model.embedding.channels)
 
-    def restart(self, condition: Tensor) -> None:
-        """Begin with these conditions (R, ...)."""
+    def restart(self, condition: Tensor, codes: Tensor | None = None) -> None:
+        """Begin with these conditions (R, ...), after codes (R, t, D): of their rows all that is kept is computed."""
+        model, columns = self.model, self.model.grid[1]
         self.maps.zero_()
-        self.past, self.condition = Past(), self.model.spread(condition)
+        self.past, self.condition = Past(), model.spread(condition)
+        if codes is None or not codes.shape[1]:
+            return
+        inputs = model.inputs(model.embedding(codes).sum(-2)).transpose(1, 2)
+        self.maps.flatten(2)[:, :, : codes.shape[1]] = inputs
+        for row in range(-(-codes.shape[1] // columns)):
+            self.begin(row * columns)
 
     def begin(self, t: int) -> None:
         """The features of position ``t``."""

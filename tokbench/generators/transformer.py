@@ -41,11 +41,15 @@ NO_DROPOUT = Dropouts()
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; queries, keys and values come from one product."""
+    """Multi-head self-attention; queries, keys and values come from one product.
 
-    def __init__(self, width: int, heads: int, dropout: float, causal: bool) -> None:
+    Args:
+        whole: places, from the first on, that see each other in both directions where the rest is causal.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, causal: bool, whole: int = 0) -> None:
         super().__init__()
-        self.heads, self.dropout, self.causal = heads, dropout, causal
+        self.heads, self.dropout, self.causal, self.whole = heads, dropout, causal, whole
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -66,8 +70,15 @@ class Attention(nn.Module):
         q, k, v = self.split(x)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
-        dropout = self.dropout if self.training else 0.0
-        return self.join(F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=self.causal))
+        return self.join(self._attend(q, k, v, self.dropout if self.training else 0.0))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
+        """Of a sequence from its first place on."""
+        if not self.whole:
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=self.causal)
+        seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
+        seen[: self.whole, : self.whole] = True
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
 
     def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None) -> Tensor:
         """x (B, M, C), the inputs from place ``at`` on -> (B, M, C); the cache gains them. M is 1 unless ``at`` is 0.
@@ -81,16 +92,18 @@ class Attention(nn.Module):
         if end == 1:  # one key: the softmax is 1
             return self.join(v)
         keys, values = cache.keys[:, :, :end], cache.values[:, :, :end]
-        return self.join(F.scaled_dot_product_attention(q, keys, values, is_causal=x.shape[1] > 1))
+        return self.join(
+            F.scaled_dot_product_attention(q, keys, values) if x.shape[1] == 1 else self._attend(q, keys, values)
+        )
 
 
 class Block(nn.Module):
     """LayerNorm, attention, LayerNorm, GELU MLP of four times the width; both residual."""
 
-    def __init__(self, width: int, heads: int, dropouts: Dropouts, causal: bool) -> None:
+    def __init__(self, width: int, heads: int, dropouts: Dropouts, causal: bool, whole: int = 0) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, dropouts.attention, causal)
+        self.attention = Attention(width, heads, dropouts.attention, causal, whole)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.drop = nn.Dropout(dropouts.residual)
@@ -106,14 +119,20 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of blocks without a final norm."""
+    """A stack of blocks without a final norm; ``whole`` as of ``Attention``."""
 
     def __init__(
-        self, width: int, heads: int, layers: int, dropouts: Dropouts = NO_DROPOUT, causal: bool = True
+        self,
+        width: int,
+        heads: int,
+        layers: int,
+        dropouts: Dropouts = NO_DROPOUT,
+        causal: bool = True,
+        whole: int = 0,
     ) -> None:
         super().__init__()
-        self.width, self.heads = width, heads
-        self.blocks = nn.ModuleList(Block(width, heads, dropouts, causal) for _ in range(layers))
+        self.width, self.heads, self.whole = width, heads, whole
+        self.blocks = nn.ModuleList(Block(width, heads, dropouts, causal, whole) for _ in range(layers))
         self.checkpointing = False
 
     def forward(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:

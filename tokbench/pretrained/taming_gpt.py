@@ -18,9 +18,11 @@ from torch import Tensor
 
 from tokbench.config.condition import CodesConfig, Partner, TokenizerRef
 from tokbench.config.generator import ARConfig, GeneratorConfig
-from tokbench.errors import TokbenchError, size_text
+from tokbench.config.generator_model import Order
+from tokbench.errors import TokbenchError, did_you_mean, size_text
 from tokbench.generators.base import Generator
 from tokbench.generators.building import CONDITION_TOKENIZER, build
+from tokbench.generators.orders import order_of
 from tokbench.models import Tokenizer
 from tokbench.models.folder import explain
 
@@ -33,6 +35,16 @@ from .stages import tokenizer_in
 from .taming import LABELS
 
 PREFIX, FIRST_STAGE, CONDITION_STAGE = "transformer.", "first_stage_model.", "cond_stage_model."
+PERMUTER = "permuter."
+ORDERS: dict[str, Order] = {
+    "Identity": "raster",
+    "AlternateParsing": "alternate",
+    "Random": "random",
+    "SpiralIn": "spiral-in",
+    "SpiralOut": "spiral-out",
+    "Subsample": "subsample",
+    "ZCurve": "z-curve",
+}
 
 
 def recognises(names: Collection[str]) -> bool:
@@ -55,16 +67,11 @@ def read(
     gpt = params.get("transformer_config", {}).get("params", {})
     if "n_head" not in gpt:
         raise TokbenchError(f"{path}: the layout needs its YAML (transformer_config.params.n_head); give it with it")
-    if gpt.get("n_unmasked", 0):
-        raise TokbenchError(f"{path}: n_unmasked {gpt['n_unmasked']}: a condition that is read whole is not supported")
-    permuter = str(params.get("permuter_config", {}).get("target", "Identity"))
-    if not permuter.endswith("Identity"):
-        raise TokbenchError(
-            f"{path}: permuter_config {permuter}: codes in another order than by rows are not supported"
-        )
     before = _condition(everything, params, tokenizer, path)
-    made, sos = _build(given, params, gpt, tokenizer, before, source, path)
-    used = (FIRST_STAGE, CONDITION_STAGE)
+    before = _read_whole(before, gpt.get("n_unmasked", 0), path)
+    order = _order(everything, params, tokenizer, path)
+    made, sos = _build(given, params, gpt, tokenizer, before, order, source, path)
+    used = (FIRST_STAGE, CONDITION_STAGE, PERMUTER)
     stages = [name for name in other if name.startswith(used)]
     rest = [name for name in other if not name.startswith(used)]
     ignored = {"of the tokenizers": stages} if stages else {}
@@ -119,12 +126,38 @@ def _condition(everything: dict[str, Tensor], params: dict[str, Any], tokenizer:
     )
 
 
+def _order(everything: dict[str, Tensor], params: dict[str, Any], tokenizer: Tokenizer, path: str) -> Order:
+    """What ``permuter_config`` says, held against the table in the file. TokbenchError for another order."""
+    target = str((params.get("permuter_config") or {}).get("target", "Identity"))
+    name = target.rpartition(".")[2]
+    if name not in ORDERS:
+        raise TokbenchError(f"{path}: permuter_config {target}: an order that is not known{did_you_mean(name, ORDERS)}")
+    table = everything.get(f"{PERMUTER}forward_shuffle_idx")
+    if table is not None and not torch.equal(table.long(), order_of(ORDERS[name], tokenizer.grid())):
+        raise TokbenchError(f"{path}: {PERMUTER}forward_shuffle_idx is not the order that {name} stands for")
+    return ORDERS[name]
+
+
+def _read_whole(before: _Before, places: Any, path: str) -> _Before:
+    """What ``n_unmasked`` says: so many places, from the first on, see each other."""
+    if not places:
+        return before
+    if before.codes is None or places != before.codes.places:
+        condition = f"{before.codes.places} places" if before.codes else "no map"
+        raise TokbenchError(
+            f"{path}: n_unmasked {places}: only a condition that is read in both directions as a whole is supported, "
+            f"and it has {condition}"
+        )
+    return before._replace(codes=before.codes.model_copy(update={"read": "both"}))
+
+
 def _build(
     given: dict[str, Tensor],
     params: dict[str, Any],
     gpt: dict[str, Any],
     tokenizer: Tokenizer,
     before: _Before,
+    order: Order,
     source: str,
     path: str,
 ) -> tuple[Generator, int]:
@@ -152,6 +185,7 @@ def _build(
                 input="learned",
                 class_conditional=before.classes > 0,
                 class_dropout=0.0,
+                order=order,
             ),
             shape=(*grid, 1),
             vocabulary=sizes,

@@ -97,7 +97,12 @@ class CodeData:
         size = self.recipe.data.image_size
         self.condition_tokenizer = other
         self.conditioned_on = codes_of(
-            other, partner, source=settings.tokenizer, image_size=size, dropout=settings.dropout
+            other,
+            partner,
+            source=settings.tokenizer,
+            image_size=size,
+            dropout=settings.dropout,
+            read=settings.read,
         )
         for images in (self.images, self.held_images):
             images.label_count = other.config.channels  # type: ignore[attr-defined]
