@@ -48,6 +48,13 @@ def generate(
         str | None,
         typer.Option("--size", help="In pixels, HEIGHTxWIDTH: beyond its own size by a window that slides (ar)."),
     ] = None,
+    reject: Annotated[
+        float | None,
+        typer.Option("--reject", help="Keep this share of the images drawn of each class: those --judge is surest of."),
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="efficientnet-lite0 (or 1, 2), timm:NAME, or timm:NAME=FILE.")
+    ] = None,
     given: Annotated[
         Path | None, typer.Option("--given", help="Clips: go on from the first frames of this video.")
     ] = None,
@@ -106,6 +113,8 @@ def generate(
         frames=frames,
         film=film,
         fps=fps,
+        reject=reject,
+        judge=judge,
         size=parse_size(size, "--size") if size else None,
     )
     console = terminal(stderr=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from tokbench.cli.rejecting import Judged
 from tokbench.clips import FORMATS, save_clip
 from tokbench.config.condition import CodesConfig
 from tokbench.config.crop import CROPS
@@ -54,6 +55,8 @@ class Settings:
     film: str = "mp4"
     fps: float = 25.0
     size: Size | None = None
+    reject: float | None = None
+    judge: str | None = None
 
     def to_json(self, pair: Pipeline) -> dict[str, Any]:
         """As ``settings.json`` keeps it: the models by their weights, not by where they lie."""
@@ -112,6 +115,9 @@ def _draw_missing(
     settings: Settings, pair: Pipeline, n: int, out: Path, batch_size: int, progress: Callable[[float], None] | None
 ) -> int:
     described = settings.to_json(pair)
+    judged = Judged.of(settings, pair, n, out)
+    if judged is not None:
+        described |= judged.described
     held = _held_settings(out)
     if held is not None and held != described:
         other = sorted(key for key in described | held if held.get(key) != described.get(key))
@@ -120,7 +126,9 @@ def _draw_missing(
         raise TokbenchError(f"{out / own[0]}: not drawn here, and would be written over; choose another --out")
     missing = [i for i in range(n) if not (out / f"{i:06d}.png").exists()]
     batch_size = min(batch_size, n)
-    if settings.given is not None or settings.frames is not None:
+    if judged is not None:
+        batches = judged.batches(missing, batch_size, progress)
+    elif settings.given is not None or settings.frames is not None:
         batches = _films(pair, settings, missing, batch_size)
     elif settings.image is not None:
         batches = _completions(pair, settings, missing, batch_size)
@@ -143,7 +151,7 @@ def _draw_missing(
                 save_clip(image, out / f"{number:06d}.{settings.film}", fps=settings.fps)
             save_picture(grid([[image]]), out / f"{number:06d}.png")  # last: what has one is whole
         done += len(numbers)
-        if progress is not None:
+        if progress is not None and numbers:
             progress(done / len(missing))
     _write_grid(out, n, pair.tokenizer.config.channels, 1 if pair.draws_clips else GRID_COLUMNS)
     return len(missing)

