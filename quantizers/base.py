@@ -37,6 +37,10 @@ class Quantizer(nn.Module):
     paper: ClassVar[str] = ""
     # A prefix of the depths decodes to a coarser version of the same map.
     decodes_prefix: bool = False
+    # Codes on a grid of their own, such as a pyramid of scales: the one grid of z they belong to, and the numbers of
+    # codes that decode (the first n of N), coarse to fine, N last.
+    latent_grid: tuple[int, ...] | None = None
+    prefixes: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -102,7 +106,7 @@ class Quantizer(nn.Module):
                 loss, losses = quantized.new_zeros(()), {}
             self.usage.update(codes)
             quantized = self._unflatten(quantized, positions).to(z.dtype)
-        return QuantizerOutput(quantized, codes.reshape(*positions, -1), loss, losses)
+        return QuantizerOutput(quantized, self._unflatten_codes(codes, positions), loss, losses)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -110,21 +114,25 @@ class Quantizer(nn.Module):
         with self._full_precision(z, "z"):
             flat, positions = self._flatten(z)
             codes = self._encode(self._into_code_space(flat)) + self._finite_flag(flat)
-            return codes.reshape(*positions, -1)
+            return self._unflatten_codes(codes, positions)
 
     def decode(self, codes: Tensor) -> Tensor:
         """codes (B, ..., D) -> the quantized map of the eval forward, (B, ..., dim) or channel first, fp32.
 
-        Where ``decodes_prefix``, codes of the first d depths (B, ..., d) are decoded too.
+        Where ``decodes_prefix``, codes of the first d depths (B, ..., d) are decoded too; the first n of N codes
+        (B, n, D) where n is one of ``prefixes``.
         """
         with self._full_precision(codes, "codes"):
             flat, positions = self._check_codes(codes)
+            if self.latent_grid is not None:
+                positions = (positions[0], *self.latent_grid)
             return self._unflatten(self._out_of_code_space(self._decode(flat)), positions)
 
     def embed(self, codes: Tensor) -> Tensor:
         """codes (B, ..., D) -> (B, ..., D, dim), always channel-last: each depth's share of the decoded vector.
 
-        The cumulative sums over depth are the prefix decodes, the whole sum is ``decode``.
+        The cumulative sums over depth are the prefix decodes, the whole sum is ``decode``. Of codes on a grid of their
+        own these are the code vectors.
         """
         with self._full_precision(codes, "codes"):
             flat, positions = self._check_codes(codes)
@@ -135,6 +143,17 @@ class Quantizer(nn.Module):
                 rest = _linear(vectors[..., 1:, :], self.project_out, with_bias=False)
                 vectors = torch.cat([first, rest], dim=-2)
             return vectors.reshape(*positions, codes.shape[-1], self.dim)
+
+    def settle(self, grid: Sequence[int]) -> None:
+        """Told, before its first use, the grid of the z that is to come. ValueError where it has no codes for it."""
+        self.code_grid(grid)
+
+    def code_grid(self, grid: Sequence[int]) -> tuple[int, ...]:
+        """The grid of the codes of z (B, *grid, dim): the same, where ``latent_grid`` does not say otherwise.
+
+        Raises ValueError in one line where there are no codes for such a grid.
+        """
+        return tuple(grid)
 
     def subcodes(self, codes: Tensor) -> Tensor:
         """The codes as a generator models them: (B, ..., D) -> (B, ..., S) over ``subcode_sizes``.
@@ -225,6 +244,9 @@ class Quantizer(nn.Module):
     def _unflatten(self, flat: Tensor, positions: tuple[int, ...]) -> Tensor:
         z = flat.reshape(*positions, self.dim)
         return z.movedim(-1, 1) if self.channel_first else z
+
+    def _unflatten_codes(self, codes: Tensor, positions: tuple[int, ...]) -> Tensor:
+        return codes.reshape(positions[0], *self.code_grid(positions[1:]), -1)
 
     def _check_codes(self, codes: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         depth, shape = self.num_codebooks, tuple(codes.shape)

@@ -95,7 +95,7 @@ def evaluate(
         store.check()
     model = _tokenizer(tokenizer, None if accelerator is not None else device)
     if isinstance(data, str):
-        size = chosen_size(model.config, size, "size")
+        size = chosen_size(model, size, "size")
         protocol = protocol or "tokbench-v1"
         shape: Any = {"image_size": size, "crop": PROTOCOLS.get(protocol).crop, "channels": model.config.channels}
         data = open_images(data, split, limit=limit, **shape)
@@ -105,7 +105,7 @@ def evaluate(
         raise TokbenchError("size and limit belong to open_images where data is already open")
     if data.view.channels != (channels := model.config.channels):
         raise TokbenchError(f"the tokenizer's images have {channels} channel(s): open_images(..., channels={channels})")
-    size = chosen_size(model.config, data.image_size, "image_size")
+    size = chosen_size(model, data.image_size, "image_size")
     with explained(f"measuring {batch_size} images of {size_text(size)} at a time", "batch_size", "a larger machine"):
         found = evaluate_tokenizer(
             model,

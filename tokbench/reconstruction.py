@@ -48,12 +48,14 @@ class Reconstructed:
 class Reconstruction:
     """One image through its codes; all images uint8 (C, H, W), on the CPU.
 
-    ``stages`` come from the first 1, 2, ... D codes of every position. ``codes`` are int64 (*grid, D), those of the
-    padding included. SSIM is NaN where the image is smaller than its window.
+    ``stages`` come from the parts of the codes that decode, coarse to fine; ``names`` has theirs, such as ``depth 2``.
+    ``codes`` are int64 (*grid, D), those of the padding included. SSIM is NaN where the image is smaller than its
+    window.
     """
 
     original: Tensor
     stages: list[Tensor]
+    names: list[str]
     codes: Tensor
     bits_per_pixel: float
     psnr: float
@@ -78,9 +80,10 @@ def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> Reconstruction:
         codes = tokenizer.encode(given)
     except ValueError as error:
         raise TokbenchError(str(error)) from None
-    for depth in range(1, codes.shape[-1] + 1):
+    prefixes = tokenizer.prefixes()
+    for prefix in prefixes:
         with torch.no_grad():
-            made = tokenizer.decode(codes[..., :depth])
+            made = tokenizer.decode(prefix.of(codes))
         if made.shape != given.shape:
             own = size_text(tokenizer.config.image_size)
             raise TokbenchError(
@@ -89,7 +92,8 @@ def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> Reconstruction:
         stages.append(to_uint8(made.reshape(padded.shape)[0, :, :height, :width]).cpu())
     image = image.cpu()
     bits = math.prod(codes.shape[1:-1]) * tokenizer.quantizer.bits_per_vector / (height * width)
-    return Reconstruction(image, stages, codes[0].cpu(), bits, *psnr_and_ssim(image[None], stages[-1][None]))
+    names = [prefix.name for prefix in prefixes]
+    return Reconstruction(image, stages, names, codes[0].cpu(), bits, *psnr_and_ssim(image[None], stages[-1][None]))
 
 
 def reconstruct_files(
@@ -124,7 +128,7 @@ def reconstruct_files(
         beside = grid([[image, made.image]], columns=["original", "reconstruction"])
         save_picture(beside, out / "side-by-side" / f"{name}.png")
         if depths:
-            headings = ["original", *(f"depth {d + 1}" for d in range(len(made.stages)))]
+            headings = ["original", *made.names]
             save_picture(grid([[image, *made.stages]], columns=headings), out / "depths" / f"{name}.png")
         height, width = image.shape[-2:]
         rows.append(

@@ -190,12 +190,12 @@ def test_pictures_that_cannot_be_read_are_named_once(tmp_path: Path) -> None:
 def test_a_size_that_makes_no_whole_codes_is_refused() -> None:
     from tokbench.config.loading import load_recipe
     from tokbench.config.recipe import TokenizerRecipe
-    from tokbench.models.tokenizer import chosen_size
+    from tokbench.models.tokenizer import Tokenizer, chosen_size
 
     recipe = load_recipe("demo", TINY)
     assert isinstance(recipe, TokenizerRecipe)
-    config = recipe.tokenizer  # of 16 pixels, f2
-    assert chosen_size(config, None, "--size") == 16 and chosen_size(config, (24, 20), "--size") == (24, 20)
+    tokenizer = Tokenizer(recipe.tokenizer)  # of 16 pixels, f2
+    assert chosen_size(tokenizer, None, "--size") == 16 and chosen_size(tokenizer, (24, 20), "--size") == (24, 20)
     for size, said in ((15, "15"), (0, "0"), ((16, 15), "16x15"), ((4, 16, 16), "4x16x16")):
         with pytest.raises(TokbenchError, match=f"^--size {said} is "):
-            chosen_size(config, size, "--size")
+            chosen_size(tokenizer, size, "--size")

@@ -49,7 +49,7 @@ def encode(
 
     splits: tuple[Split, ...] = ("train", "eval")
     model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
-    size = size_of(model.config, image_size, "--image-size")
+    size = size_of(model, image_size, "--image-size")
     console = terminal(stderr=True)
     advice = smaller_batch(batch_size, "--image-size SIZE, a multiple of the downsampling")
     with (

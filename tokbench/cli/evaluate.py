@@ -68,7 +68,7 @@ def evaluate(
     if accelerator.is_main_process:
         Store(file).check()
     model = Tokenizer.from_pretrained(tokenizer)
-    image_size = size_of(model.config, size, "--size")
+    image_size = size_of(model, size, "--size")
     shape: Any = {"image_size": image_size, "channels": model.config.channels, "crop": crop}
     shape |= {"stride": stride, "fps": fps}
     dataset = open_images(data, split, limit=limit, **shape)  # type: ignore[arg-type]
@@ -120,12 +120,13 @@ def _show(result: Evaluation) -> None:
     from tokbench.printing import terminal
     from tokbench.results.definitions import ARROWS
 
-    depths = len(result.rate.codebook_sizes)
-    columns = [f"depth {d}" for d in range(1, depths + 1)] if depths > 1 else []
+    parts = result.rate.prefixes
+    columns = [f"{n} codes" for n in parts] if parts else [f"depth {d}" for d in range(1, result.rate.tokens[-1] + 1)]
+    columns = columns if len(columns) > 1 else []
     table = Table("metric", "value", "±", *columns, "n")
     console, rate, data = terminal(), result.rate, result.data
     for value in result.metrics.values():
-        whole = value.by_depth is not None and len(value.by_depth) == depths
+        whole = value.by_depth is not None and len(value.by_depth) == len(columns)
         by_depth = [_number(v) for v in value.by_depth or []] if whole else ["" for _ in columns]
         title = " ".join(filter(None, (value.label, ARROWS[value.direction], value.unit and f"({value.unit})")))
         error = _number(value.stderr) if value.stderr is not None else ""

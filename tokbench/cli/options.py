@@ -12,7 +12,7 @@ from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
     from tokbench.config.grid import Size
-    from tokbench.config.model import TokenizerConfig
+    from tokbench.models import Tokenizer
 
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key; may be given often.")
@@ -21,12 +21,12 @@ Results = Annotated[Path, typer.Option("--results", help="The records: a runs.js
 Cpu = Annotated[bool, typer.Option("--cpu", help="Stay on the CPU where there is a GPU.")]
 
 
-def size_of(config: TokenizerConfig, given: str | None, option: str) -> Size:
+def size_of(tokenizer: Tokenizer, given: str | None, option: str) -> Size:
     """The size that was typed for a tokenizer, else its own. TokbenchError, naming the option, without a grid."""
     from tokbench.config.grid import parse_size
     from tokbench.models.tokenizer import chosen_size
 
-    return chosen_size(config, parse_size(given, option) if given else None, option)
+    return chosen_size(tokenizer, parse_size(given, option) if given else None, option)
 
 
 def words(given: Sequence[str] | None) -> list[str]:

@@ -79,7 +79,7 @@ def probe(
     store = Store(file)
     store.check()
     model = Tokenizer.from_pretrained(tokenizer).to(where).eval()
-    image_size = size_of(model.config, size, "--size")
+    image_size = size_of(model, size, "--size")
     channels, grid = model.config.channels, model.grid(image_size)
     labelled = open_labelled(data, image_size, channels, limit=limit, eval_limit=eval_limit, stride=stride, fps=fps)
     read: dict[str, Any] = {

@@ -48,6 +48,11 @@ class Architecture(Strict):
         return divided(size, self.factors, causal=self.causal)
 
     @property
+    def prefixes(self) -> tuple[int, ...]:
+        """Numbers of codes that decode (the first n of N), coarse to fine, N last; empty where only all of them do."""
+        return ()
+
+    @property
     def reduction(self) -> str:
         """The grid in short, as names of models have it: ``f8``, ``f4x8x8``."""
         return f"f{factor_text(self.factors)}"

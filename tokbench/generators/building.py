@@ -160,7 +160,7 @@ def codes_of(
 
 def _reference(tokenizer: Any, source: str, image_size: Size) -> TokenizerRef:
     """For images of a size that it has a grid for; without a hash where it has no weights (a dry run)."""
-    size = chosen_size(tokenizer.config, image_size, f"{source}: data.image_size")
+    size = chosen_size(tokenizer, image_size, f"{source}: data.image_size")
     meta = next(tokenizer.parameters()).is_meta
     return TokenizerRef(source=source, sha256="" if meta else tokenizer.sha256(), image_size=size)
 
@@ -200,7 +200,7 @@ def check_tokenizer(generator: Generator, tokenizer: Any, source: str = "the tok
         raise TokbenchError(
             f"{source}: its codes have vocabularies {list(sizes)}, the generator's {list(config.vocabulary)}"
         )
-    size = chosen_size(tokenizer.config, image_size(generator, tokenizer), f"{source}: the generator's image_size")
+    size = chosen_size(tokenizer, image_size(generator, tokenizer), f"{source}: the generator's image_size")
     if (grid := tokenizer.grid(size)) != config.grid:
         mine = size_text(config.grid)
         raise TokbenchError(

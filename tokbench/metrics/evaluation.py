@@ -20,6 +20,7 @@ from tokbench.metrics.clock import Clock
 from tokbench.metrics.registry import get, names
 from tokbench.metrics.spaces import FeatureSpaces
 from tokbench.metrics.statistics import CodeHistogram, Mean, sum_over_processes, union_over_processes
+from tokbench.models.prefixes import Prefix
 from tokbench.results.record import DataRef, MetricValue, Rate
 
 
@@ -67,7 +68,8 @@ def evaluate_tokenizer(
             A metric that was asked for and cannot be computed has the value None and says why.
         protocol: a name of ``tokbench.data.PROTOCOLS``; goes into every version. By default the data set's own; a
             protocol with another crop than the data set's is an error.
-        by_depth: also decode the first 1, 2, ... D - 1 codes of every position and measure each of them.
+        by_depth: also decode the first 1, 2, ... D - 1 codes of every position and measure each of them; of codes
+            whose positions refine (``Rate.prefixes``), each of those parts.
         progress: called with (images done, images in all) after every batch.
         accelerator: an ``accelerate.Accelerator``; the images are divided over its processes and the statistics
             added up exactly, whether or not the count divides.
@@ -83,12 +85,12 @@ def evaluate_tokenizer(
     protocol = check_protocol(protocol, dataset)
     wanted = _wanted(metrics, image_size)
     rate = Rate(**tokenizer.rate(image_size))
-    depths = list(range(1, len(rate.codebook_sizes) + 1)) if by_depth else [len(rate.codebook_sizes)]
+    parts = _parts(tokenizer, rate) if by_depth else [Prefix(None, len(rate.codebook_sizes))]
 
     was_training = tokenizer.training
     tokenizer.to(device).eval()
     try:
-        run = _Pass(wanted, rate, depths, device, dataset, protocol, train_dataset)
+        run = _Pass(wanted, rate, parts, device, dataset, protocol, train_dataset)
         total = len(dataset)
         for images, positions in batches(dataset, batch_size, workers, rank, world):
             run.step(tokenizer, images, positions)
@@ -130,13 +132,14 @@ class _Pass:
         self,
         metrics: dict[str, Metric],
         rate: Rate,
-        depths: list[int],
+        parts: list[Prefix],
         device: torch.device,
         dataset: Any,
         protocol: str,
         train_dataset: Any,
     ) -> None:
-        self.metrics, self.depths, self.device = metrics, depths, device
+        self.metrics, self.parts, self.device = metrics, parts, device
+        self.depths = depths = list(range(1, len(parts) + 1))
         self.dataset, self.protocol = dataset, protocol
         size = dataset.image_size
         self.reasons = {name: reason for name, metric in metrics.items() if (reason := metric.unavailable(size))}
@@ -146,7 +149,9 @@ class _Pass:
         usable = [metric for name, metric in metrics.items() if name not in self.reasons]
         self.pairs = [metric for metric in usable if isinstance(metric, PairMetric)]
         self.means = {(metric.name, depth): Mean() for metric in self.pairs for depth in depths}
-        self.histogram = CodeHistogram(rate.codebook_sizes, math.prod(rate.tokens[:-1]), pixels(size))
+        self.histogram = CodeHistogram(
+            rate.codebook_sizes, math.prod(rate.tokens[:-1]), pixels(size), prefixes=rate.prefixes
+        )
         self.spaces = FeatureSpaces(usable, depths, device, len(dataset))
         self.spaces.expect_reference(dataset, protocol)
         if train_dataset is not None:
@@ -168,9 +173,9 @@ class _Pass:
         if not self.compares:
             return
         finite = torch.ones(len(images), dtype=torch.bool, device=self.device)
-        for depth in self.depths:
+        for depth, part in enumerate(self.parts, 1):
             with self.clock.lap("decode" if depth == self.depths[-1] else "decode prefixes", len(images)):
-                decoded = tokenizer.decode(codes[..., :depth])
+                decoded = tokenizer.decode(part.of(codes))
             if decoded.shape != images.shape:
                 raise TokbenchError(
                     f"reconstructions are {tuple(decoded.shape)} where the images are {tuple(images.shape)}: "
@@ -223,12 +228,24 @@ class _Pass:
         return self.spaces.value(metric, self.protocol, paired=True)
 
     def _code_value(self, metric: CodeMetric, n: int) -> MetricValue:
-        per_depth = metric.per_depth(self.histogram)
+        per_depth, parts = metric.per_depth(self.histogram), self.histogram.parts
         codes, entries = self.histogram.codes, max(self.histogram.codebook_sizes)
         note = f"only {codes} positions for a codebook of {entries}" if codes < entries else None
         return metric.result(
-            metric.total(per_depth, self.histogram), n, self.protocol, by_depth=per_depth, note=note, positions=codes
+            metric.total(per_depth, self.histogram),
+            n,
+            self.protocol,
+            by_depth=[metric.total(metric.per_depth(part), part) for part in parts] if parts else per_depth,
+            note=note,
+            positions=codes,
         )
+
+
+def _parts(tokenizer: Any, rate: Rate) -> list[Prefix]:
+    depth = len(rate.codebook_sizes)
+    if rate.prefixes:
+        return [Prefix(count, depth) for count in rate.prefixes]
+    return [Prefix(None, d) for d in range(1, depth + 1)]
 
 
 def _wanted(metrics: Sequence[str] | None, size: Size) -> dict[str, Metric]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from quantizers.usage import Usage
+from tokbench.models.prefixes import parts
 
 T = TypeVar("T")
 
@@ -115,10 +116,15 @@ class Mean(Statistics):
 class CodeHistogram:
     """How often each code was used, per depth: counted as quantizers count theirs, sparsely for large vocabularies."""
 
-    def __init__(self, codebook_sizes: list[int], positions: int = 0, pixels: int = 0) -> None:
+    def __init__(
+        self, codebook_sizes: list[int], positions: int = 0, pixels: int = 0, prefixes: Sequence[int] | None = None
+    ) -> None:
         self.codebook_sizes = list(codebook_sizes)
         self.usage = Usage(codebook_sizes)
         self.positions, self.pixels = positions, pixels  # of one image
+        self.prefixes = prefixes or ()
+        self.parts = [CodeHistogram(codebook_sizes, pixels=pixels) for _ in self.prefixes]
+        """Of what each of the ``prefixes`` adds to the one before: of a pyramid's scales."""
 
     def update(self, codes: Tensor) -> None:
         """codes: int64 (B, \\*grid, D)."""
@@ -132,10 +138,13 @@ class CodeHistogram:
                 wrong = low if low < 0 else high
                 raise ValueError(f"code {wrong} at depth {depth + 1} is outside its codebook of {size}")
         self.usage.update(codes)
+        for histogram, part in zip(self.parts, parts(codes, self.prefixes), strict=True):
+            histogram.update(part)
 
     def all_reduce(self) -> None:
         """Afterwards every process holds what all of them counted. Call once, at the end."""
-        self.usage.merge()
+        for histogram in (self, *self.parts):
+            histogram.usage.merge()
 
     @property
     def counts(self) -> list[Tensor]:

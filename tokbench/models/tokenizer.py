@@ -27,6 +27,7 @@ from tokbench.results.card import Card
 from .card import tokenizer_card
 from .extent import Extent, extent_of
 from .folder import SavedModel
+from .prefixes import Prefix
 from .registry import builder
 from .tiling import in_pieces
 
@@ -65,6 +66,10 @@ class Tokenizer(SavedModel):
         self.config = config
         model = config.model
         self.quantizer = _build_quantizer(config.quantizer, model.code_channels, model.default_code_channels)
+        try:
+            self.quantizer.settle(config.model.grid(config.image_size))
+        except ValueError as error:
+            raise TokbenchError(f"quantizer {config.quantizer.name!r}: {error}") from None
         self.encoder, self.decoder = builder(model.architecture)(
             model, config.image_size, self.quantizer.dim, config.channels
         )
@@ -89,8 +94,23 @@ class Tokenizer(SavedModel):
         return sum(p.numel() for p in self.parameters()) + sum(book.numel() for book in books)
 
     def grid(self, size: Size | None = None) -> Grid:
-        """The positions of images of ``size``; empty: the configured size. ValueError where there is no grid."""
+        """The grid of the codes of images of ``size``; empty: the configured size. ValueError where there is none."""
+        return self.quantizer.code_grid(self.latent_grid(size))
+
+    def latent_grid(self, size: Size | None = None) -> Grid:
+        """The grid of the latent map, likewise: that of the codes, where the quantizer has none of its own."""
         return self.config.model.grid(self.config.image_size if size is None else size)
+
+    def prefixes(self) -> list[Prefix]:
+        """The parts of a code stack that decode, coarse to fine, the whole last."""
+        depth = len(self.quantizer.codebook_sizes)
+        if counts := self._prefix_lengths:
+            return [Prefix(n, depth) for n in counts]
+        return [Prefix(None, d) for d in (range(1, depth + 1) if self.quantizer.decodes_prefix else [depth])]
+
+    @property
+    def _prefix_lengths(self) -> tuple[int, ...]:
+        return self.quantizer.prefixes or self.config.model.prefixes
 
     def _check_images(self, images: Tensor) -> None:
         channels, spatial = self.config.channels, len(self.config.model.factors)
@@ -147,7 +167,7 @@ class Tokenizer(SavedModel):
         return self.quantizer.encode(self.latents(images))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (B, *grid, d) to images; d may be a prefix of the depths (coarse to fine).
+        """Codes (B, *grid, d) to images; coarse to fine, any of ``prefixes``.
 
         In evaluation mode and without gradients, images too large for memory are made in tiles, which is said.
         """
@@ -174,12 +194,14 @@ class Tokenizer(SavedModel):
         grid = self.grid(size)
         sizes = [int(k) for k in self.quantizer.codebook_sizes]
         bits, positions = sum(math.log2(k) for k in sizes), math.prod(grid)
+        lengths = self._prefix_lengths
         return {
             "tokens": [*grid, len(sizes)],
             "codebook_sizes": sizes,
             "bits_per_position": bits,
             "bits_per_image": positions * bits,
             "bits_per_pixel": positions * bits / pixels(self.config.image_size if size is None else size),
+            **({"prefixes": list(lengths)} if lengths else {}),
         }
 
     def checkpoint_activations(self, on: bool = True) -> None:
@@ -239,11 +261,11 @@ def pad_to_multiple(images: Tensor, factor: int | Grid) -> tuple[Tensor, tuple[i
     return F.pad(images, (0, right, 0, below), mode=mode), (height, width)
 
 
-def chosen_size(config: TokenizerConfig, asked: Size | None, option: str) -> Size:
+def chosen_size(tokenizer: Tokenizer, asked: Size | None, option: str) -> Size:
     """The size that was asked for, or the tokenizer's own. Raises TokbenchError, naming ``option``, without a grid."""
-    size = config.image_size if asked is None else asked
+    size = tokenizer.config.image_size if asked is None else asked
     try:
-        config.model.grid(size)
+        tokenizer.grid(size)
     except ValueError as error:
         raise TokbenchError(f"{option} {error}") from None
     return size

@@ -83,7 +83,15 @@ def _codes(entry: Entry) -> Value:
     if rate is None:
         return None
     *grid, depth = rate.tokens
+    if rate.prefixes and entry.prefix is not None:
+        return f"{rate.prefixes[entry.prefix - 1]}×{depth}"
     return "×".join(map(str, [*grid, entry.prefix or depth]))
+
+
+def _depth(entry: Entry) -> Value:
+    rate = entry.first.rate
+    by_depth = entry.prefix is not None and not (rate is not None and rate.prefixes)
+    return entry.prefix if by_depth else entry.depth
 
 
 def _whole(value: float | None) -> Value:
@@ -96,6 +104,9 @@ def _quantizer(entry: Entry) -> Value:
         return entry.first.name  # what stands beside tokenizers, such as pixels
     if entry.prefix is None or name is None:
         return name
+    lengths = entry.first.rate.prefixes if entry.first.rate is not None else None
+    if lengths:
+        return f"{name}, first {lengths[entry.prefix - 1]} of {lengths[-1]} codes"
     return f"{name}, first {entry.prefix} of {entry.depth}"
 
 
@@ -126,7 +137,7 @@ ATTRIBUTES: dict[str, Attribute] = {
         _text("generator", "generator", lambda e: e.generator),
         _text("name", "name", lambda e: e.first.name),
         _number("K", "K", _sizes),
-        _number("D", "D", lambda e: e.depth if e.prefix is None else e.prefix),
+        _number("D", "D", _depth),
         _text("codes", "codes", _codes),
         _number("bits", "bits/image", lambda e: _whole(e.bits())),
         _number("bpp", "bpp", lambda e: e.bits_per_pixel(), digits=3),

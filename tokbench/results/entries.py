@@ -86,7 +86,8 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row: the records that differ only in their seed; with ``prefix`` d, decoded from the first d depths only."""
+    """One row: the records that differ only in their seed; with ``prefix`` d, decoded from the first d depths
+    only, or from the d-th of ``Rate.prefixes``."""
 
     records: tuple[Record, ...]
     prefix: int | None = None
@@ -148,9 +149,15 @@ class Entry:
         """K_1 ... K_D, or up to the prefix."""
         record = self.first
         if record.rate is not None:
-            return record.rate.codebook_sizes[: self.prefix]
+            return record.rate.codebook_sizes[: None if record.rate.prefixes else self.prefix]
         size = record.quantizer.codebook_size
         return None if size is None else [size] * (self.prefix or self.depth or 1)
+
+    @property
+    def steps(self) -> int:
+        """How many prefixes decode, the whole one among them: the depths, or ``Rate.prefixes``."""
+        rate = self.first.rate
+        return len(rate.prefixes) if rate is not None and rate.prefixes else self.depth or 1
 
     def bits(self) -> float | None:
         """Bits per image: those of the whole stack, or H * W * sum(log2 K_d) of the prefix."""
@@ -159,6 +166,8 @@ class Entry:
             return None
         if self.prefix is None:
             return rate.bits_per_image
+        if rate.prefixes:
+            return rate.prefixes[self.prefix - 1] * rate.bits_per_position
         return math.prod(rate.tokens[:-1]) * sum(math.log2(size) for size in rate.codebook_sizes[: self.prefix])
 
     def bits_per_pixel(self) -> float | None:
@@ -206,11 +215,11 @@ class Entry:
 
     def prefixes(self) -> list[Entry]:
         """The same row after 1, 2, ... D-1 depths, where something was measured by depth."""
-        depth = self.depth or 1
-        if depth > 1 and not self._prefixes:
+        steps = self.steps
+        if steps > 1 and not self._prefixes:
             found = self.first.metrics.items()
             lengths = [len(m.by_depth) for name, m in found if m.by_depth and _of_prefixes(name, m)]
-            self._prefixes.extend(Entry(self.records, d) for d in range(1, min(depth, max(lengths, default=0) + 1)))
+            self._prefixes.extend(Entry(self.records, d) for d in range(1, min(steps, max(lengths, default=0) + 1)))
         return self._prefixes
 
 

@@ -63,13 +63,15 @@ def defined(name: str, value: float | None, n: int, version: str, *, stderr: flo
 
 class Rate(msgspec.Struct, frozen=True):
     """What the codes cost. ``tokens`` is (\\*grid, D) of one image's code stack, as (H, W, D); bits are those of all
-    positions, sum(log2 K_d) each."""
+    positions, sum(log2 K_d) each. ``prefixes``: the positions of each part that decodes, coarse to fine, where these
+    refine and not the depths; ``by_depth`` is then over them."""
 
     tokens: Annotated[list[Side], msgspec.Meta(min_length=2, max_length=16)]
     codebook_sizes: Annotated[list[Size], msgspec.Meta(min_length=1)]
     bits_per_position: float
     bits_per_image: Positive
     bits_per_pixel: Positive
+    prefixes: list[Count] | None = None
 
 
 class DataRef(msgspec.Struct, frozen=True):

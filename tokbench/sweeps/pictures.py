@@ -24,12 +24,12 @@ _SHOWN = 8  # held-out images in a picture, and tokenizers in the comparison
 
 @torch.no_grad()
 def tokenizer_pictures(tokenizer: Tokenizer, images: Any, folder: Path) -> dict[str, Path]:
-    """Grids of one layout: originals, reconstructions, and coarse to fine where codes have depth."""
+    """Grids of one layout: originals, reconstructions, and coarse to fine where parts of the codes decode."""
     originals = _samples(images)
     device = next(tokenizer.parameters()).device
     codes = tokenizer.encode(to_float(originals.to(device)))
-    depth = codes.shape[-1]
-    stages = [to_uint8(tokenizer.decode(codes[..., : d + 1])).cpu() for d in range(depth)]
+    prefixes = tokenizer.prefixes()
+    stages = [to_uint8(tokenizer.decode(prefix.of(codes))).cpu() for prefix in prefixes]
     zoom = max(1, 128 // originals.shape[-1])
 
     def rows(batch: Tensor) -> list[list[Tensor]]:
@@ -39,8 +39,8 @@ def tokenizer_pictures(tokenizer: Tokenizer, images: Any, folder: Path) -> dict[
         "originals": save_picture(picture_grid(rows(originals), zoom=zoom), folder / "originals.png"),
         "reconstructions": save_picture(picture_grid(rows(stages[-1]), zoom=zoom), folder / "reconstructions.png"),
     }
-    if depth > 1:
-        columns = ["original", *(f"depth {d + 1}" for d in range(depth))]
+    if len(prefixes) > 1:
+        columns = ["original", *(prefix.name for prefix in prefixes)]
         coarse_to_fine = [[originals[i], *(stage[i] for stage in stages)] for i in range(len(originals))]
         made["depths"] = save_picture(picture_grid(coarse_to_fine, columns=columns, zoom=zoom), folder / "depths.png")
     return made

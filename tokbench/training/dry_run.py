@@ -51,7 +51,7 @@ def _check_tokenizer(recipe: GeneratorRecipe) -> list[str]:
     if is_hub_name(recipe.tokenizer):
         return [f"tokenizer {recipe.tokenizer}: no folder here, taken for a hub repository and not opened"]
     tokenizer = Tokenizer.from_pretrained(recipe.tokenizer)
-    chosen_size(tokenizer.config, recipe.data.image_size, f"{recipe.tokenizer}: data.image_size")
+    chosen_size(tokenizer, recipe.data.image_size, f"{recipe.tokenizer}: data.image_size")
     if recipe.data.source.startswith("hub:") or "://" in recipe.data.source:
         return []
     CodeData(recipe, tokenizer, torch.device("cpu")).generator()

@@ -63,7 +63,7 @@ def _tokenizer(recipe: TokenizerRecipe) -> float:
     with torch.device("meta"):
         tokenizer = Tokenizer(recipe.tokenizer)
         images = torch.zeros(1, channels, *axes(size), requires_grad=True)
-        latents = torch.zeros(1, tokenizer.quantizer.dim, *tokenizer.grid(), requires_grad=True)
+        latents = torch.zeros(1, tokenizer.quantizer.dim, *tokenizer.latent_grid(), requires_grad=True)
         total = _there_and_back(tokenizer.encoder, images) + _there_and_back(tokenizer.decoder, latents)
         total += _search(tokenizer)
         if recipe.loss.perceptual.net != "none":

@@ -96,7 +96,7 @@ def depth(entries: Sequence[Entry], metric: str) -> Panel | None:
     series: list[Series] = []
     seen: dict[str, int] = {}
     for entry in sorted(entries, key=lambda e: (e.codebook_sizes() or [0], e.depth or 0)):
-        found = [(p.prefix or entry.depth or 1, p.metric(metric)) for p in [*entry.prefixes(), entry]]
+        found = [(p.prefix or entry.steps, p.metric(metric)) for p in [*entry.prefixes(), entry]]
         points = [(depths, spread) for depths, spread in found if spread is not None]
         if len(points) > 1:
             line = _LINES[seen.get(entry.quantizer, 0) % len(_LINES)]

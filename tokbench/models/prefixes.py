@@ -1,0 +1,29 @@
+"""Parts of a code stack that decode on their own: coarse to fine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Prefix(NamedTuple):
+    """The first codes: of the row of positions (scales of a pyramid, tokens), or of the depths of each position."""
+
+    positions: int | None  # None: all
+    depth: int
+
+    @property
+    def name(self) -> str:
+        """As pictures and tables head it."""
+        return f"depth {self.depth}" if self.positions is None else f"{self.positions} codes"
+
+    def of(self, codes: Tensor) -> Tensor:
+        """Codes (B, *grid, D), cut to this part; (B, N, D) where it counts positions."""
+        return (codes if self.positions is None else codes[:, : self.positions])[..., : self.depth]
+
+
+def parts(codes: Tensor, lengths: Sequence[int]) -> list[Tensor]:
+    """Codes (B, N, D) -> what each of the prefixes of ``lengths`` codes adds to the one before."""
+    return [codes[:, start:end] for start, end in zip((0, *lengths), lengths, strict=False)]
