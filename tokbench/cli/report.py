@@ -20,15 +20,13 @@ def report(
     """One self-contained HTML page: tables that sort and filter, curves, reconstructions, failures, environment."""
     from tokbench.cli._results import check_page, load
     from tokbench.printing import say
-    from tokbench.results.bulk import without_collector
     from tokbench.results.files import write
     from tokbench.results.report import build
     from tokbench.results.select import where as select
 
-    with without_collector():
-        records = load(results)
-        check_page(out, records, results)
-        folder = results if results.is_dir() else results.parent
-        page = build(select(records, where or []), folder, title=title, damaged=records.damaged, published=published)
+    records = load(results)
+    check_page(out, records, results)
+    folder = results if results.is_dir() else results.parent
+    page = build(select(records, where or []), folder, title=title, damaged=records.damaged, published=published)
     write(out, page)
     say(f"wrote {out} ({len(page.encode()) / 2**20:.1f} MiB)")

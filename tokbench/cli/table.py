@@ -52,7 +52,6 @@ def table(
     from tokbench.cli._results import emit, load
     from tokbench.errors import TokbenchError
     from tokbench.results import table as tables
-    from tokbench.results.bulk import without_collector
     from tokbench.results.lines import records_file
     from tokbench.results.select import where as select
     from tokbench.results.targets import check_target
@@ -62,27 +61,26 @@ def table(
     if out is not None:
         check_target(out, [records_file(results)])
     kind = format or _by_suffix(out)
-    with without_collector():
-        found = load(results)
-        records = select(found, where or [])
-        if found and not records:
-            raise TokbenchError(f"--where {' '.join(where or [])}: none of the {len(found)} records matches")
-        extra = select(_published(), where or []) if published else []
-        shown = tables.comparison(
-            records,
-            columns=[name for option in columns or [] for name in option.split(",") if name.strip()] or None,
-            sort=sort,
-            group_by=group_by,
-            published=extra,
-            unverified=unverified,
-            by_depth=by_depth,
-            bd_rate=bd_rate,
-            bd_metric=bd_metric,
-        )
-        if kind is Format.terminal:
-            emit(tables.to_terminal(shown), out)
-        else:
-            emit(getattr(tables, f"to_{kind.value}")(shown), out)
+    found = load(results)
+    records = select(found, where or [])
+    if found and not records:
+        raise TokbenchError(f"--where {' '.join(where or [])}: none of the {len(found)} records matches")
+    extra = select(_published(), where or []) if published else []
+    shown = tables.comparison(
+        records,
+        columns=[name for option in columns or [] for name in option.split(",") if name.strip()] or None,
+        sort=sort,
+        group_by=group_by,
+        published=extra,
+        unverified=unverified,
+        by_depth=by_depth,
+        bd_rate=bd_rate,
+        bd_metric=bd_metric,
+    )
+    if kind is Format.terminal:
+        emit(tables.to_terminal(shown), out)
+    else:
+        emit(getattr(tables, f"to_{kind.value}")(shown), out)
 
 
 def _published() -> list[Record]:

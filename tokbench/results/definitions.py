@@ -15,7 +15,7 @@ Direction = Literal["higher", "lower", "none"]
 ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 
 
-class Shown(msgspec.Struct, frozen=True):
+class Shown(msgspec.Struct, frozen=True, gc=False):
     """How tables and figures show a metric.
 
     Args:
@@ -31,7 +31,7 @@ class Shown(msgspec.Struct, frozen=True):
     depths: Literal["together", "alone"] = "together"
 
 
-class Definition(msgspec.Struct, frozen=True):
+class Definition(msgspec.Struct, frozen=True, gc=False):
     """The label in tables, the better direction, the unit, and how it is shown."""
 
     label: str

@@ -26,8 +26,11 @@ Positive = Annotated[float, msgspec.Meta(ge=0, le=MOST)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=2**20)]
 Size = Annotated[int, msgspec.Meta(ge=1)]
 
+# gc=False below: nothing here is part of a cycle, and Python's collector would walk the objects of thousands of records
+# again and again while more of them are read.
 
-class MetricValue(msgspec.Struct, frozen=True):
+
+class MetricValue(msgspec.Struct, frozen=True, gc=False):
     """One measured number, with all that is needed to print and to compare it.
 
     ``version`` names the definition (``"tokbench-v1/1"``): two values share a column only if it is equal.
@@ -61,7 +64,7 @@ def defined(name: str, value: float | None, n: int, version: str, *, stderr: flo
     return MetricValue(value, n, version, d.label, d.direction, d.unit, stderr=stderr)
 
 
-class Rate(msgspec.Struct, frozen=True):
+class Rate(msgspec.Struct, frozen=True, gc=False):
     """What the codes cost. ``tokens`` is (\\*grid, D) of one image's code stack, as (H, W, D); bits are those of all
     positions, sum(log2 K_d) each. ``prefixes``: the positions of each part that decodes, coarse to fine, where these
     refine and not the depths; ``by_depth`` is then over them."""
@@ -74,7 +77,7 @@ class Rate(msgspec.Struct, frozen=True):
     prefixes: list[Count] | None = None
 
 
-class DataRef(msgspec.Struct, frozen=True):
+class DataRef(msgspec.Struct, frozen=True, gc=False):
     """What was measured on. ``protocol`` names crop, resize, rounding (``tokbench-v1``) and greyness (``-grey``).
 
     ``of``: how many images there are where not all of them were measured: a source without splits, a limit.
@@ -94,14 +97,14 @@ class DataRef(msgspec.Struct, frozen=True):
         return f"{self.n:,}" if self.of is None else f"{self.n:,} of {self.of:,}"
 
 
-class Git(msgspec.Struct, frozen=True):
+class Git(msgspec.Struct, frozen=True, gc=False):
     """The revision that measured, and whether there were changes on top of it."""
 
     revision: str | None
     dirty: bool | None
 
 
-class Record(msgspec.Struct, kw_only=True, frozen=True):
+class Record(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """One line of ``results/runs.jsonl``. Never edited after it was written: ``Record.of`` makes one, ``replace``
     another.
 

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 from tokbench.errors import TokbenchError, printable
-from tokbench.results.bulk import without_collector
 from tokbench.results.files import fsync
 from tokbench.results.lines import Records as Records
 from tokbench.results.lines import locked
@@ -85,15 +84,14 @@ def parse(content: bytes) -> Records:
     """Records from the bytes of a ``runs.jsonl``; blank lines are passed over, unusable ones are named."""
     records = Records()
     lines = content.split(b"\n")
-    with without_collector():
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                records.append(decode(line))
-            except ValueError as error:
-                cut = " (the line has no end: its write was interrupted)" if number == len(lines) else ""
-                records.damaged.append((number, printable(str(error), 300) + cut))
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            records.append(decode(line))
+        except ValueError as error:
+            cut = " (the line has no end: its write was interrupted)" if number == len(lines) else ""
+            records.damaged.append((number, printable(str(error), 300) + cut))
     return records
 
 
