@@ -112,7 +112,7 @@ class Pipeline:
         """
         if size is None:
             return None
-        return slide_of(self.generator.config, self.tokenizer.grid(chosen_size(self.tokenizer.config, size, "--size")))
+        return slide_of(self.generator.config, self.tokenizer.grid(chosen_size(self.tokenizer, size, "--size")))
 
     def in_turn(self, conditions: Tensor | Sequence[int] | Sequence[str] | None, slide: Slide | None = None) -> Tensor:
         """What images 0, 1 .. are drawn of, and then around: the given conditions, or all that there are."""
