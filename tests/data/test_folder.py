@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -109,6 +110,24 @@ def test_what_was_checked_is_remembered_until_a_file_changes(folder_of: FolderOf
     assert len(open_images(spec, "eval", image_size=8)) == 2
     (root / "2.png").write_bytes(b"overwritten")
     assert [name for name, _ in open_images(spec, "eval", image_size=8).skipped] == ["2.png"]
+
+
+def test_what_the_system_refused_is_not_remembered(
+    folder_of: FolderOf, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder_of({"1": 1, "2": 2})
+    read = Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        if path.name == "2.png":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    assert open_images(f"folder:eval={root}", "eval", image_size=8).skipped == [("2.png", "Input/output error")]
+    monkeypatch.undo()
+    monkeypatch.setenv("TOKBENCH_CACHE", str(own_cache))
+    assert not open_images(f"folder:eval={root}", "eval", image_size=8).skipped
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(

@@ -195,4 +195,4 @@ def _stamped(file: VideoFile) -> str:
     try:
         return stamped(Path(file.source))  # type: ignore[arg-type]
     except OSError as error:
-        raise UnreadableVideo(file.name, error.strerror or "cannot be opened") from None
+        raise UnreadableVideo(file.name, error.strerror or "cannot be opened") from error

@@ -52,7 +52,7 @@ def open_stream(source: bytes | Path, name: str) -> tuple[InputContainer, VideoS
         options = {"format_whitelist": _CONTAINERS}
         container = av.open(_file(source, name), metadata_errors="ignore", container_options=options)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise UnreadableVideo(name, _told(error)) from None
+        raise UnreadableVideo(name, _told(error)) from error
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     streams = [s for s in streams if s.codec_context is not None and s.width * s.height]
     if not streams:

@@ -57,7 +57,7 @@ def load_image(
             raise UnreadableImage(label, "not a file")  # a pipe would be waited for
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except OSError as error:
-        raise UnreadableImage(label, error.strerror or "cannot be opened") from None
+        raise UnreadableImage(label, error.strerror or "cannot be opened") from error
     if not data:
         raise UnreadableImage(label, "the file is empty")
     try:

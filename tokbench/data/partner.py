@@ -74,7 +74,7 @@ def _numbers(path: Path) -> np.ndarray:
     except UnidentifiedImageError:
         raise UnreadableImage(str(path), "not an image in a known format") from None
     except Exception as error:  # Pillow's plug-ins and numpy raise whatever they like
-        raise UnreadableImage(str(path), str(error).partition("\n")[0][:200]) from None
+        raise UnreadableImage(str(path), str(error).partition("\n")[0][:200]) from error
     if values.ndim != 2 or not values.size or values.dtype.kind not in "uif":
         raise UnreadableImage(str(path), f"one number a pixel is wanted, not {values.dtype} {values.shape}")
     return values

@@ -174,21 +174,29 @@ class WholePictures(ImageDataset):
             bad = {int(position): str(reason) for position, reason in known["bad"]}
             return str(known["bytes"]), bad, {int(position): found for position, found in known.get("facts", ())}
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            hashes, bad, facts = self._examine_all()
+            hashes, bad, facts, lasting = self._examine_all()
             content = digest(*hashes)
-            remember(file, {"bytes": content, "bad": sorted(bad.items()), "facts": sorted(facts.items())})
+            if lasting:
+                remember(file, {"bytes": content, "bad": sorted(bad.items()), "facts": sorted(facts.items())})
             return content, bad, facts
 
-    def _examine_all(self) -> tuple[list[str], dict[int, str], dict[int, list[int]]]:
+    def _examine_all(self) -> tuple[list[str], dict[int, str], dict[int, list[int]], bool]:
+        """The hashes, what is bad and what the view says; and whether it stays so until a file changes: what the system
+        refused (a disk's error, no permission, a server that is gone) may be read the next time."""
+        lasting = True
+
         def look(index: int) -> tuple[str, list[int], str | None]:
+            nonlocal lasting
             try:
                 loaded, _, _ = self.picture(index)
                 facts = self.view.examine(loaded)
                 encoded = self.encoded(int(self.kept[index]))
                 data = encoded if isinstance(encoded, bytes) else encoded.read_bytes()
             except UnreadableImage as error:
+                lasting = lasting and not _refused(error.__cause__)
                 return "", [], error.reason
             except OSError as error:
+                lasting = lasting and not _refused(error)
                 return "", [], error.strerror or "cannot be opened"
             except ValueError as error:
                 return "", [], str(error)
@@ -208,7 +216,12 @@ class WholePictures(ImageDataset):
                     else:
                         bad[int(self.kept[index])] = reason
                 bar.advance(TaskID(0), len(block))
-        return hashes, bad, facts
+        return hashes, bad, facts, lasting
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether it is the system's: those that decoders make of damage have no number."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def hash_split(names: list[str], split: Split, source: str) -> list[int]:
