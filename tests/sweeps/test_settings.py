@@ -87,6 +87,7 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
         ("codebook_size: [many]", "codebook_size: 'many' is not a whole number such as 1024 or 2^10"),
         ("depth: -2", "depth: -2 cannot be negative"),
         ("depth: 2.5", "2.5 is not a whole number"),
+        ("image_size: 0", ": image_size: input should be greater than or equal to 1, got 0"),
         ("jobs: 0", "jobs: input should be greater than 0, got 0"),
         ("cluster: slrm", "cluster: input should be 'slurm' or 'local', got 'slrm'"),
         ("- vq", "expected keys and values"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -88,7 +89,8 @@ def load_sweep(file: str | None, given: dict[str, Any], option: Callable[[str], 
             return option(name) if name in given else str(path)
 
         repeated = {f"{_as_option(name)}: {name}: ": f"{_as_option(name)}: " for name in given}
-        lines = list(explain(SweepSettings, error, where))
+        # A list may have been typed as one value or as several with commas: its key says more than a place in it.
+        lines = [re.sub(r": (\w+)\.\d+: ", r": \1: ", line, count=1) for line in explain(SweepSettings, error, where)]
         for twice, once in repeated.items():  # an option names its key already
             lines = [once + line.removeprefix(twice) if line.startswith(twice) else line for line in lines]
         raise TokbenchError(*dict.fromkeys(lines)) from None
