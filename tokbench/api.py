@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tokbench.data import ImageDataset, Split
     from tokbench.models import Tokenizer
     from tokbench.reconstruction import Reconstruction
-    from tokbench.results.lines import Records
     from tokbench.results.record import Record
+    from tokbench.results.store import Records
 
     Source: TypeAlias = Tokenizer | str | PathLike[str]
 
@@ -80,8 +80,7 @@ def evaluate(
     from tokbench.metrics import evaluate_tokenizer, get
     from tokbench.metrics.record import evaluation_record, saved_weights
     from tokbench.models.tokenizer import chosen_size
-    from tokbench.results.lines import records_of
-    from tokbench.results.store import Store
+    from tokbench.results.store import Store, records_of
 
     if isinstance(metrics, str):
         metrics = [metric.strip() for metric in metrics.split(",")]
@@ -231,8 +230,7 @@ def read_records(path: str | PathLike[str] = "results") -> Records:
         TokbenchError: there is no such file, or it cannot be read.
     """
     from tokbench.errors import TokbenchWarning, counted
-    from tokbench.results.lines import existing_records
-    from tokbench.results.store import Store
+    from tokbench.results.store import Store, existing_records
 
     file = existing_records(Path(path))
     records = Store(file).read()

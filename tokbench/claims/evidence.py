@@ -16,7 +16,6 @@ from tokbench.results.columns import ALIASES, ATTRIBUTES, Column
 from tokbench.results.entries import Entry, gather
 from tokbench.results.layout import TableCell
 from tokbench.results.record import Record
-from tokbench.results.select import where
 from tokbench.results.table import comparison, to_markdown
 
 Named = tuple[str, Entry]  # a row, and what it is called
@@ -93,33 +92,27 @@ class Evidence:
         keys = {cell.cell for cell in self.asked.parts[part]}
         return [record for record in self.records if record.cell in keys]
 
-    def rows(self, part: str | None = None, *conditions: str, kind: str = "tokenizer") -> list[Entry]:
-        """One entry per experiment, its seeds together, by bits per position.
-
-        Args:
-            part: of the recipe set.
-            conditions: as of ``tokbench table --where``: ``quantizer=rq``, ``K=256``, ``recipe.training.steps=600``.
-            kind: ``tokenizer``, ``generator`` or ``benchmark``.
-        """
-        chosen = [record for record in self.of_part(part) if record.kind == kind]
-        entries = gather(where(chosen, conditions)).entries
+    def rows(self, part: str | None = None, kind: str = "tokenizer") -> list[Entry]:
+        """One entry per experiment of a part (of all), its seeds together, by bits per position."""
+        entries = gather([record for record in self.of_part(part) if record.kind == kind]).entries
         return sorted(entries, key=lambda entry: entry.bits() or 0.0)
 
-    def row(self, part: str | None = None, *conditions: str, kind: str = "tokenizer") -> Entry | None:
+    def row(self, part: str, kind: str = "tokenizer") -> Entry | None:
         """The only such entry; None where there is none. Several are a mistake of the check."""
-        found = self.rows(part, *conditions, kind=kind)
+        found = self.rows(part, kind)
         if len(found) > 1:
             labels = ", ".join(entry.label for entry in found)
-            raise ValueError(f"{part} {' '.join(conditions)}: {len(found)} entries, not one: {labels}")
+            raise ValueError(f"{part}: {len(found)} entries, not one: {labels}")
         return found[0] if found else None
+
+    def named(self, parts: Mapping[str, str], kind: str = "tokenizer") -> list[Named]:
+        """The row of each part that has one, under its name."""
+        return [(name, row) for part, name in parts.items() if (row := self.row(part, kind)) is not None]
 
     def measured(self, *metrics: str) -> list[str]:
         """Those of the metrics that some record has a value of, in the order given."""
-        return [
-            name
-            for name in metrics
-            if any(m is not None and m.value is not None for r in self.records for m in [r.metrics.get(name)])
-        ]
+        there = {name for record in self.records for name, metric in record.metrics.items() if metric.value is not None}
+        return [name for name in metrics if name in there]
 
     def label(self, metric: str) -> str:
         """The metric's label as the records carry it, else its name."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokbench.claims.numbers import SeedValues, against, by_seed
 from tokbench.results.entries import Context, Entry, Spread
@@ -83,39 +83,23 @@ def judged(
     text = f"{detail}; margin {margin:g}" if detail and margin else detail or (f"margin {margin:g}" if margin else "")
     if differences is None or spread is None:
         return Finding(statement, Verdict.missing, unit=unit, detail=text, informational=informational)
-    numbers = list(differences.values())
-    verdict = (_equal_or_better if equal_or_better else _better)(numbers, spread, margin)
-    return Finding(
-        statement,
-        verdict,
-        spread.mean,
-        spread.deviation,
-        len(numbers),
-        unit=unit,
-        detail=text,
-        informational=informational,
-    )
+    verdict = _verdict(list(differences.values()), spread, margin, equal_or_better)
+    return Finding(statement, verdict, spread.mean, spread.deviation, len(differences), unit, text, informational)
 
 
-def _better(differences: Sequence[float], spread: Spread, margin: float) -> Verdict:
+def _verdict(differences: Sequence[float], spread: Spread, margin: float, equal_or_better: bool) -> Verdict:
     if spread.deviation is None:
         return Verdict.undecided
-    error = spread.deviation / math.sqrt(len(differences))
-    clear = abs(spread.mean) > 2 * error and abs(spread.mean) >= margin
+    mean, error = spread.mean, 2 * spread.deviation / math.sqrt(len(differences))
+    if equal_or_better:
+        if mean - error > -margin:
+            return Verdict.holds
+        return Verdict.fails if mean + error < -margin else Verdict.undecided
+    clear = abs(mean) > error and abs(mean) >= margin
     if clear and all(difference > 0 for difference in differences):
         return Verdict.holds
-    if clear and all(difference < 0 for difference in differences):
-        return Verdict.fails
-    return Verdict.fails if abs(spread.mean) + 2 * error < margin else Verdict.undecided
-
-
-def _equal_or_better(differences: Sequence[float], spread: Spread, margin: float) -> Verdict:
-    if spread.deviation is None:
-        return Verdict.undecided
-    error = spread.deviation / math.sqrt(len(differences))
-    if spread.mean - 2 * error > -margin:
-        return Verdict.holds
-    return Verdict.fails if spread.mean + 2 * error < -margin else Verdict.undecided
+    none = abs(mean) + error < margin
+    return Verdict.fails if none or (clear and all(difference < 0 for difference in differences)) else Verdict.undecided
 
 
 def described(metric: str, *entries: Entry | None) -> MetricValue | None:
@@ -130,6 +114,14 @@ def unit_of(metric: str, *entries: Entry | None) -> str:
     return found.unit or found.label if found is not None else ""
 
 
+def best_of(entries: Iterable[Entry], metric: str) -> Entry | None:
+    """The entry with the best mean over its seeds, by the direction the records give; None where none has one."""
+    means = [(spread.mean, entry) for entry in entries if (spread := entry.metric(metric)) is not None]
+    found = described(metric, *(entry for _, entry in means))
+    pick = min if found is not None and found.direction == "lower" else max
+    return pick(means, key=lambda pair: pair[0])[1] if means else None
+
+
 def improvement(first: Entry | None, last: Entry | None, metric: str) -> SeedValues:
     """By how much ``last`` is better than ``first``, by the direction the records give the metric."""
     found = described(metric, last, first)
@@ -138,32 +130,21 @@ def improvement(first: Entry | None, last: Entry | None, metric: str) -> SeedVal
 
 
 def better(
-    statement: str,
-    a: Entry | None,
-    b: Entry | None,
-    metric: str,
-    *,
-    margin: float | None = None,
-    equal_or_better: bool = False,
-    informational: bool = False,
+    statement: str, a: Entry | None, b: Entry | None, metric: str, *, margin: float | None = None, **said: Any
 ) -> Finding:
     """That ``a`` is better than ``b`` in a metric (or not worse), by the direction the records give the metric.
 
-    ``margin`` is that of ``MARGINS`` where none is given.
+    ``margin`` is that of ``MARGINS`` where none is given; ``said`` is ``equal_or_better`` and ``informational``.
     """
-    apart = _apart(metric, a, b)
-    if apart:
-        return Finding(statement, Verdict.missing, detail=apart, informational=informational)
+    if why := _apart(metric, a, b):
+        return judged(statement, detail=why, **said)
     return judged(
         statement, improvement(b, a, metric), margin=MARGINS.get(metric, 0.0) if margin is None else margin,
-        unit=unit_of(metric, a, b), detail=against(by_seed(a, metric), by_seed(b, metric)),
-        equal_or_better=equal_or_better, informational=informational,
+        unit=unit_of(metric, a, b), detail=against(by_seed(a, metric), by_seed(b, metric)), **said,
     )  # fmt: skip
 
 
-def gains_more(
-    statement: str, one: tuple[Entry, Entry], other: tuple[Entry, Entry], metric: str
-) -> Finding:  # fmt: skip
+def gains_more(statement: str, one: tuple[Entry, Entry], other: tuple[Entry, Entry], metric: str) -> Finding:
     """That from the first to the last of ``one`` a metric improves by more than from the first to the last of
     ``other``."""
     more, less = improvement(*one, metric), improvement(*other, metric)

@@ -43,18 +43,9 @@ class SeedValues(dict[int, float]):
 
 def by_seed(entry: Entry | None, metric: str) -> SeedValues:
     """The metric of every seed that has it; of a prefix of depths, where the entry is one."""
-    prefix = entry.prefix if entry is not None else None
-    found = SeedValues()
-    for record in entry.records if entry is not None else ():
-        value = record.metrics.get(metric)
-        if value is None or record.seed is None:
-            continue
-        number = value.value
-        if prefix is not None:
-            number = value.by_depth[prefix - 1] if value.by_depth and len(value.by_depth) >= prefix else None
-        if number is not None and math.isfinite(number):
-            found[record.seed] = number
-    return found
+    values = zip(entry.records, entry.values(metric), strict=True) if entry is not None else ()
+    numbers = {record.seed: value for record, value in values if value is not None and math.isfinite(value)}
+    return SeedValues({seed: value for seed, value in numbers.items() if seed is not None})
 
 
 def curves(entry: Entry | None, name: str) -> dict[int, dict[int, float]]:

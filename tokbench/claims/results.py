@@ -97,12 +97,7 @@ def asked_before(claim: Claim, scale: ScaleName, home: Path) -> Request | None:
 
 def stored(claim: Claim, scale: ScaleName, home: Path) -> list[Record]:
     """The records beside the page. Raises TokbenchError for a damaged line."""
-    store = Store(home / claim.name / scale / "records.jsonl")
-    records = store.read()
-    if records.damaged:
-        number, reason = records.damaged[0]
-        raise TokbenchError(f"{store.path}, line {number}: {reason}")
-    return list(records)
+    return list(Store(home / claim.name / scale / "records.jsonl").whole())
 
 
 def save(result: Result, home: Path, work: Path) -> None:

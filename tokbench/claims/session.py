@@ -8,17 +8,20 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tokbench.bench.sampling_cells import run_bench
 from tokbench.claims.cost import ASSUMPTION, Cost, costs
 from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.evidence import Evidence, Request
 from tokbench.claims.page import print_result, write_pages
 from tokbench.claims.plan import ClaimPlan, plan_claim
 from tokbench.claims.results import asked_before, judge, save, stored
-from tokbench.claims.run import run_claim
 from tokbench.errors import counted
+from tokbench.printing import terminal
 from tokbench.results.store import Store
 from tokbench.results.targets import check_writable
 from tokbench.sweeps.plan import print_plan
+from tokbench.sweeps.run import finish
+from tokbench.sweeps.settings import SweepSettings
 
 SEEDS = (0, 1, 2)
 HOME, README = Path("results/claims"), Path("README.md")  # of the project
@@ -43,7 +46,7 @@ class Session:
         check_writable(self.out / claim.name / "README.md")
         found = self._plan(claim)
         self.console.rule(f"{claim.name}, {self.scale} scale", style="dim")
-        failed = run_claim(found, self.work, jobs=self.jobs, cpu=self.cpu)
+        failed = self._finish(found)
         self._conclude(claim, found.asked)
         return failed
 
@@ -76,6 +79,23 @@ class Session:
     def _plan(self, claim: Claim, costing: bool = False) -> ClaimPlan:
         seeds = self.seeds or SEEDS
         return plan_claim(claim, self.scale, self.work, data=self.data, seeds=seeds, costing=costing)
+
+    def _finish(self, found: ClaimPlan) -> int:
+        """Every cell that is not yet in ``work/runs.jsonl``, then the benches; how many failed.
+
+        Cells lie by the content of their recipes, so that claims which ask for the same cell share it. What was
+        interrupted continues from its checkpoint. A failed cell is a record that says why.
+        """
+        console, plan = terminal(stderr=True), found.plan
+        for label, why in found.asked.impossible:
+            console.print(f"skipped {label}: {why}")
+        settings = SweepSettings(out=str(self.work), jobs=self.jobs)
+        failed = finish(plan, settings, console, cpu=self.cpu) if plan.cells else 0
+        store = Store(self.work / "runs.jsonl")
+        done = store.cells()
+        for record in run_bench([cell for cell in found.benches if cell.key not in done], cpu=self.cpu):
+            store.append(record)
+        return failed
 
     def _conclude(self, claim: Claim, asked: Request) -> None:
         # Of two records of a cell the newer counts.

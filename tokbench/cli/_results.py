@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tokbench.results.lines import Records
     from tokbench.results.record import Record
+    from tokbench.results.store import Records
 
 
 def load(path: Path) -> Records:
@@ -20,8 +20,7 @@ def load(path: Path) -> Records:
         TokbenchError: there is no such file.
     """
     from tokbench.printing import say
-    from tokbench.results.lines import existing_records
-    from tokbench.results.store import Store
+    from tokbench.results.store import Store, existing_records
 
     file = existing_records(path)
     records = Store(file).read()
@@ -32,7 +31,7 @@ def load(path: Path) -> Records:
 
 def check_page(out: Path, records: Records, results: Path) -> None:
     """TokbenchError where ``out`` cannot be written, holds records or is a file that the page is made of."""
-    from tokbench.results.lines import records_file
+    from tokbench.results.store import records_file
     from tokbench.results.targets import check_target
 
     folder = results if results.is_dir() else results.parent

@@ -39,15 +39,13 @@ def claims(
     Killed half-way, the same command continues where it stopped. Cells that several claims need are trained once.
     """
 
-    from tokbench.claims.definition import SCALES, load_claim, load_claims
-    from tokbench.claims.page import print_list
-    from tokbench.claims.results import find
+    from tokbench.claims.definition import load_claim, load_claims
+    from tokbench.claims.page import judged, print_list
     from tokbench.printing import terminal
 
     console = terminal()
     if not names:
-        listed = [(c, [r for s in SCALES if (r := find(c, s, out)) is not None]) for c in load_claims()]
-        print_list(listed, console)
+        print_list(judged(out), console)
         return
     chosen = load_claims() if names == ["all"] else [load_claim(name) for name in dict.fromkeys(names)]
     if names == ["all"]:

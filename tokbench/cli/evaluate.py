@@ -57,8 +57,7 @@ def evaluate(
     from tokbench.metrics.record import evaluation_record, saved_weights
     from tokbench.models import Tokenizer
     from tokbench.printing import progress_bar, terminal
-    from tokbench.results.lines import records_of
-    from tokbench.results.store import Store
+    from tokbench.results.store import Store, records_of
 
     wanted = words(metrics) or None
     for metric in wanted or []:

@@ -61,8 +61,7 @@ def evaluate_generator(
     from tokbench.models.folder import explain
     from tokbench.printing import progress_bar, terminal
     from tokbench.results.environment import content_hash
-    from tokbench.results.lines import records_of
-    from tokbench.results.store import Store
+    from tokbench.results.store import Store, records_of
     from tokbench.training.generator_evaluation import evaluate_generator as measure
     from tokbench.training.generator_evaluation import recipe_of
 

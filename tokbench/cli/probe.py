@@ -67,8 +67,7 @@ def probe(
     from tokbench.probe.run import recognise
     from tokbench.probe.samples import Codes, Pixels, open_labelled
     from tokbench.results.environment import content_hash
-    from tokbench.results.lines import records_of
-    from tokbench.results.store import Store
+    from tokbench.results.store import Store, records_of
 
     arms = list(dict.fromkeys(words(inputs))) or ["codes", "pixels"]
     for arm in arms:

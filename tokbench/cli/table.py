@@ -52,8 +52,8 @@ def table(
     from tokbench.cli._results import emit, load
     from tokbench.errors import TokbenchError
     from tokbench.results import table as tables
-    from tokbench.results.lines import records_file
     from tokbench.results.select import where as select
+    from tokbench.results.store import records_file
     from tokbench.results.targets import check_target
 
     if unverified and not published:

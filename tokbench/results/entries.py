@@ -196,22 +196,19 @@ class Entry:
             without = without or metric
         return without
 
-    def metric(self, name: str) -> Spread | None:
-        """The metric over the seeds; of a prefix only where it was measured by depth."""
-        if name not in self._metrics:
-            self._metrics[name] = self._metric(name)
-        return self._metrics[name]
-
-    def _metric(self, name: str) -> Spread | None:
-        if self.prefix is None and len(self.records) == 1:
-            metric = self.records[0].metrics.get(name)
-            value = None if metric is None else metric.value
-            return Spread(value, None) if value is not None and math.isfinite(value) else None
-        found = [record.metrics[name] for record in self.records if name in record.metrics]
+    def values(self, name: str) -> list[float | None]:
+        """The metric of every seed; of a prefix only where it was measured by depth."""
+        found = [record.metrics.get(name) for record in self.records]
         if self.prefix is None:
-            return Spread.over([metric.value for metric in found])
-        depths = [metric.by_depth for metric in found if metric.by_depth and _of_prefixes(name, metric)]
-        return Spread.over(values[self.prefix - 1] for values in depths if len(values) >= self.prefix)
+            return [None if metric is None else metric.value for metric in found]
+        depths = [(m.by_depth if m is not None and _of_prefixes(name, m) else None) or [] for m in found]
+        return [values[self.prefix - 1] if len(values) >= self.prefix else None for values in depths]
+
+    def metric(self, name: str) -> Spread | None:
+        """The metric over the seeds."""
+        if name not in self._metrics:
+            self._metrics[name] = Spread.over(self.values(name))
+        return self._metrics[name]
 
     def prefixes(self) -> list[Entry]:
         """The same row after 1, 2, ... D-1 depths, where something was measured by depth."""

@@ -1,15 +1,19 @@
-"""What a table is made of: sections, rows, cells."""
+"""What a table is made of: sections, rows, cells; and how a section is filled, the best of each column marked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tokbench.results.columns import Column, Value
-from tokbench.results.entries import Context, Entry
+from tokbench.results.columns import AFTER, Column, Value, attribute
+from tokbench.results.entries import Context, Entry, Spread, Variant
 
 if TYPE_CHECKING:
     from tokbench.results.record import Record
+
+_PLUS_MINUS = " ± "
+_UNMEASURED = "not measured for this row."
 
 
 @dataclass(slots=True)
@@ -56,3 +60,74 @@ class Table:
     sections: list[Section]
     remarks: list[str] = field(default_factory=list)
     failed: list[Record] = field(default_factory=list)
+
+
+def add_attribute(section: Section, key: str, values: Sequence[Value | Spread]) -> None:
+    """A column that says what a row is; ``values`` run parallel to the rows."""
+    column = attribute(key).column
+    section.columns.append(column)
+    for row, value in zip(section.rows, values, strict=True):
+        once = key in AFTER and row.entry.prefix is not None  # of one model, counted once
+        cell = TableCell(None, "") if once else _cell(column, value)
+        if key == "name" and row.entry.published:
+            cell.text += " †"
+            remark = row.entry.first.plain().get("note")
+            cell.note = section.note(remark) if remark else None
+        row.cells.append(cell)
+
+
+def add_metric(section: Section, column: Column, variant: Variant, several: bool) -> None:
+    """A column of one definition of a metric; ``several``: it has others beside it."""
+    key, label, n = column.key, column.label, variant.n
+    if several:
+        label += f" [{variant.version}]"
+        key += f"@{variant.version}" + (f"@{n}" if n else "")
+    if n and n != section.context.n and section.context.kind != "benchmark":
+        label += f" [n={n:,}]"
+    first = not any(c.variant and c.variant.name == variant.name for c in section.columns)
+    column = replace(column, key=key, label=label)
+    section.columns.append(column)
+    for row in section.rows:
+        row.cells.append(_metric_cell(section, column, variant, row.entry, first))
+    _mark_best(section, column)
+
+
+def _metric_cell(section: Section, column: Column, variant: Variant, entry: Entry, first: bool) -> TableCell:
+    if entry.prefix is not None:
+        spread = entry.metric(variant.name)
+        return TableCell(None, "") if spread is None else _cell(column, spread)
+    if entry.published:
+        return _cell(column, entry.metric(variant.name) if first else None)
+    metric = entry.measured(variant.name)
+    if metric is None or metric.value is None:
+        cell = _cell(column, None)
+        cell.note = section.note(f"{column.label}: {(metric and metric.note) or _UNMEASURED}")
+        return cell
+    if not variant.is_of(metric):
+        return _cell(column, None)  # its value stands in the column of its own definition
+    cell = _cell(column, entry.metric(variant.name))
+    cell.note = section.note(f"{column.label}: {metric.note}") if metric.note else None
+    return cell
+
+
+def _mark_best(section: Section, column: Column) -> None:
+    """Bold for the best measured value; ties as printed share it, and nothing is best where all are equal."""
+    if column.direction == "none":
+        return
+    own = [row.cells[-1] for row in section.rows if not row.entry.published and row.entry.prefix is None]
+    rivals = [cell for cell in own if isinstance(cell.value, int | float)]
+    values = {cell.text.partition(_PLUS_MINUS)[0]: float(cell.value or 0) for cell in rivals}
+    if len(values) < 2:
+        return
+    best = (max if column.direction == "higher" else min)(values, key=lambda text: values[text])
+    for cell in rivals:
+        cell.best = cell.text.partition(_PLUS_MINUS)[0] == best
+
+
+def _cell(column: Column, value: Value | Spread) -> TableCell:
+    if not isinstance(value, Spread):
+        return TableCell(value, column.format(value))
+    text = column.format(value.mean)
+    if value.deviation is not None:
+        text += _PLUS_MINUS + column.format(value.deviation)
+    return TableCell(value.mean, text, value.deviation)

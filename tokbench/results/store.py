@@ -4,14 +4,42 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from tokbench.errors import TokbenchError, printable
 from tokbench.results.files import fsync
-from tokbench.results.lines import Records as Records
-from tokbench.results.lines import locked
+from tokbench.results.locks import flock
 from tokbench.results.record import Record, decode
 from tokbench.results.targets import check_writable
+
+
+class Records(list[Record]):
+    """Records in the order of their lines; ``damaged`` names the lines that could not be used: (number, reason)."""
+
+    def __init__(self, records: list[Record] | None = None, damaged: list[tuple[int, str]] | None = None) -> None:
+        super().__init__(records or [])
+        self.damaged: list[tuple[int, str]] = list(damaged or [])
+
+
+def records_file(path: Path) -> Path:
+    """The file to read: the one that is named, or the ``runs.jsonl`` in a folder."""
+    return path / "runs.jsonl" if path.is_dir() else path
+
+
+def existing_records(path: Path) -> Path:
+    """``records_file``, which is there. Raises TokbenchError where it is not."""
+    file = records_file(path)
+    if not file.exists():
+        raise TokbenchError(f"{file}: no records there; `tokbench sweep` or `tokbench evaluate` makes them")
+    return file
+
+
+def records_of(out: Path) -> Path:
+    """The file to write: a .jsonl that is named, or the ``runs.jsonl`` of a folder that need not be there yet."""
+    return out if out.suffix == ".jsonl" else out / "runs.jsonl"
 
 
 class Store:
@@ -31,7 +59,7 @@ class Store:
             check_writable(self.path)
             return
         try:
-            with locked(open(self.path, "a+b", buffering=0), fcntl.LOCK_SH):
+            with _locked(open(self.path, "a+b", buffering=0), fcntl.LOCK_SH):
                 pass
         except OSError as error:
             raise TokbenchError(f"{self.path}: cannot append a record: {error.strerror or error}") from error
@@ -45,7 +73,7 @@ class Store:
         try:
             new = not self.path.exists()
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with locked(open(self.path, "a+b", buffering=0), fcntl.LOCK_EX) as file:
+            with _locked(open(self.path, "a+b", buffering=0), fcntl.LOCK_EX) as file:
                 _append_line(file.fileno(), record.line + b"\n")
             if new:
                 fsync(self.path.parent)
@@ -59,7 +87,7 @@ class Store:
             TokbenchError: the file is there but cannot be read.
         """
         try:
-            with locked(open(self.path, "rb", buffering=0), fcntl.LOCK_SH) as file:
+            with _locked(open(self.path, "rb", buffering=0), fcntl.LOCK_SH) as file:
                 status = os.fstat(file.fileno())
                 stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
                 if self._seen is None or self._seen[0] != stamp:
@@ -70,6 +98,14 @@ class Store:
             raise TokbenchError(f"{self.path}: cannot read the records: {error.strerror or error}") from error
         records = self._seen[1]
         return Records(records, records.damaged)
+
+    def whole(self) -> Records:
+        """As ``read``, for what must come from all of the lines. Raises TokbenchError for a damaged one as well."""
+        records = self.read()
+        if records.damaged:
+            number, reason = records.damaged[0]
+            raise TokbenchError(f"{self.path}, line {number}: {reason}")
+        return records
 
     def find(self, cell: str) -> Record | None:
         """The newest record of ``cell`` that finished without error."""
@@ -108,3 +144,14 @@ def _append_line(descriptor: int, line: bytes) -> None:
     except OSError:
         os.ftruncate(descriptor, size)
         raise
+
+
+@contextmanager
+def _locked(file: IO[bytes], how: int) -> Iterator[IO[bytes]]:
+    """Hold a lock (``fcntl.LOCK_SH``, ``LOCK_EX``) on an open file, and close it."""
+    with file:
+        flock(file.fileno(), how)
+        try:
+            yield file
+        finally:
+            flock(file.fileno(), fcntl.LOCK_UN)

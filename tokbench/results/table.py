@@ -6,20 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tokbench.errors import TokbenchError, did_you_mean, size_text
-from tokbench.results.cells import add_attribute, add_metric
-from tokbench.results.columns import (
-    TELLING,
-    Value,
-    Values,
-    attribute,
-    default_keys,
-    metric_column,
-    resolve,
-)
+from tokbench.results.columns import TELLING, Value, Values, attribute, default_keys, metric_column, resolve
 from tokbench.results.definitions import shown
 from tokbench.results.entries import Context, Entry, Gathered, Spread, Variant, gather
 from tokbench.results.exports import to_csv, to_html, to_json, to_latex
-from tokbench.results.layout import Row, Section, Table, TableCell
+from tokbench.results.layout import Row, Section, Table, TableCell, add_attribute, add_metric
 from tokbench.results.render import to_markdown
 from tokbench.results.terminal import to_terminal
 

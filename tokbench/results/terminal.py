@@ -35,7 +35,7 @@ class Terminal:
     def __init__(self, table: Table) -> None:
         self.table = table
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType | Segment]:
         from rich.padding import Padding
         from rich.text import Text
 
@@ -46,7 +46,7 @@ class Terminal:
             texts = [[_text(cell) for cell in row.cells] for row in section.rows]
             widths = [_width(column, texts, index) for index, column in enumerate(section.columns)]
             for columns in _blocks(section, widths, options.max_width):
-                yield _Block(section, texts, columns, widths)
+                yield from _block(section, texts, columns, widths)
             for index, note in enumerate(section.notes):
                 yield Padding(Text(f"{superscript(index)} {visible(note)}", style="dim"), (0, 1))
             for remark in section.remarks:
@@ -57,44 +57,31 @@ class Terminal:
             yield Padding(Text(visible(remark), style="yellow"), (0, 1))
 
 
-class _Block:
+def _block(section: Section, texts: list[list[str]], columns: list[int], widths: list[int]) -> Iterator[Segment]:
     """Some columns of a section: header, rule, rows."""
+    from rich.segment import Segment
+    from rich.style import Style
 
-    def __init__(self, section: Section, texts: list[list[str]], columns: list[int], widths: list[int]) -> None:
-        self.section, self.texts, self.columns, self.widths = section, texts, columns, widths
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        from rich.segment import Segment
-        from rich.style import Style
-
-        bold, best, dim = Style.parse("bold"), Style.parse("bold green"), Style.parse("dim")
-        section = self.section
-        headers = [_fold(_header(section.columns[index]), self.widths[index]) for index in self.columns]
-        height = max(len(header) for header in headers)
-        headers = [[""] * (height - len(header)) + header for header in headers]
-        yield from self._lines([(header, bold) for header in headers])
-        yield Segment("─" * (sum(self.widths[i] + _GAP for i in self.columns) - _GAP) + "\n")
-        plain = Style.null()
-        for row, texts in zip(section.rows, self.texts, strict=True):
-            usual = dim if row.entry.published or row.entry.prefix is not None else plain
-            styles = [best if row.cells[index].best else usual for index in self.columns]
-            parts = [_fold(texts[index], self.widths[index]) for index in self.columns]
-            yield from self._lines(list(zip(parts, styles, strict=True)))
-        yield Segment("\n")
-
-    def _lines(self, parts: list[tuple[list[str], Style]]) -> Iterator[Segment]:
-        from rich.segment import Segment
-
-        for line in range(max(len(texts) for texts, _ in parts)):
-            run, of = "", parts[0][1]  # neighbours of one style go out together: there may be thousands of rows
-            for (texts, style), index in zip(parts, self.columns, strict=True):
-                if style is not of:
-                    yield Segment(run, of)
-                    run, of = "", style
-                text, width = texts[line] if line < len(texts) else "", self.widths[index]
-                run += (text.rjust(width) if self.section.columns[index].numeric else text.ljust(width)) + " " * _GAP
-            yield Segment(run[:-_GAP], of)
+    def lines(parts: list[list[str]], styles: list[Style]) -> Iterator[Segment]:
+        for line in range(max(map(len, parts))):
+            cells = []
+            for part, style, index in zip(parts, styles, columns, strict=True):
+                text = part[line] if line < len(part) else ""
+                text = text.rjust(widths[index]) if section.columns[index].numeric else text.ljust(widths[index])
+                cells.append(Segment(text if index == columns[-1] else text + " " * _GAP, style))
+            yield from Segment.simplify(cells)
             yield Segment("\n")
+
+    bold, best, dim, plain = map(Style.parse, ("bold", "bold green", "dim", "none"))
+    headers = [_fold(_header(section.columns[index]), widths[index]) for index in columns]
+    height = max(map(len, headers))
+    yield from lines([[""] * (height - len(header)) + header for header in headers], [bold] * len(columns))
+    yield Segment("─" * (sum(widths[i] + _GAP for i in columns) - _GAP) + "\n")
+    for row, own in zip(section.rows, texts, strict=True):
+        usual = dim if row.entry.published or row.entry.prefix is not None else plain
+        styles = [best if row.cells[index].best else usual for index in columns]
+        yield from lines([_fold(own[index], widths[index]) for index in columns], styles)
+    yield Segment("\n")
 
 
 def _blocks(section: Section, widths: list[int], available: int) -> list[list[int]]:

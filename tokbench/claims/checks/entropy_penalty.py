@@ -36,8 +36,7 @@ def judge(evidence: Evidence) -> list[Finding]:
 
 def panels(evidence: Evidence) -> list[Panel]:
     """A bar for each form of the penalty."""
-    bars = [(label, row) for part, label in PARTS.items() if (row := evidence.row(part)) is not None]
-    return metric_panels([Line("", "lfq", bars)], evidence.measured(*SHOWN), bars=True, width=3.0)
+    return metric_panels([Line("", "lfq", evidence.named(PARTS))], evidence.measured(*SHOWN), bars=True, width=3.0)
 
 
 def table(evidence: Evidence) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tokbench.claims.evidence import Evidence, variant, whole_bits
-from tokbench.claims.findings import Finding, Verdict, better, described, weakest
+from tokbench.claims.findings import Finding, Verdict, best_of, better, weakest
 from tokbench.claims.panels import Line, Panel, metric_panels
 from tokbench.results.entries import Entry
 
@@ -23,8 +21,9 @@ def judge(evidence: Evidence) -> list[Finding]:
     for metric in evidence.measured(*METRICS) or METRICS[:1]:
         for name, own in lines.items():
             # Where all that was asked for is there, a rate without an entry was not asked of this quantizer.
+            # Of several ways to spend the same bits (RQ's) the better counts.
             rates = [rate for rate in sorted(plain) if rate in own or not evidence.complete]
-            steps = [better("", _best(own.get(r, []), metric), _best(plain[r], metric), metric) for r in rates]
+            steps = [better("", best_of(own.get(r, []), metric), best_of(plain[r], metric), metric) for r in rates]
             where = ", ".join(map(str, rates))
             statement = f"{name}: {evidence.label(metric)} is better than plain VQ's at {where} bits per position"
             findings.append(weakest(statement, steps))
@@ -40,19 +39,10 @@ def _lines(evidence: Evidence) -> dict[str, dict[int, list[Entry]]]:
     return found
 
 
-def _best(entries: Sequence[Entry], metric: str) -> Entry | None:
-    """Of several ways to spend the same bits (RQ's), the one with the better mean."""
-    means = {id(entry): spread.mean for entry in entries if (spread := entry.metric(metric)) is not None}
-    measured = [entry for entry in entries if id(entry) in means]
-    found = described(metric, *measured)
-    pick = min if found is not None and found.direction == "lower" else max
-    return pick(measured, key=lambda entry: means[id(entry)]) if measured else None
-
-
 def panels(evidence: Evidence) -> list[Panel]:
     """Each metric over the bits per position, one line per quantizer."""
     lines = [
-        Line(name, name, [(rate, best) for rate in sorted(own) if (best := _best(own[rate], "psnr")) is not None])
+        Line(name, name, [(rate, best) for rate in sorted(own) if (best := best_of(own[rate], "psnr")) is not None])
         for name, own in _lines(evidence).items()
     ]
     return metric_panels(lines, evidence.measured(*SHOWN), "bits per position")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-from tokbench.claims.evidence import Evidence
+from tokbench.claims.evidence import Evidence, Named
 from tokbench.claims.findings import Finding, better, judged
 from tokbench.claims.numbers import HELD_OUT, TRAIN, against, gap, mean_curve, spread_text, table_of
 from tokbench.claims.panels import Line, Panel, Series, metric_panels
-from tokbench.results.entries import Entry, Spread
+from tokbench.results.entries import Spread
 
 PARTS = {"hard": "nearest codes", "soft": "soft targets", "stochastic": "drawn codes", "both": "both"}
-LOOKS = dict(zip(PARTS, ("none", "vq", "rq", "lfq"), strict=True))
+LOOKS = dict(zip(PARTS.values(), ("none", "vq", "rq", "lfq"), strict=True))
 NLL = "nll_bits_per_code"
 GENERATION = ("gfid", "gfid_192")
 MARGIN = 0.01  # bits per code
@@ -23,11 +23,12 @@ NOTE = (
 
 def judge(evidence: Evidence) -> list[Finding]:
     """The gap between training and held-out images, held-out NLL and samples; the paper's pair counts."""
-    rows = {part: evidence.row(part, kind="generator") for part in PARTS}
-    hard = rows["hard"]
+    rows = dict(_rows(evidence))
+    hard = rows.get(PARTS["hard"])
     findings = []
     for part in ("both", "soft", "stochastic"):
-        own, name, informational = rows[part], PARTS[part], part != "both"
+        name, informational = PARTS[part], part != "both"
+        own = rows.get(name)
         statement = f"{name}: the gap between training and held-out NLL is smaller than with nearest codes"
         findings.append(
             judged(
@@ -47,11 +48,11 @@ def panels(evidence: Evidence) -> list[Panel]:
     """NLL over the steps on training and held-out images where it was kept, and what came of it."""
     rows = _rows(evidence)
     curves = [
-        Series(mean_curve(row, name), LOOKS[part], PARTS[part] if name == HELD_OUT else "", line, marker=False)
-        for part, row in rows.items()
+        Series(mean_curve(row, name), LOOKS[label], label if name == HELD_OUT else "", line, marker=False)
+        for label, row in rows
         for name, line in ((HELD_OUT, "-"), (TRAIN, ":"))
     ]
-    points = [Line("", LOOKS[part], [(PARTS[part], row)], "") for part, row in rows.items()]
+    points = [Line("", LOOKS[label], [(label, row)], "") for label, row in rows]
     return [
         Panel("optimizer steps (dotted: on training images)", "NLL of the nearest codes (bits per code)", curves),
         *metric_panels(points, [NLL, *evidence.measured(*GENERATION)]),
@@ -63,19 +64,17 @@ def table(evidence: Evidence) -> str:
     columns = {
         "trained on": lambda row: row[0],
         "held-out NLL (bits/code)": lambda row: spread_text(row[1].metric(NLL), ".3f"),
-        "training NLL (bits/code)": lambda row: spread_text(next(_training(row[1]), None), ".3f"),
+        "training NLL (bits/code)": lambda row: spread_text(_last(mean_curve(row[1], TRAIN)), ".3f"),
         "gap (bits/code)": lambda row: spread_text(gap(row[1]).spread, ".3f"),
         **evidence.by_metric(evidence.measured(*GENERATION), ".2f"),
         "seeds": lambda row: str(len(row[1].records)),
     }
-    rows = [(PARTS[part], row) for part, row in _rows(evidence).items()]
-    return f"{table_of(rows, columns)}\n{NOTE}\n"
+    return f"{table_of(_rows(evidence), columns)}\n{NOTE}\n"
 
 
-def _training(entry: Entry) -> Iterator[Spread]:
-    """NLL on training images, the last measurement first."""
-    return (spread for _, spread in reversed(mean_curve(entry, TRAIN)))
+def _last(curve: Sequence[tuple[int, Spread]]) -> Spread | None:
+    return curve[-1][1] if curve else None
 
 
-def _rows(evidence: Evidence) -> dict[str, Entry]:
-    return {part: row for part in PARTS if (row := evidence.row(part, kind="generator")) is not None}
+def _rows(evidence: Evidence) -> list[Named]:
+    return evidence.named(PARTS, "generator")

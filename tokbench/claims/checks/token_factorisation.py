@@ -15,7 +15,7 @@ MARGIN = 0.05  # bits per position
 
 def judge(evidence: Evidence) -> list[Finding]:
     """NLL, speed and size of one head against two and three; two against three for information."""
-    rows = {part: _row(evidence, part) for part in PARTS}
+    rows = {part: evidence.row(part, "generator") for part in PARTS}
     nll = {part: position_bits(row) for part, row in rows.items()}
     step = {part: step_seconds(row) for part, row in rows.items()}
 
@@ -96,11 +96,7 @@ def table(evidence: Evidence) -> str:
 
 
 def _rows(evidence: Evidence) -> list[Named]:
-    return [(name, row) for part, name in PARTS.items() if (row := _row(evidence, part)) is not None]
-
-
-def _row(evidence: Evidence, part: str) -> Entry | None:
-    return next(iter(evidence.rows(part, kind="generator")), None)
+    return evidence.named(PARTS, "generator")
 
 
 def _parameters(entry: Entry | None) -> int | None:

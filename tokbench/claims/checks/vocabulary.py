@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokbench.claims.evidence import Evidence, variant, whole_bits
-from tokbench.claims.findings import Finding, better, described, improvement, judged, unit_of
+from tokbench.claims.findings import Finding, best_of, better, improvement, judged, unit_of
 from tokbench.claims.panels import Line, Panel, metric_panels
 from tokbench.results.entries import Entry
 
@@ -62,14 +62,12 @@ def _first_to_last(what: str, sizes: Sizes, metric: str) -> Finding:
 
 def _degrades(what: str, sizes: Sizes, metric: str) -> Finding:
     """That the largest vocabulary is worse than the best of the smaller ones (by the mean over seeds)."""
-    means = {bits: spread.mean for bits in sorted(sizes) if (spread := sizes[bits].metric(metric)) is not None}
-    if len(means) < 2:
+    *smaller, last = sorted(bits for bits, entry in sizes.items() if entry.metric(metric) is not None) or [0]
+    best = best_of([sizes[bits] for bits in smaller], metric)
+    if best is None:
         return judged(f"{what} gets worse with the largest vocabulary")
-    found, last = described(metric, *sizes.values()), max(means)
-    pick = min if found is not None and found.direction == "lower" else max
-    best = pick((bits for bits in means if bits != last), key=lambda bits: means[bits])
-    statement = f"{what} is worse with 2^{last} codes than with 2^{best}, the best below"
-    return better(statement, sizes[best], sizes[last], metric)
+    statement = f"{what} is worse with 2^{last} codes than with 2^{whole_bits(best)}, the best below"
+    return better(statement, best, sizes[last], metric)
 
 
 def panels(evidence: Evidence) -> list[Panel]:
