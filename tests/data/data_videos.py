@@ -41,7 +41,7 @@ def encode(
     faststart: bool = False,
     **options: str,
 ) -> bytes:
-    """Frames (N, H, W, 3) as a file's bytes.
+    """Frames (N, H, W, 3) as a file's bytes; equal frames give equal bytes.
 
     Args:
         faststart: put the index in front, so that a cut file still has it.
@@ -106,6 +106,9 @@ def read(data: bytes, indices: Sequence[int] | None = None) -> np.ndarray:
 def _stream(container: Any, codec: str, rate: int, size: Sequence[int], pix_fmt: str, options: dict[str, str]) -> Any:
     stream = container.add_stream(codec, rate=rate)
     stream.width, stream.height, stream.pix_fmt = int(size[0]), int(size[1]), pix_fmt
+    if codec == "libx264":  # as in tokbench/clips.py: its vector code may give other bytes another time
+        stream.thread_count = 1
+        options = {**options, "x264-params": ":".join(["asm=0", *filter(None, [options.get("x264-params")])])}
     stream.options = options
     return stream
 
