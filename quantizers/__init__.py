@@ -23,6 +23,7 @@ from quantizers.grouped import Grouped  # noqa: E402
 from quantizers.gumbel import Gumbel  # noqa: E402
 from quantizers.ibq import IBQ  # noqa: E402
 from quantizers.lfq import LFQ  # noqa: E402
+from quantizers.ms_rq import MSRQ  # noqa: E402
 from quantizers.output import QuantizerOutput  # noqa: E402
 from quantizers.registry import build, configurations, get, names, options, register  # noqa: E402
 from quantizers.residual import Residual  # noqa: E402
@@ -37,6 +38,7 @@ __all__ = [
     "FSQ",
     "IBQ",
     "LFQ",
+    "MSRQ",
     "RQ",
     "VQ",
     "Grouped",

@@ -47,7 +47,7 @@ class Residual(Quantizer):
         **options: Any,
     ) -> None:
         require_positive("Residual", depth=depth)
-        inner = _code_channels(quantizer, dim, options) if isinstance(quantizer, str) else None
+        inner = code_channels("Residual", quantizer, dim, options) if isinstance(quantizer, str) else None
         stages = make_parts("Residual", quantizer, depth, inner, options)
         first = stages[0]
         if first.num_codebooks != 1 or first.code_dim != first.dim:
@@ -114,7 +114,7 @@ class Residual(Quantizer):
         ]
 
 
-def _code_channels(name: str, dim: int | None, options: dict[str, Any]) -> int:
+def code_channels(label: str, name: str, dim: int | None, options: dict[str, Any]) -> int:
     """Channels of the stage's code vectors: what it takes when not told a dim, else dim."""
     if "codebook_dim" in options:
         return int(options.pop("codebook_dim"))
@@ -122,5 +122,5 @@ def _code_channels(name: str, dim: int | None, options: dict[str, Any]) -> int:
         return get(name)(check_finite=False, **options).dim
     except TypeError:
         if dim is None:
-            raise ValueError(f"Residual: {name!r} needs dim") from None
+            raise ValueError(f"{label}: {name!r} needs dim") from None
         return dim

@@ -54,6 +54,12 @@ def golden_conditional(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def golden_successors(shared: Path) -> Path:
+    """The same, with weights, of what came after VQ-GAN: multi-scale codes, bits, latent queries."""
+    return _beside(shared, "golden-successors")
+
+
+@pytest.fixture(scope="session")
 def rq_tokenizer() -> Tokenizer:
     """16x16 images to 4x4 positions of two codes of 16."""
     from tiny_tokenizer import make_tokenizer

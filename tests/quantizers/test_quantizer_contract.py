@@ -24,11 +24,17 @@ def make(name: str, kwargs: dict[str, Any], **more: Any) -> Q.Quantizer:
     return Q.build(name, **kwargs, **more)
 
 
+def rows(q: Q.Quantizer, *positions: int, **options: Any) -> Tensor:
+    """Random z at these positions, (B, ...); at those of its only grid, where the quantizer has one."""
+    z = torch.randn(positions[0], *(q.latent_grid or positions[1:]), q.dim, **options)
+    return z.movedim(-1, 1).contiguous() if q.channel_first else z
+
+
 def trained(q: Q.Quantizer, steps: int = 2) -> Q.Quantizer:
     """After a few training steps, so that data-dependent starts lie behind it."""
     torch.manual_seed(1)
     for _ in range(steps):
-        q.train()(torch.randn(4, 30, q.dim) if not q.channel_first else torch.randn(4, q.dim, 30))
+        q.train()(rows(q, 4, 30))
     return q.eval()
 
 
@@ -44,11 +50,11 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
 def test_layouts(name: str, kwargs: dict[str, Any], layout: str, train: bool) -> None:
-    positions = LAYOUTS[layout]
     last = make(name, kwargs)
     first = make(name, kwargs, channel_first=True)
     first.load_state_dict(last.state_dict())
-    z = torch.randn(*positions, last.dim)
+    z = rows(last, *LAYOUTS[layout])
+    positions = (len(z), *last.code_grid(z.shape[1:-1]))
     torch.manual_seed(2)
     a = last.train(train)(z)
     torch.manual_seed(2)
@@ -67,7 +73,7 @@ def test_layouts(name: str, kwargs: dict[str, Any], layout: str, train: bool) ->
 @every
 def test_eval_is_a_function_of_the_codes(name: str, kwargs: dict[str, Any]) -> None:
     q = trained(make(name, kwargs))
-    z = torch.randn(2, 3, 5, q.dim)
+    z = rows(q, 2, 3, 5)
     before = state(q)
     with torch.no_grad():
         out, codes = q(z), q.encode(z)
@@ -80,8 +86,11 @@ def test_eval_is_a_function_of_the_codes(name: str, kwargs: dict[str, Any]) -> N
         assert q.subcodes(codes)[..., d].max() < size
 
     sums = q.embed(codes).cumsum(-2)
-    assert sums.shape == (2, 3, 5, q.num_codebooks, q.dim)
-    assert torch.allclose(sums[..., -1, :], out.quantized, atol=1e-5)
+    assert sums.shape == (*codes.shape, q.dim)
+    if q.latent_grid is None:
+        assert torch.allclose(sums[..., -1, :], out.quantized, atol=1e-5)
+    for count in q.prefixes:
+        assert q.decode(codes[:, :count]).shape == z.shape
     if q.decodes_prefix:
         for d in range(1, q.num_codebooks + 1):
             assert torch.allclose(sums[..., d - 1, :], q.decode(codes[..., :d]), atol=1e-5)
@@ -91,15 +100,15 @@ def test_eval_is_a_function_of_the_codes(name: str, kwargs: dict[str, Any]) -> N
 def test_encode_in_training_changes_nothing(name: str, kwargs: dict[str, Any]) -> None:
     q = make(name, kwargs).train()
     before, counted = state(q), q.usage.total
-    q.encode(torch.randn(2, 9, q.dim))
+    q.encode(rows(q, 2, 9))
     assert same(before, state(q)) and q.training and q.usage.total == counted
 
 
 @every
 def test_gradients_reach_z_and_parameters(name: str, kwargs: dict[str, Any]) -> None:
     q = make(name, kwargs)
-    q.train()(torch.randn(4, 30, q.dim))
-    z = torch.randn(2, 9, q.dim, requires_grad=True)
+    q.train()(rows(q, 4, 30))
+    z = rows(q, 2, 9, requires_grad=True)
     out = q(z)
     (out.quantized.square().sum() + out.loss).backward()
     assert z.grad is not None and z.grad.abs().sum() > 0 and z.grad.isfinite().all()
@@ -112,7 +121,7 @@ def test_gradients_reach_z_and_parameters(name: str, kwargs: dict[str, Any]) -> 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_dtypes_are_quantized_in_fp32(name: str, kwargs: dict[str, Any], dtype: torch.dtype) -> None:
     q = trained(make(name, kwargs))
-    z = torch.randn(2, 6, q.dim).to(dtype)
+    z = rows(q, 2, 6).to(dtype)
     out = q(z)
     assert out.quantized.dtype == dtype
     assert torch.equal(out.indices, q(z.float()).indices)
@@ -129,7 +138,7 @@ def test_other_dtypes_are_quantized_in_fp32(name: str, kwargs: dict[str, Any], d
 @every
 def test_state_dict_and_deepcopy(name: str, kwargs: dict[str, Any]) -> None:
     q = trained(make(name, kwargs))
-    z = torch.randn(2, 6, q.dim)
+    z = rows(q, 2, 6)
     expected = q(z).quantized
     file = io.BytesIO()
     torch.save(q.state_dict(), file)
@@ -139,23 +148,23 @@ def test_state_dict_and_deepcopy(name: str, kwargs: dict[str, Any]) -> None:
     assert torch.equal(fresh(z).quantized, expected)
     twin = copy.deepcopy(q)
     assert torch.equal(twin(z).quantized, expected)
-    twin.train()(torch.randn(4, 30, q.dim))
+    twin.train()(rows(q, 4, 30))
     assert torch.equal(q(z).quantized, expected), "the copy shares state with the original"
 
 
 @every
 def test_usage_counts_every_forward(name: str, kwargs: dict[str, Any]) -> None:
     q = make(name, kwargs)
-    z = torch.randn(2, 5, q.dim)
+    z = rows(q, 2, 5)
     first = q.train()(z).indices
     second = q.eval()(z).indices
-    assert q.usage.total == 20
+    assert q.usage.total == 2 * first[..., 0].numel()
     seen = torch.cat([first, second]).reshape(-1, q.num_codebooks)
     for d, size in enumerate(q.codebook_sizes):
         values, hits = seen[:, d].unique(return_counts=True)
         assert q.usage.usage[d] == len(values) / size
         if size < 2**20:
-            assert torch.equal(q.usage.counts[d][values], hits) and int(q.usage.counts[d].sum()) == 20
+            assert torch.equal(q.usage.counts[d][values], hits) and int(q.usage.counts[d].sum()) == q.usage.total
     assert not any("usage" in key for key in q.state_dict())
     q.usage.reset()
     assert q.usage.total == 0 and q.usage.usage == [0.0] * q.num_codebooks
@@ -165,8 +174,9 @@ def test_usage_counts_every_forward(name: str, kwargs: dict[str, Any]) -> None:
 def test_meta_device(name: str, kwargs: dict[str, Any]) -> None:
     with torch.device("meta"):
         q = Q.build(name, **kwargs).eval()
-        out = q(torch.randn(2, 5, q.dim))
-    assert out.quantized.shape == (2, 5, q.dim) and out.quantized.device.type == "meta"
+        z = rows(q, 2, 5)
+        out = q(z)
+    assert out.quantized.shape == z.shape and out.quantized.device.type == "meta"
 
 
 @every
@@ -175,19 +185,19 @@ def test_bad_input_is_one_clear_line(name: str, kwargs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=rf"dim={q.dim}, not \(2, 5, {q.dim + 1}\)"):
         q(torch.randn(2, 5, q.dim + 1))
     with pytest.raises(ValueError, match="empty"):
-        q(torch.randn(0, 5, q.dim))
+        q(rows(q, 0, 5))
     with pytest.raises(ValueError, match="floating-point"):
         q(torch.zeros(2, q.dim, dtype=torch.long))
-    z = torch.zeros(2, 5, q.dim)
-    z[0, :2, 0] = float("nan")
-    z[1, 0, 0] = float("inf")
+    z = torch.zeros_like(rows(q, 2, 5))
+    z.flatten(1, -2)[0, :2, 0] = float("nan")
+    z.flatten(1, -2)[1, 0, 0] = float("inf")
     for call in (q, q.encode):
         with pytest.raises(ValueError, match=f"3 NaN or Inf among the {z.numel()}"):
             call(z)
     q.check_finite = False
     q(z)
-    codes = q.encode(torch.randn(2, 5, q.dim))
-    with pytest.raises(ValueError, match=r"D = .*, not \(2, 5, \d+\)"):
+    codes = q.encode(rows(q, 2, 5))
+    with pytest.raises(ValueError, match=r"D = .*, not \(2, \d+, \d+\)"):
         q.decode(torch.cat([codes, codes], -1))
     with pytest.raises(ValueError, match="integer codes"):
         q.decode(codes.float())
@@ -201,7 +211,7 @@ def test_bad_input_is_one_clear_line(name: str, kwargs: dict[str, Any]) -> None:
 @every
 def test_large_finite_values_pass_the_check(name: str, kwargs: dict[str, Any]) -> None:
     q = trained(make(name, kwargs))
-    q.encode(torch.full((2, 40, q.dim), 1e37))  # their sum overflows fp32
+    q.encode(torch.full_like(rows(q, 2, 40), 1e37))  # their sum overflows fp32
 
 
 @pytest.mark.parametrize("name", Q.names())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_quantizer_contract import CASES, IDS, every, make, trained
+from test_quantizer_contract import CASES, IDS, every, make, rows, trained
 from torch import Tensor, nn
 
 import quantizers as Q
@@ -44,7 +44,7 @@ def tried(name: str, kwargs: dict[str, Any]) -> tuple[Q.Quantizer, Tensor, Tenso
     """A quantizer of maps, and two batches of different size."""
     q = trained(make(name, kwargs, channel_first=True))
     q.usage.reset()
-    return q, torch.randn(2, q.dim, 3, 4), torch.randn(5, q.dim, 3, 4)
+    return q, rows(q, 2, 3, 4), rows(q, 5, 3, 4)
 
 
 def untouched(q: Q.Quantizer) -> None:
@@ -85,7 +85,7 @@ def test_torch_export_of_every_example(name: str, kwargs: dict[str, Any]) -> Non
 @every
 def test_jit_trace(name: str, kwargs: dict[str, Any]) -> None:
     q, example, _ = tried(name, kwargs)
-    z = torch.randn(3, q.dim, 5, 2)  # another height and width too
+    z = rows(q, 3, 5, 2)  # another height and width too
     encode, decode = torch.jit.trace(Encode(q), (example,)), torch.jit.trace(Decode(q), (q.encode(example),))
     untouched(q)
     codes = q.encode(z)
@@ -157,7 +157,7 @@ def test_a_codebook_that_learns_says_that_it_cannot_be_exported(kwargs: dict[str
 def test_torch_func(name: str, kwargs: dict[str, Any]) -> None:
     q = trained(make(name, kwargs))
     q.usage.reset()
-    z = torch.randn(3, 1, 5, q.dim)
+    z = torch.stack([rows(q, 1, 5) for _ in range(3)])
     codes = torch.vmap(q.encode)(z)
     quantized = torch.vmap(q)(z).quantized
     decoded = torch.vmap(q.decode)(codes)
@@ -174,7 +174,7 @@ def test_torch_func(name: str, kwargs: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["bsq", "ibq", "simvq", "fsq"])
 def test_torch_func_grad_of_a_training_step(name: str) -> None:
     q = make(name, Q.get(name).examples()[0]).train()
-    z = torch.randn(2, 5, q.dim, requires_grad=True)
+    z = rows(q, 2, 5, requires_grad=True)
 
     def objective(z: Tensor) -> Tensor:
         out = q(z)
@@ -192,5 +192,6 @@ def test_abstract_tensors_leave_nothing(name: str, kwargs: dict[str, Any]) -> No
     q = trained(make(name, kwargs))
     q.usage.reset()
     with FakeTensorMode(allow_non_fake_inputs=True):
-        assert q(torch.randn(2, 5, q.dim)).quantized.shape == (2, 5, q.dim)
+        z = rows(q, 2, 5)
+        assert q(z).quantized.shape == z.shape
     untouched(q)

@@ -1,0 +1,303 @@
+"""MS-RQ: residual quantization over a pyramid of scales, coarse to fine. VAR's tokenizer, and Infinity's."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quantizers.base import Quantizer
+from quantizers.checks import require_between, require_choice
+from quantizers.functional.gradient import straight_through
+from quantizers.functional.nearest import most_aligned_code
+from quantizers.functional.pyramid import (
+    Mode,
+    Scale,
+    as_map,
+    as_rows,
+    checked_scales,
+    default_scales,
+    enlarged,
+    scale_text,
+    shrunk,
+)
+from quantizers.grouped import make_parts
+from quantizers.registry import register
+from quantizers.residual import code_channels
+from quantizers.vq import VQ
+
+
+@register("ms-rq")
+class MSRQ(Quantizer):
+    """What is left of a map (H, W) is averaged down to a scale, quantized, brought back to (H, W) and subtracted; then
+    the next, finer scale, the last of which is (H, W) itself.
+
+    Codes are a row (B, N, D) in order of scale, each in raster order, N the sum of h w; those of the first scales
+    (``prefixes``) decode to a coarser map. z must be a map (B, H, W, dim) of the one size that the scales end at.
+
+    Args:
+        dim: channels of z. None: the inner quantizer's own.
+        scales: sides, or pairs [h, w], rising, the last that of the latent map. None: VAR's ten in proportion to the
+            first map seen (``quantizers.functional.pyramid.default_scales``).
+        quantizer: of every scale, one for all of them, by name, its options following as keywords: ``vq`` with
+            ``codebook_size`` is VAR's, ``bsq`` with ``bits`` Infinity's; ``lfq``, ``fsq`` and others work alike.
+        quant_resi: r of phi(h) = (1 - r) h + r conv(h), which follows the way back up. 0: no convolutions.
+        share_quant_resi: how many phi there are, each for the scales next to it; 0: one for every scale.
+        upsampling: the way back up; Infinity's is bilinear.
+        normalized_search: of ``vq``: compare directions and not distances (VAR's ``using_znorm``).
+        shrink: a scale's codes count 1 - shrink * its number from 0 (Infinity's ``use_decay_factor`` is 0.1).
+        scale_dropout: chance that a sample is decoded from a random prefix of its scales in training.
+
+    With ``vq`` the loss is VAR's: the mean over scales of the commitment and the codebook's loss on the sum so far,
+    by which the phi learn, and the code vectors too unless a moving average teaches them (``codebook_update``, by
+    default). The gradient goes straight through the whole. With other quantizers the loss is the mean over scales of
+    theirs on what is left, and the gradient passes every scale's own norm, as Infinity's does.
+    losses: ``commitment`` and ``codebook``, or the inner quantizer's; ``.._per_scale`` beside each (scales,).
+    """
+
+    summary = "a pyramid of scales, each on what the coarser ones left over: next-scale codes"
+    paper = "Tian et al. 2024, arXiv:2404.02905; Han et al. 2024, arXiv:2412.04431"
+
+    def __init__(
+        self,
+        dim: int | None = None,
+        scales: Sequence[int | Sequence[int]] | None = None,
+        *,
+        quantizer: str = "vq",
+        quant_resi: float = 0.5,
+        share_quant_resi: int = 4,
+        upsampling: Literal["bicubic", "bilinear"] = "bicubic",
+        normalized_search: bool = False,
+        shrink: float = 0.0,
+        scale_dropout: float = 0.0,
+        channel_first: bool = False,
+        check_finite: bool = True,
+        **options: Any,
+    ) -> None:
+        inner = make_parts("MSRQ", quantizer, 1, code_channels("MSRQ", quantizer, dim, options), options)[0]
+        if inner.code_dim != inner.dim:
+            raise ValueError("MSRQ: the quantizer inside has no linear maps of its own: say dim and codebook_dim alike")
+        super().__init__(
+            inner.dim if dim is None else dim,
+            code_dim=inner.dim,
+            codebook_sizes=inner.codebook_sizes,
+            channel_first=channel_first,
+            check_finite=check_finite,
+        )
+        require_between("MSRQ", 0, 1, quant_resi=quant_resi, shrink=shrink, scale_dropout=scale_dropout)
+        require_between("MSRQ", 0, 1000, share_quant_resi=share_quant_resi)
+        require_choice("MSRQ", "upsampling", upsampling, ("bicubic", "bilinear"))
+        if normalized_search and not isinstance(inner, VQ):
+            raise ValueError(f"MSRQ: normalized_search is for vq, not {quantizer}; leave it out")
+        if quant_resi and not share_quant_resi and scales is None:
+            raise ValueError("MSRQ: share_quant_resi 0 is a phi for every scale: say scales")
+        self.inner, self.upsampling, self.normalized_search = inner, upsampling, normalized_search
+        self.shrink, self.scale_dropout = shrink, scale_dropout
+        self.scales: tuple[Scale, ...] = ()
+        self._derived = scales is None
+        if scales is not None:
+            self._set_scales(checked_scales("MSRQ", scales))
+        count = (share_quant_resi or len(self.scales)) if quant_resi else 0
+        self.phi = nn.ModuleList(Phi(self.code_dim, quant_resi) for _ in range(count))
+
+    # The pyramid -----------------------------------------------------------------------------------------------
+
+    def _set_scales(self, scales: tuple[Scale, ...]) -> None:
+        self.scales, self.latent_grid = scales, scales[-1]
+        self.prefixes = tuple(itertools.accumulate(math.prod(scale) for scale in scales))
+
+    def settle(self, grid: Sequence[int]) -> None:
+        if len(grid) != 2:
+            raise ValueError(f"MSRQ takes maps of two axes (H, W), not a grid of {scale_text(grid) or 'none'}")
+        if self._derived:
+            self._set_scales(default_scales(grid))
+        self.code_grid(grid)
+
+    def code_grid(self, grid: Sequence[int]) -> tuple[int, ...]:
+        if self.latent_grid is None:
+            raise ValueError("MSRQ has no scales yet: give them, or call settle(grid) with that of the latent map")
+        if tuple(grid) != self.latent_grid:
+            raise ValueError(
+                f"{scale_text(grid)} is the latent's grid, and the scales end at {scale_text(self.latent_grid)}: "
+                "give other scales, or images of the size they were made for"
+            )
+        return (self.prefixes[-1],)
+
+    def _flatten(self, z: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        flat, positions = super()._flatten(z)
+        if self.latent_grid is None:
+            self.settle(positions[1:])
+        self.code_grid(positions[1:])
+        return flat, positions
+
+    def split(self, codes: Tensor) -> list[Tensor]:
+        """Codes (B, n, D) of a prefix -> those of each of its scales (B, h w, D). ValueError for other numbers n."""
+        count = codes.shape[1]
+        if count not in self.prefixes:
+            known = ", ".join(map(str, self.prefixes))
+            raise ValueError(f"MSRQ decodes the first {known} codes (whole scales), not {count}")
+        ends = self.prefixes[: self.prefixes.index(count) + 1]
+        return list(codes.split([end - start for start, end in zip((0, *ends), ends, strict=False)], dim=1))
+
+    def phi_of(self, scale: int) -> int:
+        """Which phi a scale has, by its number from 0: the nearest tick to its place from 0 to 1."""
+        count = len(self.phi)
+        edge = 1 / 3 if count == 4 else 1 / 2  # VAR's ticks lie elsewhere where there are four of them
+        place = scale / max(1, len(self.scales) - 1)
+        low, high = edge / count, 1 - edge / count
+        ticks = [low + (high - low) * i / max(1, count - 1) for i in range(count)]
+        return min(range(count), key=lambda i: abs(ticks[i] - place))
+
+    def share(self, vectors: Tensor, scale: int) -> Tensor:
+        """Code vectors (B, h w, d) of a scale -> what they add to the map, (B, d, H, W)."""
+        assert self.latent_grid is not None
+        mode: Mode = self.upsampling
+        h = enlarged(as_map(vectors, self.scales[scale]), self.scales[-1], mode)
+        h = self.phi[self.phi_of(scale)](h) if len(self.phi) else h
+        return h * (1 - self.shrink * scale) if self.shrink else h
+
+    def blank(self, batch: int, like: Tensor) -> Tensor:
+        """The map before the first scale: zeros (B, d, H, W)."""
+        return like.new_zeros(batch, self.code_dim, *self.scales[-1], dtype=torch.float32)
+
+    def add(self, total: Tensor, scale: int, codes: Tensor) -> Tensor:
+        """The map (B, d, H, W) with the codes (B, h w, D) of one more scale."""
+        return total + self.share(self.inner._decode(codes), scale)
+
+    def seen_at(self, total: Tensor, scale: int) -> Tensor:
+        """The map so far as a generator reads it before it draws a scale: (B, h w, d)."""
+        return as_rows(shrunk(total, self.scales[scale]))
+
+    def next_inputs(self, codes: Tensor) -> Tensor:
+        """Codes (B, N, D) -> the map of the scales before, at each position of all scales but the first
+        (B, N - h_0 w_0, d): what a next-scale generator is given in training."""
+        scales = self.split(codes)
+        total, found = self.blank(codes.shape[0], self._like(codes)), []
+        for scale, own in enumerate(scales[:-1]):
+            total = self.add(total, scale, own)
+            found.append(self.seen_at(total, scale + 1))
+        return torch.cat(found, dim=1) if found else total.new_zeros(codes.shape[0], 0, self.code_dim)
+
+    def _like(self, codes: Tensor) -> Tensor:
+        return torch.empty(0, device=codes.device)
+
+    # What a quantizer defines ----------------------------------------------------------------------------------
+
+    def _search(self, x: Tensor) -> Tensor:
+        """(B, h w, d) -> codes (B, h w, D)."""
+        if self.normalized_search:
+            assert isinstance(self.inner, VQ)
+            return most_aligned_code(F.normalize(x, dim=-1), F.normalize(self.inner.codebook, dim=-1))[..., None]
+        return self.inner._encode(self.inner._normalize(x))
+
+    def _encode(self, z: Tensor) -> Tensor:
+        rest, codes = as_map(z, self.scales[-1]), []
+        for scale, size in enumerate(self.scales):
+            codes.append(self._search(as_rows(shrunk(rest, size))))
+            rest = rest - self.share(self.inner._decode(codes[-1]), scale)
+        return torch.cat(codes, dim=1)
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        total = self.blank(codes.shape[0], self._like(codes))
+        for scale, own in enumerate(self.split(codes)):
+            total = self.add(total, scale, own)
+        return as_rows(total)
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return self.inner._embed(codes)
+
+    def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        by_codebook = isinstance(self.inner, VQ) and not self.inner.codes.l2_norm
+        totals, codes, loss, losses = (self._codebook_pass if by_codebook else self._inner_pass)(z)
+        total = self._dropped(totals)
+        quantized = straight_through(z, total) if by_codebook else total
+        return quantized, torch.cat(codes, dim=1), loss + self._idle(), losses
+
+    def _idle(self) -> Tensor | float:
+        """0, through the phi that no scale is near to: training on several processes wants a gradient for each."""
+        used = {self.phi_of(scale) for scale in range(len(self.scales))} if len(self.phi) else set()
+        return sum(0.0 * p.sum() for i, phi in enumerate(self.phi) if i not in used for p in phi.parameters())
+
+    def _codebook_pass(self, z: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor, dict[str, Tensor]]:
+        """The sums (B, T, d) and codes after each scale, VAR's loss and its parts."""
+        assert isinstance(self.inner, VQ)
+        book, target = self.inner.codes, as_map(z.detach(), self.scales[-1])
+        total, totals, codes, seen = torch.zeros_like(target), [], [], []
+        for scale, size in enumerate(self.scales):
+            with torch.no_grad():
+                seen.append(as_rows(shrunk(target - total, size)))
+                book.prepare(seen[-1])
+                codes.append(self._search(seen[-1]))
+            total = total + self.share(book.lookup(codes[-1][..., 0]), scale)
+            totals.append(as_rows(total))
+        commitment = torch.stack([F.mse_loss(z, each.detach()) for each in totals])
+        codebook = torch.stack([F.mse_loss(each, z.detach()) for each in totals])
+        book.learn([(x, own[..., 0]) for x, own in zip(seen, codes, strict=True)])
+        loss = self.inner.commitment_weight * commitment.mean() + self.inner.codebook_weight * codebook.mean()
+        return totals, codes, loss, _per_scale({"commitment": commitment, "codebook": codebook})
+
+    def _inner_pass(self, z: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor, dict[str, Tensor]]:
+        """The same with another quantizer's loss at every scale; the gradient passes each scale on its own."""
+        rest = as_map(z, self.scales[-1])
+        total, totals, codes, steps = torch.zeros_like(rest), [], [], []
+        for scale, size in enumerate(self.scales):
+            x = self.inner._normalize(as_rows(shrunk(rest, size)))
+            _, own, loss, losses = self.inner._train_step(x)
+            h = self.share(straight_through(x, self.inner._decode(own)), scale)
+            total, rest = total + h, rest - h.detach()
+            totals.append(as_rows(total))
+            codes.append(own)
+            steps.append((loss, losses))
+        loss = torch.stack([loss for loss, _ in steps]).mean()
+        return totals, codes, loss, _per_scale({k: torch.stack([each[k] for _, each in steps]) for k in steps[0][1]})
+
+    def _dropped(self, totals: list[Tensor]) -> Tensor:
+        """The last sum; with scale dropout, of some samples (first axis) that after a random scale."""
+        if not self.scale_dropout:
+            return totals[-1]
+        last, batch = len(totals) - 1, len(totals[0])
+        kept = torch.randint(0, last + 1, (batch,))
+        kept[torch.rand(batch) >= self.scale_dropout] = last
+        return torch.stack(totals)[kept.to(totals[0].device), torch.arange(batch, device=totals[0].device)]
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        return [
+            {"dim": 8, "codebook_size": 16, "scales": [1, 2, [3, 4]]},
+            {"dim": 6, "codebook_size": 12, "scales": [1, 2], "share_quant_resi": 0, "codebook_update": "gradient"},
+            {"dim": 8, "quantizer": "bsq", "bits": 8, "scales": [1, 3], "quant_resi": 0.0, "upsampling": "bilinear"},
+            {"dim": 6, "quantizer": "fsq", "levels": [5, 4, 3], "scales": [[1, 2], [2, 4]], "scale_dropout": 0.5},
+        ]
+
+    @classmethod
+    def configurations(
+        cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
+    ) -> list[dict[str, Any]]:
+        if depth not in (None, 1):
+            raise ValueError(f"ms-rq has scales in place of depth: depth {depth} is not possible (rq has depth)")
+        if (codebook_size is None) == (bits is None):
+            raise ValueError("ms-rq needs either codebook_size or bits")
+        return [{"codebook_size": codebook_size if bits is None else 2**bits}]
+
+
+class Phi(nn.Conv2d):
+    """(1 - r) h + r conv(h), on maps (B, d, H, W), in fp32 also where the model was cast to a smaller type."""
+
+    def __init__(self, dim: int, ratio: float) -> None:
+        super().__init__(dim, dim, 3, padding=1)
+        self.ratio = ratio
+
+    def forward(self, h: Tensor) -> Tensor:
+        assert self.bias is not None
+        return h.mul(1 - self.ratio) + self._conv_forward(h, self.weight.float(), self.bias.float()).mul(self.ratio)
+
+
+def _per_scale(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Losses (scales,) by name -> their means, and they themselves."""
+    found = {name: each.detach() for name, each in losses.items()}
+    return {name: each.mean(0) for name, each in found.items()} | {f"{k}_per_scale": v for k, v in found.items()}

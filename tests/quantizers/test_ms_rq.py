@@ -1,0 +1,157 @@
+"""MS-RQ beside the official modules of VAR and Infinity, and what is its own: scales, prefixes, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import quantizers as Q
+from quantizers.functional import index_to_bits
+from quantizers.functional.pyramid import default_scales
+from quantizers.ms_rq import MSRQ
+
+
+def load(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    with np.load(folder / f"{name}.npz") as data:
+        arrays = {k: torch.from_numpy(v) for k, v in data.items() if v.dtype.kind in "fiub"}
+        return json.loads(str(data["config"])), arrays
+
+
+def close(a: Tensor, b: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(a, b.to(a.dtype), atol=tolerance, rtol=tolerance)
+
+
+def of_var(config: dict[str, Any], d: dict[str, Tensor], scales: Any = None) -> MSRQ:
+    q = MSRQ(
+        config["Cvae"],
+        scales or config["v_patch_nums"],
+        codebook_size=config["vocab_size"],
+        codebook_update="gradient",
+        beta=config["beta"],
+        quant_resi=config["quant_resi"],
+        share_quant_resi=config["share_quant_resi"],
+        normalized_search=config["using_znorm"],
+        channel_first=True,
+    )
+    weights = {"inner.codes.weight": d["sd.embedding.weight"], **phi_tensors(config, d, "sd.quant_resi", len(q.phi))}
+    assert not q.load_state_dict(weights, strict=False).unexpected_keys
+    return q
+
+
+def phi_tensors(config: dict[str, Any], d: dict[str, Tensor], prefix: str, count: int) -> dict[str, Tensor]:
+    names = {0: "{}", 1: "qresi"}.get(config["share_quant_resi"], "qresi_ls.{}")
+    return {f"phi.{i}.{k}": d[f"{prefix}.{names.format(i)}.{k}"] for i in range(count) for k in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("name", ["qsr0_nonshared", "qsr1", "qsr3", "qsr4", "qsr4_noresi", "qsr4_znorm"])
+def test_var(golden_successors: Path, name: str) -> None:
+    config, d = load(golden_successors, f"var_quant_{name}")
+    q, f = of_var(config, d), d["f"].requires_grad_()
+    out = q.train()(f)
+    assert torch.equal(out.indices[..., 0], d["indices"])
+    close(out.quantized, d["f_hat"])
+    close(out.loss, d["loss"])
+    wanted = {"inner.codes.weight": d["grad_of_loss.embedding"]}
+    wanted |= phi_tensors(config, d, "grad_of_loss.phi", len(q.phi))
+    of_quantized = torch.autograd.grad((out.quantized * d["upstream"]).sum(), f, retain_graph=True)[0]
+    out.loss.backward()
+    close(of_quantized, d["grad_f_of_fhat_times_upstream"], 1e-6)
+    close(f.grad, d["grad_f_of_loss"], 1e-6)  # type: ignore[arg-type]
+    for key, parameter in q.named_parameters():
+        close(parameter.grad, wanted[key], 1e-6)  # type: ignore[arg-type]
+
+    codes = q.eval().encode(f)
+    assert torch.equal(codes, out.indices)
+    for i, count in enumerate(q.prefixes):
+        close(q.decode(codes[:, :count]), d["fhat_per_scale"][:, i])
+    close(q.next_inputs(codes), d["var_input"])
+
+
+def test_var_of_maps_that_are_not_square(golden_successors: Path) -> None:
+    config, d = load(golden_successors, "var_quant_rect")
+    q = of_var(config, d, config["call_v_patch_nums"]).eval()
+    codes = q.encode(d["f"])
+    assert torch.equal(codes[..., 0], d["indices"])
+    for i, count in enumerate(q.prefixes):
+        close(q.decode(codes[:, :count]), d["fhat_per_scale"][:, i])
+
+
+@pytest.mark.parametrize("name", ["bits8_s7", "bits14_s_rect", "bits18_s7", "bits8_decay"])
+def test_infinity(golden_successors: Path, name: str) -> None:
+    config, d = load(golden_successors, f"infinity_bsq_{name}")
+    bits, scales = config["bits"], [pair[1:] for pair in config["scale_schedule"]]
+    shrink = 0.1 if config.get("use_decay_factor") else 0.0
+    options: dict[str, Any] = {"quantizer": "bsq", "bits": bits, "quant_resi": 0, "upsampling": "bilinear"}
+    q, x = MSRQ(bits, scales, shrink=shrink, channel_first=True, **options), d["x"].requires_grad_()
+    out = q.train()(x)
+    (out.quantized * d["upstream"]).sum().backward()
+    theirs = torch.cat([d[f"bits.{i}"].flatten(1, 2) for i in range(len(scales))], dim=1)
+    assert torch.equal(index_to_bits(out.indices[..., 0], bits, msb_first=True), theirs.long())
+    close(out.quantized, d["quantized"])
+    close(x.grad, d["grad_x_of_quantized_times_upstream"])  # type: ignore[arg-type]
+    for i, count in enumerate(q.prefixes):
+        close(q.decode(out.indices[:, :count]), d["cumulative_per_scale"][:, i])
+    inputs = [d[f"var_input.{i}"].flatten(2).transpose(1, 2) for i in range(len(scales) - 1)]
+    close(q.next_inputs(out.indices), torch.cat(inputs, dim=1))
+
+
+def test_scales_follow_from_the_first_map() -> None:
+    assert [h for h, _ in default_scales((16, 16))] == [1, 2, 3, 4, 5, 6, 8, 10, 13, 16]
+    assert [h for h, _ in default_scales((8, 8))] == [1, 2, 3, 4, 5, 6, 8] and len(default_scales((4, 4))) == 4
+    assert default_scales((32, 16))[0] == (1, 1) and default_scales((32, 16))[-1] == (32, 16)
+    q = MSRQ(8, codebook_size=16).eval()
+    assert q.encode(torch.randn(2, 4, 4, 8)).shape == (2, 30, 1) and q.prefixes == (1, 5, 14, 30)
+    settled = MSRQ(8, codebook_size=16)
+    settled.settle((4, 8))
+    assert settled.latent_grid == (4, 8) and settled.code_grid((4, 8)) == (settled.prefixes[-1],)
+
+
+def test_a_dropped_scale_is_a_prefix_that_decodes() -> None:
+    torch.manual_seed(0)
+    q = MSRQ(4, [1, 2, 4], codebook_size=16, restart_threshold=0, codebook_update="gradient", scale_dropout=1.0)
+    z = torch.randn(12, 4, 4, 4)
+    out = q.train()(z)
+    prefixes = [q.decode(out.indices[:, :n]) for n in q.prefixes]
+    near = [[bool((x - whole[i]).abs().max() < 1e-5) for whole in prefixes] for i, x in enumerate(out.quantized)]
+    assert all(sum(found) == 1 for found in near) and {found.index(True) for found in near} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"scales": [1, 2, 8]}, "4x4 is the latent's grid, and the scales end at 8x8"),
+        ({"scales": [4, 2, 1]}, "scales must rise: 2x2 follows 4x4"),
+        ({"scales": [1, 1, 4]}, "scales must rise: 1x1 follows 1x1"),
+        ({"scales": [[1, 4], [2, 3], 4]}, "scales must rise: 2x3 follows 1x4"),
+        ({"scales": [0, 4]}, "scales are sides of at least 1, or pairs"),
+        ({"scales": []}, "scales is empty"),
+        ({"share_quant_resi": 0}, "say scales"),
+        ({"quantizer": "bsq", "bits": 8, "codebook_size": None}, "codebook_size"),
+        ({"normalized_search": True, "quantizer": "fsq", "levels": [5, 5]}, "normalized_search is for vq"),
+        ({"quantizer": "vqq"}, "no quantizer is named 'vqq'"),
+    ],
+)
+def test_what_cannot_be_is_one_line(options: dict[str, Any], said: str) -> None:
+    settings = {"dim": 8, "codebook_size": 16} | options
+    if settings.get("quantizer") == "fsq":
+        del settings["codebook_size"], settings["dim"]
+    with pytest.raises(ValueError) as error:
+        Q.build("ms-rq", **settings).settle((4, 4))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_codes_of_another_pyramid_are_refused() -> None:
+    q = MSRQ(8, [1, 2, 4], codebook_size=16).eval()
+    with pytest.raises(ValueError, match="decodes the first 1, 5, 21 codes .whole scales., not 7"):
+        q.decode(torch.zeros(2, 7, 1, dtype=torch.int64))
+    for wrong in (torch.randn(2, 16, 8), torch.randn(2, 8, 8, 8), torch.randn(2, 2, 4, 4, 8)):
+        with pytest.raises(ValueError, match="is the latent's grid"):
+            q.encode(wrong)
+    with pytest.raises(ValueError, match="two axes"):
+        MSRQ(8, codebook_size=16).encode(torch.randn(2, 16, 8))
