@@ -16,12 +16,12 @@ from tokbench.models.frame_norm import norm_of_frames
 @pytest.mark.parametrize(("channels", "positions"), [(4, 1), (16, 1), (16, 10**9)])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_values_and_gradients(channels: int, positions: int, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With few channels or positions by taps, otherwise by pairs of frames."""
+    """With few channels or positions by taps, otherwise four frames together."""
     monkeypatch.setattr(causal_conv, "POSITIONS", positions)
     torch.manual_seed(0)
     weight = torch.randn(16, channels, 3, 3, 3, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(16, dtype=torch.float64, requires_grad=True)
-    for frames, before, stride in itertools.product((1, 2, 3, 4, 5, 9), (0, 1, 2), (1, 2)):
+    for frames, before, stride in itertools.product((1, 2, 3, 4, 5, 6, 7, 9), (0, 1, 2), (1, 2)):
         if frames + before < 3:
             continue
         x = torch.randn(batch, channels, frames, 4, 5, dtype=torch.float64, requires_grad=True)
@@ -37,12 +37,12 @@ def test_values_and_gradients(channels: int, positions: int, batch: int, monkeyp
         assert all(torch.allclose(one, other) for one, other in pairs), (frames, before, stride)
 
 
-def test_pairs_of_frames_take_fewer_convolutions() -> None:
-    def frames(by_pairs: bool) -> int:
-        terms = causal_conv._terms(17, 3, 1, 2, by_pairs)
-        return sum(len(range(17)[term.given[0][1]]) for term in terms)
+def test_four_frames_together_take_fewer_convolutions() -> None:
+    def frames(by_fours: bool) -> int:
+        plan = causal_conv._plan(17, 3, 1, 2, by_fours)
+        return sum(len(range(17)[tap.to]) for tap in plan.taps) + 6 * plan.fours
 
-    assert (frames(False), frames(True)) == (17 + 16 + 15, 3 + 2 + 1 + 4 * 7)
+    assert (frames(False), frames(True)) == (17 + 16 + 15, 1 + 6 * 4)
 
 
 def test_autocast_has_gradients_of_the_weights_own_type() -> None:
