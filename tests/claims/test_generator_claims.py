@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from claims_tiny import evidence, row
 
 from tokbench.claims.checks import model_coded_rate, vqgan
+from tokbench.claims.definition import load_claim
 from tokbench.claims.findings import Finding, Verdict
 from tokbench.claims.numbers import HELD_OUT, TRAIN, curves, gap, mean_curve
 from tokbench.claims.panels import draw
 from tokbench.claims.results import check_of, judge
+from tokbench.config.generator_model import Order
 from tokbench.results.entries import Entry
 from tokbench.results.environment import content_hash
 from tokbench.results.figures.base import figure_settings
@@ -341,3 +343,32 @@ def test_a_model_worse_than_frequencies_is_said() -> None:
     assert found(result.findings, "below the order-0 entropy").verdict is Verdict.fails
     assert found(result.findings, "code length is below the fixed length").verdict is Verdict.holds
     assert found(result.findings, "grows with the vocabulary of VQ").verdict is Verdict.missing
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+def orders(**nll: float) -> dict[str, list[Record]]:
+    """What each order costs, in bits per code."""
+    names = {name.replace("_", "-"): value for name, value in nll.items()}
+    return {
+        name: [generator("vq", 256, seed, mark=name, nll_bits_per_code=value + seed / 90) for seed in SEEDS]
+        for name, value in names.items()
+    }
+
+
+def test_raster_order_is_held_against_every_other() -> None:
+    parts = orders(raster=5.0, alternate=5.1, spiral_in=5.2, spiral_out=4.8, z_curve=5.1, subsample=5.6, random=6.0)
+    result = judge(evidence("order", parts))
+    assert result.verdict == "holds in part" and len(result.findings) == 6
+    assert found(result.findings, "subsample").effect == pytest.approx(0.6)
+    assert found(result.findings, "spiral-out").verdict is Verdict.fails
+    assert [f.statement.split()[-2] for f in result.findings if f.informational] == ["random"]
+    assert "| raster | 5.011 ± 0.01" in result.table.replace("  ", " ") and len(drawn("order", parts)) == 1
+
+
+def test_the_claim_of_orders_asks_for_every_order() -> None:
+    for scale in load_claim("order").scales.values():
+        assert set(scale.sweeps) == set(get_args(Order))
+        for name, (sweep,) in scale.sweeps.items():
+            assert sweep.set_generator[0] == f'generator.order="{name}"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,22 @@ import torch
 from safetensors.torch import save_file
 from test_pipeline import pictures, saved, settings
 from torch import Tensor
+from typer.testing import CliRunner
 
+from tokbench import weights
+from tokbench.cli.app import app
 from tokbench.cli.generating import generate_files
 from tokbench.errors import TokbenchError
 from tokbench.generators import judges
 from tokbench.generators.judges import Judge, load_judge
 from tokbench.generators.pipeline import Pipeline
-from tokbench.generators.rejection import Candidates, Quota, Rejection
+from tokbench.generators.rejection import Quota, Rejection
+from tokbench.metrics import extractors, inception
+from tokbench.results.store import Store
 from tokbench.weights import catalogue
+from tokbench.weights.convert import convert
+from tokbench.weights.fetch import add
+from tokbench.weights.store import content_hash
 
 
 @pytest.fixture(scope="module")
@@ -143,17 +152,11 @@ def test_a_generator_without_classes_is_one_line(tmp_path: Path, rq_folder: Path
     with pytest.raises(TokbenchError, match="the generator's condition is unconditional"):
         generate_files(settings(generator, reject=0.5, judge=judge), 6, tmp_path / "out")
     with pytest.raises(TokbenchError, match="unconditional"):
-        Rejection(Pipeline.load(generator), load_judge(judge, 3), Candidates(tmp_path / "c"))
+        Rejection.open(Pipeline.load(generator), judge, tmp_path / "c", n=6, rate=0.5)
 
 
 def test_weights_of_packages_come_under_timms_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file as published, with other numbers in it, whose hash stands in for the catalogue's."""
-    import dataclasses
-
-    from tokbench.weights.convert import convert
-    from tokbench.weights.fetch import add
-    from tokbench.weights.store import content_hash
-
     monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
     torch.manual_seed(0)
     network = timm.create_model("tf_efficientnet_lite0")
@@ -178,3 +181,43 @@ def test_weights_of_packages_come_under_timms_names(tmp_path: Path, monkeypatch:
     torch.save(dict(list(published.items())[:-1]), tmp_path / "short.pth")
     with pytest.raises(TokbenchError, match="its layers are not those of efficientnet-lite0"):
         convert(entry, tmp_path / "short.pth")
+
+
+class TwoColours:
+    """A feature space in the place of Inception's."""
+
+    name, dim, digest = "inception-fid", 2, "two"
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.float().mean((2, 3))[:, :2]
+
+
+def test_a_curve_of_rates_is_a_record_each(
+    tmp_path: Path, generator: str, judge: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Candidates of one rate are drawn once for all; the record says rate, judge and cost."""
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(extractors._FACTORIES, inception.NAME, lambda device: TwoColours())
+    monkeypatch.setattr(weights, "find", lambda name: Path(name))
+    seen: list[int] = []
+    judging = Judge.__call__
+    monkeypatch.setattr(Judge, "__call__", lambda self, x: seen.append(len(x)) or judging(self, x))  # type: ignore[func-returns-value]
+    asked = ["--data", "photos", "--limit", "8", "-n", "6", "--metrics", "gfid", "--batch-size", "4", "--cpu"]
+    rates = ["--reject", "1", "--reject", "0.5", "--judge", judge, "--out", str(tmp_path)]
+    found = CliRunner().invoke(app, ["evaluate-generator", generator, *asked, *rates])
+    assert found.exit_code == 0, found.exception
+    plain, best = Store(tmp_path / "runs.jsonl").read()
+    assert plain.metrics["gfid"].value != best.metrics["gfid"].value and plain.cell != best.cell
+    assert "12 drawn, 2 for each" in found.output and sum(seen) == 12 and best.name.endswith(f"0.5 kept by {judge}")
+    assert best.recipe["evaluation"]["reject"] == 0.5 and best.recipe["evaluation"]["judge"] == judge
+    cost = best.timing["rejection"]
+    assert (cost["drawn"], cost["kept"], cost["drawn_per_kept"]) == (12, 6, 2.0)
+    assert cost["probability_kept"] > plain.timing["rejection"]["probability_kept"]
+    mistakes = (
+        (["--reject", "0.5"], "reject and judge go together"),
+        (["--reject", "2", "--judge", judge], "reject: "),
+        (["--reject", "0.5", "--judge", "inception-fid"], "measure with this network"),
+    )
+    for wrong, said in mistakes:
+        failed = CliRunner().invoke(app, ["evaluate-generator", generator, *asked, *wrong])
+        assert failed.exit_code and said in str(failed.exception)

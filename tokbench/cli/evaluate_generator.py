@@ -29,6 +29,13 @@ def evaluate_generator(
     top_p: Annotated[float | None, typer.Option("--top-p")] = None,
     guidance: Annotated[float | None, typer.Option("--guidance", help="s in u + s (c - u); 1 is none.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Decoding steps (mlm).")] = None,
+    reject: Annotated[
+        list[float] | None,
+        typer.Option("--reject", help="Share kept of the images of each class; often: a record for each, a curve."),
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="What ranks them: efficientnet-lite0, timm:NAME, timm:NAME=FILE.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1)] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     tokenizer: Annotated[str | None, typer.Option("--tokenizer", help="Where the tokenizer lies now.")] = None,
@@ -43,6 +50,7 @@ def evaluate_generator(
     What is not given is as in the recipe's `evaluation` block, where the generator lies in its run's folder.
     """
     import hashlib
+    import tempfile
 
     from pydantic import ValidationError
     from rich.table import Table
@@ -53,6 +61,7 @@ def evaluate_generator(
     from tokbench.config.generator import GeneratorEvaluationConfig
     from tokbench.data import open_images
     from tokbench.errors import TokbenchError
+    from tokbench.generators.judges import check_judge
     from tokbench.generators.pipeline import Pipeline
     from tokbench.generators.record import generator_record
     from tokbench.memory import explained
@@ -68,16 +77,21 @@ def evaluate_generator(
     recipe = recipe_of(Path(generator))
     given = {
         "samples": n, "metrics": words(metrics) or None, "batch_size": batch_size, "temperature": temperature,
-        "top_k": top_k, "top_p": top_p, "guidance": guidance, "steps": steps,
+        "top_k": top_k, "top_p": top_p, "guidance": guidance, "steps": steps, "judge": judge,
     }  # fmt: skip
     base = recipe.evaluation.model_dump() if recipe else {}
+    base |= {key: value for key, value in given.items() if value is not None}
     try:
-        config = GeneratorEvaluationConfig(**{**base, **{k: v for k, v in given.items() if v is not None}})
+        rates = [{"reject": rate} for rate in dict.fromkeys(reject or ())] or [{}]
+        configs = [GeneratorEvaluationConfig(**{**base, **rate}) for rate in rates]
     except ValidationError as error:
         raise TokbenchError(explain(error)) from None
     if reference is not None and not reference.is_file():
         raise TokbenchError(f"--reference {reference}: no such file")
-    for metric in config.metrics or []:
+    first = configs[0]
+    if first.judge is not None:
+        check_judge(first.judge)
+    for metric in first.metrics or []:
         get(metric)  # a misspelt name costs a second, not a pass over the images
     file = records_of(out)
     Store(file).check()
@@ -87,43 +101,58 @@ def evaluate_generator(
     console = terminal(stderr=True)
     if images.share:
         console.print(images.share)
-    with (
-        progress_bar(console, transient=True) as bar,
-        explained(f"measuring {config.batch_size} images at a time", *smaller_batch(config.batch_size)),
-    ):
-        task = bar.add_task("measuring", total=1.0)
-        found = measure(
-            pair,
-            images,
-            config,
-            seed=seed,
-            reference=reference,
-            progress=lambda what, done: bar.update(task, description=what, completed=done),
-        )
     resolved = recipe.resolved() if recipe else pair.generator.config.model_dump(mode="json")
-    evaluation = unlike_default(config)
-    asked = {"generator": pair.generator.sha256(), "data": images.fingerprint, "evaluation": evaluation, "seed": seed}
-    if reference is not None:
-        asked["reference"] = hashlib.sha256(reference.read_bytes()).hexdigest()
-    record = generator_record(
-        pair.generator,
-        pair.tokenizer,
-        found.metrics,
-        name=name or (recipe.name if recipe else Path(generator).resolve().name),
-        recipe=resolved,
-        cell=content_hash(asked),
-        seed=recipe.seed if recipe else None,
-        data=found.data,
-        timing=found.timing,
-        weights_which=saved_weights(generator),
-    )
-    table = Table("metric", "value", "±", "n")
-    for value in found.metrics.values():
-        shown = "-" if value.value is None else f"{value.value:.4g}"
-        error_bar = "" if value.stderr is None else f"{value.stderr:.2g}"
-        table.add_row(f"{value.label}{f' ({value.unit})' if value.unit else ''}", shown, error_bar, f"{value.n:,}")
-    terminal().print(table)
-    for line in [*(f"{v.label}: {v.note}" for v in found.metrics.values() if v.note), *found.warnings]:
-        console.print(line)
-    keep(record, file)
-    console.print(f"record {record.id} appended to {file}")
+    called = name or (recipe.name if recipe else Path(generator).resolve().name)
+    with tempfile.TemporaryDirectory(prefix="tokbench-") as candidates:  # of one rate there are those of a higher one
+        for config in configs:
+            with (
+                progress_bar(console, transient=True) as bar,
+                explained(f"measuring {config.batch_size} images at a time", *smaller_batch(config.batch_size)),
+            ):
+                task = bar.add_task("measuring", total=1.0)
+                found = measure(
+                    pair,
+                    images,
+                    config,
+                    seed=seed,
+                    reference=reference,
+                    candidates=Path(candidates),
+                    progress=lambda what, done: bar.update(task, description=what, completed=done),  # noqa: B023
+                )
+            asked = {
+                "generator": pair.generator.sha256(),
+                "data": images.fingerprint,
+                "evaluation": unlike_default(config),
+                "seed": seed,
+            }
+            if reference is not None:
+                asked["reference"] = hashlib.sha256(reference.read_bytes()).hexdigest()
+            record = generator_record(
+                pair.generator,
+                pair.tokenizer,
+                found.metrics,
+                name=called if config.reject is None else f"{called}, {config.reject:g} kept by {config.judge}",
+                recipe=resolved
+                if config.reject is None
+                else {**resolved, "evaluation": config.model_dump(mode="json")},
+                cell=content_hash(asked),
+                seed=recipe.seed if recipe else None,
+                data=found.data,
+                timing=found.timing,
+                weights_which=saved_weights(generator),
+            )
+            table = Table("metric", "value", "±", "n")
+            for value in found.metrics.values():
+                shown = "-" if value.value is None else f"{value.value:.4g}"
+                error_bar = "" if value.stderr is None else f"{value.stderr:.2g}"
+                label = f"{value.label}{f' ({value.unit})' if value.unit else ''}"
+                table.add_row(label, shown, error_bar, f"{value.n:,}")
+            terminal().print(table)
+            for line in [*(f"{v.label}: {v.note}" for v in found.metrics.values() if v.note), *found.warnings]:
+                console.print(line)
+            if (cost := found.timing.get("rejection")) is not None:
+                terminal().print(
+                    f"{cost['drawn']:,} drawn, {cost['drawn_per_kept']:g} for each that {cost['judge']} kept"
+                )
+            keep(record, file)
+            console.print(f"record {record.id} appended to {file}")

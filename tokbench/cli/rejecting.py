@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokbench.errors import TokbenchError
-from tokbench.generators.judges import load_judge
 from tokbench.generators.pipeline import Pipeline
-from tokbench.generators.rejection import Candidates, Quota, Rejection, check_classes
+from tokbench.generators.rejection import Rejection
 from tokbench.results.files import write
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ class Judged:
     """The judged images of one folder."""
 
     rejection: Rejection
-    quota: Quota
     settings: Settings
     out: Path
 
@@ -40,15 +38,14 @@ class Judged:
         if settings.image is not None or pair.draws_clips:
             wrong = "--image and --reject: leave out one of the two" if settings.image else "--reject: is not for clips"
             raise TokbenchError(wrong)
-        classes, device = check_classes(pair), str(pair.generator.device)
-        rejection = Rejection(pair, load_judge(judge, classes, device), Candidates(out / _CANDIDATES), settings.classes)
-        return cls(rejection, rejection.quota(n, rate), settings, out)
+        rejection = Rejection.open(pair, judge, out / _CANDIDATES, n=n, rate=rate, classes=settings.classes)
+        return cls(rejection, settings, out)
 
     @property
     def described(self) -> dict[str, Any]:
         """For ``settings.json``: how many are kept decides which, so their number is among them."""
-        judge = self.rejection.judge
-        return {"reject": self.quota.rate, "judge": judge.name, "judge_sha256": judge.digest, "n": self.quota.n}
+        rejection, judge = self.rejection, self.rejection.judge
+        return {"reject": rejection.rate, "judge": judge.name, "judge_sha256": judge.digest, "n": rejection.n}
 
     def batches(self, numbers: list[int], batch_size: int, progress: Callable[[float], None] | None) -> Any:
         """As ``Pipeline.stream``; before the images, an empty batch for each batch of candidates that is judged."""
@@ -56,7 +53,6 @@ class Judged:
             return
         settings = self.settings
         for _ in self.rejection.draw(
-            self.quota,
             batch_size=batch_size,
             seed=settings.seed,
             sampling=settings.sampling,
@@ -64,5 +60,5 @@ class Judged:
             progress=progress,
         ):
             yield [], []
-        yield from self.rejection.images(self.quota, numbers, batch_size)
-        write(self.out / _COST, json.dumps(self.rejection.cost(self.quota), indent=2) + "\n")
+        yield from self.rejection.images(numbers, batch_size)
+        write(self.out / _COST, json.dumps(self.rejection.cost(), indent=2) + "\n")

@@ -159,11 +159,23 @@ class GeneratorEvaluationConfig(Strict):
     guidance_schedule: Literal["constant", "linear", "cosine"] = "constant"
     steps: PositiveInt = Field(12, description="decoding steps of mlm")
     choice_temperature: float = Field(4.5, ge=0, description="of the noise by which mlm chooses what to keep")
+    reject: float | None = Field(
+        None, gt=0, le=1, description="share kept of the images drawn of each class: those that `judge` is surest of"
+    )
+    judge: str | None = Field(
+        None, min_length=1, description="what ranks them: efficientnet-lite0, timm:NAME or timm:NAME=FILE"
+    )
+
+    @model_validator(mode="after")
+    def _judged(self) -> GeneratorEvaluationConfig:
+        if (self.reject is None) != (self.judge is None):
+            raise ValueError("reject and judge go together: the share that is kept, and the network that ranks")
+        return self
 
     @property
     def sampling(self) -> dict[str, Any]:
         """The settings of a draw."""
-        return self.model_dump(exclude={"metrics", "samples", "batch_size"})
+        return self.model_dump(exclude={"metrics", "samples", "batch_size", "reject", "judge"})
 
 
 class GeneratorRecipe(Strict):
@@ -193,6 +205,8 @@ class GeneratorRecipe(Strict):
             raise ValueError("condition needs pairs: data.source=folder:IMAGES,depth=MAPS (or masks=, or images=)")
         if self.condition is None and partner is not None:
             raise ValueError(f"data.source has {partner}=, and nothing reads them: set condition.tokenizer")
+        if self.evaluation.reject is not None and not self.generator.class_conditional:
+            raise ValueError("evaluation.reject ranks by the class asked for: set generator.class_conditional")
         if self.condition is not None and (self.generator.class_conditional or self.generator.frames):
             raise ValueError("a generator has one condition: leave out condition, class_conditional or frames")
         return self

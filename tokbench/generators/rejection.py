@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tokbench.config.condition import ClassConfig
 from tokbench.errors import TokbenchError
-from tokbench.generators.judges import Judge
+from tokbench.generators.judges import Judge, load_judge
 from tokbench.generators.pipeline import Pipeline, batches_of
 from tokbench.results.files import written
 
@@ -29,16 +29,14 @@ class Quota:
 
     Candidate k is of class k modulo ``classes``, and so is the k-th image that is kept. Candidates of a higher rate are
     among those of a lower one.
-
-    Raises:
-        TokbenchError: a rate that is not above 0 and at most 1, or fewer images than classes.
     """
 
     n: int
     rate: float
     classes: int
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """TokbenchError for a rate that is not above 0 and at most 1, or fewer images than classes."""
         if not 0 < self.rate <= 1:
             raise TokbenchError(f"--reject {self.rate:g}: the share that is kept, above 0 and at most 1")
         if self.n < self.classes:
@@ -114,68 +112,84 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Rejection:
-    """A generator whose images are judged.
+    """The ``n`` images that a judge keeps of those a generator draws.
 
     Args:
+        rate: the share that is kept of every class.
         classes: class ids to draw, each once; empty: all.
 
     Raises:
-        TokbenchError: a generator without classes.
+        TokbenchError: a generator without classes, a rate out of range, fewer images than classes.
     """
 
     pair: Pipeline
     judge: Judge
     candidates: Candidates
+    n: int
+    rate: float
     classes: tuple[int, ...] = ()
 
-    @property
-    def drawn_classes(self) -> Tensor:
-        """int64 (m,): the class of the candidates 0 .. m - 1, and then around."""
-        chosen = self.pair.in_turn(tuple(dict.fromkeys(self.classes)) or None)
-        if bool((chosen < 0).any()):
-            raise TokbenchError("--class -1 and --reject: a judge knows no image without a class")
-        return chosen
+    @classmethod
+    def open(
+        cls, pair: Pipeline, judge: str, folder: Path, *, n: int, rate: float, classes: tuple[int, ...] = ()
+    ) -> Rejection:
+        """With the judge of that name and the candidates that lie in a folder."""
+        ranks = load_judge(judge, check_classes(pair), str(pair.generator.device))
+        return cls(pair, ranks, Candidates(folder), n, rate, classes)
 
     def __post_init__(self) -> None:
         check_classes(self.pair)
+        if bool((self.turn < 0).any()):
+            raise TokbenchError("--class -1 and --reject: a judge knows no image without a class")
+        self.quota.check()
 
-    def quota(self, n: int, rate: float) -> Quota:
-        return Quota(n, rate, len(self.drawn_classes))
+    @property
+    def turn(self) -> Tensor:
+        """int64 (m,): the class of the candidates 0 .. m - 1, and then around."""
+        return self.pair.in_turn(tuple(dict.fromkeys(self.classes)) or None)
+
+    @property
+    def quota(self) -> Quota:
+        return Quota(self.n, self.rate, len(self.turn))
 
     def draw(
-        self, quota: Quota, *, batch_size: int, progress: Callable[[float], None] | None = None, **settings: Any
+        self, *, batch_size: int, progress: Callable[[float], None] | None = None, **settings: Any
     ) -> Iterator[int]:
-        """Draw and judge the candidates that are missing; yields how many were before each batch is kept."""
-        classes, held = self.drawn_classes, self.candidates.probabilities
-        missing = [k for k in quota.candidates if k not in held]
+        """Draw and judge the candidates that are missing; yields how many were before each batch is kept. The settings
+        are those of ``Pipeline.codes``."""
+        turn, held = self.turn, self.candidates.probabilities
+        missing = [k for k in self.quota.candidates if k not in held]
         for numbers, places, codes in self.pair.codes(
-            missing, conditions=classes.tolist(), batch_size=batch_size, progress=progress, **settings
+            missing, conditions=turn.tolist(), batch_size=batch_size, progress=progress, **settings
         ):
             images = self.pair.decode(codes)[places]
-            wanted = classes[torch.tensor(numbers, device=classes.device) % len(classes)].cpu()
+            wanted = turn.cpu()[torch.tensor(numbers) % len(turn)]
             probabilities = self.judge(images).gather(1, wanted[:, None])[:, 0]
             yield len(numbers)
-            self.candidates.add(numbers, codes[places], probabilities)
+            self.candidates.add(numbers, codes[places.to(codes.device)], probabilities)
 
-    def images(self, quota: Quota, numbers: Sequence[int], batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
+    def images(self, numbers: Sequence[int], batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
         """The kept images of these numbers, batch by batch, once all candidates are judged: as ``Pipeline.stream``."""
-        chosen = quota.kept(self.candidates.probabilities)
+        chosen = self.quota.kept(self.candidates.probabilities)
         for first, wanted in batches_of(numbers, batch_size):
             codes = self.candidates.codes(chosen[first : first + batch_size]).to(self.pair.generator.device)
             yield wanted, self.pair.decode(codes)[[number - first for number in wanted]]
 
-    def cost(self, quota: Quota) -> dict[str, Any]:
-        """What a record says of it, once all candidates are judged."""
-        held, kept, drawn = self.candidates.probabilities, quota.kept(self.candidates.probabilities), quota.candidates
+    def cost(self) -> dict[str, Any]:
+        """What a record says of it; empty as long as not all candidates are judged."""
+        held, drawn = self.candidates.probabilities, self.quota.candidates
+        if not held.keys() >= set(drawn):
+            return {}
+        kept = self.quota.kept(held)
         return {
-            "reject": quota.rate,
+            "reject": self.rate,
             "judge": self.judge.name,
             "judge_sha256": self.judge.digest,
             "drawn": len(drawn),
-            "kept": quota.n,
-            "drawn_per_kept": round(len(drawn) / quota.n, 4),
+            "kept": self.n,
+            "drawn_per_kept": round(len(drawn) / self.n, 4),
             "probability_drawn": round(math.fsum(held[k] for k in drawn) / len(drawn), 6),
-            "probability_kept": round(math.fsum(held[k] for k in kept) / quota.n, 6),
+            "probability_kept": round(math.fsum(held[k] for k in kept) / self.n, 6),
         }
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
 from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.record import held_out_codes, rate_metrics
+from tokbench.generators.rejection import Rejection
 from tokbench.metrics.generated import evaluate_images
 from tokbench.results.record import DataRef, MetricValue
 
@@ -39,6 +43,7 @@ def evaluate_generator(
     seed: int = 0,
     protocol: str | None = None,
     reference: Path | None = None,
+    candidates: Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> GeneratorEvaluation:
     """Measure a generator on held-out images (``tokbench.data.open_images``).
@@ -49,11 +54,26 @@ def evaluate_generator(
 
     Args:
         reference: a file of statistics (``.npz`` with mu and sigma) to compare with in place of these images.
+        candidates: a folder that keeps what ``config.reject`` drew and judged, for other rates; empty: nothing is kept.
         progress: called with what is being done and the fraction of it that is.
 
     Raises:
         TokbenchError: an unknown metric, or sampling that does not go with the generator.
     """
+    with _rejecting(pair, config, candidates) as rejection:
+        return _measured(pair, images, config, seed, protocol, reference, rejection, progress)
+
+
+def _measured(
+    pair: Pipeline,
+    images: Any,
+    config: GeneratorEvaluationConfig,
+    seed: int,
+    protocol: str | None,
+    reference: Path | None,
+    rejection: Rejection | None,
+    progress: Callable[[str, float], None] | None,
+) -> GeneratorEvaluation:
     start = time.perf_counter()
     sampling = Sampling(**config.sampling)
     kind = pair.generator.condition
@@ -75,16 +95,16 @@ def evaluate_generator(
 
     def drawn() -> Iterator[Tensor]:
         nonlocal drawing
-        report = None if progress is None else lambda done: progress("drawing", done)
+        settings: dict[str, Any] = {"seed": seed, "sampling": sampling, "batch_size": config.batch_size}
+        settings["progress"] = None if progress is None else lambda done: progress("drawing", done)
         begun = time.perf_counter()
-        for _, batch in pair.stream(
-            range(config.samples),
-            conditions=None if len(kind.usual) else condition,
-            seed=seed,
-            sampling=sampling,
-            batch_size=config.batch_size,
-            progress=report,
-        ):
+        if rejection is not None:
+            collections.deque(rejection.draw(**settings), maxlen=0)
+            batches = rejection.images(range(config.samples), config.batch_size)
+        else:
+            conditions = None if len(kind.usual) else condition
+            batches = pair.stream(range(config.samples), conditions=conditions, **settings)
+        for _, batch in batches:
             drawing += time.perf_counter() - begun
             yield batch
             begun = time.perf_counter()
@@ -100,8 +120,21 @@ def evaluate_generator(
     )
     ended = time.perf_counter()
     seconds = {"rate": rated - start, "drawing": drawing, "images": ended - rated, "seconds": ended - start}
-    timing = {name: round(value, 3) for name, value in seconds.items()} | {"batch_size": config.batch_size}
+    timing: dict[str, Any] = {name: round(value, 3) for name, value in seconds.items()}
+    timing["batch_size"] = config.batch_size
+    if rejection is not None and (cost := rejection.cost()):
+        timing["rejection"] = cost
     return GeneratorEvaluation({**metrics, **found.metrics}, data, timing, found.warnings)
+
+
+@contextmanager
+def _rejecting(pair: Pipeline, config: GeneratorEvaluationConfig, folder: Path | None) -> Iterator[Rejection | None]:
+    """What ``config.reject`` asks for, its candidates in the folder or, for the time being, in one of its own."""
+    if config.reject is None or config.judge is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="tokbench-") as scratch:
+        yield Rejection.open(pair, config.judge, folder or Path(scratch), n=config.samples, rate=config.reject)
 
 
 def recipe_of(generator: Path) -> GeneratorRecipe | None:
