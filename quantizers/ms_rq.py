@@ -105,6 +105,20 @@ class MSRQ(Quantizer):
         count = (share_quant_resi or len(self.scales)) if quant_resi else 0
         self.phi = nn.ModuleList(Phi(self.code_dim, quant_resi) for _ in range(count))
 
+    @torch.no_grad()
+    def load_codebook(
+        self, codebook: Tensor, *, phi_weight: Tensor | None = None, phi_bias: Tensor | None = None
+    ) -> None:
+        """Take over code vectors (K, d), and the weights (P, d, d, 3, 3) and biases (P, d) of all phi."""
+        assert isinstance(self.inner, VQ)
+        self.inner.load_codebook(codebook)
+        for key, stack in (("weight", phi_weight), ("bias", phi_bias)):
+            if stack is not None:
+                if len(stack) != len(self.phi):
+                    raise ValueError(f"MSRQ has {len(self.phi)} phi, not {len(stack)}")
+                for phi, value in zip(self.phi, stack, strict=True):
+                    getattr(phi, key).copy_(value)
+
     # The pyramid -----------------------------------------------------------------------------------------------
 
     def _set_scales(self, scales: tuple[Scale, ...]) -> None:

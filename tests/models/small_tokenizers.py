@@ -14,6 +14,7 @@ from tokbench.models import Tokenizer
 SMALL: dict[str, dict[str, Any]] = {
     "vqgan": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_resolutions": [8], "latent_channels": 8},
     "rqvae": {"channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "attention_resolutions": [4], "latent_channels": 8},
+    "var": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "code_channels": 4},
     "llamagen": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "code_channels": 4},
     "magvit2": {"channels": 8, "multipliers": [1, 2], "blocks": 1},
     "vit": {"patch_size": 4, "width": 16, "depth": 1, "heads": 2},

@@ -39,12 +39,12 @@ def import_(
 
     from tokbench.errors import size_text
     from tokbench.pretrained import read
-    from tokbench.pretrained.importer import of_generators
+    from tokbench.pretrained.importer import of_generators, of_tokenizers
     from tokbench.printing import terminal
 
     console = terminal()
     with _new_folder(out):
-        if tokenizer is not None or source in of_generators():
+        if tokenizer is not None or source in of_generators().keys() - of_tokenizers().keys():
             for line in _import_generator(source, checkpoint, config, weights, tokenizer, out):
                 console.print(line)
             return

@@ -98,6 +98,29 @@ class LlamaGenConfig(_Convolutional):
 
 
 @settings
+class VARConfig(_Convolutional):
+    """VAR's: VQ-GAN's blocks, attention at the lowest level (Tian et al. 2024, arXiv:2404.02905); without attention and
+    the convolutions to and from the codes, Infinity's (Han et al. 2024, arXiv:2412.04431)."""
+
+    architecture: Literal["var"] = "var"
+    channels: PositiveInt = Field(160, description="channels at full resolution")
+    latent_channels: PositiveInt = 32
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    attention: bool = Field(True, description="at the lowest level, after each block")
+    middle_attention: bool = Field(True, description="between the two middle blocks")
+    code_kernel: Literal[0, 1, 3] = Field(3, description="of the convolutions to and from the codes; 0: none")
+    clamp: bool = Field(False, description="cut the decoder's images off at -1 and 1 in evaluation (Infinity's)")
+
+    def attention_levels(self, size: Size) -> tuple[int, ...]:
+        """The lowest level, or none."""
+        return (len(self.multipliers) - 1,) if self.attention else ()
+
+    @property
+    def default_code_channels(self) -> int:
+        return self.latent_channels
+
+
+@settings
 class MAGVIT2Config(_Convolutional):
     """MAGVIT-v2's image tokenizer: strided convolutions down, depth-to-space up, no attention, adaptive GroupNorm in
     the decoder (Yu et al. 2023, arXiv:2310.05737; the form of TencentARC/SEED-Voken Open-MAGVIT2)."""

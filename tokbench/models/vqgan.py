@@ -13,12 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tokbench.config.grid import Size
-from tokbench.config.model import LlamaGenConfig, RQVAEConfig, VQGANConfig
+from tokbench.config.model import LlamaGenConfig, RQVAEConfig, VARConfig, VQGANConfig
 
 from .blocks import AttnBlock, Downsample, ResnetBlock, Stage, Upsample, group_norm, zero_residual_
 from .registry import architecture
 
-Config: TypeAlias = VQGANConfig | RQVAEConfig | LlamaGenConfig
+Config: TypeAlias = VQGANConfig | RQVAEConfig | LlamaGenConfig | VARConfig
+
+
+def code_convolution(config: Config, channels_in: int, channels_out: int) -> nn.Module:
+    """Between the latents and what the quantizer takes."""
+    kernel = config.code_kernel if isinstance(config, VARConfig) else 1
+    return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2) if kernel else nn.Identity()
 
 
 class Level(Stage):
@@ -75,7 +81,7 @@ class Encoder(nn.Module):
         self.middle = middle(sizes[-1], dropout, groups, config.middle_attention)
         self.norm = group_norm(sizes[-1], groups)
         self.head = nn.Conv2d(sizes[-1], config.latent_channels, 3, padding=1)
-        self.to_code = nn.Conv2d(config.latent_channels, code_channels, 1)
+        self.to_code = code_convolution(config, config.latent_channels, code_channels)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images)
@@ -93,7 +99,8 @@ class Decoder(nn.Module):
         dropout, groups, attention = config.dropout, config.norm_groups, config.attention_levels(size)
         sizes = [config.channels * m for m in config.multipliers]
         last = len(config.multipliers) - 1
-        self.from_code = nn.Conv2d(code_channels, config.latent_channels, 1)
+        self.clamp = isinstance(config, VARConfig) and config.clamp
+        self.from_code = code_convolution(config, code_channels, config.latent_channels)
         self.stem = nn.Conv2d(config.latent_channels, sizes[-1], 3, padding=1)
         self.middle = middle(sizes[-1], dropout, groups, config.middle_attention)
         self.levels = nn.ModuleList(
@@ -120,7 +127,8 @@ class Decoder(nn.Module):
         x = self.middle(self.stem(self.from_code(quantized)))
         for level in self.levels:
             x = level(x)
-        return self.head(F.silu(self.norm(x)))
+        images: Tensor = self.head(F.silu(self.norm(x)))
+        return images.clamp(-1, 1) if self.clamp and not self.training else images
 
 
 @architecture(VQGANConfig)

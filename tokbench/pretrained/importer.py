@@ -53,6 +53,7 @@ class Importer:
         evaluates: the weights that the official code evaluates, where a file has live ones and averages.
         classes: the model classes that a configuration of this source may name; empty: any.
         like: a source whose names are the same, and whose codes are not. Names alone then mean that one.
+        generator: of the same source, where it has both.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Importer:
     evaluates: Literal["live", "ema"] = "live"
     classes: tuple[str, ...] = ()
     like: str = ""
+    generator: GeneratorImporter | None = None
 
 
 @dataclass
@@ -111,7 +113,8 @@ def of_tokenizers() -> dict[str, Importer]:
 def of_generators() -> dict[str, GeneratorImporter]:
     """The importers of generators by name."""
     every = ((name, IMPORTERS.get(name)) for name in IMPORTERS)
-    return {name: importer for name, importer in every if isinstance(importer, GeneratorImporter)}
+    both = ((name, each.generator if isinstance(each, Importer) else each) for name, each in every)
+    return {name: importer for name, importer in both if importer is not None}
 
 
 def choose(source: str | None, contents: Contents, config: dict[str, Any]) -> tuple[Importer, list[str]]:

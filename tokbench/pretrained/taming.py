@@ -23,7 +23,8 @@ BETA = 0.25
 
 def recognises(names: Collection[str]) -> bool:
     """By the encoder's ``down`` levels beside one plain codebook."""
-    return CODEBOOK in names and any(name.startswith("encoder.down.") for name in names)
+    joint = "encoder.mid.attn_1.qkv.weight"  # VAR's
+    return CODEBOOK in names and joint not in names and any(name.startswith("encoder.down.") for name in names)
 
 
 def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
