@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from tokbench.claims.definition import Claim, ScaleName
-from tokbench.claims.findings import described
 from tokbench.claims.numbers import spread_text
 from tokbench.config.base import Strict
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.columns import ALIASES, ATTRIBUTES, Column
+from tokbench.results.definitions import heading
 from tokbench.results.entries import Entry, gather
 from tokbench.results.layout import TableCell
 from tokbench.results.record import Record
@@ -116,13 +116,12 @@ class Evidence:
 
     def label(self, metric: str) -> str:
         """The metric's label as the records carry it, else its name."""
-        found = described(metric, *map(_alone, self.records))
-        return found.label if found is not None else metric
+        return self.heading(metric, unit=False)
 
-    def heading(self, metric: str) -> str:
+    def heading(self, metric: str, unit: bool = True) -> str:
         """``PSNR (dB)``: what stands above a column of the metric."""
-        found = described(metric, *map(_alone, self.records))
-        return self.label(metric) + (f" ({found.unit})" if found is not None and found.unit else "")
+        found = next((record.metrics[metric] for record in self.records if metric in record.metrics), None)
+        return metric if found is None else heading(found.label, found.unit if unit else "", "none")
 
     def by_metric(self, metrics: Sequence[str], digits: str = ".4g") -> dict[str, Callable[[Named], str]]:
         """A column for each metric, as ``numbers.table_of`` takes them."""
@@ -181,10 +180,6 @@ def vocabulary(entry: Entry) -> str:
 def stack(entry: Entry) -> str:
     """``8x8x4``: the shape of the codes."""
     return "x".join(map(str, entry.first.rate.tokens)) if entry.first.rate is not None else "-"
-
-
-def _alone(record: Record) -> Entry:
-    return Entry((record,))
 
 
 def _is_metric(column: str) -> bool:

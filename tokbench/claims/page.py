@@ -168,20 +168,19 @@ def facts(evidence: Evidence) -> list[str]:
     """What the numbers are of: images, training, seeds, revision, hardware, and what is missing."""
     records, asked = evidence.records, evidence.asked
     lines = [f"{len(records)} of {len(asked.cells)} cells measured, seeds {', '.join(map(str, asked.seeds))}"]
-    measured = _distinct(
+    measured = (
         f"{r.data.n:,} images of {r.data.spec} ({r.data.split}) at {r.data.size} pixels, protocol {r.data.protocol}"
         for r in records if r.data is not None
     )  # fmt: skip
-    lines += [f"measured on {_listed(measured)}"] if measured else []
-    trained = _distinct(
+    trained = (
         f"{r.training['steps']:,} steps of {r.training.get('batch_size')} on {r.training.get('data')} ({r.kind}s)"
         for r in records if r.training.get("steps")
     )  # fmt: skip
-    lines += [f"trained for {_listed(trained)}"] if trained else []
-    revisions = _distinct(str(attribute("revision").value(Entry((r,)))) for r in records)
-    lines += [f"revision {_listed(revisions)}"] if revisions else []
-    hardware = _distinct(_hardware(r) for r in records)
-    lines += [f"made on {_listed(hardware)}"] if hardware else []
+    revisions = (str(attribute("revision").value(Entry((r,)))) for r in records)
+    said = {"measured on": measured, "trained for": trained, "revision": revisions, "made on": map(_hardware, records)}
+    for what, each in said.items():
+        if distinct := dict.fromkeys(each):
+            lines.append(f"{what} {'; '.join(map(markdown, distinct))}")
     lines += [f"failed: {name}: {markdown(why)}" for name, why in evidence.failed.items()]
     lines += [f"cannot be run: {label}: {markdown(why)}" for label, why in asked.impossible]
     lines += [f"missing: {', '.join(evidence.missing)}"] if evidence.missing else []
@@ -203,14 +202,6 @@ def _hardware(record: Record) -> str:
     gpus = environment.get("gpus") or []
     where = str(gpus[0]) if gpus and device != "cpu" else f"{environment.get('cpu')}, {environment.get('cores')} cores"
     return f"{where}, torch {environment.get('torch')}"
-
-
-def _distinct(lines: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(lines))
-
-
-def _listed(lines: Sequence[str]) -> str:
-    return "; ".join(markdown(line) for line in lines)
 
 
 def print_list(claims: Iterable[tuple[Claim, Sequence[Result]]], console: Console) -> None:
