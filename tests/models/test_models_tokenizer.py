@@ -114,6 +114,7 @@ def test_code_channels_follow_the_quantizer() -> None:
         ({"name": "lfq", "codebook_size": 100}, "power of two"),
         ({"name": "vq", "codebook_size": 16, "dim": 4}, "code_channels"),
         ({"name": "rq", "codebook_size": 16}, "depth"),
+        ({"name": "grouped", "groups": 3, "quantizer": "vq", "codebook_size": 16}, "dim is model.code_channels"),
     ],
 )
 def test_wrong_quantizers(quantizer: dict, message: str) -> None:

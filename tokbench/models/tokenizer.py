@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,7 +236,8 @@ def _build_quantizer(config: QuantizerConfig, channels: int | None, default: int
             options["dim"] = channels
         return quantizers.build(config.name, channel_first=True, **options)
     except (ValueError, TypeError, KeyError) as error:
-        raise TokbenchError(f"quantizer {config.name!r}: {error}") from error
+        key = " (dim is model.code_channels)" if re.search(r"\bdim\b", str(error)) else ""
+        raise TokbenchError(f"quantizer {config.name!r}: {error}{key}") from error
 
 
 def _has_own_dim(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The end of a sweep: its table and its picture."""
+"""The end of a sweep: its table and its image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tokbench.sweeps.plan import Plan
 
 
 def show(plan: Plan, out: Path, console: Console) -> None:
-    """Print the comparison table of the plan's records and leave it, and the picture, in ``out``."""
+    """Print the comparison table of the plan's records and leave it, and the image, in ``out``."""
     keys = {cell.key for cell in plan.cells}
     store = Store(out / "runs.jsonl")
     found = store.read()
@@ -30,4 +30,4 @@ def show(plan: Plan, out: Path, console: Console) -> None:
         console.print(f"records {store.path}, table {out / 'table.md'}")
     picture = comparison_picture(plan.tokenizers, records, out)
     if picture is not None:
-        console.print(f"picture {picture}")
+        console.print(f"image {picture}")
