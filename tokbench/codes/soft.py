@@ -31,6 +31,11 @@ class SoftCodes:
         # In the space where the quantizer compares: with codebook_dim that of its own linear map of the latents.
         self.tables = compared_vectors(self.quantizer) if self.path else []
 
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, generator: Any) -> SoftCodes:
+        """As the settings of a generator say; those without such settings (``mlm``) want neither."""
+        return cls(tokenizer, getattr(generator, "soft_targets", None), getattr(generator, "stochastic_codes", None))
+
     @property
     def wanted(self) -> bool:
         """Whether latents are needed at all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
 
 
 def _file_name(value: str) -> str:
@@ -24,6 +24,9 @@ CodeShape = Annotated[tuple[Side, ...], Field(min_length=2, max_length=8)]
 
 Layers = Annotated[int, Field(ge=1, le=1000)]
 """How many of something are built one after the other: a slip of the keyboard must not build for ever."""
+
+Multipliers = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=16)]
+"""Channels of each level of a network, in units of its first."""
 
 
 Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]

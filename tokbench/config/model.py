@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import (
     ConfigDict,
@@ -21,10 +21,8 @@ from pydantic import (
 
 from . import video_model  # noqa: F401  (which registers its own)
 from .architecture import ImageArchitecture, ModelConfig, settings
-from .base import Layers, Strict
+from .base import Layers, Multipliers, Strict
 from .grid import Size, axes
-
-Multipliers = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=16)]
 
 
 class _Convolutional(ImageArchitecture):

@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from .architecture import Architecture, settings
-from .base import Layers
+from .base import Layers, Multipliers
 from .grid import Grid
 
-Multipliers = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=16)]
 Halvings = Annotated[tuple[bool, ...], Field(max_length=15)]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from PIL import Image
 
 from tokbench.config.crop import crop
@@ -11,6 +13,18 @@ from tokbench.config.grid import Size, axes
 def covering(image: Image.Image, height: int, width: int) -> float:
     """The scale at which an image just covers ``height`` x ``width``: one side is equal, the other no shorter."""
     return max(width / image.width, height / image.height)
+
+
+def covering_sizes(image: Image.Image, shape: Sequence[int], zooms: Iterable[float]) -> list[tuple[int, int]]:
+    """Width and height at which an image just covers (H, W) times each zoom, as far as it has the pixels (1 always)."""
+    sizes = []
+    for zoom in zooms:
+        height, width = (round(side * zoom) for side in shape)
+        scale = covering(image, height, width)
+        if scale > 1 and zoom > 1:
+            break
+        sizes.append((round(image.width * scale), round(image.height * scale)))
+    return sizes
 
 
 def shrink_to(image: Image.Image, height: int, width: int) -> Image.Image:

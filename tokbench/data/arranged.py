@@ -12,7 +12,6 @@ from tokbench.data.formats import suffix_of, tally
 from tokbench.data.labels import in_order, numbering
 from tokbench.data.layout import Part, are_chunks, classes_of_folders, inner_folders, mixed_splits, split_parts
 from tokbench.data.listing import File, Listing
-from tokbench.data.media import IMAGES
 from tokbench.data.whole import hash_split
 from tokbench.errors import TokbenchError, counted
 
@@ -87,8 +86,7 @@ def _nothing(listings: dict[str, Listing], source: str, reasons: str) -> Tokbenc
         beside = f"it holds {counted(len(others), media.other.one)}, such as {others[0]}"
         wanted = f"set data.image_size to {media.other.size}"
         return TokbenchError(f"{source}: no {media.many} in it{why}; {beside}: {wanted}")
-    usual = ".jpg, .png, .webp and other image files" if media is IMAGES else ".mp4, .avi, .webm and other videos"
-    return TokbenchError(f"{source}: no {media.many} in it{why}; looked for {usual}, in sub-folders too")
+    return TokbenchError(f"{source}: no {media.many} in it{why}; looked for {media.usual}, in sub-folders too")
 
 
 def _numbered(

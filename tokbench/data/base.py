@@ -8,9 +8,11 @@ from typing import Any, Literal, TypedDict
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tokbench.config.grid import Size
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
 from tokbench.errors import TokbenchError, counted
+from tokbench.results.record import DataRef
 
 Split = Literal["train", "eval"]
 
@@ -38,6 +40,21 @@ class Batch(_Captions):
     image: Tensor
     label: Tensor
     id: list[str]
+
+
+def measured_on(
+    images: Any, n: int, *, size: Size | None = None, protocol: str | None = None, skipped: int | None = None
+) -> DataRef:
+    """What a record says of ``n`` measured images of a dataset; what is given stands in place of the dataset's own."""
+    return DataRef(
+        spec=images.source,
+        split=images.split,
+        n=n,
+        size=images.image_size if size is None else size,
+        protocol=images.protocol if protocol is None else protocol,
+        skipped=len(images.skipped) if skipped is None else skipped,
+        of=images.of,
+    )
 
 
 class ImageDataset(Dataset[Sample]):

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from tokbench.config.grid import axes
-from tokbench.data.adm import covering
+from tokbench.data.adm import covering_sizes
 from tokbench.data.base import ImageDataset, Sample, Split, digest
 from tokbench.data.clip_view import ClipView
 from tokbench.data.crops import View
@@ -146,11 +146,5 @@ def _copies(clip: BuiltinClip, shape: tuple[int, int]) -> list[np.ndarray]:
     """All frames, uint8 (N, H, W, 3), just covering ``shape`` times each zoom, as far as there are pixels."""
     with Video(clip.content(), name=clip.name) as video:
         images = [Image.fromarray(frame) for frame in video.read(range(len(video)))]
-    copies = []
-    for zoom in ZOOMS:
-        scale = covering(images[0], *(round(side * zoom) for side in shape))
-        if scale > 1 and zoom > 1:
-            break
-        size = round(images[0].width * scale), round(images[0].height * scale)
-        copies.append(np.stack([np.asarray(image.resize(size, Image.Resampling.BICUBIC)) for image in images]))
-    return copies
+    sizes = covering_sizes(images[0], shape, ZOOMS)
+    return [np.stack([np.asarray(i.resize(size, Image.Resampling.BICUBIC)) for i in images]) for size in sizes]

@@ -10,7 +10,9 @@ from tokbench.data.formats import SUFFIXES, passed_over
 @dataclass(frozen=True)
 class Media:
     """``one``, ``many`` and ``sample`` (what is made of one) for messages; ``size``: the image size that reads them;
-    ``suffixes`` in lower case; ``columns`` by rank; ``tool``: what downloads them by lists of addresses.
+    ``suffixes`` in lower case; ``columns`` by rank; ``tool``: what downloads them by lists of addresses; ``usual``:
+    some of the suffixes and what they are of, for messages; ``shards``: part of the key of what is remembered of tar
+    shards.
     """
 
     one: str
@@ -20,6 +22,8 @@ class Media:
     suffixes: frozenset[str]
     columns: tuple[str, ...]
     tool: str
+    usual: str
+    shards: str
 
     def passed_over(self, suffix: str) -> str | None:
         """Why files that end so are not read although they are of this kind; None for what is read or is none."""
@@ -42,6 +46,8 @@ IMAGES = Media(
         "image_url",
     ),
     "img2dataset",
+    ".jpg, .png, .webp and other image files",
+    "shard 4",
 )  # fmt: skip
 VIDEOS = Media(
     "video",
@@ -54,4 +60,6 @@ VIDEOS = Media(
     ),
     ("video", "clip", "mp4", "m4v", "mov", "avi", "mkv", "webm", "gif", "video_bytes", "url", "video_url"),
     "video2dataset",
+    ".mp4, .avi, .webm and other videos",
+    "videos of shard 1",
 )

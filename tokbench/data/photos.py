@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from tokbench.config.grid import Grid, axes
-from tokbench.data.adm import covering
+from tokbench.data.adm import covering_sizes
 from tokbench.data.base import ImageDataset, Sample, Split, digest, evenly
 from tokbench.data.crops import View
 from tokbench.data.decode import load_image
@@ -97,14 +97,8 @@ class ScaledPhoto:
 def _pyramid(photo: Photograph, size: Grid, zooms: tuple[float, ...]) -> list[ScaledPhoto]:
     """The photograph just covering (H, W) times each zoom, as far as it has the pixels (1 always)."""
     image = _decoded(photo)
-    levels = []
-    for zoom in zooms:
-        scale = covering(image, *(round(side * zoom) for side in size))
-        if scale > 1 and zoom > 1:
-            break
-        scaled = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
-        levels.append(ScaledPhoto(photo.name, np.ascontiguousarray(np.asarray(scaled).transpose(2, 0, 1))))
-    return levels
+    copies = [image.resize(scaled, Image.Resampling.BICUBIC) for scaled in covering_sizes(image, size, zooms)]
+    return [ScaledPhoto(photo.name, np.ascontiguousarray(np.asarray(copy).transpose(2, 0, 1))) for copy in copies]
 
 
 @functools.lru_cache(maxsize=16)

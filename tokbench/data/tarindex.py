@@ -48,8 +48,7 @@ def index_shard(shard: Path, source: str, media: Media = IMAGES) -> tuple[list[M
         TokbenchError: the file is compressed or not a tar archive, or a label is neither a number nor a name.
     """
     status = shard.stat()
-    what = "shard 4" if media is IMAGES else "videos of shard 1"
-    key = digest(what, as_utf8(str(shard.resolve())), stamp(status))
+    key = digest(media.shards, as_utf8(str(shard.resolve())), stamp(status))
     file = cache_dir() / "shards" / f"{key}.json"
     try:
         members, problems = json.loads(file.read_text("utf-8"))

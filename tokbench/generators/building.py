@@ -35,6 +35,20 @@ def build(config: GeneratorConfig) -> Generator:
     return {"ar": AR, "mlm": MLM, "pixelsnail": PixelSNAIL}[config.generator.name](config)
 
 
+def without_weights(
+    generator: Any, tokenizer: TokenizerConfig, *, source: str, image_size: Size
+) -> tuple[Tokenizer, Generator]:
+    """A tokenizer and a generator of its codes on the meta device: to count, and to say what cannot be before training.
+
+    Unconditional: the classes are the data's, which is not read for this; all they change is a few rows of a table.
+    The arguments are those of ``configure``.
+    """
+    settings = generator.model_copy(update={"class_conditional": False})
+    with torch.device("meta"):
+        made = Tokenizer(tokenizer)
+        return made, build(configure(settings, made, source=source, image_size=image_size))
+
+
 def configure(
     generator: Any,
     tokenizer: Any,

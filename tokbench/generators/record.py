@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tokbench import threads
 from tokbench.config.grid import Size, axes, pixels
+from tokbench.data.base import measured_on
 from tokbench.generators.base import Generator
 from tokbench.generators.building import image_size
 from tokbench.generators.condition import Condition
@@ -142,13 +143,4 @@ def held_out_codes(
             whole["condition"] = partners(whole["partner"])
         conditions.append(condition.of(whole).cpu())
     stack = torch.cat(codes)
-    reference = DataRef(
-        spec=images.source,
-        split=images.split,
-        n=len(stack),
-        size=images.image_size,
-        protocol=images.protocol,
-        skipped=len(images.skipped),
-        of=images.of,
-    )
-    return stack, torch.cat(conditions), reference
+    return stack, torch.cat(conditions), measured_on(images, len(stack))

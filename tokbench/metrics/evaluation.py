@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tokbench.config.crop import PROTOCOLS
 from tokbench.config.grid import Size, pixels
+from tokbench.data.base import measured_on
 from tokbench.errors import TokbenchError
 from tokbench.metrics.base import CodeMetric, Metric, PairMetric, Pairs, check_uint8
 from tokbench.metrics.batches import batches, place
@@ -105,14 +106,8 @@ def evaluate_tokenizer(
         rate=rate,
         histogram=run.histogram.counts,
         warnings=run.warnings,
-        data=DataRef(
-            spec=dataset.source,
-            split=dataset.split,
-            n=n,
-            size=image_size,
-            protocol=protocol,
-            skipped=len(union_over_processes(dataset.skipped)),
-            of=dataset.of,
+        data=measured_on(
+            dataset, n, size=image_size, protocol=protocol, skipped=len(union_over_processes(dataset.skipped))
         ),
         timing={
             "seconds": round(time.perf_counter() - start, 3),

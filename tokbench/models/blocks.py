@@ -8,6 +8,7 @@ Residual, attention and resampling blocks follow CompVis/taming-transformers
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +95,18 @@ def zero_residual_(module: nn.Module) -> nn.Module:
         if name := getattr(layer, "ends_in", None):
             getattr(layer, name).weight.zero_()
     return module
+
+
+E = TypeVar("E", bound=nn.Module)
+D = TypeVar("D", bound=nn.Module)
+
+
+def initialized(encoder: E, decoder: D, how: Literal["default", "zero-residual"]) -> tuple[E, D]:
+    """Both, as the settings of an architecture say."""
+    if how == "zero-residual":
+        zero_residual_(encoder)
+        zero_residual_(decoder)
+    return encoder, decoder
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tokbench.config.grid import Size
 from tokbench.config.model import MAGVIT2Config
 
-from .blocks import AdaptiveGroupNorm, DepthToSpaceUpsample, ResnetBlock, group_norm, zero_residual_
+from .blocks import AdaptiveGroupNorm, DepthToSpaceUpsample, ResnetBlock, group_norm, initialized
 from .registry import architecture
 
 
@@ -80,8 +80,4 @@ class Decoder(nn.Module):
 def build(config: MAGVIT2Config, size: Size, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; any image size."""
     settings = (config, code_channels, image_channels)
-    encoder, decoder = Encoder(*settings), Decoder(*settings)
-    if config.initialization == "zero-residual":
-        zero_residual_(encoder)
-        zero_residual_(decoder)
-    return encoder, decoder
+    return initialized(Encoder(*settings), Decoder(*settings), config.initialization)

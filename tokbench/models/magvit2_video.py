@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tokbench.config.grid import Size
 from tokbench.config.video_model import MAGVIT2VideoConfig
 
-from .blocks import zero_residual_
+from .blocks import initialized
 from .causal import CausalConv3d, CausalResidual, norm3d
 from .registry import architecture
 from .resampling3d import AdaptiveNorm3d, DepthToSpace3d
@@ -99,8 +99,4 @@ class Decoder(nn.Module):
 def build(config: MAGVIT2VideoConfig, size: Size, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; any size and any number of frames that the strides take."""
     settings = (config, code_channels, image_channels)
-    encoder, decoder = Encoder(*settings), Decoder(*settings)
-    if config.initialization == "zero-residual":
-        zero_residual_(encoder)
-        zero_residual_(decoder)
-    return encoder, decoder
+    return initialized(Encoder(*settings), Decoder(*settings), config.initialization)

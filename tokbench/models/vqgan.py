@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tokbench.config.grid import Size
 from tokbench.config.model import LlamaGenConfig, RQVAEConfig, VARConfig, VQGANConfig
 
-from .blocks import AttnBlock, Downsample, ResnetBlock, Stage, Upsample, group_norm, zero_residual_
+from .blocks import AttnBlock, Downsample, ResnetBlock, Stage, Upsample, group_norm, initialized
 from .registry import architecture
 
 Config: TypeAlias = VQGANConfig | RQVAEConfig | LlamaGenConfig | VARConfig
@@ -135,8 +135,4 @@ class Decoder(nn.Module):
 def build(config: Config, size: Size, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; ``size`` decides which levels have attention."""
     settings = (config, size, code_channels, image_channels)
-    encoder, decoder = Encoder(*settings), Decoder(*settings)
-    if config.initialization == "zero-residual":
-        zero_residual_(encoder)
-        zero_residual_(decoder)
-    return encoder, decoder
+    return initialized(Encoder(*settings), Decoder(*settings), config.initialization)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tokbench.config.grid import Grid
+from tokbench.data.base import measured_on
 from tokbench.metrics.evaluation import device_name
 from tokbench.models import Tokenizer
 from tokbench.probe.classifier import ProbeSettings
@@ -15,7 +16,7 @@ from tokbench.probe.run import Recognition
 from tokbench.probe.samples import Labelled
 from tokbench.results.definitions import DEFINITIONS
 from tokbench.results.environment import content_hash, new_id, provenance
-from tokbench.results.record import DataRef, MetricValue, Rate, Record
+from tokbench.results.record import MetricValue, Rate, Record
 
 VERSION = 1
 FEW_HELD_OUT, FEW_A_CLASS = 1000, 50
@@ -98,15 +99,7 @@ def probe_record(
             "parameters": found.parameters,
             "input_parameters": found.input_parameters,
         },
-        data=DataRef(
-            spec=images.source,
-            split=images.split,
-            n=found.n,
-            size=images.image_size,
-            protocol=images.protocol,
-            skipped=len(images.skipped),
-            of=images.of,
-        ),
+        data=measured_on(images, found.n),
         metrics={"probe_top1": top1},
         training={
             "data": data.train.source,

@@ -20,6 +20,7 @@ from tokbench.results.store import Store
 from tokbench.sweeps.cards import measured_card
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.grid import TokenizerCell
+from tokbench.sweeps.settings import cell_folder
 from tokbench.sweeps.stages import RunContext, run_stages
 
 Cell = TokenizerCell | GeneratorCell
@@ -78,7 +79,7 @@ def _is_main() -> bool:
 
 def folder_of(cell: Cell, out: Path) -> Path:
     """Everything a cell leaves but its record."""
-    return out / "cells" / cell.key
+    return cell_folder(out, cell.key)
 
 
 def lock_of(cell: Cell, out: Path) -> Path:
@@ -143,7 +144,7 @@ def write_job_spec(cell: Cell, out: Path) -> None:
 
 def read_job_spec(key: str, out: Path) -> Cell:
     """The cell that was written down. Raises TokbenchError where none was."""
-    path = out / "cells" / key / _JOB_SPEC
+    path = cell_folder(out, key) / _JOB_SPEC
     try:
         order = json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from tokbench.codes.soft import SoftCodes
 from tokbench.config.address import address_settings
 from tokbench.config.condition import need_classes
@@ -17,8 +15,7 @@ from tokbench.config.loading import Draft, draft_recipe
 from tokbench.config.yaml_files import parse_value
 from tokbench.data import open_images
 from tokbench.errors import TokbenchError, did_you_mean
-from tokbench.generators import build, configure
-from tokbench.models import Tokenizer
+from tokbench.generators.building import without_weights
 from tokbench.results.environment import content_hash
 from tokbench.sweeps.grid import TokenizerCell, reasons
 from tokbench.sweeps.settings import SweepSettings
@@ -156,17 +153,11 @@ def _override(draft: Draft, kind: str, text: str) -> None:
 
 
 def _parameters(recipe: GeneratorRecipe, cell: TokenizerCell) -> int:
-    """Builds both without their weights: what the generator cannot do with these codes is said before any training."""
-    config = cell.recipe.tokenizer
-    settings = recipe.generator
-    # The classes are the data's, which is not read for this; all they change is a few rows of a table.
-    unconditional = settings.model_copy(update={"class_conditional": False})
-    with torch.device("meta"):
-        tokenizer = Tokenizer(config)
-        ar = settings if isinstance(settings, ARConfig) else ARConfig()
-        SoftCodes(tokenizer, ar.soft_targets, ar.stochastic_codes)
-        made = configure(unconditional, tokenizer, source=recipe.tokenizer, image_size=config.image_size)
-        return sum(p.numel() for p in build(made).parameters())
+    """What the generator cannot do with these codes is said before any training."""
+    config, settings = cell.recipe.tokenizer, recipe.generator
+    tokenizer, made = without_weights(settings, config, source=recipe.tokenizer, image_size=config.image_size)
+    SoftCodes.of(tokenizer, settings)
+    return sum(p.numel() for p in made.parameters())
 
 
 def _classes(recipe: GeneratorRecipe, known: dict[str, int]) -> int:

@@ -67,6 +67,11 @@ class SweepSettings(Strict):
     slurm: Settings = _where([], "Any other option of sbatch.", metavar="KEY=VALUE")
 
 
+def cell_folder(out: Path, key: str) -> Path:
+    """Everything a cell leaves but its record."""
+    return out / "cells" / key
+
+
 def _as_option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 

@@ -33,6 +33,7 @@ from tokbench.results.store import Store
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.grid import TokenizerCell
 from tokbench.sweeps.pictures import tokenizer_pictures
+from tokbench.sweeps.settings import cell_folder
 from tokbench.training.generator_evaluation import evaluate_generator
 from tokbench.training.loop import make_accelerator, train
 
@@ -190,10 +191,11 @@ def _trained(
     recipe: Recipe, key: str, product: str, accelerator: Accelerator, context: RunContext
 ) -> tuple[Path, dict[str, Any]]:
     """The folder of the finished run and its ``training.json``; trains, or continues, where there is none."""
-    folder = newest_run(context.out / "cells" / key)
+    home = cell_folder(context.out, key)
+    folder = newest_run(home)
     summary = _finished(folder, product)
     if summary is not None and context.again:
-        folder, summary = _next(folder, context.out / "cells" / key), None
+        folder, summary = _next(folder, home), None
     if summary is None:
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:

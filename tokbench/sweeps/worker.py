@@ -33,7 +33,9 @@ def command(
 
 def start(out: Path, key: str, environment: Mapping[str, str], **flags: Any) -> subprocess.Popen[bytes]:
     """Start a worker; what it says goes to the cell's ``output.txt``. ``flags`` are those of ``command``."""
-    with (out / "cells" / key / "output.txt").open("ab") as output:
+    from tokbench.sweeps.settings import cell_folder
+
+    with (cell_folder(out, key) / "output.txt").open("ab") as output:
         # A session of its own: Ctrl-C reaches the sweep alone, which then asks the cells to stop, once.
         return subprocess.Popen(
             command(out, key, **flags),

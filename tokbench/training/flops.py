@@ -14,7 +14,7 @@ from torch.utils.flop_counter import flop_registry
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.grid import axes
 from tokbench.config.recipe import Recipe, TokenizerRecipe
-from tokbench.generators import build, configure
+from tokbench.generators.building import without_weights
 from tokbench.models import Tokenizer
 from tokbench.models.discriminator import build_discriminator
 
@@ -85,10 +85,9 @@ def _tokenizer(recipe: TokenizerRecipe) -> float:
 
 
 def _generator(recipe: GeneratorRecipe, tokenizer_recipe: TokenizerRecipe) -> float:
-    settings = recipe.generator.model_copy(update={"class_conditional": False})
+    config, size = tokenizer_recipe.tokenizer, recipe.data.image_size
+    _, generator = without_weights(recipe.generator, config, source=recipe.tokenizer, image_size=size)
     with torch.device("meta"):
-        tokenizer = Tokenizer(tokenizer_recipe.tokenizer)
-        generator = build(configure(settings, tokenizer, source=recipe.tokenizer, image_size=recipe.data.image_size))
         codes = torch.zeros(1, *generator.shape, dtype=torch.int64)
         try:
             return _counted(lambda: generator.loss(codes).backward())

@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 from tokbench.codes.cache import CodeCache, CodeLoader
 from tokbench.codes.soft import SoftCodes
 from tokbench.config.condition import CodesConfig, need_classes, partner_of
-from tokbench.config.generator import ARConfig, GeneratorRecipe
+from tokbench.config.generator import GeneratorRecipe
 from tokbench.data import loader, open_split, to_float
 from tokbench.data.base import digest
 from tokbench.errors import TokbenchError, size_text
@@ -56,8 +56,7 @@ class CodeData:
             self._open_images()
         self._open_condition()
         settings = recipe.generator
-        ar = settings if isinstance(settings, ARConfig) else ARConfig()  # mlm has neither: as by default
-        self.soft = SoftCodes(tokenizer, ar.soft_targets, ar.stochastic_codes)
+        self.soft = SoftCodes.of(tokenizer, settings)
         if self.soft.wanted and self.cache is not None and self.cache.header.latent_channels is None:
             raise TokbenchError(
                 f"{self.cache.folder}: holds no latents, which soft_targets and stochastic_codes need; "

@@ -19,8 +19,8 @@ from tokbench.config.grid import pixels
 from tokbench.config.model import TokenizerConfig
 from tokbench.data import to_uint8
 from tokbench.errors import TokbenchError
-from tokbench.generators import Generator, build, configure
-from tokbench.generators.building import CONDITION_TOKENIZER
+from tokbench.generators import Generator
+from tokbench.generators.building import CONDITION_TOKENIZER, without_weights
 from tokbench.generators.noise import batch_keys
 from tokbench.generators.pixelsnail import make_blocks
 from tokbench.generators.transformer import Transformer
@@ -263,15 +263,14 @@ def count_parameters(recipe: GeneratorRecipe) -> int:
     """Of the recipe's generator, without its weights; see ``tokbench.training.checks.check_recipe``."""
     settings = recipe.generator
     folder = Path(recipe.tokenizer)
-    with torch.device("meta"):
-        if not (folder / CONFIG).is_file():
+    if not (folder / CONFIG).is_file():
+        with torch.device("meta"):
             if isinstance(settings, PixelSNAILConfig):
                 return sum(p.numel() for p in make_blocks(settings, 0).parameters())
             stacks = [Transformer(settings.width, settings.heads, settings.layers)]
             if isinstance(settings, ARConfig):
                 stacks.append(Transformer(settings.width, settings.heads, settings.depth_layers))
             return sum(p.numel() for stack in stacks for p in stack.parameters())
-        tokenizer = Tokenizer(read_config(folder, TokenizerConfig))
-        unconditional = settings.model_copy(update={"class_conditional": False})
-        config = configure(unconditional, tokenizer, source=recipe.tokenizer, image_size=recipe.data.image_size)
-        return sum(p.numel() for p in build(config).parameters())
+    tokenizer, size = read_config(folder, TokenizerConfig), recipe.data.image_size
+    _, made = without_weights(settings, tokenizer, source=recipe.tokenizer, image_size=size)
+    return sum(p.numel() for p in made.parameters())
