@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from small_tokenizers import make
 
+from tokbench.bench import tokenizer as tokenizer_bench
 from tokbench.bench.tokenizer import PARTS, StepOptions, bench_tokenizer
 from tokbench.cli.bench_tokenizer import bench_tokenizer as command
+from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 
 
@@ -41,3 +46,32 @@ def test_command_on_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert json.loads(out.read_text())["rows"][0]["variant"] == "fp32 eager"
     with pytest.raises(TokbenchError, match="--set goes with a recipe"):
         command(str(tmp_path / "t"), overrides=["model.channels=8"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's account of a process's memory")
+def test_peak_memory_of_a_step_beside_o2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the step keeps for its backward pass is in it, and ours takes no more than the layers as O2 has them."""
+
+    def here(function: str, *arguments: str, what: str) -> float:
+        """In this process: a new one takes seconds to import everything."""
+        assert function == "tokbench.bench.tokenizer:resident_growth" and what
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            tokenizer_bench.resident_growth(*arguments)
+        return float(printed.getvalue())
+
+    monkeypatch.setattr(tokenizer_bench, "in_own_process", here)
+    config = TokenizerConfig.model_validate(
+        {
+            "image_size": [9, 32, 32],
+            "model": {
+                "architecture": "magvit2-video", "channels": 32, "multipliers": [1, 1], "blocks": 2,
+                "halve_frames": [True],
+            },
+            "quantizer": {"name": "lfq", "codebook_size": 64},
+        }
+    )  # fmt: skip
+    result = bench_tokenizer(config, [StepOptions()], beside="o2", batch_size=1, repeats=1, warmup=0, memory=True)
+    ours, theirs = (row["peak_mib"] for row in result["rows"])
+    activations = 8 * 2 * 9 * 32 * 32 * 32 * 4 / 2**20  # residual blocks, convolutions in each, floats
+    assert set(ours) == {"train step"} and activations / 2 < ours["train step"] <= theirs["train step"]

@@ -5,17 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import quantizers
+from tokbench.bench.resident import growth, in_own_process
 from tokbench.bench.timing import seconds_of
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import provenance
@@ -171,30 +169,13 @@ def _peak(case: Case, side: str, device: torch.device) -> float | None:
         step()
         torch.cuda.synchronize(device)
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    if not sys.platform.startswith("linux"):
-        return None
-    # Memory that a process has freed is used again unseen, so every case gets a process of its own.
-    code = "import sys; from tokbench.bench.quantizers import resident_growth; resident_growth(*sys.argv[1:])"
-    done = subprocess.run([sys.executable, "-c", code, case.label, side], capture_output=True, text=True)
-    if done.returncode:
-        raise TokbenchError(f"{case.label}: the memory measurement failed: {done.stderr.strip().splitlines()[-1]}")
-    return float(done.stdout)
+    return in_own_process("tokbench.bench.quantizers:resident_growth", case.label, side, what=case.label)
 
 
 def resident_growth(label: str, side: str) -> None:
     """Print the MiB by which one step of a CPU case makes this process grow at its peak."""
     case = next(c for c in CPU_CASES if c.label == label)
-    step = _step(case, side, torch.device("cpu"))
-    nn.Linear(8, 8)(torch.randn(4, 8)).sum().backward()  # thread pools and lazy imports are not the step's
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
-    before = _status_kib("VmRSS")
-    step()
-    print((_status_kib("VmHWM") - before) / 2**10)
-
-
-def _status_kib(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith(f"{key}:")))
+    print(growth(_step(case, side, torch.device("cpu"))))
 
 
 def _load() -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tokbench.bench.peers import peer_of
+from tokbench.bench.resident import growth, in_own_process
 from tokbench.bench.timing import seconds_of
 from tokbench.config.grid import axes
 from tokbench.config.model import TokenizerConfig
@@ -52,6 +54,7 @@ def bench_tokenizer(
     repeats: int = 5,
     warmup: int = 2,
     device: str = "cpu",
+    memory: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Time encode, decode and a training step of ``config`` with random weights on random images, for each variant.
@@ -62,10 +65,12 @@ def bench_tokenizer(
     Args:
         beside: a peer (``tokbench.bench.peers``) whose own module, with the same weights, is timed as eager fp32 in
             the same turns and becomes the last row.
+        memory: on a CPU also the peak of a training step, by the growth of a fresh process for each row.
 
     Returns:
         ``created``, ``git``, ``environment``, the settings, and ``rows``: one a variant, with ``seconds`` (median, a
-        batch), ``images_per_second``, ``speedup`` over the first variant, and on a GPU ``peak_mib``, by part.
+        batch), ``images_per_second``, ``speedup`` over the first variant, and on a GPU or with
+        ``memory`` ``peak_mib``, by part.
     """
     if batch_size < 1 or repeats < 1 or warmup < 0:
         raise TokbenchError(f"nothing to time: batch size {batch_size}, repeats {repeats}, warm-up {warmup}")
@@ -75,16 +80,22 @@ def bench_tokenizer(
     if beside is not None:
         runs.append(_prepare(config, StepOptions(), batch_size, where, seed, beside))
         labels.append((f"{beside}'s own {StepOptions().label}", asdict(StepOptions())))
+    peers = [None] * len(variants) + ([beside] if beside is not None else [])
     seconds: list[dict[str, list[float]]] = [{part: [] for part in PARTS} for _ in runs]
     peaks: list[dict[str, float]] = [{} for _ in runs]
     for turn in range(warmup + repeats):
         for run, spent, peak in zip(runs, seconds, peaks, strict=True):
             for part in PARTS:
-                elapsed, memory = _timed(run[part], where)
+                elapsed, allocated = _timed(run[part], where)
                 if turn >= warmup:
                     spent[part].append(elapsed)
-                    if memory is not None:
-                        peak[part] = max(peak.get(part, 0.0), memory)
+                    if allocated is not None:
+                        peak[part] = max(peak.get(part, 0.0), allocated)
+    if memory and where.type == "cpu":
+        for (label, settings), peer, peak in zip(labels, peers, peaks, strict=True):
+            asked = (config.model_dump_json(), json.dumps(settings), str(batch_size), str(seed), peer or "")
+            grown = in_own_process("tokbench.bench.tokenizer:resident_growth", *asked, what=label)
+            peak.update({} if grown is None else {"train step": grown})
     rows = []
     medians = [{part: statistics.median(times) for part, times in spent.items()} for spent in seconds]
     for (label, settings), median, peak in zip(labels, medians, peaks, strict=True):
@@ -104,6 +115,13 @@ def bench_tokenizer(
         "warmup": warmup,
         "rows": rows,
     }
+
+
+def resident_growth(config: str, variant: str, batch_size: str, seed: str, beside: str) -> None:
+    """Print the MiB by which the first training step makes this process grow at its peak."""
+    settings = (TokenizerConfig.model_validate_json(config), StepOptions(**json.loads(variant)), int(batch_size))
+    parts = _prepare(*settings, torch.device("cpu"), int(seed), beside or None)
+    print(growth(parts["train step"]))
 
 
 def _prepare(

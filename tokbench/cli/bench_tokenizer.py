@@ -27,6 +27,9 @@ def bench_tokenizer(
             help="Also the authors' own module with the same weights: taming (tokbench[peers]), o2 (as restated here).",
         ),
     ] = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="On a CPU also the peak memory of a train step, in a process for each row.")
+    ] = False,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed turns; the median is shown.")] = 5,
     out: Annotated[Path | None, typer.Option("--out", help="Also write everything measured here, as JSON.")] = None,
     cpu: Cpu = False,
@@ -49,7 +52,8 @@ def bench_tokenizer(
     config = _config(what, overrides or ())
     if out is not None:
         check_target(out, [what])
-    result = run(config, variants, beside=beside, batch_size=batch_size, repeats=repeats, device=device(cpu))
+    settings: dict[str, Any] = {"batch_size": batch_size, "repeats": repeats, "device": device(cpu), "memory": memory}
+    result = run(config, variants, beside=beside, **settings)
     columns = ["images/s"] + [f"{part}" for part in PARTS]
     table = Table(
         *columns, title=f"{what}: {result['parameters']:,} parameters, batch {batch_size}, {result['device']}"
@@ -59,7 +63,7 @@ def bench_tokenizer(
         for part in PARTS:
             cell = f"{row['images_per_second'][part]:.1f}"
             cell += f" ({row['speedup'][part]:.2f}x)" if row is not result["rows"][0] else ""
-            cell += f", {row['peak_mib'][part]:.0f} MiB" if "peak_mib" in row else ""
+            cell += f", {row['peak_mib'][part]:.0f} MiB" if part in row.get("peak_mib", {}) else ""
             cells.append(cell)
         table.add_row(row["variant"], *cells)
     terminal().print(table)
