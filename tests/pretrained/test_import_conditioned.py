@@ -210,6 +210,11 @@ def test_import_and_generate_from_a_depth_map_on_the_command_line(brought: Path,
         assert found.exit_code == 0, found.output
         drawn[name] = np.asarray(Image.open(out / "000001.png"))
     assert np.array_equal(drawn["depth.npy"], drawn["depth.png"])  # scaled by its own range, whatever that is
+    larger = ("generate", moved, "--condition", tmp_path / "depth.npy", "-n", 1, "--cpu")
+    assert command(*larger, "--size", "12x16", "--out", tmp_path / "l").exit_code == 0
+    assert Image.open(tmp_path / "l" / "000000.png").size == (16, 12)
+    wrong = command(*larger, "--size", "13x16", "--out", tmp_path / "w")
+    assert "--size, of the condition, 13x16 is not a multiple" in str(wrong.exception)
     pair = Pipeline.load(moved)
     codes = pair.condition_codes(
         partner_tensor(load_partner(tmp_path / "depth.npy", "depth"), "depth")[None, :, :8, :8]

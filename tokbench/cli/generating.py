@@ -26,6 +26,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
 from tokbench.generators.films import Films, first_frames, need_clips, usual_kept
 from tokbench.generators.pipeline import Pipeline, batches_of, keep_mask
+from tokbench.models.tokenizer import chosen_size
 from tokbench.pictures import grid, save_picture
 from tokbench.results.files import write
 from tokbench.results.locks import alone
@@ -197,10 +198,13 @@ def _conditions(pair: Pipeline, settings: Settings) -> Any:
     config = pair.generator.config.condition
     if not isinstance(config, CodesConfig) or config.partner is None or config.tokenizer is None:
         raise TokbenchError(f"--condition: the generator's condition is not an image but {config.describe()}")
+    size = config.tokenizer.image_size
+    if settings.size is not None and pair.condition_tokenizer is not None:
+        size = chosen_size(pair.condition_tokenizer, settings.size, "--size, of the condition,")
     taken = []
     for path in settings.conditions:
         try:
-            partner = CROPS.get("adm")(load_partner(path, config.partner), settings.size or config.tokenizer.image_size)
+            partner = CROPS.get("adm")(load_partner(path, config.partner), size)
         except UnreadableImage as error:
             raise TokbenchError(f"--condition {path}: {error.reason}") from None
         taken.append(pair.condition_codes(partner_tensor(partner, config.partner)[None]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tokbench.weights import content_hash
 from tokbench.weights.convert import read_state
 
 PACKAGED = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
-KNOWN = f"{', '.join(PACKAGED)}, timm:NAME (from the hub) or timm:NAME=FILE"
+KNOWN = (*PACKAGED, "timm:NAME", "timm:NAME=FILE")
 _MEASURES = ("inception-fid", "inception_v3", "inception-v3")
 
 
@@ -60,20 +61,18 @@ def check_judge(name: str) -> None:
     if model.startswith(_MEASURES):
         raise TokbenchError(
             f"--judge {name}: gFID and the Inception Score measure with this network, and would measure what it chose: "
-            f"take another ({KNOWN})"
+            f"take another ({', '.join(KNOWN)})"
         )
     if name in PACKAGED:
         weights.require(name)
         return
     if not name.startswith("timm:"):
-        raise TokbenchError(f"--judge {shown(name)}: no such judge{did_you_mean(name, PACKAGED)}; there are {KNOWN}")
+        raise TokbenchError(f"--judge {shown(name)}: no such judge{did_you_mean(name, KNOWN)}")
     import timm
 
     if not timm.is_model(model):
-        known = timm.list_models()
-        raise TokbenchError(
-            f"--judge {name}: timm has no model {model!r}{did_you_mean(model.partition('.')[0], known)}"
-        )
+        near = difflib.get_close_matches(model, timm.list_models(), 1)
+        raise TokbenchError(f"--judge {name}: timm has no model {model!r}{did_you_mean(model, near) if near else ''}")
     if "=" in name and not Path(file).is_file():
         raise TokbenchError(f"--judge {name}: {file or 'its file'}: no such file")
 
