@@ -200,6 +200,16 @@ class MSRQ(Quantizer):
     def _like(self, codes: Tensor) -> Tensor:
         return torch.empty(0, device=codes.device)
 
+    def subcodes(self, codes: Tensor) -> Tensor:
+        return self.inner.subcodes(codes)
+
+    def join(self, subcodes: Tensor) -> Tensor:
+        return self.inner.join(subcodes)
+
+    @property
+    def subcode_sizes(self) -> tuple[int, ...]:
+        return self.inner.subcode_sizes
+
     # What a quantizer defines ----------------------------------------------------------------------------------
 
     def _search(self, x: Tensor) -> Tensor:

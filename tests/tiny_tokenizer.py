@@ -26,7 +26,7 @@ def make_tokenizer(
     tokenizer = Tokenizer(config).eval()
     with torch.no_grad():
         latents = tokenizer.latents(torch.rand(64, 3, 16, 16) * 2 - 1).movedim(1, -1).flatten(0, 2)
-        if hasattr(tokenizer.quantizer, "load_codebook"):
+        if hasattr(tokenizer.quantizer, "load_codebook") and "codebook_size" in quantizer:
             size = quantizer["codebook_size"]
             vectors = latents[torch.randperm(len(latents))[:size]]
             scale = torch.linspace(1.0, 0.1, size)[:, None] if quantizer["name"] == "rq" else 1.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from tokbench.config.base import CodeShape, Name, Strict
 from tokbench.config.condition import (
@@ -27,7 +27,9 @@ from tokbench.config.generator_model import (
     GeneratorModel,
     MLMConfig,
     PixelSNAILConfig,
+    VARGeneratorConfig,
 )
+from tokbench.config.model import QuantizerConfig
 from tokbench.config.training import TrainingConfig
 from tokbench.errors import size_text
 
@@ -40,6 +42,7 @@ __all__ = [
     "GeneratorRecipe",
     "MLMConfig",
     "PixelSNAILConfig",
+    "VARGeneratorConfig",
 ]
 
 _ONE_HOT = 4096  # codes of all depths together that are read as a channel each: a table of 64 MB
@@ -58,7 +61,16 @@ class GeneratorConfig(Strict):
     code_channels: PositiveInt | None = Field(None, description="channels of the code vectors, where input is codes")
     shared_codes: bool = Field(False, description="all depths have the same code vectors")
     given: int = Field(0, ge=0, description="positions in time that the generator's given `frames` are")
+    pyramid: QuantizerConfig | None = Field(
+        None, description="the tokenizer's quantizer, where `var` goes by its scales"
+    )
     tokenizer: TokenizerRef | None = None
+
+    @model_serializer(mode="wrap")
+    def _usual_unsaid(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Files from before there was ``pyramid`` stay what they are."""
+        found: dict[str, Any] = whole(self)
+        return {key: value for key, value in found.items() if key != "pyramid" or value is not None}
 
     @model_validator(mode="after")
     def _fits(self) -> GeneratorConfig:
@@ -96,6 +108,13 @@ class GeneratorConfig(Strict):
             raise ValueError(f"generator.input bits needs vocabularies that are powers of two; {odd[0]} is not")
         if self.shared_codes and len(set(self.vocabulary)) > 1:
             raise ValueError("shared_codes needs equal vocabularies")
+        if (generator.name == "var") != (self.pyramid is not None):
+            raise ValueError(f"generator {generator.name} {'with' if self.pyramid else 'without'} a pyramid")
+        if generator.name == "var" and generator.condition_by != "prefix" and self.condition.places > 1:
+            raise ValueError(
+                f"generator.condition_by {generator.condition_by} is of a class, and the condition has "
+                f"{self.condition.places} places; use generator.condition_by=prefix"
+            )
         if generator.name == "pixelsnail":
             self._fits_maps(generator)
         elif generator.positions == "rotary" and generator.width // generator.heads < 2 * len(self.grid):
@@ -156,7 +175,7 @@ class GeneratorEvaluationConfig(Strict):
     top_k: PositiveInt | None = None
     top_p: float = Field(1.0, gt=0, le=1)
     guidance: float = Field(1.0, ge=0, description="s in u + s (c - u); 1 is none")
-    guidance_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    guidance_schedule: Literal["constant", "linear", "cosine", "scales"] = "constant"
     steps: PositiveInt = Field(12, description="decoding steps of mlm")
     choice_temperature: float = Field(4.5, ge=0, description="of the noise by which mlm chooses what to keep")
     reject: float | None = Field(

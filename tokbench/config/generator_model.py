@@ -151,4 +151,39 @@ class PixelSNAILConfig(Strict):
         return self
 
 
-GeneratorModel = Annotated[ARConfig | MLMConfig | PixelSNAILConfig, Field(discriminator="name")]
+class VARGeneratorConfig(Strict):
+    """Scale by scale over a pyramid of codes (quantizer ms-rq): VAR (Tian et al. 2024, arXiv:2404.02905)."""
+
+    frames: ClassVar[int] = 0  # its codes are of images
+    input: ClassVar[str] = "maps"  # what the coarser scales decode to
+    positions: ClassVar[str] = "learned"
+
+    name: Literal["var"] = "var"
+    width: PositiveInt = Field(256, description="channels of the residual stream; VAR's is 64 a layer")
+    heads: PositiveInt = Field(4, description="attention heads; they divide the width (VAR: as many as layers)")
+    layers: Layers = Field(8, description="transformer layers")
+    mlp_ratio: float = Field(4.0, gt=0, le=100, description="width of the MLPs, in units of `width`")
+    condition_by: Literal["adaln", "shared-adaln", "prefix"] = Field(
+        "adaln",
+        description="adaln: a class scales and shifts in each block, by a map of its own; shared-adaln: by one map for "
+        "all blocks; prefix: the condition stands before the codes, as texts and other codes need",
+    )
+    qk_norm: bool = Field(True, description="attention between unit vectors, at a learned scale for each head")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of what a layer adds to the residual stream")
+    drop_path: float = Field(
+        0.0, ge=0, lt=1, description="chance that a sample skips the last layer, the others less; VAR: layers / 240"
+    )
+    class_conditional: bool = Field(False, description="condition on the data's class labels")
+    class_dropout: float = Field(
+        0.1, ge=0, lt=1, description="chance that a training sample loses its label; 0 rules out guidance"
+    )
+    text: TextSettings | None = Field(None, description="condition on the captions of the data; with prefix")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> VARGeneratorConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
+GeneratorModel = Annotated[ARConfig | MLMConfig | PixelSNAILConfig | VARGeneratorConfig, Field(discriminator="name")]

@@ -123,6 +123,8 @@ class Generator(SavedModel):
         chosen = self.condition.check(condition, n) if slide is None else self.condition.check_map(condition, n, slide)
         if sampling.guidance != 1.0:
             self.condition.check_guidance(chosen)
+            if sampling.guidance_schedule == "scales" and self.config.pyramid is None:
+                raise TokbenchError("guidance_schedule scales is for var, whose codes have scales; use linear")
         grid = self.grid if slide is None else slide.map
         known, kept = self._settled(chosen, *self._kept(given, mask, n, grid))
         keys = image_keys(seed, torch.arange(first, first + n, device=self.device))
@@ -214,6 +216,10 @@ class Generator(SavedModel):
         rest = codes.new_zeros(len(codes), self.places, self.depth) if known is None else known
         first = torch.arange(self.places, device=kept.device) < self.settled
         return torch.cat([codes, rest[:, self.settled :]], dim=1), kept | first
+
+    def take_quantizer(self, quantizer: Any) -> None:
+        """Take over the weights of the tokenizer's quantizer, where the generator has one of its own (``pyramid``)."""
+        raise NotImplementedError
 
     def set_code_vectors(self, tables: Sequence[Tensor]) -> None:
         """Take over the tokenizer's code vectors (K_d, channels), where ``input`` is ``codes``."""

@@ -9,10 +9,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from quantizers.ms_rq import MSRQ
 from tokbench.config.condition import CodesConfig, Partner, Read, TextConfig, TextSettings, TokenizerRef
 from tokbench.config.generator import GeneratorConfig
 from tokbench.config.grid import Size, axes
-from tokbench.config.model import TokenizerConfig
+from tokbench.config.model import QuantizerConfig, TokenizerConfig
 from tokbench.config.video_model import VideoArchitecture
 from tokbench.data.partner import tokenizer_input
 from tokbench.errors import TokbenchError, size_text
@@ -31,8 +32,9 @@ def build(config: GeneratorConfig) -> Generator:
     from tokbench.generators.ar import AR
     from tokbench.generators.mlm import MLM
     from tokbench.generators.pixelsnail import PixelSNAIL
+    from tokbench.generators.var import VAR
 
-    return {"ar": AR, "mlm": MLM, "pixelsnail": PixelSNAIL}[config.generator.name](config)
+    return {"ar": AR, "mlm": MLM, "pixelsnail": PixelSNAIL, "var": VAR}[config.generator.name](config)
 
 
 def without_weights(
@@ -62,7 +64,7 @@ def configure(
     """The configuration of a generator for a tokenizer's code stack.
 
     Args:
-        generator: an ``ARConfig``, ``MLMConfig`` or ``PixelSNAILConfig``.
+        generator: an ``ARConfig``, ``MLMConfig``, ``PixelSNAILConfig`` or ``VARGeneratorConfig``.
         tokenizer: a :class:`~tokbench.models.Tokenizer`; on the meta device (to count parameters) it has no hash.
         source: where it was read from.
         num_classes: of the data; counts only where the generator is class-conditional.
@@ -86,11 +88,23 @@ def configure(
             conditioned_on=conditioned_on or _text(generator.text),
             given=_given(generator.frames, tokenizer.config, image_size),
             code_channels=quantizer.dim if generator.input == "codes" else None,
+            pyramid=_pyramid(tokenizer, source) if generator.name == "var" else None,
             shared_codes=first is not None and len(tables) > 1 and all(_same(first, table) for table in tables),
             tokenizer=reference,
         )
     except ValidationError as error:
         raise TokbenchError(explain(error)) from None
+
+
+def _pyramid(tokenizer: Any, source: str) -> QuantizerConfig:
+    """The tokenizer's quantizer with all it was told. TokbenchError where its codes are not a pyramid."""
+    quantizer, said = tokenizer.quantizer, tokenizer.config.quantizer
+    if not isinstance(quantizer, MSRQ):
+        raise TokbenchError(
+            f"{source}: generator var goes by the scales of ms-rq, and its codes are {said.name}'s; use ar"
+        )
+    scales = [list(scale) for scale in quantizer.scales]
+    return QuantizerConfig(name=said.name, **{**said.options, "dim": quantizer.dim, "scales": scales})
 
 
 def _text(settings: TextSettings | None) -> TextConfig | None:
@@ -203,6 +217,8 @@ def for_tokenizer(
     )
     if tables:
         made.set_code_vectors(tables)
+    if isinstance(quantizer := tokenizer.quantizer, MSRQ) and made.config.pyramid is not None:
+        made.take_quantizer(quantizer)
     return made
 
 

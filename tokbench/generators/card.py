@@ -18,6 +18,7 @@ def generator_card(generator: Generator) -> Card:
     words = {
         "ar": "autoregressive, code by code",
         "mlm": "by masked modelling, many codes per step",
+        "var": "scale by scale, one pass each",
         "pixelsnail": "autoregressive by causal convolutions and attention",
     }[model.name]
     facts = [

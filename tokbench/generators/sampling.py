@@ -16,7 +16,7 @@ from tokbench.generators.noise import gumbel
 # Logits a CPU draws from at a time: noise is a chain of steps over int64, eight times slower where it leaves the cache.
 _IN_CACHE = 2**16
 
-Schedule = Literal["constant", "linear", "cosine"]
+Schedule = Literal["constant", "linear", "cosine", "scales"]
 MaskSchedule = Literal["cosine", "arccos", "linear"]
 
 
@@ -31,7 +31,7 @@ class Sampling:
         guidance: s in ``u + s (c - u)``, c and u the logits with and without the class: 1 is no guidance, 0 is
             unconditional. (The other convention, ``c + s' (c - u)``, has s' = s - 1.)
         guidance_schedule: constant, or from 1 up to s over the codes (``ar``) or steps (``mlm``), linearly or along a
-            half cosine.
+            half cosine; ``scales``: linearly over the scales of ``var``, as VAR does.
         steps: decoding steps of ``mlm``.
         choice_temperature: of the noise with which ``mlm`` chooses what to keep; falls linearly to 0 (MaskGIT: 4.5).
         mask_schedule: how much ``mlm`` leaves masked after each step.
@@ -73,7 +73,7 @@ class Sampling:
         """The guidance when the fraction ``done`` of the way, 0..1, is behind."""
         if self.guidance_schedule == "constant":
             return self.guidance
-        rise = done if self.guidance_schedule == "linear" else 0.5 * (1 - math.cos(math.pi * done))
+        rise = done if self.guidance_schedule in ("linear", "scales") else 0.5 * (1 - math.cos(math.pi * done))
         return 1.0 + (self.guidance - 1.0) * rise
 
 

@@ -19,6 +19,7 @@ from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .settings import agree, count, size
 from .tokenizer_config import checked_config
+from .var_transformer import IMPORTER
 from .vqgan_family import TAMING, attention_levels, model_settings, rename
 
 CODEBOOK, PHI, MONITOR = "quantize.embedding.weight", "quantize.quant_resi.", "quantize.ema_vocab_hit_SV"
@@ -109,4 +110,4 @@ def _phi(given: dict[str, Tensor]) -> tuple[dict[str, Tensor], set[str]]:
     return {}, set()
 
 
-register(Importer("var", recognises, read))
+register(Importer("var", recognises, read, generator=IMPORTER))

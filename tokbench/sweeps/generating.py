@@ -21,7 +21,7 @@ from tokbench.sweeps.grid import TokenizerCell, reasons
 from tokbench.sweeps.settings import SweepSettings
 from tokbench.training.checks import check_metrics
 
-KINDS = ("ar", "mlm", "pixelsnail")
+KINDS = ("ar", "mlm", "pixelsnail", "var")
 # The sweep gives these: a generator's tokenizer, its images and its seed are its cell's.
 _GIVEN = {"tokenizer": "", "kind": "", "data": "--set data...", "seed": "--seed", "generator.name": "--generator"}
 

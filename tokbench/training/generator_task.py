@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from tokbench.config.generator import ARConfig, GeneratorRecipe, PixelSNAILConfig
+from tokbench.config.generator import ARConfig, GeneratorRecipe, PixelSNAILConfig, VARGeneratorConfig
 from tokbench.config.grid import pixels
 from tokbench.config.model import TokenizerConfig
 from tokbench.data import to_uint8
@@ -24,6 +24,7 @@ from tokbench.generators.building import CONDITION_TOKENIZER, without_weights
 from tokbench.generators.noise import batch_keys
 from tokbench.generators.pixelsnail import make_blocks
 from tokbench.generators.transformer import Transformer
+from tokbench.generators.var_blocks import ScaleBlock
 from tokbench.models import Tokenizer
 from tokbench.models.folder import CONFIG, read_config
 from tokbench.pictures import grid, save_picture
@@ -267,6 +268,9 @@ def count_parameters(recipe: GeneratorRecipe) -> int:
         with torch.device("meta"):
             if isinstance(settings, PixelSNAILConfig):
                 return sum(p.numel() for p in make_blocks(settings, 0).parameters())
+            if isinstance(settings, VARGeneratorConfig):
+                blocks = [ScaleBlock(settings, 0.0) for _ in range(settings.layers)]
+                return sum(p.numel() for block in blocks for p in block.parameters())
             stacks = [Transformer(settings.width, settings.heads, settings.layers)]
             if isinstance(settings, ARConfig):
                 stacks.append(Transformer(settings.width, settings.heads, settings.depth_layers))
