@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +15,32 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 if TYPE_CHECKING:
+    from fork_server import ForkServer
+
     from tokbench.models import Tokenizer
 
 torch.set_num_threads(1)
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def photographs_scaled_once() -> Iterator[None]:
+    """Hundreds of tests open the built-in photographs; scaling these is a third of a tiny run."""
+    from tokbench.data import photos
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(photos, "_pyramid", functools.lru_cache(maxsize=64)(photos._pyramid))
+        yield
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServer]:
+    """Where processes of their own start with everything imported."""
+    from fork_server import fork_server
+
+    with fork_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

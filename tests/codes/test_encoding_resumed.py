@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 import typer
+from fork_server import ForkServer
 from typer.testing import CliRunner
 
 from tokbench.cli.encode import encode
@@ -126,7 +124,7 @@ def test_an_interrupted_pass_is_gone_on_with(tmp_path: Path, rq_tokenizer: Token
     assert files(tmp_path / "cache") == files(tmp_path / "undisturbed")
 
 
-def test_the_command_killed_goes_on_to_the_same_cache(tmp_path: Path, rq_folder: Path) -> None:
+def test_the_command_killed_goes_on_to_the_same_cache(forks: ForkServer, tmp_path: Path, rq_folder: Path) -> None:
     def arguments(out: Path) -> list[str]:
         options = ["--data", "photos", "--out", str(out), "--limit", "240", "--eval-limit", "10", "--batch-size", "2"]
         return [str(rq_folder), *options, "--cpu"]
@@ -136,13 +134,17 @@ def test_the_command_killed_goes_on_to_the_same_cache(tmp_path: Path, rq_folder:
         app.command()(encode)
         return CliRunner().invoke(app, arguments(out), catch_exceptions=False).output
 
-    command = [sys.executable, "-m", "tokbench", "encode", *arguments(tmp_path / "cache")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    while process.poll() is None and (at := _batches(tmp_path / "cache")) < 20:
-        time.sleep(0.002)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    at = 0
+
+    def kill() -> int:
+        nonlocal at
+        patience = time.monotonic() + 300
+        while (at := _batches(tmp_path / "cache")) < 20 and time.monotonic() < patience:
+            time.sleep(0.002)
+        return signal.SIGKILL
+
+    command = ["tokbench", "encode", *arguments(tmp_path / "cache")]
+    assert forks.run(f"import sys\nsys.argv = {command}\nfrom tokbench.cli import main\nmain()", kill) == -9
     assert 20 <= at < 120
     assert "train: 240 images" in run(tmp_path / "cache")
     run(tmp_path / "undisturbed")

@@ -22,7 +22,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from fork_server import ForkServer, fork_server
+from fork_server import ForkServer
 from PIL import Image
 from recipes_tiny import TINY
 from safetensors.torch import load_file
@@ -42,20 +42,21 @@ from tokbench.training.loop import train
 GAN = "loss.adversarial={start: 2, lecam: 0.1, discriminator: {name: patchgan, channels: 8, layers: 1}}"
 SETTINGS = [*TINY, "quantizer.codebook_size=16", GAN, "training.checkpoint_every=3", "training.picture_every=0"]
 
-_IMPORTS = """
+_RUN = """
+import sys
 from pathlib import Path
 from tokbench.config.loading import load_recipe
 from tokbench.training.loop import train
-import tokbench.training.tokenizer_task
+recipe = load_recipe("demo", {settings!r})
+sys.exit(0 if train(recipe, Path({out!r}), resume=True, quiet=True).finished else 3)
 """
-_RUN = "0 if train(load_recipe('demo', {settings!r}), Path(line), resume=True, quiet=True).finished else 3"
 
 
 class Runs:
     """Starts runs in processes of their own, and ends them."""
 
-    def __init__(self, settings: list[str], server: ForkServer) -> None:
-        self.recipe, self.server = load_recipe("demo", settings), server
+    def __init__(self, server: ForkServer, *settings: str) -> None:
+        self.server, self.settings = server, [*SETTINGS, *settings]
 
     def run(self, out: Path, after: float | None = None, number: int = signal.SIGKILL, training: bool = False) -> int:
         """The exit code: 0 finished, 3 stopped, -9 killed.
@@ -71,18 +72,12 @@ class Runs:
             time.sleep(after or 0.0)
             return number
 
-        return self.server.run(str(out), None if after is None else kill)
+        code = _RUN.format(settings=self.settings, out=str(out))
+        return self.server.run(code, None if after is None else kill)
 
 
 def _changed(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
-
-
-@contextmanager
-def runs(*settings: str) -> Iterator[Runs]:
-    chosen = [*SETTINGS, *settings]
-    with fork_server(_IMPORTS, _RUN.format(settings=chosen)) as server:
-        yield Runs(chosen, server)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -124,23 +119,21 @@ def drill(server: Runs, folder: Path, times: int, number: int, seed: int) -> tup
     return hit, steps
 
 
-def test_killed_twice_and_gone_on_with(tmp_path: Path) -> None:
-    with runs("training.steps=16") as server:
-        drill(server, tmp_path, times=2, number=signal.SIGKILL, seed=0)
+def test_killed_twice_and_gone_on_with(forks: ForkServer, tmp_path: Path) -> None:
+    drill(Runs(forks, "training.steps=16"), tmp_path, times=2, number=signal.SIGKILL, seed=0)
 
 
 @pytest.mark.drill
-def test_killed_thirty_times(tmp_path: Path) -> None:
-    with runs("training.steps=400") as server:
-        hit, steps = drill(server, tmp_path, times=30, number=signal.SIGKILL, seed=1)
+def test_killed_thirty_times(forks: ForkServer, tmp_path: Path) -> None:
+    hit, steps = drill(Runs(forks, "training.steps=400"), tmp_path, times=30, number=signal.SIGKILL, seed=1)
     print(f"killed {hit} times, with checkpoints of steps {steps}; weights bit-equal")
     assert hit >= 25 and len(set(steps)) > 10
 
 
 @pytest.mark.drill
-def test_preempted_ten_times(tmp_path: Path) -> None:
-    with runs("training.steps=300", "training.checkpoint_every=0") as server:
-        hit, steps = drill(server, tmp_path, times=10, number=signal.SIGTERM, seed=2)
+def test_preempted_ten_times(forks: ForkServer, tmp_path: Path) -> None:
+    server = Runs(forks, "training.steps=300", "training.checkpoint_every=0")
+    hit, steps = drill(server, tmp_path, times=10, number=signal.SIGTERM, seed=2)
     print(f"SIGTERM {hit} times, checkpoints of steps {steps}; weights bit-equal")
     assert hit >= 5 and max(steps) > 0  # with no checkpoints of its own, each is that of a signal
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from fork_server import ForkServer
 from gloo_processes import run_processes
 from safetensors.torch import load_file
 
@@ -93,10 +94,10 @@ def assert_alike(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> 
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(recipe: Callable[[str], GeneratorRecipe], tmp_path: Path) -> None:
+def test_two_processes_equal_one(forks: ForkServer, recipe: Callable[[str], GeneratorRecipe], tmp_path: Path) -> None:
     for name in GENERATORS:
         (tmp_path / f"{name}.json").write_text(recipe(name).model_dump_json())
-    run_processes(_SCRIPT, str(tmp_path))
+    run_processes(forks, tmp_path, _SCRIPT, str(tmp_path))
     for name in GENERATORS:
         one = run(recipe(name), tmp_path / "one" / name)
         assert_alike(one, load_file(tmp_path / "two" / name / "generator" / WEIGHTS))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from fork_server import ForkServer
+from gloo_processes import run_processes
 from torch import Tensor
 
 import quantizers as Q
@@ -68,10 +68,10 @@ def entropies(shares: slice, processes: int) -> dict[str, tuple[float, float, Te
     return results
 
 
-def worker(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def worker(folder: str) -> None:
+    dist.init_process_group("gloo")
     try:
+        rank = dist.get_rank()
         # Shares of unequal size: 2 and 4 samples.
         shares = slice(0, 2) if rank == 0 else slice(2, None)
         torch.save(run(shares), Path(folder) / f"{rank}.pt")
@@ -80,11 +80,16 @@ def worker(rank: int, port: int, folder: str) -> None:
         dist.destroy_process_group()
 
 
-def test_two_processes_equal_one_on_the_joined_batch(tmp_path: Path) -> None:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    mp.spawn(worker, (port, str(tmp_path)), nprocs=2)
+_SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_quantizer_ddp import worker
+worker(sys.argv[2])
+"""
+
+
+def test_two_processes_equal_one_on_the_joined_batch(forks: ForkServer, tmp_path: Path) -> None:
+    run_processes(forks, tmp_path, _SCRIPT, str(Path(__file__).parent), str(tmp_path))
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     alone = run(slice(None))
     for case in CASES:

@@ -8,29 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fork_server import ForkServer, fork_server
+from fork_server import ForkServer
 from recipes_tiny import TINY
 from sweeps_tiny import TINY_GENERATOR, comparable
 
 from tokbench.results.store import Store
 
-_IMPORTS = """
-from pathlib import Path
+_SWEEP = """
+import sys
 from sweeps_tiny import grid
-from tokbench.sweeps.plan import Plan
 from tokbench.sweeps.run import run_sweep
-import tokbench.training.tokenizer_task, tokbench.training.generator_task
-import tokbench.generators.ar, tokbench.generators.mlm
-Plan.make(grid("rq", "lfq", generator=["ar", "mlm"], out=Path("nowhere")))  # imports what building models imports
-
-def sweep(line):
-    out, _, names = line.rpartition(" ")
-    return run_sweep(grid(*names.split(","), generator=["ar", "mlm"], out=out))
+sys.exit(run_sweep(grid(*{quantizers!r}, generator=["ar", "mlm"], out={out!r})))
 """
 CELLS = 6
 
@@ -48,13 +40,13 @@ class Sweeps:
             time.sleep(kill_after or 0.0)
             return signal.SIGKILL
 
-        return self.server.run(f"{out} {quantizers}", None if kill_after is None else kill)
+        code = _SWEEP.format(quantizers=quantizers.split(","), out=str(out))
+        return self.server.run(code, None if kill_after is None else kill)
 
 
 @pytest.fixture(scope="module")
-def sweeps() -> Iterator[Sweeps]:
-    with fork_server(_IMPORTS, "sweep(line)") as server:
-        yield Sweeps(server)
+def sweeps(forks: ForkServer) -> Sweeps:
+    return Sweeps(forks)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tokbench.config.loading import load_recipe
 from tokbench.config.recipe import TokenizerRecipe
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Callable[..., TokenizerRecipe]:
     """A tiny recipe, with further ``a.b=c`` settings."""
     return lambda *settings: load_recipe("demo", [*TINY, "quantizer.codebook_size=16", *settings])

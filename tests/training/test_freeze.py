@@ -20,10 +20,11 @@ Tiny = Callable[..., TokenizerRecipe]
 PARTS = ("encoder", "quantizer", "decoder")
 
 
-@pytest.fixture
-def start(tiny: Tiny, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def start(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tokenizer to go on from, whose codebook a moving average learns and restarts."""
-    return train(tiny("quantizer={name: vq, codebook_size: 16}"), tmp_path / "first", quiet=True).product
+    recipe = tiny("quantizer={name: vq, codebook_size: 16}")
+    return train(recipe, tmp_path_factory.mktemp("first"), quiet=True).product
 
 
 def moved(before: Path, after: Path) -> set[str]:

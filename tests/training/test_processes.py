@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from fork_server import ForkServer
 from gloo_processes import run_processes
 from safetensors.torch import load_file
 
 _SCRIPT = """
+import atexit
 import os
 import sys
 import warnings
 from pathlib import Path
 import torch
-torch.set_num_threads(1)
 warnings.filterwarnings("error", message=".*broadcast_buffers.*")
-sys.path.insert(0, {tests!r})
 from recipes_tiny import TINY
 from tokbench.config.loading import load_recipe
 from tokbench.training.loop import train
@@ -43,6 +43,8 @@ TokenizerTask.step = step
 recipe = load_recipe("demo", [*TINY, *{skipping!r}])
 result = train(recipe, Path({out!r}) / "skip", quiet=True)
 (Path({out!r}) / f"skipped-{{rank}}").write_text(str(result.skipped))
+atexit._run_exitfuncs()
+assert not torch.distributed.is_initialized(), "at its end a process whose peers are still joined may abort"
 """
 
 # With batch statistics in the discriminator two processes could not equal one; with group they must.
@@ -66,16 +68,16 @@ SETTINGS = {
 _SKIPPING = [*_VQ, "training.on_nan=skip", "training.steps=4", "training.precision=fp32"]
 
 
-def _run(processes: int, out: Path) -> None:
-    script = _SCRIPT.format(tests=str(Path(__file__).parents[1]), settings=SETTINGS, skipping=_SKIPPING, out=str(out))
-    run_processes(script, processes=processes)
+def _run(forks: ForkServer, processes: int, out: Path) -> None:
+    script = _SCRIPT.format(settings=SETTINGS, skipping=_SKIPPING, out=str(out))
+    run_processes(forks, out, script, processes=processes)
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def outcomes(forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
-    _run(1, one)
-    _run(2, two)
+    _run(forks, 1, one)
+    _run(forks, 2, two)
     return one, two
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fork_server import ForkServer
 from gloo_processes import run_processes
 from recipes_tiny import TINY
 from safetensors.torch import load_file
@@ -29,7 +30,6 @@ _SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-torch.set_num_threads(1)
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.training.loop import make_accelerator, train
 out = Path(sys.argv[2])
@@ -64,13 +64,13 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> GeneratorRecipe:
 
 
 @pytest.fixture(scope="module")
-def out(recipe: GeneratorRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(forks: ForkServer, recipe: GeneratorRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if torch.cuda.is_available():
         pytest.skip("on a machine with a GPU torch shards over it, not over the CPU")
     out = tmp_path_factory.mktemp("two")
     (out / "recipe.json").write_text(recipe.model_dump_json())
     sharded = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
-    run_processes(_SCRIPT, str(out / "recipe.json"), str(out), **sharded)
+    run_processes(forks, out, _SCRIPT, str(out / "recipe.json"), str(out), **sharded)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 from typing import Any
 
@@ -45,3 +46,10 @@ def make_accelerator(recipe: Recipe, cpu: bool = False) -> Accelerator:
     # Not as kwargs_handlers: accelerate knows its own class there and no other.
     accelerator.ddp_handler = _BuffersStay()
     return accelerator
+
+
+@atexit.register
+def _leave() -> None:
+    """Leave the other processes before the interpreter ends: threads that still wait for them would abort it."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
