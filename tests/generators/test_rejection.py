@@ -117,6 +117,7 @@ def test_a_grey_and_an_oblong_image_are_judged(judge: str) -> None:
         ({"judge": "efficientnet-lite0"}, "--reject and --judge go together"),
         ({"reject": 0.0, "judge": "own"}, "--reject 0: the share that is kept, above 0 and at most 1"),
         ({"reject": 1.5, "judge": "own"}, "--reject 1.5"),
+        ({"reject": 1e-9, "judge": "own"}, "6 images of 6.0e.09 drawn: too many"),
         ({"reject": float("nan"), "judge": "own"}, "--reject nan"),
         ({"reject": 0.5, "judge": "own", "classes": (-1,)}, "knows no image without a class"),
         ({"reject": 0.5, "judge": "own", "n": 2}, "2 images of 3 classes are less than one of each"),

@@ -159,7 +159,7 @@ def test_labels_give_the_official_codes_and_logits(golden_conditional: Path) -> 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda p: p.update(permuter_config={"target": "permuter.ZCurv"}), "ZCurv: an order .* did you mean 'ZCurve'"),
+        (lambda p: p.update(permuter_config={"target": "permuter.ZCurv"}), "ZCurv: an order .*did you mean 'ZCurve'"),
         (lambda p: p.update(downsample_cond_size=4), "downsample_cond_size 4"),
         (lambda p: p["transformer_config"]["params"].update(n_unmasked=7), "n_unmasked 7: .* 16 places"),
         (lambda p: p["cond_stage_config"]["params"].update(n_embed=17), "n_embed is 17"),

@@ -23,6 +23,9 @@ from tokbench.generators.pipeline import Pipeline, batches_of
 from tokbench.results.files import written
 
 
+MOST = 10**8  # candidates
+
+
 @dataclass(frozen=True)
 class Quota:
     """How many candidates are drawn for ``n`` images, and which are kept.
@@ -44,6 +47,8 @@ class Quota:
                 f"--reject {self.rate:g}: {self.n} images of {self.classes} classes are less than one of each: ask for "
                 f"{self.classes} at least, or for fewer classes"
             )
+        if self.n / self.rate > MOST:
+            raise TokbenchError(f"--reject {self.rate:g}: {self.n} images of {self.n / self.rate:.1e} drawn: too many")
 
     @property
     def candidates(self) -> list[int]:
@@ -165,6 +170,10 @@ class Rejection:
             images = self.pair.decode(codes)[places]
             wanted = turn.cpu()[torch.tensor(numbers) % len(turn)]
             probabilities = self.judge(images).gather(1, wanted[:, None])[:, 0]
+            if not bool(probabilities.isfinite().all()):
+                raise TokbenchError(
+                    f"--judge {self.judge.name}: finds probabilities that are no numbers: damaged weights"
+                )
             yield len(numbers)
             self.candidates.add(numbers, codes[places.to(codes.device)], probabilities)
 
