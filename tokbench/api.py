@@ -74,6 +74,7 @@ def evaluate(
         TokbenchError: no such tokenizer, images, metric or protocol; a size that makes no whole codes; a
             file of records that cannot be written, which is found out before anything is measured.
     """
+    from tokbench.config.kind import SHOWN
     from tokbench.data import PROTOCOLS, ImageDataset, open_images
     from tokbench.errors import TokbenchError, TokbenchWarning, shown, size_text
     from tokbench.memory import explained
@@ -97,6 +98,7 @@ def evaluate(
         size = chosen_size(model, size, "size")
         protocol = protocol or "tokbench-v1"
         shape: Any = {"image_size": size, "crop": PROTOCOLS.get(protocol).crop, "channels": model.config.channels}
+        shape["kind"] = model.config.kind
         data = open_images(data, split, limit=limit, **shape)
     elif not isinstance(data, ImageDataset):
         raise TokbenchError(f"data must be a spec such as 'photos', or what open_images gives, got {shown(data)}")
@@ -104,6 +106,8 @@ def evaluate(
         raise TokbenchError("size and limit belong to open_images where data is already open")
     if data.view.channels != (channels := model.config.channels):
         raise TokbenchError(f"the tokenizer's images have {channels} channel(s): open_images(..., channels={channels})")
+    if data.view.kind != (kind := model.config.kind):
+        raise TokbenchError(f"the tokenizer is of {SHOWN[kind]}: open_images(..., kind={kind!r})")
     size = chosen_size(model, data.image_size, "image_size")
     with explained(f"measuring {batch_size} images of {size_text(size)} at a time", "batch_size", "a larger machine"):
         found = evaluate_tokenizer(
@@ -145,7 +149,8 @@ def reconstruct(
 
     Args:
         tokenizer: a model, a folder of one, or a repository of the hub (for many images: a model, which is read once).
-        image: a file, or uint8 (C, H, W), C the tokenizer's channels: 3, or 1 for grey.
+        image: a file, or uint8 (C, H, W), C the tokenizer's channels: 3, or 1 for grey; of a tokenizer of maps
+            labels int64 (1, H, W), or depth float (1, H, W) in [-1, 1].
         device: default that of a model that was given, else a GPU where there is one.
 
     Returns:
@@ -158,7 +163,7 @@ def reconstruct(
     """
     import torch
 
-    from tokbench.data.pixels import read_image
+    from tokbench.data.maps import check_map, read_sample
     from tokbench.errors import TokbenchError, shown
     from tokbench.memory import IMAGE_TOO_LARGE, explained
     from tokbench.reconstruction import reconstruct_image
@@ -166,10 +171,13 @@ def reconstruct(
     model = _tokenizer(tokenizer, device)
     what = str(image) if isinstance(image, str | PathLike) else "the image"
     channels = model.config.channels
-    pixels = read_image(Path(image), channels, any_shape=True) if isinstance(image, str | PathLike) else image
-    if not isinstance(pixels, torch.Tensor):
+    kind = model.config.kind
+    pixels = read_sample(Path(image), kind, channels) if isinstance(image, str | PathLike) else image
+    if kind != "image" and isinstance(pixels, torch.Tensor):
+        check_map(pixels, kind, channels)
+    elif not isinstance(pixels, torch.Tensor):
         raise TokbenchError(f"image must be a file or a uint8 tensor ({channels}, H, W), got {shown(pixels)}")
-    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[0] != channels or not pixels.numel():
+    elif pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[0] != channels or not pixels.numel():
         raise TokbenchError(f"image must be uint8 ({channels}, H, W), got {pixels.dtype} {tuple(pixels.shape)}")
     training = model.training
     try:

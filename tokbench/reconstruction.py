@@ -6,18 +6,23 @@ import hashlib
 import math
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tokbench import threads
+from tokbench.config.kind import Kind
+from tokbench.data.maps import label_file, read_sample, to_model, to_samples, visible
 from tokbench.data.media import VIDEOS
-from tokbench.data.pixels import UnreadableImage, read_image, to_float, to_uint8
+from tokbench.data.pixels import UnreadableImage
 from tokbench.errors import TokbenchError, size_text
 from tokbench.memory import IMAGE_TOO_LARGE, explained
+from tokbench.metrics.base import Pairs
 from tokbench.metrics.psnr import psnr
+from tokbench.metrics.registry import get
 from tokbench.metrics.ssim import WINDOW, ssim
 from tokbench.models import Tokenizer
 from tokbench.models.tokenizer import pad_to_multiple
@@ -26,6 +31,8 @@ from tokbench.results.targets import check_not_inputs, check_writable
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 _FILMS = VIDEOS.suffixes - _SUFFIXES
+OF_MAPS: dict[Kind, tuple[str, ...]] = {"labels": ("pixel_accuracy", "mean_iou"), "depth": ("depth_rmse",)}
+"""The metrics that one label map or depth map is compared by."""
 MOST_FRAMES = 97
 """Of a video, from its first on, that are reconstructed unless more are asked for: four seconds."""
 
@@ -42,15 +49,16 @@ class Reconstructed:
     psnr: float
     ssim: float
     frames: str = ""  # of a video: "97 of 250"
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One image through its codes; all images uint8 (C, H, W), on the CPU.
+    """One image through its codes; all images uint8 (C, H, W), maps as ``tokbench.data.maps`` has them, on the CPU.
 
     ``stages`` come from the parts of the codes that decode, coarse to fine; ``names`` has theirs, such as ``depth 2``.
     ``codes`` are int64 (*grid, D), those of the padding included. SSIM is NaN where the image is smaller than its
-    window.
+    window. Maps have no PSNR and SSIM (NaN) but ``scores`` by the names of their metrics.
     """
 
     original: Tensor
@@ -60,6 +68,7 @@ class Reconstruction:
     bits_per_pixel: float
     psnr: float
     ssim: float
+    scores: dict[str, float] = field(default_factory=dict)
 
     @property
     def image(self) -> Tensor:
@@ -68,12 +77,12 @@ class Reconstruction:
 
 
 def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> Reconstruction:
-    """Image uint8 (C, H, W), of any sides: those that the downsampling does not divide are padded by reflection before
-    and cropped after. The tokenizer is in evaluation mode.
+    """Image uint8 (C, H, W), or a map, of any sides: those that the downsampling does not divide are padded by
+    reflection before and cropped after. The tokenizer is in evaluation mode.
     """
     device = next(tokenizer.parameters()).device
-    factors = tokenizer.config.model.factors
-    padded, (height, width) = pad_to_multiple(to_float(image[None].to(device)), factors[-2:])
+    kind, channels, factors = tokenizer.config.kind, tokenizer.config.channels, tokenizer.config.model.factors
+    padded, (height, width) = pad_to_multiple(to_model(image[None].to(device), kind, channels), factors[-2:])
     given = padded if len(factors) == 2 else padded[:, :, None]  # a clip of one frame
     stages = []
     try:
@@ -89,11 +98,15 @@ def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> Reconstruction:
             raise TokbenchError(
                 f"the tokenizer takes images of {own} only, and this one is {height}x{width}: resize it"
             )
-        stages.append(to_uint8(made.reshape(padded.shape)[0, :, :height, :width]).cpu())
+        stages.append(to_samples(made.reshape(padded.shape)[..., :height, :width], kind)[0].cpu())
     image = image.cpu()
     bits = math.prod(codes.shape[1:-1]) * tokenizer.quantizer.bits_per_vector / (height * width)
     names = [prefix.name for prefix in prefixes]
-    return Reconstruction(image, stages, names, codes[0].cpu(), bits, *psnr_and_ssim(image[None], stages[-1][None]))
+    compared = image[None], stages[-1][None]
+    if kind != "image":
+        scores = {name: of_pair(name, *compared, channels) for name in OF_MAPS[kind]}
+        return Reconstruction(image, stages, names, codes[0].cpu(), bits, math.nan, math.nan, scores)
+    return Reconstruction(image, stages, names, codes[0].cpu(), bits, *psnr_and_ssim(*compared))
 
 
 def reconstruct_files(
@@ -102,13 +115,16 @@ def reconstruct_files(
     """Write ``out/NAME.png``, ``out/side-by-side/NAME.png`` and with ``depths`` ``out/depths/NAME.png``; of a video
     ``NAME.mp4`` in place of the first two, of its first ``frames`` frames.
 
-    They are grey where the tokenizer is. Returns the figures, and the files that were skipped with the reason (it names
+    They are grey where the tokenizer is, and of label maps in colours; ``out/labels/NAME.png`` then has the numbers.
+    Returns the figures, and the files that were skipped with the reason (it names
     the file). Raises TokbenchError when nothing is left.
     """
     rows: list[Reconstructed] = []
     skipped: list[tuple[Path, str]] = []
-    named = _named(_files(sources))
-    folders = [out, out / "side-by-side", *([out / "depths"] if depths else [])]
+    kind = tokenizer.config.kind
+    named = _named(_files(sources, _SUFFIXES | _FILMS if kind == "image" else _SUFFIXES | {".npy"}))
+    more = {"depths": depths, "labels": kind == "labels"}
+    folders = [out, out / "side-by-side", *(out / folder for folder, wanted in more.items() if wanted)]
     ends = {path: "mp4" if path.suffix.lower() in _FILMS else "png" for path in named}
     check_not_inputs([folder / f"{name}.{ends[path]}" for folder in folders for path, name in named.items()], named)
     check_writable(out / "side-by-side" / "any.png")
@@ -118,18 +134,21 @@ def reconstruct_files(
             if ends[path] == "mp4":
                 rows.append(_film(tokenizer, path, out, name, frames))
                 continue
-            image = read_image(path, tokenizer.config.channels, any_shape=True)
+            image = read_sample(path, kind, tokenizer.config.channels)
             with explained(f"reconstructing {path}", *IMAGE_TOO_LARGE):
                 made = reconstruct_image(tokenizer, image)
         except (UnreadableImage, TokbenchError) as error:
             skipped.append((path, str(error)))
             continue
-        save_picture(to_pil(made.image), out / f"{name}.png")
-        beside = grid([[image, made.image]], columns=["original", "reconstruction"])
+        stages = [visible(stage, kind) for stage in (image, *made.stages)]
+        save_picture(to_pil(stages[-1]), out / f"{name}.png")
+        if kind == "labels":
+            save_picture(label_file(made.image[0]), out / "labels" / f"{name}.png")
+        beside = grid([[stages[0], stages[-1]]], columns=["original", "reconstruction"])
         save_picture(beside, out / "side-by-side" / f"{name}.png")
         if depths:
             headings = ["original", *made.names]
-            save_picture(grid([[image, *made.stages]], columns=headings), out / "depths" / f"{name}.png")
+            save_picture(grid([stages], columns=headings), out / "depths" / f"{name}.png")
         height, width = image.shape[-2:]
         rows.append(
             Reconstructed(
@@ -140,6 +159,7 @@ def reconstruct_files(
                 bits_per_pixel=made.bits_per_pixel,
                 psnr=made.psnr,
                 ssim=made.ssim,
+                scores=made.scores,
             )
         )
     if not rows:
@@ -188,11 +208,19 @@ def psnr_and_ssim(images: Tensor, made: Tensor) -> tuple[float, float]:
     return float(psnr(images, made).mean()), math.nan if small else float(ssim(images, made).mean())
 
 
-def _files(sources: Sequence[Path]) -> list[Path]:
+def of_pair(name: str, image: Tensor, made: Tensor, channels: int) -> float:
+    """The value of a metric of pairs for one of them, (1, C, H, W) each."""
+    metric: Any = get(name)
+    statistics = metric.statistics(channels)
+    metric.update(statistics, Pairs(image, made))
+    return float(statistics.value())
+
+
+def _files(sources: Sequence[Path], suffixes: frozenset[str] | set[str]) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         if source.is_dir():
-            inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in _SUFFIXES | _FILMS)
+            inside = sorted(p for p in source.rglob("*") if p.suffix.lower() in suffixes)
             if not inside:
                 raise TokbenchError(f"{source}: holds no images ({', '.join(sorted(_SUFFIXES))})")
             found += inside

@@ -17,11 +17,13 @@ from typer.testing import CliRunner
 
 from tokbench import pretrained
 from tokbench.cli.app import app
+from tokbench.config.loss import LossConfig
 from tokbench.data.partner import load_partner, partner_tensor
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
 from tokbench.generators.coordinates import coordinate_codes, coordinate_map
 from tokbench.generators.pipeline import Pipeline
+from tokbench.losses import ReconstructionLoss
 from tokbench.pretrained.taming_gpt import ORDERS
 
 
@@ -152,8 +154,25 @@ def test_labels_give_the_official_codes_and_logits(golden_conditional: Path) -> 
         codes = tokenizer.encode(data["onehot"])
         assert torch.equal(codes.flatten(1), data["indices"])
         torch.testing.assert_close(tokenizer.decode(codes), data["logits"], rtol=1e-4, atol=1e-4)
-    assert tokenizer.config.channels == 6 and not report.left_over
+    assert tokenizer.config.channels == 6 and tokenizer.config.kind == "labels" and not report.left_over
     assert report.ignored["random colours to show labels in"] == ["colorize"]
+
+
+def test_a_step_on_labels_has_the_official_loss_and_gradients(golden_conditional: Path) -> None:
+    tokenizer = pretrained.load("taming", golden_conditional / "vqseg.ckpt", golden_conditional / "vqseg.yaml").train()
+    data = {key: torch.from_numpy(value) for key, value in np.load(golden_conditional / "vqseg_io.npz").items()}
+    out, onehot = tokenizer(data["onehot"]), data["onehot"]
+    nll, terms = ReconstructionLoss(LossConfig(reconstruction="binary"))(out.reconstruction, onehot)
+    assert terms["accuracy"] == (data["argmax"] == data["labels"]).float().mean()
+    torch.testing.assert_close(nll, data["bce_loss"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(nll + out.loss, data["total_loss"], rtol=1e-5, atol=0)
+    other, _ = ReconstructionLoss(LossConfig(reconstruction="cross_entropy"))(out.reconstruction, onehot)
+    torch.testing.assert_close(other, data["cross_entropy_of_same_logits"], rtol=1e-5, atol=0)
+    (nll + out.loss).backward()
+    weights = {"conv_in": tokenizer.encoder.stem.weight, "conv_out": tokenizer.last_layer}
+    for name, weight in weights.items():
+        golden = next(value for key, value in data.items() if "grad" in key and name in key)
+        torch.testing.assert_close(weight.grad, golden, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

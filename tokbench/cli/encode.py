@@ -67,6 +67,7 @@ def encode(
                 seed=seed,
                 limit=limit if training else eval_limit,
                 channels=model.config.channels,
+                kind=model.config.kind,
                 stride=stride,
                 fps=fps,
             )
@@ -93,7 +94,8 @@ def encode(
             for path, reason in images.skipped[:5]:
                 bar.console.print(f"skipped {path}: {reason}")
             bar.console.print(f"{split}: {counted(count, 'image')}, {images.view.describe()}")
-    grey = " data.channels=1" if model.config.channels == 1 else ""
+    other = f" data.channels={model.config.channels}" if model.config.channels != 3 else ""
+    other += f" data.kind={model.config.kind}" if model.config.kind != "image" else ""
     console.print(
-        f"use it: data.source=codes:{out} data.image_size={size if isinstance(size, int) else size_text(size)}{grey}"
+        f"use it: data.source=codes:{out} data.image_size={size if isinstance(size, int) else size_text(size)}{other}"
     )

@@ -69,7 +69,7 @@ def evaluate(
     model = Tokenizer.from_pretrained(tokenizer)
     image_size = size_of(model, size, "--size")
     shape: Any = {"image_size": image_size, "channels": model.config.channels, "crop": crop}
-    shape |= {"stride": stride, "fps": fps}
+    shape |= {"stride": stride, "fps": fps, "kind": model.config.kind}
     dataset = open_images(data, split, limit=limit, **shape)  # type: ignore[arg-type]
     train = open_images(data, "train", **shape) if train_data else None
 

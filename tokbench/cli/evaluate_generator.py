@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -96,8 +96,8 @@ def evaluate_generator(
     file = records_of(out)
     Store(file).check()
     pair = Pipeline.load(generator, tokenizer, device=device(cpu))
-    channels = pair.tokenizer.config.channels
-    images = open_images(data, split, image_size=pair.image_size, limit=limit, channels=channels)  # type: ignore[arg-type]
+    shape: Any = {"channels": pair.tokenizer.config.channels, "kind": pair.tokenizer.config.kind}
+    images = open_images(data, split, image_size=pair.image_size, limit=limit, **shape)  # type: ignore[arg-type]
     console = terminal(stderr=True)
     if images.share:
         console.print(images.share)

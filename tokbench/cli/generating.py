@@ -17,11 +17,12 @@ from tokbench.clips import FORMATS, save_clip
 from tokbench.config.condition import CodesConfig
 from tokbench.config.crop import CROPS
 from tokbench.config.grid import Size, axes, typed
-from tokbench.data import load_image, read_image, to_float
+from tokbench.data import read_image
 from tokbench.data.container import need_pyav
+from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
+from tokbench.data.maps import to_model
 from tokbench.data.partner import load_partner, partner_tensor
-from tokbench.data.pixels import to_channels, to_tensor
 from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
 from tokbench.generators.films import Films, first_frames, need_clips, usual_kept
@@ -154,7 +155,8 @@ def _draw_missing(
         done += len(numbers)
         if progress is not None and numbers:
             progress(done / len(missing))
-    _write_grid(out, n, pair.tokenizer.config.channels, 1 if pair.draws_clips else GRID_COLUMNS)
+    config = pair.tokenizer.config
+    _write_grid(out, n, config.channels if config.kind == "image" else 3, 1 if pair.draws_clips else GRID_COLUMNS)
     return len(missing)
 
 
@@ -164,11 +166,12 @@ def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_s
     slide = pair.slide(settings.size)
     mask = keep_mask(settings.keep, pair.generator.grid if slide is None else slide.map)
     try:
-        picture = CROPS.get("adm")(load_image(settings.image), settings.size or pair.image_size)
+        config = pair.tokenizer.config
+        view = View(settings.size or pair.image_size, "adm", channels=config.channels, kind=config.kind)
+        image, _ = view.take(view.load(settings.image, str(settings.image)), 0, 0)
     except UnreadableImage as error:
         raise TokbenchError(f"{settings.image}: {error.reason}") from None
-    image = to_channels(to_tensor(picture), pair.tokenizer.config.channels)
-    given = pair.encode(to_float(image)[None])
+    given = pair.encode(to_model(image[None], config.kind, config.channels))
     condition, turn = pair.generator.condition, None
     if (asked := _conditions(pair, settings)) is not None or not condition.config.has_null:
         turn = pair.in_turn(asked, slide)

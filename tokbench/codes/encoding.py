@@ -12,9 +12,10 @@ from tokbench import threads
 from tokbench.codes.cache import CodeCache
 from tokbench.codes.header import HEADER, CodeHeader, read_header
 from tokbench.codes.writer import CodeWriter
-from tokbench.data import loader, to_float
+from tokbench.data import loader
 from tokbench.data.base import ImageDataset, digest
 from tokbench.data.loader import Loader
+from tokbench.data.maps import to_model
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.secrets import redacted
@@ -98,6 +99,7 @@ def write_codes(
         progress: called with the images done and to do.
     """
     header = code_header(tokenizer, images, source=source, passes=passes, latents=latents)
+    config = tokenizer.config
     device, quantizer = next(tokenizer.parameters()).device, cast(Any, tokenizer.quantizer)
     with CodeWriter(folder, header, batch_size=batch_size) as writer:
         first, start = writer.position or (0, 0)
@@ -108,7 +110,7 @@ def write_codes(
             batches.start_batch, skipped = start, len(images.skipped)
             for index, batch in enumerate(batches, start + 1):
                 threads.adapt()
-                z = tokenizer.latents(to_float(batch["image"].to(device)))
+                z = tokenizer.latents(to_model(batch["image"].to(device), config.kind, config.channels))
                 kept = z.movedim(1, -1).half() if latents else None
                 # A batch without a readable image is left out by the loader, and then the count of batches is off.
                 counted = len(images.skipped) == skipped or (isinstance(batches, Loader) and images.split == "train")

@@ -10,10 +10,14 @@ from pydantic import Field, PositiveInt, model_validator
 
 from tokbench.config.base import CodeShape, Strict
 from tokbench.config.grid import Size
+from tokbench.config.kind import Kind
 from tokbench.errors import TokbenchError, size_text
 
 Partner = Literal["images", "depth", "masks"]
 """What goes with an image as its condition: RGB or grey, a depth map, or a map of labels."""
+
+KIND_OF: dict[Partner, Kind] = {"images": "image", "depth": "depth", "masks": "labels"}
+"""What a tokenizer of them is of."""
 
 
 Read = Literal["causal", "both"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from tokbench.config.base import Strict
 from tokbench.config.crop import CROPS, RANDOM
 from tokbench.config.grid import Size, axes
+from tokbench.config.kind import Kind, check_channels
 from tokbench.errors import did_you_mean, shown
 
 
@@ -21,8 +20,15 @@ class DataConfig(Strict):
         "or cached: and one of those; of videos, where image_size is [T, H, W]: clips, or those that name files",
     )
     image_size: Size = Field(64, description="pixels: the side of square images, [H, W], or [T, H, W] of clips")
-    channels: Literal[1, 3] = Field(
-        3, description="3: RGB; 1: grey (ITU-R 601's luma), also for depth maps. A tokenizer takes and gives as many"
+    kind: Kind = Field(
+        "image",
+        description="image: colours; labels: maps of class numbers, which a tokenizer takes as one-hot; "
+        "depth: maps of any numbers, each scaled by its own least and greatest",
+    )
+    channels: PositiveInt = Field(
+        3,
+        description="3: RGB; 1: grey (ITU-R 601's luma), and depth; of labels the number of classes. "
+        "A tokenizer takes and gives as many",
     )
     crop: str | None = Field(
         None,
@@ -50,6 +56,14 @@ class DataConfig(Strict):
         if value not in (None, RANDOM) and value not in CROPS:
             raise ValueError(f"unknown crop {shown(value)}{did_you_mean(value, [*CROPS, RANDOM])}")
         return value
+
+    @model_validator(mode="after")
+    def _channels_of_the_kind(self) -> DataConfig:
+        if wrong := check_channels(self.kind, self.channels):
+            raise ValueError(f"channels: {wrong}")
+        if self.kind != "image" and len(axes(self.image_size)) == 3:
+            raise ValueError(f"kind: clips are of images, not of {self.kind}: leave it out, or give two sides")
+        return self
 
     @model_validator(mode="after")
     def _only_of_clips(self) -> DataConfig:

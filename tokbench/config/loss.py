@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_
 from tokbench.config.base import Betas, Layers, Strict
 
 Weight = Annotated[float, Field(ge=0)]
+Reconstruction = Literal["pixels", "cross_entropy", "binary"]
 GANLoss = Literal["hinge", "non-saturating", "least-squares"]
 
 
@@ -112,6 +113,11 @@ class AdversarialConfig(Strict):
 class LossConfig(Strict):
     """Reconstruction, perceptual, the quantizer's own and the adversarial loss: means, of pixels in [-1, 1]."""
 
+    reconstruction: Reconstruction = Field(
+        "pixels",
+        description="pixels: l1 and l2; of labels cross_entropy (VQ-GAN's text: one class a pixel) or binary "
+        "(VQ-GAN's code: a binary cross-entropy for each class, mean over classes and pixels)",
+    )
     l1: Weight = Field(0.0, description="weight of the mean absolute difference")
     l2: Weight = Field(1.0, description="weight of the mean squared difference")
     perceptual: PerceptualConfig = PerceptualConfig()
@@ -120,6 +126,14 @@ class LossConfig(Strict):
 
     @model_validator(mode="after")
     def _something(self) -> LossConfig:
+        if self.reconstruction != "pixels":
+            return self._of_labels()
         if not self.l1 and not self.l2 and self.perceptual.net == "none":
             raise ValueError("l1, l2 and perceptual are all off: nothing would make the output look like the input")
+        return self
+
+    def _of_labels(self) -> LossConfig:
+        for key in ("l1", "l2", "perceptual", "adversarial"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is of pixels, and reconstruction is {self.reconstruction}: leave it out")
         return self

@@ -23,6 +23,7 @@ from . import video_model  # noqa: F401  (which registers its own)
 from .architecture import ImageArchitecture, ModelConfig, settings
 from .base import Layers, Multipliers, Strict
 from .grid import Size, axes
+from .kind import Kind
 
 
 class _Convolutional(ImageArchitecture):
@@ -204,15 +205,17 @@ class TokenizerConfig(Strict):
     """An encoder, a quantizer and a decoder, and the image size they were made for (other sizes work too)."""
 
     image_size: Size = Field(description="pixels of the training images: a side, [H, W], or [T, H, W] of clips")
-    channels: PositiveInt = Field(3, description="of the images, in and out: 3 is RGB, 1 grey")
+    channels: PositiveInt = Field(3, description="of the images, in and out: 3 is RGB, 1 grey; of labels the classes")
+    kind: Kind = Field("image", description="labels: one-hot in, logits out; depth: in [-1, 1], as grey images are")
     model: ModelConfig
     quantizer: QuantizerConfig
 
     @model_serializer(mode="wrap")
     def _usual_channels_unsaid(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Files and records from before there was ``channels`` stay what they are."""
+        """Files and records from before there were ``channels`` and ``kind`` stay what they are."""
         found: dict[str, Any] = whole(self)
-        return {key: value for key, value in found.items() if key != "channels" or value != 3}
+        usual = {"channels": 3, "kind": "image"}
+        return {key: value for key, value in found.items() if key not in usual or value != usual[key]}
 
     @model_validator(mode="after")
     def _size_divides(self) -> TokenizerConfig:

@@ -39,6 +39,9 @@ class TokenizerRecipe(Strict):
             self.model.grid(self.data.image_size)
         except ValueError as error:
             raise ValueError(f"data.image_size {error}") from None
+        if (self.data.kind == "labels") != (self.loss.reconstruction != "pixels"):
+            wanted = "cross_entropy or binary" if self.data.kind == "labels" else "pixels"
+            raise ValueError(f"loss.reconstruction: data.kind {self.data.kind} is trained with {wanted}")
         adversarial = self.loss.adversarial
         if adversarial is not None and adversarial.augment and len(axes(self.data.image_size)) == 3:
             raise ValueError("loss.adversarial.augment: its policies are of images; leave it out for clips")
@@ -51,7 +54,11 @@ class TokenizerRecipe(Strict):
         """The configuration of the tokenizer that is trained."""
         data = self.data
         return TokenizerConfig(
-            image_size=data.image_size, channels=data.channels, model=self.model, quantizer=self.quantizer
+            image_size=data.image_size,
+            channels=data.channels,
+            kind=data.kind,
+            model=self.model,
+            quantizer=self.quantizer,
         )
 
     def resolved(self) -> dict[str, Any]:

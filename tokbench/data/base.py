@@ -22,8 +22,8 @@ class _Caption(TypedDict, total=False):
 
 
 class Sample(_Caption):
-    """One image: ``image`` uint8 (C, H, W), ``label`` (-1 where there is none), ``id`` stable between runs; ``text``
-    where captions were asked for."""
+    """One image: ``image`` uint8 (C, H, W), or a map (``tokbench.data.maps``); ``label`` (-1 where there is none);
+    ``id`` stable between runs; ``text`` where captions were asked for."""
 
     image: Tensor
     label: int

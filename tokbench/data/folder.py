@@ -71,7 +71,7 @@ class Pairs(FolderImages):
 
     def __init__(self, source: str, split: Split, view: View, root: Path, found: Arranged, kind: Partner, beside: Path):
         super().__init__(source, split, view, root, found)
-        self.kind, self.beside = kind, beside
+        self.pairs_with, self.beside = kind, beside
         files = [path for path in sorted(beside.rglob("*")) if path.suffix.lower() in PARTNERS and path.is_file()]
         self.partners = {path.relative_to(beside).with_suffix("").as_posix(): path for path in files}
         self.by_stem = {path.stem: path for path in files}
@@ -85,9 +85,9 @@ class Pairs(FolderImages):
         """Those of the positions with a partner; the others are skipped and named."""
         there = [position for position in positions if self.partner(position) is not None]
         missing = set(positions) - set(there)
-        self.skipped.extend((self.name(position), f"no {self.kind} for it") for position in sorted(missing))
+        self.skipped.extend((self.name(position), f"no {self.pairs_with} for it") for position in sorted(missing))
         if missing:
-            self.notes = [*self.notes, f"images without {self.kind}: {len(missing)}"]
+            self.notes = [*self.notes, f"images without {self.pairs_with}: {len(missing)}"]
         return there
 
     def goes_with(self, loaded: Any, index: int, epoch: int) -> dict[str, Tensor]:
@@ -95,13 +95,13 @@ class Pairs(FolderImages):
         position = int(self.kept[index])
         name, path = self.name(position), self.partner(position)
         assert path is not None
-        partner = load_partner(path, self.kind)
+        partner = load_partner(path, self.pairs_with)
         if partner.size != loaded.size:
             sizes = f"{size_text(partner.size[::-1])}, the image {size_text(loaded.size[::-1])}"
             raise UnreadableImage(name, f"{path.name} is {sizes} (height x width)")
-        values = partner_tensor(self.view(partner, epoch, index), self.kind)
+        values = partner_tensor(self.view(partner, epoch, index), self.pairs_with)
         most = self.label_count
-        if self.kind == "masks" and most and not 0 <= int(values.min()) <= int(values.max()) < most:
+        if self.pairs_with == "masks" and most and not 0 <= int(values.min()) <= int(values.max()) < most:
             raise UnreadableImage(name, f"{path.name} has labels beyond the {most} that there are")
         return {"partner": values}
 
@@ -109,7 +109,7 @@ class Pairs(FolderImages):
         """Of the images, and of the names, sizes and times of the files that go with them."""
         stats = {name: path.stat() for name, path in self.partners.items()}
         rows = (f"{as_utf8(name)} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats.items())
-        return digest(super().fingerprint_with(view), self.kind, *rows)
+        return digest(super().fingerprint_with(view), self.pairs_with, *rows)
 
 
 @register(

@@ -17,6 +17,9 @@ SUFFIXES = frozenset(
 )
 """Names' ends, in lower case, of the files that are read."""
 
+MAP_SUFFIXES = SUFFIXES | {".npy"}
+"""The same of files that hold maps of numbers."""
+
 _MODERN = {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF"}
 """Those that not every installation reads."""
 

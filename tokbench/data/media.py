@@ -1,10 +1,10 @@
-"""What a source is read for, images or videos: how such files are called, and the columns of tables they stand in."""
+"""What a source is read for, images, maps or videos: how such files are called, and the columns they stand in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tokbench.data.formats import SUFFIXES, passed_over
+from tokbench.data.formats import MAP_SUFFIXES, SUFFIXES, passed_over
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Media:
 
     def passed_over(self, suffix: str) -> str | None:
         """Why files that end so are not read although they are of this kind; None for what is read or is none."""
-        return passed_over(suffix) if self is IMAGES else None
+        return None if self is VIDEOS else passed_over(suffix)
 
     @property
     def other(self) -> Media:
         """The kind that this is not."""
-        return VIDEOS if self is IMAGES else IMAGES
+        return IMAGES if self is VIDEOS else VIDEOS
 
 
 IMAGES = Media(
@@ -49,6 +49,16 @@ IMAGES = Media(
     ".jpg, .png, .webp and other image files",
     "shard 4",
 )  # fmt: skip
+MAPS = replace(
+    IMAGES,
+    one="map",
+    many="maps",
+    sample="map",
+    suffixes=MAP_SUFFIXES,
+    columns=("mask", "label_map", "segmentation", "depth", "depth_map", *IMAGES.columns),
+    usual=".png, .npy and other files of maps",
+    shards="maps of shard 1",
+)
 VIDEOS = Media(
     "video",
     "videos",

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tokbench.config import kind
 from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.errors import TokbenchError
 
@@ -56,8 +57,8 @@ def to_channels(image: Tensor, channels: int) -> Tensor:
 
 def check_channels(channels: int) -> None:
     """TokbenchError for a number of channels that images cannot be read with."""
-    if channels not in (1, 3):
-        raise TokbenchError(f"images are read with 3 channels (RGB) or 1 (grey), not {channels}")
+    if wrong := kind.check_channels("image", channels):
+        raise TokbenchError(wrong)
 
 
 def to_grey(image: Tensor) -> Tensor:

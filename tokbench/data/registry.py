@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from tokbench.data.base import ImageDataset, Split
 from tokbench.data.crops import View
-from tokbench.data.media import IMAGES, VIDEOS, Media
+from tokbench.data.media import IMAGES, MAPS, VIDEOS, Media
 from tokbench.registry import Registry
 
 Opener = Callable[[str, str, Split, View, "int | None"], ImageDataset]
@@ -37,7 +37,9 @@ class Source:
 SOURCES: Registry[Source] = Registry("data source", "tokbench.data")
 
 
-def register(patterns: dict[str, str], media: tuple[Media, ...] = (IMAGES, VIDEOS)) -> Callable[[AnyOpener], AnyOpener]:
+def register(
+    patterns: dict[str, str], media: tuple[Media, ...] = (IMAGES, VIDEOS, MAPS)
+) -> Callable[[AnyOpener], AnyOpener]:
     """Decorator of an opener; the word before the colon of the patterns is the name."""
     name = next(iter(patterns)).partition(":")[0]
 

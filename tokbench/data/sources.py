@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from tokbench.config.data import DataConfig
 from tokbench.config.grid import Grid, Size, axes, checked_size, plain
+from tokbench.config.kind import Kind
 from tokbench.data.base import ImageDataset, Split
 from tokbench.data.crops import View
 from tokbench.data.media import VIDEOS
@@ -28,6 +29,7 @@ def open_images(
     seed: int = 0,
     limit: int | None = None,
     channels: int = 3,
+    kind: Kind = "image",
     stride: int = 1,
     fps: float | None = None,
     windows: Windows | None = None,
@@ -42,7 +44,8 @@ def open_images(
         flip: mirror half of the samples, by chance.
         seed: of random crops and flips.
         limit: at most so many images, spread evenly over the split (of ``photos`` training: crops per epoch).
-        channels: of a sample: 3 is RGB, 1 grey.
+        channels: of a sample: 3 is RGB, 1 grey; of label maps the number of classes.
+        kind: ``image``; ``labels`` and ``depth`` are maps of numbers, see :mod:`tokbench.data.maps`.
         stride, fps, windows: of clips; see :class:`tokbench.data.clip_view.ClipView`. Windows are ``random`` for
             training and ``all`` for evaluation where they are not given.
 
@@ -51,27 +54,30 @@ def open_images(
     """
     if not isinstance(source, str):
         raise TokbenchError(f"images are named by a spec such as 'folder:PATH', got {shown(source)}")
-    kind, _, rest = source.partition(":")
-    opened = SOURCES.find(kind)
+    name, _, rest = source.partition(":")
+    opened = SOURCES.find(name)
     if opened is None:
-        raise TokbenchError(f"unknown data source {kind!r}{_meant(source) or did_you_mean(kind, SOURCES)}")
+        raise TokbenchError(f"unknown data source {name!r}{_meant(source) or did_you_mean(name, SOURCES)}")
     if not opened.takes(source):
         raise TokbenchError(f"{source!r} is not a data source; use {' or '.join(opened.patterns)}")
+    if kind not in get_args(Kind):
+        raise TokbenchError(f"no kind of images is called {kind!r}: {', '.join(get_args(Kind))}")
     if split not in get_args(Split):
         raise TokbenchError(f"no split is called {split!r}: train or eval")
     if limit is not None and limit < 1:
         raise TokbenchError(f"limit is {limit}; it must be at least 1")
     usual = "random" if split == "train" else "adm"
     size = checked_size(image_size, "image_size")
-    if len(axes(size)) == 3:
+    if len(axes(size)) == 3 and kind == "image":
         view = _clip_view(axes(size), crop or usual, flip, seed, channels, stride, fps, windows or _USUAL[split])
     elif (stride, fps, windows) == (1, None, None):
-        view = View(size, crop or usual, flip, seed, channels)
+        view = View(size, crop or usual, flip, seed, channels, kind)
     else:
         raise TokbenchError(f"stride, fps and windows are of videos: set the image size to {VIDEOS.size}")
     if view.media not in opened.media:
         only = opened.media[0]
-        raise TokbenchError(f"{source} gives {only.many}: set the image size (data.image_size) to {only.size}")
+        wanted = "kind (data.kind) to image" if kind != "image" else f"image size (data.image_size) to {only.size}"
+        raise TokbenchError(f"{source} gives {only.many}: set the {wanted}")
     images = opened.open(source, rest, split, view, limit)
     for note in images.notes:
         warnings.warn(f"{source} ({split}): {printable(note)}", TokbenchWarning, stacklevel=2)
@@ -83,7 +89,8 @@ def _clip_view(size: Grid, *settings: Any) -> View:
     from tokbench.data.clip_view import ClipView
 
     crop, flip, seed, channels, stride, fps, windows = settings
-    return ClipView(size[1:], crop, flip, seed, channels, size[0], stride, fps, windows)
+    of_clips: Any = {"frames": size[0], "stride": stride, "fps": fps, "windows": windows}
+    return ClipView(size[1:], crop, flip, seed, channels, **of_clips)
 
 
 def _meant(source: str) -> str:
@@ -107,6 +114,7 @@ def open_split(data: DataConfig, split: Split, seed: int = 0) -> ImageDataset:
         "seed": seed,
         "limit": data.limit if training else data.eval_limit,
         "channels": data.channels,
+        "kind": data.kind,
     }
     size = data.image_size
     found = open_images(data.source, split, image_size=size, stride=data.stride, fps=data.fps, **settings)

@@ -221,7 +221,7 @@ def _feature(media: Media) -> Any:
     """The type of ``datasets`` for it; an older one has none for videos, whose columns are then bytes."""
     import datasets
 
-    return datasets.Image if media is IMAGES else getattr(datasets, "Video", type(None))
+    return getattr(datasets, "Video", type(None)) if media is VIDEOS else datasets.Image
 
 
 @contextmanager

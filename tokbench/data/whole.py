@@ -19,7 +19,7 @@ from tokbench.cores import available
 from tokbench.data.base import ImageDataset, Split, digest, evenly
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
-from tokbench.data.media import IMAGES
+from tokbench.data.media import VIDEOS
 from tokbench.data.waiting import progress
 from tokbench.errors import TokbenchError
 from tokbench.results.files import write
@@ -116,7 +116,7 @@ class WholePictures(ImageDataset):
         """How many files are read wholly once, in training."""
         if self.view.needs_facts:
             return float("inf")
-        return CHECKED_TRAINING_PICTURES if self.view.media is IMAGES else CHECKED_TRAINING_VIDEOS
+        return CHECKED_TRAINING_VIDEOS if self.view.media is VIDEOS else CHECKED_TRAINING_PICTURES
 
     def _take_samples(self, facts: dict[int, list[int]], limit: int | None) -> None:
         """Several samples of each file, where the view takes several; what it says of the files becomes a note."""

@@ -173,8 +173,13 @@ def codes_of(
     channels, sizes = tokenizer.config.channels, tuple(int(k) for k in tokenizer.quantizer.subcode_sizes)
     if partner == "depth" and channels != 1:
         raise TokbenchError(f"{source}: takes images of {channels} channels, and depth has one (data.channels=1)")
-    if partner == "images" and channels not in (1, 3):
-        raise TokbenchError(f"{source}: takes maps of {channels} labels: pair images with masks=")
+    labels = tokenizer.config.kind == "labels" or channels not in (1, 3)  # before there were kinds, by channels alone
+    if labels != (partner == "masks"):
+        raise TokbenchError(
+            f"{source}: takes maps of {channels} labels: pair images with masks="
+            if labels
+            else f"{source}: takes images, and masks are label maps: give a tokenizer of data.kind=labels"
+        )
     reference = _reference(tokenizer, source, image_size)
     return CodesConfig(
         shape=(*tokenizer.grid(reference.image_size), len(sizes)),

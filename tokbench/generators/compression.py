@@ -17,6 +17,7 @@ from torch import Tensor
 from tokbench.codes.cache import CodeCache
 from tokbench.config.architecture import ImageArchitecture
 from tokbench.config.grid import axes
+from tokbench.config.kind import SHOWN
 from tokbench.config.video_model import VideoArchitecture
 from tokbench.data import UnreadableImage, read_image, to_float
 from tokbench.errors import TokbenchError, printable
@@ -235,13 +236,20 @@ def open_codec(generator: str | None, histogram: Path | None, tokenizer: str | N
         raise TokbenchError("give either --generator or --histogram")
     if generator is not None:
         pair = Pipeline.load(generator, tokenizer)
+        _check_kind(pair.tokenizer, generator)
         return Codec(pair.tokenizer.to(device), generator=pair.generator)
     assert histogram is not None
     if tokenizer is None:
         raise TokbenchError("--histogram needs --tokenizer, the tokenizer whose codes the cache holds")
     cache, model = CodeCache(histogram, "train"), Tokenizer.from_pretrained(tokenizer)
     cache.check_tokenizer(model.sha256(), tokenizer)
+    _check_kind(model, tokenizer)
     return Codec(model.to(device), histogram=cache.histogram)
+
+
+def _check_kind(tokenizer: Tokenizer, source: str) -> None:
+    if (kind := tokenizer.config.kind) != "image":
+        raise TokbenchError(f"{source}: a tokenizer of {SHOWN[kind]}, and images are compressed")
 
 
 def read_picture(path: Path, channels: int = 3) -> Tensor:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from tokbench import threads
 from tokbench.config.condition import CodesConfig
 from tokbench.config.grid import Size, axes
-from tokbench.data.pixels import to_uint8
+from tokbench.data.maps import to_samples, visible
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator, Progress
 from tokbench.generators.building import (
@@ -83,9 +83,9 @@ class Pipeline:
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Generator codes (n, *grid, D) -> uint8 images (n, C, H, W) on the CPU."""
-        quantizer: Any = self.tokenizer.quantizer
-        return to_uint8(self.tokenizer.decode(quantizer.join(codes))).cpu()
+        """Generator codes (n, *grid, D) -> uint8 images (n, C, H, W) on the CPU, label maps in colours."""
+        quantizer, kind = cast(Any, self.tokenizer.quantizer), self.tokenizer.config.kind
+        return visible(to_samples(self.tokenizer.decode(quantizer.join(codes)), kind), kind).cpu()
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:

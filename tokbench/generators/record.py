@@ -129,15 +129,17 @@ def held_out_codes(
 ) -> tuple[Tensor, Tensor, DataRef]:
     """Generator codes (n, *grid, D), their conditions (n, ...) and the reference of a split of images
     (``open_images``)."""
-    from tokbench.data import loader, to_float
+    from tokbench.data import loader
+    from tokbench.data.maps import to_model
 
     quantizer: Any = tokenizer.quantizer
-    device = next(tokenizer.parameters()).device
+    config, device = tokenizer.config, next(tokenizer.parameters()).device
     codes, conditions = [], []
     condition.ask(images)
     for batch in loader(images, batch_size=batch_size, shuffle=False, seed=0):
         threads.adapt()
-        codes.append(quantizer.subcodes(tokenizer.encode(to_float(batch["image"].to(device)))).cpu())
+        given = to_model(batch["image"].to(device), config.kind, config.channels)
+        codes.append(quantizer.subcodes(tokenizer.encode(given)).cpu())
         whole: dict[str, Any] = {**batch, "codes": codes[-1]}
         if partners is not None and "partner" in whole:
             whole["condition"] = partners(whole["partner"])

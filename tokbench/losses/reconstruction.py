@@ -1,7 +1,8 @@
-"""How far the reconstruction is from the original: pixels and LPIPS."""
+"""How far the reconstruction is from the original: pixels and LPIPS, or labels."""
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokbench.config.loss import LossConfig
@@ -25,7 +26,10 @@ class ReconstructionLoss(nn.Module):
             self.perceptual = LPIPS(net=config.perceptual.net)
 
     def forward(self, reconstruction: Tensor, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Images or clips in [-1, 1], both -> nll with its gradient; ``l1``, ``l2``, ``perceptual`` unweighted."""
+        """Images or clips in [-1, 1], both -> nll with its gradient; ``l1``, ``l2``, ``perceptual`` unweighted. Of
+        labels: see ``of_labels``."""
+        if self.config.reconstruction != "pixels":
+            return of_labels(reconstruction.float(), images, binary=self.config.reconstruction == "binary")
         difference = reconstruction.float() - images
         l1, l2 = difference.abs().mean(), difference.square().mean()
         terms = {"l1": l1, "l2": l2}
@@ -38,3 +42,16 @@ class ReconstructionLoss(nn.Module):
         for part in parts[1:]:
             nll = nll + part
         return nll, {name: value.detach() for name, value in terms.items()}
+
+
+def of_labels(logits: Tensor, onehot: Tensor, *, binary: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits and one-hot labels (B, n, H, W) -> nll with its gradient, and ``accuracy``, the share of right pixels.
+
+    The cross-entropy of a pixel's n classes (the text of VQ-GAN, arXiv:2012.09841), mean over pixels in nats; or
+    ``binary``, the mean over classes and pixels of each class's own (CompVis/taming-transformers,
+    ``losses/segmentation.py``).
+    """
+    labels = onehot.argmax(1)
+    nll = F.binary_cross_entropy_with_logits(logits, onehot) if binary else F.cross_entropy(logits, labels)
+    accuracy = (logits.argmax(1) == labels).float().mean()
+    return nll, {"binary_cross_entropy" if binary else "cross_entropy": nll.detach(), "accuracy": accuracy}

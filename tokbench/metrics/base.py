@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from tokbench.config.grid import Size, axes, shortest
+from tokbench.config.kind import SHOWN, Kind
 from tokbench.errors import TokbenchError, size_text
 from tokbench.metrics.feature_statistics import FeatureStatistics
-from tokbench.metrics.statistics import CodeHistogram, Mean, Statistics
+from tokbench.metrics.statistics import CodeHistogram, Mean, PairStatistics, Statistics
 from tokbench.results.definitions import DEFINITIONS, Definition, Direction
 from tokbench.results.record import MetricValue
 
@@ -43,6 +44,7 @@ class Metric(ABC):
     weights: ClassVar[tuple[str, ...]] = ()
     min_size: ClassVar[int] = 1  # the smallest image side it is defined for, in pixels
     axes: ClassVar[tuple[int, ...]] = (2, 3)  # 2: images; 3: clips
+    kinds: ClassVar[tuple[Kind, ...]] = ("image",)  # what it can be measured on
     default: ClassVar[bool] = True  # measured when nobody says which metrics
 
     @property
@@ -52,6 +54,12 @@ class Metric(ABC):
     @property
     def direction(self) -> Direction:
         return self.definition.direction
+
+    def no_value(self, size: Size | None, kind: Kind) -> str | None:
+        """One line on why there can be no value of such images or maps here; None when it can be computed."""
+        if kind not in self.kinds:
+            return f"{self.label} is of {' and '.join(SHOWN[k] for k in self.kinds)}; these are {SHOWN[kind]}"
+        return self.unavailable(size)
 
     def unavailable(self, size: Size | None = None) -> str | None:
         """One line on why there can be no value here (weights, image size), or None when it can be computed."""
@@ -101,7 +109,8 @@ T = TypeVar("T")
 
 
 class Pairs:
-    """A batch of originals and reconstructions, uint8 (B, C, H, W) each, and what several metrics need of it.
+    """A batch of originals and reconstructions, uint8 (B, C, H, W) each, and what several metrics need of it. Of maps
+    (``tokbench.data.maps``) as these are: labels int64, depth float.
 
     Of clips (B, C, T, H, W) the frames are the images: (B * T, C, H, W).
     """
@@ -128,16 +137,20 @@ class PairMetric(Metric):
     def per_image(self, pairs: Pairs) -> Tensor:
         """float, one for each image of ``pairs.reference``."""
 
-    def statistics(self) -> Mean:
+    def statistics(self, channels: int) -> PairStatistics:
+        """Empty ones, for images of so many channels, or label maps of so many classes."""
         return Mean()
 
-    def update(self, statistics: Mean, pairs: Pairs) -> None:
+    def update(self, statistics: Any, pairs: Pairs) -> None:
+        """Add what a batch says to those of ``statistics``."""
         values = self.per_image(pairs)
         statistics.update(values if len(values) == pairs.count else values.unflatten(0, (pairs.count, -1)))
 
 
 class CodeMetric(Metric):
     """A function of how often every code was used, at every depth of the code stack."""
+
+    kinds = ("image", "labels", "depth")
 
     @abstractmethod
     def per_depth(self, histogram: CodeHistogram) -> list[float]:

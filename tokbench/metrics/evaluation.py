@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tokbench.config.crop import PROTOCOLS
 from tokbench.config.grid import Size, pixels
+from tokbench.config.kind import Kind
 from tokbench.data.base import measured_on
 from tokbench.errors import TokbenchError
 from tokbench.metrics.base import CodeMetric, Metric, PairMetric, Pairs, check_uint8
@@ -20,7 +21,7 @@ from tokbench.metrics.batches import batches, place
 from tokbench.metrics.clock import Clock
 from tokbench.metrics.registry import get, names
 from tokbench.metrics.spaces import FeatureSpaces
-from tokbench.metrics.statistics import CodeHistogram, Mean, sum_over_processes, union_over_processes
+from tokbench.metrics.statistics import CodeHistogram, sum_over_processes, union_over_processes
 from tokbench.models.prefixes import Prefix
 from tokbench.results.record import DataRef, MetricValue, Rate
 
@@ -37,11 +38,11 @@ class Evaluation:
     warnings: list[str] = field(default_factory=list)
 
 
-def default_metrics(size: Size | None, task: str = "reconstruction") -> list[str]:
+def default_metrics(size: Size | None, task: str = "reconstruction", kind: Kind = "image") -> list[str]:
     """The usual metrics that can be computed here: no weights missing, images large enough; None: any images."""
     chosen = [get(name) for name in names(task)]
     usual = [metric for metric in chosen if metric.default and (size is not None or 2 in metric.axes)]
-    return [metric.name for metric in usual if metric.unavailable(size) is None]
+    return [metric.name for metric in usual if metric.no_value(size, kind) is None]
 
 
 @torch.inference_mode()
@@ -84,7 +85,7 @@ def evaluate_tokenizer(
     device = torch.device(device or (accelerator.device if accelerator is not None else _device_of(tokenizer)))
     image_size: Size = dataset.image_size
     protocol = check_protocol(protocol, dataset)
-    wanted = _wanted(metrics, image_size)
+    wanted = _wanted(metrics, image_size, kind_of(dataset))
     rate = Rate(**tokenizer.rate(image_size))
     parts = _parts(tokenizer, rate) if by_depth else [Prefix(None, len(rate.codebook_sizes))]
 
@@ -120,6 +121,12 @@ def evaluate_tokenizer(
     )
 
 
+def kind_of(dataset: Any) -> Kind:
+    """What a data set's samples are; images where it does not say."""
+    kind: Kind = getattr(getattr(dataset, "view", None), "kind", "image")
+    return kind
+
+
 class _Pass:
     """The running state of one pass over the images."""
 
@@ -135,15 +142,17 @@ class _Pass:
     ) -> None:
         self.metrics, self.parts, self.device = metrics, parts, device
         self.depths = depths = list(range(1, len(parts) + 1))
-        self.dataset, self.protocol = dataset, protocol
+        self.dataset, self.protocol, self.kind = dataset, protocol, kind_of(dataset)
+        self.channels = dataset.view.channels if self.kind == "labels" else 3  # of images nothing depends on it
         size = dataset.image_size
-        self.reasons = {name: reason for name, metric in metrics.items() if (reason := metric.unavailable(size))}
+        reasons = {name: metric.no_value(size, self.kind) for name, metric in metrics.items()}
+        self.reasons = {name: reason for name, reason in reasons.items() if reason is not None}
         for name, metric in metrics.items():
             if getattr(metric, "reference_split", "same") == "train" and train_dataset is None:
                 self.reasons.setdefault(name, f"{metric.label} compares with training images, and none were given")
         usable = [metric for name, metric in metrics.items() if name not in self.reasons]
         self.pairs = [metric for metric in usable if isinstance(metric, PairMetric)]
-        self.means = {(metric.name, depth): Mean() for metric in self.pairs for depth in depths}
+        self.means = {(m.name, depth): m.statistics(self.channels) for m in self.pairs for depth in depths}
         self.histogram = CodeHistogram(
             rate.codebook_sizes, math.prod(rate.tokens[:-1]), pixels(size), prefixes=rate.prefixes
         )
@@ -157,12 +166,13 @@ class _Pass:
         self.warnings: list[str] = []
 
     def step(self, tokenizer: Any, images: Tensor, positions: Tensor) -> None:
-        from tokbench.data.pixels import to_float, to_uint8
+        from tokbench.data.maps import to_model, to_samples
 
-        check_uint8("evaluate", images, "the data set's images")
+        if self.kind == "image":
+            check_uint8("evaluate", images, "the data set's images")
         images = images.to(self.device)
         with self.clock.lap("encode", len(images)):
-            codes = tokenizer.encode(to_float(images))
+            codes = tokenizer.encode(to_model(images, self.kind, self.channels))
         self.histogram.update(codes)
         self.seen += len(images)
         if not self.compares:
@@ -171,16 +181,17 @@ class _Pass:
         for depth, part in enumerate(self.parts, 1):
             with self.clock.lap("decode" if depth == self.depths[-1] else "decode prefixes", len(images)):
                 decoded = tokenizer.decode(part.of(codes))
-            if decoded.shape != images.shape:
+            good = decoded.isfinite().flatten(1).all(1)
+            made = to_samples(decoded, self.kind)
+            if made.shape != images.shape:
                 raise TokbenchError(
-                    f"reconstructions are {tuple(decoded.shape)} where the images are {tuple(images.shape)}: "
+                    f"reconstructions are {tuple(made.shape)} where the images are {tuple(images.shape)}: "
                     "the decoder must give back the size that the encoder was given"
                 )
-            good = decoded.isfinite().flatten(1).all(1)
             finite &= good
             if bool(good.all()):  # else no metric of this pass will have a value
                 with self.clock.lap("metrics", len(images)):
-                    self._measure(depth, images, to_uint8(decoded), positions)
+                    self._measure(depth, images, made, positions)
         self.broken += int((~finite).sum())
         with self.clock.lap("metrics", 0):
             self.spaces.update_reference(images, positions)
@@ -243,8 +254,8 @@ def _parts(tokenizer: Any, rate: Rate) -> list[Prefix]:
     return [Prefix(None, d) for d in range(1, depth + 1)]
 
 
-def _wanted(metrics: Sequence[str] | None, size: Size) -> dict[str, Metric]:
-    chosen = list(metrics) if metrics is not None else default_metrics(size)
+def _wanted(metrics: Sequence[str] | None, size: Size, kind: Kind) -> dict[str, Metric]:
+    chosen = list(metrics) if metrics is not None else default_metrics(size, kind=kind)
     for name in chosen:
         if "reconstruction" not in get(name).tasks:
             raise TokbenchError(

@@ -65,7 +65,22 @@ class Statistics(ABC):
         self.load({key: sum_over_processes(value) for key, value in self.tensors().items()})
 
 
-class Mean(Statistics):
+class PairStatistics(Statistics):
+    """Of pairs of images: sums that come to one value."""
+
+    @abstractmethod
+    def value(self) -> float: ...
+
+    def stderr(self) -> float | None:
+        """The standard error of the value; None where it is not known."""
+        return None
+
+    def by_frame(self) -> dict[str, Any]:
+        """What there is to say of a clip's first frame and of its others; nothing of images."""
+        return {}
+
+
+class Mean(PairStatistics):
     """Mean of one number per image, and the standard error of that mean.
 
     A clip's number is the mean of its frames'; its first frame and those after it are also summed on their own.

@@ -47,6 +47,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
             {"name": "vq", "codebook_size": codes, "codebook_update": "gradient", "beta": BETA, "beta_on": "codebook"},
             path,
             channels=size(tensors, "encoder.stem.weight", 1, path),
+            kind="labels" if labels else "image",
         ),
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tokbench.clips import film, save_clip
 from tokbench.data import open_split
-from tokbench.data.pixels import to_float, to_uint8
+from tokbench.data.maps import to_model, to_samples, visible
 from tokbench.models import Tokenizer
 from tokbench.pictures import grid as picture_grid
 from tokbench.pictures import save_picture
@@ -25,25 +25,26 @@ _SHOWN = 8  # held-out images in a picture, and tokenizers in the comparison
 @torch.no_grad()
 def tokenizer_pictures(tokenizer: Tokenizer, images: Any, folder: Path) -> dict[str, Path]:
     """Grids of one layout: originals, reconstructions, and coarse to fine where parts of the codes decode."""
-    originals = _samples(images)
+    samples, config = _samples(images), tokenizer.config
     device = next(tokenizer.parameters()).device
-    codes = tokenizer.encode(to_float(originals.to(device)))
+    codes = tokenizer.encode(to_model(samples.to(device), config.kind, config.channels))
     prefixes = tokenizer.prefixes()
-    stages = [to_uint8(tokenizer.decode(prefix.of(codes))).cpu() for prefix in prefixes]
+    made = (to_samples(tokenizer.decode(prefix.of(codes)), config.kind).cpu() for prefix in prefixes)
+    originals, *stages = (visible(shown, config.kind) for shown in (samples, *made))
     zoom = max(1, 128 // originals.shape[-1])
 
     def rows(batch: Tensor) -> list[list[Tensor]]:
         return [list(batch[i : i + 4]) for i in range(0, len(batch), 4)]
 
-    made = {
+    files = {
         "originals": save_picture(picture_grid(rows(originals), zoom=zoom), folder / "originals.png"),
         "reconstructions": save_picture(picture_grid(rows(stages[-1]), zoom=zoom), folder / "reconstructions.png"),
     }
     if len(prefixes) > 1:
         columns = ["original", *(prefix.name for prefix in prefixes)]
         coarse_to_fine = [[originals[i], *(stage[i] for stage in stages)] for i in range(len(originals))]
-        made["depths"] = save_picture(picture_grid(coarse_to_fine, columns=columns, zoom=zoom), folder / "depths.png")
-    return made
+        files["depths"] = save_picture(picture_grid(coarse_to_fine, columns=columns, zoom=zoom), folder / "depths.png")
+    return files
 
 
 @torch.no_grad()
@@ -56,12 +57,14 @@ def comparison_picture(cells: Sequence[TokenizerCell], records: Sequence[Record]
         return None
     data = shown[0].recipe.data
     images = open_split(data, "eval")
-    originals = _samples(images)
+    samples = _samples(images)
+    originals = visible(samples, data.kind)
     columns, stacks = ["original"], [originals]
     for cell in shown:
         record = newest[cell.key]
         tokenizer = Tokenizer.from_pretrained(out / record.artifacts["tokenizer"])
-        stacks.append(to_uint8(tokenizer.reconstruct(to_float(originals))))
+        made = tokenizer.reconstruct(to_model(samples, data.kind, data.channels))
+        stacks.append(visible(to_samples(made, data.kind), data.kind))
         psnr = record.metrics.get("psnr")
         value = f" {psnr.value:.1f} dB" if psnr is not None and psnr.value is not None else ""
         columns.append(f"{cell.label}{value}")

@@ -112,7 +112,7 @@ def _generator(cell: GeneratorCell, context: RunContext) -> Record | None:
     pair = Pipeline.load(folder / "generator", str(tokenizer), device=str(accelerator.device))
     images = open_split(recipe.data, "eval")
     config = recipe.evaluation
-    if config.metrics is None and not default_metrics(images.image_size, "generation"):
+    if config.metrics is None and images.view.kind == "image" and not default_metrics(images.image_size, "generation"):
         usual = "gfvd_tf1" if len(axes(images.image_size)) == 3 else "gfid"
         config = config.model_copy(update={"metrics": [usual]})  # the record says what is missing
     found = evaluate_generator(pair, images, config, seed=recipe.seed)

@@ -12,8 +12,10 @@ from tokbench.codes.cache import CodeCache, CodeLoader
 from tokbench.codes.soft import SoftCodes
 from tokbench.config.condition import CodesConfig, need_classes, partner_of
 from tokbench.config.generator import GeneratorRecipe
-from tokbench.data import loader, open_split, to_float
+from tokbench.config.kind import SHOWN
+from tokbench.data import loader, open_split
 from tokbench.data.base import digest
+from tokbench.data.maps import to_model
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator
 from tokbench.generators.building import codes_of, for_tokenizer, partner_codes
@@ -49,6 +51,11 @@ class CodeData:
             raise TokbenchError(
                 f"data.channels is {recipe.data.channels}, and {recipe.tokenizer} is a tokenizer of images with "
                 f"{channels}: set data.channels={channels}"
+            )
+        if (kind := tokenizer.config.kind) != recipe.data.kind:
+            raise TokbenchError(
+                f"data.kind is {recipe.data.kind}, and {recipe.tokenizer} is a tokenizer of {SHOWN[kind]}: "
+                f"set data.kind={kind}"
             )
         if recipe.data.source.startswith(CODES):
             self._open_cache(recipe.data.source.removeprefix(CODES))
@@ -179,7 +186,7 @@ class CodeData:
         noise = keys[:size].tolist() if self.soft.stochastic is not None else None
         if "codes" not in batch:
             with torch.no_grad():
-                latents = self.tokenizer.latents(to_float(batch["image"].to(self.device, non_blocking=True)))
+                latents = self.tokenizer.latents(self._to_model(batch["image"]))
             codes, targets = self.soft(latents, keys=noise)
             nearest = codes[:MEASURED] if noise is None else self.quantizer.encode(latents[:MEASURED])
         else:
@@ -190,6 +197,10 @@ class CodeData:
                 latents = latents.movedim(-1, 1) if self.quantizer.channel_first else latents
                 codes, targets = self.soft(latents, codes, noise)
         return Encoded(self.quantizer.subcodes(codes), targets, self.quantizer.subcodes(nearest))
+
+    def _to_model(self, samples: Tensor) -> Tensor:
+        config = self.tokenizer.config
+        return to_model(samples.to(self.device, non_blocking=True), config.kind, config.channels)
 
     def held_out(self, condition: Condition) -> tuple[Tensor, Tensor]:
         """Held-out codes (n, *grid, D) and their conditions (n, ...) to measure on, encoded once."""
@@ -203,7 +214,7 @@ class CodeData:
                 codes = batch["codes"].to(self.device)
             else:
                 batch = default_collate(self.held_images.readable(chosen))
-                codes = self.tokenizer.encode(to_float(batch["image"].to(self.device)))
+                codes = self.tokenizer.encode(self._to_model(batch["image"]))
             sub = self.quantizer.subcodes(codes)
             self._held_out = sub, condition.of({**self.with_condition(batch), "codes": sub})
         return self._held_out

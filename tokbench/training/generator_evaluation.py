@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tokbench.config.generator import GeneratorEvaluationConfig, GeneratorRecipe
+from tokbench.config.kind import SHOWN
 from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
@@ -76,7 +77,10 @@ def _measured(
 ) -> GeneratorEvaluation:
     start = time.perf_counter()
     sampling = Sampling(**config.sampling)
-    kind = pair.generator.condition
+    kind, of = pair.generator.condition, pair.tokenizer.config.kind
+    if of != "image" and config.metrics:
+        wanted = ", ".join(config.metrics)
+        raise TokbenchError(f"evaluation.metrics: {wanted}: of images, and {SHOWN[of]} are drawn: leave them out")
     if sampling.guidance != 1.0:
         kind.check_guidance(kind.usual)
     codes, condition, data = held_out_codes(
@@ -112,7 +116,7 @@ def _measured(
     found = evaluate_images(
         drawn(),
         reference=reference or images,
-        metrics=config.metrics,
+        metrics=config.metrics if of == "image" else [],
         count=config.samples,
         batch_size=config.batch_size,
         device=pair.generator.device,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.config.training import Part
 from tokbench.data import Batch, loader, open_split
-from tokbench.data.pixels import to_float, to_uint8
+from tokbench.data.maps import to_model, to_samples, visible
 from tokbench.errors import TokbenchError
 from tokbench.losses import ReconstructionLoss
 from tokbench.models import Tokenizer
@@ -204,14 +204,23 @@ class TokenizerTask:
         return sums
 
     def _images(self, batch: Batch) -> Tensor:
-        images = to_float(batch["image"].to(self.accelerator.device, non_blocking=True))
+        images = self._to_model(batch["image"])
         if self.recipe.training.channels_last:
             images = channels_last(images)
         return images
 
+    def _to_model(self, samples: Tensor) -> Tensor:
+        data = self.recipe.data
+        return to_model(samples.to(self.accelerator.device, non_blocking=True), data.kind, data.channels)
+
     def shown(self, values: dict[str, float]) -> dict[str, float]:
-        """Loss, PSNR (of the window's mean squared error), the perceptual and adversarial terms, codebook usage."""
-        shown = {"loss": values["loss"], "PSNR": 10 * math.log10(4.0 / max(values["l2"], 1e-10))}
+        """Loss, PSNR (of the window's mean squared error) or the share of right labels, the perceptual and adversarial
+        terms, codebook usage."""
+        shown = {"loss": values["loss"]}
+        if "l2" in values:
+            shown["PSNR"] = 10 * math.log10(4.0 / max(values["l2"], 1e-10))
+        else:
+            shown["accuracy"] = values["accuracy"]
         names = {"perceptual": "LPIPS", "lambda": "lambda", "discriminator": "D", "usage": "usage"}
         return shown | {label: values[name] for name, label in names.items() if name in values}
 
@@ -242,8 +251,9 @@ class TokenizerTask:
         tokenizer = self.result()
         training = tokenizer.training
         tokenizer.eval()
-        originals = self.held_out
-        made = to_uint8(tokenizer.reconstruct(to_float(originals.to(self.accelerator.device)))).cpu()
+        kind = self.recipe.data.kind
+        made = to_samples(tokenizer.reconstruct(self._to_model(self.held_out)), kind).cpu()
+        originals, made = visible(self.held_out, kind), visible(made, kind)
         tokenizer.train(training)
         rows: list[list[Tensor]] = []
         for start in range(0, len(originals), 8):
