@@ -25,6 +25,7 @@ from quantizers.ibq import IBQ  # noqa: E402
 from quantizers.lfq import LFQ  # noqa: E402
 from quantizers.ms_rq import MSRQ  # noqa: E402
 from quantizers.output import QuantizerOutput  # noqa: E402
+from quantizers.palette import Palette  # noqa: E402
 from quantizers.registry import build, configurations, get, names, options, register  # noqa: E402
 from quantizers.residual import Residual  # noqa: E402
 from quantizers.rq import RQ  # noqa: E402
@@ -43,6 +44,7 @@ __all__ = [
     "VQ",
     "Grouped",
     "Gumbel",
+    "Palette",
     "Quantizer",
     "QuantizerOutput",
     "Residual",

@@ -17,6 +17,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "var": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "code_channels": 4},
     "llamagen": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "code_channels": 4},
     "magvit2": {"channels": 8, "multipliers": [1, 2], "blocks": 1},
+    "pixels": {},
     "vit": {"patch_size": 4, "width": 16, "depth": 1, "heads": 2},
     "magvit2-video": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "halve_frames": [True]},
     "vidtok": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "down_frames": [0], "up_frames": [1]},
@@ -38,6 +39,8 @@ def make(
 ) -> Tokenizer:
     """A tokenizer of ``size_of(architecture)`` with fixed random weights."""
     settings = {"architecture": architecture, **SMALL[architecture], **model}
+    if architecture == "pixels":
+        settings.setdefault("code_channels", image_channels)
     quantizer = quantizer or {"name": "rq", "codebook_size": 16, "depth": 3}
     torch.manual_seed(0)
     shape = {"image_size": size_of(architecture), "channels": image_channels}

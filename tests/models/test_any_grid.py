@@ -52,7 +52,7 @@ def test_every_architecture_keeps_to_its_grid(name: str, tmp_path: Path) -> None
     assert again.config == tokenizer.config and torch.equal(again.encode(images), codes)
     assert tokenizer.config.model.reduction in (tmp_path / "README.md").read_text()
 
-    for wrong in (images[..., :-1], images[0], codes):
+    for wrong in (*([images[..., :-1]] if tokenizer.downsampling > 1 else []), images[0], codes):
         with pytest.raises(ValueError, match="images"):
             tokenizer.encode(wrong)
     with pytest.raises(ValueError, match="codes must be"):

@@ -84,7 +84,10 @@ class TokenizerTask:
             lr=training.learning_rate,
             betas=training.betas,
         )
-        self.objective, self.optimizer = accelerator.prepare(objective, self.optimizer)
+        if self.trained:
+            self.objective, self.optimizer = accelerator.prepare(objective, self.optimizer)
+        else:  # a palette that k-means finds: DDP takes no model without gradients
+            self.objective, self.optimizer = objective.to(accelerator.device), accelerator.prepare(self.optimizer)
         self._bad_latents = torch.zeros((), dtype=torch.bool, device=accelerator.device)
         guard_latents(self.tokenizer.quantizer, self._bad_latents)
         self.average = averaged(self.tokenizer, training.ema_decay) if training.ema_decay else None
@@ -187,7 +190,7 @@ class TokenizerTask:
                 quantizer_loss = self.recipe.loss.quantizer_weight * quantizer_loss
                 if mixed is not None:
                     mixed(reconstruction, nll, quantizer_loss)
-                else:
+                elif self.trained:
                     accelerator.backward((nll + quantizer_loss) / len(batches))
             if pairs is not None:
                 pairs[0].append(images)
