@@ -19,6 +19,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "magvit2": {"channels": 8, "multipliers": [1, 2], "blocks": 1},
     "pixels": {},
     "vit": {"patch_size": 4, "width": 16, "depth": 1, "heads": 2},
+    "maskgit": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8},
+    "titok": {
+        "patch_size": 4, "tokens": 12, "tail_drop": 0.5,
+        "encoder": {"width": 16, "depth": 1, "heads": 2}, "decoder": {"width": 16, "depth": 1, "heads": 2},
+    },
     "magvit2-video": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "halve_frames": [True]},
     "vidtok": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "down_frames": [0], "up_frames": [1]},
     "cosmos-dv": {

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from . import video_model  # noqa: F401  (which registers its own)
+from . import titok_model, video_model  # noqa: F401  (which register their own)
 from .architecture import ImageArchitecture, ModelConfig, settings
 from .base import Layers, Multipliers, Strict
 from .grid import Size, axes

@@ -33,6 +33,16 @@ class Positions(nn.Module):
         return x + grid.permute(0, 2, 3, 1).to(x.dtype)
 
 
+def through(blocks: nn.ModuleList, x: Tensor, recompute: bool) -> Tensor:
+    """``x`` through the blocks one after the other; ``recompute``: without keeping what only the gradient needs."""
+    for block in blocks:
+        if recompute and torch.is_grad_enabled():
+            x = checkpoint(block, x, use_reentrant=False)
+        else:
+            x = block(x)
+    return x
+
+
 class Transformer(nn.Module):
     """Positions, pre-norm blocks and a final norm on a map (B, H, W, C)."""
 
@@ -53,11 +63,7 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height = x.shape[1]
         x = rearrange(self.positions(x), "b h w c -> b (h w) c")
-        for block in self.blocks:
-            if self.checkpointing and self.training and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+        x = through(self.blocks, x, self.checkpointing and self.training)
         return rearrange(self.norm(x), "b (h w) c -> b h w c", h=height)
 
 
