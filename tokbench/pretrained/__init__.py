@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .report import ImportReport
@@ -39,8 +40,8 @@ def load(
     Args:
         source: one of :func:`sources`; None or ``auto`` goes by the weights' names and the configuration's class.
         checkpoint: the file, or the folder of a model saved in pieces; only tensors are read, no code in it is run.
-        config: the YAML or JSON it was published with. Without it the settings are read off the weights, and the image
-            size, which they do not show, is taken to be 256.
+        config: the YAML or JSON it was published with; of a folder its ``config.json`` where nothing is given. Without
+            it the settings are read off the weights, and the image size, which they do not show, is taken to be 256.
         weights: ``live`` or ``ema`` where a file has both; ``auto`` takes what the official code evaluates.
 
     Raises:
@@ -68,7 +69,7 @@ def read(
         plan = importer.read(chosen.weights.tensors, settings, contents.path)
         tokenizer, report = fill(plan, importer.name, chosen, contents.path)
     report.notes += doubts
-    if not section(settings, "resolution") and not section(settings, "image_size"):
+    if not any(section(settings, key) for key in ("resolution", "image_size", "crop_size")):
         report.notes.append(f"no image size was given: taken to be {plan.config.image_size}")
     return tokenizer, report
 
@@ -151,6 +152,8 @@ def _opened(
     from .weight_sets import Contents
 
     path = fspath(checkpoint)
+    if config is None and (beside := Path(path, "config.json")).is_file():  # as ``save_pretrained`` leaves a folder
+        config = beside
     said = dict(config) if isinstance(config, Mapping) else read_config(config)
     return said, Contents(read_checkpoint(path), path)
 

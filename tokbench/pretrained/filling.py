@@ -91,7 +91,7 @@ def _conversions(plan: TokenizerPlan) -> list[str]:
 
 def official_names(tensors: dict[str, Tensor], plan: TokenizerPlan) -> dict[str, Tensor]:
     """The same tensors by the names they have in the file, for messages."""
-    levels = len(plan.config.model.multipliers)  # type: ignore[attr-defined]
+    levels = len(plan.config.model.multipliers) if plan.levels is None else plan.levels  # type: ignore[attr-defined]
     return {plan.layout.official(name, levels) or name: tensor for name, tensor in tensors.items()}
 
 

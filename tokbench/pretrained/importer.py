@@ -41,6 +41,7 @@ class TokenizerPlan:
     ignored: dict[str, list[str]] = field(default_factory=dict)
     left_over: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    levels: int | None = None  # that ``layout`` counts, where they are not the model's multipliers
 
 
 @dataclass(frozen=True)

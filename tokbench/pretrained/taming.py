@@ -22,9 +22,9 @@ BETA = 0.25
 
 
 def recognises(names: Collection[str]) -> bool:
-    """By the encoder's ``down`` levels beside one plain codebook."""
-    joint = "encoder.mid.attn_1.qkv.weight"  # VAR's
-    return CODEBOOK in names and joint not in names and any(name.startswith("encoder.down.") for name in names)
+    """By the encoder's ``down`` levels beside one plain codebook, and no middle of others."""
+    others = {"encoder.mid.attn_1.qkv.weight", "encoder.mid.0.conv1.weight"}  # VAR's, MaskGIT's
+    return CODEBOOK in names and others.isdisjoint(names) and any(name.startswith("encoder.down.") for name in names)
 
 
 def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
