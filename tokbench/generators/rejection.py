@@ -22,7 +22,6 @@ from tokbench.generators.judges import Judge, load_judge
 from tokbench.generators.pipeline import Pipeline, batches_of
 from tokbench.results.files import written
 
-
 MOST = 10**8  # candidates
 
 
