@@ -20,6 +20,7 @@ from tokbench.generators import Generator, build
 from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.texts import TextTokenizer
 from tokbench.models import Tokenizer
+from tokbench.training.checks import check_recipe
 from tokbench.training.dry_run import check_run
 from tokbench.training.generator_evaluation import evaluate_generator
 from tokbench.training.loop import make_accelerator, train
@@ -145,7 +146,7 @@ def test_what_has_no_captions_is_one_line(captioned: Path, words: Path, rq_folde
     bare = tmp_path / "bare"
     for source in (f"folder:train={bare},eval={bare}", "photos"):
         recipe = recipe_of(captioned, words, rq_folder, {}, data={"source": source, "image_size": 16})
-        with pytest.raises(TokbenchError, match="no captions there: use a folder with .txt files"):
+        with pytest.raises(TokbenchError, match="no captions there: use images with .txt or .json files"):
             check_run(recipe, tmp_path / "out", cpu=True)
 
 
@@ -210,3 +211,13 @@ def test_ids_are_the_official_ones(golden_conditional: Path) -> None:
         assert (text.pad, text.vocabulary) == (of["pad_id"], of["vocabulary"])
         for made in (text, TextTokenizer(text.definition, "again")):
             assert made.ids(golden["sentences"], of["length"], cut=True).tolist() == of["padded_ids"]
+
+
+def test_a_dry_run_counts_what_would_not_fit_in_memory(
+    captioned: Path, words: Path, rq_folder: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_of(captioned, words, rq_folder, {})
+    large = recipe.generator.model_copy(update={"width": 32768, "layers": 60})  # 3 TB
+    recipe = recipe.model_copy(update={"generator": large})
+    check_run(recipe, tmp_path / "out", cpu=True)
+    assert check_recipe(recipe) > 7e11

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from cached_steps import check_cached_steps
+from typer.testing import CliRunner
 
 from tokbench import pretrained
+from tokbench.cli.app import app
 from tokbench.config.condition import TextConfig
 from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build
+from tokbench.generators.ar import AR
 
 # Our name of a gradient, by theirs.
 GRADIENTS = {
@@ -177,3 +182,71 @@ def test_a_generator_has_one_condition() -> None:
     config["generator"]["class_conditional"] = True
     with pytest.raises(ValueError, match="a generator has one condition: classes"):
         GeneratorConfig.model_validate(config)
+
+
+@pytest.mark.parametrize("name", ["ar", "mlm"])
+def test_masked_padding_is_read_by_nobody(name: str) -> None:
+    more = {"loss_weight": 0.0} if name == "mlm" else {"loss_weight": 0.5}
+    text = torch.tensor([[3, 0, 0, 0]])
+    codes = torch.randint(3, (1, 2, 2, 2), generator=torch.Generator().manual_seed(0))
+    for padding in ("read", "masked"):
+        model: Any = make(name, padding=padding, **more).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(4.0 if parameter.dim() > 1 else 1.0)
+            # Places of padding; of ar without the last, which asks for the first code and reads what it holds itself.
+            places = model.position[1:4] if name == "mlm" else model.position_condition[1:3]
+            found = []
+            for _ in range(2):
+                found.append((model.nll(codes, text), model.loss(codes, text, keys=torch.arange(1))))
+                places += torch.randn(places.shape, generator=torch.Generator().manual_seed(1)) * 3
+        same = [torch.allclose(a, b, atol=1e-5) for a, b in zip(*found, strict=True)]
+        assert same == [padding == "masked"] * 2
+        none = torch.zeros_like(text)  # of no text the first place is read
+        assert bool(torch.isfinite(model.nll(codes, none)).all())
+        assert bool(torch.isfinite(model.loss(codes, none, keys=torch.arange(1))))
+
+
+def test_masked_padding_in_cached_steps_and_in_parts_of_a_batch() -> None:
+    model = make(padding="masked", dropout=0.0, loss_weight=0.5).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(6.0 if parameter.dim() > 1 else 1.0)
+    texts = torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0], [1, 2, 4, 5]])
+    codes = torch.randint(3, (3, 2, 2, 2), generator=torch.Generator().manual_seed(0))
+    assert isinstance(model, AR)
+    check_cached_steps(model, codes, texts, before=texts.flip(0))
+    with torch.no_grad():
+        whole = model.loss(codes, texts, keys=torch.arange(3))
+        parts = [model.loss(codes[k : k + 1], texts[k : k + 1], keys=torch.arange(k, k + 1)) for k in range(3)]
+    torch.testing.assert_close(torch.stack(parts).mean(), whole)
+    assert model.config.condition.describe() == "a text of up to 4 tokens, vocabulary 7, padding masked"
+
+
+def test_an_import_with_its_texts_tokenizer_reads_texts(golden_conditional: Path, golden: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    words = [f"w{k}" for k in range(58)]
+    vocabulary = {token: k for k, token in enumerate(["[PAD]", "[UNK]", *words])}
+    model = {"type": "WordLevel", "unk_token": "[UNK]", "vocab": vocabulary}
+    kept: dict[str, Any] = {"model": model, "pre_tokenizer": {"type": "Whitespace"}}
+    (tmp_path / "own.json").write_text(json.dumps(kept))
+    tokenizer = pretrained.load("rqvae", golden / "rqvae.pt", golden / "rqvae.yaml")
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    command = ["import", "auto", str(golden_conditional / "rqtransformer_text.pt"), "--tokenizer"]
+    command += [str(tmp_path / "tokenizer"), "--config", str(golden_conditional / "rqtransformer_text.yaml")]
+    told = [*command, "--out", str(tmp_path / "made"), "--text-tokenizer", str(tmp_path / "own.json")]
+    done = CliRunner().invoke(app, told)
+    assert done.exit_code == 0, (done.output, done.exception)
+    made = Generator.from_pretrained(tmp_path / "made")
+    ids = torch.tensor([[5, 6, 1, 0, 0, 0, 0, 0, 0]])
+    assert torch.equal(made.condition.check("w3 w4 other", 1), ids)
+    assert torch.equal(made.generate(1, condition="w3 w4 other"), made.generate(1, condition=ids))
+    with pytest.raises(TokbenchError, match="knows none of its characters"):
+        made.generate(1, condition="日本 ?")
+    with pytest.raises(TokbenchError, match="holds bytes that are not UTF-8"):
+        made.generate(1, condition="w3 \udcff")
+    vocabulary.pop("w57")
+    (tmp_path / "own.json").write_text(json.dumps(kept))
+    again = CliRunner().invoke(app, [*told[:-3], str(tmp_path / "no"), *told[-2:]])
+    assert "has 59 tokens, the generator's texts a vocabulary of 60" in str(again.exception)
+    assert not (tmp_path / "no" / "config.json").exists()

@@ -34,6 +34,13 @@ def import_(
             help="Of a generator: the imported tokenizer whose codes it models; without it the one in its own file.",
         ),
     ] = None,
+    text_tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            "--text-tokenizer",
+            help="Of a generator given texts: their tokenizer.json, NAME-vocab.json or hub name.",
+        ),
+    ] = None,
 ) -> None:
     """Bring a published checkpoint in; the result evaluates, reconstructs and trains on like any tokenizer."""
 
@@ -44,8 +51,9 @@ def import_(
 
     console = terminal()
     with _new_folder(out):
-        if tokenizer is not None or source in of_generators().keys() - of_tokenizers().keys():
-            for line in _import_generator(source, checkpoint, config, weights, tokenizer, out):
+        generators = of_generators().keys() - of_tokenizers().keys()
+        if tokenizer is not None or text_tokenizer is not None or source in generators:
+            for line in _import_generator(source, checkpoint, config, weights, tokenizer, text_tokenizer, out):
                 console.print(line)
             return
         model, report = read(source, checkpoint, config, weights)
@@ -81,10 +89,11 @@ def _import_generator(
     config: Path | None,
     weights: Literal["auto", "live", "ema"],
     tokenizer: str | None,
+    text_tokenizer: str | None,
     out: Path,
 ) -> list[str]:
     from tokbench.errors import size_text
-    from tokbench.generators.building import CONDITION_TOKENIZER, TOKENIZER
+    from tokbench.generators.building import CONDITION_TOKENIZER, TOKENIZER, attach_text_tokenizer
     from tokbench.models import Tokenizer
     from tokbench.pretrained import read_generator
 
@@ -93,6 +102,8 @@ def _import_generator(
         tokenizer = str(Path(tokenizer).resolve())
     place = tokenizer or ""
     generator, report = read_generator(source, checkpoint, config, model, tokenizer_source=place, weights=weights)
+    if text_tokenizer is not None:
+        attach_text_tokenizer(generator, text_tokenizer)
     if model is None and generator.tokenizer is not None:  # some files hold it, and some generators have none
         generator.tokenizer.save_pretrained(out / TOKENIZER)
     if generator.condition_tokenizer is not None:

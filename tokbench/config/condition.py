@@ -84,6 +84,11 @@ class ConditionConfig(Strict):
         """Whether training has seen samples without a condition, so that it may be left out and guided against."""
         return self.dropout > 0
 
+    @property
+    def hides(self) -> bool:
+        """Whether some of its places may be hidden from the others."""
+        return False
+
     def describe(self) -> str:
         """For a model card."""
         raise NotImplementedError
@@ -167,6 +172,9 @@ class CodesConfig(ConditionConfig):
         return f"{size_text(self.shape)} codes of {of}"
 
 
+Padding = Literal["read", "masked"]
+
+
 class TextSettings(Strict):
     """A recipe's wish for a condition of texts, the captions of its data."""
 
@@ -178,12 +186,14 @@ class TextSettings(Strict):
     loss_weight: float = Field(
         0.1, ge=0, lt=1, description="share of predicting the text in the training loss; 0 where the generator is mlm"
     )
+    bpe_dropout: float = Field(0.0, ge=0, lt=1, description="chance that a training text's merge is left out (BPE)")
+    padding: Padding = Field("read", description="read: attended to and predicted, as published; masked: neither")
 
 
 class TextConfig(ConditionConfig):
     """A text of ``length`` tokens with a vocabulary of its own, filled up with ``pad`` on the right: RQ-Transformer's
-    (Lee et al. 2022, arXiv:2203.01941, section 4.2). As published, padding is read and predicted like any other token,
-    and a text of padding alone stands for none."""
+    (Lee et al. 2022, arXiv:2203.01941, section 4.2). As published, padding is read and predicted like any other token
+    unless it is ``masked``, and a text of padding alone stands for none."""
 
     kind: Literal["text"] = "text"
     length: int = Field(ge=1, le=100_000, description="tokens of a text, padding included")
@@ -192,6 +202,8 @@ class TextConfig(ConditionConfig):
     loss_weight: float = Field(
         0.1, ge=0, lt=1, description="share of predicting the text in the training loss; the codes have the rest"
     )
+    bpe_dropout: float = Field(0.0, ge=0, lt=1, description="chance that a training text's merge is left out (BPE)")
+    padding: Padding = Field("read", description="read: attended to and predicted, as published; masked: neither")
     tokenizer: str = Field("", repr=False, description="the text's tokenizer.json; empty: only ids can be given")
 
     @model_validator(mode="after")
@@ -205,12 +217,17 @@ class TextConfig(ConditionConfig):
         return self.length
 
     @property
+    def hides(self) -> bool:
+        return self.padding == "masked"
+
+    @property
     def predicts(self) -> bool:
         """Whether the text is predicted too, each token from those before it."""
         return self.loss_weight > 0 and self.length > 1
 
     def describe(self) -> str:
-        return f"a text of up to {self.length} tokens, vocabulary {self.vocabulary}"
+        masked = ", padding masked" if self.padding == "masked" else ""
+        return f"a text of up to {self.length} tokens, vocabulary {self.vocabulary}{masked}"
 
 
 def need_classes(conditional: bool, classes: int, source: str) -> None:

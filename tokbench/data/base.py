@@ -103,8 +103,8 @@ class ImageDataset(Dataset[Sample]):
             TokbenchError: the source has no captions.
         """
         raise TokbenchError(
-            f"{self.source}: no captions there: use a folder with .txt files beside the images, or a table with a "
-            "column called caption or text"
+            f"{self.source}: no captions there: use images with .txt or .json files beside them (in a folder, a zip or "
+            "shards), or a table with a column called caption or text"
         )
 
     @property

@@ -12,6 +12,7 @@ from torch import Tensor
 from tokbench.config.condition import Partner, partner_of
 from tokbench.data.arranged import Arranged, arranged
 from tokbench.data.base import Split, digest
+from tokbench.data.captions import LARGEST, SUFFIXES, caption_file
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
 from tokbench.data.listing import list_folder
@@ -43,14 +44,16 @@ class FolderImages(WholePictures):
         return self.root / self.files[position].path
 
     def caption(self, position: int) -> str:
-        file = self.encoded(position).with_suffix(".txt")
-        try:
-            return file.read_text("utf-8")
-        except FileNotFoundError:
-            return ""
-        except (OSError, UnicodeDecodeError) as error:
-            reason = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
-            raise UnreadableImage(self.name(position), f"its caption {file.name}: {reason}") from None
+        image, name = self.encoded(position), self.name(position)
+        for file in map(image.with_suffix, SUFFIXES):
+            try:
+                with file.open("rb") as content:
+                    return caption_file(content.read(LARGEST + 1), file.name, name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise UnreadableImage(name, f"its caption {file.name}: {error.strerror}") from None
+        return ""
 
     @property
     def content(self) -> str:

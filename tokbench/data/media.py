@@ -47,7 +47,7 @@ IMAGES = Media(
     ),
     "img2dataset",
     ".jpg, .png, .webp and other image files",
-    "shard 4",
+    "shard 5",
 )  # fmt: skip
 MAPS = replace(
     IMAGES,
@@ -57,7 +57,7 @@ MAPS = replace(
     suffixes=MAP_SUFFIXES,
     columns=("mask", "label_map", "segmentation", "depth", "depth_map", *IMAGES.columns),
     usual=".png, .npy and other files of maps",
-    shards="maps of shard 1",
+    shards="maps of shard 2",
 )
 VIDEOS = Media(
     "video",
@@ -71,5 +71,5 @@ VIDEOS = Media(
     ("video", "clip", "mp4", "m4v", "mov", "avi", "mkv", "webm", "gif", "video_bytes", "url", "video_url"),
     "video2dataset",
     ".mp4, .avi, .webm and other videos",
-    "videos of shard 1",
+    "videos of shard 2",
 )

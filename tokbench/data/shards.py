@@ -18,7 +18,16 @@ from tokbench.data.registry import register
 from tokbench.data.shard_stream import open_streamed_shards
 from tokbench.data.specs import other_files, split_files
 from tokbench.data.stream import StreamedImages
-from tokbench.data.tarindex import Member, contents, index_shard, is_number, no_pictures, numbered, read_member
+from tokbench.data.tarindex import (
+    Member,
+    contents,
+    index_shard,
+    is_number,
+    no_pictures,
+    numbered,
+    read_caption,
+    read_member,
+)
 from tokbench.data.whole import WholePictures, hash_split, stamped
 
 
@@ -57,6 +66,9 @@ class ShardImages(WholePictures):
 
     def encoded(self, position: int) -> bytes:
         return read_member(*self._find(position))
+
+    def caption(self, position: int) -> str:
+        return read_caption(*self._find(position))
 
     def _find(self, position: int) -> tuple[Path, Member]:
         shard = int(np.searchsorted(self._starts, position, side="right")) - 1

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from tokbench.data.base import Batch, Split, digest
+from tokbench.data.captions import NAMES, caption_column, caption_in
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
 from tokbench.data.table import TableImages, class_names, encoded_of, table_images
@@ -58,11 +59,23 @@ class StreamedImages:
         self.label_column, self.classes, self.notes = streamed_labels(rows.features, label, classes)
         self.skipped: list[tuple[str, str]] = []
         self.of, self.share = None, ""  # of a stream all images are taken
+        self.caption_column: str | None = None  # set by ``read_captions``
 
     def __len__(self) -> int:
         if self.length is None:
             raise UnknownLength(f"{self.source}: the number of images in a stream is not known before its end")
         return self.length
+
+    def read_captions(self) -> None:
+        """Have every sample come with its ``text``; a row without one counts as unreadable.
+
+        Raises:
+            TokbenchError: no column of the stream holds captions.
+        """
+        self.caption_column = caption_column(self.rows.features)
+        if self.caption_column is None:
+            there = ", ".join(self.rows.features)
+            raise TokbenchError(f"{self.source}: no column called {', '.join(NAMES)} has captions (there are: {there})")
 
     @property
     def protocol(self) -> str:
@@ -74,7 +87,8 @@ class StreamedImages:
 
         Of shards at hand those are times, keys, sizes and labels; of the hub the declared splits; of addresses nothing.
         """
-        return digest("stream 2", self.source, self.content, str(self.length), self.view.describe())
+        texts = [self.caption_column] if self.caption_column else []
+        return digest("stream 2", self.source, self.content, str(self.length), self.view.describe(), *texts)
 
     def describe(self) -> str:
         """One line for people."""
@@ -91,13 +105,17 @@ class StreamedImages:
             TokbenchError: none of the rows can be read.
         """
         loaded: list[tuple[Any, int, str]] = []
+        captions: list[str] = []
         taken: list[tuple[Tensor, str] | None] = []
         bad: list[tuple[str, str]] = []
         for row in rows:
             name = "a row"
+            captions.append(caption_in(row[self.caption_column]) if self.caption_column else "")
             try:
                 data = encoded_of(row[self.image_column], self.folders)
                 name = _identity(row, data)
+                if self.caption_column and not captions[-1]:
+                    raise UnreadableImage(name, "no caption")
                 label = row[self.label_column] if self.label_column else None
                 found = self.view.load(data, name), -1 if label is None else max(int(label), -1), name
                 taken.append(self.view.take(found[0], epoch, _draw(name)))
@@ -110,7 +128,7 @@ class StreamedImages:
         if not readable:
             many = self.view.media.many
             raise TokbenchError(f"{self.source}: {len(rows)} {many} in a row cannot be read, first {bad[0][0]}")
-        images, labels, names = [], [], []
+        images, labels, names, texts = [], [], [], []
         for k, sample in enumerate(taken):
             beside = next((j for j in readable if j >= k), readable[0])
             file, label, name = loaded[beside]
@@ -122,7 +140,11 @@ class StreamedImages:
             images.append(image)
             labels.append(label)
             names.append(name + place)
-        return {"image": torch.stack(images), "label": torch.tensor(labels, dtype=torch.int64), "id": names}, bad
+            texts.append(captions[beside])
+        batch: Batch = {"image": torch.stack(images), "label": torch.tensor(labels, dtype=torch.int64), "id": names}
+        if self.caption_column:
+            batch["text"] = texts
+        return batch, bad
 
 
 class StreamLoader:
@@ -255,7 +277,8 @@ def streamed_evaluation(
             f"{source}: say how many{of} evaluation {view.media.many} to hold in memory (data.eval_limit)"
         )
     label, named, notes = streamed_labels(rows.features, label, classes)
-    columns = [image] if label is None else [image, label]
+    texts = caption_column(rows.features)
+    columns = [name for name in (image, label, texts) if name is not None]
     first = list(rows.select_columns(columns).take(limit))
     if not first:
         raise TokbenchError(f"{source}: no {view.media.many} in its eval split")
@@ -283,15 +306,10 @@ def _as_is(item: Any) -> Any:
     return item
 
 
-def _join(a: Batch, b: Batch) -> Batch:
-    return {
-        "image": torch.cat([a["image"], b["image"]]),
-        "label": torch.cat([a["label"], b["label"]]),
-        "id": a["id"] + b["id"],
-    }
+def _join(a: Any, b: Any) -> Any:
+    return {key: torch.cat([a[key], b[key]]) if isinstance(a[key], Tensor) else a[key] + b[key] for key in a}
 
 
-def _cut(batch: Batch, size: int) -> tuple[Batch, Batch | None]:
-    first: Batch = {"image": batch["image"][:size], "label": batch["label"][:size], "id": batch["id"][:size]}
-    left: Batch = {"image": batch["image"][size:], "label": batch["label"][size:], "id": batch["id"][size:]}
+def _cut(batch: Any, size: int) -> tuple[Any, Any]:
+    first, left = ({key: value[part] for key, value in batch.items()} for part in (slice(size), slice(size, None)))
     return first, left if left["id"] else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.data.base import Split, digest, evenly
+from tokbench.data.captions import caption_column, caption_in
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
 from tokbench.data.encoded import bytes_of, is_address
@@ -18,7 +19,6 @@ from tokbench.data.whole import WholePictures, hash_split, stamped
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.reading import beneath
 
-CAPTION_COLUMNS = ("caption", "captions", "text", "txt", "prompt")
 LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label", "class_name", "category")
 
 _BYTES, _TEXT = ("binary", "large_binary"), ("string", "large_string")
@@ -50,8 +50,8 @@ class TableImages(WholePictures):
         self.notes = [numbered.note] if numbered.note else []
         columns = [image] if label is None else [image, label]
         self._table = rows.select_columns(columns).with_format("arrow")
-        texts = [name for name in CAPTION_COLUMNS if name in rows.features][:1]
-        self._captions = rows.select_columns(texts).with_format(None) if texts else None
+        texts = caption_column(rows.features)
+        self._captions = rows.select_columns([texts]).with_format(None) if texts else None
 
     def name(self, position: int) -> str:
         return str(position)
@@ -72,8 +72,7 @@ class TableImages(WholePictures):
 
     def caption(self, position: int) -> str:
         (cell,) = (None,) if self._captions is None else self._captions[position].values()
-        first = (cell or [None])[0] if isinstance(cell, list) else cell  # of several captions the first
-        return first if isinstance(first, str) else ""
+        return caption_in(cell)
 
     def _label(self, row: Any) -> int:
         return self.numbered(row[self.label_column][0].as_py()) if self.label_column else -1

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from tokbench.data.base import digest
+from tokbench.data.captions import LARGEST, SUFFIXES, caption_file
 from tokbench.data.folder import as_utf8
 from tokbench.data.formats import tally
 from tokbench.data.labels import numbering
@@ -27,19 +28,22 @@ _LONGEST_LABEL = 200  # bytes of a class's name
 
 @dataclass(frozen=True)
 class Member:
-    """One image of a shard: key, place of its bytes, label as text (``-1`` or blank: none), whether it is a link."""
+    """One image of a shard: key, place of its bytes, label as text (``-1`` or blank: none), whether it is a link, and
+    where its caption lies: the ending of that file and the place of its bytes."""
 
     key: str
     offset: int
     size: int
     label: str
     link: bool = False
+    caption: tuple[str, int, int] | None = None
 
 
 def index_shard(shard: Path, source: str, media: Media = IMAGES) -> tuple[list[Member], list[tuple[str, str]]]:
     """The images (or videos) of a WebDataset shard in order, and what is wrong with it.
 
-    Files that share a path up to the first dot of their name are one sample: its image, and its label in ``.cls``.
+    Files that share a path up to the first dot of their name are one sample: its image, its label in ``.cls`` and its
+    caption in ``.txt`` or ``.json``.
     Where none of them ends in ``.jpg`` or the like right after that dot, a sample's only image is taken
     (``0001.rgb.jpg``). Links are followed within the shard. A shard that breaks off gives the samples before the
     break. The result is remembered until the file changes.
@@ -69,6 +73,16 @@ def read_member(shard: Path, member: Member) -> bytes:
     """The image's bytes. Fewer than its size where the file was cut since; then it cannot be decoded."""
     with open(shard, "rb") as file:
         return os.pread(file.fileno(), member.size, member.offset)
+
+
+def read_caption(shard: Path, member: Member) -> str:
+    """The image's caption, "" where it has none. Raises UnreadableImage where it cannot be read."""
+    if member.caption is None:
+        return ""
+    suffix, offset, size = member.caption
+    with open(shard, "rb") as file:
+        content = os.pread(file.fileno(), min(size, LARGEST + 1), offset)
+    return caption_file(content, f"{member.key}{suffix}", f"{shard.name}/{member.key}")
 
 
 def is_number(label: str) -> bool:
@@ -109,6 +123,7 @@ class _Contents:
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    captions: dict[str, tuple[str, int, int]] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
 
@@ -162,8 +177,10 @@ def _sort_out(member: tarfile.TarInfo, handle: int, where: str, found: _Contents
             others[extension] = name
     elif extension == "cls" and member.isfile():
         found.labels[key] = _label(os.pread(handle, min(member.size, 10_000), member.offset_data), f"{where}/{name}")
-    elif len(found.others) < 3:
-        found.others.append(as_utf8(name))
+    else:
+        if f".{extension}" in SUFFIXES and member.isfile() and found.captions.get(key, ("",))[0] != SUFFIXES[0]:
+            found.captions[key] = f".{extension}", *found.files[name]
+        found.others += [as_utf8(name)] * (len(found.others) < 3)
 
 
 def _label(content: bytes, where: str) -> str:
@@ -198,7 +215,7 @@ def _members(found: _Contents) -> list[Member]:
                 found.problems.append((name, f"a link to {as_utf8(found.links[name])}, which is not in the shard"))
             else:
                 label = found.labels.get(key, NO_LABEL)
-                members.append(Member(as_utf8(key), *place, label, name not in found.files))
+                members.append(Member(as_utf8(key), *place, label, name not in found.files, found.captions.get(key)))
     return members
 
 

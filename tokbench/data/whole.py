@@ -63,15 +63,15 @@ class WholePictures(ImageDataset):
         raise NotImplementedError
 
     def caption(self, position: int) -> str:
-        """The text that goes with it, "" where there is none. Raises UnreadableImage where it cannot be read."""
+        """The text that goes with it, in one line, "" where there is none. Raises UnreadableImage where it cannot be
+        read."""
         return ""
 
     def read_captions(self) -> None:
         texts, kept = [], []
         for position in self.kept:
             try:
-                text = " ".join(self.caption(int(position)).split())
-                reason = "no caption"
+                text, reason = self.caption(int(position)), "no caption"
             except UnreadableImage as error:
                 text, reason = "", error.reason
             if text:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tokbench.data.arranged import arranged
 from tokbench.data.base import Split, digest
+from tokbench.data.captions import LARGEST, SUFFIXES, caption_file
 from tokbench.data.crops import View
 from tokbench.data.listing import Listing, ignored
 from tokbench.data.registry import register
@@ -27,6 +28,7 @@ class ZipImages(WholePictures):
         super().__init__(source, split, view)
         self.archive, self.entries = archive, entries
         self.labels: list[int] = []
+        self.beside: dict[str, zipfile.ZipInfo] = {}  # files that may be captions, by their paths
 
     def name(self, position: int) -> str:
         return printable(self.entries[position].filename)
@@ -36,6 +38,13 @@ class ZipImages(WholePictures):
 
     def encoded(self, position: int) -> bytes:
         return _content(self.archive, self.entries[position])
+
+    def caption(self, position: int) -> str:
+        stem = self.entries[position].filename.rpartition(".")[0]
+        for entry in (self.beside[stem + suffix] for suffix in SUFFIXES if stem + suffix in self.beside):
+            content = _content(self.archive, entry) if entry.file_size <= LARGEST else bytes(LARGEST + 1)
+            return caption_file(content, printable(entry.filename), self.name(position))
+        return ""
 
     @property
     def content(self) -> str:
@@ -77,6 +86,7 @@ def open_zip(source: str, rest: str, split: Split, view: View, limit: int | None
     of = arranged(listings, split, source, read)
     key = split if split in archives else ""
     images = ZipImages(source, split, view, archives[key], [entries[key][of.base + file.path] for file in of.files])
+    images.beside = {path: entry for path, entry in entries[key].items() if path.endswith(SUFFIXES)}
     images.classes, images.labels, images.notes = [printable(name) for name in of.classes], of.labels, of.notes
     images.skipped = [(printable(path), reason) for path, reason in of.problems]
     images.select(of.positions, limit, len(of.files))

@@ -79,7 +79,7 @@ class AR(Autoregressive):
         sums = vectors.cumsum(-2) if self.settings.depth_context == "sum" else vectors
         x = torch.cat([self.start(condition), self._body_input(vectors[:, :-1].sum(-2), 0)], dim=1)
         rotation = self.rotation[: x.shape[1]] if self.rotation is not None else None
-        outputs = self.body(self.drop(x), rotation)
+        outputs = self.body(self.drop(x), rotation, self.shown(condition))
         before, context = outputs[:, :-places], outputs[:, -places:]
         if not self.settings.depth_layers:
             return before, [self.classify(context, 0)]

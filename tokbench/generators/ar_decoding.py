@@ -29,6 +29,9 @@ class ARDecoder:
         self.input = model.norm.weight.new_zeros(batch, 1, model.body.width)
         self.sums = model.embedding.vectors.new_zeros(batch, 1, model.embedding.channels)
         self.context = self.depth_input = self.input
+        self.shown: Tensor | None = None
+        if model.condition.config.hides:  # memory that is written over: a recorded graph reads it there
+            self.shown = torch.ones(batch, self.before + 1 + model.places, dtype=torch.bool, device=model.device)
 
     def restart(self, condition: Tensor, codes: Tensor | None = None) -> None:
         """Begin with these conditions (R, ...), in the same memory, after codes (R, t, D): one pass over all places
@@ -37,15 +40,17 @@ class ARDecoder:
         x = model.start(condition)
         if codes is not None and codes.shape[1]:
             x = torch.cat([x, model._body_input(model.embedding(codes).sum(-2), 0)], dim=1)
+        if self.shown is not None and (shown := model.shown(condition)) is not None:
+            self.shown.copy_(shown)
         # The last place is the first step's, where it comes again if those before it saw it too.
         filled = x if x.shape[1] <= model.body.whole else x[:, :-1]
         if filled.shape[1]:
-            model.body.step(filled, 0, self.body, model.rotation)
+            model.body.step(filled, 0, self.body, model.rotation, self.shown)
         self.input.copy_(x[:, -1:])
 
     def begin(self, t: int) -> None:
         """The spatial step of position ``t``."""
-        self.context = self.model.body.step(self.input, self.before + t, self.body, self.model.rotation)
+        self.context = self.model.body.step(self.input, self.before + t, self.body, self.model.rotation, self.shown)
         self.depth_input = self.context
         self.sums = torch.zeros_like(self.sums)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tokbench.config.generator import GeneratorConfig
@@ -178,6 +179,12 @@ class Generator(SavedModel):
                 f"codes must be int64 (B, {', '.join(map(str, shape))}), got {codes.dtype} {tuple(codes.shape)}"
             )
         return codes.flatten(1, -2)
+
+    def shown(self, condition: Tensor) -> Tensor | None:
+        """Which places of the sequence checked conditions (B, ...) leave to be attended to, bool (B, N + T); None: all.
+        Those of the codes are."""
+        shown = self.condition.shown(condition)
+        return None if shown is None else F.pad(shown, (0, self.places), value=True)
 
     def check_codes(self, codes: Tensor, grid: Grid | None = None) -> None:
         """TokbenchError where a code is outside its vocabulary. A look at every value: not for the training loop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from tokbench.config.video_model import VideoArchitecture
 from tokbench.data.partner import tokenizer_input
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator
+from tokbench.generators.bpe import Merges
 from tokbench.generators.embedding import code_vectors
 from tokbench.generators.texts import TextTokenizer
 from tokbench.models.folder import explain
@@ -112,14 +114,40 @@ def _text(settings: TextSettings | None) -> TextConfig | None:
     if settings is None:
         return None
     tokenizer = TextTokenizer.read(settings.tokenizer)
+    if settings.bpe_dropout:
+        Merges.of(tokenizer.definition)  # says so now where the tokenizer is another kind
     return TextConfig(
         dropout=settings.dropout,
         length=settings.length,
         vocabulary=tokenizer.vocabulary,
         pad=tokenizer.pad,
         loss_weight=settings.loss_weight,
+        bpe_dropout=settings.bpe_dropout,
+        padding=settings.padding,
         tokenizer=tokenizer.definition,
     )
+
+
+def attach_text_tokenizer(generator: Generator, source: str) -> None:
+    """Give a generator that came without its text's tokenizer the one at ``source``, so that it reads texts.
+
+    Raises:
+        TokbenchError: it is not conditioned on texts, or on those of another vocabulary.
+    """
+    config, found = generator.config.condition, TextTokenizer.read(source)
+    if not isinstance(config, TextConfig):
+        raise TokbenchError(f"--text-tokenizer: the generator is not conditioned on texts but is {config.describe()}")
+    if config.vocabulary not in (found.known, found.vocabulary):
+        raise TokbenchError(
+            f"{source}: has {found.vocabulary} tokens, the generator's texts a vocabulary of {config.vocabulary}: "
+            "this is another tokenizer"
+        )
+    own = found.vocabulary == config.vocabulary or found.known > found.pad
+    if own and found.pad != config.pad:
+        raise TokbenchError(f"{source}: fills up with token {found.pad}, the generator's texts with {config.pad}")
+    named = config.model_copy(update={"tokenizer": found.definition})
+    generator.config = generator.config.model_copy(update={"conditioned_on": named})
+    generator.condition.config = named
 
 
 def _given(frames: int, config: TokenizerConfig, size: Size) -> int:
@@ -206,20 +234,22 @@ def for_tokenizer(
     image_size: Size,
     num_classes: int = 0,
     conditioned_on: CodesConfig | None = None,
+    meta: bool = False,
 ) -> Generator:
-    """A new generator for a tokenizer's code stack, its code vectors filled in; see ``configure``."""
+    """A new generator for a tokenizer's code stack, its code vectors filled in; see ``configure``. ``meta``: without
+    the memory of its weights."""
     tables = code_vectors(tokenizer.quantizer) if generator.input == "codes" else []
-    made = build(
-        configure(
-            generator,
-            tokenizer,
-            source=source,
-            image_size=image_size,
-            num_classes=num_classes,
-            tables=tables,
-            conditioned_on=conditioned_on,
-        )
+    config = configure(
+        generator,
+        tokenizer,
+        source=source,
+        image_size=image_size,
+        num_classes=num_classes,
+        tables=tables,
+        conditioned_on=conditioned_on,
     )
+    with torch.device("meta") if meta else nullcontext():
+        made = build(config)
     if tables:
         made.set_code_vectors(tables)
     if isinstance(quantizer := tokenizer.quantizer, MSRQ) and made.config.pyramid is not None:

@@ -56,7 +56,7 @@ class Condition(nn.Module):
 
     def of(self, batch: Any) -> Tensor:
         """The conditions (B, ...) of a batch of data samples: a sample is a signal, its generator codes (``codes``,
-        int64 (B, *grid, D)) and what goes with it."""
+        int64 (B, *grid, D)) and what goes with it; in training also a key (``keys``, int64 (B,)) to draw from."""
         raise NotImplementedError
 
     def ask(self, images: Any) -> None:
@@ -65,6 +65,11 @@ class Condition(nn.Module):
     def settled(self, condition: Tensor) -> Tensor | None:
         """Checked conditions (n, ...) -> the codes (n, ``config.settled``, D) of the first positions, which they give;
         None for a kind that gives none."""
+        return None
+
+    def shown(self, condition: Tensor) -> Tensor | None:
+        """Which of its places checked conditions (B, ...) let the others attend to, bool (B, N); None: all, as most
+        kinds do. The first always."""
         return None
 
     @property

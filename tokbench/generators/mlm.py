@@ -73,7 +73,7 @@ class MLM(Generator):
         x = torch.cat([self.condition(condition).to(x.dtype), x], dim=1)
         if self.position is not None:
             x = x + self.position
-        x = self.norm(self.body(self.drop(x), self.rotation)[:, -self.places :])
+        x = self.norm(self.body(self.drop(x), self.rotation, self.shown(condition))[:, -self.places :])
         return [head(x) for head in self.classifiers]
 
     def training_mask(self, keys: Tensor) -> Tensor:

@@ -62,26 +62,44 @@ class TextCondition(nn.Embedding, Condition):
         return torch.full((n, self.config.length), self.config.pad, dtype=torch.int64, device=self.weight.device)
 
     def of(self, batch: Any) -> Tensor:
-        found = self._words.ids(batch["text"], self.config.length, cut=True)
+        keys, chance = batch.get("keys"), self.config.bpe_dropout
+        if keys is None or not chance:
+            found = self._words.ids(batch["text"], self.config.length, cut=True)
+        else:
+            found = self._words.padded(self._words.dropped(batch["text"], keys, chance), self.config.length)
         return found.to(self.weight.device, non_blocking=True)
 
     def ask(self, images: Any) -> None:
         read = getattr(images, "read_captions", None)
         if read is None:
-            raise TokbenchError("generator.text: streams and caches of codes have no captions; train on stored images")
+            raise TokbenchError("generator.text: a cache of codes has no captions; train on images")
         read()
 
     @cached_property
     def _words(self) -> TextTokenizer:
         if not self.config.tokenizer:
             raise TokbenchError("the generator came without its text's tokenizer: give the ids of the tokens")
-        return TextTokenizer(self.config.tokenizer, "the generator's config.json")
+        found = TextTokenizer(self.config.tokenizer, "the generator's config.json")
+        found.pad = self.config.pad  # of CLIP's vocabulary, as Kakao reads it, another token than [PAD]
+        return found
 
     def _ids_of(self, texts: list[str]) -> Tensor:
         ids = self._words.ids(texts, self.config.length, cut=False)
-        if bool((empty := (ids == self.config.pad).all(1)).any()):
+        padding = ids == self.config.pad
+        if bool((empty := padding.all(1)).any()):
             raise TokbenchError(f"{shown(texts[int(empty.nonzero()[0])])}: a text without words; say what to draw")
+        if self._words.unknown is not None and bool((strange := (padding | (ids == self._words.unknown)).all(1)).any()):
+            raise TokbenchError(
+                f"{shown(texts[int(strange.nonzero()[0])])}: the text's tokenizer knows none of its characters; "
+                "say it in the language of the captions"
+            )
         return ids
+
+    def shown(self, condition: Tensor) -> Tensor | None:
+        if not self.config.hides:
+            return None
+        first = torch.arange(self.config.length, device=condition.device) == 0  # or no text would leave nothing to see
+        return (condition != self.config.pad) | first
 
     @property
     def usual(self) -> Tensor:
@@ -95,7 +113,12 @@ class TextCondition(nn.Embedding, Condition):
     def with_loss(self, loss: Tensor, outputs: Tensor, condition: Tensor) -> Tensor:
         if not self.config.predicts:
             return loss
-        of_text = F.cross_entropy(self.predicted(outputs).flatten(0, 1), condition[:, 1:].flatten())
+        logits, tokens = self.predicted(outputs).transpose(1, 2), condition[:, 1:]
+        if not self.config.hides:
+            of_text = F.cross_entropy(logits, tokens)
+        else:  # a mean for each text, so that the loss of a batch is the mean of its parts'
+            losses, there = F.cross_entropy(logits, tokens, reduction="none"), tokens != self.config.pad
+            of_text = ((losses * there).sum(1) / there.sum(1).clamp_min(1)).mean()
         return torch.lerp(loss, of_text, self.config.loss_weight)
 
     def predicted(self, outputs: Tensor) -> Tensor:

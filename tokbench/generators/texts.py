@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tokbench.errors import TokbenchError, printable, shown
+from tokbench.generators.bpe import Merges
 
 PAD = "[PAD]"
 
@@ -22,15 +23,19 @@ class TextTokenizer:
 
     def __init__(self, definition: str, source: str) -> None:
         try:
-            self.tokens: Any = _library().Tokenizer.from_str(definition)
+            self.tokens: Any = library().Tokenizer.from_str(definition)
         except Exception as error:  # the library raises Exception itself
             raise _not_read(source, error) from None
         self.tokens.no_padding()
         self.tokens.no_truncation()
+        self.known = int(self.tokens.get_vocab_size())  # tokens of its own
         if self.tokens.token_to_id(PAD) is None:
             self.tokens.add_special_tokens([PAD])
         self.pad = int(self.tokens.token_to_id(PAD))
         self.vocabulary = int(self.tokens.get_vocab_size())
+        unknown = getattr(self.tokens.model, "unk_token", None)
+        self.unknown = self.tokens.token_to_id(unknown) if unknown else None
+        self._merges: Merges | None = None
 
     @property
     def definition(self) -> str:
@@ -41,29 +46,52 @@ class TextTokenizer:
     def read(cls, source: str) -> TextTokenizer:
         """The tokenizer of a ``tokenizer.json``, of a vocabulary ``NAME-vocab.json`` with its ``NAME-merges.txt`` (as
         Kakao's, character-level BPE in lower case), or of a repository on the hub."""
-        library, path = _library(), Path(source).expanduser()
+        kind, path = library().Tokenizer, Path(source).expanduser()
         try:
             if not path.exists():
-                found = library.Tokenizer.from_pretrained(source)
+                found = kind.from_pretrained(source)
             elif path.name.endswith("vocab.json"):
                 merges = path.with_name(path.name.removesuffix("vocab.json") + "merges.txt")
                 found = _character_bpe(path, merges)
             else:
-                found = library.Tokenizer.from_file(str(path))
+                found = kind.from_file(str(path))
         except Exception as error:  # the library raises Exception itself
             raise _not_read(source, error) from None
         return cls(found.to_str(), source)
 
+    def rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text, as many as there are."""
+        return [found.ids for found in self._encoded(texts)]
+
+    def dropped(self, texts: Sequence[str], keys: Tensor, chance: float) -> list[list[int]]:
+        """The same with BPE dropout (``tokbench.generators.bpe``), drawn from keys (n,) alone."""
+        if self._merges is None:
+            self._merges = Merges.of(self.definition)
+        found = self._encoded(texts)
+        return [self._merges.cut(one, key, chance) for one, key in zip(found, keys.tolist(), strict=True)]
+
     def ids(self, texts: Sequence[str], length: int, *, cut: bool) -> Tensor:
         """int64 (n, length). A text of more tokens is ``cut``, as in training, or a TokbenchError."""
-        rows = [found.ids for found in self.tokens.encode_batch(list(texts))]
+        rows = self.rows(texts)
         for text, row in zip(texts, rows, strict=True):
             if len(row) > length and not cut:
                 raise TokbenchError(f"{shown(text)} has {len(row)} tokens, the generator reads {length}: shorten it")
+        return self.padded(rows, length)
+
+    def _encoded(self, texts: Sequence[str]) -> list[Any]:
+        """What the library makes of texts. TokbenchError for bytes that are no characters (a terminal's surrogates)."""
+        for text in texts:
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise TokbenchError(f"{shown(text)}: holds bytes that are not UTF-8")
+        return list(self.tokens.encode_batch(list(texts)))
+
+    def padded(self, rows: Sequence[list[int]], length: int) -> Tensor:
+        """Rows of tokens, cut or filled up, as int64 (n, length)."""
         return torch.tensor([(row + [self.pad] * length)[:length] for row in rows], dtype=torch.int64)
 
 
-def _library() -> Any:
+def library() -> Any:
+    """``tokenizers``. TokbenchError where it is not installed."""
     try:
         import tokenizers
     except ImportError:

@@ -65,24 +65,28 @@ class Attention(nn.Module):
         batch, _, length, _ = y.shape
         return self.out(y.transpose(1, 2).reshape(batch, length, -1))
 
-    def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
-        """x (B, N, C), rotation (N, c/2, 2) -> (B, N, C)."""
+    def forward(self, x: Tensor, rotation: Tensor | None, shown: Tensor | None = None) -> Tensor:
+        """x (B, N, C), rotation (N, c/2, 2), shown (B, N) -> (B, N, C); places that are not shown are not attended to,
+        the first always is."""
         q, k, v = self.split(x)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
-        return self.join(self._attend(q, k, v, self.dropout if self.training else 0.0))
+        return self.join(self._attend(q, k, v, shown, self.dropout if self.training else 0.0))
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, shown: Tensor | None = None, dropout: float = 0.0) -> Tensor:
         """Of a sequence from its first place on."""
-        if not self.whole:
+        if not self.whole and shown is None:
             return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=self.causal)
-        seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
+        seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
+        seen = seen.tril() if self.causal else seen
         seen[: self.whole, : self.whole] = True
+        seen = seen if shown is None else seen & shown[:, None, None, : k.shape[2]]
         return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
 
-    def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None) -> Tensor:
+    def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None, shown: Tensor | None = None) -> Tensor:
         """x (B, M, C), the inputs from place ``at`` on -> (B, M, C); the cache gains them. M is 1 unless ``at`` is 0.
-        ``at`` is a plain number, so that every shape is known when a CUDA graph is captured."""
+        ``at`` is a plain number, so that every shape is known when a CUDA graph is captured. ``shown``: of all places.
+        """
         q, k, v = self.split(x)
         end = at + x.shape[1]
         if rotation is not None:
@@ -92,9 +96,10 @@ class Attention(nn.Module):
         if end == 1:  # one key: the softmax is 1
             return self.join(v)
         keys, values = cache.keys[:, :, :end], cache.values[:, :, :end]
-        return self.join(
-            F.scaled_dot_product_attention(q, keys, values) if x.shape[1] == 1 else self._attend(q, keys, values)
-        )
+        if x.shape[1] > 1:
+            return self.join(self._attend(q, keys, values, shown))
+        seen = None if shown is None else shown[:, None, None, :end]
+        return self.join(F.scaled_dot_product_attention(q, keys, values, attn_mask=seen))
 
 
 class Block(nn.Module):
@@ -108,13 +113,13 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.drop = nn.Dropout(dropouts.residual)
 
-    def forward(self, x: Tensor, rotation: Tensor | None) -> Tensor:
-        x = x + self.drop(self.attention(self.norm1(x), rotation))
+    def forward(self, x: Tensor, rotation: Tensor | None, shown: Tensor | None = None) -> Tensor:
+        x = x + self.drop(self.attention(self.norm1(x), rotation, shown))
         return x + self.drop(self.mlp(self.norm2(x)))
 
-    def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None) -> Tensor:
+    def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None, shown: Tensor | None = None) -> Tensor:
         """Places of the sequence as in ``Attention.step``, in evaluation: no dropout."""
-        x = x + self.attention.step(self.norm1(x), at, cache, rotation)
+        x = x + self.attention.step(self.norm1(x), at, cache, rotation, shown)
         return x + self.mlp(self.norm2(x))
 
 
@@ -135,20 +140,27 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, dropouts, causal, whole) for _ in range(layers))
         self.checkpointing = False
 
-    def forward(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
+    def forward(self, x: Tensor, rotation: Tensor | None = None, shown: Tensor | None = None) -> Tensor:
+        """(B, N, C) -> (B, N, C); ``shown`` as of ``Attention``."""
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, rotation, use_reentrant=False)
+                x = checkpoint(block, x, rotation, shown, use_reentrant=False)
             else:
-                x = block(x, rotation)
+                x = block(x, rotation, shown)
         return x
 
-    def step(self, x: Tensor, at: int, caches: list[Cache], rotation: Tensor | None = None) -> Tensor:
+    def step(
+        self,
+        x: Tensor,
+        at: int,
+        caches: list[Cache],
+        rotation: Tensor | None = None,
+        shown: Tensor | None = None,
+    ) -> Tensor:
         """The output from place ``at`` on of a causal stack, from its input x (B, M, C) and the caches of those before;
         M is 1 unless ``at`` is 0."""
         for block, cache in zip(self.blocks, caches, strict=True):
-            x = block.step(x, at, cache, rotation)  # type: ignore[operator]
+            x = block.step(x, at, cache, rotation, shown)  # type: ignore[operator]
         return x
 
     def caches(self, batch: int, length: int) -> list[Cache]:

@@ -54,5 +54,5 @@ def _check_tokenizer(recipe: GeneratorRecipe) -> list[str]:
     chosen_size(tokenizer, recipe.data.image_size, f"{recipe.tokenizer}: data.image_size")
     if recipe.data.source.startswith("hub:") or "://" in recipe.data.source:
         return []
-    CodeData(recipe, tokenizer, torch.device("cpu")).generator()
+    CodeData(recipe, tokenizer, torch.device("cpu")).generator(meta=True)
     return []

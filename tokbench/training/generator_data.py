@@ -121,8 +121,9 @@ class CodeData:
         assert kind is not None
         return {**batch, "condition": partner_codes(self.condition_tokenizer, kind, batch["partner"])}
 
-    def generator(self) -> Generator:
+    def generator(self, *, meta: bool = False) -> Generator:
         """A new one for the recipe, its code vectors filled in; the data are told what its condition needs of them.
+        ``meta``: without the memory of its weights.
 
         Raises:
             TokbenchError: settings that do not go with the codes, or data without what the condition is of.
@@ -136,6 +137,7 @@ class CodeData:
             image_size=data.image_size,
             num_classes=len(self.classes),
             conditioned_on=self.conditioned_on,
+            meta=meta,
         )
         self._ask(made.condition)
         return made

@@ -103,7 +103,8 @@ class GeneratorTask:
         for i, batch in enumerate(batches):
             keys = self._keys(step, i)
             codes, targets, nearest = self.data.encoded(batch, keys)
-            condition = self.generator.condition.of({**self.data.with_condition(batch), "codes": codes})
+            asked = {**self.data.with_condition(batch), "codes": codes, "keys": keys[: len(codes)]}
+            condition = self.generator.condition.of(asked)
             self._latest = nearest, condition[:MEASURED]
             last = i == len(batches) - 1
             with nullcontext() if last else accelerator.no_sync(self.objective):
