@@ -4,11 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo demo-video demo-fid test test-processors lint fuzz drills setup clean
+.PHONY: demo demo-emoji demo-video demo-fid test test-processors lint fuzz drills setup clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo      train VQ, RQ and LFQ tokenizers on real photographs and print the comparison table"
+	@echo "make demo-emoji  a tokenizer of emoji and an AR given their names; then draw \"red heart\" and nine others"
 	@echo "make demo-video  train VQ, LFQ and FSQ tokenizers of videos on the built-in clips; the table, and a film of all side by side"
 	@echo "make demo-fid  the same table with true rFID, and gFID of a generator on each (fetches Inception; half an hour)"
 	@echo "make test      lint, types and the test suite"
@@ -33,6 +34,16 @@ demo: $(READY)
 demo-video: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[video]"
 	$(BIN)/tokbench sweep --recipe demo-video --quantizer vq,lfq,fsq --codebook-size 512 --out runs/demo-video
+
+EMOJI := runs/demo-emoji
+demo-emoji: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[text]"
+	$(BIN)/tokbench tokenizer-text train emoji --vocab 1024 --out $(EMOJI)/text.json
+	$(BIN)/tokbench train demo-emoji --out $(EMOJI)/vq
+	$(BIN)/tokbench train generators/demo-emoji --out $(EMOJI)/ar
+	$(BIN)/tokbench evaluate-generator $(EMOJI)/ar/generator --data emoji --results $(EMOJI)/runs.jsonl
+	$(BIN)/tokbench generate $(EMOJI)/ar/generator --out $(EMOJI)/drawn -n 64 --guidance 3 --text "red heart" --text "blue heart" \
+	  --text "red circle" --text "green square" --text "grinning cat" --text "dog face" --text "down arrow" --text "orange heart"
 
 demo-fid: $(READY)
 	$(BIN)/tokbench weights get inception-fid

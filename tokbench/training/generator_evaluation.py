@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.record import held_out_codes, rate_metrics
 from tokbench.generators.rejection import Rejection
 from tokbench.metrics.generated import evaluate_images
+from tokbench.metrics.retrieval import MOST, NAME, Retrieval
 from tokbench.results.record import DataRef, MetricValue
 
 
@@ -50,8 +52,8 @@ def evaluate_generator(
     """Measure a generator on held-out images (``tokbench.data.open_images``).
 
     The model-coded rate is of these images' codes; the images drawn, ``config.samples`` of them with their classes, or
-    the conditions of these images (clips' first frames, codes), in turn, are compared with these images by the metrics
-    of generated images.
+    the conditions of these images (clips' first frames, codes, captions), in turn, are compared with these images by
+    the metrics of generated images; those of captions also each with its own (``tokbench.metrics.retrieval``).
 
     Args:
         reference: a file of statistics (``.npz`` with mu and sigma) to compare with in place of these images.
@@ -95,6 +97,7 @@ def _measured(
         protocol=protocol or data.protocol,
         batch_size=config.batch_size,
     )
+    retrieval = _retrieval(images, seed)
     rated, drawing = time.perf_counter(), 0.0
 
     def drawn() -> Iterator[Tensor]:
@@ -108,13 +111,16 @@ def _measured(
         else:
             conditions = None if len(kind.usual) else condition
             batches = pair.stream(range(config.samples), conditions=conditions, **settings)
-        for _, batch in batches:
+        for numbers, batch in batches:
             drawing += time.perf_counter() - begun
+            if retrieval is not None:
+                retrieval.update([number % len(condition) for number in numbers], batch)
             yield batch
             begun = time.perf_counter()
 
+    stream = drawn()
     found = evaluate_images(
-        drawn(),
+        stream,
         reference=reference or images,
         metrics=config.metrics if of == "image" else [],
         count=config.samples,
@@ -122,6 +128,11 @@ def _measured(
         device=pair.generator.device,
         protocol=protocol,
     )
+    if retrieval is not None:
+        while not retrieval.enough and next(stream, None) is not None:
+            pass  # drawn although no other metric asked for it
+        metrics[NAME] = retrieval.value(protocol or data.protocol)
+        found.warnings.append(retrieval.told())
     ended = time.perf_counter()
     seconds = {"rate": rated - start, "drawing": drawing, "images": ended - rated, "seconds": ended - start}
     timing: dict[str, Any] = {name: round(value, 3) for name, value in seconds.items()}
@@ -139,6 +150,15 @@ def _rejecting(pair: Pipeline, config: GeneratorEvaluationConfig, folder: Path |
         return
     with tempfile.TemporaryDirectory(prefix="tokbench-") as scratch:
         yield Rejection.open(pair, config.judge, folder or Path(scratch), n=config.samples, rate=config.reject)
+
+
+def _retrieval(images: Any, seed: int) -> Retrieval | None:
+    """Of images that were asked for their captions; None for others, and for fewer than it chooses among."""
+    captions = getattr(images, "captions", None)
+    if captions is None or not Retrieval.possible(captions[:MOST]):
+        return None
+    pixels = torch.stack([images.sample(k)["image"] for k in range(min(len(captions), MOST))])
+    return Retrieval(pixels, captions[:MOST], seed)
 
 
 def recipe_of(generator: Path) -> GeneratorRecipe | None:
