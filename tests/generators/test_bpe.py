@@ -10,7 +10,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tokbench.cli.app import app
+from tokbench.config.condition import TextConfig
+from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.errors import TokbenchError
+from tokbench.generators import build
 from tokbench.generators.bpe import Merges
 from tokbench.generators.text_training import train_text_tokenizer
 from tokbench.generators.texts import TextTokenizer
@@ -83,3 +86,15 @@ def test_training_is_the_same_every_time_and_knows_its_captions(tmp_path: Path) 
     assert read.pad == 0 and len(read.rows(["BLUE heart"])[0]) == 2
     with pytest.raises(TokbenchError, match="--vocab 5: these has 11 characters already; ask for more tokens"):
         train_text_tokenizer(["red heart", "blue heart", "red sea", "Blue Sea"], 5, "these")
+
+
+def test_training_texts_are_cut_by_their_keys_and_others_are_not() -> None:
+    read = train_text_tokenizer(TEXTS * 3, 60)
+    text = TextConfig(length=8, vocabulary=read.vocabulary, bpe_dropout=0.5, tokenizer=read.definition)
+    settings = ARConfig(width=16, heads=2, layers=1, input="learned")
+    config = GeneratorConfig(generator=settings, shape=(2, 2, 1), vocabulary=(3,), conditioned_on=text)
+    condition, keys, texts = build(config).condition, torch.arange(6), ["the blue hearts"] * 6
+    whole = condition.of({"text": texts, "keys": keys})
+    parts = [condition.of({"text": texts[k : k + 2], "keys": keys[k : k + 2]}) for k in (0, 2, 4)]
+    assert torch.equal(torch.cat(parts), whole) and len(whole.unique(dim=0)) > 1  # whoever resumes or divides
+    assert torch.equal(condition.of({"text": texts}), read.ids(texts, 8, cut=True))
