@@ -16,12 +16,15 @@ from tiny_tokenizer import MODEL
 from typer.testing import CliRunner
 
 from tokbench.cli.app import app
+from tokbench.codes.cache import CodeCache
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.model import TokenizerConfig
-from tokbench.data import loader, open_images
+from tokbench.data import loader, open_images, to_float
 from tokbench.errors import TokbenchError
+from tokbench.generators.building import partner_codes
 from tokbench.generators.pipeline import Pipeline
 from tokbench.models import Tokenizer
+from tokbench.training.loop import train
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +165,45 @@ def test_no_partner_at_all_and_no_folder_of_them_are_one_line(pairs: Path, tmp_p
         open_images(f"folder:eval={pairs}/images,depth={tmp_path}", "eval", image_size=16)
     with pytest.raises(TokbenchError, match="there is no folder"):
         open_images(f"folder:{pairs}/images,depth={tmp_path}/none", "eval", image_size=16)
+
+
+def test_a_cache_of_pairs_holds_both_codes_and_trains_a_generator(
+    pairs: Path, tokenizers: dict[str, Path], tmp_path: Path
+) -> None:
+    source, out = f"folder:{pairs}/images,masks={pairs}/masks", tmp_path / "codes"
+    asked = ["encode", tokenizers["images"], "--data", source, "--no-flip", "--crop", "adm", "--out", out, "--cpu"]
+    alone = command(*asked)
+    assert "name the tokenizer of its masks with --condition" in str(alone.exception)
+    made = command(*asked, "--condition", tokenizers["masks"])
+    assert made.exit_code == 0, (made.output, made.exception)
+
+    cache, other = CodeCache(out, "train"), Tokenizer.from_pretrained(tokenizers["masks"])
+    images = open_images(source, "train", image_size=16, crop="adm")
+    held: Any = cache.read(list(range(len(cache))))
+    beside: Any = torch.stack([images[k]["partner"] for k in range(len(images))])  # type: ignore[typeddict-item]
+    assert torch.equal(held["condition"], partner_codes(other, "masks", beside))
+    own = Tokenizer.from_pretrained(tokenizers["images"])
+    assert torch.equal(
+        held["codes"], own.encode(to_float(torch.stack([images[k]["image"] for k in range(len(images))])))
+    )
+
+    settings = {
+        "name": "pairs", "tokenizer": str(tokenizers["images"]), "data": {"source": f"codes:{out}", "image_size": 16},
+        "condition": {"tokenizer": str(tokenizers["masks"])},
+        "generator": {"name": "ar", "width": 16, "heads": 2, "layers": 1},
+        "training": {"steps": 2, "batch_size": 4, "warmup_steps": 1, "checkpoint_every": 2},
+    }  # fmt: skip
+    recipe = GeneratorRecipe.model_validate(settings)
+    trained = train(recipe, tmp_path / "run", quiet=True)
+    pair = Pipeline.load(trained.product)
+    assert pair.generator.config.conditioned_on.partner == "masks"
+    assert pair.condition_codes(beside[:2]).tolist() == held["condition"][:2].tolist()
+    for change, said in (
+        ({"condition": None}, "has codes of pairs: set condition.tokenizer"),
+        (
+            {"condition": {"tokenizer": str(tokenizers["depth"])}},
+            "takes images, and masks are label maps",
+        ),
+    ):
+        with pytest.raises(TokbenchError, match=said):
+            train(GeneratorRecipe.model_validate({**settings, **change}), tmp_path / "no", quiet=True)

@@ -26,6 +26,10 @@ def encode(
     latents: Annotated[
         bool, typer.Option("--latents", help="Keep latents too, for soft targets and stochastic codes.")
     ] = False,
+    condition: Annotated[
+        str | None,
+        typer.Option("--condition", help="Of pairs (folder:A,masks=B): the tokenizer of what goes with the images."),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many training images.")] = None,
     eval_limit: Annotated[int | None, typer.Option("--eval-limit", min=1, help="At most so many held out.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
@@ -43,6 +47,7 @@ def encode(
     from tokbench.data import open_images
     from tokbench.data.base import Split
     from tokbench.errors import counted, size_text
+    from tokbench.generators.pairs import conditioned
     from tokbench.memory import explained
     from tokbench.models import Tokenizer
     from tokbench.printing import progress_bar, terminal
@@ -50,6 +55,7 @@ def encode(
     splits: tuple[Split, ...] = ("train", "eval")
     model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
     size = size_of(model, image_size, "--image-size")
+    pairs = conditioned(data, condition, size, device(cpu))
     console = terminal(stderr=True)
     advice = smaller_batch(batch_size, "--image-size SIZE, a multiple of the downsampling")
     with (
@@ -74,6 +80,9 @@ def encode(
             if images.share:
                 bar.console.print(images.share)
             asked: Any = {"source": tokenizer, "passes": passes if training else 1, "latents": latents}
+            asked["condition"] = pairs.config if pairs is not None else None
+            if pairs is not None:
+                images.label_count = pairs.labels  # type: ignore[attr-defined]
             if count := already_written(model, images, out, **asked):
                 bar.console.print(f"{split}: {counted(count, 'image')}, there already")
                 continue
@@ -89,6 +98,7 @@ def encode(
                 batch_size=batch_size,
                 workers=workers,
                 progress=report,
+                partners=pairs.codes if pairs is not None else None,
                 **asked,
             )
             for path, reason in images.skipped[:5]:

@@ -23,12 +23,14 @@ from tokbench.errors import TokbenchError
 
 
 class CodeBatch(TypedDict, total=False):
-    """``codes`` int64 (B, *grid, D), ``label`` int64 (B,), ``id`` B strings, ``latents`` float16 (B, *grid, C)."""
+    """``codes`` int64 (B, *grid, D), ``label`` int64 (B,), ``id`` B strings, ``latents`` float16 (B, *grid, C); of
+    pairs ``condition`` int64 (B, *grid, D), of its own grid and depth."""
 
     codes: Tensor
     label: Tensor
     id: list[str]
     latents: Tensor
+    condition: Tensor
 
 
 class CodeCache:
@@ -48,6 +50,10 @@ class CodeCache:
         if h.latent_channels is not None:
             row = (*h.shape[:-1], h.latent_channels)
             self._latents = [self._mapped(f"latents-{i:05d}.bin", "<f2", (n, *row)) for i, n in enumerate(h.shards)]
+        self._conditions = []
+        if h.condition is not None:
+            of = h.condition.shape
+            self._conditions = [self._mapped(f"condition-{i:05d}.bin", "<u4", (n, *of)) for i, n in enumerate(h.shards)]
         self._starts = np.cumsum([0, *h.shards])
         self._chosen = np.asarray(evenly(h.count, limit), dtype=np.int64)
 
@@ -90,6 +96,8 @@ class CodeCache:
         }
         if self._latents:
             batch["latents"] = torch.from_numpy(self._gather(self._latents, rows))
+        if self._conditions:
+            batch["condition"] = torch.from_numpy(self._gather(self._conditions, rows).astype(np.int64))
         return batch
 
     def _check(self, codes: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from tokbench import threads
 from tokbench.codes.cache import CodeCache
 from tokbench.codes.header import HEADER, CodeHeader, read_header
 from tokbench.codes.writer import CodeWriter
+from tokbench.config.condition import CodesConfig
 from tokbench.data import loader
 from tokbench.data.base import ImageDataset, digest
 from tokbench.data.loader import Loader
@@ -22,7 +24,13 @@ from tokbench.secrets import redacted
 
 
 def code_header(
-    tokenizer: Tokenizer, images: ImageDataset, *, source: str, passes: int = 1, latents: bool = False
+    tokenizer: Tokenizer,
+    images: ImageDataset,
+    *,
+    source: str,
+    passes: int = 1,
+    latents: bool = False,
+    condition: CodesConfig | None = None,
 ) -> CodeHeader:
     """What the cache that ``write_codes`` makes of the same will say of itself, less how many images there are."""
     shape = tokenizer.grid(images.image_size)
@@ -40,6 +48,7 @@ def code_header(
         passes=passes,
         classes=tuple(images.classes),
         latent_channels=int(quantizer.dim) if latents else None,
+        condition=condition,
     )
 
 
@@ -84,6 +93,8 @@ def write_codes(
     batch_size: int = 64,
     passes: int = 1,
     latents: bool = False,
+    condition: CodesConfig | None = None,
+    partners: Callable[[Tensor], Tensor] | None = None,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
@@ -96,9 +107,11 @@ def write_codes(
         source: where the tokenizer was read from.
         passes: over the images, each with other random crops and flips.
         latents: keep the latents too (float16), for soft targets and stochastic codes.
+        condition, partners: of pairs: what the codes of the other half are, and what makes them of a batch of it.
         progress: called with the images done and to do.
     """
-    header = code_header(tokenizer, images, source=source, passes=passes, latents=latents)
+    asked: Any = {"passes": passes, "latents": latents, "condition": condition}
+    header = code_header(tokenizer, images, source=source, **asked)
     config = tokenizer.config
     device, quantizer = next(tokenizer.parameters()).device, cast(Any, tokenizer.quantizer)
     with CodeWriter(folder, header, batch_size=batch_size) as writer:
@@ -114,7 +127,9 @@ def write_codes(
                 kept = z.movedim(1, -1).half() if latents else None
                 # A batch without a readable image is left out by the loader, and then the count of batches is off.
                 counted = len(images.skipped) == skipped or (isinstance(batches, Loader) and images.split == "train")
-                writer.add(quantizer.encode(z), batch["label"], kept, (number, index) if counted else None)
+                whole: Any = batch
+                beside = partners(whole["partner"]) if partners is not None else None
+                writer.add(quantizer.encode(z), batch["label"], kept, (number, index) if counted else None, beside)
                 done += len(z)
                 if progress is not None:
                     progress(done, len(images) * passes)

@@ -3,7 +3,8 @@
 A cache is a folder with a folder for each split; a split holds ``header.json``, ``codes-00000.bin`` and so on (raw
 little-endian, (count, *grid, D)), ``labels.bin`` (int64), ``histogram.bin`` (int64, the counts of each depth's codes
 one after the other; of a vocabulary past 2^22 the number of codes that occur, these codes and their counts) and, where
-asked for, ``latents-00000.bin`` (float16, (count, *grid, C)).
+asked for, ``latents-00000.bin`` (float16, (count, *grid, C)); of pairs also ``condition-00000.bin`` (uint32), the codes
+of what goes with the images.
 """
 
 from __future__ import annotations
@@ -13,9 +14,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from tokbench.config.base import CodeShape, Strict
+from tokbench.config.condition import CodesConfig
 from tokbench.config.grid import Size
 from tokbench.errors import TokbenchError, printable
 
@@ -41,6 +51,13 @@ class CodeHeader(Strict):
     count: NonNegativeInt = 0
     shards: tuple[NonNegativeInt, ...] = ()  # images in each
     latent_channels: PositiveInt | None = None
+    condition: CodesConfig | None = None  # of pairs: what the codes of the other half are
+
+    @model_serializer(mode="wrap")
+    def _no_condition_unsaid(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Caches from before there were pairs stay what they are."""
+        found: dict[str, Any] = whole(self)
+        return {key: value for key, value in found.items() if key != "condition" or value is not None}
 
     @model_validator(mode="after")
     def _adds_up(self) -> CodeHeader:

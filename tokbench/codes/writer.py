@@ -90,12 +90,20 @@ class CodeWriter:
         kinds: list[tuple[str, np.dtype[Any], tuple[int, ...]]] = [("codes", h.dtype, h.shape)]
         if h.latent_channels is not None:
             kinds.append(("latents", np.dtype("<f2"), (*h.shape[:-1], h.latent_channels)))
+        if h.condition is not None:
+            kinds.append(("condition", np.dtype("<u4"), h.condition.shape))
         return kinds
 
     def add(
-        self, codes: Tensor, labels: Tensor, latents: Tensor | None = None, position: tuple[int, ...] | None = None
+        self,
+        codes: Tensor,
+        labels: Tensor,
+        latents: Tensor | None = None,
+        position: tuple[int, ...] | None = None,
+        condition: Tensor | None = None,
     ) -> None:
-        """codes int64 (B, *grid, D), labels (B,), latents (B, *grid, C) where the header has latent channels.
+        """codes int64 (B, *grid, D), labels (B,), latents (B, *grid, C) where the header has latent channels, the
+        condition's codes (B, *its shape) where it has a condition.
 
         ``position``: by which whoever continues later finds the batch after this one; without it, not from here.
         """
@@ -115,6 +123,9 @@ class CodeWriter:
             if self.header.latent_channels is not None:
                 assert latents is not None
                 self._append(self._file("latents", number), latents[start:end].cpu().numpy().astype("<f2"))
+            if self.header.condition is not None:
+                assert condition is not None
+                self._append(self._file("condition", number), condition[start:end].cpu().numpy().astype("<u4"))
             self.shards[-1] += end - start
             start = end
         if position is not None:

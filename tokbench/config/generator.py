@@ -220,7 +220,7 @@ class GeneratorRecipe(Strict):
         if self.training.freeze:
             raise ValueError("training.freeze names parts of a tokenizer, which a generator has not; leave it out")
         partner = partner_of(self.data.source)[1]
-        if self.condition is not None and partner is None:
+        if self.condition is not None and partner is None and not self.data.source.startswith("codes:"):
             raise ValueError("condition needs pairs: data.source=folder:IMAGES,depth=MAPS (or masks=, or images=)")
         if self.condition is None and partner is not None:
             raise ValueError(f"data.source has {partner}=, and nothing reads them: set condition.tokenizer")

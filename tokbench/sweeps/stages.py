@@ -101,8 +101,8 @@ def _generator(cell: GeneratorCell, context: RunContext) -> Record | None:
     if tokenizer is None:
         raise TokbenchError(f"its tokenizer (cell {cell.tokenizer.key}) is not there")
     codes, encoding = encoded(cell, tokenizer, context)
-    cached = {"image_size": recipe.data.image_size, "channels": recipe.data.channels, "workers": recipe.data.workers}
-    data = DataConfig(source=f"codes:{codes}", **cached)
+    kept = recipe.data.model_dump(include={"image_size", "channels", "kind", "workers"})
+    data = DataConfig(source=f"codes:{codes}", **kept)
     placed = recipe.model_copy(update={"tokenizer": str(tokenizer), "data": data})
     accelerator = make_accelerator(placed, context.cpu)
     folder, summary = _trained(placed, cell.key, "generator", accelerator, context)

@@ -97,8 +97,15 @@ class CodeData:
         self.condition_tokenizer: Tokenizer | None = None
         self.conditioned_on: CodesConfig | None = None
         settings, (_, partner, _) = self.recipe.condition, partner_of(self.recipe.data.source)
-        if settings is None or partner is None:
+        kept = [cache.header.condition for cache in (self.cache, self.held_cache)] if self.cache is not None else []
+        if self.cache is not None and (settings is None) != (None in kept):
+            has = "no codes of a condition: encode pairs with --condition" if settings else "codes of pairs"
+            hint = "" if settings else ": set condition.tokenizer"
+            raise TokbenchError(f"{self.cache.folder}: has {has}{hint}")
+        if settings is None:
             return
+        partner = partner if not kept or kept[0] is None else kept[0].partner
+        assert partner is not None
         other = Tokenizer.from_pretrained(settings.tokenizer).to(self.device).requires_grad_(False)
         size = self.recipe.data.image_size
         self.condition_tokenizer = other
@@ -110,13 +117,22 @@ class CodeData:
             dropout=settings.dropout,
             read=settings.read,
         )
-        for images in (self.images, self.held_images):
+        for of in kept:
+            assert of is not None and of.tokenizer is not None and self.conditioned_on.tokenizer is not None
+            if of.tokenizer.sha256 != self.conditioned_on.tokenizer.sha256:
+                raise TokbenchError(
+                    f"{self.recipe.data.source}: its condition is codes of another tokenizer ({of.tokenizer.source}, "
+                    f"weights {of.tokenizer.sha256[:12]}) than condition.tokenizer {settings.tokenizer}"
+                )
+        for images in () if kept else (self.images, self.held_images):
             images.label_count = other.config.channels  # type: ignore[attr-defined]
 
     def with_condition(self, batch: Any) -> Any:
         """A batch with the codes of its partners as ``condition``, where the recipe has a condition."""
         if self.condition_tokenizer is None or self.conditioned_on is None:
             return batch
+        if self.cache is not None:
+            return {**batch, "condition": batch["condition"].to(self.device, non_blocking=True)}
         kind = self.conditioned_on.partner
         assert kind is not None
         return {**batch, "condition": partner_codes(self.condition_tokenizer, kind, batch["partner"])}
