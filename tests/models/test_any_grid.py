@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_tokenizers import make, size_of
+from small_tokenizers import SMALL, make, size_of
 from toy_architectures import ClipConfig, LineConfig
 
 from tokbench.clips import save_clip
@@ -83,7 +83,8 @@ def clips(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "tokens"), [("toy-line", [16, 24], (6, 2)), ("toy-clip", [5, 16, 24], (3, 4, 6, 2))]
+    ("name", "size", "tokens"),
+    [("toy-line", [16, 24], (6, 2)), ("toy-clip", [5, 16, 24], (3, 4, 6, 2)), ("titok", [16, 24], (12, 2))],
 )
 def test_a_toy_goes_through_the_whole_house(
     name: str, size: list[int], tokens: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -96,7 +97,7 @@ def test_a_toy_goes_through_the_whole_house(
         "recipe": "base",
         "set": {
             "data.source": source, "data.image_size": size, "data.limit": 8, "data.eval_limit": 4,
-            "model": {"architecture": name}, "quantizer": {"name": "rq", "codebook_size": 8, "depth": 2},
+            "model": {"architecture": name, **SMALL[name]}, "quantizer": {"name": "rq", "codebook_size": 8, "depth": 2},
             "loss.perceptual.net": "none", "training.batch_size": 4, "training.steps": 2, "training.warmup_steps": 1,
             "training.picture_every": 2, "training.checkpoint_every": 2, "training.channels_last": True,
         },
@@ -116,6 +117,8 @@ def test_a_toy_goes_through_the_whole_house(
     tokenizer = records[0]
     assert tokenizer.rate is not None and tuple(tokenizer.rate.tokens) == tokens
     assert tokenizer.data is not None and list(tokenizer.data.size) == size
+    if name == "titok":  # any first tokens decode
+        assert tokenizer.rate.prefixes == [8, 12] and len(tokenizer.metrics["psnr"].by_depth or []) == 2
     assert tokenizer.metrics["psnr"].value is not None and tokenizer.metrics["psnr"].n == tokenizer.data.n
     assert "×".join(map(str, tokens)) in (tmp_path / "out" / "table.md").read_text() and "16×24" in shown
     for record in records:

@@ -118,3 +118,5 @@ def test_encoders_keep_what_they_share() -> None:
     assert models[1].model_dump()["channels"] == 8
     with pytest.raises(TokbenchError, match="did you mean 'vqgan'"):
         tokenizer_cells(SweepSettings(encoder=["vqgam"]))
+    [cell] = tokenizer_cells(SweepSettings(recipe="vit-vqgan", encoder=["titok"]))[0]
+    assert cell.recipe.model.factors == (8, 8) and cell.recipe.model.grid(256) == (32,)

@@ -173,7 +173,7 @@ def _with_encoder(model: dict[str, Any], name: str) -> dict[str, Any]:
     kept = {key: value for key, value in model.items() if key in settings.model_fields}
     if name == "vit" and "multipliers" in model:
         kept.setdefault("patch_size", 2 ** (len(model["multipliers"]) - 1))
-    elif "patch_size" in model:
+    elif "patch_size" in model and "multipliers" in settings.model_fields:
         kept = _with_downsampling({**kept, "architecture": name}, model["patch_size"])
     return {**kept, "architecture": name}
 
