@@ -142,6 +142,6 @@ def test_a_signal_is_answered(tmp_path: Path, number: signal.Signals, code: int,
         writing = os.open(tmp_path / "runs.jsonl", os.O_WRONLY)  # returns when the command has opened it to read
         time.sleep(0.2)
         process.send_signal(number)
-        told = process.communicate(timeout=120)[1]
+        told = process.communicate(timeout=600)[1]
         os.close(writing)
     assert process.returncode == code and said in told and "Traceback" not in told

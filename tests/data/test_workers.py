@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fork_server import ForkServer
 from torch.utils.data import DataLoader, Dataset
 
 from tokbench.data.workers import ignore_sigterm, watched
@@ -40,18 +39,17 @@ def test_an_error_of_ours_arrives_as_it_was() -> None:
     assert str(caught.value) == "folder:x: none of its 10 images can be read"
 
 
-def test_a_dead_process_is_one_line() -> None:
+def test_a_dead_process_is_one_line(forks: ForkServer, tmp_path: Path) -> None:
     # In a process of its own: torch tells of the death from a signal handler, wherever this process is just then.
     script = (
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nout = open(sys.argv[1], 'w')\n"
         "import test_workers as t\nfrom tokbench.data.workers import is_worker_death, told\n"
         "try:\n    list(t.watched(t.DataLoader(t.Fails('death'), batch_size=2, num_workers=1)))\n"
-        "except t.TokbenchError as error:\n    print(error)\n"
-        "except RuntimeError as error:\n    print(told(error) if is_worker_death(error) else 'no death')\n"
+        "except t.TokbenchError as error:\n    print(error, file=out)\n"
+        "except RuntimeError as error:\n    print(told(error) if is_worker_death(error) else 'no death', file=out)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parent, timeout=120
-    )
-    (line,) = done.stdout.splitlines()
+    assert forks.wait(forks.start(script, str(tmp_path / "printed"))) == 0
+    (line,) = (tmp_path / "printed").read_text().splitlines()
     assert line.startswith("a process that reads images died") and "data.workers" in line
 
 

@@ -27,21 +27,29 @@ class _Images(torch.utils.data.Dataset):
         return self.images[index]
 
 
-@pytest.fixture
-def random_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The network with random weights, in place of the true ones, as a file for torch-fidelity."""
+@pytest.fixture(scope="module")
+def random_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network with random weights as a file for torch-fidelity."""
+    folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
-        torch.save({}, tmp_path / "none.pth")
+        torch.save({}, folder / "none.pth")
         state = FeatureExtractorInceptionV3(
-            "inception-v3-compat", ["64"], feature_extractor_weights_path=tmp_path / "none.pth"
+            "inception-v3-compat", ["64"], feature_extractor_weights_path=folder / "none.pth"
         ).state_dict()
-    torch.save(state, tmp_path / "random.pth")
+    torch.save(state, folder / "random.pth")
+    return folder / "random.pth"
+
+
+@pytest.fixture
+def random_weights(random_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """They stand in place of the true ones."""
+    state = torch.load(random_file)
     monkeypatch.setattr(weights, "load", lambda name: state)
     monkeypatch.setattr(weights, "digest", lambda name: "random")
     monkeypatch.setattr(weights, "find", lambda name: tmp_path)
-    return tmp_path / "random.pth"
+    return random_file
 
 
 def _torch_fidelitys(ours: Pictures, theirs: Pictures, layer: int, file: Path) -> float:
@@ -65,11 +73,17 @@ def test_our_pass_is_torch_fidelitys(random_weights: Path, layer: int, counts: t
     assert found.label == f"gFD-Inception{layer}" and found.n == counts[0]
 
 
+@pytest.fixture(scope="module")
+def theirs(random_file: Path) -> dict[int, torch.Tensor]:
+    """torch-fidelity's features of five images, by layer."""
+    layers = [64, 192, 768, 2048]
+    extractor = FeatureExtractorInceptionV3("x", list(map(str, layers)), feature_extractor_weights_path=random_file)
+    return dict(zip(layers, extractor(Pictures(5, size=32).batch()), strict=True))
+
+
 @pytest.mark.parametrize("layer", [64, 192, 768, 2048])
-def test_each_layer_is_torch_fidelitys(random_weights: Path, layer: int) -> None:
-    images = Pictures(5, size=32).batch()
-    theirs = FeatureExtractorInceptionV3("x", [str(layer)], feature_extractor_weights_path=random_weights)
-    (expected,) = theirs(images)
+def test_each_layer_is_torch_fidelitys(random_weights: Path, theirs: dict[int, torch.Tensor], layer: int) -> None:
+    images, expected = Pictures(5, size=32).batch(), theirs[layer]
     extractor = extractors.load_extractor(inception.NAME if layer == 2048 else f"{inception.NAME}-{layer}")
     found = extractor(images)
     assert extractor.dim == layer and found.shape == (5, layer) and found.dtype == torch.float32

@@ -46,9 +46,9 @@ def test_two_processes_are_one(
     workers = [context.Process(target=_worker, args=(rank, str(tmp_path / "meet"), answers)) for rank in (0, 1)]
     for worker in workers:
         worker.start()
-    both = dict(answers.get(timeout=120) for _ in workers)
+    both = dict(answers.get(timeout=600) for _ in workers)
     for worker in workers:
-        worker.join(60)
+        worker.join(600)
     assert [worker.exitcode for worker in workers] == [0, 0]
     for file in (own_cache / "statistics").iterdir():
         file.unlink()  # one process shall look for itself

@@ -141,7 +141,7 @@ def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "runs.jsonl"
     both = [writer(path, name, 60) for name in "ab"]
     for process in both:
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
     records = Store(path).read()
     assert records.damaged == []
     assert sorted(r.id for r in records) == sorted(f"{name}-{number}" for name in "ab" for number in range(60))
@@ -155,7 +155,7 @@ def test_a_killed_writer_loses_nothing_it_had_reported(tmp_path: Path) -> None:
         assert process.stdout is not None
         reported += [process.stdout.readline().strip() for _ in range(random.Random(attempt).randrange(2, 25))]
         process.send_signal(signal.SIGKILL)
-        reported += process.communicate(timeout=60)[0].split()
+        reported += process.communicate(timeout=600)[0].split()
     Store(path).append(record(id="last"))
     records = Store(path).read()
     ids = [r.id for r in records]

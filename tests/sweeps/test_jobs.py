@@ -55,8 +55,19 @@ def note(word):
 """
 
 
+# Each ends when two have begun, or after a minute.
+_TOGETHER = """
+note("begin")
+for _ in range(6000):
+    if open(f"{out}/diary").read().count("begin") > 1:
+        break
+    time.sleep(0.01)
+note("end")
+"""
+
+
 def test_a_generator_begins_when_its_tokenizer_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(monkeypatch, _DIARY + "note('begin'); time.sleep(0.3); note('end')")
+    fake(monkeypatch, _DIARY + _TOGETHER)
     plan = Plan.make(grid("rq", "lfq", generator=["ar", "mlm"], out=tmp_path))
     assert run(plan, tmp_path, 2) == 0
     events = (tmp_path / "diary").read_text().split("\n")[:-1]
@@ -92,7 +103,7 @@ def test_an_interrupted_sweep_asks_its_cells_once_and_waits(
         _DIARY
         + "import signal\n"
         + "def stop(*_): note('asked'); time.sleep(0.5); note('saved'); os._exit(130)\n"
-        + "signal.signal(signal.SIGTERM, stop); note('begin'); time.sleep(30)",
+        + "signal.signal(signal.SIGTERM, stop); note('begin'); time.sleep(600)",
     )
     plan = Plan.make(grid("rq", "lfq", out=tmp_path))
     # A shell's background job begins with SIGINT ignored, and so would this test.
@@ -221,7 +232,7 @@ def test_several_processes_train_one_cell_under_accelerate(tmp_path: Path) -> No
 def test_a_worker_without_its_parent_does_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tokbench.sweeps.worker", str(tmp_path), "0123", "--parent", "1"],
-        capture_output=True, timeout=60,
+        capture_output=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 130 and list(tmp_path.iterdir()) == []
 

@@ -128,6 +128,6 @@ def test_a_killed_sweep_leaves_no_cells_running(
         with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sweep:
             time.sleep(draw.uniform(6, 14))
             sweep.kill()
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     check(tmp_path, undisturbed[0])
