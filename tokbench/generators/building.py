@@ -24,6 +24,7 @@ from tokbench.generators.embedding import code_vectors
 from tokbench.generators.texts import TextTokenizer
 from tokbench.models.folder import explain
 from tokbench.models.tokenizer import Tokenizer, chosen_size
+from tokbench.models.unweighted import unweighted
 
 # Folders inside a generator's, of tokenizers that came with it.
 TOKENIZER, CONDITION_TOKENIZER = "tokenizer", "condition_tokenizer"
@@ -48,8 +49,8 @@ def without_weights(
     The arguments are those of ``configure``.
     """
     settings = generator.model_copy(update={"class_conditional": False})
+    made = unweighted(tokenizer)
     with torch.device("meta"):
-        made = Tokenizer(tokenizer)
         return made, build(configure(settings, made, source=source, image_size=image_size))
 
 

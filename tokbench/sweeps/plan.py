@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import JustifyMethod
 
 from tokbench.errors import TokbenchError, counted
-from tokbench.models import Tokenizer
+from tokbench.models.unweighted import unweighted
 from tokbench.printing import fitted, terminal
 from tokbench.results.store import Store
 from tokbench.sweeps.cell import Cell
@@ -132,5 +131,4 @@ def _failing(plan: Plan) -> list[tuple[str, str]]:
 
 def _rate(cell: Cell) -> dict[str, Any]:
     recipe = cell.tokenizer.recipe if isinstance(cell, GeneratorCell) else cell.recipe
-    with torch.device("meta"):
-        return Tokenizer(recipe.tokenizer).rate()
+    return unweighted(recipe.tokenizer).rate()

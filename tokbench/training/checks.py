@@ -15,8 +15,8 @@ from tokbench.errors import TokbenchError, printable
 from tokbench.generators.judges import check_judge
 from tokbench.metrics.lpips import SMALLEST
 from tokbench.metrics.registry import names
-from tokbench.models import Tokenizer
 from tokbench.models.discriminator import build_discriminator
+from tokbench.models.unweighted import unweighted
 
 
 def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
@@ -36,9 +36,9 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
     _check_perceptual(recipe)
     data = recipe.data
     try:
-        with torch.device("meta"):
-            tokenizer = Tokenizer(recipe.tokenizer)
-            if recipe.loss.adversarial is not None:
+        tokenizer = unweighted(recipe.tokenizer)
+        if recipe.loss.adversarial is not None:
+            with torch.device("meta"):
                 build_discriminator(recipe.loss.adversarial.discriminator, data.image_size, data.channels)
     except (ValueError, TokbenchError, RuntimeError, OverflowError, TypeError, ZeroDivisionError) as error:
         raise TokbenchError(f"{source}: {printable(str(error), 300)}") from None  # some of them are torch's

@@ -1,0 +1,31 @@
+"""Tokenizers without weights: to count, and to say what cannot be before training."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+import quantizers
+from tokbench.config.model import TokenizerConfig
+from tokbench.models.tokenizer import Tokenizer
+
+
+def unweighted(config: TokenizerConfig) -> Tokenizer:
+    """The tokenizer of a configuration on the meta device, the same for all who ask: it is not to be changed.
+
+    The plan of a sweep asks several times for each of its cells, and building one takes a tenth of a second.
+
+    Raises ValueError or TokbenchError for settings that do not go together, and torch's own errors.
+    """
+    # Other classes under the same names, as a notebook or a test defines them, make another tokenizer.
+    name = config.quantizer.name
+    quantizer: Any = quantizers.get(name) if name in quantizers.names() else None
+    return _unweighted(type(config.model), quantizer, config.model_dump_json())
+
+
+@functools.lru_cache(maxsize=64)
+def _unweighted(model: Any, quantizer: Any, config: str) -> Tokenizer:
+    with torch.device("meta"):
+        return Tokenizer(TokenizerConfig.model_validate_json(config))
