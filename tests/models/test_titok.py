@@ -12,6 +12,8 @@ from torch import Tensor
 from tokbench.config.loading import load_recipe
 from tokbench.errors import TokbenchError
 from tokbench.models.titok_start import centres, spread
+from tokbench.models.tokenizer import chosen_size
+from tokbench.reconstruction import reconstruct_image
 
 SMALL = {"width": 32, "depth": 1, "heads": 2}
 
@@ -117,6 +119,18 @@ def test_what_makes_no_row_of_tokens_is_one_line(settings: list[str], said: str)
     assert said in str(error.value) and len(str(error.value).splitlines()) == 1
 
 
-def test_images_of_another_size_are_refused_before_they_are_encoded() -> None:
-    with pytest.raises(ValueError, match="the tokenizer takes images of 16x16 only, and these are 32x32: resize them"):
-        make("titok").encode(torch.zeros(1, 3, 32, 32))
+def test_images_of_another_size_are_refused_in_one_line() -> None:
+    tokenizer = make("titok")
+    with pytest.raises(
+        ValueError, match="images: 32x32 is not the one size of this tokenizer's images, 16x16: crop or"
+    ):
+        tokenizer.encode(torch.zeros(1, 3, 32, 32))
+    with pytest.raises(TokbenchError, match="--image-size 32x32 is not the one size"):
+        chosen_size(tokenizer, 32, "--image-size")
+    with pytest.raises(TokbenchError, match="images: 20x16 is not the one size"):
+        reconstruct_image(tokenizer, torch.zeros(3, 17, 16, dtype=torch.uint8))
+    assert reconstruct_image(tokenizer, torch.zeros(3, 15, 14, dtype=torch.uint8)).image.shape == (3, 15, 14)
+    codes = tokenizer.encode(torch.zeros(1, 3, 16, 16))
+    for wrong in (codes[:, :0], torch.cat([codes, codes], dim=1)):
+        with pytest.raises(ValueError, match=r"codes of (0|24) positions: the tokenizer decodes 1 to 12"):
+            tokenizer.decode(wrong)

@@ -27,6 +27,7 @@ class Architecture(Strict):
     if TYPE_CHECKING:
         architecture: str
     causal: ClassVar[bool] = False  # the first frame of a clip is a position of its own
+    any_size: ClassVar[bool] = True  # of images that the tokenizer takes; else the configured one alone
 
     code_channels: PositiveInt | None = Field(
         None,

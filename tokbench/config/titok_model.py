@@ -94,6 +94,7 @@ class TiTokConfig(Architecture):
     """
 
     architecture: Literal["titok"] = "titok"
+    any_size = False
     tokens: PositiveInt = Field(32, description="latent queries: the positions of an image, whatever its size")
     patch_size: PositiveInt = Field(8, description="pixels a side of the encoder's patches and of the decoder's")
     encoder: Sized = Field(SIZES["small"], description="small, base, large, or width, depth and heads")

@@ -14,9 +14,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from quantizers.distributed import shared_generator
-from tokbench.config.grid import Grid, Size, divided, plain
+from tokbench.config.grid import Grid, Size, divided
 from tokbench.config.titok_model import CodeHeadConfig, TiTokConfig, TransformerConfig
-from tokbench.errors import size_text
 
 from . import titok_start as start
 from .maskgit import Decoder as PixelDecoder
@@ -61,7 +60,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: TiTokConfig, size: Size, code_channels: int, image_channels: int) -> None:
         super().__init__()
-        self.size, self.mixed = size, config.mixed_latents
+        self.mixed = config.mixed_latents
         patches = divided(size, config.factors)
         self.sequence = Sequence(config.encoder, math.prod(patches))
         width = self.sequence.width
@@ -74,9 +73,6 @@ class Encoder(nn.Module):
             start.what_alone(self.patches, self.to_code)
 
     def forward(self, images: Tensor) -> Tensor:
-        if plain(images.shape[2:]) != self.size:
-            own, given = size_text(self.size), size_text(images.shape[2:])
-            raise ValueError(f"images: the tokenizer takes images of {own} only, and these are {given}: resize them")
         patches = rearrange(self.patches(images), "b c h w -> b (h w) c")
         _, latents = self.sequence(patches, self.queries.to(patches.dtype).expand(len(patches), -1, -1))
         if self.mixed:  # the published reshape without a permutation
@@ -179,11 +175,11 @@ class Decoder(nn.Module):
     def patches(self, quantized: Tensor) -> Tensor:
         """What the head is given: (B, P, W)."""
         count, whole = quantized.shape[-1], len(self.places)
-        if count > whole or (count < whole and not self.tail_drop):
+        if not 1 <= count <= whole or (count < whole and not self.tail_drop):
             most = f"1 to {whole}" if self.tail_drop else f"{whole}, since it was trained without model.tail_drop"
             raise ValueError(f"codes of {count} positions: the tokenizer decodes {most}")
         if self.tail_drop and self.training:
-            count = self._kept(whole, shared_generator(quantized.device))
+            count = min(count, self._kept(whole, shared_generator(quantized.device)))
         tokens = self.from_code(rearrange(quantized[..., :count], "b c n -> b n c"))
         tokens = tokens + self.places[:count].to(tokens.dtype)
         blank = tokens.new_zeros(len(tokens), len(self.sequence.positions), tokens.shape[-1])

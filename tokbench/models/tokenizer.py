@@ -22,7 +22,7 @@ from quantizers.functional.gradient import straight_through
 from tokbench.config.architecture import ImageArchitecture
 from tokbench.config.grid import Grid, Size, axes, pixels
 from tokbench.config.model import QuantizerConfig, TokenizerConfig
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, size_text
 from tokbench.results.card import Card
 
 from .card import tokenizer_card
@@ -100,7 +100,10 @@ class Tokenizer(SavedModel):
 
     def latent_grid(self, size: Size | None = None) -> Grid:
         """The grid of the latent map, likewise: that of the codes, where the quantizer has none of its own."""
-        return self.config.model.grid(self.config.image_size if size is None else size)
+        own = self.config.image_size
+        if size is not None and not self.config.model.any_size and axes(size) != axes(own):
+            raise ValueError(f"{size_text(size)} is not the one size of this tokenizer's images, {size_text(own)}")
+        return self.config.model.grid(own if size is None else size)
 
     def prefixes(self) -> list[Prefix]:
         """The parts of a code stack that decode, coarse to fine, the whole last."""
