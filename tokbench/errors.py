@@ -72,6 +72,11 @@ def size_text(size: int | Sequence[int]) -> str:
     return "x".join(map(str, (size, size) if isinstance(size, int) else size))
 
 
+def noun_of(size: int | Sequence[int] | None) -> str:
+    """What samples of a size are: ``clip`` of three numbers, else ``image``."""
+    return "clip" if not isinstance(size, int) and size is not None and len(size) == 3 else "image"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``" (did you mean 'rq'?)"`` when something known is near ``word``, else the list of what is known."""
     names = sorted(known)

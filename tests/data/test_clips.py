@@ -136,15 +136,21 @@ def test_stride_rate_and_windows(tmp_path: Path) -> None:
         return clips, [clips[k]["image"] for k in range(len(clips))]
 
     clips, got = shown(2, stride=3)
+    assert clips.frame_rate == pytest.approx(9 / 1.04 / 3, abs=1e-3)  # ten frames, the last shown after 1.04 s
     assert [clips[k]["id"] for k in range(len(clips))] == ["a.mp4@0", "a.mp4@6"]
     assert torch.equal(got[1], whole[:, [6, 9]])
     clips, got = shown(6, fps=5)
     assert torch.equal(got[0], whole[:, [0, 3, 3, 6, 6, 8]]) and len(clips) == 1
+    assert clips.frame_rate == 5
     assert "6 frames at 5 a second" in clips.describe() and clips.protocol == "tokbench-v1-all-5fps"
     clips, got = shown(4, windows="first")
     assert len(clips) == 1 and torch.equal(got[0], whole[:, :4]) and clips.protocol == "tokbench-v1-first"
     clips, got = shown(4, channels=1, stride=2)
     assert got[0].shape == (1, 4, 32, 32) and clips.protocol == "tokbench-v1-all-stride2-grey"
+    (tmp_path / "a.mp4").write_bytes(encode(moving(10, 32, 32), rate=10))
+    (tmp_path / "b.mp4").write_bytes(encode(moving(10, 32, 32), rate=40))
+    clips, _ = shown(5)
+    assert clips.frame_rate == pytest.approx(16)  # 20 frames in 1.25 s
 
 
 def test_what_cannot_be_used_is_named_and_counted(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ from tokbench.metrics import evaluate_images, evaluate_tokenizer, extractors
 from tokbench.metrics.evaluation import default_metrics
 from tokbench.metrics.flicker import flicker
 from tokbench.metrics.psnr import psnr
+from tokbench.metrics.record import evaluation_record
 from tokbench.models import Tokenizer
+from tokbench.results.table import comparison
 
 
 class ClipSpace:
@@ -73,12 +75,30 @@ def test_a_clips_value_is_its_frames_mean_and_the_first_stands_alone(tokenizer: 
     originals, decoded = _decoded(tokenizer, clips)
     each = psnr(frames(originals), frames(decoded)).view(12, 9)
     assert found["psnr"].value == pytest.approx(float(each.mean()), rel=1e-6) and found["psnr"].n == 12
-    assert found["psnr"].stderr == pytest.approx(float(each.mean(1).std() / 12**0.5), rel=1e-6)
+    assert found["psnr"].stderr == pytest.approx(float(each.mean(1).std() / 12**0.5), rel=1e-4)  # of batches of 5
     extra = found["psnr"].extra
     assert extra["first_frame"] == pytest.approx(float(each[:, 0].mean()), rel=1e-6)
     assert extra["later_frames"] == pytest.approx(float(each[:, 1:].mean()), rel=1e-6)
     assert found["flicker"].value == pytest.approx(float(flicker(originals, decoded).mean()), rel=1e-6)
     assert "first_frame" not in found["flicker"].extra and "first_frame" in found["ssim"].extra
+
+
+def test_a_table_of_clips_counts_clips_and_seconds(tokenizer: Tokenizer, clips: ImageDataset) -> None:
+    found = evaluate_tokenizer(tokenizer, clips, metrics=["psnr", "usage"], batch_size=12)
+    made = evaluation_record(found, tokenizer, clips.fingerprint, by_depth=True, name="x", weights_which="saved")
+    (section,) = comparison([made], by_depth=True).sections
+    assert section.title == "Tokenizers · clips (eval) · 9×16×16 · 12 clips · protocol tokbench-v1-all"
+    assert "bits/clip" in [column.label for column in section.columns]
+    part, whole = ({c.key: cell for c, cell in zip(section.columns, row.cells, strict=True)} for row in section.rows)
+    rate = found.data.frame_rate
+    assert rate is not None and whole["kbps"].value == pytest.approx(found.rate.bits_per_image * rate / 9 / 1000)
+    assert part["kbps"].value == pytest.approx(whole["kbps"].value / 2)
+    extra = found.metrics["psnr"].extra
+    assert (whole["psnr_first"].value, whole["psnr_later"].value) == (extra["first_frame"], extra["later_frames"])
+    assert (part["psnr_first"].text, part["psnr_later"].text) == ("", "")
+    unknown = made.replace(data={**made.plain()["data"], "frame_rate": None}, metrics={})
+    keys = [column.key for column in comparison([unknown]).sections[0].columns]
+    assert "bits" in keys and not {"kbps", "psnr_first", "psnr_later"} & set(keys)
 
 
 def test_flicker_is_of_what_comes_and_goes() -> None:
@@ -114,7 +134,7 @@ def test_rfvd_in_a_whole_pass(clip_space: None, tokenizer: Tokenizer, clips: Ima
     assert list(found.data.size) == [9, 16, 16] and found.data.split == "eval"  # type: ignore[arg-type]
     assert found.metrics["rfid"].value is None and "compares images" in str(found.metrics["rfid"].note)
     assert "only 12 clips: biased" in str(unbiased.note)
-    assert again.metrics["rfvd_tf1"].value == pytest.approx(unbiased.value, rel=1e-6)
+    assert again.metrics["rfvd_tf1"].value == pytest.approx(unbiased.value, rel=1e-4)
     assert unbiased.version == "tokbench-v1-all/rfvd_tf1-1"
 
 

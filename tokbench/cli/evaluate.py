@@ -115,7 +115,7 @@ def _show(result: Evaluation) -> None:
     """A row a metric, with a column for every depth where the codes have several; below, what needs saying."""
     from rich.table import Table
 
-    from tokbench.errors import size_text
+    from tokbench.errors import noun_of, size_text
     from tokbench.printing import terminal
     from tokbench.results.definitions import ARROWS
 
@@ -138,10 +138,11 @@ def _show(result: Evaluation) -> None:
             later = value.extra["later_frames"]
             console.print(f"{value.label}: {_number(first)} in first frames, {_number(later)} in later ones")
     tokens = "x".join(map(str, rate.tokens))
-    bits = f"{rate.bits_per_image:,.0f} bits per image, {rate.bits_per_pixel:.4f} bits per pixel"
+    noun = noun_of(data.size)
+    bits = f"{rate.bits_per_image:,.0f} bits per {noun}, {rate.bits_per_pixel:.4f} bits per pixel"
     skipped = f", {data.skipped} skipped" if data.skipped else ""
     console.print(f"{tokens} codes, {bits}")
-    pictures = f"{data.count} images of {data.spec} ({data.split}), {size_text(data.size)}"
+    pictures = f"{data.count} {noun}s of {data.spec} ({data.split}), {size_text(data.size)}"
     line = f"{pictures}, protocol {data.protocol}{skipped}; {result.timing['seconds']:.0f} s"
     console.print(line)
 

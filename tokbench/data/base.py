@@ -54,6 +54,7 @@ def measured_on(
         protocol=images.protocol if protocol is None else protocol,
         skipped=len(images.skipped) if skipped is None else skipped,
         of=images.of,
+        frame_rate=images.frame_rate,
     )
 
 
@@ -68,6 +69,8 @@ class ImageDataset(Dataset[Sample]):
         notes: lines on what is odd about the whole: images in both splits, labels that are not classes.
         of: how many images the source has for its splits together, or the split before a limit; None: these are all.
         share: a line on ``of``: how many of how many, why, and how to take all; empty where these are all.
+        frame_rate: frames a second of the clips: all their frames over all their time; None of images, and where a
+            rate is not known.
         captions: the text of every image, once ``read_captions`` was called.
         fingerprint: hash of the content and of everything done to it; equal fingerprints mean equal samples.
         protocol: how images get their size: ``tokbench-v1`` or the crop's own name; of grey ones with ``-grey``.
@@ -84,6 +87,7 @@ class ImageDataset(Dataset[Sample]):
         self.classes, self.skipped, self.notes = [], [], []
         self.of: int | None = None
         self.share = ""
+        self.frame_rate = view.frame_rate
 
     def __len__(self) -> int:
         raise NotImplementedError

@@ -124,10 +124,11 @@ class ClipView(View):
     @property
     def examines(self) -> str:
         """What ``examine`` depends on, beside the file."""
-        return f"videos 1 {need_pyav().__version__} {self.frames} {self.stride} {self.fps} {super().examines}"
+        return f"videos 2 {need_pyav().__version__} {self.frames} {self.stride} {self.fps} {super().examines}"
 
     def examine(self, loaded: VideoFile) -> list[int]:
-        """Decode all of a video -> [its steps, its frames, those the container says, steps whose frame is lost ...].
+        """Decode all of a video -> [its steps, its frames, those the container says, frames in 1000 seconds (0: not
+        known), steps whose frame is lost ...].
 
         Raises:
             UnreadableVideo: it cannot be read, or gives no clip. ValueError: its frames have a size that is refused.
@@ -137,13 +138,23 @@ class ClipView(View):
             super().examine(Image.fromarray(video.read([0])[0]) if self.crop == "none" else None)
             gone = np.flatnonzero(np.isin(shown, lost)).tolist()
             said = video.declared if video.declared > len(video) + 1 else len(video)  # one more is said of whole ones
-            return [len(shown), len(video) - len(lost), said, *gone]
+            rate = round(1000 * video.rate) if len(video) > 1 else 0
+            return [len(shown), len(video) - len(lost), said, rate, *gone]
+
+    @property
+    def frame_rate(self) -> float | None:  # type: ignore[override]
+        """Frames a second of a clip, where ``fps`` says it."""
+        return None if self.fps is None else self.fps / self.stride
+
+    def rate_of(self, facts: Sequence[int]) -> float | None:
+        """The same of an examined video's clips."""
+        return self.frame_rate or facts[3] / 1000 / self.stride or None
 
     def starts(self, facts: Sequence[int]) -> list[int] | None:
         """Where clips begin that lie one behind another, less those with lost frames; None for other windows."""
         if self.windows != "all":
             return None
-        steps, lost = facts[0], set(facts[3:])
+        steps, lost = facts[0], set(facts[4:])
         every = range(0, steps - self.span + 1, self.frames * self.stride)
         return [s for s in every if lost.isdisjoint(range(s, s + self.span, self.stride))]
 

@@ -147,6 +147,12 @@ class View:
             return map_tensor(self(loaded, epoch, index), self.kind), ""  # type: ignore[arg-type]
         return self.seen(to_tensor(self(loaded, epoch, index))), ""
 
+    frame_rate: ClassVar[float | None] = None  # frames a second of a clip, where the settings say it
+
+    def rate_of(self, facts: Sequence[int]) -> float | None:
+        """The same of the clips of an examined file, where it is known."""
+        return self.frame_rate
+
     needs_facts: ClassVar[bool] = False  # whether samples are known only when every file was examined
 
     @property

@@ -60,6 +60,7 @@ class StreamedImages:
         self.skipped: list[tuple[str, str]] = []
         self.of, self.share = None, ""  # of a stream all images are taken
         self.caption_column: str | None = None  # set by ``read_captions``
+        self.frame_rate = view.frame_rate
 
     def __len__(self) -> int:
         if self.length is None:

@@ -127,6 +127,10 @@ class WholePictures(ImageDataset):
             chosen = [every[k] for k in evenly(len(every), limit)]
             self.kept = np.array([position for position, _ in chosen], dtype=np.int64)
             self.starts = np.array([start for _, start in chosen], dtype=np.int64)
+        rates = {position: self.view.rate_of(found) for position, found in facts.items()}
+        seconds = [1 / rate for position in self.kept if (rate := rates.get(int(position)))]  # of one frame
+        if seconds and len(seconds) == len(self.kept):
+            self.frame_rate = len(seconds) / sum(seconds)
 
     def __len__(self) -> int:
         return len(self.kept)

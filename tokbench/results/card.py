@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tokbench.errors import TokbenchError, size_text, visible
+from tokbench.errors import TokbenchError, noun_of, size_text, visible
 from tokbench.results.definitions import heading
 from tokbench.secrets import redacted, without_secrets
 
@@ -149,7 +149,7 @@ def _measured(record: Record) -> str:
     skipped = f", {data.skipped} could not be read" if data.skipped else ""
     spec, size = _spec(data.spec), f"{size_text(data.size)}"
     return f"{table}\n\n" + _plain(
-        f"On {data.count} images of {spec} ({data.split}), {size}, protocol {data.protocol}{skipped}. "
+        f"On {data.count} {noun_of(data.size)}s of {spec} ({data.split}), {size}, protocol {data.protocol}{skipped}. "
         "Numbers of another protocol or another n are not comparable."
     )
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.errors import TokbenchError, did_you_mean, noun_of
 from tokbench.results.definitions import Direction, heading, in_order, shown
 from tokbench.results.entries import Entry, Spread, Variant
+from tokbench.results.record import is_shown
 
 if TYPE_CHECKING:
     from tokbench.results.record import Record
@@ -94,6 +95,28 @@ def _depth(entry: Entry) -> Value:
     return entry.prefix if by_depth else entry.depth
 
 
+def _kilobits(entry: Entry) -> Value:
+    """A second of clips: the bits of one over the time that its frames are shown."""
+    data, bits = entry.first.data, entry.bits()
+    if data is None or bits is None or not data.frame_rate or noun_of(data.size) != "clip":
+        return None
+    frames: int = data.size[0]  # type: ignore[index]
+    return bits * data.frame_rate / frames / 1000 if frames else None
+
+
+def _psnr_of(part: str) -> Callable[[Entry], Spread | None]:
+    """The PSNR of the ``first_frame`` or the ``later_frames``, which the records of clips have beside the whole."""
+
+    def value(entry: Entry) -> Spread | None:
+        data = entry.first.data
+        if data is None or noun_of(data.size) != "clip" or entry.prefix is not None:
+            return None
+        found = [record.plain()["metrics"].get("psnr", {}).get(part) for record in entry.records]
+        return Spread.over(x if type(x) in (int, float) and is_shown(x) else None for x in found)
+
+    return value
+
+
 def _whole(value: float | None) -> Value:
     return int(value) if value is not None and float(value).is_integer() else value
 
@@ -141,6 +164,9 @@ ATTRIBUTES: dict[str, Attribute] = {
         _text("codes", "codes", _codes),
         _number("bits", "bits/image", lambda e: _whole(e.bits())),
         _number("bpp", "bpp", lambda e: e.bits_per_pixel(), digits=3),
+        _number("kbps", "kbit/s", _kilobits, digits=1),
+        _number("psnr_first", "PSNR, first frame", _psnr_of("first_frame"), digits=2, unit="dB"),
+        _number("psnr_later", "later frames", _psnr_of("later_frames"), digits=2, unit="dB"),
         _text("weights", "weights", lambda e: e.first.weights.which),
         _text("architecture", "architecture", lambda e: e.first.model.architecture),
         _number("downsampling", "f", lambda e: e.downsampling),
@@ -172,7 +198,8 @@ ALIASES = {
 }
 
 BLOCKS = ("quantizer", "model", "data", "weights", "rate", "training", "timing", "environment", "recipe")
-BEFORE = ("quantizer", "generator", "K", "D", "codes", "bits", "bpp")
+BEFORE = ("quantizer", "generator", "K", "D", "codes", "bits", "bpp", "kbps")
+FRAMES = ("psnr_first", "psnr_later")
 AFTER = ("params", "train_time", "seeds")
 # Shown, where they differ, when the usual columns do not tell two rows apart.
 TELLING = ("batch", "name", "weights", "architecture", "downsampling", "train_data", "steps", "revision", "created")
@@ -180,7 +207,11 @@ TELLING = ("batch", "name", "weights", "architecture", "downsampling", "train_da
 
 def default_keys(usual: Iterable[str]) -> list[str]:
     """The default columns: identity and rate, the usual ones of the metrics, cost."""
-    return [*BEFORE, *in_order(usual), *AFTER]
+    metrics = in_order(usual)
+    if "psnr" in metrics:
+        place = metrics.index("psnr") + 1
+        metrics[place:place] = FRAMES
+    return [*BEFORE, *metrics, *AFTER]
 
 
 def resolve(keys: Sequence[str], metrics: Sequence[str]) -> list[str]:

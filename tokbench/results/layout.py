@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tokbench.results.columns import AFTER, Column, Value, attribute
+from tokbench.errors import noun_of
+from tokbench.results.columns import AFTER, FRAMES, Column, Value, attribute
 from tokbench.results.entries import Context, Entry, Spread, Variant
 
 if TYPE_CHECKING:
@@ -65,9 +66,10 @@ class Table:
 def add_attribute(section: Section, key: str, values: Sequence[Value | Spread]) -> None:
     """A column that says what a row is; ``values`` run parallel to the rows."""
     column = attribute(key).column
+    column = replace(column, label=column.label.replace("image", noun_of(section.context.size)))
     section.columns.append(column)
     for row, value in zip(section.rows, values, strict=True):
-        once = key in AFTER and row.entry.prefix is not None  # of one model, counted once
+        once = key in (*AFTER, *FRAMES) and row.entry.prefix is not None  # of one model, counted once
         cell = TableCell(None, "") if once else _cell(column, value)
         if key == "name" and row.entry.published:
             cell.text += " †"

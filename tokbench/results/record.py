@@ -81,6 +81,7 @@ class DataRef(msgspec.Struct, frozen=True, gc=False):
     """What was measured on. ``protocol`` names crop, resize, rounding (``tokbench-v1``) and greyness (``-grey``).
 
     ``of``: how many images there are where not all of them were measured: a source without splits, a limit.
+    ``frame_rate``: frames a second of clips, all their frames over all their time, where it is known.
     """
 
     spec: str
@@ -90,6 +91,7 @@ class DataRef(msgspec.Struct, frozen=True, gc=False):
     protocol: str
     skipped: int = 0
     of: int | None = None
+    frame_rate: Positive | None = None
 
     @property
     def count(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tokbench.errors import TokbenchError, did_you_mean, size_text
+from tokbench.errors import TokbenchError, did_you_mean, noun_of, size_text
 from tokbench.results.columns import TELLING, Value, Values, attribute, default_keys, metric_column, resolve
 from tokbench.results.definitions import shown
 from tokbench.results.entries import Context, Entry, Gathered, Spread, Variant, gather
@@ -136,7 +136,7 @@ def context_title(context: Context, entries: Sequence[Entry]) -> str:
         return " · ".join([*parts, "published"])
     known = {record.data.of for entry in entries for record in entry.records if record.data is not None} - {None}
     among = f" of {max(filter(None, known)):,}" if known else ""
-    return " · ".join([*parts, f"{context.n:,}{among} images", f"protocol {context.protocol}"])
+    return " · ".join([*parts, f"{context.n:,}{among} {noun_of(context.size)}s", f"protocol {context.protocol}"])
 
 
 def _section(
