@@ -156,10 +156,11 @@ class Codebook(nn.Module):
             self._seen.clear()
 
     @torch.no_grad()
-    def learn(self, assigned: Sequence[tuple[Tensor, Tensor]]) -> None:
+    def learn(self, assigned: Sequence[tuple[Tensor, Tensor]], *, evenly: bool = False) -> None:
         """One training step's statistics: pairs of vectors (..., d) and the codes (...) they fell to.
 
-        All processes take part; the codebook is the same on each afterwards.
+        All processes take part; the codebook is the same on each afterwards. ``evenly``: unused codes restart on
+        vectors of each pair alike, however few those are, as the coarse scales of a pyramid have.
         """
         if (not self.is_average and not self.restart_threshold) or is_recomputing():
             return
@@ -172,7 +173,7 @@ class Codebook(nn.Module):
         pending, self._pending = self._pending, []
         hits_per_code = self._average(pending)
         if self.restart_threshold:
-            self._restart(pending, hits_per_code)
+            self._restart([z for z, _ in pending], hits_per_code, evenly)
         if self.is_average:
             total = self.cluster_size.sum()
             smoothed = (self.cluster_size + self.eps) * (total / (total + self.size * self.eps))
@@ -196,12 +197,15 @@ class Codebook(nn.Module):
             self.embed_sum.mul_(self.decay).add_(sums, alpha=1 - self.decay)
         return hits_per_code
 
-    def _restart(self, pending: Sequence[tuple[Tensor, Tensor]], hits_per_code: Tensor) -> None:
+    def _restart(self, rows: list[Tensor], hits_per_code: Tensor, evenly: bool) -> None:
         bar = (0.1 * hits_per_code).clamp_max(self.restart_threshold)
         dead = (self.cluster_size < bar).nonzero()[:, 0]
         if not len(dead):
             return
-        fresh = draw_rows([z for z, _ in pending], len(dead), shared_generator(dead.device))
+        if evenly:
+            most = max(len(z) for z in rows)
+            rows = [z[torch.arange(most, device=z.device) % len(z)] for z in rows]
+        fresh = draw_rows(rows, len(dead), shared_generator(dead.device))
         self.cluster_size[dead] = 1.0
         if self.is_average:
             self.embed_sum[dead] = fresh

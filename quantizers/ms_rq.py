@@ -13,20 +13,13 @@ from torch.nn import functional as F
 
 from quantizers.base import Quantizer
 from quantizers.checks import require_between, require_choice
+from quantizers.functional import pyramid
 from quantizers.functional.gradient import straight_through
 from quantizers.functional.nearest import most_aligned_code
-from quantizers.functional.pyramid import (
-    Mode,
-    Scale,
-    as_map,
-    as_rows,
-    checked_scales,
-    default_scales,
-    enlarged,
-    scale_text,
-    shrunk,
-)
+from quantizers.functional.pyramid import Scale, as_map, as_rows, scale_text, shrunk
+from quantizers.graphs import has_values
 from quantizers.grouped import make_parts
+from quantizers.phi import Phi, phi_of
 from quantizers.registry import register
 from quantizers.residual import code_channels
 from quantizers.vq import VQ
@@ -96,12 +89,13 @@ class MSRQ(Quantizer):
             raise ValueError(f"MSRQ: normalized_search is for vq, not {quantizer}; leave it out")
         if quant_resi and not share_quant_resi and scales is None:
             raise ValueError("MSRQ: share_quant_resi 0 is a phi for every scale: say scales")
-        self.inner, self.upsampling, self.normalized_search = inner, upsampling, normalized_search
+        self.upsampling: pyramid.Mode = upsampling
+        self.inner, self.normalized_search = inner, normalized_search
         self.shrink, self.scale_dropout = shrink, scale_dropout
         self.scales: tuple[Scale, ...] = ()
         self._derived = scales is None
         if scales is not None:
-            self._set_scales(checked_scales("MSRQ", scales))
+            self._set_scales(pyramid.checked_scales("MSRQ", scales))
         count = (share_quant_resi or len(self.scales)) if quant_resi else 0
         self.phi = nn.ModuleList(Phi(self.code_dim, quant_resi) for _ in range(count))
 
@@ -129,7 +123,7 @@ class MSRQ(Quantizer):
         if len(grid) != 2:
             raise ValueError(f"MSRQ takes maps of two axes (H, W), not a grid of {scale_text(grid) or 'none'}")
         if self._derived:
-            self._set_scales(default_scales(grid))
+            self._set_scales(pyramid.default_scales(grid))
         self.code_grid(grid)
 
     def code_grid(self, grid: Sequence[int]) -> tuple[int, ...]:
@@ -158,21 +152,14 @@ class MSRQ(Quantizer):
         ends = self.prefixes[: self.prefixes.index(count) + 1]
         return list(codes.split([end - start for start, end in zip((0, *ends), ends, strict=False)], dim=1))
 
-    def phi_of(self, scale: int) -> int:
-        """Which phi a scale has, by its number from 0: the nearest tick to its place from 0 to 1."""
-        count = len(self.phi)
-        edge = 1 / 3 if count == 4 else 1 / 2  # VAR's ticks lie elsewhere where there are four of them
-        place = scale / max(1, len(self.scales) - 1)
-        low, high = edge / count, 1 - edge / count
-        ticks = [low + (high - low) * i / max(1, count - 1) for i in range(count)]
-        return min(range(count), key=lambda i: abs(ticks[i] - place))
-
     def share(self, vectors: Tensor, scale: int) -> Tensor:
         """Code vectors (B, h w, d) of a scale -> what they add to the map, (B, d, H, W)."""
-        assert self.latent_grid is not None
-        mode: Mode = self.upsampling
-        h = enlarged(as_map(vectors, self.scales[scale]), self.scales[-1], mode)
-        h = self.phi[self.phi_of(scale)](h) if len(self.phi) else h
+        mode, small, large = self.upsampling, self.scales[scale], self.scales[-1]
+        if self.training and small != large and has_values(vectors):
+            h = as_map(pyramid.enlarging(small, large, mode, vectors.device) @ vectors, large)
+        else:
+            h = pyramid.enlarged(as_map(vectors, small), large, mode)
+        h = self.phi[phi_of(scale, len(self.scales), len(self.phi))](h) if len(self.phi) else h
         return h * (1 - self.shrink * scale) if self.shrink else h
 
     def blank(self, batch: int, like: Tensor) -> Tensor:
@@ -191,14 +178,11 @@ class MSRQ(Quantizer):
         """Codes (B, N, D) -> the map of the scales before, at each position of all scales but the first
         (B, N - h_0 w_0, d): what a next-scale generator is given in training."""
         scales = self.split(codes)
-        total, found = self.blank(codes.shape[0], self._like(codes)), []
+        total, found = self.blank(codes.shape[0], codes), []
         for scale, own in enumerate(scales[:-1]):
             total = self.add(total, scale, own)
             found.append(self.seen_at(total, scale + 1))
-        return torch.cat(found, dim=1) if found else total.new_zeros(codes.shape[0], 0, self.code_dim)
-
-    def _like(self, codes: Tensor) -> Tensor:
-        return torch.empty(0, device=codes.device)
+        return torch.cat([total.new_zeros(codes.shape[0], 0, self.code_dim), *found], dim=1)
 
     def subcodes(self, codes: Tensor) -> Tensor:
         return self.inner.subcodes(codes)
@@ -227,7 +211,7 @@ class MSRQ(Quantizer):
         return torch.cat(codes, dim=1)
 
     def _decode(self, codes: Tensor) -> Tensor:
-        total = self.blank(codes.shape[0], self._like(codes))
+        total = self.blank(codes.shape[0], codes)
         for scale, own in enumerate(self.split(codes)):
             total = self.add(total, scale, own)
         return as_rows(total)
@@ -244,8 +228,9 @@ class MSRQ(Quantizer):
 
     def _idle(self) -> Tensor | float:
         """0, through the phi that no scale is near to: training on several processes wants a gradient for each."""
-        used = {self.phi_of(scale) for scale in range(len(self.scales))} if len(self.phi) else set()
-        return sum(0.0 * p.sum() for i, phi in enumerate(self.phi) if i not in used for p in phi.parameters())
+        count, scales = len(self.phi), len(self.scales)
+        used = {phi_of(scale, scales, count) for scale in range(scales if count else 0)}
+        return sum(0.0 * p.float().sum() for i, phi in enumerate(self.phi) if i not in used for p in phi.parameters())
 
     def _codebook_pass(self, z: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor, dict[str, Tensor]]:
         """The sums (B, T, d) and codes after each scale, VAR's loss and its parts."""
@@ -261,7 +246,7 @@ class MSRQ(Quantizer):
             totals.append(as_rows(total))
         commitment = torch.stack([F.mse_loss(z, each.detach()) for each in totals])
         codebook = torch.stack([F.mse_loss(each, z.detach()) for each in totals])
-        book.learn([(x, own[..., 0]) for x, own in zip(seen, codes, strict=True)])
+        book.learn([(x, own[..., 0]) for x, own in zip(seen, codes, strict=True)], evenly=True)
         loss = self.inner.commitment_weight * commitment.mean() + self.inner.codebook_weight * codebook.mean()
         return totals, codes, loss, _per_scale({"commitment": commitment, "codebook": codebook})
 
@@ -284,10 +269,10 @@ class MSRQ(Quantizer):
         """The last sum; with scale dropout, of some samples (first axis) that after a random scale."""
         if not self.scale_dropout:
             return totals[-1]
-        last, batch = len(totals) - 1, len(totals[0])
-        kept = torch.randint(0, last + 1, (batch,))
-        kept[torch.rand(batch) >= self.scale_dropout] = last
-        return torch.stack(totals)[kept.to(totals[0].device), torch.arange(batch, device=totals[0].device)]
+        batch = len(totals[0])
+        kept = torch.randint(0, len(totals), (batch,))
+        kept[torch.rand(batch) >= self.scale_dropout] = len(totals) - 1
+        return torch.stack([totals[scale][b] for b, scale in enumerate(kept.tolist())])
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
@@ -307,18 +292,6 @@ class MSRQ(Quantizer):
         if (codebook_size is None) == (bits is None):
             raise ValueError("ms-rq needs either codebook_size or bits")
         return [{"codebook_size": codebook_size if bits is None else 2**bits}]
-
-
-class Phi(nn.Conv2d):
-    """(1 - r) h + r conv(h), on maps (B, d, H, W), in fp32 also where the model was cast to a smaller type."""
-
-    def __init__(self, dim: int, ratio: float) -> None:
-        super().__init__(dim, dim, 3, padding=1)
-        self.ratio = ratio
-
-    def forward(self, h: Tensor) -> Tensor:
-        assert self.bias is not None
-        return h.mul(1 - self.ratio) + self._conv_forward(h, self.weight.float(), self.bias.float()).mul(self.ratio)
 
 
 def _per_scale(losses: dict[str, Tensor]) -> dict[str, Tensor]:

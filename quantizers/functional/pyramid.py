@@ -3,9 +3,11 @@ arXiv:2404.02905."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -53,6 +55,14 @@ def shrunk(x: Tensor, scale: Scale) -> Tensor:
 def enlarged(x: Tensor, scale: Scale, mode: Mode) -> Tensor:
     """(B, d, h, w) -> (B, d, H, W); what has that size already stays as it is."""
     return x if tuple(x.shape[-2:]) == scale else F.interpolate(x, scale, mode=mode)
+
+
+@functools.lru_cache(maxsize=256)
+def enlarging(small: Scale, large: Scale, mode: Mode, device: torch.device) -> Tensor:
+    """(H W, h w): ``enlarged`` as a matrix on rows, which takes a tenth of its time where gradients come back."""
+    with torch.inference_mode(False), torch.no_grad():
+        units = torch.eye(small[0] * small[1], device=device, dtype=torch.float32).unflatten(1, small)[:, None]
+        return enlarged(units, large, mode).flatten(1).t().contiguous()
 
 
 def as_map(rows: Tensor, scale: Scale) -> Tensor:

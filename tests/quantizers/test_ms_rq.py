@@ -122,6 +122,18 @@ def test_a_dropped_scale_is_a_prefix_that_decodes() -> None:
     assert all(sum(found) == 1 for found in near) and {found.index(True) for found in near} == {0, 1, 2}
 
 
+def test_coarse_scales_keep_codes_of_their_own() -> None:
+    """Maps whose means lie far from what is around them: unused codes restart on the few vectors of coarse scales too,
+    and in the end the 1x1 scale tells the maps apart."""
+    torch.manual_seed(0)
+    q = MSRQ(4, [1, 2, 4, 8], codebook_size=64, quant_resi=0.0)
+    means = 3 * torch.randn(16, 1, 1, 4)
+    for _ in range(60):
+        q.train()(means + 0.3 * torch.randn(16, 8, 8, 4))
+    codes = q.eval().encode(means + 0.3 * torch.randn(16, 8, 8, 4))
+    assert len(codes[:, 0].unique()) >= 12
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -25,6 +25,25 @@ def test_bench_quantizers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         bench.bench_quantizers(only="other")
 
 
+def test_the_plain_pyramid_computes_what_ours_does() -> None:
+    import torch
+
+    from quantizers import MSRQ
+    from tokbench.bench.plain_pyramid import PlainPyramid
+
+    torch.manual_seed(0)
+    plain, ours = PlainPyramid(4, 16, [1, 2, 3, 4]), MSRQ(4, [1, 2, 3, 4], codebook_size=16, codebook_update="gradient")
+    stacks = {f"phi_{key}": torch.stack([getattr(phi, key) for phi in plain.phi]) for key in ("weight", "bias")}
+    plain.codebook.weight.data.normal_()
+    ours.load_codebook(plain.codebook.weight, **stacks)
+    z = torch.randn(2, 4, 4, 4)
+    quantized, codes, loss = plain(z)
+    out = ours.train()(z)
+    assert torch.equal(out.indices[..., 0], codes)
+    torch.testing.assert_close(out.quantized, quantized)
+    torch.testing.assert_close(out.loss, loss)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from Linux's account")
 def test_memory_bars() -> None:

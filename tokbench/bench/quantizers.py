@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import statistics
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 import quantizers
+from quantizers.functional.pyramid import VAR_SCALES
+from tokbench.bench.plain_pyramid import PlainPyramid
 from tokbench.bench.resident import growth, in_own_process
 from tokbench.bench.timing import seconds_of
 from tokbench.errors import TokbenchError
@@ -21,10 +24,11 @@ from tokbench.results.environment import provenance
 
 @dataclass(frozen=True)
 class Case:
-    """One training step: z (batch, tokens, dim) through ours, and through theirs where they can."""
+    """One training step: z (batch, tokens or H and W, dim) through ours, and through theirs where they can: a class of
+    vector-quantize-pytorch, or "plain", what is written for this benchmark."""
 
     label: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     ours: tuple[str, dict[str, Any]]
     theirs: tuple[str, dict[str, Any]] | None
     codebook: int | None = None  # K of the matrix products that any codebook search must do; none for LFQ
@@ -45,6 +49,14 @@ def _rq(tokens: tuple[int, int], dim: int, size: int, depth: int) -> Case:
     return Case(label, (*tokens, dim), ("rq", ours), ("ResidualVQ", theirs), size, depth)
 
 
+def _ms_rq(batch: int, dim: int, size: int) -> Case:
+    options = {"dim": dim, "codebook_size": size, "scales": list(VAR_SCALES)}
+    side = VAR_SCALES[-1]
+    label = f"MS-RQ ten scales, {batch} x {side}x{side}x{dim}, K={size}"
+    ours = ("ms-rq", {**options, "codebook_update": "gradient"})
+    return Case(label, (batch, side, side, dim), ours, ("plain", options))
+
+
 def _lfq(bits: int, theirs: bool = True, heavy: bool = False) -> Case:
     options = {"dim": bits, "codebook_size": 2**bits}
     beside = ("LFQ", options) if theirs else None
@@ -56,6 +68,7 @@ CPU_CASES = [
     _vq((16, 256), 256, 16384),
     _rq((16, 64), 256, 2048, 4),
     _rq((16, 64), 256, 16384, 4),
+    _ms_rq(16, 32, 4096),
     _lfq(10),
     _lfq(14),
     _lfq(16, heavy=True),
@@ -117,9 +130,11 @@ def bench_quantizers(
 def _build(case: Case, side: str) -> nn.Module:
     if side == "ours":
         return quantizers.build(case.ours[0], **case.ours[1])
+    assert case.theirs is not None
+    if case.theirs[0] == "plain":
+        return PlainPyramid(**case.theirs[1])
     import vector_quantize_pytorch
 
-    assert case.theirs is not None
     return getattr(vector_quantize_pytorch, case.theirs[0])(**case.theirs[1])
 
 
@@ -152,8 +167,8 @@ def _floor(case: Case, repeats: int, device: torch.device) -> float | None:
     """Seconds of torch's own matrix products of this size, which a codebook search cannot do without."""
     if case.codebook is None:
         return None
-    batch, tokens, dim = case.shape
-    z, codebook = torch.randn(batch * tokens, dim, device=device), torch.randn(case.codebook, dim, device=device)
+    *rows, dim = case.shape
+    z, codebook = torch.randn(math.prod(rows), dim, device=device), torch.randn(case.codebook, dim, device=device)
     (median,) = _alternate([lambda: z @ codebook.T], repeats, device)  # type: ignore[list-item,return-value]
     return median * case.products
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,7 +234,7 @@ def _build_quantizer(config: QuantizerConfig, channels: int | None, default: int
     if "dim" in options:
         raise TokbenchError("quantizer.dim: say model.code_channels instead, which the encoder shares")
     try:
-        if channels is None and not _has_own_dim(config.name):
+        if channels is None and not _has_own_dim(config.name, options):
             channels = default
         if channels is not None:
             options["dim"] = channels
@@ -243,12 +244,16 @@ def _build_quantizer(config: QuantizerConfig, channels: int | None, default: int
         raise TokbenchError(f"quantizer {config.name!r}: {error}{key}") from error
 
 
-def _has_own_dim(name: str) -> bool:
-    """Whether the quantizer finds its number of channels by itself (an LFQ's bits, an FSQ's levels)."""
+def _has_own_dim(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether the quantizer, or the one inside it, finds its number of channels by itself (an LFQ's bits, an FSQ's
+    levels)."""
     if ":" in name:  # a wrapped class of another library, which always needs telling
         return False
-    parameter = inspect.signature(quantizers.get(name)).parameters.get("dim")
-    return parameter is not None and parameter.default is None
+    parameters = inspect.signature(quantizers.get(name)).parameters
+    if "dim" not in parameters or parameters["dim"].default is not None:
+        return False
+    inner = options.get("quantizer", parameters["quantizer"].default if "quantizer" in parameters else None)
+    return _has_own_dim(inner, {}) if isinstance(inner, str) else True
 
 
 def pad_to_multiple(images: Tensor, factor: int | Grid) -> tuple[Tensor, tuple[int, int]]:
