@@ -55,6 +55,16 @@ def test_bytes_of_the_weights(name: str, copies: int, least: float, most: float)
         assert least <= tokenizer(name).parameter_count * 4 * copies <= most
 
 
+def test_parameters_of_var() -> None:
+    recipe = load_recipe("generators/var-d16")
+    assert isinstance(recipe, GeneratorRecipe)
+    with torch.device("meta"):
+        stage1 = tokenizer("var-vqvae")
+        made = build(configure(recipe.generator, stage1, source="here", image_size=256, num_classes=1000))
+    learned = sum(p.numel() for p in made.parameters() if p.requires_grad)
+    assert learned / 1e6 == pytest.approx(310, abs=1) and stage1.prefixes()[-1].positions == 680  # as published
+
+
 @pytest.mark.parametrize(
     ("name", "stage1", "classes", "millions"),
     # Lee et al. 2022 (arXiv:2203.01941), table 6

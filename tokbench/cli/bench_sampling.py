@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +32,9 @@ def bench_sampling(
     out: Annotated[
         Path, typer.Option("--out", "--results", help="The records: a .jsonl, or the folder for sampling.jsonl.")
     ] = Path("results/bench"),
+    next_scale: Annotated[
+        bool, typer.Option("--next-scale", help="Instead: var against ar on the 680 codes of ten scales up to 16x16.")
+    ] = False,
     cpu: Cpu = False,
 ) -> None:
     """Drawing VQ 16x16x1 against RQ 8x8x4 codes with equal parameters and random weights, turn by turn.
@@ -42,6 +45,7 @@ def bench_sampling(
     import torch
     from rich.table import Table
 
+    from tokbench.bench.next_scale import compare_next_scale
     from tokbench.bench.sampling import compare
     from tokbench.bench.sampling_record import timing_records
     from tokbench.cli._results import keep
@@ -64,23 +68,20 @@ def bench_sampling(
     low = precision == "bf16" or (precision == "auto" and where == "cuda")
     file = out if out.suffix == ".jsonl" else out / "sampling.jsonl"
     Store(file).check()
-    timings = compare(
-        batches,
-        layers=layers,
-        depth_layers=depth_layers,
-        width=width,
-        heads=heads,
-        vocabulary=vocabulary,
-        device=where,
-        dtype=torch.bfloat16 if low else torch.float32,
-        turns=turns,
-        sampling=sampling,
-        seed=seed,
-    )
-    table = Table("codes", "parameters", "batch", "s/image", "images/s", "x VQ", "memory", "floor s", "x floor")
+    asked: dict[str, Any] = {
+        "width": width, "heads": heads, "vocabulary": vocabulary, "device": where,
+        "dtype": torch.bfloat16 if low else torch.float32, "turns": turns, "sampling": sampling, "seed": seed,
+    }  # fmt: skip
+    if next_scale:
+        timings = compare_next_scale(batches, layers=layers + depth_layers, **asked)
+    else:
+        timings = compare(batches, layers=layers, depth_layers=depth_layers, **asked)
+    base = " by ar" if next_scale else "VQ"
+    against = f"x {base.split()[-1]}"
+    table = Table("codes", "parameters", "batch", "s/image", "images/s", against, "memory", "floor s", "x floor")
     for column in table.columns[1:]:
         column.justify = "right"
-    slow = {timing.batch: timing.per_image for timing in timings if timing.name.startswith("VQ")}
+    slow = {timing.batch: timing.per_image for timing in timings if base in timing.name}
     for timing in timings:
         table.add_row(
             timing.name,

@@ -32,7 +32,7 @@ def generate(
     top_p: Annotated[float, typer.Option("--top-p", help="Only the likeliest codes that reach p together.")] = 1.0,
     guidance: Annotated[float, typer.Option("--guidance", help="s in u + s (c - u); 1 is none.")] = 1.0,
     guidance_schedule: Annotated[
-        str, typer.Option("--guidance-schedule", help="constant, or linear / cosine from 1 up.")
+        str, typer.Option("--guidance-schedule", help="constant, or linear / cosine from 1 up; var: scales.")
     ] = "constant",
     steps: Annotated[int, typer.Option("--steps", help="Decoding steps (mlm).")] = 12,
     choice_temperature: Annotated[float, typer.Option("--choice-temperature", help="Of what is kept (mlm).")] = 4.5,

@@ -72,6 +72,8 @@ class Codec:
                 "compress is for tokenizers that turn an image of any size into a map of codes; "
                 f"{model.architecture} does not"
             )
+        if tokenizer.quantizer.latent_grid is not None:
+            raise TokbenchError(f"compress is for maps of codes, and {tokenizer.quantizer.name} makes a row of scales")
         if generator is not None and not isinstance(generator.condition, ClassCondition):
             raise TokbenchError("compress is for generators of classes or without a condition; a file has no other")
         quantizer: Any = tokenizer.quantizer

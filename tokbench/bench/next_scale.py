@@ -1,0 +1,82 @@
+"""Drawing speed on the same codes with equal parameters: scale by scale against one by one, with random weights."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from quantizers.functional.pyramid import VAR_SCALES
+from tokbench.bench.sampling import Timing
+from tokbench.bench.timing import seconds_of
+from tokbench.config.generator import ARConfig, GeneratorConfig, GeneratorModel, VARGeneratorConfig
+from tokbench.config.model import QuantizerConfig
+from tokbench.generators import Generator, build
+from tokbench.generators.sampling import Sampling
+
+_CHANNELS = 32  # of VAR's code vectors
+
+
+def models(width: int, heads: int, layers: int, vocabulary: int) -> dict[str, Generator]:
+    """``var`` and ``ar`` on the 680 codes of ten scales up to 16x16, in evaluation mode."""
+    places = sum(side * side for side in VAR_SCALES)
+    sizes = {"width": width, "heads": heads, "layers": layers}
+    pyramid = QuantizerConfig(name="ms-rq", dim=_CHANNELS, codebook_size=vocabulary, scales=list(VAR_SCALES))  # type: ignore[call-arg]
+    settings: dict[str, GeneratorModel] = {
+        "var": VARGeneratorConfig(**sizes, condition_by="shared-adaln"),
+        "ar": ARConfig(**sizes, depth_layers=0, input="codes"),
+    }
+    found = {}
+    for name, model in settings.items():
+        config = GeneratorConfig(
+            generator=model,
+            shape=(places, 1),
+            vocabulary=(vocabulary,),
+            code_channels=_CHANNELS if name == "ar" else None,
+            pyramid=pyramid if name == "var" else None,
+        )
+        found[f"MS-RQ {places}x1 by {name}"] = build(config).eval()
+    return found
+
+
+@torch.no_grad()
+def compare_next_scale(
+    batches: list[int],
+    *,
+    width: int,
+    heads: int,
+    layers: int,
+    vocabulary: int,
+    device: str,
+    dtype: torch.dtype,
+    turns: int = 3,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+) -> list[Timing]:
+    """Both at every batch size, their turns alternating; the first turn of each warms up, untimed."""
+    torch.manual_seed(seed)
+    sampling = sampling or Sampling()
+    both = {name: m.to(device).cast(dtype) for name, m in models(width, heads, layers, vocabulary).items()}
+    found = []
+    for batch in batches:
+        samplers = {name: model.batch_sampler(batch, sampling) for name, model in both.items()}
+        seconds: dict[str, list[float]] = {name: [] for name in both}
+        for turn in range(turns + 1):
+            for name, model in both.items():
+                images = torch.arange(batch, device=device) + turn * batch
+                took = seconds_of(partial(samplers[name], model.condition.null(batch), seed, images), device)
+                seconds[name] += [took] if turn else []
+        for name, model in both.items():
+            weights = list(model.parameters())
+            found.append(
+                Timing(
+                    name=name,
+                    batch=batch,
+                    seconds=sorted(seconds[name])[turns // 2],
+                    parameters=sum(p.numel() for p in weights if p.requires_grad),
+                    memory=sum(p.numel() * p.element_size() for p in weights),
+                    floor=None,
+                    shape=model.config.shape,
+                )
+            )
+    return found
