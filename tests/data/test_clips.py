@@ -93,6 +93,45 @@ def test_every_source_gives_the_same_clips(kind: str, tmp_path: Path) -> None:
     assert {train.sample(2, epoch)["id"] for epoch in range(9)} != {first["id"]}
 
 
+@pytest.mark.filterwarnings("ignore::tokbench.errors.TokbenchWarning")
+def test_the_lists_of_ucf101_are_its_splits(tmp_path: Path) -> None:
+    root, lists = tmp_path / "UCF-101", tmp_path / "ucfTrainTestlist"
+    names = [f"{of}/v_{of}_g0{k}_c01.avi" for of in ("Archery", "Bowling") for k in range(1, 4)]
+    for name, data in zip(names, videos(), strict=True):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    lists.mkdir()
+    (lists / "classInd.txt").write_text("1 Archery\n2 Bowling\n")
+    (lists / "trainlist01.txt").write_text(f"{names[1]} 1\r\n{names[4]} 2\r\nArchery/v_Archery_g09_c01.avi 1\r\n")
+    (lists / "testlist01.txt").write_text(f"{names[3]}\n{names[0]}\n")
+    (lists / "trainlist02.txt").write_text(f"{names[0]} 1\n")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for file in sorted([*root.rglob("*.*"), *lists.rglob("*.*")]):
+            archive.write(file, file.relative_to(tmp_path))
+    for source in (f"folder:{tmp_path}", f"zip:{tmp_path}/a.zip"):
+        train, held_out = (open_images(source, split, image_size=(9, 32, 32)) for split in ("train", "eval"))
+        seen = {
+            clip["id"].partition("@")[0].rpartition("UCF-101/")[2]: clip["label"] for clip in train.readable([0, 1])
+        }
+        assert seen == {names[1]: 0, names[4]: 1} and train.classes == held_out.classes == ["Archery", "Bowling"]
+        assert {held_out[k]["label"] for k in range(len(held_out))} == {0, 1} and held_out.of is None
+        told = "; ".join(train.notes)
+        assert "neither trainlist01.txt nor testlist01.txt: 2" in told and "not there: 1, such as Archery/v_A" in told
+    (lists / "testlist01.txt").write_text("Archery/other.avi\n")
+    with pytest.raises(TokbenchError, match=r"testlist01.txt names none of the videos there, such as Archery/other"):
+        open_images(f"folder:{tmp_path}", "train", image_size=(9, 32, 32))
+
+
+def test_a_local_folder_in_the_hubs_layout(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    train, held_out = (open_images(f"hub:{tmp_path}", split, image_size=(9, 32, 32)) for split in ("train", "eval"))
+    assert len(train) == 4 and len(held_out) == 5 and train.classes == ["wave", "run"]
+    assert held_out.frame_rate == 25
+    streamed = open_images(f"hub:{tmp_path}:streaming", "train", image_size=(9, 32, 32))
+    batches = list(loader(streamed, batch_size=2, shuffle=False, seed=0))
+    assert [batch["image"].shape for batch in batches] == [(2, 3, 9, 32, 32)] * 2
+
+
 def test_streams(tmp_path: Path) -> None:
     spec = f"{write_shards(tmp_path)}:streaming"
     train = open_images(spec, "train", image_size=(9, 32, 32))

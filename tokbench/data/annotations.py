@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 
+from tokbench.data.base import Split
 from tokbench.errors import TokbenchError, printable
 
 TINY_IMAGENET = "val_annotations.txt"
@@ -11,6 +13,16 @@ TINY_IMAGENET = "val_annotations.txt"
 
 STYLEGAN = "dataset.json"
 """Beside all images; see :func:`numbers_by_path`."""
+
+
+UCF101: dict[str, Split] = {"trainlist01.txt": "train", "testlist01.txt": "eval"}
+"""Split 1, the usual one of its three, beside all videos; see :func:`listed_videos`."""
+
+
+def listed_videos(text: str) -> set[str]:
+    """UCF-101: lines of ``Class/video.avi``, in training with a number behind -> those names."""
+    lines = (re.sub(r"\s+\d+$", "", line.strip()).replace("\\", "/") for line in text.splitlines())
+    return {"/".join(line.split("/")[-2:]) for line in lines if line}
 
 
 def classes_by_name(text: str) -> dict[str, str]:

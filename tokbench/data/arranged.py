@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tokbench.data.annotations import STYLEGAN, classes_by_name, numbers_by_path
+from tokbench.data.annotations import STYLEGAN, UCF101, classes_by_name, listed_videos, numbers_by_path
 from tokbench.data.base import Split
 from tokbench.data.formats import suffix_of, tally
 from tokbench.data.labels import in_order, numbering
@@ -43,7 +43,10 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
         TokbenchError: no images, or none of that split.
     """
     parts = {key: [Part("")] for key in listings}
-    if "" in listings:
+    lists = _lists(listings, read)
+    if lists:
+        parts = {name: [Part("")] for name in lists}
+    elif "" in listings:
         parts = split_parts(_folders(listings[""].files), source) or parts
     chosen = split if split in parts else ""
     if chosen not in parts:
@@ -53,7 +56,7 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
     for key in parts:
         found = listings[key if key in listings else ""]
         files[key], problems[key] = found.within(tuple(part.path for part in parts[key]))
-    notes = _leave_masks(files, parts) + _shared(files)
+    notes = _by_list(files, lists, source) + _leave_masks(files, parts) + _shared(files)
     mixed = mixed_splits(_folders(files[chosen]))
     notes += [f"{mixed} holds splits, whose images are all taken here: write train=PATH,eval=PATH"] if mixed else []
     media = next(iter(listings.values())).media
@@ -75,6 +78,35 @@ def arranged(listings: dict[str, Listing], split: Split, source: str, read: Call
         problems=[(path.removeprefix(base), reason) for path, reason in problems[chosen]],
         notes=notes + [note] * bool(note),
     )
+
+
+def _lists(listings: dict[str, Listing], read: Callable[[str, str], str]) -> dict[str, set[str]]:
+    """The videos of each split, as ``Class/file.avi``, where UCF-101's two lists lie beside them; else nothing."""
+    found = listings[""].lists if "" in listings else {}
+    return {split: listed_videos(read("", path)) for split, path in found.items()} if len(found) == 2 else {}
+
+
+def _by_list(files: dict[str, list[File]], lists: dict[str, set[str]], source: str) -> list[str]:
+    """Keep of each split what its list names; lines on videos that are in no list, and on those that are not there.
+
+    Raises:
+        TokbenchError: a list names none of the videos.
+    """
+    if not lists:
+        return []
+    every = {"/".join(file.path.split("/")[-2:]): file for listed in files.values() for file in listed}
+    for split, names in lists.items():
+        files[split] = [file for name, file in every.items() if name in names]
+        if every and not files[split]:
+            which = next(file for file, of in UCF101.items() if of == split)
+            such = f", such as {min(names)}" if names else ""
+            raise TokbenchError(f"{source}: {which} names none of the videos there{such}: fix or remove it")
+    named = set().union(*lists.values())
+    notes = {
+        "videos in neither trainlist01.txt nor testlist01.txt": [name for name in every if name not in named],
+        "videos that trainlist01.txt or testlist01.txt names and that are not there": sorted(named - every.keys()),
+    }
+    return [f"{said}: {len(names)}, such as {names[0]}" for said, names in notes.items() if names]
 
 
 def _nothing(listings: dict[str, Listing], source: str, reasons: str) -> TokbenchError:

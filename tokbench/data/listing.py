@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tokbench.data.annotations import STYLEGAN, TINY_IMAGENET
+from tokbench.data.annotations import STYLEGAN, TINY_IMAGENET, UCF101
+from tokbench.data.base import Split
 from tokbench.data.formats import suffix_of
-from tokbench.data.media import IMAGES, Media
+from tokbench.data.media import IMAGES, VIDEOS, Media
 
 JUNK = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"))
 """Folders that systems put beside the user's own; they hold copies and thumbnails. Hidden ones are left out too."""
@@ -31,6 +32,7 @@ class File(NamedTuple):
 class Listing:
     """``problems``: (path, reason) of what is not used. ``again``: folders (``b/``) that were listed as others too.
 
+    ``lists``: the files that say which videos are in a split.
     ``others``: files of the kind that is not looked for, videos among images or images among videos.
     """
 
@@ -38,6 +40,7 @@ class Listing:
     files: list[File] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     annotations: list[str] = field(default_factory=list)
+    lists: dict[Split, str] = field(default_factory=dict)
     again: dict[str, str] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
 
@@ -49,6 +52,8 @@ class Listing:
             self.problems.append((path, reason))
         elif path == STYLEGAN or path.rpartition("/")[2] == TINY_IMAGENET:
             self.annotations.append(path)
+        elif self.media is VIDEOS and path.rpartition("/")[2] in UCF101:
+            self.lists.setdefault(UCF101[path.rpartition("/")[2]], path)
         elif suffix in self.media.suffixes:
             if size:
                 self.files.append(File(path, size, modified, inode, changed))
