@@ -84,3 +84,18 @@ def test_parameters_of_the_rq_transformers(name: str, stage1: str, classes: int,
         made = build(settings)
     assert sum(p.numel() for p in made.parameters()) / 1e6 == pytest.approx(millions, abs=0.6)  # as rounded there
     assert settings.generator.class_dropout == 0.0 and recipe.training.warmup_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "drawn"), [("magvit2-video-ucf101", 101, 1280), ("magvit2-video-k600", 0, 768)]
+)
+def test_parameters_of_magvits_transformer(name: str, classes: int, drawn: int) -> None:
+    recipe, stage1 = load_recipe(f"generators/{name}"), load_recipe(name)
+    assert isinstance(recipe, GeneratorRecipe)
+    assert (recipe.data.source, recipe.data.image_size) == (stage1.data.source, stage1.data.image_size)
+    with torch.device("meta"):
+        size = recipe.data.image_size
+        settings = configure(recipe.generator, tokenizer(name), source="here", image_size=size, num_classes=classes)
+        made = build(settings)
+    assert settings.shape == (5, 16, 16, 2) and made.codes_per_image == 2 * drawn
+    assert sum(p.numel() for p in made.parameters()) / 1e6 == pytest.approx(306, abs=2)  # of MAGVIT-L
