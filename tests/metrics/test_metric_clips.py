@@ -138,6 +138,18 @@ def test_rfvd_in_a_whole_pass(clip_space: None, tokenizer: Tokenizer, clips: Ima
     assert unbiased.version == "tokbench-v1-all/rfvd_tf1-1"
 
 
+def test_rfvd_is_refused_under_the_rank_of_its_covariance(
+    clip_space: None, tokenizer: Tokenizer, clips: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ClipSpace, "dim", 400)  # I3D's
+    names = ["rfvd_tf1", "rfvd_tf1_biased", "rfvd_half_pixel", "rfvd_half_pixel_biased"]
+    found = evaluate_tokenizer(tokenizer, clips, metrics=[*names, "psnr"]).metrics
+    assert found["psnr"].value is not None
+    for name in names:
+        assert found[name].value is None and "needs at least 401 clips" in str(found[name].note), name
+        assert "there are 12" in str(found[name].note)
+
+
 def test_clips_of_equal_content_are_at_no_distance(clip_space: None, clips: ImageDataset) -> None:
     found = evaluate_images(clips, reference=clips, metrics=["gfvd_tf1", "gfvd_magvit"]).metrics
     assert found["gfvd_tf1"].value == pytest.approx(0, abs=1e-6)
