@@ -16,10 +16,15 @@ SMALL: dict[str, dict[str, Any]] = {
     "rqvae": {"channels": 8, "multipliers": [1, 1, 2], "blocks": 1, "attention_resolutions": [4], "latent_channels": 8},
     "var": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "code_channels": 4},
     "llamagen": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "code_channels": 4},
+    "chameleon": {
+        "channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_resolutions": [8], "latent_channels": 8,
+    },
     "magvit2": {"channels": 8, "multipliers": [1, 2], "blocks": 1},
     "pixels": {},
     "vit": {"patch_size": 4, "width": 16, "depth": 1, "heads": 2},
     "maskgit": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8},
+    "maskbit": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "decoder_blocks": 2},
+    "movq": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_resolutions": [8], "code_channels": 6},
     "titok": {
         "patch_size": 4, "tokens": 12, "tail_drop": 0.5,
         "encoder": {"width": 16, "depth": 1, "heads": 2}, "decoder": {"width": 16, "depth": 1, "heads": 2},

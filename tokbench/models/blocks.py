@@ -50,9 +50,9 @@ class ResnetBlock(Recomputed):
         self, channels_in: int, channels_out: int, dropout: float = 0.0, bias: bool = True, groups: int = 32
     ) -> None:
         super().__init__()
-        self.norm1 = group_norm(channels_in, groups)
+        self.norm1: nn.Module = group_norm(channels_in, groups)
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=bias)
-        self.norm2 = group_norm(channels_out, groups)
+        self.norm2: nn.Module = group_norm(channels_out, groups)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=bias)
         same = channels_in == channels_out
@@ -132,17 +132,19 @@ class AttnBlock(nn.Module):
 
     def __init__(self, channels: int, groups: int = 32) -> None:
         super().__init__()
-        self.norm = group_norm(channels, groups)
+        self.norm: nn.Module = group_norm(channels, groups)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(x)
+    def look(self, h: Tensor) -> Tensor:
+        """What is added, given the normalised input; both (B, C, H, W)."""
         q, k, v = (rearrange(conv(h), "b c h w -> b (h w) c") for conv in (self.q, self.k, self.v))
-        h = rearrange(attend(q, k, v), "b (h w) c -> b c h w", h=x.shape[2])
-        return x + self.out(h)
+        return self.out(rearrange(attend(q, k, v), "b (h w) c -> b c h w", h=h.shape[2]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.look(self.norm(x))
 
 
 class Downsample(nn.Module):

@@ -6,6 +6,8 @@ networks see images in [0, 1]: here they come and go in [-1, 1] like all images.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,16 +38,27 @@ def level(channels_in: int, channels_out: int, config: MaskGITDecoderConfig, res
     return Stage([Block(a, b, config) for a, b in zip(sizes[:-1], sizes[1:], strict=True)], [], resample)
 
 
+def average(channels: int) -> nn.Module:
+    """Halves the sides of maps of any channels."""
+    return nn.AvgPool2d(2)
+
+
 class Encoder(nn.Module):
     """Images (B, image_channels, H, W) in [-1, 1] to latents (B, code_channels, H/f, W/f), f = 2^(levels - 1)."""
 
-    def __init__(self, config: MaskGITDecoderConfig, code_channels: int, image_channels: int) -> None:
+    def __init__(
+        self,
+        config: MaskGITDecoderConfig,
+        code_channels: int,
+        image_channels: int,
+        halve: Callable[[int], nn.Module] = average,
+    ) -> None:
         super().__init__()
         sizes = [config.channels * m for m in (1, *config.multipliers)]
         last = len(config.multipliers) - 1
         self.stem = nn.Conv2d(image_channels, config.channels, 3, padding=1, bias=False)
         self.levels = nn.ModuleList(
-            level(sizes[i], sizes[i + 1], config, nn.AvgPool2d(2) if i < last else nn.Identity())
+            level(sizes[i], sizes[i + 1], config, halve(sizes[i + 1]) if i < last else nn.Identity())
             for i in range(last + 1)
         )
         self.middle = nn.Sequential(*(Block(sizes[-1], sizes[-1], config) for _ in range(config.blocks)))

@@ -179,8 +179,7 @@ class Tokenizer(SavedModel):
         spatial = len(self.grid())
         if codes.ndim != spatial + 2:
             raise ValueError(f"codes must be (B, {_AXES.get(spatial, '*grid')}, D), got {tuple(codes.shape)}")
-        weight = next(self.decoder.parameters())
-        quantized = self.quantizer.decode(codes).to(weight.dtype)
+        quantized = self.quantizer.decode(codes).to(self.last_layer.dtype)
         if not self._may_tile(codes[..., 0].numel() * self.downsampling**2):
             return self.decoder(quantized)
         extent = self._extents(quantized)[1]

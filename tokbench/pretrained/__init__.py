@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from .weight_sets import Contents, Weights
 
+_SIZES = ("resolution", "image_size", "crop_size", "sample_size", "num_patches")  # what configurations call it
+
 __all__ = ["ImportReport", "export", "load", "load_generator", "read", "read_generator", "sources"]
 
 
@@ -69,7 +71,7 @@ def read(
         plan = importer.read(chosen.weights.tensors, settings, contents.path)
         tokenizer, report = fill(plan, importer.name, chosen, contents.path)
     report.notes += doubts
-    if not any(section(settings, key) for key in ("resolution", "image_size", "crop_size")):
+    if not any(section(settings, key) for key in _SIZES):
         report.notes.append(f"no image size was given: taken to be {plan.config.image_size}")
     return tokenizer, report
 

@@ -212,8 +212,13 @@ def model_class(config: dict[str, Any]) -> str:
     """The class of the model that a configuration describes, without its module; empty where it names none.
 
     OmegaConf's ``target`` beside ``params``, or LightningCLI's ``class_path`` beside ``init_args``: the outermost whose
-    settings have a ``ddconfig``.
+    settings have a ``ddconfig``. Of a ``config.json`` diffusers' ``_class_name``, or the first of transformers'
+    ``architectures``.
     """
+    listed = config.get("architectures")
+    named = config.get("_class_name") or (listed[0] if isinstance(listed, list) and listed else "")
+    if named:
+        return str(named)
     waiting, seen = [config], set()
     while waiting:
         block = waiting.pop(0)

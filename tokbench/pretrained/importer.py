@@ -205,7 +205,8 @@ def _of_another_class(path: str, said: str, names: list[str], right: Collection[
 def _doubt(known: dict[str, Importer], name: str, contents: Contents) -> list[str]:
     """What to tell where names alone decided between sources that share them; TokbenchError where that is too little:
     taming itself keeps no averages, and IBQ keeps LitEma's."""
-    others = sorted(other for other, importer in known.items() if importer.like == name)
+    likes = {other: importer for other, importer in known.items() if importer.like == name}
+    others = sorted(other for other, importer in likes.items() if contents.sets(importer.recognises))
     if not others:
         return []
     if averages := [prefix for prefix in contents.averages if f"{prefix}decay" in contents.flat]:

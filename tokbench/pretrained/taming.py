@@ -15,6 +15,12 @@ from .vqgan_family import TAMING, rename, taming_model
 
 LABELS, COLOURS = "VQSegmentationModel", "colorize"
 CODEBOOK = "quantize.embedding.weight"
+OTHERS = (  # that have names like these
+    "encoder.mid.attn_1.qkv.weight",  # VAR's
+    "encoder.mid.0.conv1.weight",  # MaskGIT's
+    "encoder.mid.res_blocks.0.conv1.weight",  # MaskBit's
+    "decoder.up.0.upsample.conv.weight",  # Janus's, in transformers
+)
 AVERAGES = ("quantize.embedding.cluster_size", "quantize.embedding.embed_avg")  # of its EMAVQ
 # VectorQuantizer2's beta and its default ``legacy=True``, which every released model was trained with: beta weighs
 # the codebook's term, not the commitment's.
@@ -22,9 +28,10 @@ BETA = 0.25
 
 
 def recognises(names: Collection[str]) -> bool:
-    """By the encoder's ``down`` levels beside one plain codebook, and no middle of others."""
-    others = {"encoder.mid.attn_1.qkv.weight", "encoder.mid.0.conv1.weight"}  # VAR's, MaskGIT's
-    return CODEBOOK in names and others.isdisjoint(names) and any(name.startswith("encoder.down.") for name in names)
+    """By the encoder's ``down`` levels beside one plain codebook, and no names of others."""
+    return (
+        any(name.startswith("encoder.down.") for name in names) and CODEBOOK in names and not set(OTHERS) & set(names)
+    )
 
 
 def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:

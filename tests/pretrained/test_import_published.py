@@ -1,0 +1,149 @@
+"""MaskBit, diffusers, Janus and Chameleon: official codes and images, names there and back, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from official import refusal
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tokbench import pretrained
+from tokbench.config.model import TokenizerConfig
+from tokbench.models import Tokenizer
+from tokbench.pretrained import diffusers, janus, maskbit
+from tokbench.pretrained.names import Layout
+from tokbench.pretrained.taming import CODEBOOK
+from tokbench.pretrained.vqgan_family import TAMING
+
+# source, weights, settings, whether its images are in [0, 1], key of the codes, whether it has images
+PUBLISHED = [
+    ("maskbit", "maskbit_lfq.bin", "maskbit_lfq.yaml", True, "indices", True),
+    ("maskbit", "maskbit_vq.bin", "maskbit_vq.yaml", True, "indices", True),
+    ("maskbit", "maskbit_legacy.bin", "maskbit_legacy.yaml", True, "indices", True),
+    ("diffusers", "diffusers_vqmodel_group", None, False, "indices", True),
+    ("diffusers", "diffusers_vqmodel_spatial", None, False, "indices", True),
+    ("chameleon", "transformers_chameleon_vqvae", None, False, "indices", False),
+    ("janus", "transformers_janus_vqvae", None, False, "indices_of_the_normalised_search", False),
+]
+
+
+@pytest.mark.parametrize(("source", "weights", "settings", "unit", "codes", "images"), PUBLISHED)
+def test_official_outputs(
+    source: str, weights: str, settings: str | None, unit: bool, codes: str, images: bool, golden_successors: Path
+) -> None:
+    """Found by the names alone, too."""
+    config = golden_successors / settings if settings else None
+    made, report = pretrained.read(None, golden_successors / weights, config)
+    assert report.source == source and not report.left_over
+    with np.load(golden_successors / f"{Path(weights).stem}_io.npz") as data:
+        wanted = {key: torch.from_numpy(data[key]) for key in data.files}
+    given = wanted["x"] * 2 - 1 if unit else wanted["x"]
+    with torch.no_grad():
+        assert (made.latents(given) - wanted["latent"]).abs().max() < 1e-4
+        found = made.encode(given)
+        assert torch.equal(found[..., 0], wanted[codes])
+        if images:
+            drawn = made.decode(found)
+            assert ((drawn + 1) / 2 if unit else drawn).sub(wanted["reconstruction"]).abs().max() < 1e-4
+    made.quantizer.train()
+    for loss in {"commit_loss", "train.quantizer_loss"} & set(wanted):
+        assert torch.allclose(made.quantizer(wanted["latent"]).loss, wanted[loss], rtol=1e-4)
+
+
+def official(made: Tokenizer, layout: Layout) -> dict[str, Tensor]:
+    """Its weights by the published names."""
+    levels = len(made.config.model.multipliers)  # type: ignore[attr-defined]
+    parts = {name: t for name, t in made.state_dict().items() if not name.startswith("quantizer.")}
+    state = {str(layout.official(name, levels)): tensor.clone() for name, tensor in parts.items()}
+    return {**state, CODEBOOK: made.quantizer.codebook.clone()}  # type: ignore[operator]
+
+
+VQ = {"name": "vq", "codebook_size": 16, "codebook_update": "gradient"}
+SMALL = {"latent_channels": 8}
+MADE = {
+    "maskbit": ("maskbit", maskbit.LAYOUT, {**SMALL, "decoder_blocks": 2, "strided": False}),
+    "legacy": ("maskgit", maskbit.LEGACY, SMALL),
+    "diffusers": ("movq", diffusers.LAYOUT, {**SMALL, "middle_attention": False}),
+    "janus": ("llamagen", janus.LAYOUT, SMALL),
+    "chameleon": ("chameleon", TAMING, {**SMALL, "decoder": False}),
+}
+
+
+def state_of(name: str) -> tuple[Tokenizer, dict[str, Tensor]]:
+    architecture, layout, model = MADE[name]
+    settings = {"architecture": architecture, "multipliers": [1, 2], "blocks": 1, "channels": 32, **model}
+    torch.manual_seed(0)
+    shape = {"image_size": 16, "model": settings, "quantizer": {**VQ, "l2_norm": name == "janus"}}
+    made = Tokenizer(TokenizerConfig.model_validate(shape)).eval()
+    state = official(made, layout)
+    if name == "chameleon":
+        width = made.config.model.latent_channels  # type: ignore[attr-defined]
+        shape = (width, made.quantizer.dim, 1, 1)
+        state |= {"post_quant_conv.weight": torch.randn(shape), "post_quant_conv.bias": torch.randn(width)}
+    return made, {key: t[..., 0, 0] if ".to_" in key and t.ndim == 4 else t for key, t in state.items()}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_names_there_and_back(name: str, tmp_path: Path) -> None:
+    """As a part of a larger model's file; what is made saves and loads."""
+    made, state = state_of(name)
+    file = tmp_path / "model.safetensors"
+    save_file({f"model.vqmodel.{key}": tensor.contiguous() for key, tensor in state.items()}, file)
+    source = {"legacy": "maskbit"}.get(name, name)
+    again, report = pretrained.read(source, file)
+    assert report.source == source and not report.left_over
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    codes = made.encode(images)
+    again.save_pretrained(tmp_path / "saved")
+    for one in (again, Tokenizer.from_pretrained(tmp_path / "saved")):
+        assert torch.equal(one.encode(images), codes)
+        if name != "chameleon":
+            assert torch.equal(one.decode(codes), made.decode(codes))
+            continue
+        with pytest.raises(ValueError, match="an encoder alone, as published: it gives codes, not images"):
+            one.decode(codes)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("maskbit", {"channel_mult": [1, 4]}, r"channel_mult is [1, 4] in the configuration but [1, 2] in the weights"),
+        ("maskbit", {"quantizer_type": "lookup-free"}, "quantizer_type is lookup-free"),
+        ("legacy", {"quantizer_type": "lookup", "model_class": "vqgan+"}, "model_class is vqgan+ in the configuration"),
+        ("diffusers", {"block_out_channels": [32, 64], "norm_type": "group"}, "norm_type is group"),
+        ("diffusers", {"block_out_channels": [32, 64], "act_fn": "mish"}, "act_fn: 'mish' is not supported"),
+        ("diffusers", {"block_out_channels": [32, 64], "down_block_types": ["DownBlock2D"]}, "DownBlock2D are not"),
+        ("diffusers", {"_class_name": "AutoencoderKL"}, "configuration is of AutoencoderKL: no importer knows"),
+        ("janus", {"channel_multiplier": [1, 2], "double_latent": True}, "double_latent: True is not supported"),
+        ("janus", {"channel_multiplier": [1, 2], "num_embeddings": 99}, "num_embeddings is 99"),
+        ("chameleon", {"channel_multiplier": [1, 2], "base_channels": 8}, "base_channels is 8"),
+        ("chameleon", {"channel_multiplier": [1, 2], "resolution": 16, "attn_resolutions": [4]}, "attn_resolutions"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_one_line(
+    name: str, settings: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    torch.save(state_of(name)[1], tmp_path / "model.bin")
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    source = {"legacy": "maskbit"}.get(name, name)
+    assert said in refusal(tmp_path / "model.bin", source, config=tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_file_that_is_not_whole_or_not_of_the_layout_is_one_line(name: str, tmp_path: Path) -> None:
+    state = state_of(name)[1]
+    source = {"legacy": "maskbit"}.get(name, name)
+    lost = next(key for key in state if key.startswith("encoder.") and key.endswith("norm1.weight"))
+    torch.save({key: tensor for key, tensor in state.items() if key != lost}, tmp_path / "lost.bin")
+    assert lost in refusal(tmp_path / "lost.bin", source)
+    torch.save({**state, "encoder.more.weight": torch.ones(2)}, tmp_path / "more.bin")
+    assert "encoder.more.weight" in refusal(tmp_path / "more.bin", source)
+    torch.save(state, tmp_path / "whole.bin")
+    for other in {"maskbit", "diffusers", "janus", "chameleon", "llamagen", "maskgit-vq", "rqvae"} - {source}:
+        assert f"not a checkpoint in the layout of {other}" in refusal(tmp_path / "whole.bin", other)
