@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "pixels": {},
     "vit": {"patch_size": 4, "width": 16, "depth": 1, "heads": 2},
     "maskgit": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8},
+    "emu3": {"channels": 8, "multipliers": [1, 2], "blocks": 1},
     "maskbit": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "decoder_blocks": 2},
     "movq": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_resolutions": [8], "code_channels": 6},
     "titok": {

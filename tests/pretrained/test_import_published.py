@@ -1,4 +1,4 @@
-"""MaskBit, diffusers, Janus and Chameleon: official codes and images, names there and back, what is refused."""
+"""MaskBit, diffusers, Janus, Chameleon and Emu3: official codes and images, names there and back, what is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from tokbench import pretrained
 from tokbench.config.model import TokenizerConfig
 from tokbench.models import Tokenizer
-from tokbench.pretrained import diffusers, janus, maskbit
+from tokbench.pretrained import diffusers, emu3, janus, maskbit
 from tokbench.pretrained.names import Layout
 from tokbench.pretrained.taming import CODEBOOK
 from tokbench.pretrained.vqgan_family import TAMING
@@ -30,6 +30,7 @@ PUBLISHED = [
     ("diffusers", "diffusers_vqmodel_spatial", None, False, "indices", True),
     ("chameleon", "transformers_chameleon_vqvae", None, False, "indices", False),
     ("janus", "transformers_janus_vqvae", None, False, "indices_of_the_normalised_search", False),
+    ("emu3", "transformers_emu3_vqvae", None, False, "indices", True),
 ]
 
 
@@ -45,7 +46,9 @@ def test_official_outputs(
         wanted = {key: torch.from_numpy(data[key]) for key in data.files}
     given = wanted["x"] * 2 - 1 if unit else wanted["x"]
     with torch.no_grad():
-        assert (made.latents(given) - wanted["latent"]).abs().max() < 1e-4
+        assert (
+            made.latents(given) - wanted["latent"].reshape(len(given), -1, *made.grid(given.shape[2:]))
+        ).abs().max() < 1e-4
         found = made.encode(given)
         assert torch.equal(found[..., 0], wanted[codes])
         if images:
@@ -71,6 +74,7 @@ MADE = {
     "legacy": ("maskgit", maskbit.LEGACY, SMALL),
     "diffusers": ("movq", diffusers.LAYOUT, {**SMALL, "middle_attention": False}),
     "janus": ("llamagen", janus.LAYOUT, SMALL),
+    "emu3": ("emu3", emu3.LAYOUT, {**SMALL, "code_channels": 8}),
     "chameleon": ("chameleon", TAMING, {**SMALL, "decoder": False}),
 }
 
@@ -86,7 +90,9 @@ def state_of(name: str) -> tuple[Tokenizer, dict[str, Tensor]]:
         width = made.config.model.latent_channels  # type: ignore[attr-defined]
         shape = (width, made.quantizer.dim, 1, 1)
         state |= {"post_quant_conv.weight": torch.randn(shape), "post_quant_conv.bias": torch.randn(width)}
-    return made, {key: t[..., 0, 0] if ".to_" in key and t.ndim == 4 else t for key, t in state.items()}
+    return made, {
+        key: t[..., 0, 0] if (".to_" in key or "_proj." in key) and t.ndim == 4 else t for key, t in state.items()
+    }
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -122,6 +128,8 @@ def test_names_there_and_back(name: str, tmp_path: Path) -> None:
         ("diffusers", {"_class_name": "AutoencoderKL"}, "configuration is of AutoencoderKL: no importer knows"),
         ("janus", {"channel_multiplier": [1, 2], "double_latent": True}, "double_latent: True is not supported"),
         ("janus", {"channel_multiplier": [1, 2], "num_embeddings": 99}, "num_embeddings is 99"),
+        ("emu3", {"channel_multiplier": [1, 2], "attn_resolutions": []}, "attn_resolutions is [] in the configuration"),
+        ("emu3", {"channel_multiplier": [1, 2], "temporal_downsample_factor": 2}, "temporal_downsample_factor is 2"),
         ("chameleon", {"channel_multiplier": [1, 2], "base_channels": 8}, "base_channels is 8"),
         ("chameleon", {"channel_multiplier": [1, 2], "resolution": 16, "attn_resolutions": [4]}, "attn_resolutions"),
     ],
@@ -145,5 +153,5 @@ def test_a_file_that_is_not_whole_or_not_of_the_layout_is_one_line(name: str, tm
     torch.save({**state, "encoder.more.weight": torch.ones(2)}, tmp_path / "more.bin")
     assert "encoder.more.weight" in refusal(tmp_path / "more.bin", source)
     torch.save(state, tmp_path / "whole.bin")
-    for other in {"maskbit", "diffusers", "janus", "chameleon", "llamagen", "maskgit-vq", "rqvae"} - {source}:
+    for other in {"maskbit", "diffusers", "janus", "chameleon", "emu3", "llamagen", "maskgit-vq", "rqvae"} - {source}:
         assert f"not a checkpoint in the layout of {other}" in refusal(tmp_path / "whole.bin", other)
