@@ -40,8 +40,9 @@ class Grouped(Quantizer):
         check_finite: bool = True,
         **options: Any,
     ) -> None:
-        require_positive("Grouped", groups=groups)
-        parts = make_parts("Grouped", quantizer, groups, None if dim is None else _share(dim, groups), options)
+        require_positive(self.label, groups=groups)
+        share = None if dim is None else _share(self.label, dim, groups)
+        parts = make_parts(self.label, quantizer, groups, share, options)
         whole = parts[0].dim * groups
         if dim is not None and dim != whole:
             raise ValueError(f"Grouped: {groups} groups of {parts[0].dim} channels make {whole}, not dim={dim}")
@@ -139,7 +140,23 @@ def join_subcodes(parts: Sequence[Quantizer], subcodes: Tensor) -> Tensor:
     return torch.cat([p.join(s) for p, s in zip(parts, shares, strict=True)], dim=-1)
 
 
-def _share(dim: int, groups: int) -> int:
+def grouped_configurations(
+    name: str, codebook_size: int | None, depth: int | None, bits: int | None
+) -> list[dict[str, Any]]:
+    """Sweep configurations of equal groups, ``depth`` of them; where nothing is said, 8 (WeTok, UniTok)."""
+    if (codebook_size is None) == (bits is None):
+        raise ValueError(f"{name} needs either codebook_size or bits")
+    if bits is None:
+        return [{"codebook_size": codebook_size, "groups": 8 if depth is None else depth}]
+    # Codes of 4 to 16 bits, as anyone trains them.
+    groups = [g for g in (2, 4, 8) if bits % g == 0 and 4 <= bits // g <= 16] if depth is None else [depth]
+    if not groups or bits % groups[0]:
+        asked = "2, 4 or 8" if depth is None else str(depth)
+        raise ValueError(f"{name} cannot split {bits} bits evenly over {asked} groups of 4 to 16 bits")
+    return [{"codebook_size": 2 ** (bits // g), "groups": g} for g in groups]
+
+
+def _share(label: str, dim: int, groups: int) -> int:
     if dim % groups:
-        raise ValueError(f"Grouped: dim {dim} does not divide into {groups} groups")
+        raise ValueError(f"{label}: dim {dim} does not divide into {groups} groups")
     return dim // groups

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from quantizers.base import Quantizer
 from quantizers.checks import require_between
-from quantizers.distributed import joined_mean
+from quantizers.functional.entropy import assignment_entropy, in_pieces
 from quantizers.functional.nearest import most_aligned_code
 from quantizers.registry import register
 from quantizers.vq import loss_weights, one_code_configurations
@@ -99,9 +98,8 @@ class IBQ(Quantizer):
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         codes = self._encode(z)
         chosen = self._decode(codes)
-        flat, step = z.reshape(-1, z.shape[-1]), max(1, _NUMBERS // len(self.weight))
-        pieces = flat.split(step)
-        soft = torch.cat([self._piecewise(_softmax_gradient, piece) for piece in pieces])
+        pieces = z.reshape(-1, z.shape[-1]).split(max(1, _NUMBERS // len(self.weight)))
+        soft = torch.cat([in_pieces(_softmax_gradient, piece, self.codebook) for piece in pieces])
         quantized = chosen + soft.reshape(z.shape)
         losses = {
             "commitment": F.mse_loss(z, chosen.detach()),
@@ -112,24 +110,10 @@ class IBQ(Quantizer):
             losses["joint"] + self.commitment_weight * losses["commitment"] + self.codebook_weight * losses["codebook"]
         )
         if self.entropy_weight:
-            sums = [self._piecewise(self._entropy_sums, piece) for piece in pieces]
-            per_sample = joined_mean(torch.stack([s for s, _ in sums]).sum() / len(flat), len(flat))
-            mean = joined_mean(torch.stack([p for _, p in sums]).sum(0) / len(flat), len(flat))
-            losses["per_sample_entropy"] = per_sample
-            losses["codebook_entropy"] = -(mean * mean.clamp_min(1e-30).log()).sum()
-            loss = loss + self.entropy_weight * (per_sample - losses["codebook_entropy"])
+            per_sample, codebook = assignment_entropy(z, self.codebook, self.entropy_temperature)
+            losses["per_sample_entropy"], losses["codebook_entropy"] = per_sample, codebook
+            loss = loss + self.entropy_weight * (per_sample - codebook)
         return quantized, codes, loss, {k: v.detach() for k, v in losses.items()}
-
-    def _piecewise(self, function: Any, piece: Tensor) -> Any:
-        if len(piece) * len(self.weight) <= _NUMBERS // 16:
-            return function(piece, self.codebook)
-        return checkpoint(function, piece, self.codebook, use_reentrant=False)
-
-    def _entropy_sums(self, z: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum over z (n, d) of the entropies and of the probabilities (K,)."""
-        log_p = (z @ codebook.T / self.entropy_temperature).log_softmax(-1)
-        p = log_p.exp()
-        return -(p * log_p).sum(), p.sum(0)
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:

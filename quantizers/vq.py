@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from quantizers.base import Quantizer
 from quantizers.checks import require_between, require_choice
 from quantizers.codebook import Codebook
+from quantizers.functional.entropy import assignment_entropy
 from quantizers.functional.gradient import mean_square, rotate_to, straight_through
 from quantizers.registry import register
 from quantizers.soft import sample_codes, soft_assignment
@@ -38,8 +39,11 @@ class VQ(Quantizer):
             0 is never. None: 1 with "ema" (as Kakao's rq-vae-transformer), 0 with "gradient" (as taming).
         kmeans_init: start from k-means over the first batches.
         rotation_trick: pass gradients by rotation instead of straight through (Fifty et al. 2024, arXiv:2410.06424).
+        entropy_weight: of per-sample entropy - codebook entropy of softmax(-|z - e|^2 / entropy_temperature).
+        entropy_temperature: 0.01 in UniTok's code.
 
-    losses: ``commitment``, and with "gradient" ``codebook``.
+    losses: ``commitment``, and with "gradient" ``codebook``; with an entropy weight ``per_sample_entropy`` and
+    ``codebook_entropy`` in nats.
     """
 
     summary = "nearest of K learned vectors"
@@ -62,6 +66,8 @@ class VQ(Quantizer):
         restart_threshold: float | None = None,
         kmeans_init: bool = False,
         rotation_trick: bool = False,
+        entropy_weight: float = 0.0,
+        entropy_temperature: float = 0.01,
         channel_first: bool = False,
         check_finite: bool = True,
     ) -> None:
@@ -80,7 +86,10 @@ class VQ(Quantizer):
         self.commitment_weight, self.codebook_weight = loss_weights(
             "VQ", commitment_weight, codebook_weight, beta, beta_on
         )
+        require_between("VQ", 0, math.inf, entropy_weight=entropy_weight)
+        require_between("VQ", 1e-6, math.inf, entropy_temperature=entropy_temperature)
         self.rotation_trick = rotation_trick
+        self.entropy_weight, self.entropy_temperature = entropy_weight, entropy_temperature
         self.codes = Codebook(
             codebook_size,
             self.code_dim,
@@ -134,16 +143,22 @@ class VQ(Quantizer):
             index = self.codes.nearest(z)
         chosen = self.codes.lookup(index)
         commitment, _ = mean_square(z, z.detach() - chosen.detach())
-        losses = {"commitment": commitment.detach()}
+        losses = {"commitment": commitment}
         if self.codes.is_average:
             loss = self.commitment_weight * commitment
         else:
             codebook = F.mse_loss(chosen, z.detach())
-            losses["codebook"] = codebook.detach()
+            losses["codebook"] = codebook
             loss = self.codebook_weight * codebook + self.commitment_weight * commitment
+        if self.entropy_weight:
+            vectors = self.codebook
+            losses["per_sample_entropy"], losses["codebook_entropy"] = per_sample, diversity = assignment_entropy(
+                z, 2 * vectors, self.entropy_temperature, bias=-vectors.square().sum(1)
+            )
+            loss = loss + self.entropy_weight * (per_sample - diversity)
         self.codes.learn([(z, index)])
         quantized = rotate_to(z, chosen) if self.rotation_trick else straight_through(z, chosen)
-        return quantized, index[..., None], loss, losses
+        return quantized, index[..., None], loss, {k: v.detach() for k, v in losses.items()}
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:

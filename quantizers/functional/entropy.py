@@ -1,4 +1,4 @@
-"""The entropies of lookup-free quantization, exact and without the N x 2^n matrix.
+"""The entropies of soft codes; those of lookup-free quantization exactly and without the N x 2^n matrix.
 
 The softmax over the 2^n corner codes factorises over bits, p(c|z) = prod_i sigmoid(+-4 z_i / temperature). Hence the
 entropy of a sample is a sum of n Bernoulli entropies, and the batch average E[p] is one product of the joint
@@ -7,7 +7,7 @@ probabilities of the low and of the high half of the bits: O(N 2^(n/2) + 2^n) nu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from quantizers.distributed import joined_mean
 from quantizers.functional.bits import index_to_bits
 
+_NUMBERS = 2**24  # probabilities over a codebook held at a time
 _TOKENS = 4096  # whose joint probabilities are held at a time
 
 
@@ -113,3 +114,34 @@ def _joint(log_one: Tensor, log_zero: Tensor) -> Tensor:
 def _entropy(p: Tensor, log_eps: float) -> Tensor:
     # clamp_min keeps 0 log 0 at 0 and its gradient finite.
     return -(p * (p + log_eps).clamp_min(1e-30).log()).sum()
+
+
+def assignment_entropy(
+    z: Tensor, codebook: Tensor, temperature: float, *, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """(per-sample entropy, codebook entropy), scalars in nats, of softmax over k of (<z, e_k> + bias_k) / temperature.
+
+    z (..., d), codebook (K, d), bias (K,). The average is over the batches of all processes (a collective call). Of
+    many probabilities only a piece is held at a time; it is computed again in the backward pass.
+    """
+    flat = z.reshape(-1, z.shape[-1])
+    pieces = flat.split(max(1, _NUMBERS // len(codebook)))
+    sums = [in_pieces(_assignment_sums, piece, codebook, bias, temperature) for piece in pieces]
+    per_sample = joined_mean(torch.stack([s for s, _ in sums]).sum() / len(flat), len(flat))
+    mean = joined_mean(torch.stack([p for _, p in sums]).sum(0) / len(flat), len(flat))
+    return per_sample, _entropy(mean, 0.0)
+
+
+def in_pieces(function: Callable[..., Any], z: Tensor, codebook: Tensor, *rest: Any) -> Any:
+    """``function(z (n, d), codebook (K, d), *rest)``, run again in the backward pass where n * K numbers are many."""
+    if len(z) * len(codebook) <= _NUMBERS // 16:
+        return function(z, codebook, *rest)
+    return checkpoint(function, z, codebook, *rest, use_reentrant=False)
+
+
+def _assignment_sums(z: Tensor, codebook: Tensor, bias: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
+    """Sum over z (n, d) of the entropies and of the probabilities (K,)."""
+    scores = z @ codebook.T if bias is None else torch.addmm(bias, z, codebook.T)
+    log_p = (scores / temperature).log_softmax(-1)
+    p = log_p.exp()
+    return -(p * log_p).sum(), p.sum(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,3 +190,64 @@ def test_ibq(golden: Path) -> None:
     assert_close(out.loss, d["loss_parts"].sum())
     assert_close(grad, d["grad_z"])
     assert_close(q.weight.grad, d["grad_codebook"])
+
+
+@pytest.mark.parametrize(("groups", "bits"), [(2, 8), (4, 2), (4, 4), (8, 4)])
+def test_gfq(golden_successors: Path, groups: int, bits: int) -> None:
+    """BitDance's module, whose lines are WeTok's."""
+    d = load(golden_successors, f"gfq_{groups}x{bits}")
+    weights = {"entropy_weight": 0.0, "commitment_weight": 1.0}
+
+    def step(**options: Any) -> tuple[Q.QuantizerOutput, Tensor]:
+        q = Q.GFQ(2**bits, groups, log_eps=1e-5, channel_first=True, **{**weights, **options})
+        x = d["x"].clone().requires_grad_(True)
+        out = q(x)
+        return out, torch.autograd.grad(out.loss, x)[0]
+
+    out, grad = step()
+    assert torch.equal(out.indices, d["indices"]) and torch.equal(out.quantized, d["quantized"])
+    assert_close(out.losses["per_sample_entropy"], d["per_sample_entropy"])
+    assert_close(out.losses["codebook_entropy"], d["codebook_entropy"])
+    assert_close(out.loss, d["commitment_mean_over_everything"])
+    assert_close(grad, d["grad_x_of_commitment_mean_over_everything"])
+    out, grad = step(entropy_weight=1.0, commitment_weight=0.0)
+    assert_close(out.loss, d["entropy_loss"])
+    assert_close(grad, d["grad_x_of_entropy_loss"], 5e-5)
+    if "commitment_as_upstream_runs_it" in d:
+        out, grad = step(commitment_over="upstream")
+        assert_close(out.loss, d["commitment_as_upstream_runs_it"])
+        assert_close(grad, d["grad_x_of_commitment_as_upstream"])
+    else:
+        with pytest.raises(ValueError, match="needs a batch of more than 128, not 2"):
+            step(commitment_over="upstream")
+
+
+@pytest.mark.parametrize("name", ["1x40", "4x24", "8x32"])
+def test_mcq(golden_successors: Path, name: str) -> None:
+    """UniTok's module."""
+    d = load(golden_successors, f"unitok_mcq_{name}")
+    groups, size, _ = d["codebooks"].shape
+
+    def step(**options: Any) -> tuple[Q.QuantizerOutput, Tensor, Tensor]:
+        q = Q.MCQ(d["x"].shape[-1], size, groups, **options)
+        for part, vectors in zip(q.parts, d["codebooks"], strict=True):
+            part.load_codebook(vectors)
+        x = d["x"].clone().requires_grad_(True)
+        out = q(x)
+        weights = [part.codes.weight for part in q.parts]
+        grad, *rest = torch.autograd.grad(out.loss, [x, *weights], retain_graph=True)
+        (through,) = torch.autograd.grad((out.quantized * d["upstream"]).sum(), x)
+        assert_close(through, d["grad_x_of_quantized_times_upstream"])
+        return out, grad, torch.stack(rest)
+
+    out, grad, books = step()
+    assert torch.equal(out.indices.mT, d["indices"])
+    assert_close(out.quantized, d["quantized"])
+    assert_close(out.loss, d["vq_loss"])
+    assert_close(grad, d["grad_x_of_vq_loss"])
+    assert_close(books, d["grad_codebooks_of_vq_loss"])
+    if "entropy_loss" in d:
+        out, grad, books = step(commitment_weight=0.0, codebook_weight=0.0, entropy_weight=1.0)
+        assert_close(out.loss, d["entropy_loss"])
+        assert_close(grad, d["grad_x_of_entropy_loss"])
+        assert_close(books, d["grad_codebooks_of_entropy_loss"])

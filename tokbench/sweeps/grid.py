@@ -90,7 +90,7 @@ def _quantizers(settings: SweepSettings, base: Draft) -> list[tuple[dict[str, An
     default = None if settings.bits else own.get("codebook_size")
     for name in dict.fromkeys(settings.quantizer or [own.get("name", "rq")]):
         try:
-            has_depth = not {"depth", "num_quantizers"}.isdisjoint(quantizers.options(name))
+            has_depth = not {"depth", "groups", "num_quantizers"}.isdisjoint(quantizers.options(name))
         except ValueError as error:
             raise TokbenchError(f"--quantizer {name}: {error}") from None
         sizes: Sequence[int | None] = list(settings.codebook_size) or [default]
