@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from tokbench.errors import counted
+
 
 class Prefix(NamedTuple):
     """The first codes: of the row of positions (scales of a pyramid, tokens), or of the depths of each position."""
@@ -17,7 +19,7 @@ class Prefix(NamedTuple):
     @property
     def name(self) -> str:
         """As pictures and tables head it."""
-        return f"depth {self.depth}" if self.positions is None else f"{self.positions} codes"
+        return f"depth {self.depth}" if self.positions is None else counted(self.positions, "code")
 
     def of(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid, D), cut to this part; (B, N, D) where it counts positions."""
