@@ -30,7 +30,7 @@ def test_var(golden_successors: Path, named: str | None) -> None:
         for i, prefix in enumerate(tokenizer.prefixes()):
             made = tokenizer.decode(prefix.of(codes)).clamp(-1, 1)
             assert (made - data["reconstruction_per_prefix"][:, i].clamp(-1, 1)).abs().max() < 1e-4
-    assert [prefix.name for prefix in tokenizer.prefixes()] == ["1 codes", "5 codes", "14 codes", "30 codes"]
+    assert [prefix.name for prefix in tokenizer.prefixes()] == ["1 code", "5 codes", "14 codes", "30 codes"]
 
 
 def test_infinity(golden_successors: Path, tmp_path: Path) -> None:
@@ -72,6 +72,6 @@ def test_scales_are_measured_and_shown_coarse_to_fine() -> None:
     assert psnr.by_depth is not None and len(psnr.by_depth) == 4 and psnr.by_depth[-1] == psnr.value
     assert usage.by_depth is not None and max(usage.by_depth) <= (usage.value or 0) and usage.by_depth[0] <= 4 / 16
     made = reconstruct_image(tokenizer, images[0]["image"])
-    assert made.names == ["1 codes", "5 codes", "14 codes", "30 codes"] and len(made.stages) == 4
+    assert made.names == ["1 code", "5 codes", "14 codes", "30 codes"] and len(made.stages) == 4
     with pytest.raises(TokbenchError, match="8x8 is the latent's grid, and the scales end at 4x4"):
         reconstruct_image(tokenizer, torch.zeros(3, 32, 32, dtype=torch.uint8))
