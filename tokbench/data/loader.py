@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tokbench.data.base import Batch, ImageDataset
-from tokbench.data.stream import StreamedImages, StreamLoader
+from tokbench.data.stream import StreamedImages
+from tokbench.data.stream_loader import StreamLoader
 from tokbench.data.workers import ignore_sigterm, watched
 from tokbench.errors import TokbenchError, counted
 

@@ -11,7 +11,8 @@ from tokbench.data.base import Batch, ImageDataset
 from tokbench.data.container import open_stream
 from tokbench.data.joint import JointLoader
 from tokbench.data.loader import Loader, loader
-from tokbench.data.stream import StreamedImages, StreamLoader
+from tokbench.data.stream import StreamedImages
+from tokbench.data.stream_loader import StreamLoader
 from tokbench.data.whole import WholePictures
 
 
