@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tokbench import pretrained
 from tokbench.config.model import TokenizerConfig
+from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.pretrained import diffusers, emu3, janus, maskbit
 from tokbench.pretrained.names import Layout
@@ -72,7 +73,7 @@ SMALL = {"latent_channels": 8}
 MADE = {
     "maskbit": ("maskbit", maskbit.LAYOUT, {**SMALL, "decoder_blocks": 2, "strided": False}),
     "legacy": ("maskgit", maskbit.LEGACY, SMALL),
-    "diffusers": ("movq", diffusers.LAYOUT, {**SMALL, "middle_attention": False}),
+    "diffusers": ("movq", diffusers.SPATIAL, {**SMALL, "middle_attention": False, "attention_resolutions": [8]}),
     "janus": ("llamagen", janus.LAYOUT, SMALL),
     "emu3": ("emu3", emu3.LAYOUT, {**SMALL, "code_channels": 8}),
     "chameleon": ("chameleon", TAMING, {**SMALL, "decoder": False}),
@@ -155,3 +156,50 @@ def test_a_file_that_is_not_whole_or_not_of_the_layout_is_one_line(name: str, tm
     torch.save(state, tmp_path / "whole.bin")
     for other in {"maskbit", "diffusers", "janus", "chameleon", "emu3", "llamagen", "maskgit-vq", "rqvae"} - {source}:
         assert f"not a checkpoint in the layout of {other}" in refusal(tmp_path / "whole.bin", other)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "model"),
+    [
+        ("movq", {"attention_resolutions": [8], "latent_channels": 8}),
+        ("movq", {"attention_resolutions": [], "latent_channels": 8, "middle_attention": False}),
+        ("vqgan", {"attention_resolutions": [16], "norm_groups": 8, "code_channels": 6}),
+        ("llamagen", {"latent_channels": 6}),
+    ],
+)
+def test_to_diffusers_and_back(architecture: str, model: dict[str, Any], tmp_path: Path) -> None:
+    """And in diffusers itself, where that is installed."""
+    shape = {"architecture": architecture, "multipliers": [1, 2], "blocks": 1, "channels": 32, **model}
+    config = TokenizerConfig.model_validate({"image_size": 16, "model": shape, "quantizer": VQ})
+    made = Tokenizer(config).eval()
+    pretrained.export(made, "diffusers", tmp_path / "out")
+    again = pretrained.load(None, tmp_path / "out")
+    images = torch.rand(2, 3, 16, 24) * 2 - 1
+    codes = made.encode(images)
+    drawn = made.decode(codes).detach()
+    assert torch.equal(again.encode(images), codes) and torch.equal(again.decode(codes), drawn)
+    theirs = pytest.importorskip("diffusers").VQModel.from_pretrained(tmp_path / "out")
+    with torch.no_grad():
+        latents = theirs.encode(images).latents
+        assert torch.equal(theirs.quantize(latents)[2][2], codes.flatten())
+        assert (theirs.decode(latents).sample - drawn).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("model", "quantizer", "said"),
+    [
+        ({"architecture": "magvit2"}, VQ, "diffusers has no VQModel like magvit2"),
+        ({"architecture": "vqgan"}, {"name": "rq", "codebook_size": 16, "depth": 2}, "this tokenizer has rq"),
+        ({"architecture": "vqgan"}, {**VQ, "l2_norm": True}, "no l2-normalised codebook"),
+        ({"architecture": "vqgan", "channels": 24}, VQ, "norm_groups 32 and channels"),
+        ({"architecture": "movq", "code_channels": 6}, VQ, "as latent_channels, 4, not 6"),
+    ],
+)
+def test_what_diffusers_cannot_hold_is_one_line(
+    model: dict[str, Any], quantizer: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    shape = {"multipliers": [1, 2], "blocks": 1, "channels": 32, **model}
+    made = Tokenizer(TokenizerConfig.model_validate({"image_size": 16, "model": shape, "quantizer": quantizer}))
+    with pytest.raises(TokbenchError, match=said):
+        pretrained.export(made, "diffusers", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

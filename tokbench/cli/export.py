@@ -11,8 +11,8 @@ import typer
 
 def export(
     tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
-    out: Annotated[Path, typer.Option("--out", help="The checkpoint to write; its YAML goes beside it.")],
-    format: Annotated[str, typer.Option("--format", help="Official layout: taming or rqvae.")],
+    out: Annotated[Path, typer.Option("--out", help="The checkpoint to write, its YAML beside it; or the folder.")],
+    format: Annotated[str, typer.Option("--format", help="Official layout: taming, rqvae or diffusers.")],
 ) -> None:
     """Write a tokenizer in an official layout, for the authors' own code."""
 

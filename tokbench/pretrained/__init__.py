@@ -174,7 +174,8 @@ def _one_line(path: str) -> Iterator[None]:
 
 
 def export(tokenizer: Tokenizer, format: str, out: str | PathLike[str]) -> list[str]:
-    """Write ``tokenizer`` in an official layout, ``taming`` or ``rqvae``, with its YAML beside it; the files' names.
+    """Write ``tokenizer`` in an official layout, ``taming`` or ``rqvae`` with its YAML beside it, or ``diffusers``, a
+    folder; the files' names.
 
     Raises:
         TokbenchError: an unknown format, or a tokenizer that the layout cannot hold.

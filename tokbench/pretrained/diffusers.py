@@ -23,14 +23,15 @@ from .vqgan_family import attention_levels, rename
 _NORM = "conv_norm_out.norm_layer.weight"  # of a decoder with spatial norms
 
 
-def _side(official: str, ours: str, stage: str, resample: str) -> Iterator[tuple[str, str]]:
-    """What the encoder and the decoder have both."""
+def _side(official: str, ours: str, stage: str, resample: str, norm: str) -> Iterator[tuple[str, str]]:
+    """What the encoder and the decoder have both; ``norm`` is the attention's."""
     yield f"{official}.conv_in", f"{ours}.stem"
     yield f"{official}.mid_block.resnets.0", f"{ours}.middle.0"
     yield f"{official}.mid_block.resnets.1", f"{ours}.middle.2"
     levels = (f"{official}.{stage}_blocks.{{i}}.attentions.{{j}}", f"{ours}.levels.{{i}}.attention.{{j}}")
     for theirs, own in ((f"{official}.mid_block.attentions.0", f"{ours}.middle.1"), levels):
         yield f"{theirs}.to_out.0", f"{own}.out"
+        yield f"{theirs}.{norm}", f"{own}.norm"
         yield theirs, own
     yield f"{official}.{stage}_blocks.{{i}}.resnets.{{j}}", f"{ours}.levels.{{i}}.blocks.{{j}}"
     yield f"{official}.{stage}_blocks.{{i}}.{resample}.0", f"{ours}.levels.{{i}}.resample"
@@ -38,31 +39,34 @@ def _side(official: str, ours: str, stage: str, resample: str) -> Iterator[tuple
     yield f"{official}.conv_out", f"{ours}.head"
 
 
-LAYOUT = Layout(
-    prefixes=(
-        *_side("encoder", "encoder", "down", "downsamplers"),
-        *_side("decoder", "decoder", "up", "upsamplers"),
-        ("quant_conv", "encoder.to_code"),
-        ("post_quant_conv", "decoder.from_code"),
-    ),
-    components=(
-        ("conv_shortcut", "shortcut"),
-        ("group_norm", "norm"),
-        ("spatial_norm", "norm"),
-        ("norm_layer", "norm"),
-        ("conv_y", "scale"),
-        ("conv_b", "shift"),
-        # of older files, then of newer ones
-        ("query", "q"),
-        ("key", "k"),
-        ("value", "v"),
-        ("proj_attn", "out"),
-        ("to_q", "q"),
-        ("to_k", "k"),
-        ("to_v", "v"),
-    ),
-    level=r"encoder\.down_blocks\.(\d+)\.",
-)
+def _layout(norm: str) -> Layout:
+    """``norm``: of the attention in the decoder."""
+    return Layout(
+        prefixes=(
+            *_side("encoder", "encoder", "down", "downsamplers", "group_norm"),
+            *_side("decoder", "decoder", "up", "upsamplers", norm),
+            ("quant_conv", "encoder.to_code"),
+            ("post_quant_conv", "decoder.from_code"),
+        ),
+        components=(
+            ("conv_shortcut", "shortcut"),
+            ("norm_layer", "norm"),
+            ("conv_y", "scale"),
+            ("conv_b", "shift"),
+            # of older files, then of newer ones
+            ("query", "q"),
+            ("key", "k"),
+            ("value", "v"),
+            ("proj_attn", "out"),
+            ("to_q", "q"),
+            ("to_k", "k"),
+            ("to_v", "v"),
+        ),
+        level=r"encoder\.down_blocks\.(\d+)\.",
+    )
+
+
+LAYOUT, SPATIAL = _layout("group_norm"), _layout("spatial_norm")
 
 
 def recognises(names: Collection[str]) -> bool:
@@ -73,12 +77,13 @@ def recognises(names: Collection[str]) -> bool:
 def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from the weights and ``config.json``."""
     flat = {name: t[..., None, None] if t.ndim == 2 and ".attentions." in name else t for name, t in given.items()}
-    tensors, other = rename(flat, LAYOUT, path)
+    spatial = f"decoder.{_NORM}" in given
+    layout = SPATIAL if spatial else LAYOUT
+    tensors, other = rename(flat, layout, path)
     said = section(config, "block_out_channels")
     found = pyramid(tensors, path, "encoder.levels.{i}.blocks.{j}")
     codes = size(given, CODEBOOK, 0, path)
     latent, code = (size(tensors, f"encoder.{name}.weight", 0, path) for name in ("head", "to_code"))
-    spatial = f"decoder.{_NORM}" in given
     groups = _checked(said, spatial, path)
     channels = image_channels(tensors, path)
     widths = [found["channels"] * m for m in found["multipliers"]]
@@ -103,7 +108,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         config=checked_config(tensors, side, model, {**quantizer, "beta_on": "codebook"}, path),
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
-        layout=LAYOUT,
+        layout=layout,
         left_over=sorted(other - {CODEBOOK}),
     )
 

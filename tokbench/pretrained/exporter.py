@@ -20,6 +20,7 @@ from tokbench.errors import TokbenchError, did_you_mean, size_text
 from tokbench.models import Tokenizer
 from tokbench.results.files import written
 
+from . import diffusers_folder
 from .rqvae import BOOK
 from .taming import CODEBOOK
 from .vqgan_family import TAMING
@@ -29,8 +30,10 @@ Model = VQGANConfig | LlamaGenConfig
 
 def export(tokenizer: Tokenizer, format: str, out: str | PathLike[str]) -> list[str]:
     """Write ``out`` and the YAML of the same name beside it; see :func:`tokbench.pretrained.export`."""
+    if format == FOLDER:
+        return diffusers_folder.write(tokenizer, out)
     if format not in FORMATS:
-        raise TokbenchError(f"unknown format {format!r}{did_you_mean(format, FORMATS)}")
+        raise TokbenchError(f"unknown format {format!r}{did_you_mean(format, [*FORMATS, FOLDER])}")
     out = Path(out)
     config = out.with_suffix(".yaml")
     if out.suffix in (".yaml", ".yml"):
@@ -54,7 +57,7 @@ def official_layout(tokenizer: Tokenizer, format: str) -> tuple[dict[str, Tensor
 def _model(tokenizer: Tokenizer, format: str) -> Model:
     """The settings, if the authors' encoder and decoder can be built from them."""
     model = tokenizer.config.model
-    if not isinstance(model, Model):
+    if not isinstance(model, Model) or model.architecture not in ("vqgan", "rqvae", "llamagen"):
         raise TokbenchError(
             f"{format} has no architecture like {model.architecture}: only vqgan, rqvae and llamagen fit"
         )
@@ -155,3 +158,5 @@ def rqvae(tokenizer: Tokenizer, model: Model) -> tuple[dict[str, Tensor], dict[s
 
 Writer = Callable[[Tokenizer, Model], tuple[dict[str, Tensor], dict[str, Any]]]
 FORMATS: dict[str, Writer] = {"taming": taming, "rqvae": rqvae}
+FOLDER = "diffusers"
+"""The format that is a folder."""
