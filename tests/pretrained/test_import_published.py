@@ -124,6 +124,7 @@ def test_names_there_and_back(name: str, tmp_path: Path) -> None:
         ("maskbit", {"quantizer_type": "lookup-free"}, "quantizer_type is lookup-free"),
         ("legacy", {"quantizer_type": "lookup", "model_class": "vqgan+"}, "model_class is vqgan+ in the configuration"),
         ("diffusers", {"block_out_channels": [32, 64], "norm_type": "group"}, "norm_type is group"),
+        ("diffusers", {"block_out_channels": [32, 64], "norm_num_groups": 48}, "48 groups of a norm do not divide"),
         ("diffusers", {"block_out_channels": [32, 64], "act_fn": "mish"}, "act_fn: 'mish' is not supported"),
         ("diffusers", {"block_out_channels": [32, 64], "down_block_types": ["DownBlock2D"]}, "DownBlock2D are not"),
         ("diffusers", {"_class_name": "AutoencoderKL"}, "configuration is of AutoencoderKL: no importer knows"),

@@ -84,12 +84,12 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     found = pyramid(tensors, path, "encoder.levels.{i}.blocks.{j}")
     codes = size(given, CODEBOOK, 0, path)
     latent, code = (size(tensors, f"encoder.{name}.weight", 0, path) for name in ("head", "to_code"))
-    groups = _checked(said, spatial, path)
     channels = image_channels(tensors, path)
     widths = [found["channels"] * m for m in found["multipliers"]]
     shown = {"block_out_channels": widths, "layers_per_block": found["blocks"], "latent_channels": latent}
     shown |= {"num_vq_embeddings": codes, "vq_embed_dim": code, "in_channels": channels, "out_channels": channels}
     agree(said, shown, path)
+    groups = _checked(said, spatial, widths, path)
     levels = attention_levels(tensors)
     factor = 2 ** (len(widths) - 1)
     side = int(said.get("sample_size") or 256)
@@ -113,7 +113,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     )
 
 
-def _checked(said: dict[str, Any], spatial: bool, path: str) -> int:
+def _checked(said: dict[str, Any], spatial: bool, widths: list[int], path: str) -> int:
     """The groups of the norms; TokbenchError for what our networks have not."""
     require(said, path, act_fn="silu")
     agree(said, {"norm_type": "spatial" if spatial else "group"}, path)
@@ -125,6 +125,11 @@ def _checked(said: dict[str, Any], spatial: bool, path: str) -> int:
     if down and up and [t.startswith("Attn") for t in down] != [t.startswith("Attn") for t in reversed(up)]:
         raise TokbenchError(f"{path}: attention at other levels of the decoder than of the encoder: {down}, {up}")
     groups = int(said.get("norm_num_groups", 32))
+    if groups < 1 or any(width % groups for width in widths):
+        raise TokbenchError(
+            f"{path}: {groups} groups of a norm do not divide channels {widths}; the weights do not show their number: "
+            "give the model's config.json"
+        )
     if spatial and groups != 32:
         raise TokbenchError(f"{path}: norm_num_groups {groups} beside spatial norms, which have 32 groups")
     return groups
