@@ -20,6 +20,17 @@ class PerceptualConfig(Strict):
     weight: float = Field(1.0, gt=0)
 
 
+class LogitsConfig(Strict):
+    """The squared difference of an ImageNet classifier's logits of original and reconstruction, of clips frame by
+    frame: the perceptual loss of MAGVIT (google-research/magvit: ResNet-50, ``perceptual_loss_on_logit``)."""
+
+    net: str = Field(
+        "efficientnet-lite0", min_length=1, description="efficientnet-lite0 (or 1, 2), timm:NAME, or timm:NAME=FILE"
+    )
+    weight: float = Field(0.1, gt=0)
+    size: PositiveInt = Field(224, description="side in pixels that frames are resized to, whatever their own")
+
+
 class PatchGANConfig(Strict):
     """The PatchGAN of pix2pix (Isola et al. 2017, arXiv:1611.07004) as CompVis/taming-transformers builds it."""
 
@@ -121,6 +132,7 @@ class LossConfig(Strict):
     l1: Weight = Field(0.0, description="weight of the mean absolute difference")
     l2: Weight = Field(1.0, description="weight of the mean squared difference")
     perceptual: PerceptualConfig = PerceptualConfig()
+    logits: LogitsConfig | None = Field(None, description="null: no classifier's logits are compared")
     quantizer_weight: Weight = Field(1.0, description="multiplies the loss the quantizer reports")
     adversarial: AdversarialConfig | None = Field(None, description="null: no discriminator")
 
@@ -133,7 +145,7 @@ class LossConfig(Strict):
         return self
 
     def _of_labels(self) -> LossConfig:
-        for key in ("l1", "l2", "perceptual", "adversarial"):
+        for key in ("l1", "l2", "perceptual", "logits", "adversarial"):
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} is of pixels, and reconstruction is {self.reconstruction}: leave it out")
         return self

@@ -55,26 +55,26 @@ class Judge:
         return (x[..., top : top + self.side, left : left + self.side] - self.mean) / self.deviation
 
 
-def check_judge(name: str) -> None:
-    """TokbenchError where ``name`` cannot be a judge; what it is of is not read."""
+def check_judge(name: str, asked: str = "--judge") -> None:
+    """TokbenchError where ``name`` cannot be a judge; what it is of is not read. ``asked``: by what, in messages."""
     model, _, file = name.removeprefix("timm:").partition("=")
     if model.startswith(_MEASURES):
         raise TokbenchError(
-            f"--judge {name}: gFID and the Inception Score measure with this network, and would measure what it chose: "
+            f"{asked} {name}: gFID and the Inception Score measure with this network, and would measure what it chose: "
             f"take another ({', '.join(KNOWN)})"
         )
     if name in PACKAGED:
         weights.require(name)
         return
     if not name.startswith("timm:"):
-        raise TokbenchError(f"--judge {shown(name)}: no such judge{did_you_mean(name, KNOWN)}")
+        raise TokbenchError(f"{asked} {shown(name)}: no such judge{did_you_mean(name, KNOWN)}")
     import timm
 
     if not timm.is_model(model):
         near = difflib.get_close_matches(model, timm.list_models(), 1)
-        raise TokbenchError(f"--judge {name}: timm has no model {model!r}{did_you_mean(model, near) if near else ''}")
+        raise TokbenchError(f"{asked} {name}: timm has no model {model!r}{did_you_mean(model, near) if near else ''}")
     if "=" in name and not Path(file).is_file():
-        raise TokbenchError(f"--judge {name}: {file or 'its file'}: no such file")
+        raise TokbenchError(f"{asked} {name}: {file or 'its file'}: no such file")
 
 
 def load_judge(name: str, classes: int, device: str = "cpu") -> Judge:
@@ -83,40 +83,49 @@ def load_judge(name: str, classes: int, device: str = "cpu") -> Judge:
     Raises:
         TokbenchError: no such network or weights, the network that measures, or one of another number of classes.
     """
-    check_judge(name)
-    import timm
-
-    if name in PACKAGED:
-        network: Any = timm.create_model(f"tf_{name.replace('-', '_')}")
-        network.load_state_dict(weights.load(name), strict=False)  # but for counters of batches
-        config = {**network.pretrained_cfg, "mean": [127 / 255] * 3, "std": [128 / 255] * 3}
-    else:
-        model, _, file = name.removeprefix("timm:").partition("=")
-        network = _from_file(name, model, Path(file), classes) if file else _from_hub(name, model)
-        config = network.pretrained_cfg
+    network, config = load_classifier(name)
     if (found := network.num_classes) != classes:
         raise TokbenchError(f"--judge {name}: knows {found} classes, and the generator draws {classes}")
     return Judge(name, network, config, device)
 
 
-def _from_hub(name: str, model: str) -> Any:
+def load_classifier(name: str, asked: str = "--judge") -> tuple[Any, dict[str, Any]]:
+    """The network of that name, and timm's ``pretrained_cfg`` of its input. Raises as ``load_judge``."""
+    check_judge(name, asked)
+    if name in PACKAGED:
+        network = without_its_weights(name)
+        network.load_state_dict(weights.load(name), strict=False)  # but for counters of batches
+        return network, {**network.pretrained_cfg, "mean": [127 / 255] * 3, "std": [128 / 255] * 3}
+    model, _, file = name.removeprefix("timm:").partition("=")
+    what = f"{asked} {name}"
+    network = _from_file(what, model, Path(file)) if file else _from_hub(what, model)
+    return network, network.pretrained_cfg
+
+
+def without_its_weights(name: str) -> Any:
+    """The network of that name with random weights, frozen."""
+    import timm
+
+    model = f"tf_{name.replace('-', '_')}" if name in PACKAGED else name.removeprefix("timm:").partition("=")[0]
+    return timm.create_model(model).eval().requires_grad_(False)
+
+
+def _from_hub(what: str, model: str) -> Any:
     import timm
 
     try:
         return timm.create_model(model, pretrained=True)
     except (RuntimeError, OSError, ValueError) as error:
         reason = printable(str(error).strip().partition("\n")[0] or type(error).__name__, 200)
-        raise TokbenchError(f"--judge {name}: the hub did not give its weights: {reason}") from None
+        raise TokbenchError(f"{what}: the hub did not give its weights: {reason}") from None
 
 
-def _from_file(name: str, model: str, file: Path, classes: int) -> Any:
-    """With the weights of a state dict, whose number of classes is the network's."""
-    import timm
-
+def _from_file(what: str, model: str, file: Path) -> Any:
+    """With the weights of a state dict, whose number of classes becomes the network's."""
     tensors = read_state(file)
-    network: Any = timm.create_model(model, num_classes=classes)
-    head = f"{network.pretrained_cfg['classifier']}.weight"
-    if head in tensors and (found := len(tensors[head])) != classes:
-        raise TokbenchError(f"--judge {name}: knows {found} classes, and the generator draws {classes}")
-    load_exactly(network, tensors, f"--judge {name}")
+    network = without_its_weights(f"timm:{model}")
+    head = tensors.get(f"{network.pretrained_cfg['classifier']}.weight")
+    if head is not None and head.ndim and 0 < len(head) != network.num_classes:
+        network.reset_classifier(len(head))
+    load_exactly(network, tensors, what)
     return network

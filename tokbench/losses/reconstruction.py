@@ -1,4 +1,4 @@
-"""How far the reconstruction is from the original: pixels and LPIPS, or labels."""
+"""How far the reconstruction is from the original: pixels, LPIPS and a classifier's logits, or labels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from tokbench.data.pixels import frames
 
 
 class ReconstructionLoss(nn.Module):
-    """``nll = l1 |x - x'| + l2 (x - x')^2 + w LPIPS(x, x')``, each a mean over the batch.
+    """``nll = l1 |x - x'| + l2 (x - x')^2 + w LPIPS(x, x') + v (f(x) - f(x'))^2``, each a mean over the batch; f are a
+    classifier's logits.
 
     The name is taming's (``vqperceptual.py``): up to constants the negative log likelihood under a Laplacian or a
-    Gaussian. Raises TokbenchError where LPIPS is wanted and its weights are not in the cache.
+    Gaussian. Raises TokbenchError where a network's weights are not there.
     """
 
     def __init__(self, config: LossConfig) -> None:
@@ -24,10 +25,15 @@ class ReconstructionLoss(nn.Module):
             from tokbench.metrics.lpips import LPIPS
 
             self.perceptual = LPIPS(net=config.perceptual.net)
+        self.logits: nn.Module | None = None
+        if config.logits is not None:
+            from tokbench.losses.logits import LogitDifference
+
+            self.logits = LogitDifference(config.logits)
 
     def forward(self, reconstruction: Tensor, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Images or clips in [-1, 1], both -> nll with its gradient; ``l1``, ``l2``, ``perceptual`` unweighted. Of
-        labels: see ``of_labels``."""
+        """Images or clips in [-1, 1], both -> nll with its gradient; ``l1``, ``l2``, ``perceptual`` and ``logits``
+        unweighted. Of labels: see ``of_labels``."""
         if self.config.reconstruction != "pixels":
             return of_labels(reconstruction.float(), images, binary=self.config.reconstruction == "binary")
         difference = reconstruction.float() - images
@@ -37,6 +43,9 @@ class ReconstructionLoss(nn.Module):
         if self.perceptual is not None:
             terms["perceptual"] = self.perceptual(frames(images), frames(reconstruction)).mean()
             weighted.append((self.config.perceptual.weight, terms["perceptual"]))
+        if self.logits is not None and self.config.logits is not None:
+            terms["logits"] = self.logits(frames(images), frames(reconstruction))
+            weighted.append((self.config.logits.weight, terms["logits"]))
         parts = [value if weight == 1 else weight * value for weight, value in weighted if weight]
         nll = parts[0]
         for part in parts[1:]:

@@ -116,7 +116,7 @@ def _failing(plan: Plan) -> list[tuple[str, str]]:
         if cell.key in plan.done:
             continue
         recipe = cell.recipe
-        asked = repr((recipe.data, recipe.loss.perceptual.net, recipe.training.batch_size))
+        asked = repr((recipe.data, recipe.loss.perceptual.net, recipe.loss.logits, recipe.training.batch_size))
         if asked not in known:
             try:
                 check_weights(recipe)

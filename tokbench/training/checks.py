@@ -80,6 +80,8 @@ def check_weights(recipe: Recipe) -> None:
     """TokbenchError where a loss needs weights that are not in the cache."""
     if isinstance(recipe, TokenizerRecipe) and recipe.loss.perceptual.net != "none":
         weights.require(f"lpips-{recipe.loss.perceptual.net}")
+    if isinstance(recipe, TokenizerRecipe) and recipe.loss.logits is not None:
+        check_judge(recipe.loss.logits.net, "loss.logits.net")
 
 
 def check_data(recipe: Recipe) -> str:

@@ -14,7 +14,9 @@ from torch.utils.flop_counter import flop_registry
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.grid import axes
 from tokbench.config.recipe import Recipe, TokenizerRecipe
+from tokbench.data.pixels import frames
 from tokbench.generators.building import without_weights
+from tokbench.generators.judges import without_its_weights
 from tokbench.models import Tokenizer
 from tokbench.models.discriminator import build_discriminator
 
@@ -71,8 +73,12 @@ def _tokenizer(recipe: TokenizerRecipe) -> float:
             for parameter in features.parameters():
                 parameter.requires_grad_(False)
             # The original goes through once, the reconstruction there and back; grey ones as RGB.
-            seen = images.expand(-1, 3, -1, -1)
+            seen = frames(images).expand(-1, 3, -1, -1)
             total += _forward(features, seen) + _there_and_back(features, seen)
+        if recipe.loss.logits is not None:
+            classifier, side = without_its_weights(recipe.loss.logits.net), recipe.loss.logits.size
+            seen = torch.zeros(len(frames(images)), 3, side, side, requires_grad=True)
+            total += _forward(classifier, seen) + _there_and_back(classifier, seen)
         adversarial = recipe.loss.adversarial
         if adversarial is not None:
             discriminator = build_discriminator(adversarial.discriminator, size, channels)

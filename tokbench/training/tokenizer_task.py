@@ -224,7 +224,7 @@ class TokenizerTask:
             shown["PSNR"] = 10 * math.log10(4.0 / max(values["l2"], 1e-10))
         else:
             shown["accuracy"] = values["accuracy"]
-        names = {"perceptual": "LPIPS", "lambda": "lambda", "discriminator": "D", "usage": "usage"}
+        names = {"perceptual": "LPIPS", "logits": "logits", "lambda": "lambda", "discriminator": "D", "usage": "usage"}
         return shown | {label: values[name] for name, label in names.items() if name in values}
 
     def window(self) -> dict[str, float]:

@@ -126,7 +126,7 @@ ENTRIES = {
                 ),
                 layout="efficientnet-lite",
                 megabytes=megabytes,
-                used_by=f"generate --judge efficientnet-lite{size}",
+                used_by=f"generate --judge efficientnet-lite{size}, loss.logits",
             )
             for size, megabytes, content, sha256 in (
                 (
