@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from quantizers.base import Quantizer
-from quantizers.checks import require_positive
+from quantizers.checks import require_choice, require_positive
 from quantizers.functional.gradient import straight_through
 from quantizers.registry import register
 
@@ -27,6 +27,8 @@ class FSQ(Quantizer):
     Args:
         levels: values a channel can take; their product is the vocabulary. [8, 5, 5, 5] is 1000.
         dim: channels of z; None is len(levels). Otherwise learned linear maps lie on either side.
+        bound: "tanh", or "sigmoid", 2 sigmoid(1.6 z) - 1, under which the levels of a normal z are used more evenly
+            (iFSQ, arXiv:2601.17124; odd levels there).
 
     The index counts the first channel fastest. There is nothing to add to the training loss: ``loss`` is 0.
     """
@@ -38,7 +40,13 @@ class FSQ(Quantizer):
     strides: Tensor
 
     def __init__(
-        self, levels: Sequence[int], dim: int | None = None, *, channel_first: bool = False, check_finite: bool = True
+        self,
+        levels: Sequence[int],
+        dim: int | None = None,
+        *,
+        bound: Literal["tanh", "sigmoid"] = "tanh",
+        channel_first: bool = False,
+        check_finite: bool = True,
     ) -> None:
         if not levels:
             raise ValueError("FSQ: levels is empty")
@@ -53,7 +61,8 @@ class FSQ(Quantizer):
             channel_first=channel_first,
             check_finite=check_finite,
         )
-        self._levels = tuple(levels)
+        require_choice("FSQ", "bound", bound, ("tanh", "sigmoid"))
+        self._levels, self.bound = tuple(levels), bound
         self.register_buffer("levels", torch.empty(len(levels), dtype=torch.int64), persistent=False)
         self.register_buffer("strides", torch.empty(len(levels), dtype=torch.int64), persistent=False)
         self.reset_parameters()
@@ -86,9 +95,10 @@ class FSQ(Quantizer):
     def _normalize(self, z: Tensor) -> Tensor:
         # The paper's bound: an even number of levels is off centre by half a step, and the range is slightly wider than
         # the outermost levels, so that these are reached.
-        half = (self.levels - 1).float() * (1 + 1e-3) / 2
-        offset = (self.levels % 2 == 0).float() * 0.5
-        return (torch.tanh(z + torch.atanh(offset / half)) * half - offset) / self.half_width
+        even = (self.levels % 2 == 0).float()
+        wider, slope = (1e-3, 1.0) if self.bound == "tanh" else (1e-3 * even, 0.8)  # 2 sigmoid(2x) - 1 is tanh(x)
+        half, offset = (self.levels - 1).float() * (1 + wider) / 2, 0.5 * even
+        return (torch.tanh(slope * z + torch.atanh(offset / half)) * half - offset) / self.half_width
 
     def _grid(self, bounded: Tensor) -> Tensor:
         """Nearest grid point, in whole steps from 0 to levels - 1."""
@@ -108,7 +118,7 @@ class FSQ(Quantizer):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        return [{"dim": 3, "levels": [8, 5, 5]}, {"dim": 10, "levels": [4, 3]}]
+        return [{"dim": 3, "levels": [8, 5, 5]}, {"dim": 10, "levels": [4, 3], "bound": "sigmoid"}]
 
     @classmethod
     def configurations(

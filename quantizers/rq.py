@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from quantizers.base import Quantizer
 from quantizers.checks import require_between, require_choice
 from quantizers.codebook import Codebook
-from quantizers.functional.gradient import mean_square, straight_through
+from quantizers.functional.gradient import mean_square, rotate_to, straight_through
 from quantizers.registry import register
 from quantizers.soft import sample_codes, soft_assignment
 
@@ -35,6 +35,9 @@ class RQ(Quantizer):
         kmeans_init: start from k-means over the residuals of the first batches.
         depth_dropout: chance that a sample of the batch is decoded from a random prefix of its codes in training,
             which makes every prefix a usable code.
+        rotation_trick: pass gradients by the rotation that carries z onto the sum of its codes instead of straight
+            through (Fifty et al. 2024, arXiv:2410.06424). "per_depth" carries each residual onto its code and adds the
+            D gradients up, as vector-quantize-pytorch does.
 
     losses: ``commitment`` and ``commitment_per_depth`` (D,).
     """
@@ -58,6 +61,7 @@ class RQ(Quantizer):
         update_order: Literal["joint", "sequential"] = "joint",
         kmeans_init: bool = False,
         depth_dropout: float = 0.0,
+        rotation_trick: bool | Literal["per_depth"] = False,
         channel_first: bool = False,
         check_finite: bool = True,
     ) -> None:
@@ -71,6 +75,9 @@ class RQ(Quantizer):
         require_choice("RQ", "update_order", update_order, ("joint", "sequential"))
         require_between("RQ", 0, math.inf, commitment_weight=commitment_weight)
         require_between("RQ", 0, 1, depth_dropout=depth_dropout)
+        if rotation_trick == "per_depth" and depth_dropout:
+            raise ValueError('RQ: rotation_trick="per_depth" rotates at every depth: take true with depth_dropout')
+        self.rotation_trick = rotation_trick
         self.depth, self.shared_codebook, self.update_order = depth, shared_codebook, update_order
         self.commitment_weight, self.depth_dropout = commitment_weight, depth_dropout
         self.codes = nn.ModuleList(
@@ -168,7 +175,14 @@ class RQ(Quantizer):
             self.codebook_at(0).learn(list(zip(residuals[:-1], codes, strict=True)))
         losses = {"commitment": commitment.detach(), "commitment_per_depth": per_depth}
         stacked = rearrange(codes, "d b t -> b t d")
-        return straight_through(z, quantized), stacked, self.commitment_weight * commitment, losses
+        return self._pass_on(z, quantized, residuals), stacked, self.commitment_weight * commitment, losses
+
+    def _pass_on(self, z: Tensor, quantized: Tensor, residuals: list[Tensor]) -> Tensor:
+        """``quantized`` with its gradient to z."""
+        if self.rotation_trick == "per_depth":
+            steps = zip(residuals[:-1], residuals[1:], strict=True)
+            return torch.stack([rotate_to(straight_through(z, r), r - after) for r, after in steps]).sum(0)
+        return rotate_to(z, quantized) if self.rotation_trick else straight_through(z, quantized)
 
     def _prefixes(self, z: Tensor, residuals: list[Tensor]) -> Tensor:
         """The decoded map; with depth dropout, some samples (first axis) from a prefix of their codes."""
@@ -184,7 +198,14 @@ class RQ(Quantizer):
     def examples(cls) -> list[dict[str, Any]]:
         return [
             {"dim": 8, "codebook_size": 16, "depth": 3},
-            {"dim": 8, "codebook_size": 10, "depth": 2, "shared_codebook": False, "depth_dropout": 0.5},
+            {
+                "dim": 8,
+                "codebook_size": 10,
+                "depth": 2,
+                "shared_codebook": False,
+                "depth_dropout": 0.5,
+                "rotation_trick": True,
+            },
             {"dim": 12, "codebook_size": 16, "depth": 4, "codebook_dim": 4, "update_order": "sequential"},
         ]
 

@@ -251,3 +251,41 @@ def test_mcq(golden_successors: Path, name: str) -> None:
         assert_close(out.loss, d["entropy_loss"])
         assert_close(grad, d["grad_x_of_entropy_loss"])
         assert_close(books, d["grad_codebooks_of_entropy_loss"])
+
+
+def test_rotation_of_rq_is_that_of_vector_quantize_pytorch() -> None:
+    theirs = pytest.importorskip("vector_quantize_pytorch").ResidualVQ(
+        dim=8, codebook_size=16, num_quantizers=3, shared_codebook=False, rotation_trick=True
+    )
+    z, upstream = torch.randn(2, 6, 8), torch.randn(2, 6, 8)
+    q = Q.RQ(8, 16, 3, shared_codebook=False, rotation_trick="per_depth", restart_threshold=0.0)
+    one = Q.RQ(8, 16, 1, rotation_trick=True, restart_threshold=0.0)
+    books = torch.randn(3, 16, 8) / 2
+    for layer, book in zip(theirs.layers, books, strict=True):
+        layer._codebook.embed.data.copy_(book[None])
+    q.load_codebook(books)
+    one.load_codebook(books[0])
+
+    def gradient(module: Any) -> tuple[Tensor, Tensor, Tensor]:
+        x = z.clone().requires_grad_(True)
+        quantized, indices, *_ = module.train()(x)
+        return quantized.detach(), indices, torch.autograd.grad((quantized * upstream).sum(), x)[0]
+
+    mine, reference = gradient(q), gradient(theirs)
+    assert torch.equal(mine[1], reference[1])
+    assert_close(mine[0], reference[0])
+    assert_close(mine[2], reference[2])
+    # Of one depth, both are VQ's.
+    vq = Q.VQ(8, 16, rotation_trick=True, restart_threshold=0.0)
+    vq.load_codebook(books[0])
+    assert_close(gradient(one)[2], gradient(vq)[2])
+
+
+def test_ifsq_is_the_formula_of_its_paper() -> None:
+    q = Q.FSQ([17, 5, 3], bound="sigmoid")
+    z = torch.randn(4000, 3, requires_grad=True)
+    half = torch.tensor([8.0, 2.0, 1.0])
+    bounded = 2 * torch.sigmoid(1.6 * z) - 1
+    assert_close(q(z).quantized, (bounded * half).round() / half)
+    (gradient,) = torch.autograd.grad(q(z).quantized.square().sum(), z)
+    assert_close(gradient, torch.autograd.grad((bounded * 2 * q(z).quantized.detach()).sum(), z)[0])
