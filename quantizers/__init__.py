@@ -23,6 +23,7 @@ from quantizers.gfq import GFQ  # noqa: E402
 from quantizers.grouped import Grouped  # noqa: E402
 from quantizers.gumbel import Gumbel  # noqa: E402
 from quantizers.ibq import IBQ  # noqa: E402
+from quantizers.leech import Leech  # noqa: E402
 from quantizers.lfq import LFQ  # noqa: E402
 from quantizers.mcq import MCQ  # noqa: E402
 from quantizers.ms_rq import MSRQ  # noqa: E402
@@ -48,6 +49,7 @@ __all__ = [
     "VQ",
     "Grouped",
     "Gumbel",
+    "Leech",
     "Palette",
     "Quantizer",
     "QuantizerOutput",

@@ -96,7 +96,7 @@ def test_created_empty(name: str, kwargs: dict[str, Any]) -> None:
         assert torch.equal(empty(z).indices, q(z).indices)
     with torch.no_grad():
         for value in (*empty.parameters(), *empty.buffers()):
-            value.fill_(float("nan")) if value.is_floating_point() else value.fill_(-(2**40))
+            value.fill_(float("nan") if value.is_floating_point() else max(-(2**40), torch.iinfo(value.dtype).min))
     for module in empty.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
