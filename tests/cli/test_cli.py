@@ -118,6 +118,7 @@ def test_list_and_doctor_show_what_is_there() -> None:
     listed = tokbench("list")
     for name in ("rq", "lfq", "vqgan", "demo", "psnr", "photos"):
         assert name in listed
+    assert "functools" not in listed  # each says what it is, not what it is made of
     assert torch.__version__.split("+")[0] in tokbench("doctor")
 
 

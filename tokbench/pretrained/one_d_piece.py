@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
+
+from torch import Tensor
 
 from . import titok
-from .importer import Importer, register
+from .importer import Importer, TokenizerPlan, register
 
-register(Importer("one-d-piece", titok.recognises, partial(titok.read, tail_drop=True), like="titok"))
+
+def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
+    """A plan from the weights and the configuration, as TiTok's."""
+    return titok.read(given, config, path, tail_drop=True)
+
+
+register(Importer("one-d-piece", titok.recognises, read, like="titok"))
