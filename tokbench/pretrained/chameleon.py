@@ -14,7 +14,7 @@ from .huggingface import agreed
 from .importer import Importer, TokenizerPlan, register
 from .settings import agree, attention_resolutions, pyramid, size
 from .taming import BETA, CODEBOOK
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import TAMING, attention_levels
 
 SIDE = 512  # of the released model's images
@@ -59,7 +59,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         "beta_on": "codebook",
     }
     return TokenizerPlan(
-        config=checked_config(tensors, side, model, quantizer, path, channels),
+        config=config_of_weights(tensors, side, model, quantizer, path, channels),
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
         layout=TAMING,

@@ -14,7 +14,7 @@ from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout, inside
 from .settings import agree, attention_resolutions, clip_size, count, require, size
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import rename
 
 _FACTORIZED = (("0.conv3d", "0"), ("1.conv3d", "1"))
@@ -93,7 +93,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     agree({"levels": len(levels)}, {"levels": model["code_channels"]}, path)
     constants = {name for name in other if name.endswith(_CONSTANTS) or name.startswith("quantizer.")}
     clip = clip_size(said.get("resolution") or 256, config)
-    whole = checked_config(tensors, clip, model, {"name": "fsq", "levels": list(levels)}, path, 3)
+    whole = config_of_weights(tensors, clip, model, {"name": "fsq", "levels": list(levels)}, path, 3)
     assert isinstance(whole.model, CosmosDVConfig)
     unused = dict.fromkeys(_unused(tensors, whole.model))
     plan = TokenizerPlan(

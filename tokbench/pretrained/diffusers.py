@@ -17,7 +17,7 @@ from .importer import Importer, TokenizerPlan, register
 from .names import Layout
 from .settings import agree, image_channels, pyramid, require, size
 from .taming import BETA, CODEBOOK
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import attention_levels, rename
 
 _NORM = "conv_norm_out.norm_layer.weight"  # of a decoder with spatial norms
@@ -105,7 +105,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     }
     quantizer = {"name": "vq", "codebook_size": codes, "codebook_update": "gradient", "beta": BETA}
     return TokenizerPlan(
-        config=checked_config(tensors, side, model, {**quantizer, "beta_on": "codebook"}, path),
+        config=config_of_weights(tensors, side, model, {**quantizer, "beta_on": "codebook"}, path),
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
         layout=layout,

@@ -12,7 +12,7 @@ from .importer import Importer, TokenizerPlan, register
 from .names import Layout
 from .settings import agree, count, image_channels, pyramid, require, size
 from .taming import CODEBOOK
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import attention_levels, rename
 
 COUNTER = ".num_batches_tracked"
@@ -88,7 +88,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     }
     quantizer = {"name": "vq", "codebook_size": codes, "codebook_update": "gradient"}
     return TokenizerPlan(
-        config=checked_config(tensors, SIDE, model, quantizer, path),
+        config=config_of_weights(tensors, SIDE, model, quantizer, path),
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
         layout=LAYOUT,

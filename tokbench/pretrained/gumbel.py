@@ -16,7 +16,7 @@ from tokbench.errors import TokbenchError
 from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .settings import agree, require, size
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import TAMING, rename, taming_model
 
 CODEBOOK, LOGITS = "quantize.embed.weight", "quantize.proj."
@@ -43,7 +43,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     losses = sorted(name for name in other if name.startswith("loss."))
     quantizer = {"name": "gumbel", "codebook_size": codes, "kl_weight": float(said.get("kl_weight", KL_WEIGHT))}
     return TokenizerPlan(
-        config=checked_config(tensors, image_size, model, {**quantizer, **_temperature(said, path)}, path),
+        config=config_of_weights(tensors, image_size, model, {**quantizer, **_temperature(said, path)}, path),
         tensors=tensors,
         codebook={
             "codebook": given[CODEBOOK],

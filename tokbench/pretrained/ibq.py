@@ -16,7 +16,7 @@ from . import taming
 from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .settings import require
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 
 # IBQ's and its loss's defaults, for what the configuration does not say (the released 16384-code model's).
 BETA, ENTROPY, TEMPERATURE = 0.25, 0.05, 0.01
@@ -42,7 +42,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         "entropy_temperature": float(said.get("entropy_temperature", TEMPERATURE)),
     }
     model = plan.config.model.model_dump(exclude_unset=True)
-    plan.config = checked_config(plan.tensors, plan.config.image_size, model, quantizer, path)
+    plan.config = config_of_weights(plan.tensors, plan.config.image_size, model, quantizer, path)
     return plan
 
 

@@ -17,7 +17,7 @@ from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout
 from .settings import agree, pyramid, size
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import TAMING
 
 # Convolutions and norms are wrapped once more: ``conv1.conv.weight``.
@@ -67,7 +67,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     height, width = (factor * side for side in scales[-1])
     masks = sorted(name for name in MASKS if name in given)
     return TokenizerPlan(
-        config=checked_config(tensors, height if height == width else (height, width), settings, quantizer, path),
+        config=config_of_weights(tensors, height if height == width else (height, width), settings, quantizer, path),
         tensors=tensors,
         codebook={},
         layout=LAYOUT,

@@ -18,7 +18,7 @@ from .llamagen import BETA
 from .names import Layout
 from .settings import agree, size
 from .taming import CODEBOOK
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import TAMING, attention_levels, model_settings, rename
 
 # taming's names, but the decoder's levels are numbered from the lowest resolution.
@@ -54,7 +54,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     }
     side = 2**last * int(said.get("num_patches") or PATCHES)
     return TokenizerPlan(
-        config=checked_config(tensors, side, {"architecture": "llamagen", **model}, quantizer, path),
+        config=config_of_weights(tensors, side, {"architecture": "llamagen", **model}, quantizer, path),
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
         layout=LAYOUT,

@@ -15,7 +15,7 @@ from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout
 from .settings import agree, size
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import COMPONENTS, attention_levels, model_settings, rename
 
 LAYOUT = Layout(
@@ -71,7 +71,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     }
     monitors = sorted(name for name in other if name == "quantize.codebook_used")
     return TokenizerPlan(
-        config=checked_config(
+        config=config_of_weights(
             tensors, int(said.get("image_size") or 256), {"architecture": "llamagen", **settings}, quantizer, path
         ),
         tensors=tensors,

@@ -14,7 +14,7 @@ from .importer import Importer, TokenizerPlan, register
 from .names import Layout
 from .settings import agree, count, pyramid, size
 from .taming import CODEBOOK
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import COMPONENTS, rename
 
 BITS = ("quantize.codebook", "quantize.bits_to_indices")  # constants of the lookup-free quantizer
@@ -71,7 +71,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     side = int(section(config, "resolution").get("resolution") or 256)
     codebook = {} if constants else {"codebook": given[CODEBOOK]}
     return TokenizerPlan(
-        config=checked_config(tensors, side, model, _quantizer(given, latent, said, path), path),
+        config=config_of_weights(tensors, side, model, _quantizer(given, latent, said, path), path),
         tensors=tensors,
         codebook=codebook,
         layout=layout,

@@ -14,7 +14,7 @@ from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout
 from .settings import agree, count, pyramid, size
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import COMPONENTS, rename
 
 CODEBOOK = "quantize.embedding.weight"
@@ -71,7 +71,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     }
     side = int(section(config, "resolution").get("resolution") or 256)
     return TokenizerPlan(
-        config=checked_config(tensors, side, model, quantizer, path),
+        config=config_of_weights(tensors, side, model, quantizer, path),
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
         layout=LAYOUT,

@@ -14,7 +14,7 @@ from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout, inside
 from .settings import agree, clip_size, count, image_channels, pyramid, size
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import rename
 
 _BLOCK = (
@@ -85,7 +85,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     clip = clip_size(section(config, "spatial_size").get("spatial_size") or 256, config)
     left = {name for name in other if name.startswith(("discriminator.", "perceptual_model."))}
     return TokenizerPlan(
-        config=checked_config(tensors, clip, {**model, "norm_epsilon": 1e-5}, quantizer, path),
+        config=config_of_weights(tensors, clip, {**model, "norm_epsilon": 1e-5}, quantizer, path),
         tensors=tensors,
         codebook={},
         layout=LAYOUT,

@@ -17,7 +17,7 @@ from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout
 from .settings import agree, count, image_channels, pyramid, require, size
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import rename
 
 LAYOUT = Layout(
@@ -64,7 +64,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     model = {"architecture": "magvit2", **found, "code_channels": bits}
     losses = sorted(name for name in other if name.startswith("loss."))
     return TokenizerPlan(
-        config=checked_config(tensors, int(ddconfig.get("resolution") or 256), model, quantizer, path),
+        config=config_of_weights(tensors, int(ddconfig.get("resolution") or 256), model, quantizer, path),
         tensors=tensors,
         codebook={},
         layout=LAYOUT,

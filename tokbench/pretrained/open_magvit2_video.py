@@ -16,7 +16,7 @@ from .names import Layout, inside
 from .o2_magvit2 import video_pyramid
 from .open_magvit2 import lookup_free
 from .settings import agree, clip_size, image_channels
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import rename
 
 _BLOCK = (
@@ -67,7 +67,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     agree(ddconfig, {**shown, "z_channels": bits, "in_channels": channels, "out_ch": channels}, path)
     losses = {name for name in other if name.startswith("loss.")}
     return TokenizerPlan(
-        config=checked_config(
+        config=config_of_weights(
             tensors,
             clip_size(ddconfig.get("resolution") or 128, config),
             {**model, **FORM},

@@ -17,7 +17,7 @@ from tokbench.errors import TokbenchError
 from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .settings import agree, count, require, size
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import TAMING, rename, taming_model
 
 BOOK = "quantizer.codebooks."
@@ -62,7 +62,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     }
     names = {name for name in other if name.startswith(BOOK)}
     return TokenizerPlan(
-        config=checked_config(tensors, image_size, model, quantizer, path),
+        config=config_of_weights(tensors, image_size, model, quantizer, path),
         tensors=tensors,
         codebook=books[0] if shared else {key: torch.stack([b[key] for b in books]) for key in books[0]},
         layout=TAMING,

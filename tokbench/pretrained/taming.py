@@ -10,7 +10,7 @@ from torch import Tensor
 from .checkpoint import model_class, section
 from .importer import Importer, TokenizerPlan, register
 from .settings import agree, require, size
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import TAMING, rename, taming_model
 
 LABELS, COLOURS = "VQSegmentationModel", "colorize"
@@ -47,7 +47,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     ignored = {"losses and discriminator": losses} if losses else {}
     ignored |= {"random colours to show labels in": [COLOURS]} if COLOURS in other else {}
     return TokenizerPlan(
-        config=checked_config(
+        config=config_of_weights(
             tensors,
             image_size,
             model,

@@ -22,7 +22,7 @@ from .checkpoint import read_checkpoint, read_config, section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout, inside
 from .settings import agree, count, require, size
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .weight_sets import Contents
 
 CODEBOOK, TARGETS = "quantize.embedding.weight", "pixel_quantize.embedding.weight"
@@ -117,7 +117,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str, tail_drop:
     agree(section(config, "crop_size"), {"crop_size": side}, path)
     channels = size(given, "encoder.patch_embed.weight", 1, path)
     return TokenizerPlan(
-        config=checked_config(tensors, side, model, quantizer, path, channels),
+        config=config_of_weights(tensors, side, model, quantizer, path, channels),
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
         layout=layout,

@@ -18,7 +18,7 @@ from tokbench.errors import TokbenchError
 from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .settings import agree, count, size
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .var_transformer import IMPORTER
 from .vqgan_family import TAMING, attention_levels, model_settings, rename
 
@@ -66,7 +66,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     settings = {"architecture": "var", **model, **attention, "code_kernel": kernel}
     monitors = sorted(other & {MONITOR})
     return TokenizerPlan(
-        config=checked_config(tensors, 2**last * scales[-1], settings, quantizer, path),
+        config=config_of_weights(tensors, 2**last * scales[-1], settings, quantizer, path),
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK], **phi},
         layout=TAMING,

@@ -16,7 +16,7 @@ from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout, inside
 from .settings import agree, clip_size, image_channels, pyramid, require, size
-from .tokenizer_config import checked_config
+from .tokenizer_config import config_of_weights
 from .vqgan_family import rename
 
 _NORMS = (("norm1.norm", "norm1"), ("norm2.norm", "norm2"), ("norm1", "norm1"), ("norm2", "norm2"))
@@ -82,7 +82,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     if not said:
         notes.append("taken for VidTok 1.0; 1.1 has the same names: give its configuration to be sure")
     return TokenizerPlan(
-        config=checked_config(
+        config=config_of_weights(
             tensors,
             clip_size(section(config, "resolution").get("resolution") or 256, config),
             model,
