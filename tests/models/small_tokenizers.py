@@ -27,7 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "maskbit": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "decoder_blocks": 2},
     "movq": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention_resolutions": [8], "code_channels": 6},
     "titok": {
-        "patch_size": 4, "tokens": 12, "tail_drop": 0.5,
+        "patch_size": 4, "tokens": 12, "tail_drop": 0.5, "initialization": "published",
         "encoder": {"width": 16, "depth": 1, "heads": 2}, "decoder": {"width": 16, "depth": 1, "heads": 2},
     },
     "magvit2-video": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "halve_frames": [True]},
