@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,14 +121,20 @@ def parse(content: bytes) -> Records:
     """Records from the bytes of a ``runs.jsonl``; blank lines are passed over, unusable ones are named."""
     records = Records()
     lines = content.split(b"\n")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            records.append(decode(line))
-        except ValueError as error:
-            cut = " (the line has no end: its write was interrupted)" if number == len(lines) else ""
-            records.damaged.append((number, printable(str(error), 300) + cut))
+    collecting = gc.isenabled()
+    gc.disable()  # thousands of dicts are made and none let go: the collector would look through them again and again
+    try:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                records.append(decode(line))
+            except ValueError as error:
+                cut = " (the line has no end: its write was interrupted)" if number == len(lines) else ""
+                records.damaged.append((number, printable(str(error), 300) + cut))
+    finally:
+        if collecting:
+            gc.enable()
     return records
 
 
