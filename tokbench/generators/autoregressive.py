@@ -14,7 +14,6 @@ from tokbench.config.grid import Grid
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Drawing, Generator
 from tokbench.generators.condition import Given
-from tokbench.generators.noise import random_keys
 from tokbench.generators.orders import order_of
 
 
@@ -44,7 +43,7 @@ class Autoregressive(Generator):
     """p(codes | condition) = product over positions t and depths d of p(S_{t,d} | S_{<t}, S_{t,<d}, condition), the
     positions in raster order or in that of ``order``, int64 (T,)."""
 
-    exact_nll = True
+    exact_nll, takes_targets = True, True
     order: Tensor | None
     ordinals: Tensor | None
 
@@ -87,17 +86,8 @@ class Autoregressive(Generator):
         found = self._logits(self.sequence(codes), self.condition.check(condition, len(codes)))
         return [self.in_place(x) for x in found]
 
-    def loss(
-        self,
-        codes: Tensor,
-        condition: Given = None,
-        targets: Sequence[Tensor] | None = None,
-        keys: Tensor | None = None,
-    ) -> Tensor:
-        sequence = self.sequence(codes)
-        keys = random_keys(len(codes), self.device) if keys is None else keys
-        chosen = self.condition.drop(self.condition.check(condition, len(codes)), keys[: len(codes)])
-        before, logits = self._read(self.read(sequence, keys[: len(codes)]), chosen)
+    def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
+        before, logits = self._read(self.read(sequence, keys[: len(sequence)]), condition)
         logits = [x[:, self.settled :] for x in logits]
         if targets is None:
             drawn = sequence[:, self.settled :]
@@ -108,7 +98,7 @@ class Autoregressive(Generator):
                 for x, target in zip(logits, targets, strict=True)
             ]
         loss = torch.stack(parts).mean()
-        return loss if before is None else self.condition.with_loss(loss, before, chosen)
+        return loss if before is None else self.condition.with_loss(loss, before, condition)
 
     def read(self, sequence: Tensor, keys: Tensor) -> Tensor:
         """Training codes (B, T, D) as the model reads them, those that it predicts being the same all the while."""

@@ -17,7 +17,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators.card import generator_card
 from tokbench.generators.codes_condition import CodesCondition  # noqa: F401  (a kind that build_condition knows)
 from tokbench.generators.condition import Given, build_condition
-from tokbench.generators.noise import image_keys
+from tokbench.generators.noise import image_keys, random_keys
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.text_condition import TextCondition  # noqa: F401  (a kind that build_condition knows)
 from tokbench.generators.transformer import Transformer
@@ -52,6 +52,7 @@ class Generator(SavedModel):
     Config = GeneratorConfig
     config: GeneratorConfig
     exact_nll: ClassVar[bool]  # whether ``nll`` is the model's code length, or an upper bound of it
+    takes_targets: ClassVar[bool] = False  # whether ``loss`` takes soft targets
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -61,8 +62,6 @@ class Generator(SavedModel):
         self.places = math.prod(self.grid)  # T
         self.condition = build_condition(config.condition, config.condition_width)
         self.settled = config.condition.settled  # positions that the condition gives
-
-    # What a subclass defines -----------------------------------------------------------------------------------
 
     def loss(
         self,
@@ -78,7 +77,21 @@ class Generator(SavedModel):
             keys: what masks and dropped conditions are drawn from (``tokbench.generators.noise``), int64 (E,), where
                 these B rows are part of a batch of E: theirs first. The mean of the parts' losses is then the loss of
                 the whole. By default new ones, the rows being the whole batch.
+
+        Raises:
+            TokbenchError: soft targets for a generator that takes none, codes or conditions of another shape.
         """
+        if targets is not None and not self.takes_targets:
+            raise TokbenchError("soft targets are for generator ar")
+        sequence = self.sequence(codes)
+        keys = random_keys(len(codes), self.device) if keys is None else keys
+        chosen = self.condition.drop(self.condition.check(condition, len(codes)), keys[: len(codes)])
+        return self._loss(sequence, chosen, targets, keys)
+
+    # What a subclass defines -----------------------------------------------------------------------------------
+
+    def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
+        """``loss`` of codes (B, T, D) with conditions that are checked and dropped."""
         raise NotImplementedError
 
     def nll(self, codes: Tensor, condition: Given = None) -> Tensor:

@@ -21,7 +21,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators.base import Drawing, Generator
 from tokbench.generators.condition import Given
 from tokbench.generators.embedding import CodeEmbedding
-from tokbench.generators.noise import gumbel, place_keys, random_keys, uniform
+from tokbench.generators.noise import gumbel, place_keys, uniform
 from tokbench.generators.sampling import Sampling, draw, guided, mask_fraction
 from tokbench.generators.transformer import Dropouts, Transformer, axial_rotation, initialise
 
@@ -93,21 +93,10 @@ class MLM(Generator):
         free = self.places - self.settled
         return (fraction * free).ceil().clamp(1, free)
 
-    def loss(
-        self,
-        codes: Tensor,
-        condition: Given = None,
-        targets: Sequence[Tensor] | None = None,
-        keys: Tensor | None = None,
-    ) -> Tensor:
-        if targets is not None:
-            raise TokbenchError("soft targets are for generator ar")
-        sequence = self.sequence(codes)
-        keys = random_keys(len(codes), self.device) if keys is None else keys
-        mine = keys[: len(codes)]
+    def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
+        mine = keys[: len(sequence)]
         masked = self.training_mask(mine)
-        chosen = self.condition.drop(self.condition.check(condition, len(codes)), mine)
-        logits = self._logits(sequence, masked, chosen)
+        logits = self._logits(sequence, masked, condition)
         smoothing = self.settings.label_smoothing
         parts = [
             F.cross_entropy(x[masked], sequence[..., d][masked], label_smoothing=smoothing)

@@ -23,7 +23,7 @@ from tokbench.config.generator import GeneratorConfig, VARGeneratorConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Drawing, Generator
 from tokbench.generators.condition import Given
-from tokbench.generators.noise import place_keys, random_keys
+from tokbench.generators.noise import place_keys
 from tokbench.generators.sampling import draw, guided
 from tokbench.generators.transformer import Cache
 from tokbench.generators.var_blocks import EPS, ScaleBlock, initialise
@@ -131,19 +131,8 @@ class VAR(Generator):
             x = x * (1 + scale) + shift
         return [head(x) for head in self.classifiers]
 
-    def loss(
-        self,
-        codes: Tensor,
-        condition: Given = None,
-        targets: Sequence[Tensor] | None = None,
-        keys: Tensor | None = None,
-    ) -> Tensor:
-        if targets is not None:
-            raise TokbenchError("soft targets are for generator ar")
-        sequence = self.sequence(codes)
-        keys = random_keys(len(codes), self.device) if keys is None else keys
-        chosen = self.condition.drop(self.condition.check(condition, len(codes)), keys[: len(codes)])
-        logits = self._logits(sequence, chosen)
+    def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
+        logits = self._logits(sequence, condition)
         parts = [F.cross_entropy(x.flatten(0, 1), sequence[..., d].flatten()) for d, x in enumerate(logits)]
         return torch.stack(parts).mean()
 
