@@ -1,4 +1,4 @@
-"""What generators that draw code by code share: the exact likelihood, the loss, and drawing in their order."""
+"""What generators that draw code by code share: drawing in their order, and the decoder that they do it by."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.config.grid import Grid
 from tokbench.errors import TokbenchError
-from tokbench.generators.base import Drawing, Generator
+from tokbench.generators.base import Drawing
 from tokbench.generators.condition import Given
+from tokbench.generators.exact import Exact
 from tokbench.generators.orders import order_of
 
 
@@ -39,11 +39,11 @@ class Decoder(Protocol):
         """Codes (R,) of depth ``d`` at position ``t`` are settled."""
 
 
-class Autoregressive(Generator):
+class Autoregressive(Exact):
     """p(codes | condition) = product over positions t and depths d of p(S_{t,d} | S_{<t}, S_{t,<d}, condition), the
     positions in raster order or in that of ``order``, int64 (T,)."""
 
-    exact_nll, takes_targets = True, True
+    takes_targets = True
     order: Tensor | None
     ordinals: Tensor | None
 
@@ -68,10 +68,6 @@ class Autoregressive(Generator):
         found = super().sequence(codes, grid)
         return found if grid is not None else self.in_order(found)
 
-    def _logits(self, sequence: Tensor, condition: Tensor) -> list[Tensor]:
-        """Codes (B, T, D) and checked conditions -> for each depth logits (B, T, K_d), all in the order of drawing."""
-        raise NotImplementedError
-
     def _read(self, sequence: Tensor, condition: Tensor) -> tuple[Tensor | None, list[Tensor]]:
         """The outputs (B, N - 1, C) at the places of the condition but the last, if it has any, and ``_logits``."""
         return None, self._logits(sequence, condition)
@@ -83,36 +79,17 @@ class Autoregressive(Generator):
     def logits(self, codes: Tensor, condition: Given = None) -> list[Tensor]:
         """Codes (B, *grid, D) -> for each depth logits (B, T, K_d), the positions in raster order, each conditioned on
         all codes drawn before it."""
-        found = self._logits(self.sequence(codes), self.condition.check(condition, len(codes)))
-        return [self.in_place(x) for x in found]
+        return [self.in_place(x) for x in super().logits(codes, condition)]
 
     def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
         before, logits = self._read(self.read(sequence, keys[: len(sequence)]), condition)
-        logits = [x[:, self.settled :] for x in logits]
-        if targets is None:
-            drawn = sequence[:, self.settled :]
-            parts = [F.cross_entropy(x.flatten(0, 1), drawn[..., d].flatten()) for d, x in enumerate(logits)]
-        else:
-            parts = [
-                F.cross_entropy(x.flatten(0, 1), self.in_order(target)[:, self.settled :].flatten(0, 1))
-                for x, target in zip(logits, targets, strict=True)
-            ]
-        loss = torch.stack(parts).mean()
+        aims = sequence.unbind(-1) if targets is None else [self.in_order(target) for target in targets]
+        loss = self.cross_entropy(logits, aims)
         return loss if before is None else self.condition.with_loss(loss, before, condition)
 
     def read(self, sequence: Tensor, keys: Tensor) -> Tensor:
         """Training codes (B, T, D) as the model reads them, those that it predicts being the same all the while."""
         return sequence
-
-    @torch.no_grad()
-    def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
-        self.check_codes(codes)
-        sequence = self.sequence(codes)
-        total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
-        for d, x in enumerate(self._logits(sequence, self.condition.check(condition, len(codes)))):
-            losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
-            total += losses[:, self.settled :].double().sum(-1)
-        return total
 
     @torch.no_grad()
     def _draw(self, drawing: Drawing) -> Tensor:

@@ -22,21 +22,20 @@ from quantizers.ms_rq import MSRQ
 from tokbench.config.generator import GeneratorConfig, VARGeneratorConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Drawing, Generator
-from tokbench.generators.condition import Given
+from tokbench.generators.exact import Exact
 from tokbench.generators.noise import place_keys
 from tokbench.generators.sampling import draw, guided
 from tokbench.generators.transformer import Cache
 from tokbench.generators.var_blocks import EPS, ScaleBlock, initialise
 
 
-class VAR(Generator):
+class VAR(Exact):
     """p(codes | condition) = product over scales s, their positions t and depths d of p(S_{s,t,d} | S_{<s}, condition).
 
     It reads, at each position of a scale, the map of all coarser ones brought to that scale: the first scale a start
     vector. ``quantizer`` is the tokenizer's, which knows the maps; it travels with the weights and never learns.
     """
 
-    exact_nll = True
     mask: Tensor
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -91,11 +90,8 @@ class VAR(Generator):
 
     # One pass over all scales ----------------------------------------------------------------------------------
 
-    def logits(self, codes: Tensor, condition: Given = None) -> list[Tensor]:
-        """Codes (B, N, D) -> for each depth logits (B, N, K_d), each conditioned on all coarser scales."""
-        return self._logits(self.sequence(codes), self.condition.check(condition, len(codes)))
-
     def _logits(self, sequence: Tensor, condition: Tensor) -> list[Tensor]:
+        """For each depth logits (B, N, K_d), each conditioned on all coarser scales."""
         maps = self.quantizer.next_inputs(self.quantizer.join(sequence))
         vector, prefix = self._condition(condition)
         x = torch.cat([self.start.expand(len(sequence), -1, -1), self.into(maps.to(self.into.weight.dtype))], dim=1)
@@ -132,19 +128,7 @@ class VAR(Generator):
         return [head(x) for head in self.classifiers]
 
     def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
-        logits = self._logits(sequence, condition)
-        parts = [F.cross_entropy(x.flatten(0, 1), sequence[..., d].flatten()) for d, x in enumerate(logits)]
-        return torch.stack(parts).mean()
-
-    @torch.no_grad()
-    def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
-        self.check_codes(codes)
-        sequence = self.sequence(codes)
-        total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
-        for d, x in enumerate(self._logits(sequence, self.condition.check(condition, len(codes)))):
-            losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
-            total += losses.double().sum(-1)
-        return total
+        return self.cross_entropy(self._logits(sequence, condition), sequence.unbind(-1))
 
     # One pass a scale ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,45 @@
+"""What generators share that say the probability of every code in one pass: logits, the loss, an exact code length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tokbench.generators.base import Generator
+from tokbench.generators.condition import Given
+
+
+class Exact(Generator):
+    """p(codes | condition) as a product over codes, each given those that its class puts before it."""
+
+    exact_nll = True
+
+    def _logits(self, sequence: Tensor, condition: Tensor) -> list[Tensor]:
+        """Codes (B, T, D) and checked conditions -> for each depth logits (B, T, K_d), in the order of ``sequence``."""
+        raise NotImplementedError
+
+    def logits(self, codes: Tensor, condition: Given = None) -> list[Tensor]:
+        """Codes (B, *grid, D) -> for each depth logits (B, T, K_d), each conditioned on all codes before it."""
+        return self._logits(self.sequence(codes), self.condition.check(condition, len(codes)))
+
+    def cross_entropy(self, logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+        """The mean in nats over codes that the condition does not give: of logits (B, T, K_d) for each depth against
+        codes (B, T) or soft targets (B, T, K_d)."""
+        parts = [
+            F.cross_entropy(x[:, self.settled :].flatten(0, 1), target[:, self.settled :].flatten(0, 1))
+            for x, target in zip(logits, targets, strict=True)
+        ]
+        return torch.stack(parts).mean()
+
+    @torch.no_grad()
+    def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
+        self.check_codes(codes)
+        sequence = self.sequence(codes)
+        total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
+        for d, x in enumerate(self._logits(sequence, self.condition.check(condition, len(codes)))):
+            losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
+            total += losses[:, self.settled :].double().sum(-1)
+        return total
