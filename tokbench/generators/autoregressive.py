@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from tokbench.config.generator import ARConfig, GeneratorConfig
@@ -91,13 +90,10 @@ class Autoregressive(Exact):
         """Training codes (B, T, D) as the model reads them, those that it predicts being the same all the while."""
         return sequence
 
-    @torch.no_grad()
     def _draw(self, drawing: Drawing) -> Tensor:
         from tokbench.generators.ar_decoding import draw_codes
         from tokbench.generators.sliding import slide_codes
 
-        if self.training:
-            raise TokbenchError("call eval() before generate(): dropout is on")
         slide = drawing.slide
         if slide is None and self.order is not None:
             known = None if drawing.known is None else self.in_order(drawing.known)

@@ -20,7 +20,6 @@ from tokbench.generators.condition import Given, build_condition
 from tokbench.generators.noise import image_keys, random_keys
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.text_condition import TextCondition  # noqa: F401  (a kind that build_condition knows)
-from tokbench.generators.transformer import Transformer
 from tokbench.generators.window import Slide, slide_of
 from tokbench.models.folder import SavedModel
 from tokbench.results.card import Card
@@ -42,7 +41,7 @@ class Drawing(NamedTuple):
 
 
 class Generator(SavedModel):
-    """Base class of ``AR``, ``MLM`` and ``PixelSNAIL``.
+    """Base class of ``AR``, ``MLM``, ``PixelSNAIL`` and ``VAR``.
 
     Codes are int64 (n, *grid, D) on a grid of any number of axes, those of depth d below ``vocabulary[d]``. A
     condition is what ``condition`` (a :class:`~tokbench.generators.condition.Condition`) takes: of class ids (n,), an
@@ -142,16 +141,23 @@ class Generator(SavedModel):
         grid = self.grid if slide is None else slide.map
         known, kept = self._settled(chosen, *self._kept(given, mask, n, grid))
         keys = image_keys(seed, torch.arange(first, first + n, device=self.device))
-        return self._draw(Drawing(chosen, keys, sampling, known, kept, progress, slide))
+        return self._drawn(Drawing(chosen, keys, sampling, known, kept, progress, slide))
+
+    @torch.no_grad()
+    def _drawn(self, drawing: Drawing) -> Tensor:
+        if self.training:
+            raise TokbenchError("call eval() before generate(): dropout is on")
+        return self._draw(drawing)
 
     def _draw(self, drawing: Drawing) -> Tensor:
+        """Codes (n, *grid, D); in evaluation, without gradients."""
         raise NotImplementedError
 
     def checkpoint_activations(self, on: bool = True) -> None:
         """Recompute the blocks' activations in the backward pass: less memory, more time."""
         for module in self.modules():
-            if isinstance(module, Transformer):
-                module.checkpointing = on
+            if hasattr(module, "checkpointing"):
+                module.checkpointing = on  # type: ignore[assignment]
 
     def batch_sampler(self, n: int, sampling: Sampling, slide: Slide | None = None) -> BatchSampler:
         """``generate`` for many batches of the same size and settings: called with checked conditions (n, ...), the
@@ -161,7 +167,7 @@ class Generator(SavedModel):
 
         def sample(condition: Tensor, seed: int, images: Tensor, progress: Progress | None = None) -> Tensor:
             known, kept = self._settled(condition, None, nothing)
-            return self._draw(Drawing(condition, image_keys(seed, images), sampling, known, kept, progress, slide))
+            return self._drawn(Drawing(condition, image_keys(seed, images), sampling, known, kept, progress, slide))
 
         return sample
 
@@ -268,7 +274,7 @@ class Generator(SavedModel):
 
     @classmethod
     def of(cls, config: GeneratorConfig) -> Generator:
-        """An ``AR``, ``MLM`` or ``PixelSNAIL``, as the configuration says, with random weights."""
+        """An ``AR``, ``MLM``, ``PixelSNAIL`` or ``VAR``, as the configuration says, with random weights."""
         from tokbench.generators.building import build
 
         return build(config)

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokbench.config.generator import GeneratorConfig, MLMConfig
-from tokbench.errors import TokbenchError
 from tokbench.generators.base import Drawing, Generator
 from tokbench.generators.condition import Given
 from tokbench.generators.embedding import CodeEmbedding
@@ -125,12 +124,9 @@ class MLM(Generator):
                 total += losses[:, masked].double().sum(-1) * (free / count / BOUND_DRAWS)
         return total
 
-    @torch.no_grad()
     def _draw(self, drawing: Drawing) -> Tensor:
         """MaskGIT's parallel decoding (maskgit/libml/parallel_decode.py): every step draws all masked positions and
         keeps the most confident; confidence is log p plus Gumbel noise that fades."""
-        if self.training:
-            raise TokbenchError("call eval() before generate(): dropout is on")
         condition, keys, sampling, known, kept, progress, _ = drawing
         n, places, depth, steps = len(keys), self.places, self.depth, sampling.steps
         keys = keys[:, None]

@@ -114,9 +114,6 @@ class PixelSNAIL(Autoregressive):
             nn.init.normal_(cast(nn.Embedding, table).weight, std=0.02)
         self.register_buffer("where", coordinates(*self.grid), persistent=False)
 
-    def checkpoint_activations(self, on: bool = True) -> None:
-        self.checkpointing = on
-
     # Maps ------------------------------------------------------------------------------------------------------
 
     def inputs(self, sums: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ from torch.utils.checkpoint import checkpoint
 import quantizers
 from quantizers.ms_rq import MSRQ
 from tokbench.config.generator import GeneratorConfig, VARGeneratorConfig
-from tokbench.errors import TokbenchError
 from tokbench.generators.base import Drawing, Generator
 from tokbench.generators.exact import Exact
 from tokbench.generators.noise import place_keys
@@ -74,9 +73,6 @@ class VAR(Exact):
         super().train(mode)
         self.quantizer.eval()
         return self
-
-    def checkpoint_activations(self, on: bool = True) -> None:
-        self.checkpointing = on
 
     def take_quantizer(self, quantizer: nn.Module) -> None:
         """Take over the weights of the tokenizer's quantizer."""
@@ -132,10 +128,7 @@ class VAR(Exact):
 
     # One pass a scale ------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def _draw(self, drawing: Drawing) -> Tensor:
-        if self.training:
-            raise TokbenchError("call eval() before generate(): dropout is on")
         condition, keys, sampling, known, kept, progress, *_ = drawing
         doubled, last = sampling.guidance != 1.0, max(1, len(self.scales) - 1)
         both = torch.cat([condition, self.condition.null(len(keys))]) if doubled else condition
