@@ -41,15 +41,11 @@ NO_DROPOUT = Dropouts()
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; queries, keys and values come from one product.
+    """Multi-head self-attention; queries, keys and values come from one product."""
 
-    Args:
-        whole: places, from the first on, that see each other in both directions where the rest is causal.
-    """
-
-    def __init__(self, width: int, heads: int, dropout: float, causal: bool, whole: int = 0) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, causal: bool) -> None:
         super().__init__()
-        self.heads, self.dropout, self.causal, self.whole = heads, dropout, causal, whole
+        self.heads, self.dropout, self.causal = heads, dropout, causal
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -65,27 +61,19 @@ class Attention(nn.Module):
         batch, _, length, _ = y.shape
         return self.out(y.transpose(1, 2).reshape(batch, length, -1))
 
-    def forward(self, x: Tensor, rotation: Tensor | None, shown: Tensor | None = None) -> Tensor:
-        """x (B, N, C), rotation (N, c/2, 2), shown (B, N) -> (B, N, C); places that are not shown are not attended to,
-        the first always is."""
+    def forward(self, x: Tensor, rotation: Tensor | None, mask: Tensor | None = None) -> Tensor:
+        """x (B, N, C), rotation (N, c/2, 2) -> (B, N, C). ``mask``: what each place attends to, bool (N, N) or (B, 1,
+        N, N), in place of ``causal``."""
         q, k, v = self.split(x)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
-        return self.join(self._attend(q, k, v, shown, self.dropout if self.training else 0.0))
+        dropout, causal = self.dropout if self.training else 0.0, self.causal and mask is None
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+        return self.join(y)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, shown: Tensor | None = None, dropout: float = 0.0) -> Tensor:
-        """Of a sequence from its first place on."""
-        if not self.whole and shown is None:
-            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=self.causal)
-        seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
-        seen = seen.tril() if self.causal else seen
-        seen[: self.whole, : self.whole] = True
-        seen = seen if shown is None else seen & shown[:, None, None, : k.shape[2]]
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
-
-    def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None, shown: Tensor | None = None) -> Tensor:
+    def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None, mask: Tensor | None = None) -> Tensor:
         """x (B, M, C), the inputs from place ``at`` on -> (B, M, C); the cache gains them. M is 1 unless ``at`` is 0.
-        ``at`` is a plain number, so that every shape is known when a CUDA graph is captured. ``shown``: of all places.
+        ``at`` is a plain number, so that every shape is known when a CUDA graph is captured. ``mask``: (.., M, at + M).
         """
         q, k, v = self.split(x)
         end = at + x.shape[1]
@@ -96,35 +84,37 @@ class Attention(nn.Module):
         if end == 1:  # one key: the softmax is 1
             return self.join(v)
         keys, values = cache.keys[:, :, :end], cache.values[:, :, :end]
-        if x.shape[1] > 1:
-            return self.join(self._attend(q, keys, values, shown))
-        seen = None if shown is None else shown[:, None, None, :end]
-        return self.join(F.scaled_dot_product_attention(q, keys, values, attn_mask=seen))
+        causal = x.shape[1] > 1 and mask is None
+        return self.join(F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, is_causal=causal))
 
 
 class Block(nn.Module):
     """LayerNorm, attention, LayerNorm, GELU MLP of four times the width; both residual."""
 
-    def __init__(self, width: int, heads: int, dropouts: Dropouts, causal: bool, whole: int = 0) -> None:
+    def __init__(self, width: int, heads: int, dropouts: Dropouts, causal: bool) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, dropouts.attention, causal, whole)
+        self.attention = Attention(width, heads, dropouts.attention, causal)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.drop = nn.Dropout(dropouts.residual)
 
-    def forward(self, x: Tensor, rotation: Tensor | None, shown: Tensor | None = None) -> Tensor:
-        x = x + self.drop(self.attention(self.norm1(x), rotation, shown))
+    def forward(self, x: Tensor, rotation: Tensor | None, mask: Tensor | None = None) -> Tensor:
+        x = x + self.drop(self.attention(self.norm1(x), rotation, mask))
         return x + self.drop(self.mlp(self.norm2(x)))
 
-    def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None, shown: Tensor | None = None) -> Tensor:
+    def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None, mask: Tensor | None = None) -> Tensor:
         """Places of the sequence as in ``Attention.step``, in evaluation: no dropout."""
-        x = x + self.attention.step(self.norm1(x), at, cache, rotation, shown)
+        x = x + self.attention.step(self.norm1(x), at, cache, rotation, mask)
         return x + self.mlp(self.norm2(x))
 
 
 class Transformer(nn.Module):
-    """A stack of blocks without a final norm; ``whole`` as of ``Attention``."""
+    """A stack of blocks without a final norm.
+
+    Args:
+        whole: places, from the first on, that see each other in both directions where the rest is causal.
+    """
 
     def __init__(
         self,
@@ -136,18 +126,28 @@ class Transformer(nn.Module):
         whole: int = 0,
     ) -> None:
         super().__init__()
-        self.width, self.heads, self.whole = width, heads, whole
-        self.blocks = nn.ModuleList(Block(width, heads, dropouts, causal, whole) for _ in range(layers))
+        self.width, self.heads, self.causal, self.whole = width, heads, causal, whole
+        self.blocks = nn.ModuleList(Block(width, heads, dropouts, causal) for _ in range(layers))
         self.checkpointing = False
 
     def forward(self, x: Tensor, rotation: Tensor | None = None, shown: Tensor | None = None) -> Tensor:
-        """(B, N, C) -> (B, N, C); ``shown`` as of ``Attention``."""
+        """(B, N, C) -> (B, N, C). Places not ``shown``, bool (B, N), are not attended to; the first always is shown."""
+        mask = self._mask(x.shape[1], shown, x.device)
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, rotation, shown, use_reentrant=False)
+                x = checkpoint(block, x, rotation, mask, use_reentrant=False)
             else:
-                x = block(x, rotation, shown)
+                x = block(x, rotation, mask)
         return x
+
+    def _mask(self, length: int, shown: Tensor | None, device: torch.device) -> Tensor | None:
+        """What each of the first places attends to, bool (N, N) or (B, 1, N, N); None: as ``causal`` says."""
+        if not self.whole and shown is None:
+            return None
+        seen = torch.ones(length, length, dtype=torch.bool, device=device)
+        seen = seen.tril() if self.causal else seen
+        seen[: self.whole, : self.whole] = True
+        return seen if shown is None else seen & shown[:, None, None, :length]
 
     def step(
         self,
@@ -158,9 +158,14 @@ class Transformer(nn.Module):
         shown: Tensor | None = None,
     ) -> Tensor:
         """The output from place ``at`` on of a causal stack, from its input x (B, M, C) and the caches of those before;
-        M is 1 unless ``at`` is 0."""
+        M is 1 unless ``at`` is 0. ``shown``: of all places."""
+        end = at + x.shape[1]
+        if x.shape[1] > 1:
+            mask = self._mask(end, shown, x.device)
+        else:
+            mask = None if shown is None else shown[:, None, None, :end]
         for block, cache in zip(self.blocks, caches, strict=True):
-            x = block.step(x, at, cache, rotation, shown)  # type: ignore[operator]
+            x = block.step(x, at, cache, rotation, mask)  # type: ignore[operator]
         return x
 
     def caches(self, batch: int, length: int) -> list[Cache]:
