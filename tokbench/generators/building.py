@@ -253,8 +253,8 @@ def for_tokenizer(
         made = build(config)
     if tables:
         made.set_code_vectors(tables)
-    if isinstance(quantizer := tokenizer.quantizer, MSRQ) and made.config.pyramid is not None:
-        made.take_quantizer(quantizer)
+    if made.config.pyramid is not None:
+        made.take_quantizer(tokenizer.quantizer)
     return made
 
 
