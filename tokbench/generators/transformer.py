@@ -22,6 +22,18 @@ class Cache(NamedTuple):
     keys: Tensor
     values: Tensor
 
+    @classmethod
+    def empty(cls, like: Tensor, batch: int, heads: int, length: int, width: int) -> Cache:
+        """Room for ``length`` places, in the precision and on the device of ``like``."""
+        shape = (batch, heads, length, width // heads)
+        return cls(like.new_zeros(shape), like.new_zeros(shape))
+
+    def extended(self, at: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values up to these of the places from ``at`` on, which are kept."""
+        end = at + k.shape[2]
+        self.keys[:, :, at:end], self.values[:, :, at:end] = k, v
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
 
 class Dropouts(NamedTuple):
     """Chances of what a layer adds, of attention's weights, and of the input of the layers."""
@@ -40,12 +52,12 @@ class Dropouts(NamedTuple):
 NO_DROPOUT = Dropouts()
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention; queries, keys and values come from one product."""
+class Heads(nn.Module):
+    """What goes in and out of multi-head self-attention; queries, keys and values come from one product."""
 
-    def __init__(self, width: int, heads: int, dropout: float, causal: bool) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.dropout, self.causal = heads, dropout, causal
+        self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -60,6 +72,14 @@ class Attention(nn.Module):
         """(B, h, N, c) -> (B, N, C), projected."""
         batch, _, length, _ = y.shape
         return self.out(y.transpose(1, 2).reshape(batch, length, -1))
+
+
+class Attention(Heads):
+    """Causal or not, with rotary positions or without."""
+
+    def __init__(self, width: int, heads: int, dropout: float, causal: bool) -> None:
+        super().__init__(width, heads)
+        self.dropout, self.causal = dropout, causal
 
     def forward(self, x: Tensor, rotation: Tensor | None, mask: Tensor | None = None) -> Tensor:
         """x (B, N, C), rotation (N, c/2, 2) -> (B, N, C). ``mask``: what each place attends to, bool (N, N) or (B, 1,
@@ -79,11 +99,9 @@ class Attention(nn.Module):
         end = at + x.shape[1]
         if rotation is not None:
             q, k = rotate(q, rotation[at:end]), rotate(k, rotation[at:end])
-        cache.keys[:, :, at:end] = k
-        cache.values[:, :, at:end] = v
+        keys, values = cache.extended(at, k, v)
         if end == 1:  # one key: the softmax is 1
             return self.join(v)
-        keys, values = cache.keys[:, :, :end], cache.values[:, :, :end]
         causal = x.shape[1] > 1 and mask is None
         return self.join(F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, is_causal=causal))
 
@@ -171,8 +189,7 @@ class Transformer(nn.Module):
     def caches(self, batch: int, length: int) -> list[Cache]:
         """Room for ``length`` places, in the weights' precision and on their device."""
         like = next(self.parameters())
-        shape = (batch, self.heads, length, self.width // self.heads)
-        return [Cache(like.new_zeros(shape), like.new_zeros(shape)) for _ in self.blocks]
+        return [Cache.empty(like, batch, self.heads, length, self.width) for _ in self.blocks]
 
 
 def axial_rotation(grid: Sequence[int], channels: int, before: int = 1, map: Sequence[int] = ()) -> Tensor:

@@ -159,10 +159,9 @@ class _Run:
     def __init__(self, model: VAR, batch: int, vector: Tensor | None, prefix: Tensor | None) -> None:
         self.model, self.vector, self.prefix = model, vector, prefix
         self.modulation = model._modulation(vector)
-        heads, width = model.settings.heads, model.settings.width
-        shape = (batch, heads, model.before + model.places, width // heads)
+        room = (batch, model.settings.heads, model.before + model.places, model.settings.width)
         self.batch = batch
-        self.caches = [Cache(model.start.new_zeros(shape), model.start.new_zeros(shape)) for _ in model.blocks]
+        self.caches = [Cache.empty(model.start, *room) for _ in model.blocks]
 
     def step(self, scale: int, maps: Tensor | None) -> list[Tensor]:
         """The map so far at this scale (B, h w, d), none for the first -> for each depth logits (B, h w, K_d)."""

@@ -12,37 +12,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokbench.config.generator_model import VARGeneratorConfig
-from tokbench.generators.transformer import Cache
+from tokbench.generators.transformer import Cache, Heads
 
 EPS = 1e-6  # of norms: VAR's ``norm_eps``
 _LARGEST = math.log(100)  # of an attention's learned scale
 
 
-class ScaleAttention(nn.Module):
+class ScaleAttention(Heads):
     """Self-attention; with ``qk_norm`` between unit vectors, at a learned scale for each head."""
 
     def __init__(self, width: int, heads: int, qk_norm: bool) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        super().__init__(width, heads)
         self.log_scale = nn.Parameter(torch.full((heads,), math.log(4.0))) if qk_norm else None
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None, at: int) -> Tensor:
         """x (B, N, C) -> (B, N, C). With a cache x stands from place ``at`` on, and sees all before and itself."""
-        batch, length, width = x.shape
-        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = self.split(x)
         scale = None
         if self.log_scale is not None:
             scale = 1.0
             q = F.normalize(q, dim=-1) * self.log_scale.clamp_max(_LARGEST).exp()[:, None, None]
             k = F.normalize(k, dim=-1)
         if cache is not None:
-            end = at + length
-            cache.keys[:, :, at:end], cache.values[:, :, at:end] = k, v
-            k, v = cache.keys[:, :, :end], cache.values[:, :, :end]
+            k, v = cache.extended(at, k, v)
         y = F.scaled_dot_product_attention(q, k.to(q.dtype), v, attn_mask=mask, scale=scale)
-        return self.out(y.transpose(1, 2).reshape(batch, length, width))
+        return self.join(y)
 
 
 class ScaleBlock(nn.Module):
