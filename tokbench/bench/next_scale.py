@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 
 from quantizers.functional.pyramid import VAR_SCALES
-from tokbench.bench.sampling import Timing
-from tokbench.bench.timing import seconds_of
+from tokbench.bench.sampling import Timing, in_turns
 from tokbench.config.generator import ARConfig, GeneratorConfig, GeneratorModel, VARGeneratorConfig
 from tokbench.config.model import QuantizerConfig
 from tokbench.generators import Generator, build
@@ -53,30 +50,25 @@ def compare_next_scale(
     sampling: Sampling | None = None,
     seed: int = 0,
 ) -> list[Timing]:
-    """Both at every batch size, their turns alternating; the first turn of each warms up, untimed."""
+    """Both at every batch size, timed ``in_turns``."""
     torch.manual_seed(seed)
     sampling = sampling or Sampling()
     both = {name: m.to(device).cast(dtype) for name, m in models(width, heads, layers, vocabulary).items()}
     found = []
     for batch in batches:
-        samplers = {name: model.batch_sampler(batch, sampling) for name, model in both.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in both}
-        for turn in range(turns + 1):
-            for name, model in both.items():
-                images = torch.arange(batch, device=device) + turn * batch
-                took = seconds_of(partial(samplers[name], model.condition.null(batch), seed, images), device)
-                seconds[name] += [took] if turn else []
+        timed = in_turns(both, batch, device=device, turns=turns, sampling=sampling, seed=seed)
         for name, model in both.items():
             weights = list(model.parameters())
             found.append(
                 Timing(
                     name=name,
                     batch=batch,
-                    seconds=sorted(seconds[name])[turns // 2],
+                    seconds=timed[name][0],
                     parameters=sum(p.numel() for p in weights if p.requires_grad),
                     memory=sum(p.numel() * p.element_size() for p in weights),
                     floor=None,
                     shape=model.config.shape,
+                    generator=model.config.generator.name,
                 )
             )
     return found

@@ -6,6 +6,7 @@ trained ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +16,7 @@ from tokbench.bench.timing import seconds_of
 from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.generators.ar import AR
 from tokbench.generators.ar_decoding import ARDecoder
+from tokbench.generators.base import Generator
 from tokbench.generators.sampling import Sampling
 
 
@@ -65,9 +67,10 @@ class Timing:
     batch: int
     seconds: float  # the median of the turns, for the whole batch
     parameters: int
-    memory: int  # bytes: weights and caches; on a GPU the peak that was allocated
+    memory: int  # bytes: weights and caches; on a GPU the peak that was allocated; of ``next_scale`` the weights
     floor: float | None
     shape: tuple[int, ...] = (1, 1, 1)  # of the codes
+    generator: str = "ar"
 
     @property
     def per_image(self) -> float:
@@ -87,6 +90,27 @@ def floor_seconds(model: AR, batch: int, bytes_per_second: float) -> float:
     return total / bytes_per_second
 
 
+def in_turns(
+    models: Mapping[str, Generator], batch: int, *, device: str, turns: int, sampling: Sampling, seed: int
+) -> dict[str, tuple[float, int]]:
+    """For each model the median of the seconds that drawing a batch takes, and on a GPU the peak that was allocated, 0
+    elsewhere. Their turns alternate; the first of each warms up, untimed."""
+    samplers = {name: model.batch_sampler(batch, sampling) for name, model in models.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    peaks = dict.fromkeys(models, 0)
+    for turn in range(turns + 1):
+        for name, model in models.items():
+            if device == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            images = torch.arange(batch, device=device) + turn * batch
+            took = seconds_of(partial(samplers[name], model.condition.null(batch), seed, images), device)
+            if device == "cuda":
+                peaks[name] = torch.cuda.max_memory_allocated()
+            if turn:
+                seconds[name].append(took)
+    return {name: (sorted(seconds[name])[turns // 2], peaks[name]) for name in models}
+
+
 @torch.no_grad()
 def compare(
     batches: list[int],
@@ -102,34 +126,23 @@ def compare(
     sampling: Sampling | None = None,
     seed: int = 0,
 ) -> list[Timing]:
-    """Both contenders at every batch size, their turns alternating; the first turn of each warms up, untimed."""
+    """Both contenders at every batch size, timed ``in_turns``."""
     torch.manual_seed(seed)
     sampling = sampling or Sampling()
     models = {c.name: c.build(width, heads, vocabulary, device, dtype) for c in contenders(layers, depth_layers)}
     rate = bandwidth(device)
     found = []
     for batch in batches:
-        samplers = {name: model.batch_sampler(batch, sampling) for name, model in models.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in models}
-        memory = dict.fromkeys(models, 0)
-        for turn in range(turns + 1):
-            for name, model in models.items():
-                if device == "cuda":
-                    torch.cuda.reset_peak_memory_stats()
-                condition = model.condition.null(batch)
-                images = torch.arange(batch, device=device) + turn * batch
-                took = seconds_of(partial(samplers[name], condition, seed, images), device)
-                memory[name] = torch.cuda.max_memory_allocated() if device == "cuda" else held_bytes(model, batch)
-                if turn:
-                    seconds[name].append(took)
+        timed = in_turns(models, batch, device=device, turns=turns, sampling=sampling, seed=seed)
         for name, model in models.items():
+            seconds, peak = timed[name]
             found.append(
                 Timing(
                     name=name,
                     batch=batch,
-                    seconds=sorted(seconds[name])[len(seconds[name]) // 2],
+                    seconds=seconds,
                     parameters=sum(p.numel() for p in model.parameters()),
-                    memory=memory[name],
+                    memory=peak if device == "cuda" else held_bytes(model, batch),
                     floor=floor_seconds(model, batch, rate),
                     shape=model.config.shape,
                 )

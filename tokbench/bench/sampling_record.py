@@ -29,7 +29,6 @@ def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     records = []
     for timing in timings:
-        generator = "var" if timing.name.endswith(" by var") else "ar"
         depth, positions = timing.shape[-1], math.prod(timing.shape[:-1])
         recipe = {"bench": "sampling", "codes": list(timing.shape), "batch_size": timing.batch, **settings}
         bits = depth * math.log2(settings["vocabulary"])
@@ -52,7 +51,11 @@ def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns
                     "codebook_size": settings["vocabulary"],
                     "depth": depth,
                 },
-                model={"architecture": generator, "generator": generator, "parameters": timing.parameters},
+                model={
+                    "architecture": timing.generator,
+                    "generator": timing.generator,
+                    "parameters": timing.parameters,
+                },
                 rate=Rate(
                     tokens=list(timing.shape),
                     codebook_sizes=[settings["vocabulary"]] * depth,
