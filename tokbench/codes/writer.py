@@ -112,20 +112,17 @@ class CodeWriter:
                 f"codes of shape {tuple(codes.shape[1:])} do not go into a cache of {self.header.shape}"
             )
         self.usage.update(codes.cpu())
-        array = codes.cpu().numpy()
+        given = {"codes": codes, "latents": latents, "condition": condition}
         self._append(self.scratch / LABELS, labels.cpu().numpy().astype("<i8"))
         start = 0
-        while start < len(array):
+        while start < len(codes):
             if not self.shards or self.shards[-1] == self.shard:
                 self.shards.append(0)
-            end, number = min(len(array), start + self.shard - self.shards[-1]), len(self.shards) - 1
-            self._append(self._file("codes", number), array[start:end].astype(self.header.dtype))
-            if self.header.latent_channels is not None:
-                assert latents is not None
-                self._append(self._file("latents", number), latents[start:end].cpu().numpy().astype("<f2"))
-            if self.header.condition is not None:
-                assert condition is not None
-                self._append(self._file("condition", number), condition[start:end].cpu().numpy().astype("<u4"))
+            end, number = min(len(codes), start + self.shard - self.shards[-1]), len(self.shards) - 1
+            for kind, dtype, _ in self._kinds():
+                values = given[kind]
+                assert values is not None
+                self._append(self._file(kind, number), values[start:end].cpu().numpy().astype(dtype))
             self.shards[-1] += end - start
             start = end
         if position is not None:
