@@ -134,12 +134,17 @@ def test_codes_of_bits_are_modelled_as_their_parts() -> None:
 
 def test_both_are_timed_on_the_same_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tokbench.bench import next_scale
+    from tokbench.bench.sampling_record import timing_records
 
     monkeypatch.setattr(next_scale, "VAR_SCALES", (1, 2, 3))
     sizes: dict[str, Any] = {"width": 16, "heads": 2, "layers": 2, "vocabulary": 8}
     by_var, by_ar = next_scale.compare_next_scale([2], **sizes, device="cpu", dtype=torch.float32, turns=1)
     assert (by_var.name, by_ar.name) == ("MS-RQ 14x1 by var", "MS-RQ 14x1 by ar") and by_var.seconds > 0
     assert by_var.parameters == pytest.approx(by_ar.parameters, rel=0.35)  # so narrow: equal at any usual width
+    said = {**sizes, "device": "cpu", "precision": "float32"}
+    records = timing_records([by_var, by_ar], settings=said, turns=1, seed=0)
+    assert [record.model["generator"] for record in records] == ["var", "ar"]
+    assert len({record.cell for record in records}) == len({record.experiment for record in records}) == 2
 
 
 def test_what_cannot_be_is_one_line(pyramid: Tokenizer, rq_tokenizer: Tokenizer) -> None:

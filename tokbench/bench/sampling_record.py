@@ -31,6 +31,8 @@ def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns
     for timing in timings:
         depth, positions = timing.shape[-1], math.prod(timing.shape[:-1])
         recipe = {"bench": "sampling", "codes": list(timing.shape), "batch_size": timing.batch, **settings}
+        if timing.generator != "ar":  # unsaid of ar: records from before there were others keep their addresses
+            recipe["generator"] = timing.generator
         bits = depth * math.log2(settings["vocabulary"])
         found = {
             "seconds_per_image": timing.per_image,
