@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 
 from tokbench.codes.cache import CodeCache, CodeLoader
 from tokbench.codes.soft import SoftCodes
-from tokbench.config.condition import CodesConfig, need_classes, partner_of
+from tokbench.config.condition import need_classes, partner_of
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.kind import SHOWN
 from tokbench.data import loader, open_split
@@ -18,8 +18,9 @@ from tokbench.data.base import digest
 from tokbench.data.maps import to_model
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator
-from tokbench.generators.building import codes_of, for_tokenizer, partner_codes
+from tokbench.generators.building import codes_of, for_tokenizer
 from tokbench.generators.condition import Condition
+from tokbench.generators.pairs import Conditioned
 from tokbench.models import Tokenizer
 from tokbench.training.resuming import trained_on
 from tokbench.training.task import BatchSource
@@ -93,9 +94,8 @@ class CodeData:
         self.classes = list(self.images.classes)
 
     def _open_condition(self) -> None:
-        """The tokenizer of the recipe's condition and what it makes of the pairs; None for both where there is none."""
-        self.condition_tokenizer: Tokenizer | None = None
-        self.conditioned_on: CodesConfig | None = None
+        """The recipe's condition on the other half of pairs; None where there is none."""
+        self.conditioned: Conditioned | None = None
         settings, (_, partner, _) = self.recipe.condition, partner_of(self.recipe.data.source)
         kept = [cache.header.condition for cache in (self.cache, self.held_cache)] if self.cache is not None else []
         if self.cache is not None and (settings is None) != (None in kept):
@@ -107,35 +107,26 @@ class CodeData:
         partner = partner if not kept or kept[0] is None else kept[0].partner
         assert partner is not None
         other = Tokenizer.from_pretrained(settings.tokenizer).to(self.device).requires_grad_(False)
-        size = self.recipe.data.image_size
-        self.condition_tokenizer = other
-        self.conditioned_on = codes_of(
-            other,
-            partner,
-            source=settings.tokenizer,
-            image_size=size,
-            dropout=settings.dropout,
-            read=settings.read,
-        )
+        asked: Any = {"source": settings.tokenizer, "dropout": settings.dropout, "read": settings.read}
+        made = Conditioned(codes_of(other, partner, image_size=self.recipe.data.image_size, **asked), other)
+        self.conditioned = made
         for of in kept:
-            assert of is not None and of.tokenizer is not None and self.conditioned_on.tokenizer is not None
-            if of.tokenizer.sha256 != self.conditioned_on.tokenizer.sha256:
+            assert of is not None and of.tokenizer is not None and made.config.tokenizer is not None
+            if of.tokenizer.sha256 != made.config.tokenizer.sha256:
                 raise TokbenchError(
                     f"{self.recipe.data.source}: its condition is codes of another tokenizer ({of.tokenizer.source}, "
                     f"weights {of.tokenizer.sha256[:12]}) than condition.tokenizer {settings.tokenizer}"
                 )
         for images in () if kept else (self.images, self.held_images):
-            images.label_count = other.config.channels  # type: ignore[attr-defined]
+            images.label_count = made.labels  # type: ignore[attr-defined]
 
     def with_condition(self, batch: Any) -> Any:
         """A batch with the codes of its partners as ``condition``, where the recipe has a condition."""
-        if self.condition_tokenizer is None or self.conditioned_on is None:
+        if self.conditioned is None:
             return batch
         if self.cache is not None:
             return {**batch, "condition": batch["condition"].to(self.device, non_blocking=True)}
-        kind = self.conditioned_on.partner
-        assert kind is not None
-        return {**batch, "condition": partner_codes(self.condition_tokenizer, kind, batch["partner"])}
+        return {**batch, "condition": self.conditioned.codes(batch["partner"])}
 
     def generator(self, *, meta: bool = False) -> Generator:
         """A new one for the recipe, its code vectors filled in; the data are told what its condition needs of them.
@@ -152,7 +143,7 @@ class CodeData:
             source=self.recipe.tokenizer,
             image_size=data.image_size,
             num_classes=len(self.classes),
-            conditioned_on=self.conditioned_on,
+            conditioned_on=self.conditioned.config if self.conditioned is not None else None,
             meta=meta,
         )
         self._ask(made.condition)
@@ -188,8 +179,8 @@ class CodeData:
     def trained_on(self) -> dict[str, Any]:
         """What a run remembers of its data: see ``tokbench.training.resuming``."""
         tokenizer = {"tokenizer": self.tokenizer.sha256()}
-        if self.condition_tokenizer is not None:
-            tokenizer["condition_tokenizer"] = self.condition_tokenizer.sha256()
+        if self.conditioned is not None:
+            tokenizer["condition_tokenizer"] = self.conditioned.tokenizer.sha256()
         if self.cache is None:
             return trained_on(self.images, self.recipe.data.workers) | tokenizer
         header = self.cache.header

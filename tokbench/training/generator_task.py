@@ -214,8 +214,8 @@ class GeneratorTask:
         """Write the finished generator."""
         with self._whole() as generator:
             if generator is not None and self.accelerator.is_main_process:
-                if self.data.condition_tokenizer is not None:
-                    self.data.condition_tokenizer.save_pretrained(folder / CONDITION_TOKENIZER)
+                if self.data.conditioned is not None:
+                    self.data.conditioned.tokenizer.save_pretrained(folder / CONDITION_TOKENIZER)
                 generator.save_pretrained(folder)
 
     def state_dict(self) -> dict[str, Any]:
