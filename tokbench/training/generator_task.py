@@ -17,11 +17,11 @@ from torch.optim.swa_utils import AveragedModel
 from tokbench.config.generator import ARConfig, GeneratorRecipe, PixelSNAILConfig, VARGeneratorConfig
 from tokbench.config.grid import pixels
 from tokbench.config.model import TokenizerConfig
-from tokbench.data.maps import to_samples, visible
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
 from tokbench.generators.building import CONDITION_TOKENIZER, without_weights
 from tokbench.generators.noise import batch_keys
+from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.pixelsnail import make_blocks
 from tokbench.generators.transformer import Transformer
 from tokbench.generators.var_blocks import ScaleBlock
@@ -204,8 +204,7 @@ class GeneratorTask:
             chosen = usual[torch.arange(16, device=usual.device) * len(usual) // 16]
             with self.accelerator.autocast():
                 codes = generator.generate(16, condition=chosen, seed=self.recipe.seed)
-            kind = self.tokenizer.config.kind
-            images = visible(to_samples(self.tokenizer.decode(self.tokenizer.quantizer.join(codes)), kind), kind).cpu()
+            images = Pipeline(generator, self.tokenizer).decode(codes)
         across = 8 if images.dim() == 4 else 2  # a clip is a strip of frames
         rows = [list(images[start : start + across]) for start in range(0, 16, across)]
         save_picture(grid(rows, zoom=max(1, 128 // images.shape[-1])), path)
