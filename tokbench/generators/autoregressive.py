@@ -7,7 +7,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from tokbench.config.generator import ARConfig, GeneratorConfig
+from tokbench.config.generator import GeneratorConfig
+from tokbench.config.generator_model import Order
 from tokbench.config.grid import Grid
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Drawing
@@ -48,9 +49,8 @@ class Autoregressive(Exact):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
-        settings, order = config.generator, None
-        if isinstance(settings, ARConfig) and settings.order != "raster":
-            order = order_of(settings.order, self.grid)
+        self.order_name: Order = getattr(config.generator, "order", "raster")
+        order = None if self.order_name == "raster" else order_of(self.order_name, self.grid)
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("ordinals", None if order is None else order.argsort(), persistent=False)
 
@@ -99,7 +99,7 @@ class Autoregressive(Exact):
             known = None if drawing.known is None else self.in_order(drawing.known)
             drawing = drawing._replace(known=known, kept=self.in_order(drawing.kept))
         if bool((drawing.kept[:, 1:] & ~drawing.kept[:, :-1]).any()):
-            order = getattr(self.config.generator, "order", "raster")
+            order = self.order_name
             first = "the first ones (keep the top)" if order == "raster" else "the first ones of that"
             raise TokbenchError(
                 f"{self.config.generator.name} completes in {order} order: the kept positions must be {first}"
