@@ -38,6 +38,11 @@ class AR(Autoregressive):
 
     rotation: Tensor | None
 
+    @staticmethod
+    def stacks(settings: ARConfig) -> list[nn.Module]:
+        sizes = settings.layers, settings.depth_layers
+        return [Transformer(settings.width, settings.heads, layers) for layers in sizes]
+
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
         settings = config.generator

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tokbench.config.generator import GeneratorConfig
 from tokbench.config.grid import Grid
@@ -88,6 +88,11 @@ class Generator(SavedModel):
         return self._loss(sequence, chosen, targets, keys)
 
     # What a subclass defines -----------------------------------------------------------------------------------
+
+    @staticmethod
+    def stacks(settings: Any) -> list[nn.Module]:
+        """New blocks of these settings: what there is of its size before the codes, and so the rest, are known."""
+        raise NotImplementedError
 
     def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
         """``loss`` of codes (B, T, D) with conditions that are checked and dropped."""

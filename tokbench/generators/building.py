@@ -30,14 +30,19 @@ from tokbench.models.unweighted import unweighted
 TOKENIZER, CONDITION_TOKENIZER = "tokenizer", "condition_tokenizer"
 
 
-def build(config: GeneratorConfig) -> Generator:
-    """The generator of a configuration, with random weights and empty code vectors."""
+def class_of(settings: Any) -> type[Generator]:
+    """Of an ``ARConfig``, ``MLMConfig``, ``PixelSNAILConfig`` or ``VARGeneratorConfig``."""
     from tokbench.generators.ar import AR
     from tokbench.generators.mlm import MLM
     from tokbench.generators.pixelsnail import PixelSNAIL
     from tokbench.generators.var import VAR
 
-    return {"ar": AR, "mlm": MLM, "pixelsnail": PixelSNAIL, "var": VAR}[config.generator.name](config)
+    return {"ar": AR, "mlm": MLM, "pixelsnail": PixelSNAIL, "var": VAR}[settings.name]
+
+
+def build(config: GeneratorConfig) -> Generator:
+    """The generator of a configuration, with random weights and empty code vectors."""
+    return class_of(config.generator)(config)
 
 
 def without_weights(
@@ -81,7 +86,6 @@ def configure(
     sizes = tuple(int(k) for k in quantizer.subcode_sizes)
     reference = _reference(tokenizer, source, image_size)
     image_size = reference.image_size
-    first = tables[0] if tables else None
     try:
         return GeneratorConfig(
             generator=generator,
@@ -92,7 +96,7 @@ def configure(
             given=_given(generator.frames, tokenizer.config, image_size),
             code_channels=quantizer.dim if generator.input == "codes" else None,
             pyramid=_pyramid(tokenizer, source) if generator.name == "var" else None,
-            shared_codes=first is not None and len(tables) > 1 and all(_same(first, table) for table in tables),
+            shared_codes=len(tables) > 1 and all(_same(tables[0], table) for table in tables),
             tokenizer=reference,
         )
     except ValidationError as error:
@@ -273,8 +277,7 @@ def check_tokenizer(generator: Generator, tokenizer: Any, source: str = "the tok
             f"{source}: images of {size_text(size)} are {size_text(grid)} codes, the generator's are {mine}"
         )
     if config.tokenizer is not None:
-        found = tokenizer.sha256()
-        if found != config.tokenizer.sha256:
+        if (found := tokenizer.sha256()) != config.tokenizer.sha256:
             raise TokbenchError(
                 f"{source}: not the tokenizer of this generator (weights {found[:12]}, "
                 f"trained on codes of {config.tokenizer.sha256[:12]} from {config.tokenizer.source})"

@@ -37,6 +37,10 @@ class MLM(Generator):
     exact_nll = False
     rotation: Tensor | None
 
+    @staticmethod
+    def stacks(settings: MLMConfig) -> list[nn.Module]:
+        return [Transformer(settings.width, settings.heads, settings.layers)]
+
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
         settings = config.generator

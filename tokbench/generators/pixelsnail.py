@@ -86,6 +86,10 @@ class PixelSNAIL(Autoregressive):
 
     where: Tensor
 
+    @staticmethod
+    def stacks(settings: PixelSNAILConfig) -> list[nn.Module]:
+        return [make_blocks(settings, 0)]
+
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
         settings = config.generator

@@ -37,6 +37,10 @@ class VAR(Exact):
 
     mask: Tensor
 
+    @staticmethod
+    def stacks(settings: VARGeneratorConfig) -> list[nn.Module]:
+        return [ScaleBlock(settings, 0.0) for _ in range(settings.layers)]
+
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
         settings, pyramid = config.generator, config.pyramid

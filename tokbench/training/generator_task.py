@@ -14,17 +14,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from tokbench.config.generator import ARConfig, GeneratorRecipe, PixelSNAILConfig, VARGeneratorConfig
+from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.grid import pixels
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
-from tokbench.generators.building import CONDITION_TOKENIZER, without_weights
+from tokbench.generators.building import CONDITION_TOKENIZER, class_of, without_weights
 from tokbench.generators.noise import batch_keys
 from tokbench.generators.pipeline import Pipeline
-from tokbench.generators.pixelsnail import make_blocks
-from tokbench.generators.transformer import Transformer
-from tokbench.generators.var_blocks import ScaleBlock
 from tokbench.models import Tokenizer
 from tokbench.models.folder import CONFIG, read_config
 from tokbench.pictures import grid, save_picture
@@ -267,15 +264,7 @@ def count_parameters(recipe: GeneratorRecipe) -> int:
     folder = Path(recipe.tokenizer)
     if not (folder / CONFIG).is_file():
         with torch.device("meta"):
-            if isinstance(settings, PixelSNAILConfig):
-                return sum(p.numel() for p in make_blocks(settings, 0).parameters())
-            if isinstance(settings, VARGeneratorConfig):
-                blocks = [ScaleBlock(settings, 0.0) for _ in range(settings.layers)]
-                return sum(p.numel() for block in blocks for p in block.parameters())
-            stacks = [Transformer(settings.width, settings.heads, settings.layers)]
-            if isinstance(settings, ARConfig):
-                stacks.append(Transformer(settings.width, settings.heads, settings.depth_layers))
-            return sum(p.numel() for stack in stacks for p in stack.parameters())
+            return sum(p.numel() for stack in class_of(settings).stacks(settings) for p in stack.parameters())
     tokenizer, size = read_config(folder, TokenizerConfig), recipe.data.image_size
     _, made = without_weights(settings, tokenizer, source=recipe.tokenizer, image_size=size)
     return sum(p.numel() for p in made.parameters())
