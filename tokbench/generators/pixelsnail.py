@@ -14,12 +14,12 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from tokbench.config.generator import GeneratorConfig, PixelSNAILConfig
 from tokbench.generators.autoregressive import Autoregressive
 from tokbench.generators.embedding import CodeEmbedding
 from tokbench.generators.gated import CausalConv, Gated, Past, StrictAttention, SymmetricConv
+from tokbench.models.vit import through
 
 COORDINATES = 2  # channels that say where a position is
 
@@ -143,11 +143,7 @@ class PixelSNAIL(Autoregressive):
         if not self.conditional:
             x = x + condition
         above = condition if self.conditional else None
-        for block in self.blocks:
-            if self.checkpointing and self.training:
-                x = cast(Tensor, checkpoint(block, x, where, above, past, use_reentrant=False))
-            else:
-                x = block(x, where, above, past)
+        x = through(self.blocks, x, self.checkpointing and self.training, where, above, past)
         for layer in self.out:
             x = layer(x, past)
         return x

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from tokbench.config.generator import ARConfig, MLMConfig
+from tokbench.models.vit import through
 
 
 class Cache(NamedTuple):
@@ -151,12 +151,7 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor, rotation: Tensor | None = None, shown: Tensor | None = None) -> Tensor:
         """(B, N, C) -> (B, N, C). Places not ``shown``, bool (B, N), are not attended to; the first always is shown."""
         mask = self._mask(x.shape[1], shown, x.device)
-        for block in self.blocks:
-            if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, rotation, mask, use_reentrant=False)
-            else:
-                x = block(x, rotation, mask)
-        return x
+        return through(self.blocks, x, self.checkpointing, rotation, mask)
 
     def _mask(self, length: int, shown: Tensor | None, device: torch.device) -> Tensor | None:
         """What each of the first places attends to, bool (N, N) or (B, 1, N, N); None: as ``causal`` says."""

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 import quantizers
 from quantizers.ms_rq import MSRQ
@@ -26,6 +25,7 @@ from tokbench.generators.noise import place_keys
 from tokbench.generators.sampling import draw, guided
 from tokbench.generators.transformer import Cache
 from tokbench.generators.var_blocks import EPS, ScaleBlock, initialise
+from tokbench.models.vit import through
 
 
 class VAR(Exact):
@@ -102,11 +102,7 @@ class VAR(Exact):
         x = x + self.level[self.levels]
         x = (x if prefix is None else torch.cat([prefix, x], dim=1)) + self.position
         modulation = self._modulation(vector)
-        for block in self.blocks:
-            if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, modulation, self.mask, use_reentrant=False)
-            else:
-                x = block(x, modulation, self.mask)
+        x = through(self.blocks, x, self.checkpointing, modulation, self.mask)
         return self._classified(x[:, self.before :], vector)
 
     def _condition(self, condition: Tensor) -> tuple[Tensor | None, Tensor | None]:

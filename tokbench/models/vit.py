@@ -6,6 +6,8 @@ the configured image size and interpolated for others.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -33,13 +35,14 @@ class Positions(nn.Module):
         return x + grid.permute(0, 2, 3, 1).to(x.dtype)
 
 
-def through(blocks: nn.ModuleList, x: Tensor, recompute: bool) -> Tensor:
-    """``x`` through the blocks one after the other; ``recompute``: without keeping what only the gradient needs."""
+def through(blocks: nn.ModuleList, x: Tensor, recompute: bool, *given: Any) -> Tensor:
+    """``x`` through the blocks one after the other, each given the rest too; ``recompute``: without keeping what only
+    the gradient needs."""
     for block in blocks:
         if recompute and torch.is_grad_enabled():
-            x = checkpoint(block, x, use_reentrant=False)
+            x = checkpoint(block, x, *given, use_reentrant=False)
         else:
-            x = block(x)
+            x = block(x, *given)
     return x
 
 
