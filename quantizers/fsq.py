@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from quantizers.base import Quantizer
 from quantizers.checks import require_choice, require_positive
+from quantizers.constant import Constant
 from quantizers.functional.gradient import straight_through
 from quantizers.registry import register
 
@@ -21,7 +21,7 @@ _RECOMMENDED = [[5, 3], [8, 8], [8, 6, 5], [8, 8, 8], [8, 5, 5, 5], [8, 8, 6, 5]
 
 
 @register("fsq")
-class FSQ(Quantizer):
+class FSQ(Constant):
     """Finite scalar quantization: tanh-bounded channels, rounded; a code vector lies on a grid within [-1, 1].
 
     Args:
@@ -72,18 +72,6 @@ class FSQ(Quantizer):
         """The grid's constants, which no state dict holds."""
         self.levels.copy_(torch.tensor(self._levels, device="cpu"))
         self.strides.copy_(torch.tensor([math.prod(self._levels[:i]) for i in range(len(self._levels))], device="cpu"))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FSQ:
-        super()._apply(fn, recurse)
-        self.reset_parameters()  # ``to_empty`` left them without values
-        return self
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-        if self.levels.is_meta and rest[0].get("assign_to_params_buffers"):
-            # Weights take the place of those on the meta device, and with them the constants.
-            device = next((t.device for t in state_dict.values() if isinstance(t, Tensor)), torch.device("cpu"))
-            self.to_empty(device=device, recurse=False)
 
     def residual_scale(self) -> Tensor:
         return 1 / (self.levels - 1).float()

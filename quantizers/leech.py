@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from quantizers.base import Quantizer
+from quantizers.constant import Constant
 from quantizers.functional.bits import index_to_bits
 from quantizers.functional.gradient import straight_through
 from quantizers.functional.nearest import most_aligned_code
@@ -24,7 +23,7 @@ _FACTORS = (432, 455)  # of SIZE, for generators
 
 
 @register("leech")
-class Leech(Quantizer):
+class Leech(Constant):
     """z / |z| in 24 channels to the nearest of the 196,560 vectors around the origin of the densest lattice there.
 
     Args:
@@ -55,18 +54,6 @@ class Leech(Quantizer):
     def reset_parameters(self) -> None:
         """The lattice's vectors, which no state dict holds."""
         self.vectors.copy_(minimal_vectors())
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Leech:
-        super()._apply(fn, recurse)
-        self.reset_parameters()  # ``to_empty`` left them without values
-        return self
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-        if self.vectors.is_meta and rest[0].get("assign_to_params_buffers"):
-            # Weights take the place of those on the meta device, and with them the constants.
-            device = next((t.device for t in state_dict.values() if isinstance(t, Tensor)), torch.device("cpu"))
-            self.to_empty(device=device, recurse=False)
 
     @property
     def codebook(self) -> Tensor:
