@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tokbench.data.base import ImageDataset
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
+from tokbench.models.prefixes import Prefix
 
 
 class Pictures(ImageDataset):
@@ -60,6 +61,9 @@ class GreyTokenizer(nn.Module):
         value = codes[..., 0] * 16 + (codes[..., 1] if codes.shape[-1] > 1 else 8)
         image = (value.float() / 127 * 2 - 1)[:, None].expand(-1, 3, -1, -1)
         return nn.functional.interpolate(image, scale_factor=4, mode="nearest")
+
+    def prefixes(self) -> list[Prefix]:
+        return [Prefix(None, 1), Prefix(None, 2)]
 
     def rate(self, image_size: int) -> dict[str, Any]:
         side = image_size // 4

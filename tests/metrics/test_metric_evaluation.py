@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from metric_fakes import GreyTokenizer, Pictures
+from tiny_tokenizer import make_tokenizer
 
 from tokbench.data.pixels import to_float, to_uint8
 from tokbench.errors import TokbenchError
@@ -68,6 +69,15 @@ def test_without_by_depth_there_is_one_number(pictures: Pictures, tokenizer: Gre
     result = evaluate_tokenizer(tokenizer, pictures, metrics=["psnr", "usage"], by_depth=False)
     assert result.metrics["psnr"].by_depth is None
     assert len(result.metrics["usage"].by_depth or []) == 2  # codes have depths whatever is decoded
+
+
+@pytest.mark.parametrize("name", ["gfq", "grouped"])
+def test_codes_of_groups_have_no_prefixes_to_measure(pictures: Pictures, name: str) -> None:
+    inner = {"quantizer": "vq"} if name == "grouped" else {}
+    tokenizer = make_tokenizer({"name": name, "codebook_size": 8, "groups": 2, **inner})
+    found = evaluate_tokenizer(tokenizer, pictures, metrics=["psnr", "usage"]).metrics
+    assert found["psnr"].value is not None and found["psnr"].by_depth is None
+    assert len(found["usage"].by_depth or ()) == 2
 
 
 def test_unreadable_pictures_are_left_out_and_counted(tokenizer: GreyTokenizer) -> None:

@@ -63,15 +63,15 @@ def evaluate_tokenizer(
     """Measure how well ``tokenizer`` reconstructs ``dataset`` and what its codes cost.
 
     Args:
-        tokenizer: ``encode`` (images in [-1, 1] -> codes (B, *grid, D)), ``decode`` (also of ``codes[..., :d]``),
-            ``rate(size)`` and ``quantizer.codebook_sizes``. Measured in float32 and in eval mode.
+        tokenizer: ``encode`` (images in [-1, 1] -> codes (B, *grid, D)), ``prefixes()`` of them, which ``decode``
+            takes, ``rate(size)`` and ``quantizer.codebook_sizes``. Measured in float32 and in eval mode.
         dataset: a ``tokbench.data.ImageDataset``; what cannot be read is left out and counted.
         metrics: names from ``tokbench.metrics.names("reconstruction")``; by default all that can be computed here.
             A metric that was asked for and cannot be computed has the value None and says why.
         protocol: a name of ``tokbench.data.PROTOCOLS``; goes into every version. By default the data set's own; a
             protocol with another crop than the data set's is an error.
-        by_depth: also decode the first 1, 2, ... D - 1 codes of every position and measure each of them; of codes
-            whose positions refine (``Rate.prefixes``), each of those parts.
+        by_depth: also decode and measure each of ``prefixes()``: the first 1, 2, ... D - 1 codes of every position, or
+            the parts of codes whose positions refine (``Rate.prefixes``); of codes without depth there are none.
         progress: called with (images done, images in all) after every batch.
         accelerator: an ``accelerate.Accelerator``; the images are divided over its processes and the statistics
             added up exactly, whether or not the count divides.
@@ -87,7 +87,7 @@ def evaluate_tokenizer(
     protocol = check_protocol(protocol, dataset)
     wanted = _wanted(metrics, image_size, kind_of(dataset))
     rate = Rate(**tokenizer.rate(image_size))
-    parts = _parts(tokenizer, rate) if by_depth else [Prefix(None, len(rate.codebook_sizes))]
+    parts = tokenizer.prefixes()[0 if by_depth else -1 :]
 
     was_training = tokenizer.training
     tokenizer.to(device).eval()
@@ -245,13 +245,6 @@ class _Pass:
             note=note,
             positions=codes,
         )
-
-
-def _parts(tokenizer: Any, rate: Rate) -> list[Prefix]:
-    depth = len(rate.codebook_sizes)
-    if rate.prefixes:
-        return [Prefix(count, depth) for count in rate.prefixes]
-    return [Prefix(None, d) for d in range(1, depth + 1)]
 
 
 def _wanted(metrics: Sequence[str] | None, size: Size, kind: Kind) -> dict[str, Metric]:
