@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from quantizers.base import Quantizer
-from quantizers.checks import power_of_two_bits, require_between, require_positive
+from quantizers.checks import power_of_two_bits, require_between, require_one_code, require_positive
 from quantizers.functional.bits import bits_to_index, factorize, index_to_bits, join
 from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import straight_through
@@ -120,8 +120,5 @@ class BSQ(Quantizer):
     def configurations(
         cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
     ) -> list[dict[str, Any]]:
-        if depth not in (None, 1):
-            raise ValueError(f"bsq has one code a position: depth {depth} is not possible (rq has depth)")
-        if (codebook_size is None) == (bits is None):
-            raise ValueError("bsq needs either codebook_size or bits")
+        require_one_code(cls.name, codebook_size, depth, bits)
         return [{"bits": bits if codebook_size is None else power_of_two_bits("bsq", codebook_size)}]

@@ -71,6 +71,19 @@ def require_choice(label: str, key: str, value: str, choices: Sequence[str]) -> 
         raise ValueError(f"{label}: {key} must be one of {', '.join(map(repr, choices))}, not {value!r}")
 
 
+def require_size_or_bits(name: str, codebook_size: int | None, bits: int | None) -> None:
+    """ValueError unless a sweep gives exactly one of the two."""
+    if (codebook_size is None) == (bits is None):
+        raise ValueError(f"{name} needs either codebook_size or bits")
+
+
+def require_one_code(name: str, codebook_size: int | None, depth: int | None, bits: int | None) -> None:
+    """ValueError where a sweep gives a quantizer with one code a position a depth, or not one vocabulary."""
+    if depth not in (None, 1):
+        raise ValueError(f"{name} has one code a position: depth {depth} is not possible (rq has depth)")
+    require_size_or_bits(name, codebook_size, bits)
+
+
 def power_of_two_bits(label: str, size: int) -> int:
     """log2 of a codebook size that must be a power of two; ValueError with the nearest one otherwise."""
     require_positive(label, codebook_size=size)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from quantizers.checks import require_choice, require_positive
+from quantizers.checks import require_choice, require_one_code, require_positive
 from quantizers.constant import Constant
 from quantizers.functional.gradient import straight_through
 from quantizers.registry import register
@@ -113,10 +113,7 @@ class FSQ(Constant):
         cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
     ) -> list[dict[str, Any]]:
         """The level set recommended by the paper whose product is nearest, within a factor of 2."""
-        if depth not in (None, 1):
-            raise ValueError(f"fsq has one code a position: depth {depth} is not possible (rq has depth)")
-        if (codebook_size is None) == (bits is None):
-            raise ValueError("fsq needs either codebook_size or bits")
+        require_one_code(cls.name, codebook_size, depth, bits)
         wanted = math.log2(codebook_size) if codebook_size is not None else float(bits or 0)
         best = min(_RECOMMENDED, key=lambda levels: abs(math.log2(math.prod(levels)) - wanted))
         if abs(math.log2(math.prod(best)) - wanted) > 1:

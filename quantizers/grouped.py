@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer
-from quantizers.checks import require_positive
+from quantizers.checks import require_positive, require_size_or_bits
 from quantizers.registry import build, register
 
 
@@ -144,8 +144,7 @@ def grouped_configurations(
     name: str, codebook_size: int | None, depth: int | None, bits: int | None
 ) -> list[dict[str, Any]]:
     """Sweep configurations of equal groups, ``depth`` of them; where nothing is said, 8 (WeTok, UniTok)."""
-    if (codebook_size is None) == (bits is None):
-        raise ValueError(f"{name} needs either codebook_size or bits")
+    require_size_or_bits(name, codebook_size, bits)
     if bits is None:
         return [{"codebook_size": codebook_size, "groups": 8 if depth is None else depth}]
     # Codes of 4 to 16 bits, as anyone trains them.

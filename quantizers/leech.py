@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from quantizers.checks import require_one_code
 from quantizers.constant import Constant
 from quantizers.functional.bits import index_to_bits
 from quantizers.functional.gradient import straight_through
@@ -95,10 +96,7 @@ class Leech(Constant):
         cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
     ) -> list[dict[str, Any]]:
         """Its one vocabulary, within a factor of 2 of what is asked for."""
-        if depth not in (None, 1):
-            raise ValueError(f"leech has one code a position: depth {depth} is not possible (rq has depth)")
-        if (codebook_size is None) == (bits is None):
-            raise ValueError("leech needs either codebook_size or bits")
+        require_one_code(cls.name, codebook_size, depth, bits)
         wanted = math.log2(codebook_size) if codebook_size is not None else float(bits or 0)
         if abs(math.log2(SIZE) - wanted) > 1:
             raise ValueError(f"leech has {SIZE:,} codes, 2^17.58, and not 2^{wanted:g}")

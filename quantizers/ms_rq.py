@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quantizers.base import Quantizer
-from quantizers.checks import require_between, require_choice
+from quantizers.checks import require_between, require_choice, require_size_or_bits
 from quantizers.functional import pyramid
 from quantizers.functional.gradient import straight_through
 from quantizers.functional.nearest import most_aligned_code
@@ -289,8 +289,7 @@ class MSRQ(Quantizer):
     ) -> list[dict[str, Any]]:
         if depth not in (None, 1):
             raise ValueError(f"ms-rq has scales in place of depth: depth {depth} is not possible (rq has depth)")
-        if (codebook_size is None) == (bits is None):
-            raise ValueError("ms-rq needs either codebook_size or bits")
+        require_size_or_bits(cls.name, codebook_size, bits)
         return [{"codebook_size": codebook_size if bits is None else 2**bits}]
 
 

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from quantizers.base import Quantizer
-from quantizers.checks import require_between, require_choice
+from quantizers.checks import require_between, require_choice, require_size_or_bits
 from quantizers.codebook import Codebook
 from quantizers.functional.gradient import mean_square, rotate_to, straight_through
 from quantizers.registry import register
@@ -213,8 +213,7 @@ class RQ(Quantizer):
     def configurations(
         cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
     ) -> list[dict[str, Any]]:
-        if (codebook_size is None) == (bits is None):
-            raise ValueError("rq needs either codebook_size or bits")
+        require_size_or_bits(cls.name, codebook_size, bits)
         if bits is None:
             return [{"codebook_size": codebook_size, "depth": 4 if depth is None else depth}]
         # Codebooks of fewer than 16 vectors are not codebooks that anyone trains; ask for the depth to have them.

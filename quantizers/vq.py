@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from quantizers.base import Quantizer
-from quantizers.checks import require_between, require_choice
+from quantizers.checks import require_between, require_choice, require_one_code
 from quantizers.codebook import Codebook
 from quantizers.functional.entropy import assignment_entropy
 from quantizers.functional.gradient import mean_square, rotate_to, straight_through
@@ -202,9 +202,6 @@ def one_code_configurations(
     name: str, codebook_size: int | None, depth: int | None, bits: int | None
 ) -> list[dict[str, Any]]:
     """Sweep configurations of a quantizer with one code a position, given by its vocabulary."""
-    if depth not in (None, 1):
-        raise ValueError(f"{name} has one code a position: depth {depth} is not possible (rq has depth)")
-    if (codebook_size is None) == (bits is None):
-        raise ValueError(f"{name} needs either codebook_size or bits")
+    require_one_code(name, codebook_size, depth, bits)
     size = codebook_size if bits is None else 2**bits
     return [{"codebook_size": size}]
