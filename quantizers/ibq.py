@@ -16,8 +16,6 @@ from quantizers.functional.nearest import most_aligned_code
 from quantizers.registry import register
 from quantizers.vq import loss_weights, one_code_configurations
 
-_NUMBERS = 2**24  # probabilities held at a time; the pieces are computed again in the backward pass
-
 
 @register("ibq")
 class IBQ(Quantizer):
@@ -98,8 +96,7 @@ class IBQ(Quantizer):
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         codes = self._encode(z)
         chosen = self._decode(codes)
-        pieces = z.reshape(-1, z.shape[-1]).split(max(1, _NUMBERS // len(self.weight)))
-        soft = torch.cat([in_pieces(_softmax_gradient, piece, self.codebook) for piece in pieces])
+        soft = torch.cat(in_pieces(_softmax_gradient, z, self.codebook))
         quantized = chosen + soft.reshape(z.shape)
         losses = {
             "commitment": F.mse_loss(z, chosen.detach()),

@@ -124,19 +124,23 @@ def assignment_entropy(
     z (..., d), codebook (K, d), bias (K,). The average is over the batches of all processes (a collective call). Of
     many probabilities only a piece is held at a time; it is computed again in the backward pass.
     """
-    flat = z.reshape(-1, z.shape[-1])
-    pieces = flat.split(max(1, _NUMBERS // len(codebook)))
-    sums = [in_pieces(_assignment_sums, piece, codebook, bias, temperature) for piece in pieces]
-    per_sample = joined_mean(torch.stack([s for s, _ in sums]).sum() / len(flat), len(flat))
-    mean = joined_mean(torch.stack([p for _, p in sums]).sum(0) / len(flat), len(flat))
+    count = z.numel() // z.shape[-1]
+    sums = in_pieces(_assignment_sums, z, codebook, bias, temperature)
+    per_sample = joined_mean(torch.stack([s for s, _ in sums]).sum() / count, count)
+    mean = joined_mean(torch.stack([p for _, p in sums]).sum(0) / count, count)
     return per_sample, _entropy(mean, 0.0)
 
 
-def in_pieces(function: Callable[..., Any], z: Tensor, codebook: Tensor, *rest: Any) -> Any:
-    """``function(z (n, d), codebook (K, d), *rest)``, run again in the backward pass where n * K numbers are many."""
-    if len(z) * len(codebook) <= _NUMBERS // 16:
-        return function(z, codebook, *rest)
-    return checkpoint(function, z, codebook, *rest, use_reentrant=False)
+def in_pieces(function: Callable[..., Any], z: Tensor, codebook: Tensor, *rest: Any) -> list[Any]:
+    """``function(piece (n, d), codebook (K, d), *rest)`` of each piece of z (..., d), run again in the backward pass
+    where n * K numbers are many."""
+
+    def of(piece: Tensor) -> Any:
+        if len(piece) * len(codebook) <= _NUMBERS // 16:
+            return function(piece, codebook, *rest)
+        return checkpoint(function, piece, codebook, *rest, use_reentrant=False)
+
+    return [of(piece) for piece in z.reshape(-1, z.shape[-1]).split(max(1, _NUMBERS // len(codebook)))]
 
 
 def _assignment_sums(z: Tensor, codebook: Tensor, bias: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
