@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -38,8 +39,7 @@ class Retrieval:
     @staticmethod
     def possible(captions: Sequence[str]) -> bool:
         """Whether every caption has nineteen others."""
-        most = max(map(captions.count, set(captions)), default=0)
-        return len(captions) - most >= AMONG - 1
+        return len(captions) - max(Counter(captions).values(), default=0) >= AMONG - 1
 
     @staticmethod
     def _chosen(right: int, captions: Sequence[str], seed: int) -> list[int]:
