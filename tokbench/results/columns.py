@@ -84,15 +84,13 @@ def _codes(entry: Entry) -> Value:
     if rate is None:
         return None
     *grid, depth = rate.tokens
-    if rate.prefixes and entry.prefix is not None:
-        return f"{rate.prefixes[entry.prefix - 1]}×{depth}"
+    if entry.lengths and entry.prefix is not None:
+        return f"{entry.lengths[entry.prefix - 1]}×{depth}"
     return "×".join(map(str, [*grid, entry.prefix or depth]))
 
 
 def _depth(entry: Entry) -> Value:
-    rate = entry.first.rate
-    by_depth = entry.prefix is not None and not (rate is not None and rate.prefixes)
-    return entry.prefix if by_depth else entry.depth
+    return entry.depth if entry.prefix is None or entry.lengths else entry.prefix
 
 
 def _kilobits(entry: Entry) -> Value:
@@ -127,9 +125,8 @@ def _quantizer(entry: Entry) -> Value:
         return entry.first.name  # what stands beside tokenizers, such as pixels
     if entry.prefix is None or name is None:
         return name
-    lengths = entry.first.rate.prefixes if entry.first.rate is not None else None
-    if lengths:
-        return f"{name}, first {lengths[entry.prefix - 1]} of {lengths[-1]} codes"
+    if entry.lengths:
+        return f"{name}, first {entry.lengths[entry.prefix - 1]} of {entry.lengths[-1]} codes"
     return f"{name}, first {entry.prefix} of {entry.depth}"
 
 

@@ -147,17 +147,20 @@ class Entry:
 
     def codebook_sizes(self) -> list[int] | None:
         """K_1 ... K_D, or up to the prefix."""
-        record = self.first
-        if record.rate is not None:
-            return record.rate.codebook_sizes[: None if record.rate.prefixes else self.prefix]
-        size = record.quantizer.codebook_size
+        if self.first.rate is not None:
+            return self.first.rate.codebook_sizes[: None if self.lengths else self.prefix]
+        size = self.first.quantizer.codebook_size
         return None if size is None else [size] * (self.prefix or self.depth or 1)
 
     @property
+    def lengths(self) -> list[int]:
+        """``Rate.prefixes``; empty where depths refine, or nothing does."""
+        return (self.first.rate.prefixes if self.first.rate is not None else None) or []
+
+    @property
     def steps(self) -> int:
-        """How many prefixes decode, the whole one among them: the depths, or ``Rate.prefixes``."""
-        rate = self.first.rate
-        return len(rate.prefixes) if rate is not None and rate.prefixes else self.depth or 1
+        """How many prefixes decode, the whole one among them: the depths, or ``lengths``."""
+        return len(self.lengths) or self.depth or 1
 
     def bits(self) -> float | None:
         """Bits per image: those of the whole stack, or H * W * sum(log2 K_d) of the prefix."""
@@ -166,8 +169,8 @@ class Entry:
             return None
         if self.prefix is None:
             return rate.bits_per_image
-        if rate.prefixes:
-            return rate.prefixes[self.prefix - 1] * rate.bits_per_position
+        if self.lengths:
+            return self.lengths[self.prefix - 1] * rate.bits_per_position
         return math.prod(rate.tokens[:-1]) * sum(math.log2(size) for size in rate.codebook_sizes[: self.prefix])
 
     def bits_per_pixel(self) -> float | None:
@@ -212,11 +215,11 @@ class Entry:
 
     def prefixes(self) -> list[Entry]:
         """The same row after 1, 2, ... D-1 depths, where something was measured by depth."""
-        steps = self.steps
-        if steps > 1 and not self._prefixes:
+        if self.steps > 1 and not self._prefixes:
             found = self.first.metrics.items()
             lengths = [len(m.by_depth) for name, m in found if m.by_depth and _of_prefixes(name, m)]
-            self._prefixes.extend(Entry(self.records, d) for d in range(1, min(steps, max(lengths, default=0) + 1)))
+            last = min(self.steps, max(lengths, default=0) + 1)
+            self._prefixes.extend(Entry(self.records, d) for d in range(1, last))
         return self._prefixes
 
 
