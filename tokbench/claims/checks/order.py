@@ -51,5 +51,4 @@ def table(evidence: Evidence) -> str:
 
 def _rows(evidence: Evidence) -> dict[str, Entry]:
     """By order, those that were measured."""
-    found = {name: evidence.row(name, kind="generator") for name in (FIRST, *OTHERS)}
-    return {name: row for name, row in found.items() if row is not None}
+    return dict(evidence.named({name: name for name in (FIRST, *OTHERS)}, "generator"))
