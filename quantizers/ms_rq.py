@@ -21,7 +21,7 @@ from quantizers.graphs import has_values
 from quantizers.grouped import make_parts
 from quantizers.phi import Phi, phi_of
 from quantizers.registry import register
-from quantizers.residual import code_channels
+from quantizers.residual import code_channels, with_means
 from quantizers.vq import VQ
 
 
@@ -248,7 +248,7 @@ class MSRQ(Quantizer):
         codebook = torch.stack([F.mse_loss(each, z.detach()) for each in totals])
         book.learn([(x, own[..., 0]) for x, own in zip(seen, codes, strict=True)], evenly=True)
         loss = self.inner.commitment_weight * commitment.mean() + self.inner.codebook_weight * codebook.mean()
-        return totals, codes, loss, _per_scale({"commitment": commitment, "codebook": codebook})
+        return totals, codes, loss, with_means({"commitment": commitment, "codebook": codebook}, "per_scale")
 
     def _inner_pass(self, z: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor, dict[str, Tensor]]:
         """The same with another quantizer's loss at every scale; the gradient passes each scale on its own."""
@@ -263,7 +263,8 @@ class MSRQ(Quantizer):
             codes.append(own)
             steps.append((loss, losses))
         loss = torch.stack([loss for loss, _ in steps]).mean()
-        return totals, codes, loss, _per_scale({k: torch.stack([each[k] for _, each in steps]) for k in steps[0][1]})
+        losses = {k: torch.stack([each[k] for _, each in steps]) for k in steps[0][1]}
+        return totals, codes, loss, with_means(losses, "per_scale")
 
     def _dropped(self, totals: list[Tensor]) -> Tensor:
         """The last sum; with scale dropout, of some samples (first axis) that after a random scale."""
@@ -291,9 +292,3 @@ class MSRQ(Quantizer):
             raise ValueError(f"ms-rq has scales in place of depth: depth {depth} is not possible (rq has depth)")
         require_size_or_bits(cls.name, codebook_size, bits)
         return [{"codebook_size": codebook_size if bits is None else 2**bits}]
-
-
-def _per_scale(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Losses (scales,) by name -> their means, and they themselves."""
-    found = {name: each.detach() for name, each in losses.items()}
-    return {name: each.mean(0) for name, each in found.items()} | {f"{k}_per_scale": v for k, v in found.items()}

@@ -98,10 +98,7 @@ class Residual(Quantizer):
             steps.append(step)
             weighted.append(step[2] * (scale.mean() if isinstance(scale, Tensor) else scale))
         codes = torch.cat([step[1] for step in steps], dim=-1)
-        losses = {}
-        for name in steps[0][3]:
-            per_depth = torch.stack([step[3][name] for step in steps])
-            losses[name], losses[f"{name}_per_depth"] = per_depth.mean(), per_depth
+        losses = with_means({k: torch.stack([step[3][k] for step in steps]) for k in steps[0][3]}, "per_depth")
         return straight_through(z, z - residual), codes, torch.stack(weighted).mean(), losses
 
     @classmethod
@@ -112,6 +109,14 @@ class Residual(Quantizer):
             {"dim": 5, "quantizer": "bsq", "depth": 2, "bits": 5},
             {"dim": 5, "quantizer": "vq", "depth": 2, "codebook_size": 12},
         ]
+
+
+def with_means(losses: dict[str, Tensor], suffix: str) -> dict[str, Tensor]:
+    """Losses of the stages (D,) by name -> their means, and beside each the losses themselves as ``NAME_suffix``."""
+    found = {}
+    for name, each in losses.items():
+        found[name], found[f"{name}_{suffix}"] = each.detach().mean(0), each.detach()
+    return found
 
 
 def code_channels(label: str, name: str, dim: int | None, options: dict[str, Any]) -> int:
