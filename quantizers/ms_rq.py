@@ -87,6 +87,11 @@ class MSRQ(Quantizer):
         require_choice("MSRQ", "upsampling", upsampling, ("bicubic", "bilinear"))
         if normalized_search and not isinstance(inner, VQ):
             raise ValueError(f"MSRQ: normalized_search is for vq, not {quantizer}; leave it out")
+        self._by_codebook = isinstance(inner, VQ) and not inner.codes.l2_norm
+        # The gradient passes in its own way over the scales, and by a codebook the loss is VAR's.
+        unread = ("rotation_trick", "entropy_weight") if self._by_codebook else ("rotation_trick",)
+        for key in filter(options.get, unread):
+            raise ValueError(f"MSRQ: {key} of {quantizer} is not used over scales; leave it out")
         if quant_resi and not share_quant_resi and scales is None:
             raise ValueError("MSRQ: share_quant_resi 0 is a phi for every scale: say scales")
         self.upsampling: pyramid.Mode = upsampling
@@ -220,10 +225,9 @@ class MSRQ(Quantizer):
         return self.inner._embed(codes)
 
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-        by_codebook = isinstance(self.inner, VQ) and not self.inner.codes.l2_norm
-        totals, codes, loss, losses = (self._codebook_pass if by_codebook else self._inner_pass)(z)
+        totals, codes, loss, losses = (self._codebook_pass if self._by_codebook else self._inner_pass)(z)
         total = self._dropped(totals)
-        quantized = straight_through(z, total) if by_codebook else total
+        quantized = straight_through(z, total) if self._by_codebook else total
         return quantized, torch.cat(codes, dim=1), loss + self._idle(), losses
 
     def _idle(self) -> Tensor | float:

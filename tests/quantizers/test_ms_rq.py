@@ -146,6 +146,9 @@ def test_coarse_scales_keep_codes_of_their_own() -> None:
         ({"share_quant_resi": 0}, "say scales"),
         ({"quantizer": "bsq", "bits": 8, "codebook_size": None}, "codebook_size"),
         ({"normalized_search": True, "quantizer": "fsq", "levels": [5, 5]}, "normalized_search is for vq"),
+        ({"rotation_trick": True}, "rotation_trick of vq is not used over scales"),
+        ({"l2_norm": True, "rotation_trick": True}, "rotation_trick of vq is not used over scales"),
+        ({"entropy_weight": 0.1}, "entropy_weight of vq is not used over scales"),
         ({"quantizer": "vqq"}, "no quantizer is named 'vqq'"),
     ],
 )
