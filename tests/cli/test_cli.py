@@ -40,15 +40,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_mistake_is_one_line_and_exit_code_2() -> None:
+def test_a_mistake_is_one_line_and_exit_code_2_before_torch_is_imported() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tokbench", "train", "demo", "--set", "training.step=3"],
+        [sys.executable, "-X", "importtime", "-m", "tokbench", "train", "demo", "--set", "training.step=3"],
         capture_output=True,
         text=True,
         timeout=600,
     )
     assert done.returncode == 2 and done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    imported = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert imported and "torch" not in {line.rpartition("|")[2].strip() for line in imported}
+    (line,) = (line for line in done.stderr.splitlines() if line not in imported)
     assert line.startswith("tokbench: --set training.step=3: training.step: unknown key") and "'steps'" in line
 
 

@@ -53,7 +53,6 @@ def train(
     from tokbench.config.loading import apply_overrides, draft_recipe
     from tokbench.errors import TokbenchError, counted
     from tokbench.printing import terminal
-    from tokbench.training.checks import check_recipe
 
     draft = draft_recipe(recipe)
     if start_from is not None:
@@ -76,6 +75,9 @@ def train(
     if tracker:
         draft.set("training.trackers", tracker, " ".join(f"--tracker {name}" for name in tracker))
     checked = draft.check()
+
+    from tokbench.training.checks import check_recipe  # torch, only once the recipe is right
+
     parameters = check_recipe(checked, f"{draft.where('quantizer')}: quantizer")
     console = terminal(stderr=True)
     folder = out or Path("runs") / checked.name
