@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tokbench.cli.tokenizer_text import train
 from tokbench.data import loader, open_images
 from tokbench.errors import TokbenchError
 
@@ -100,6 +101,8 @@ def test_captions_of_a_stream(tmp_path: Path) -> None:
     held = open_images(f"{source.replace('train=', 'eval=')}:streaming", "eval", image_size=16, limit=3)
     held.read_captions()
     assert held.captions == ["red heart", "blue sea", "night"]
+    with pytest.raises(TokbenchError, match="leave :streaming out"):
+        train(f"{source}:streaming")
 
 
 def test_a_stream_without_captions_is_one_line(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class StreamedImages:
         self.skipped: list[tuple[str, str]] = []
         self.of, self.share = None, ""  # of a stream all images are taken
         self.caption_column: str | None = None  # set by ``read_captions``
+        self.captions = None  # they come with the samples
         self.frame_rate = view.frame_rate
 
     def __len__(self) -> int:
