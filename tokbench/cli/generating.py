@@ -19,8 +19,8 @@ from tokbench.config.crop import CROPS
 from tokbench.config.grid import Size, axes, typed
 from tokbench.data import read_image
 from tokbench.data.container import need_pyav
-from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
+from tokbench.data.map_view import view_of
 from tokbench.data.maps import to_model
 from tokbench.data.partner import load_partner, partner_tensor
 from tokbench.errors import TokbenchError
@@ -167,7 +167,7 @@ def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_s
     mask = keep_mask(settings.keep, pair.generator.grid if slide is None else slide.map)
     try:
         config = pair.tokenizer.config
-        view = View(settings.size or pair.image_size, "adm", channels=config.channels, kind=config.kind)
+        view = view_of(config.kind, settings.size or pair.image_size, "adm", channels=config.channels)
         image, _ = view.take(view.load(settings.image, str(settings.image)), 0, 0)
     except UnreadableImage as error:
         raise TokbenchError(f"{settings.image}: {error.reason}") from None

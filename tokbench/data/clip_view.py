@@ -18,7 +18,7 @@ from tokbench.config.grid import Size, axes
 from tokbench.data.container import UnreadableVideo, need_pyav
 from tokbench.data.crops import View
 from tokbench.data.draws import below, uniforms
-from tokbench.data.media import VIDEOS, Media
+from tokbench.data.media import VIDEOS
 from tokbench.data.video import Video
 from tokbench.data.whole import stamped
 from tokbench.errors import TokbenchError, counted, did_you_mean
@@ -49,9 +49,7 @@ class ClipView(View):
     fps: float | None = None
     windows: Windows = "random"
 
-    @property
-    def media(self) -> Media:
-        return VIDEOS
+    media = VIDEOS
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,11 +18,10 @@ from torch import Tensor
 
 from tokbench.config.crop import CROPS, RANDOM, crop
 from tokbench.config.grid import Size, axes, checked_size
-from tokbench.config.kind import SHOWN, Kind, check_channels
+from tokbench.config.kind import Kind, check_channels
 from tokbench.data.adm import covering, middle, shrink_to
 from tokbench.data.draws import below, uniforms
-from tokbench.data.maps import load_map, map_tensor
-from tokbench.data.media import IMAGES, MAPS, Media
+from tokbench.data.media import IMAGES, Media
 from tokbench.data.pixels import load_image, to_channels, to_tensor
 from tokbench.errors import TokbenchError, size_text
 from tokbench.results.entries import GREY
@@ -90,14 +89,15 @@ def random_crop(image: Image.Image, size: Size, draws: tuple[float, float, float
 
 @dataclass(frozen=True)
 class View:
-    """What is done to a decoded image before it is a sample: size, crop, flip, the seed of both, channels and kind."""
+    """What is done to a decoded image before it is a sample: size, crop, flip, the seed of both, and channels."""
 
     image_size: Size
     crop: str
     flip: bool = False
     seed: int = 0
     channels: int = 3
-    kind: Kind = "image"
+
+    media: ClassVar[Media] = IMAGES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", checked_size(self.image_size, "image_size"))
@@ -105,15 +105,13 @@ class View:
             raise TokbenchError(f"image_size is {size_text(self.image_size)}; this source has images, not clips")
         if wrong := check_channels(self.kind, self.channels):
             raise TokbenchError(wrong)
-        if self.kind != "image" and self.crop == "taming":
-            raise TokbenchError(f"crop taming is of images, not of {SHOWN[self.kind]}: choose another")
         if self.crop != RANDOM:
             CROPS.get(self.crop)
 
     @property
-    def media(self) -> Media:
-        """What it reads."""
-        return IMAGES if self.kind == "image" else MAPS
+    def kind(self) -> Kind:
+        """What the samples are; of others than images see ``tokbench.data.map_view``."""
+        return "image"
 
     @property
     def size(self) -> Size:
@@ -126,9 +124,7 @@ class View:
         return self.named(self.crop if self.crop == RANDOM else CROPS.get(self.crop).protocol)
 
     def named(self, protocol: str) -> str:
-        """A protocol's name for these samples; those of grey, of colour and of maps never meet."""
-        if self.kind != "image":
-            return f"{protocol}-{self.kind}"
+        """A protocol's name for these samples; those of grey and of colour never meet."""
         return protocol + (GREY if self.channels == 1 else "")
 
     def load(self, encoded: bytes | Path, name: str, start: int | None = None) -> Any:
@@ -136,15 +132,10 @@ class View:
 
         ``start`` is for those of which several samples are made; see :class:`~tokbench.data.clip_view.ClipView`.
         """
-        if self.kind != "image":
-            return load_map(encoded, self.kind, name=name, labels=self.channels)
         return load_image(encoded, name=name)
 
     def take(self, loaded: Any, epoch: int, index: int) -> tuple[Tensor, str]:
-        """(a sample (channels, H, W), see ``tokbench.data.maps``; what its id has beside the file's). Raises ValueError
-        for a wrong size."""
-        if self.kind != "image":
-            return map_tensor(self(loaded, epoch, index), self.kind), ""  # type: ignore[arg-type]
+        """(uint8 (channels, S, S), what the sample's id has beside the file's). Raises ValueError for a wrong size."""
         return self.seen(to_tensor(self(loaded, epoch, index))), ""
 
     frame_rate: ClassVar[float | None] = None  # frames a second of a clip, where the settings say it
@@ -158,8 +149,7 @@ class View:
     @property
     def examines(self) -> str:
         """What ``examine`` depends on, beside the file."""
-        read = f"{self.kind} {self.channels} " if self.kind != "image" else ""
-        return read + (str(self.image_size) if self.crop == "none" else "")
+        return str(self.image_size) if self.crop == "none" else ""
 
     def examine(self, loaded: Any) -> list[int]:
         """Make sure that ``take`` works on it; numbers on what is in it. Raises UnreadableImage, ValueError."""
@@ -198,8 +188,9 @@ class View:
     def describe(self) -> str:
         """A line for the record: everything that decides the pixels."""
         text = f"{size_text(self.image_size)}, crop {self.crop}" + (", flips" if self.flip else "")
-        if self.kind == "image":
-            text += ", grey" if self.channels == 1 else ""
-        else:
-            text += f", {self.channels} labels" if self.kind == "labels" else ", depth"
-        return text + (f", seed {self.seed}" if self.random else "")
+        return text + self.values + (f", seed {self.seed}" if self.random else "")
+
+    @property
+    def values(self) -> str:
+        """What the samples' numbers are, where they are not colours."""
+        return ", grey" if self.channels == 1 else ""

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tokbench.config import kind
+from tokbench.config.kind import check_channels
 from tokbench.data.decode import UnreadableImage, load_image
 from tokbench.errors import TokbenchError
 
@@ -51,14 +51,9 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 def to_channels(image: Tensor, channels: int) -> Tensor:
     """uint8 RGB (..., 3, H, W) -> itself for 3 channels, its grey for 1. TokbenchError for another number."""
-    check_channels(channels)
-    return to_grey(image) if channels == 1 else image
-
-
-def check_channels(channels: int) -> None:
-    """TokbenchError for a number of channels that images cannot be read with."""
-    if wrong := kind.check_channels("image", channels):
+    if wrong := check_channels("image", channels):
         raise TokbenchError(wrong)
+    return to_grey(image) if channels == 1 else image
 
 
 def to_grey(image: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from tokbench.config.grid import Grid, Size, axes, checked_size, plain
 from tokbench.config.kind import Kind
 from tokbench.data.base import ImageDataset, Split
 from tokbench.data.crops import View
+from tokbench.data.map_view import view_of
 from tokbench.data.media import VIDEOS
 from tokbench.data.registry import SOURCES
 from tokbench.errors import TokbenchError, TokbenchWarning, did_you_mean, printable, shown
@@ -71,7 +72,7 @@ def open_images(
     if len(axes(size)) == 3 and kind == "image":
         view = _clip_view(axes(size), crop or usual, flip, seed, channels, stride, fps, windows or _USUAL[split])
     elif (stride, fps, windows) == (1, None, None):
-        view = View(size, crop or usual, flip, seed, channels, kind)
+        view = view_of(kind, size, crop or usual, flip, seed, channels)
     else:
         raise TokbenchError(f"stride, fps and windows are of videos: set the image size to {VIDEOS.size}")
     if view.media not in opened.media:
@@ -89,8 +90,7 @@ def _clip_view(size: Grid, *settings: Any) -> View:
     from tokbench.data.clip_view import ClipView
 
     crop, flip, seed, channels, stride, fps, windows = settings
-    of_clips: Any = {"frames": size[0], "stride": stride, "fps": fps, "windows": windows}
-    return ClipView(size[1:], crop, flip, seed, channels, **of_clips)
+    return ClipView(size[1:], crop, flip, seed, channels, size[0], stride, fps, windows)
 
 
 def _meant(source: str) -> str:
