@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tokbench.cli.options import Cpu
+
+if TYPE_CHECKING:
+    from tokbench.training.generator_evaluation import GeneratorEvaluation
 
 
 def evaluate_generator(
@@ -53,7 +56,6 @@ def evaluate_generator(
     import tempfile
 
     from pydantic import ValidationError
-    from rich.table import Table
 
     from tokbench.cli._results import keep
     from tokbench.cli.options import device, smaller_batch, words
@@ -103,6 +105,9 @@ def evaluate_generator(
         console.print(images.share)
     resolved = recipe.resolved() if recipe else pair.generator.config.model_dump(mode="json")
     called = name or (recipe.name if recipe else Path(generator).resolve().name)
+    asked: dict[str, Any] = {"generator": pair.generator.sha256(), "seed": seed}
+    if reference is not None:
+        asked["reference"] = hashlib.sha256(reference.read_bytes()).hexdigest()
     with tempfile.TemporaryDirectory(prefix="tokbench-") as candidates:  # of one rate there are those of a higher one
         for config in configs:
             with (
@@ -119,14 +124,7 @@ def evaluate_generator(
                     candidates=Path(candidates),
                     progress=lambda what, done: bar.update(task, description=what, completed=done),  # noqa: B023
                 )
-            asked = {
-                "generator": pair.generator.sha256(),
-                "data": images.fingerprint,
-                "evaluation": unlike_default(config),
-                "seed": seed,
-            }
-            if reference is not None:
-                asked["reference"] = hashlib.sha256(reference.read_bytes()).hexdigest()
+            asked["data"] = images.fingerprint  # only now: captions that measuring asked for are part of it
             record = generator_record(
                 pair.generator,
                 pair.tokenizer,
@@ -135,24 +133,30 @@ def evaluate_generator(
                 recipe=resolved
                 if config.reject is None
                 else {**resolved, "evaluation": config.model_dump(mode="json")},
-                cell=content_hash(asked),
+                cell=content_hash({**asked, "evaluation": unlike_default(config)}),
                 seed=recipe.seed if recipe else None,
                 data=found.data,
                 timing=found.timing,
                 weights_which=saved_weights(generator),
             )
-            table = Table("metric", "value", "±", "n")
-            for value in found.metrics.values():
-                shown = "-" if value.value is None else f"{value.value:.4g}"
-                error_bar = "" if value.stderr is None else f"{value.stderr:.2g}"
-                label = f"{value.label}{f' ({value.unit})' if value.unit else ''}"
-                table.add_row(label, shown, error_bar, f"{value.n:,}")
-            terminal().print(table)
-            for line in [*(f"{v.label}: {v.note}" for v in found.metrics.values() if v.note), *found.warnings]:
-                console.print(line)
-            if (cost := found.timing.get("rejection")) is not None:
-                terminal().print(
-                    f"{cost['drawn']:,} drawn, {cost['drawn_per_kept']:g} for each that {cost['judge']} kept"
-                )
+            _show(found)
             keep(record, file)
             console.print(f"record {record.id} appended to {file}")
+
+
+def _show(found: GeneratorEvaluation) -> None:
+    """A row a metric; below, what needs saying."""
+    from rich.table import Table
+
+    from tokbench.printing import terminal
+
+    table = Table("metric", "value", "±", "n")
+    for value in found.metrics.values():
+        shown = "-" if value.value is None else f"{value.value:.4g}"
+        error_bar = "" if value.stderr is None else f"{value.stderr:.2g}"
+        table.add_row(f"{value.label}{f' ({value.unit})' if value.unit else ''}", shown, error_bar, f"{value.n:,}")
+    terminal().print(table)
+    for line in [*(f"{v.label}: {v.note}" for v in found.metrics.values() if v.note), *found.warnings]:
+        terminal(stderr=True).print(line)
+    if (cost := found.timing.get("rejection")) is not None:
+        terminal().print(f"{cost['drawn']:,} drawn, {cost['drawn_per_kept']:g} for each that {cost['judge']} kept")
