@@ -18,13 +18,11 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
-from tokbench.config.base import CodeShape, Strict
+from tokbench.config.base import CodeShape, Grown
 from tokbench.config.condition import CodesConfig
 from tokbench.config.grid import Size
 from tokbench.errors import TokbenchError, printable
@@ -33,7 +31,7 @@ FORMAT = 1
 HEADER, LABELS, HISTOGRAM = "header.json", "labels.bin", "histogram.bin"
 
 
-class CodeHeader(Strict):
+class CodeHeader(Grown):
     """``header.json``: what the codes are and how they came about."""
 
     format: int = FORMAT
@@ -53,11 +51,7 @@ class CodeHeader(Strict):
     latent_channels: PositiveInt | None = None
     condition: CodesConfig | None = None  # of pairs: what the codes of the other half are
 
-    @model_serializer(mode="wrap")
-    def _no_condition_unsaid(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Caches from before there were pairs stay what they are."""
-        found: dict[str, Any] = whole(self)
-        return {key: value for key, value in found.items() if key != "condition" or value is not None}
+    later = ("condition",)
 
     @model_validator(mode="after")
     def _adds_up(self) -> CodeHeader:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 
 def _file_name(value: str) -> str:
@@ -37,3 +45,16 @@ class Strict(BaseModel):
     """A checked, frozen block of a recipe. An unknown key, a wrong type, inf or nan is an error, never ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class Grown(Strict):
+    """One that is kept in files: those from before there were the ``later`` keys stay what they are, since these keys
+    are left out where they have their defaults."""
+
+    later: ClassVar[tuple[str, ...]]
+
+    @model_serializer(mode="wrap")
+    def _usual_unsaid(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = whole(self)
+        usual = {key: type(self).model_fields[key].default for key in self.later}
+        return {key: value for key, value in found.items() if key not in usual or value != usual[key]}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from tokbench.config.base import CodeShape, Name, Strict
+from tokbench.config.base import CodeShape, Grown, Name, Strict
 from tokbench.config.condition import (
     ClassConfig,
     CodesConfig,
@@ -48,7 +48,7 @@ __all__ = [
 _ONE_HOT = 4096  # codes of all depths together that are read as a channel each: a table of 64 MB
 
 
-class GeneratorConfig(Strict):
+class GeneratorConfig(Grown):
     """A generator, and the code stack it models: ``shape`` (*grid, D) with a vocabulary for each depth."""
 
     generator: GeneratorModel
@@ -66,11 +66,7 @@ class GeneratorConfig(Strict):
     )
     tokenizer: TokenizerRef | None = None
 
-    @model_serializer(mode="wrap")
-    def _usual_unsaid(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Files from before there was ``pyramid`` stay what they are."""
-        found: dict[str, Any] = whole(self)
-        return {key: value for key, value in found.items() if key != "pyramid" or value is not None}
+    later = ("pyramid",)
 
     @model_validator(mode="after")
     def _fits(self) -> GeneratorConfig:

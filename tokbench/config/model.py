@@ -13,15 +13,13 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveInt,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from . import titok_model, video_model  # noqa: F401  (which register their own)
 from .architecture import ImageArchitecture, ModelConfig, settings
-from .base import Layers, Multipliers, Strict
+from .base import Grown, Layers, Multipliers, Strict
 from .grid import Size, axes
 from .kind import Kind
 
@@ -201,7 +199,7 @@ def _floats(value: Any) -> Iterator[float]:
             yield from _floats(part)
 
 
-class TokenizerConfig(Strict):
+class TokenizerConfig(Grown):
     """An encoder, a quantizer and a decoder, and the image size they were made for (other sizes work too)."""
 
     image_size: Size = Field(description="pixels of the training images: a side, [H, W], or [T, H, W] of clips")
@@ -210,12 +208,7 @@ class TokenizerConfig(Strict):
     model: ModelConfig
     quantizer: QuantizerConfig
 
-    @model_serializer(mode="wrap")
-    def _usual_channels_unsaid(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Files and records from before there were ``channels`` and ``kind`` stay what they are."""
-        found: dict[str, Any] = whole(self)
-        usual = {"channels": 3, "kind": "image"}
-        return {key: value for key, value in found.items() if key not in usual or value != usual[key]}
+    later = ("channels", "kind")
 
     @model_validator(mode="after")
     def _size_divides(self) -> TokenizerConfig:
