@@ -17,7 +17,7 @@ from tokbench import pretrained
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
-from tokbench.pretrained import diffusers, emu3, janus, maskbit
+from tokbench.pretrained import diffusers, emu3, janus, maskbit, maskgit_vq
 from tokbench.pretrained.names import Layout
 from tokbench.pretrained.taming import CODEBOOK
 from tokbench.pretrained.vqgan_family import TAMING
@@ -73,6 +73,7 @@ SMALL = {"latent_channels": 8}
 MADE = {
     "maskbit": ("maskbit", maskbit.LAYOUT, {**SMALL, "decoder_blocks": 2, "strided": False}),
     "legacy": ("maskgit", maskbit.LEGACY, SMALL),
+    "maskgit-vq": ("maskgit", maskgit_vq.LAYOUT, SMALL),
     "diffusers": ("movq", diffusers.SPATIAL, {**SMALL, "middle_attention": False, "attention_resolutions": [8]}),
     "janus": ("llamagen", janus.LAYOUT, SMALL),
     "emu3": ("emu3", emu3.LAYOUT, {**SMALL, "code_channels": 8}),
