@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from tokbench import pretrained
+from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.metrics import evaluate_tokenizer
 from tokbench.models import Tokenizer
+from tokbench.pretrained.taming import CODEBOOK
+from tokbench.pretrained.vqgan_family import TAMING
 from tokbench.reconstruction import reconstruct_image
 
 
@@ -31,6 +34,27 @@ def test_var(golden_successors: Path, named: str | None) -> None:
             made = tokenizer.decode(prefix.of(codes)).clamp(-1, 1)
             assert (made - data["reconstruction_per_prefix"][:, i].clamp(-1, 1)).abs().max() < 1e-4
     assert [prefix.name for prefix in tokenizer.prefixes()] == ["1 code", "5 codes", "14 codes", "30 codes"]
+
+
+def test_vars_names_there_and_back(tmp_path: Path) -> None:
+    """Of weights made here: the attention's three convolutions are one in VAR's file, and the phi have names."""
+    torch.manual_seed(0)
+    network = {"architecture": "var", "channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "latent_channels": 8}
+    pyramid = {"name": "ms-rq", "codebook_size": 16, "codebook_update": "gradient", "scales": [1, 2, 4]}
+    shape = {"image_size": 16, "model": {**network, "code_kernel": 3}, "quantizer": pyramid}
+    made = Tokenizer(TokenizerConfig.model_validate(shape)).eval()
+    weights = made.state_dict()
+    state = {str(TAMING.official(k, 3)): t for k, t in weights.items() if not k.startswith("quantizer.")}
+    for query in [name for name in state if ".q." in name]:
+        state[query.replace(".q.", ".qkv.")] = torch.cat([state.pop(query.replace(".q.", f".{k}.")) for k in "qkv"])
+    state |= {k.replace("quantizer.phi", "quantize.quant_resi.qresi_ls"): t for k, t in weights.items() if ".phi." in k}
+    torch.save({**state, CODEBOOK: weights["quantizer.inner.codes.weight"]}, tmp_path / "vae.pth")
+    (tmp_path / "vae.json").write_text(json.dumps({"v_patch_nums": [1, 2, 4]}))
+    again, report = pretrained.read(None, tmp_path / "vae.pth", tmp_path / "vae.json")
+    assert report.source == "var" and not report.left_over
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    codes = made.encode(images)
+    assert torch.equal(again.encode(images), codes) and torch.equal(again.decode(codes), made.decode(codes))
 
 
 def test_infinity(golden_successors: Path, tmp_path: Path) -> None:
