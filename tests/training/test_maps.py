@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.metrics import jaccard_score
+from typer.testing import CliRunner
 
+from tokbench.cli.app import app
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.data import open_images, open_split
 from tokbench.data.maps import colours, to_model, to_samples
@@ -79,7 +81,8 @@ def test_a_tokenizer_of_labels_learns_is_measured_and_drawn(tiny: Tiny, maps: Pa
 
 def test_a_tokenizer_of_depth(tiny: Tiny, maps: Path, tmp_path: Path) -> None:
     recipe = tiny(f"data.source=folder:{maps}/depth", "data.kind=depth", "data.channels=1", "training.steps=4")
-    tokenizer = Tokenizer.from_pretrained(train(recipe, tmp_path / "run", quiet=True).product)
+    folder = train(recipe, tmp_path / "run", quiet=True).product
+    tokenizer = Tokenizer.from_pretrained(folder)
     images = open_split(recipe.data, "eval")
     found = evaluate_tokenizer(tokenizer, images, metrics=["depth_rmse"])
     sample = torch.stack([images[k]["image"] for k in range(len(images))])
@@ -90,6 +93,8 @@ def test_a_tokenizer_of_depth(tiny: Tiny, maps: Path, tmp_path: Path) -> None:
     assert found.data.protocol == "tokbench-v1-depth"
     rows, _ = reconstruct_files(tokenizer, [maps / "depth" / "03.npy"], tmp_path / "out")
     assert (rows[0].width, rows[0].height) == (30, 20) and 0 < rows[0].scores["depth_rmse"] < 1
+    on = CliRunner().invoke(app, ["train", "demo", "--from", str(folder), "--dry-run", "--out", str(tmp_path / "on")])
+    assert str(on.exception) == "photos gives images: set the kind (data.kind) to image"  # not trained on grey ones
 
 
 def test_maps_that_cannot_be_read_are_counted_and_named(maps: Path, tmp_path: Path) -> None:

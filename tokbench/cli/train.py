@@ -69,6 +69,7 @@ def train(
             draft.values |= {"model": config["model"], "quantizer": config["quantizer"], "start_from": start_from}
             draft.set("data.image_size", begun.image_size, f"--from {start_from}")
             draft.set("data.channels", begun.channels, f"--from {start_from}")
+            draft.set("data.kind", begun.kind, f"--from {start_from}")
     apply_overrides(draft, overrides or ())
     if on_nan is not None:
         draft.set("training.on_nan", on_nan, f"--on-nan {on_nan}")
