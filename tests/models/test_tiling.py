@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from small_tokenizers import make
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tokbench.config.architecture import ImageArchitecture
 from tokbench.config.model import TokenizerConfig
 from tokbench.models import Tokenizer, tiling
 from tokbench.models.blocks import AttnBlock, attend
@@ -138,6 +140,21 @@ def test_smaller_tiles_where_the_estimate_was_too_low(
     with torch.no_grad():
         assert small().latents(smooth(512, 512)).shape == (1, 8, 256, 256)
     assert tried == [128, 64]
+
+
+def test_how_far_and_how_wide_every_architecture_looks(architecture: str) -> None:
+    tokenizer = make(architecture).eval()
+    if isinstance(tokenizer.config.model, ImageArchitecture):
+        _, decoder = tokenizer._extents(torch.zeros(1))
+        layers = [module for module in tokenizer.decoder.modules() if getattr(module, "looks_everywhere", False)]
+        assert decoder.bytes_per_pixel > 0 and bool(decoder.positions_per_pixel) == bool(layers)
+
+
+def test_convolutions_over_time_look_around_as_others_do() -> None:
+    """Emu3's are VQ-GAN's encoder and four of 3x3 more, two pixels a position."""
+    settings = {"channels": 8, "multipliers": [1, 2], "blocks": 1}
+    reach = [make(name, **settings).eval()._extents(torch.zeros(1))[0].reach for name in ("emu3", "llamagen")]
+    assert reach[0] == reach[1] + 4 * 2
 
 
 def test_training_never_goes_in_tiles(memory: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:

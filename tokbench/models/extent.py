@@ -37,10 +37,11 @@ def extent_of(network: nn.Module, example: Tensor, pixels: int) -> Extent:
             return
         largest = max(largest, output.numel() * output.element_size())
         if getattr(module, "looks_everywhere", False):
-            attended = max(attended, output.numel() // module.norm.weight.numel())  # type: ignore[union-attr, operator]
-        if isinstance(module, nn.Conv2d) and module.kernel_size[0] > 1:
+            channels = next(module.norm.parameters()).numel()  # type: ignore[union-attr]  # its scales come first
+            attended = max(attended, output.numel() // channels)
+        if isinstance(module, nn.Conv2d | nn.Conv3d) and module.kernel_size[-1] > 1:
             given = inputs[0]
-            reach += (module.kernel_size[0] - 1) / 2 * math.sqrt(pixels / (given.shape[-2] * given.shape[-1]))
+            reach += (module.kernel_size[-1] - 1) / 2 * math.sqrt(pixels / (given.shape[-2] * given.shape[-1]))
 
     handles = [module.register_forward_hook(look) for module in network.modules()]
     try:
