@@ -8,7 +8,7 @@ Residual, attention and resampling blocks follow CompVis/taming-transformers
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -32,17 +32,20 @@ class Recomputed(nn.Module):
 
     checkpointing = False
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _forward(self, *inputs: Any, **keywords: Any) -> Tensor:
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         if self.checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
+            return checkpoint(self._forward, *inputs, use_reentrant=False)
+        return self._forward(*inputs)
 
 
 class ResnetBlock(Recomputed):
-    """Twice GroupNorm, swish, 3x3 convolution, added to the input (through a 1x1 where the channels change)."""
+    """Twice GroupNorm, swish, 3x3 convolution, added to the input (through a 1x1 where the channels change).
+
+    Like attention and stages it hands ``codes`` to its norms, where those are modulated (``tokbench.models.movq``).
+    """
 
     ends_in = "conv2"  # what :func:`zero_residual_` makes zero
 
@@ -58,10 +61,12 @@ class ResnetBlock(Recomputed):
         same = channels_in == channels_out
         self.shortcut: nn.Module = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1, bias=bias)
 
-    def _forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        return self.shortcut(x) + h
+    def _branch(self, x: Tensor, *codes: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x, *codes)))
+        return self.conv2(self.dropout(F.silu(self.norm2(h, *codes))))
+
+    def _forward(self, x: Tensor, *codes: Tensor) -> Tensor:
+        return self.shortcut(x) + self._branch(x, *codes)
 
 
 class Stage(nn.Module):
@@ -71,11 +76,11 @@ class Stage(nn.Module):
         super().__init__()
         self.blocks, self.attention, self.resample = nn.ModuleList(blocks), nn.ModuleList(attention), resample
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *codes: Tensor) -> Tensor:
         for i, block in enumerate(self.blocks):
-            x = block(x)
+            x = block(x, *codes)
             if len(self.attention):
-                x = self.attention[i](x)
+                x = self.attention[i](x, *codes)
         return self.resample(x)  # type: ignore[no-any-return]
 
 
@@ -138,13 +143,11 @@ class AttnBlock(nn.Module):
         self.v = nn.Conv2d(channels, channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
 
-    def look(self, h: Tensor) -> Tensor:
-        """What is added, given the normalised input; both (B, C, H, W)."""
+    def forward(self, x: Tensor, *codes: Tensor) -> Tensor:
+        h = self.norm(x, *codes)
         q, k, v = (rearrange(conv(h), "b c h w -> b (h w) c") for conv in (self.q, self.k, self.v))
-        return self.out(rearrange(attend(q, k, v), "b (h w) c -> b c h w", h=h.shape[2]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.look(self.norm(x))
+        h = rearrange(attend(q, k, v), "b (h w) c -> b c h w", h=x.shape[2])
+        return x + self.out(h)
 
 
 class Downsample(nn.Module):

@@ -26,9 +26,8 @@ class Block(ResnetBlock):
         if channels_in != channels_out:
             self.shortcut = nn.Conv2d(channels_out, channels_out, 1, bias=False)
 
-    def _forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+    def _forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        h = self._branch(x)
         return h + (x if isinstance(self.shortcut, nn.Identity) else self.shortcut(h))
 
 
