@@ -21,9 +21,8 @@ from .registry import architecture
 Config: TypeAlias = VQGANConfig | RQVAEConfig | LlamaGenConfig | VARConfig
 
 
-def code_convolution(config: Config, channels_in: int, channels_out: int) -> nn.Module:
-    """Between the latents and what the quantizer takes."""
-    kernel = config.code_kernel if isinstance(config, VARConfig) else 1
+def code_convolution(channels_in: int, channels_out: int, kernel: int) -> nn.Module:
+    """Between the latents and what the quantizer takes; none for kernel 0."""
     return nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2) if kernel else nn.Identity()
 
 
@@ -60,7 +59,9 @@ def middle(channels: int, dropout: float, groups: int, attention: bool) -> nn.Se
 class Encoder(nn.Module):
     """Images (B, image_channels, H, W) to latents (B, code_channels, H/f, W/f), f = 2^(levels - 1)."""
 
-    def __init__(self, config: Config, size: Size, code_channels: int, image_channels: int) -> None:
+    def __init__(
+        self, config: Config, size: Size, code_channels: int, image_channels: int, code_kernel: int = 1
+    ) -> None:
         super().__init__()
         dropout, groups, attention = config.dropout, config.norm_groups, config.attention_levels(size)
         sizes = [config.channels * m for m in (1, *config.multipliers)]
@@ -81,7 +82,7 @@ class Encoder(nn.Module):
         self.middle = middle(sizes[-1], dropout, groups, config.middle_attention)
         self.norm = group_norm(sizes[-1], groups)
         self.head = nn.Conv2d(sizes[-1], config.latent_channels, 3, padding=1)
-        self.to_code = code_convolution(config, config.latent_channels, code_channels)
+        self.to_code = code_convolution(config.latent_channels, code_channels, code_kernel)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images)
@@ -94,13 +95,14 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Quantized latents (B, code_channels, h, w) to images (B, image_channels, f*h, f*w), levels from the lowest up."""
 
-    def __init__(self, config: Config, size: Size, code_channels: int, image_channels: int) -> None:
+    def __init__(
+        self, config: Config, size: Size, code_channels: int, image_channels: int, code_kernel: int = 1
+    ) -> None:
         super().__init__()
         dropout, groups, attention = config.dropout, config.norm_groups, config.attention_levels(size)
         sizes = [config.channels * m for m in config.multipliers]
         last = len(config.multipliers) - 1
-        self.clamp = isinstance(config, VARConfig) and config.clamp
-        self.from_code = code_convolution(config, code_channels, config.latent_channels)
+        self.from_code = code_convolution(code_channels, config.latent_channels, code_kernel)
         self.stem = nn.Conv2d(config.latent_channels, sizes[-1], 3, padding=1)
         self.middle = middle(sizes[-1], dropout, groups, config.middle_attention)
         self.levels = nn.ModuleList(
@@ -127,8 +129,7 @@ class Decoder(nn.Module):
         x = self.middle(self.stem(self.from_code(quantized)))
         for level in self.levels:
             x = level(x)
-        images: Tensor = self.head(F.silu(self.norm(x)))
-        return images.clamp(-1, 1) if self.clamp and not self.training else images
+        return self.head(F.silu(self.norm(x)))
 
 
 @architecture(VQGANConfig)
