@@ -1,4 +1,4 @@
-"""Emu3's tokenizer (arXiv:2409.18869) for images: MoVQ's networks, and convolutions over time on the latents.
+"""Emu3's tokenizer (arXiv:2409.18869) for images: MoVQ's networks, and causal convolutions over time on the latents.
 
 An image is a clip of ``frames`` equal frames, which become one position in time; of those that come back the first is
 the image. Values equal those of ``Emu3VQVAE`` in huggingface/transformers.
@@ -20,6 +20,7 @@ from tokbench.errors import TokbenchError
 
 from . import vqgan
 from .blocks import initialized
+from .causal import CausalConv3d
 from .movq import SpatialDecoder
 from .registry import architecture
 
@@ -39,14 +40,9 @@ class Emu3Config(LlamaGenConfig):
         return super().attention_levels(size) if self.attention else ()
 
 
-class TimeConv(nn.Conv3d):
+def time_conv(channels_in: int, channels_out: int, frames: int = 3, side: int = 3, stride: int = 1) -> CausalConv3d:
     """Over (B, C, T, H, W), two frames of zeros before the first, as many places as it was given."""
-
-    def __init__(self, channels_in: int, channels_out: int, frames: int = 3, side: int = 3, stride: int = 1) -> None:
-        super().__init__(channels_in, channels_out, (frames, side, side), (stride, 1, 1), (0, side // 2, side // 2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, (0, 0, 0, 0, 2, 0)))
+    return CausalConv3d(channels_in, channels_out, (frames, side, side), (stride, 1, 1), lead=2)
 
 
 class TimeNorm(nn.Module):
@@ -73,7 +69,7 @@ class TimeBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = TimeNorm(channels), TimeNorm(channels)
-        self.conv1, self.conv2 = TimeConv(channels, channels), TimeConv(channels, channels)
+        self.conv1, self.conv2 = time_conv(channels, channels), time_conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -87,9 +83,9 @@ class FramesToOne(nn.Module):
         super().__init__()
         width, self.frames = config.latent_channels, config.frames
         times = self.frames.bit_length() - 1
-        self.halve = nn.ModuleList(TimeConv(width, width, frames=4, stride=2) for _ in range(times))
+        self.halve = nn.ModuleList(time_conv(width, width, frames=4, stride=2) for _ in range(times))
         self.blocks = nn.ModuleList(TimeBlock(width) for _ in range(config.blocks))
-        self.out = TimeConv(width, code_channels, side=1)
+        self.out = time_conv(width, code_channels, side=1)
 
     def forward(self, latents: Tensor) -> Tensor:
         x = latents[:, :, None].expand(-1, -1, self.frames, -1, -1)
@@ -114,9 +110,9 @@ class Decoder(SpatialDecoder):
     def __init__(self, config: Emu3Config, size: Size, code_channels: int, image_channels: int) -> None:
         super().__init__(config, size, code_channels, image_channels)
         width = config.latent_channels
-        self.from_code = TimeConv(code_channels, width, side=1)
+        self.from_code = time_conv(code_channels, width, side=1)
         self.blocks = nn.ModuleList(TimeBlock(width) for _ in range(config.blocks))
-        self.stretch = nn.ModuleList(TimeConv(width, width) for _ in range(config.frames.bit_length() - 1))
+        self.stretch = nn.ModuleList(time_conv(width, width) for _ in range(config.frames.bit_length() - 1))
 
     def forward(self, quantized: Tensor) -> Tensor:
         codes = quantized[:, :, None]
