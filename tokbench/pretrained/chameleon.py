@@ -12,10 +12,10 @@ from torch import Tensor
 
 from .huggingface import agreed
 from .importer import Importer, TokenizerPlan, register
-from .settings import agree, attention_resolutions, pyramid, size
-from .taming import BETA, CODEBOOK
+from .settings import agree, attention_resolutions, size
+from .taming import CODEBOOK, quantizer_of
 from .tokenizer_config import config_of_weights
-from .vqgan_family import TAMING, attention_levels
+from .vqgan_family import ENCODER_ENDS, TAMING, attention_levels, middle_attention, rename, widths
 
 SIDE = 512  # of the released model's images
 
@@ -28,43 +28,31 @@ def recognises(names: Collection[str]) -> bool:
 
 def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from the tensors and ``config.json``, which may be the whole model's."""
-    levels = TAMING.levels(given)
-    renamed = {name: TAMING.ours(name, levels) for name in given}
-    tensors = {ours: given[name] for name, ours in renamed.items() if ours and ours.startswith("encoder.")}
     unused = sorted(name for name in given if name.startswith("post_quant_conv."))
-    found = pyramid(tensors, path, "encoder.levels.{i}.blocks.{j}")
-    latent, code = (size(tensors, f"encoder.{name}.weight", 0, path) for name in ("head", "to_code"))
+    tensors, other = rename({name: t for name, t in given.items() if name not in unused}, TAMING, path, ENCODER_ENDS)
+    found = widths(tensors, path)
     channels = size(tensors, "encoder.stem.weight", 1, path)
     codes = size(given, CODEBOOK, 0, path)
-    said = agreed(config, found, latent, code, path)
+    said = agreed(config, found, path)
     agree(said, {"num_embeddings": codes, "in_channels": channels}, path)
     side = int(said.get("resolution") or SIDE)
     model = {
         "architecture": "chameleon",
         **found,
-        "latent_channels": latent,
-        "code_channels": code,
         "dropout": float(said.get("dropout") or 0.0),
         "attention_resolutions": attention_resolutions(
-            said.get("attn_resolutions"), attention_levels(tensors), side, levels, path
+            said.get("attn_resolutions"), attention_levels(tensors), side, len(found["multipliers"]), path
         ),
-        "middle_attention": "encoder.middle.1.q.weight" in tensors,
+        "middle_attention": middle_attention(tensors),
         "decoder": False,
     }
-    quantizer = {
-        "name": "vq",
-        "codebook_size": codes,
-        "codebook_update": "gradient",
-        "beta": BETA,
-        "beta_on": "codebook",
-    }
     return TokenizerPlan(
-        config=config_of_weights(tensors, side, model, quantizer, path, channels),
+        config=config_of_weights(tensors, side, model, quantizer_of(codes), path, channels),
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
         layout=TAMING,
         ignored={"to a decoder that is not there": unused},
-        left_over=sorted(name for name, ours in renamed.items() if ours is None and name != CODEBOOK),
+        left_over=sorted(other - {CODEBOOK}),
         notes=["an encoder alone, as published: it gives codes, not images"],
     )
 

@@ -15,10 +15,10 @@ from tokbench.errors import TokbenchError, printable
 from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout
-from .settings import agree, image_channels, pyramid, require, size
-from .taming import BETA, CODEBOOK
+from .settings import agree, image_channels, require, size
+from .taming import CODEBOOK, quantizer_of
 from .tokenizer_config import config_of_weights
-from .vqgan_family import attention_levels, rename
+from .vqgan_family import attention_levels, middle_attention, rename, widths
 
 _NORM = "conv_norm_out.norm_layer.weight"  # of a decoder with spatial norms
 
@@ -81,31 +81,27 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     layout = SPATIAL if spatial else LAYOUT
     tensors, other = rename(flat, layout, path)
     said = section(config, "block_out_channels")
-    found = pyramid(tensors, path, "encoder.levels.{i}.blocks.{j}")
-    codes = size(given, CODEBOOK, 0, path)
-    latent, code = (size(tensors, f"encoder.{name}.weight", 0, path) for name in ("head", "to_code"))
-    channels = image_channels(tensors, path)
-    widths = [found["channels"] * m for m in found["multipliers"]]
-    shown = {"block_out_channels": widths, "layers_per_block": found["blocks"], "latent_channels": latent}
-    shown |= {"num_vq_embeddings": codes, "vq_embed_dim": code, "in_channels": channels, "out_channels": channels}
+    found = widths(tensors, path)
+    codes, channels = size(given, CODEBOOK, 0, path), image_channels(tensors, path)
+    sizes = [found["channels"] * m for m in found["multipliers"]]
+    shown = {"block_out_channels": sizes, "layers_per_block": found["blocks"]}
+    shown |= {"latent_channels": found["latent_channels"], "vq_embed_dim": found["code_channels"]}
+    shown |= {"num_vq_embeddings": codes, "in_channels": channels, "out_channels": channels}
     agree(said, shown, path)
-    groups = _checked(said, spatial, widths, path)
+    groups = _checked(said, spatial, sizes, path)
     levels = attention_levels(tensors)
-    factor = 2 ** (len(widths) - 1)
+    factor = 2 ** (len(sizes) - 1)
     side = int(said.get("sample_size") or 256)
     side = side if side % factor == 0 else 256
     model = {
         "architecture": "movq" if spatial else "vqgan",
         **found,
-        "latent_channels": latent,
-        "code_channels": code,
         "norm_groups": groups,
         "attention_resolutions": [side // 2**level for level in levels],
-        "middle_attention": "encoder.middle.1.q.weight" in tensors,
+        "middle_attention": middle_attention(tensors),
     }
-    quantizer = {"name": "vq", "codebook_size": codes, "codebook_update": "gradient", "beta": BETA}
     return TokenizerPlan(
-        config=config_of_weights(tensors, side, model, {**quantizer, "beta_on": "codebook"}, path),
+        config=config_of_weights(tensors, side, model, quantizer_of(codes), path),
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
         layout=layout,

@@ -10,10 +10,10 @@ from torch import Tensor
 from .huggingface import agreed
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout
-from .settings import agree, count, image_channels, pyramid, require, size
+from .settings import agree, count, image_channels, require, size
 from .taming import CODEBOOK
 from .tokenizer_config import config_of_weights
-from .vqgan_family import attention_levels, rename
+from .vqgan_family import attention_at_lowest, attention_levels, rename, widths
 
 COUNTER = ".num_batches_tracked"
 SIDE = 512  # of the released model's images
@@ -67,25 +67,16 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     flat = {name: t[..., None, None] if t.ndim == 2 and "_proj." in name else t for name, t in given.items()}
     counters = sorted(name for name in flat if name.endswith(COUNTER))
     tensors, other = rename({name: t for name, t in flat.items() if name not in counters}, LAYOUT, path)
-    found = pyramid(tensors, path, "encoder.levels.{i}.blocks.{j}")
-    latent, code = (size(tensors, f"encoder.{name}.weight", 0, path) for name in ("head", "to_code.out"))
+    found = widths(tensors, path, code="to_code.out")
     codes, channels = size(given, CODEBOOK, 0, path), image_channels(tensors, path)
     frames = 2 ** count(tensors, r"encoder\.to_code\.halve\.(\d+)\.")
-    said = agreed(config, found, latent, code, path)
+    said = agreed(config, found, path)
     agree(said, {"codebook_size": codes, "temporal_downsample_factor": frames}, path)
     agree(said, {"in_channels": channels, "out_channels": channels}, path)
     require(said, path, num_attention_heads=1)
-    levels, last = attention_levels(tensors), len(found["multipliers"]) - 1
-    agree(said, {"attn_resolutions": levels}, path)
-    agree({"levels with attention": [last] if levels else []}, {"levels with attention": levels}, path)
-    model = {
-        "architecture": "emu3",
-        **found,
-        "latent_channels": latent,
-        "code_channels": code,
-        "attention": bool(levels),
-        "frames": frames,
-    }
+    agree(said, {"attn_resolutions": attention_levels(tensors)}, path)
+    attention = attention_at_lowest(tensors, path, optional=True)
+    model = {"architecture": "emu3", **found, "attention": attention, "frames": frames}
     quantizer = {"name": "vq", "codebook_size": codes, "codebook_update": "gradient"}
     return TokenizerPlan(
         config=config_of_weights(tensors, SIDE, model, quantizer, path),

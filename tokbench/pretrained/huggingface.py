@@ -8,7 +8,7 @@ from .checkpoint import section
 from .settings import agree, require
 
 
-def agreed(config: dict[str, Any], found: dict[str, Any], latent: int, code: int, path: str) -> dict[str, Any]:
+def agreed(config: dict[str, Any], found: dict[str, Any], path: str) -> dict[str, Any]:
     """The section of the VQ-GAN, which may be a part of a larger model's; TokbenchError where it says otherwise than
     what was ``found`` in the weights."""
     said = section(config, "channel_multiplier")
@@ -17,8 +17,8 @@ def agreed(config: dict[str, Any], found: dict[str, Any], latent: int, code: int
         "base_channels": found["channels"],
         "channel_multiplier": found["multipliers"],
         "num_res_blocks": found["blocks"],
-        "latent_channels": latent,
-        "embed_dim": code,
+        "latent_channels": found["latent_channels"],
+        "embed_dim": found["code_channels"],
     }
     agree(said, shown, path)
     return said

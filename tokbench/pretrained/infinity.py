@@ -15,13 +15,10 @@ from tokbench.errors import TokbenchError
 
 from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
-from .names import Layout
 from .settings import agree, pyramid, size
 from .tokenizer_config import config_of_weights
-from .vqgan_family import TAMING
+from .vqgan_family import TAMING, rename
 
-# Convolutions and norms are wrapped once more: ``conv1.conv.weight``.
-LAYOUT = Layout(prefixes=TAMING.prefixes, components=TAMING.components, level=TAMING.level)
 MASKS = ("quantizer.lfq.mask", "quantize.lfq.mask")  # the value of each bit, in one module by two names
 SIDES = (1, 2, 4, 6, 8, 12, 16)  # of a square of 256 pixels: ``dynamic_resolution.py``
 
@@ -34,11 +31,11 @@ def recognises(names: Collection[str]) -> bool:
 def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from the state dict and, where there is one, a JSON of the arguments."""
     plain = {_unwrapped(name): tensor for name, tensor in given.items() if name not in MASKS}
-    levels = LAYOUT.levels(plain)
-    renamed = {name: LAYOUT.ours(name, levels) for name in plain}
-    tensors = {ours: plain[name] for name, ours in renamed.items() if ours is not None}
+    tensors, other = rename(
+        plain, TAMING, path, ends=("encoder.stem.weight", "encoder.head.weight", "decoder.head.weight")
+    )
     said = section(config, "codebook_dim") or section(config, "scale_schedule")
-    model = pyramid(tensors, path, "encoder.levels.{i}.blocks.{j}")
+    model = pyramid(tensors, path)
     bits = size(tensors, "encoder.head.weight", 0, path)
     found = {"base_ch": model["channels"], "encoder_ch_mult": model["multipliers"], "num_res_blocks": model["blocks"]}
     agree(said, {**found, "codebook_dim": bits, "codebook_size": 2**bits}, path)
@@ -70,14 +67,14 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         config=config_of_weights(tensors, height if height == width else (height, width), settings, quantizer, path),
         tensors=tensors,
         codebook={},
-        layout=LAYOUT,
+        layout=TAMING,
         ignored={"values of the bits": masks} if masks else {},
-        left_over=sorted(name for name, ours in renamed.items() if ours is None),
+        left_over=sorted(other),
     )
 
 
 def _unwrapped(name: str) -> str:
-    """``conv1.conv.weight`` is ``conv1.weight``."""
+    """``conv1.conv.weight`` is ``conv1.weight``: convolutions and norms are wrapped once more than taming's."""
     *module, wrapper, kind = name.split(".")
     return ".".join([*module, kind]) if wrapper in ("conv", "norm") and module else name
 

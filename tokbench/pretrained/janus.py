@@ -19,7 +19,7 @@ from .names import Layout
 from .settings import agree, size
 from .taming import CODEBOOK
 from .tokenizer_config import config_of_weights
-from .vqgan_family import TAMING, attention_levels, model_settings, rename
+from .vqgan_family import TAMING, attention_at_lowest, model_settings, rename
 
 # taming's names, but the decoder's levels are numbered from the lowest resolution.
 LAYOUT = Layout(
@@ -40,11 +40,10 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     """A plan from the tensors and ``config.json``, which may be the whole model's."""
     tensors, other = rename(given, LAYOUT, path)
     model = model_settings(tensors, {}, path)
-    said = agreed(config, model, model["latent_channels"], model["code_channels"], path)
+    said = agreed(config, model, path)
     codes = size(given, CODEBOOK, 0, path)
     agree(said, {"num_embeddings": codes}, path)
-    last = len(model["multipliers"]) - 1
-    agree({"levels with attention": [last]}, {"levels with attention": attention_levels(tensors)}, path)
+    attention_at_lowest(tensors, path)
     quantizer = {
         "name": "vq",
         "codebook_size": codes,
@@ -52,7 +51,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         "codebook_update": "gradient",
         "beta": BETA,
     }
-    side = 2**last * int(said.get("num_patches") or PATCHES)
+    side = 2 ** (len(model["multipliers"]) - 1) * int(said.get("num_patches") or PATCHES)
     return TokenizerPlan(
         config=config_of_weights(tensors, side, {"architecture": "llamagen", **model}, quantizer, path),
         tensors=tensors,

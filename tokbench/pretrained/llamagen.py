@@ -15,8 +15,9 @@ from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout
 from .settings import agree, size
+from .taming import CODEBOOK
 from .tokenizer_config import config_of_weights
-from .vqgan_family import COMPONENTS, attention_levels, model_settings, rename
+from .vqgan_family import COMPONENTS, attention_at_lowest, model_settings, rename
 
 LAYOUT = Layout(
     prefixes=(
@@ -57,10 +58,8 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     settings = model_settings(tensors, said, path)
     for key in ("encoder_ch_mult", "decoder_ch_mult"):
         agree(said, {key: settings["multipliers"]}, path)
-    last = len(settings["multipliers"]) - 1
-    agree({"levels with attention": [last]}, {"levels with attention": attention_levels(tensors)}, path)
-    codebook = {"quantize.embedding.weight": "codebook"}
-    codes = size(given, "quantize.embedding.weight", 0, path)
+    attention_at_lowest(tensors, path)
+    codes = size(given, CODEBOOK, 0, path)
     agree(said, {"codebook_size": codes, "codebook_embed_dim": settings["code_channels"]}, path)
     quantizer = {
         "name": "vq",
@@ -75,10 +74,10 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
             tensors, int(said.get("image_size") or 256), {"architecture": "llamagen", **settings}, quantizer, path
         ),
         tensors=tensors,
-        codebook={ours: given[name] for name, ours in codebook.items()},
+        codebook={"codebook": given[CODEBOOK]},
         layout=LAYOUT,
         ignored={"monitoring": monitors} if monitors else {},
-        left_over=sorted(other - set(codebook) - set(monitors)),
+        left_over=sorted(other - {CODEBOOK, *monitors}),
     )
 
 

@@ -56,7 +56,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     legacy = "decoder.up.0.upsample_conv.weight" not in given  # level 0 is full resolution
     layout = LEGACY if legacy else LAYOUT
     tensors, other = rename(given, layout, path)
-    found = pyramid(tensors, path, "encoder.levels.{i}.blocks.{j}")
+    found = pyramid(tensors, path)
     latent = size(tensors, "encoder.to_code.weight", 0, path)
     said = section(config, "quantizer_type") or section(config, "channel_mult")
     strided = "encoder.down.0.down_conv.weight" in given

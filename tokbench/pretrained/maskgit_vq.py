@@ -14,11 +14,9 @@ from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout
 from .settings import agree, count, pyramid, size
+from .taming import BETA, CODEBOOK, quantizer_of
 from .tokenizer_config import config_of_weights
 from .vqgan_family import COMPONENTS, rename
-
-CODEBOOK = "quantize.embedding.weight"
-BETA = 0.25  # of the codebook's loss, the commitment's being 1: that class's ``commitment_cost``
 
 
 def decoder_names(official: str, ours: str) -> tuple[tuple[str, str], ...]:
@@ -57,18 +55,13 @@ def recognises(names: Collection[str]) -> bool:
 def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
     """A plan from the weights and the class's settings (``channel_mult``, ``num_embeddings`` ...), if there are any."""
     tensors, other = rename(given, LAYOUT, path)
-    found = pyramid(tensors, path, "encoder.levels.{i}.blocks.{j}")
+    found = pyramid(tensors, path)
     latent, codes = size(tensors, "encoder.to_code.weight", 0, path), size(given, CODEBOOK, 0, path)
     said = section(config, "channel_mult")
     agree(said, official_settings(found, latent, codes), path)
     model = {"architecture": "maskgit", **found, "latent_channels": latent, "dropout": float(said.get("dropout") or 0)}
-    quantizer = {
-        "name": "vq",
-        "codebook_size": codes,
-        "codebook_update": "gradient",
-        "beta": float(said.get("commitment_cost", BETA)),
-        "beta_on": "codebook",
-    }
+    # what that class calls the commitment's cost weighs the codebook's term, too
+    quantizer = quantizer_of(codes, float(said.get("commitment_cost", BETA)))
     side = int(section(config, "resolution").get("resolution") or 256)
     return TokenizerPlan(
         config=config_of_weights(tensors, side, model, quantizer, path),

@@ -23,7 +23,7 @@ def count(tensors: dict[str, Tensor], pattern: str) -> int:
     return max(found) + 1 if found else 0
 
 
-def pyramid(tensors: dict[str, Tensor], path: str, block: str) -> dict[str, Any]:
+def pyramid(tensors: dict[str, Tensor], path: str, block: str = "encoder.levels.{i}.blocks.{j}") -> dict[str, Any]:
     """``channels``, ``multipliers`` and ``blocks`` of an encoder by our names.
 
     ``block`` is a residual block's name with ``{i}`` for the level and ``{j}`` for the block.

@@ -27,6 +27,11 @@ AVERAGES = ("quantize.embedding.cluster_size", "quantize.embedding.embed_avg")  
 BETA = 0.25
 
 
+def quantizer_of(codes: int, beta: float = BETA) -> dict[str, Any]:
+    """Settings of its VectorQuantizer2, whose codebook learns by gradient."""
+    return {"name": "vq", "codebook_size": codes, "codebook_update": "gradient", "beta": beta, "beta_on": "codebook"}
+
+
 def recognises(names: Collection[str]) -> bool:
     """By the encoder's ``down`` levels beside one plain codebook, and no names of others."""
     return (
@@ -51,7 +56,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
             tensors,
             image_size,
             model,
-            {"name": "vq", "codebook_size": codes, "codebook_update": "gradient", "beta": BETA, "beta_on": "codebook"},
+            quantizer_of(codes),
             path,
             channels=size(tensors, "encoder.stem.weight", 1, path),
             kind="labels" if labels else "image",

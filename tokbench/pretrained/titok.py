@@ -22,10 +22,11 @@ from .checkpoint import read_checkpoint, read_config, section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout, inside
 from .settings import agree, count, require, size
+from .taming import CODEBOOK
 from .tokenizer_config import config_of_weights
 from .weight_sets import Contents
 
-CODEBOOK, TARGETS = "quantize.embedding.weight", "pixel_quantize.embedding.weight"
+TARGETS = f"pixel_{CODEBOOK}"
 TARGET_FILE = "maskgit-vqgan-imagenet-f16-256.bin"  # what the official configurations call MaskGIT-VQ's weights
 _BLOCK = (
     ("ln_1", "norm1"),

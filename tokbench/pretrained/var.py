@@ -18,11 +18,12 @@ from tokbench.errors import TokbenchError
 from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .settings import agree, count, size
+from .taming import CODEBOOK
 from .tokenizer_config import config_of_weights
 from .var_transformer import IMPORTER
-from .vqgan_family import TAMING, attention_levels, model_settings, rename
+from .vqgan_family import TAMING, attention_at_lowest, middle_attention, model_settings, rename
 
-CODEBOOK, PHI, MONITOR = "quantize.embedding.weight", "quantize.quant_resi.", "quantize.ema_vocab_hit_SV"
+PHI, MONITOR = "quantize.quant_resi.", "quantize.ema_vocab_hit_SV"
 BETA, QUANT_RESI = 0.25, 0.5
 
 
@@ -37,9 +38,6 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     said = section(config, "v_patch_nums") or section(config, "vocab_size")
     model = model_settings(tensors, said.get("ddconfig") or {}, path)
     last = len(model["multipliers"]) - 1
-    levels = attention_levels(tensors)
-    if levels not in ([], [last]):
-        raise TokbenchError(f"{path}: attention at levels {levels}; VAR's has it at the lowest, {last}, or nowhere")
     codes = size(given, CODEBOOK, 0, path)
     kernel = size(tensors, "encoder.to_code.weight", 2, path)
     agree(
@@ -62,7 +60,8 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         "codebook_update": "gradient",
         "beta": float(said.get("beta", BETA)),
     }
-    attention = {"attention": bool(levels), "middle_attention": "encoder.middle.1.q.weight" in tensors}
+    lowest = attention_at_lowest(tensors, path, optional=True)
+    attention = {"attention": lowest, "middle_attention": middle_attention(tensors)}
     settings = {"architecture": "var", **model, **attention, "code_kernel": kernel}
     monitors = sorted(other & {MONITOR})
     return TokenizerPlan(

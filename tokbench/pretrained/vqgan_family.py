@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from torch import Tensor
@@ -42,12 +43,17 @@ TAMING = Layout(
 )
 
 # What settings are read off.
-_ENDS = ("encoder.stem.weight", "encoder.head.weight", "encoder.to_code.weight", "decoder.head.weight")
-_BLOCK = "encoder.levels.{i}.blocks.{j}"
+ENCODER_ENDS = ("encoder.stem.weight", "encoder.head.weight", "encoder.to_code.weight")
+_ENDS = (*ENCODER_ENDS, "decoder.head.weight")
 
 
-def rename(tensors: dict[str, Tensor], layout: Layout, path: str) -> tuple[dict[str, Tensor], set[str]]:
-    """The model's tensors by our names, and the official names that are not the model's."""
+def rename(
+    tensors: dict[str, Tensor], layout: Layout, path: str, ends: Collection[str] = _ENDS
+) -> tuple[dict[str, Tensor], set[str]]:
+    """The model's tensors by our names, and the official names that are not the model's.
+
+    TokbenchError without one of ``ends``, of those that the model has.
+    """
     levels = layout.levels(tensors)
     if not levels:
         raise TokbenchError(f"{path}: no encoder in it; its first weights: {', '.join(list(tensors)[:5])}")
@@ -59,10 +65,16 @@ def rename(tensors: dict[str, Tensor], layout: Layout, path: str) -> tuple[dict[
             other.add(name)
         else:
             ours[renamed] = tensor
-    official = (layout.official(name, levels) for name in _ENDS if name not in ours)
+    official = (layout.official(name, levels) for name in ends if name not in ours)
     if missing := [name for name in official if name]:
         raise TokbenchError(f"{path}: the checkpoint has no weight for {', '.join(missing)}")
     return ours, other
+
+
+def widths(tensors: dict[str, Tensor], path: str, code: str = "to_code") -> dict[str, Any]:
+    """What the encoder's weights show of the model's settings; ``code``: its last convolution."""
+    latent, codes = (size(tensors, f"encoder.{name}.weight", 0, path) for name in ("head", code))
+    return {**pyramid(tensors, path), "latent_channels": latent, "code_channels": codes}
 
 
 def model_settings(
@@ -74,33 +86,42 @@ def model_settings(
     """
     if ddconfig.get("double_z"):
         raise TokbenchError(f"{path}: ddconfig.double_z is true: a KL autoencoder, which has no codes")
-    found = pyramid(tensors, path, _BLOCK)
+    found = widths(tensors, path)
     channels = image_channels(tensors, path, any_channels)
-    latent, code = (size(tensors, f"encoder.{name}.weight", 0, path) for name in ("head", "to_code"))
     agree(
         ddconfig,
         {
             "ch": found["channels"],
             "ch_mult": found["multipliers"],
             "num_res_blocks": found["blocks"],
-            "z_channels": latent,
+            "z_channels": found["latent_channels"],
             "in_channels": channels,
             "out_ch": channels,
         },
         path,
     )
-    return {
-        **found,
-        "latent_channels": latent,
-        "code_channels": code,
-        "dropout": float(ddconfig.get("dropout") or 0.0),
-    }
+    return {**found, "dropout": float(ddconfig.get("dropout") or 0.0)}
 
 
 def attention_levels(tensors: dict[str, Tensor]) -> list[int]:
     """Encoder levels with attention blocks."""
     levels = count(tensors, r"encoder\.levels\.(\d+)\.")
     return [i for i in range(levels) if f"encoder.levels.{i}.attention.0.q.weight" in tensors]
+
+
+def attention_at_lowest(tensors: dict[str, Tensor], path: str, optional: bool = False) -> bool:
+    """Whether the lowest level has attention; TokbenchError where another has, or none, unless that is ``optional``."""
+    levels = attention_levels(tensors)
+    last = count(tensors, r"encoder\.levels\.(\d+)\.") - 1
+    if levels != [last] and (levels or not optional):
+        nowhere = ", or nowhere" if optional else ""
+        raise TokbenchError(f"{path}: attention at levels {levels}; this model has it at the lowest, {last}{nowhere}")
+    return bool(levels)
+
+
+def middle_attention(tensors: dict[str, Tensor]) -> bool:
+    """Whether there is attention between the two middle blocks."""
+    return "encoder.middle.1.q.weight" in tensors
 
 
 def taming_model(
@@ -113,10 +134,9 @@ def taming_model(
     sides = attention_resolutions(
         ddconfig.get("attn_resolutions"), levels, image_size, len(settings["multipliers"]), path
     )
-    middle = "encoder.middle.1.q.weight" in tensors
     return image_size, {
         "architecture": architecture,
         **settings,
         "attention_resolutions": sides,
-        "middle_attention": middle,
+        "middle_attention": middle_attention(tensors),
     }
