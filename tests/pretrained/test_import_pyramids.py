@@ -24,7 +24,7 @@ def test_var(golden_successors: Path, named: str | None) -> None:
     settings = golden_successors / "var_vqvae.json"
     tokenizer, report = pretrained.read(named, golden_successors / "var_vqvae.pth", settings)
     data = {k: torch.from_numpy(v) for k, v in np.load(golden_successors / "var_vqvae_io.npz").items() if v.ndim}
-    assert report.source == "var" and not report.left_over
+    assert report.source == "var" and not report.left_over and not report.notes  # the scales say the images' size
     assert tokenizer.config.image_size == 64 and tokenizer.grid() == (30,) and tokenizer.latent_grid() == (4, 4)
     codes = tokenizer.encode(data["x"])
     assert torch.equal(codes[..., 0], data["indices"])
@@ -62,6 +62,7 @@ def test_infinity(golden_successors: Path, tmp_path: Path) -> None:
     tokenizer, report = pretrained.read(None, golden_successors / "infinity_vae.pth", settings)
     data = {k: torch.from_numpy(v) for k, v in np.load(golden_successors / "infinity_vae_io.npz").items()}
     assert report.source == "infinity" and not report.left_over and tokenizer.rate()["bits_per_image"] == 85 * 16
+    assert not report.notes
     with torch.no_grad():
         assert (tokenizer.latents(data["x"]) - data["latent"]).abs().max() < 1e-4
         assert (tokenizer.reconstruct(data["x"]) - data["reconstruction"]).abs().max() < 1e-4

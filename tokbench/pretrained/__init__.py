@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from .weight_sets import Contents, Weights
 
-_SIZES = ("resolution", "image_size", "crop_size", "sample_size", "num_patches")  # what configurations call it
+_SIZES = (  # what configurations call it, or give it by
+    "resolution",
+    "image_size",
+    "crop_size",
+    "sample_size",
+    "spatial_size",
+    "num_patches",
+    "v_patch_nums",
+    "scale_schedule",
+)
 
 __all__ = ["ImportReport", "export", "load", "load_generator", "read", "read_generator", "sources"]
 
