@@ -83,7 +83,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
         layout=LAYOUT,
-        ignored={"counters of batches": counters} if counters else {},
+        ignored={"counters of batches": counters},
         left_over=sorted(other - {CODEBOOK}),
         notes=["of its tokenizer of videos what images pass: an image is a clip that stands still"],
     )

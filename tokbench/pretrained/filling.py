@@ -35,12 +35,11 @@ def fill(plan: TokenizerPlan, source: str, chosen: Chosen, path: str) -> tuple[T
     if plan.codebook:
         fill_codebook(tokenizer.quantizer, plan.codebook, path)
         used += len(plan.codebook)
-    beside = {"beside the model": chosen.beside} if chosen.beside else {}
     report = ImportReport(
         source=source,
         weights=chosen.told,
         loaded=used,
-        ignored=plan.ignored | beside,
+        ignored=plan.ignored | {"beside the model": chosen.beside},
         left_over=plan.left_over,
         entries=chosen.entries,
         notes=[*plan.notes, *chosen.notes, *_conversions(plan)],

@@ -51,7 +51,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
             "bias": given[LOGITS + "bias"],
         },
         layout=TAMING,
-        ignored={"losses and discriminator": losses} if losses else {},
+        ignored={"losses and discriminator": losses},
         left_over=sorted(other - {CODEBOOK, LOGITS + "weight", LOGITS + "bias"} - set(losses)),
     )
 

@@ -68,7 +68,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         tensors=tensors,
         codebook={},
         layout=TAMING,
-        ignored={"values of the bits": masks} if masks else {},
+        ignored={"values of the bits": masks},
         left_over=sorted(other),
     )
 

@@ -76,7 +76,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK]},
         layout=LAYOUT,
-        ignored={"monitoring": monitors} if monitors else {},
+        ignored={"monitoring": monitors},
         left_over=sorted(other - {CODEBOOK, *monitors}),
     )
 

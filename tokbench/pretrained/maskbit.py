@@ -75,7 +75,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         tensors=tensors,
         codebook=codebook,
         layout=layout,
-        ignored={"values of the bits": constants} if constants else {},
+        ignored={"values of the bits": constants},
         left_over=sorted(other - {CODEBOOK, *constants}),
     )
 

@@ -89,7 +89,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         tensors=tensors,
         codebook={},
         layout=LAYOUT,
-        ignored={"losses and discriminator": sorted(left)} if left else {},
+        ignored={"losses and discriminator": sorted(left)},
         left_over=sorted(other - left),
     )
 

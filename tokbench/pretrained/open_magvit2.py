@@ -68,7 +68,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         tensors=tensors,
         codebook={},
         layout=LAYOUT,
-        ignored={"losses and discriminator": losses} if losses else {},
+        ignored={"losses and discriminator": losses},
         left_over=sorted(other - set(losses)),
     )
 

@@ -77,7 +77,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         tensors=tensors,
         codebook={},
         layout=LAYOUT,
-        ignored={"losses and discriminator": sorted(losses)} if losses else {},
+        ignored={"losses and discriminator": sorted(losses)},
         left_over=sorted(other - losses),
     )
 

@@ -20,6 +20,9 @@ class ImportReport:
     entries: list[str] = field(default_factory=list)  # what else the file holds beside the weights used
     notes: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.ignored = {reason: names for reason, names in self.ignored.items() if names}
+
     def lines(self) -> list[str]:
         """The report for a terminal."""
         lines = [f"source: {self.source}", f"weights: {self.weights}", f"loaded: {self.loaded} tensors"]

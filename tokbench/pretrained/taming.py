@@ -49,8 +49,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     codes = size(given, CODEBOOK, 0, path)
     agree(said, {"n_embed": codes, "embed_dim": model["code_channels"]}, path)
     losses = sorted(name for name in other if name.startswith("loss."))
-    ignored = {"losses and discriminator": losses} if losses else {}
-    ignored |= {"random colours to show labels in": [COLOURS]} if COLOURS in other else {}
+    ignored = {"losses and discriminator": losses, "random colours to show labels in": sorted(other & {COLOURS})}
     return TokenizerPlan(
         config=config_of_weights(
             tensors,

@@ -74,8 +74,7 @@ def read(
     used = (FIRST_STAGE, CONDITION_STAGE, PERMUTER)
     stages = [name for name in other if name.startswith(used)]
     rest = [name for name in other if not name.startswith(used)]
-    ignored = {"of the tokenizers": stages} if stages else {}
-    ignored |= {"not of the transformer": rest} if rest else {}
+    ignored = {"of the tokenizers": stages, "not of the transformer": rest}
     return GeneratorPlan(made, _translate(given, made, sos, path), ignored, before.tokenizer)
 
 

@@ -69,7 +69,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         tensors=tensors,
         codebook={"codebook": given[CODEBOOK], **phi},
         layout=TAMING,
-        ignored={"monitoring": monitors} if monitors else {},
+        ignored={"monitoring": monitors},
         left_over=sorted(other - {CODEBOOK, *used, *monitors}),
     )
 

@@ -93,7 +93,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         tensors=tensors,
         codebook={},
         layout=LAYOUT,
-        ignored={"losses and regularizer": sorted(losses)} if losses else {},
+        ignored={"losses and regularizer": sorted(losses)},
         left_over=sorted(other - losses),
         notes=notes,
     )
