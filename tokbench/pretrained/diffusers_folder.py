@@ -10,13 +10,13 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-import quantizers
 from tokbench.config.grid import axes
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.results.files import written
 
 from .diffusers import LAYOUT, SPATIAL
+from .official import autoencoder, plain_vq
 from .taming import CODEBOOK
 
 ARCHITECTURES = ("vqgan", "rqvae", "llamagen", "movq")
@@ -42,12 +42,7 @@ def settings(tokenizer: Tokenizer) -> dict[str, Any]:
     quantizer = tokenizer.quantizer
     if model.architecture not in ARCHITECTURES:
         raise TokbenchError(f"diffusers has no VQModel like {model.architecture}: only {', '.join(ARCHITECTURES)} fit")
-    if not isinstance(quantizer, quantizers.VQ):
-        raise TokbenchError(f"diffusers' VQModel holds a vq quantizer, this tokenizer has {quantizer.name}")
-    if quantizer.project_in is not None or quantizer.project_out is not None:
-        raise TokbenchError("diffusers' VQModel has no maps around its codebook; this quantizer has (codebook_dim)")
-    if quantizer.codes.l2_norm:
-        raise TokbenchError("diffusers' VQModel has no l2-normalised codebook")
+    plain_vq(quantizer, "diffusers' VQModel")
     widths = [model.channels * m for m in model.multipliers]
     spatial = model.architecture == "movq"
     if any(width % model.norm_groups for width in [model.channels, *widths]) or (spatial and model.norm_groups != 32):
@@ -85,10 +80,6 @@ def weights(tokenizer: Tokenizer) -> dict[str, Tensor]:
     model: Any = tokenizer.config.model
     quantizer: Any = tokenizer.quantizer
     layout = SPATIAL if model.architecture == "movq" else LAYOUT
-    tensors: dict[str, Tensor] = {CODEBOOK: quantizer.codebook}
-    for name, tensor in tokenizer.state_dict().items():
-        if not name.startswith("quantizer."):
-            official = layout.official(name, len(model.multipliers))
-            assert official is not None, name
-            tensors[official] = tensor[..., 0, 0] if ".to_" in official and tensor.ndim == 4 else tensor
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    tensors = autoencoder(tokenizer, layout)
+    flat = {name: t[..., 0, 0].clone() for name, t in tensors.items() if ".to_" in name and t.ndim == 4}
+    return {**tensors, **flat, CODEBOOK: quantizer.codebook.detach().cpu().clone()}

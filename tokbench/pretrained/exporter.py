@@ -21,6 +21,7 @@ from tokbench.models import Tokenizer
 from tokbench.results.files import written
 
 from . import diffusers_folder
+from .official import autoencoder, plain, plain_vq
 from .rqvae import BOOK
 from .taming import CODEBOOK
 from .vqgan_family import TAMING
@@ -89,32 +90,10 @@ def _ddconfig(tokenizer: Tokenizer, model: Model) -> dict[str, Any]:
     }
 
 
-def _autoencoder(tokenizer: Tokenizer, model: Model) -> dict[str, Tensor]:
-    tensors = {}
-    for name, tensor in tokenizer.state_dict().items():
-        if name.startswith("quantizer."):
-            continue
-        official = TAMING.official(name, len(model.multipliers))
-        if official is None:
-            raise TokbenchError(f"the layout has no place for {name} {list(tensor.shape)}")
-        tensors[official] = tensor.detach().cpu().contiguous().clone()
-    return tensors
-
-
-def _plain(quantizer: quantizers.Quantizer, format: str) -> None:
-    if quantizer.project_in is not None or quantizer.project_out is not None:
-        raise TokbenchError(f"{format} has no maps around its codebook; this quantizer has (codebook_dim)")
-
-
 def taming(tokenizer: Tokenizer, model: Model) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """VQ-GAN's state dict and ``model.params``; taming trains on with its own beta of 0.25 on the codebook's term."""
-    quantizer = tokenizer.quantizer
-    if not isinstance(quantizer, quantizers.VQ):
-        raise TokbenchError(f"taming's layout holds a vq quantizer, this tokenizer has {quantizer.name}")
-    _plain(quantizer, "taming")
-    if quantizer.codes.l2_norm:
-        raise TokbenchError("taming's layout has no l2-normalised codebook")
-    tensors = _autoencoder(tokenizer, model)
+    quantizer = plain_vq(tokenizer.quantizer, "taming's layout")
+    tensors = autoencoder(tokenizer, TAMING)
     tensors[CODEBOOK] = quantizer.codebook.detach().cpu().clone()
     params = {
         "embed_dim": quantizer.dim,
@@ -130,8 +109,8 @@ def rqvae(tokenizer: Tokenizer, model: Model) -> tuple[dict[str, Tensor], dict[s
     quantizer = tokenizer.quantizer
     if not isinstance(quantizer, quantizers.RQ):
         raise TokbenchError(f"rqvae's layout holds an rq quantizer, this tokenizer has {quantizer.name}")
-    _plain(quantizer, "rqvae")
-    tensors = _autoencoder(tokenizer, model)
+    plain(quantizer, "rqvae's layout")
+    tensors = autoencoder(tokenizer, TAMING)
     for depth in range(quantizer.depth):
         book = quantizer.codebook_at(depth)
         weight = book.vectors.detach().cpu()
