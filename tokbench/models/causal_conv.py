@@ -101,9 +101,10 @@ class _OnFrames(torch.autograd.Function):
                     made = part.new_empty(6, len(x), plan.fours, part[0].numel())
                 made[i] = part.permute(0, 2, 3, 1).reshape(made[i].shape)
             assert out is not None
+            factors, rows = x.new_tensor(_TO_OUTPUTS).T, _rows(out)
             for clip, k in product(range(len(x)), range(plan.fours)):
                 at = plan.alone + 4 * k
-                torch.mm(x.new_tensor(_TO_OUTPUTS).T, made[:, clip, k], out=_rows(out)[clip, at : at + 4])
+                torch.mm(factors, made[:, clip, k], out=rows[clip, at : at + 4])
         for given, slice_, to in plan.taps:
             part = F.conv2d(_frames(x[:, :, given]), weight[:, :, slice_], None, shape.stride[1:], shape.padding)
             out = _empty(x, part, plan) if out is None else out
