@@ -49,7 +49,7 @@ def test_other_sizes(architecture: str) -> None:
     tokenizer = make(architecture).eval()
     f = tokenizer.downsampling
     images = torch.rand(1, 3, 5 * f, 3 * f) * 2 - 1
-    if architecture == "titok":
+    if not tokenizer.config.model.any_size:
         with pytest.raises(ValueError, match="20x12 is not the one size of this tokenizer's images, 16x16"):
             tokenizer.encode(images)
         return
@@ -134,7 +134,7 @@ def test_checkpointed_activations_give_the_same_gradients(architecture: str, ima
     lean = copy.deepcopy(plain)
     lean.checkpoint_activations()
     blocks = [module for module in lean.modules() if hasattr(module, "checkpointing")]
-    assert all(block.checkpointing for block in blocks) and bool(blocks) == (architecture != "pixels")
+    assert all(block.checkpointing for block in blocks) and bool(blocks) == bool(list(lean.encoder.parameters()))
     for tokenizer in (plain, lean):
         tokenizer(images).reconstruction.square().mean().backward()
     for (name, a), (_, b) in zip(plain.named_parameters(), lean.named_parameters(), strict=True):
