@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +12,7 @@ from pydantic import (
     PositiveInt,
     SerializerFunctionWrapHandler,
     model_serializer,
+    model_validator,
 )
 
 
@@ -58,3 +59,17 @@ class Grown(Strict):
         found: dict[str, Any] = whole(self)
         usual = {key: type(self).model_fields[key].default for key in self.later}
         return {key: value for key, value in found.items() if key not in usual or value != usual[key]}
+
+
+class Headed(Strict):
+    """Settings of attention whose heads share its width."""
+
+    if TYPE_CHECKING:
+        width: PositiveInt
+        heads: PositiveInt
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Headed:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from tokbench.config.base import Layers, Strict
+from tokbench.config.base import Headed, Layers, Strict
 from tokbench.config.condition import TextSettings
 
 # Lee et al. 2022, arXiv:2203.01941, table 6 and the released configurations: width, heads, spatial and depth layers.
@@ -24,7 +24,7 @@ CodeInput = Literal["codes", "learned", "bits"]
 Order = Literal["raster", "alternate", "spiral-in", "spiral-out", "subsample", "z-curve", "random"]
 
 
-class _Transformer(Strict):
+class _Transformer(Headed):
     """What both transformers have."""
 
     width: PositiveInt = Field(256, description="channels of the residual stream")
@@ -50,11 +50,9 @@ class _Transformer(Strict):
     )
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> _Transformer:
+    def _go_together(self) -> _Transformer:
         if self.frames and self.class_conditional:
             raise ValueError("frames and class_conditional: a generator has one condition; leave out one of the two")
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.positions == "rotary" and self.width // self.heads % 4:
             raise ValueError(f"rotary positions need a multiple of 4 channels a head, not {self.width // self.heads}")
         return self
@@ -151,7 +149,7 @@ class PixelSNAILConfig(Strict):
         return self
 
 
-class VARGeneratorConfig(Strict):
+class VARGeneratorConfig(Headed):
     """Scale by scale over a pyramid of codes (quantizer ms-rq): VAR (Tian et al. 2024, arXiv:2404.02905)."""
 
     frames: ClassVar[int] = 0  # its codes are of images
@@ -178,12 +176,6 @@ class VARGeneratorConfig(Strict):
         0.1, ge=0, lt=1, description="chance that a training sample loses its label; 0 rules out guidance"
     )
     text: TextSettings | None = Field(None, description="condition on the captions of the data; with prefix")
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> VARGeneratorConfig:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self
 
 
 GeneratorModel = Annotated[ARConfig | MLMConfig | PixelSNAILConfig | VARGeneratorConfig, Field(discriminator="name")]

@@ -19,7 +19,7 @@ from pydantic import (
 
 from . import titok_model, video_model  # noqa: F401  (which register their own)
 from .architecture import ImageArchitecture, ModelConfig, settings
-from .base import Grown, Layers, Multipliers, Strict
+from .base import Grown, Headed, Layers, Multipliers, Strict
 from .grid import Size, axes
 from .kind import Kind
 
@@ -131,7 +131,7 @@ class MAGVIT2Config(_Convolutional):
 
 
 @settings
-class ViTConfig(ImageArchitecture):
+class ViTConfig(ImageArchitecture, Headed):
     """ViT-VQGAN's plain transformers on patches (Yu et al. 2022, arXiv:2110.04627); the defaults are its Base."""
 
     architecture: Literal["vit"] = "vit"
@@ -142,12 +142,6 @@ class ViTConfig(ImageArchitecture):
     decoder_depth: Layers | None = Field(None, description="empty: as deep as the encoder")
     mlp_ratio: float = Field(4.0, gt=0)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> ViTConfig:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self
 
     @property
     def downsampling(self) -> int:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from tokbench.errors import shown
 
 from .architecture import Architecture, ImageArchitecture, settings
-from .base import Layers, Multipliers, Strict
+from .base import Headed, Layers, Multipliers, Strict
 from .grid import Grid, Size, typed
 
 
@@ -39,18 +39,12 @@ class MaskGITConfig(ImageArchitecture, MaskGITDecoderConfig):
         return self.latent_channels
 
 
-class TransformerConfig(Strict):
+class TransformerConfig(Headed):
     """Of the encoder or the decoder: plain pre-norm blocks whose MLP is four times as wide."""
 
     width: PositiveInt
     depth: Layers
     heads: PositiveInt
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> TransformerConfig:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self
 
 
 SIZES = {
