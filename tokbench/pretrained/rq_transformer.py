@@ -22,7 +22,7 @@ from tokbench.models.folder import explain
 from .checkpoint import section
 from .filling import require_sound
 from .importer import GeneratorImporter, GeneratorPlan, register
-from .settings import agree, count, require, size
+from .settings import agree, count, require, size, taker
 
 
 def recognises(names: Collection[str]) -> bool:
@@ -131,12 +131,8 @@ def _build(
 
 def _translate(given: dict[str, Tensor], made: Generator, path: str) -> dict[str, Tensor]:
     """Their tensors by our names. The bias of the body's input is added once per depth there, once in all here."""
-    left = dict(given)
-
-    def take(name: str) -> Tensor:
-        if name not in left:
-            raise TokbenchError(f"{path}: the checkpoint has no weight for {name}")
-        return left.pop(name).float()
+    left = {name: tensor.float() for name, tensor in given.items()}
+    take = taker(left, path)
 
     depth = made.depth
     ours = {

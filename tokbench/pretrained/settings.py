@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -46,6 +47,17 @@ def size(tensors: dict[str, Tensor], name: str, axis: int, path: str) -> int:
     if name not in tensors:
         raise TokbenchError(f"{path}: the checkpoint has no weight for {name}")
     return int(tensors[name].shape[axis])
+
+
+def taker(left: dict[str, Tensor], path: str, prefix: str = "") -> Callable[[str], Tensor]:
+    """``take(name)``, which takes a weight out of ``left``; TokbenchError, with ``prefix``, when it is missing."""
+
+    def take(name: str) -> Tensor:
+        if name not in left:
+            raise TokbenchError(f"{path}: the checkpoint has no weight for {prefix}{name}")
+        return left.pop(name)
+
+    return take
 
 
 def image_channels(tensors: dict[str, Tensor], path: str, any_number: bool = False) -> int:

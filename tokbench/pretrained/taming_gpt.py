@@ -30,7 +30,7 @@ from .checkpoint import section
 from .filling import require_sound
 from .importer import GeneratorImporter, GeneratorPlan, register
 from .rq_transformer import gpt_block
-from .settings import agree, count, size
+from .settings import agree, count, size, taker
 from .stages import tokenizer_in
 from .taming import LABELS
 
@@ -201,11 +201,7 @@ def _translate(given: dict[str, Tensor], made: Generator, sos: int, path: str) -
     """Their tensors by our names. Inputs are the condition and all codes but the last, so the last position's row, if
     there is none, is never read."""
     left = {name: tensor for name, tensor in given.items() if not name.endswith("attn.mask")}
-
-    def take(name: str) -> Tensor:
-        if name not in left:
-            raise TokbenchError(f"{path}: the checkpoint has no weight for {PREFIX}{name}")
-        return left.pop(name)
+    take = taker(left, path, PREFIX)
 
     table, positions, head = take("tok_emb.weight"), take("pos_emb")[0], take("head.weight")
     codes, places, before = made.vocabulary[0], made.places, made.condition.config

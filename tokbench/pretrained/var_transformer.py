@@ -22,7 +22,7 @@ from tokbench.models.folder import explain
 from .checkpoint import section
 from .filling import require_sound
 from .importer import GeneratorImporter, GeneratorPlan
-from .settings import agree, count, size
+from .settings import agree, count, size, taker
 
 # Buffers that follow from the rest.
 _DERIVED = ("lvl_1L", "attn_bias_for_masking")
@@ -91,11 +91,7 @@ def _check_codes(given: dict[str, Tensor], tokenizer: Tokenizer, path: str) -> N
 def _translate(given: dict[str, Tensor], layers: int, path: str) -> dict[str, Tensor]:
     """Their tensors by our names."""
     left = {name: tensor for name, tensor in given.items() if name not in _DERIVED}
-
-    def take(name: str) -> Tensor:
-        if name not in left:
-            raise TokbenchError(f"{path}: the checkpoint has no weight for {name}")
-        return left.pop(name)
+    take = taker(left, path)
 
     def linear(theirs: str, ours: str) -> dict[str, Tensor]:
         return {f"{ours}.{kind}": take(f"{theirs}.{kind}") for kind in ("weight", "bias")}
