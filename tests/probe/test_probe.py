@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,8 +13,10 @@ from tiny_tokenizer import make_tokenizer
 from typer.testing import CliRunner, Result
 
 from tokbench.cli.app import app
+from tokbench.config.model import TokenizerConfig
 from tokbench.data.loader import Loader
 from tokbench.errors import TokbenchError
+from tokbench.models import Tokenizer
 from tokbench.probe import run
 from tokbench.probe.classifier import Classifier, CodeInput, PatchInput, ProbeSettings
 from tokbench.probe.samples import Codes, Labelled, Pixels, open_labelled
@@ -180,6 +183,19 @@ def test_a_mistake_is_one_line(home: Path, tmp_path: Path, more: list[str], said
     assert isinstance(failed.exception, TokbenchError | SystemExit)
     assert said in str(failed.exception) and "\n" not in str(failed.exception)
     assert not (tmp_path / "runs.jsonl").exists()
+
+
+def test_a_tokenizer_of_depth_is_probed_on_depth(home: Path, tmp_path: Path) -> None:
+    config = Tokenizer.from_pretrained(home / "tok").config.model_dump() | {"channels": 1, "kind": "depth"}
+    Tokenizer(TokenizerConfig.model_validate(config)).save_pretrained(tmp_path / "depth")
+    for place in ("train/a", "train/b", "val/a", "val/b"):
+        (tmp_path / "maps" / place).mkdir(parents=True)
+        for k in range(4):
+            values = torch.rand(16, 16) if place.endswith("a") else torch.arange(256.0).reshape(16, 16) + k
+            np.save(tmp_path / "maps" / place / f"{k}.npy", values.numpy())
+    done = probe(tmp_path, tmp_path / "out", "--steps", "2", tokenizer="depth", data="maps")
+    assert done.exit_code == 0, done.output
+    assert {r.data.protocol for r in Store(tmp_path / "out" / "runs.jsonl").read() if r.data} == {"tokbench-v1-depth"}
 
 
 def test_images_without_classes_are_refused(home: Path, tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ def probe(
     model = Tokenizer.from_pretrained(tokenizer).to(where).eval()
     image_size = size_of(model, size, "--size")
     channels, grid = model.config.channels, model.grid(image_size)
-    labelled = open_labelled(data, image_size, channels, limit=limit, eval_limit=eval_limit, stride=stride, fps=fps)
+    limits: dict[str, Any] = {"limit": limit, "eval_limit": eval_limit, "stride": stride, "fps": fps}
+    labelled = open_labelled(data, image_size, channels, model.config.kind, **limits)
     read: dict[str, Any] = {
         "codes": lambda: CodeInput(model.quantizer, width),
         "pixels": lambda: PatchInput(axes(image_size), channels, grid, width),

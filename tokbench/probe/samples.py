@@ -12,9 +12,11 @@ from torch import Tensor
 from tokbench.codes.cache import CodeCache
 from tokbench.codes.encoding import already_written, write_codes
 from tokbench.config.grid import Size, axes
-from tokbench.data import PROTOCOLS, open_images, to_float
+from tokbench.config.kind import Kind
+from tokbench.data import PROTOCOLS, open_images
 from tokbench.data.base import ImageDataset
 from tokbench.data.loader import Loader
+from tokbench.data.maps import to_model
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 
@@ -39,13 +41,13 @@ class Labelled:
         return len(self.train.classes)
 
 
-def open_labelled(source: str, size: Size, channels: int, **limits: Any) -> Labelled:
+def open_labelled(source: str, size: Size, channels: int, kind: Kind = "image", **limits: Any) -> Labelled:
     """``limits``: ``limit`` and ``eval_limit``, ``stride`` and ``fps``.
 
     Raises:
         TokbenchError: as ``open_images``; a stream; images without classes, or of one class.
     """
-    shape: Any = {"image_size": size, "channels": channels, "crop": PROTOCOLS.get(PROTOCOL).crop}
+    shape: Any = {"image_size": size, "channels": channels, "kind": kind, "crop": PROTOCOLS.get(PROTOCOL).crop}
     shape |= {key: limits[key] for key in ("stride", "fps")}
     windows = ("all", "first") if len(axes(size)) == 3 else (None, None)
     train = open_images(source, "train", limit=limits["limit"], windows=windows[0], **shape)  # type: ignore[arg-type]
@@ -63,7 +65,7 @@ def open_labelled(source: str, size: Size, channels: int, **limits: Any) -> Labe
 
 
 class Pixels:
-    """Batches of pixels in [-1, 1]."""
+    """Batches of pixels in [-1, 1], of label maps one-hot."""
 
     def __init__(self, data: Labelled, workers: int = 0) -> None:
         self.data, self.workers = data, workers
@@ -71,7 +73,8 @@ class Pixels:
     def training(self, order: Loader) -> Iterator[Batch]:
         """The rest of the epoch that ``order`` stands in."""
         for batch in order:
-            yield to_float(batch["image"]), batch["label"]
+            view = self.data.train.view
+            yield to_model(batch["image"], view.kind, view.channels), batch["label"]
 
     def held_out(self, batch_size: int) -> Iterator[Batch]:
         """Every held-out image once."""
