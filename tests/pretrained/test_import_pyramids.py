@@ -72,6 +72,93 @@ def test_infinity(golden_successors: Path, tmp_path: Path) -> None:
     assert pretrained.load("infinity", golden_successors / "infinity_vae.pth").config.image_size == 64
 
 
+def test_infinitys_names_there_and_back(tmp_path: Path) -> None:
+    """Of weights made here: its convolutions and norms lie within modules that wrap them."""
+    torch.manual_seed(0)
+    network = {"architecture": "var", "channels": 32, "multipliers": [1, 2, 2], "blocks": 1, "latent_channels": 8}
+    more = {"code_channels": 8, "code_kernel": 0, "attention": False, "middle_attention": False, "clamp": True}
+    pyramid = {"name": "ms-rq", "quantizer": "bsq", "bits": 8, "scales": [1, 2, 4], "quant_resi": 0.0}
+    shape = {"image_size": 16, "model": {**network, **more}, "quantizer": {**pyramid, "upsampling": "bilinear"}}
+    made = Tokenizer(TokenizerConfig.model_validate(shape)).eval()
+    state = {"quantizer.lfq.mask": 2 ** torch.arange(8), "quantize.lfq.mask": 2 ** torch.arange(8)}
+    for name, tensor in made.state_dict().items():
+        *module, kind = str(TAMING.official(name, 3)).split(".")
+        if module[0] in ("encoder", "decoder"):
+            state[".".join([*module, "norm" if "norm" in module[-1] else "conv", kind])] = tensor
+    torch.save({"vae": state}, tmp_path / "vae.pth")
+    (tmp_path / "vae.json").write_text(json.dumps({"scale_schedule": [[1, side, side] for side in (1, 2, 4)]}))
+    again, report = pretrained.read(None, tmp_path / "vae.pth", tmp_path / "vae.json")
+    assert report.source == "infinity" and not report.left_over
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    codes = made.encode(images)
+    assert torch.equal(again.encode(images), codes) and torch.equal(again.decode(codes), made.decode(codes))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_names_of_vars_transformer_there_and_back(shared: bool, tmp_path: Path) -> None:
+    from tiny_tokenizer import make_tokenizer
+
+    from tokbench.config.generator import VARGeneratorConfig
+    from tokbench.generators.building import build, configure
+
+    tokenizer = make_tokenizer({"name": "ms-rq", "codebook_size": 16}).eval()
+    settings = VARGeneratorConfig(
+        width=16,
+        heads=2,
+        layers=2,
+        class_conditional=True,
+        qk_norm=True,
+        condition_by="shared-adaln" if shared else "adaln",
+    )
+    made = build(configure(settings, tokenizer, source="here", image_size=16, num_classes=3)).eval()
+    for weight in made.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    made.take_quantizer(tokenizer.quantizer)
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            if name.endswith("qkv.bias"):
+                weight[16:32] = 0  # keys have no bias
+    torch.save(_as_var_has_them(made.state_dict()), tmp_path / "var.pth")
+    again = pretrained.load_generator("var", tmp_path / "var.pth", None, tokenizer=tokenizer).eval()
+    codes = torch.randint(0, 16, (2, 30, 1))
+    with torch.no_grad():
+        theirs, ours = (g.logits(codes, condition=torch.tensor([2, 0]))[0] for g in (again, made))
+    assert torch.equal(theirs, ours)
+
+
+def _as_var_has_them(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    names = {
+        "into": "word_embed",
+        "condition": "class_emb",
+        "level": "lvl_embed",
+        "head_modulation": "head_nm.ada_lin.1",
+        "shared_modulation": "shared_ada_lin.1",
+        "classifiers.0": "head",
+        "modulation": "ada_lin.1",
+        "attention.out": "attn.proj",
+        "mlp.0": "ffn.fc1",
+        "mlp.2": "ffn.fc2",
+    }
+    found = {"pos_start": weights["start"][None], "pos_1LC": weights["position"][None]}
+    for name, tensor in weights.items():
+        block, rest = (f"{'.'.join(name.split('.')[:2])}.", name.split(".", 2)[2]) if "blocks." in name else ("", name)
+        module, _, kind = rest.rpartition(".")
+        if rest == "level":
+            found["lvl_embed.weight"] = tensor
+        elif rest == "offsets":
+            found[f"{block}ada_gss"] = tensor[None, None]
+        elif rest == "attention.log_scale":
+            found[f"{block}attn.scale_mul_1H11"] = tensor[None, :, None, None]
+        elif rest == "attention.qkv.weight":
+            found[f"{block}attn.mat_qkv.weight"] = tensor
+        elif rest == "attention.qkv.bias":
+            biases = zip(("q_bias", "zero_k_bias", "v_bias"), tensor.chunk(3), strict=True)
+            found |= {f"{block}attn.{name}": bias for name, bias in biases}
+        elif module in names:
+            found[f"{block}{names[module]}.{kind}"] = tensor
+    return found
+
+
 def test_a_pyramid_that_the_file_does_not_have_is_one_line(golden_successors: Path, tmp_path: Path) -> None:
     checkpoint, settings = golden_successors / "var_vqvae.pth", tmp_path / "settings.json"
     with pytest.raises(

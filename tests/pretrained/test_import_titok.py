@@ -15,6 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tokbench import pretrained
+from tokbench.config.model import TokenizerConfig
+from tokbench.models import Tokenizer
+from tokbench.pretrained import titok
+from tokbench.pretrained.taming import CODEBOOK
 
 
 def outputs(folder: Path, name: str) -> dict[str, Tensor]:
@@ -82,6 +86,45 @@ def test_a_first_stage_says_codes_of_maskgit_vq(golden_successors: Path, tmp_pat
     said = wanted["logits"].argmax(1)[..., None]
     with torch.no_grad():
         assert near(whole.decode(codes), targets.decode(said))
+
+
+@pytest.mark.parametrize("tail_drop", [False, True])
+def test_titoks_names_there_and_back(tail_drop: bool, tmp_path: Path) -> None:
+    """Of weights made here: their class token has a position, linear maps are convolutions, images lie in [0, 1]."""
+    torch.manual_seed(0)
+    vit = {"width": 16, "depth": 1, "heads": 2}
+    model = {"architecture": "titok", "patch_size": 4, "tokens": 6, "code_channels": 5, "encoder": vit, "decoder": vit}
+    drop = {"tail_drop": 1.0 if tail_drop else 0.0, "initialization": "published"}
+    vq = {"name": "vq", "codebook_size": 32, "codebook_update": "gradient", "commitment_weight": 0.25}
+    shape = {"image_size": 16, "model": {**model, **drop}, "quantizer": vq}
+    made = Tokenizer(TokenizerConfig.model_validate(shape)).eval()
+    weights = made.state_dict()
+    for side in ("encoder", "decoder"):  # the class token's position is nothing
+        places = weights[f"{side}.sequence.positions"]
+        weights[f"{side}.sequence.positions"] = torch.cat([torch.zeros_like(places[:1]), places])
+    inward, outward = "encoder.patches", "decoder.head.smooth"
+    weights[f"{inward}.bias"] = weights[f"{inward}.bias"] - weights[f"{inward}.weight"].sum(dim=(1, 2, 3))
+    weights[f"{inward}.weight"] = weights[f"{inward}.weight"] * 2
+    weights[f"{outward}.bias"] = (weights[f"{outward}.bias"] + 1) / 2
+    weights[f"{outward}.weight"] = weights[f"{outward}.weight"] / 2
+    state = {titok.PIXELS.official(k, 0): t for k, t in weights.items() if not k.startswith("quantizer.")}
+    for name in ("encoder.conv_out.weight", "decoder.ffn.0.weight"):
+        state[name] = state[name][..., None, None]
+    state |= {"encoder.latent_token_positional_embedding": torch.zeros(6, 16)}
+    state |= {"decoder.mask_token": torch.zeros(1, 1, 16), CODEBOOK: weights["quantizer.codes.weight"]}
+    save_file({str(name): tensor.contiguous() for name, tensor in state.items()}, tmp_path / "model.safetensors")
+    size = {"width": 16, "layers": 1, "heads": 2}
+    said = {"num_latent_tokens": 6, "is_legacy": False, "vit_enc_model_size": size, "vit_dec_model_size": size}
+    told = {**said, "strict_length_assertion": not tail_drop}
+    (tmp_path / "config.json").write_text(json.dumps({"model": {"vq_model": told}}))
+
+    again, report = pretrained.read("one-d-piece" if tail_drop else "titok", tmp_path)
+    assert not report.left_over
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    codes = made.encode(images)
+    assert near(again.latents(images), made.latents(images), 1e-5)
+    for prefix in made.prefixes():
+        assert near(again.decode(prefix.of(codes)), made.decode(prefix.of(codes)), 1e-5)
 
 
 @pytest.mark.parametrize("source", ["maskgit-vq", None])
