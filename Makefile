@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# Tests and sweeps start a hundred processes; where nothing compiled may be kept, each would compile torch anew (three seconds).
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-emoji demo-video demo-fid test test-processors lint fuzz drills setup clean
 .DEFAULT_GOAL := help
 
