@@ -1,4 +1,5 @@
-"""vector-quantize-pytorch's classes behind this library's interface, for running them in the same comparisons."""
+"""vector-quantize-pytorch's classes behind this library's interface, for running them in the same comparisons, and for
+moving on from them."""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ class VectorQuantizePytorch(Quantizer):
     name = "vqp"
     summary = "a class of vector-quantize-pytorch"
     paper = "github.com/lucidrains/vector-quantize-pytorch"
+    kept_for = ""  # what no class of this library has, where its weights were to be converted
 
     def __init__(self, module: nn.Module, dim: int, *, channel_first: bool = False, check_finite: bool = True) -> None:
         label = type(module).__name__
@@ -97,16 +99,44 @@ class VectorQuantizePytorch(Quantizer):
 
 
 def from_vector_quantize_pytorch(
-    module: nn.Module, *, dim: int | None = None, channel_first: bool = False, check_finite: bool = True
+    module: nn.Module,
+    *,
+    convert: bool = True,
+    dim: int | None = None,
+    channel_first: bool | None = None,
+    check_finite: bool = True,
 ) -> Quantizer:
-    """Wrap a module of vector-quantize-pytorch (VectorQuantize, ResidualVQ, GroupedResidualVQ, LFQ, FSQ, SimVQ, ...).
+    """A module of vector-quantize-pytorch (VectorQuantize, ResidualVQ, LFQ, FSQ, SimVQ, ...) as a Quantizer.
 
-    ``dim``: channels of z; needed only where the module does not say. ValueError where it cannot be wrapped.
+    Where a class of this library computes the same, a copy in that class: the same codes and reconstruction, learning
+    on from the same averages. Else the module itself, wrapped; ``kept_for`` then says which setting kept it.
+
+    Args:
+        convert: False wraps it in any case.
+        dim: channels of z; needed only where the module does not say.
+        channel_first: of the maps to come; None is what the module was built for.
+
+    Raises:
+        ValueError: it can be neither converted nor wrapped.
     """
+    from quantizers.conversion import NoCounterpartError, converted
+
+    kept_for = ""
+    if convert:
+        try:
+            made = converted(module)
+        except NoCounterpartError as error:
+            kept_for = str(error)
+        else:
+            made.channel_first = made.channel_first if channel_first is None else channel_first
+            made.check_finite = check_finite
+            return made
     found = _dim(module) if dim is None else dim
     if found is None:
         raise ValueError(f"{type(module).__name__} does not tell its dim: pass dim=")
-    return VectorQuantizePytorch(module, found, channel_first=channel_first, check_finite=check_finite)
+    wrapped = VectorQuantizePytorch(module, found, channel_first=bool(channel_first), check_finite=check_finite)
+    wrapped.kept_for = kept_for
+    return wrapped.train(module.training)
 
 
 def build_vector_quantize_pytorch(
@@ -128,7 +158,7 @@ def build_vector_quantize_pytorch(
             module = cls(dim=dim, **kwargs)
     except (AssertionError, TypeError) as error:
         raise ValueError(f"vqp:{class_name}: {error}") from error
-    return from_vector_quantize_pytorch(module, dim=dim, channel_first=channel_first, check_finite=check_finite)
+    return VectorQuantizePytorch(module, dim, channel_first=channel_first, check_finite=check_finite)
 
 
 def third_party_options(class_name: str) -> dict[str, inspect.Parameter]:
