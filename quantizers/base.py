@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from quantizers.checks import finite_flag, raise_unless_finite, require_positive, require_tensor
 from quantizers.graphs import has_values, is_compiling
 from quantizers.output import QuantizerOutput
+from quantizers.tunable import Tunable
 from quantizers.usage import Usage
 
 
@@ -35,6 +36,7 @@ class Quantizer(nn.Module):
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    tunable: ClassVar[tuple[Tunable, ...]] = ()  # constructor arguments that a sweep may tune
     # A prefix of the depths decodes to a coarser version of the same map.
     decodes_prefix: bool = False
     # Codes on a grid of their own, such as a pyramid of scales: the one grid of z they belong to, and the numbers of

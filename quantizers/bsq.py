@@ -16,6 +16,7 @@ from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import straight_through
 from quantizers.lfq import check_split, default_split
 from quantizers.registry import register
+from quantizers.tunable import Between
 
 
 @register("bsq")
@@ -41,6 +42,12 @@ class BSQ(Quantizer):
 
     summary = "lookup-free on the unit sphere: bounded error, entropies that factorise"
     paper = "Zhao et al. 2024, arXiv:2406.07548"
+    tunable = (
+        Between("entropy_weight", 1e-3, 10.0),
+        Between("temperature", 0.003, 3.0),
+        Between("diversity_weight", 0.3, 3.0),
+        Between("commitment_weight", 0.01, 4.0),
+    )
 
     def __init__(
         self,

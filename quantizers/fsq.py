@@ -13,6 +13,7 @@ from quantizers.checks import require_choice, require_one_code, require_positive
 from quantizers.constant import Constant
 from quantizers.functional.gradient import straight_through
 from quantizers.registry import register
+from quantizers.tunable import OneOf
 
 # The level sets that the paper recommends (its table 1 and appendix), by vocabulary.
 _RECOMMENDED = [[5, 3], [8, 8], [8, 6, 5], [8, 8, 8], [8, 5, 5, 5], [8, 8, 6, 5], [7, 5, 5, 5, 5], [8, 8, 8, 6, 5]] + [
@@ -35,6 +36,7 @@ class FSQ(Constant):
 
     summary = "channels rounded to a few levels each; no codebook and no loss"
     paper = "Mentzer et al. 2023, arXiv:2309.15505"
+    tunable = (OneOf("bound", ("tanh", "sigmoid")),)
 
     levels: Tensor
     strides: Tensor

@@ -17,6 +17,7 @@ from quantizers.functional.gradient import straight_through
 from quantizers.grouped import grouped_configurations
 from quantizers.lfq import default_split
 from quantizers.registry import register
+from quantizers.tunable import Between
 
 
 @register("gfq")
@@ -42,6 +43,12 @@ class GFQ(Quantizer):
 
     summary = "lookup-free in groups: 64 bits a position and more as several small codes"
     paper = "Zhuang et al. 2025, arXiv:2508.05599"
+    tunable = (
+        Between("entropy_weight", 1e-4, 1.0),
+        Between("temperature", 0.003, 3.0),
+        Between("diversity_weight", 0.3, 3.0),
+        Between("commitment_weight", 0.01, 4.0),
+    )
 
     def __init__(
         self,

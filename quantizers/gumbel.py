@@ -13,6 +13,7 @@ from quantizers.base import Quantizer, _linear
 from quantizers.checks import require_between
 from quantizers.graphs import is_recomputing
 from quantizers.registry import register
+from quantizers.tunable import Between, OneOf
 from quantizers.vq import one_code_configurations
 
 
@@ -37,6 +38,13 @@ class Gumbel(Quantizer):
 
     summary = "a draw from logits, its gradient that of a softened draw"
     paper = "Jang et al. 2017, arXiv:1611.01144; Ramesh et al. 2021, arXiv:2102.12092 (DALL-E)"
+    tunable = (
+        Between("temperature_start", 0.3, 3.0),
+        Between("temperature_end", 0.01, 1.0),
+        Between("temperature_steps", 100, 300_000),
+        Between("kl_weight", 1e-8, 1e-2),
+        OneOf("straight_through", (True, False)),
+    )
 
     step: Tensor
 

@@ -14,6 +14,7 @@ from quantizers.checks import require_between
 from quantizers.functional.entropy import assignment_entropy, in_pieces
 from quantizers.functional.nearest import most_aligned_code
 from quantizers.registry import register
+from quantizers.tunable import Between
 from quantizers.vq import loss_weights, one_code_configurations
 
 
@@ -38,6 +39,12 @@ class IBQ(Quantizer):
 
     summary = "gradient to all codes through the softmax: large codebooks stay in use"
     paper = "Shi et al. 2024, arXiv:2412.02692"
+    tunable = (
+        Between("commitment_weight", 0.01, 4.0, unset=1.0),
+        Between("codebook_weight", 0.01, 4.0, unset=0.25),
+        Between("entropy_weight", 1e-3, 1.0),
+        Between("entropy_temperature", 0.003, 3.0),
+    )
 
     def __init__(
         self,

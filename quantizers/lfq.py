@@ -23,6 +23,7 @@ from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import straight_through
 from quantizers.graphs import is_recomputing
 from quantizers.registry import register
+from quantizers.tunable import Between, OneOf
 from quantizers.vq import one_code_configurations
 
 
@@ -54,6 +55,13 @@ class LFQ(Quantizer):
 
     summary = "the sign of each channel is a bit: vocabularies of 2^18 without a codebook"
     paper = "Yu et al. 2023, arXiv:2310.05737"
+    tunable = (
+        Between("entropy_weight", 1e-4, 1.0),
+        Between("temperature", 0.003, 3.0),
+        Between("commitment_weight", 0.01, 4.0),
+        Between("entropy_anneal_steps", 0, 2000, "linear"),
+        OneOf("norm", ("none", "layer", "group")),
+    )
 
     step: Tensor
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from quantizers.grouped import Grouped, grouped_configurations
 from quantizers.registry import register
+from quantizers.tunable import Between, OneOf
 
 
 @register("mcq")
@@ -27,6 +28,13 @@ class MCQ(Grouped):
 
     summary = "a small codebook on the unit sphere for each group of channels"
     paper = "Ma et al. 2025, arXiv:2502.20321"
+    tunable = (
+        Between("commitment_weight", 0.01, 4.0),
+        Between("codebook_weight", 0.01, 4.0),
+        Between("entropy_weight", 0.0, 0.3, "linear"),
+        Between("entropy_temperature", 0.003, 3.0),
+        OneOf("kmeans_init", (False, True)),
+    )
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from quantizers.grouped import make_parts
 from quantizers.phi import Phi, phi_of
 from quantizers.registry import register
 from quantizers.residual import code_channels, with_means
+from quantizers.tunable import Between
 from quantizers.vq import VQ
 
 
@@ -55,6 +56,7 @@ class MSRQ(Quantizer):
 
     summary = "a pyramid of scales, each on what the coarser ones left over: next-scale codes"
     paper = "Tian et al. 2024, arXiv:2404.02905; Han et al. 2024, arXiv:2412.04431"
+    tunable = (Between("quant_resi", 0.0, 1.0, "linear"), Between("scale_dropout", 0.0, 0.5, "linear"))
 
     def __init__(
         self,

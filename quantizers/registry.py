@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 if TYPE_CHECKING:
     from quantizers.base import Quantizer
+    from quantizers.tunable import Tunable
 
 Q = TypeVar("Q", bound="type[Quantizer]")
 
@@ -50,6 +51,17 @@ def options(name: str) -> dict[str, inspect.Parameter]:
 
         return third_party_options(name.removeprefix(_THIRD_PARTY))
     return {k: p for k, p in _parameters(get(name)).items() if k not in _NOT_OPTIONS}
+
+
+def tunable(name: str, **given: Any) -> tuple[Tunable, ...]:
+    """What is open of the quantizer of that name, and of one that it is made of (``quantizer="vq"`` among ``given``).
+
+    None of vector-quantize-pytorch's classes says.
+    """
+    if name.startswith(_THIRD_PARTY):
+        return ()
+    inner = given.get("quantizer")
+    return (*get(name).tunable, *(tunable(inner) if isinstance(inner, str) else ()))
 
 
 def configurations(

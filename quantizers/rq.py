@@ -15,6 +15,7 @@ from quantizers.codebook import Codebook
 from quantizers.functional.gradient import mean_square, rotate_to, straight_through
 from quantizers.registry import register
 from quantizers.soft import sample_codes, soft_assignment
+from quantizers.tunable import Between, OneOf
 
 
 @register("rq")
@@ -44,6 +45,13 @@ class RQ(Quantizer):
 
     summary = "D codes per position, each the nearest to what is left over; one shared codebook"
     paper = "Lee et al. 2022, arXiv:2203.01941"
+    tunable = (
+        Between("commitment_weight", 0.01, 4.0),
+        Between("decay", 0.8, 0.999, "linear"),
+        Between("restart_threshold", 0.01, 4.0),
+        OneOf("shared_codebook", (True, False)),
+        OneOf("kmeans_init", (False, True)),
+    )
     decodes_prefix = True
 
     def __init__(

@@ -12,6 +12,7 @@ from quantizers.base import Quantizer
 from quantizers.functional.gradient import rotate_to, straight_through
 from quantizers.functional.nearest import nearest_code
 from quantizers.registry import register
+from quantizers.tunable import Between, OneOf
 from quantizers.vq import loss_weights, one_code_configurations
 
 
@@ -33,6 +34,11 @@ class SimVQ(Quantizer):
 
     summary = "frozen codebook behind one learned linear map: large vocabularies without collapse"
     paper = "Zhu et al. 2024, arXiv:2411.02038"
+    tunable = (
+        Between("commitment_weight", 0.01, 4.0, unset=0.25),
+        Between("codebook_weight", 0.01, 4.0, unset=1.0),
+        OneOf("rotation_trick", (False, True)),
+    )
 
     frozen: Tensor
 

@@ -16,6 +16,7 @@ from quantizers.functional.entropy import assignment_entropy
 from quantizers.functional.gradient import mean_square, rotate_to, straight_through
 from quantizers.registry import register
 from quantizers.soft import sample_codes, soft_assignment
+from quantizers.tunable import Between, OneOf
 
 
 @register("vq")
@@ -48,6 +49,13 @@ class VQ(Quantizer):
 
     summary = "nearest of K learned vectors"
     paper = "van den Oord et al. 2017, arXiv:1711.00937; Esser et al. 2021, arXiv:2012.09841"
+    tunable = (
+        Between("commitment_weight", 0.01, 4.0, unset=0.25),
+        Between("decay", 0.8, 0.999, "linear"),
+        Between("restart_threshold", 0.01, 4.0, unset=1.0),
+        OneOf("kmeans_init", (False, True)),
+        OneOf("rotation_trick", (False, True)),
+    )
 
     def __init__(
         self,

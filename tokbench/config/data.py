@@ -41,6 +41,11 @@ class DataConfig(Strict):
         None, ge=1, description="at most so many training images, spread evenly; for photos, crops per epoch (2048)"
     )
     eval_limit: int | None = Field(None, ge=1, description="at most so many evaluation images, spread evenly")
+    validation: float | str | None = Field(
+        None,
+        description="measure on these in place of the evaluation images: a share of the training images (0.1), which "
+        "are then not trained on, or a source; what settings are chosen by (sweep --tune)",
+    )
     stride: int = Field(1, ge=1, description="of clips: one of every so many frames of a video")
     fps: float | None = Field(
         None, gt=0, lt=1000, description="of clips: frames per second, by the video's times; unset: each frame it has"
@@ -55,6 +60,13 @@ class DataConfig(Strict):
     def _crop_exists(cls, value: str | None) -> str | None:
         if value not in (None, RANDOM) and value not in CROPS:
             raise ValueError(f"unknown crop {shown(value)}{did_you_mean(value, [*CROPS, RANDOM])}")
+        return value
+
+    @field_validator("validation")
+    @classmethod
+    def _a_share_or_a_source(cls, value: float | str | None) -> float | str | None:
+        if isinstance(value, float) and not 0 < value < 1:
+            raise ValueError(f"is a share above 0 and below 1, or a source, not {value:g}")
         return value
 
     @model_validator(mode="after")

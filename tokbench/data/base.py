@@ -15,6 +15,7 @@ from tokbench.errors import TokbenchError, counted
 from tokbench.results.record import DataRef
 
 Split = Literal["train", "eval"]
+AnySplit = Literal["train", "eval", "validation"]
 
 
 class _Caption(TypedDict, total=False):
@@ -62,7 +63,7 @@ class ImageDataset(Dataset[Sample]):
     """Images by index, in raster order. Subclasses give ``__len__`` and ``picture``.
 
     Attributes:
-        source, split: the spec string and ``train`` or ``eval``.
+        source, split: the spec string and ``train`` or ``eval``; ``validation`` of training images that are held out.
         image_size: of a sample in pixels: a side, or (H, W).
         classes: names of the labels; empty where there are none.
         skipped: (id or path, reason) of every image that could not be used, as far as is known by now.
@@ -81,8 +82,9 @@ class ImageDataset(Dataset[Sample]):
     notes: list[str]
     captions: list[str] | None = None
 
-    def __init__(self, source: str, split: Split, view: View) -> None:
-        self.source, self.split, self.view = source, split, view
+    def __init__(self, source: str, split: AnySplit, view: View) -> None:
+        self.source, self.view = source, view
+        self.split: AnySplit = split
         self.image_size = view.size
         self.classes, self.skipped, self.notes = [], [], []
         self.of: int | None = None
@@ -91,6 +93,14 @@ class ImageDataset(Dataset[Sample]):
 
     def __len__(self) -> int:
         raise NotImplementedError
+
+    def part(self, share: float, held_out: bool) -> ImageDataset:
+        """Of training images the ``share`` that is held out to choose settings by, or the others.
+
+        Raises:
+            TokbenchError: these cannot be divided.
+        """
+        raise TokbenchError(f"{self.source}: its {self.view.media.many} are not divided; name a source in its place")
 
     def picture(self, index: int) -> tuple[Any, int, str]:
         """(what the view loads: a decoded RGB image, label, id) of one index, before any crop.
@@ -159,7 +169,7 @@ class ImageDataset(Dataset[Sample]):
                     break
                 except UnreadableImage as error:
                     bad.append((error.path, error.reason))
-                if self.split == "eval":
+                if self.split != "train":
                     break
                 index = (index + 1) % len(self)
                 if index == first:

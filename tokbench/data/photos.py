@@ -15,8 +15,8 @@ import hashlib
 import importlib.util
 import itertools
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -113,9 +113,16 @@ def _tiles(length: int, size: int) -> list[int]:
 
 
 class _Photos(ImageDataset):
-    def __init__(self, split: Split, view: View, zooms: tuple[float, ...], source: str = "photos") -> None:
+    def __init__(
+        self,
+        split: Split,
+        view: View,
+        zooms: tuple[float, ...],
+        source: str = "photos",
+        photographs: Sequence[Photograph] = (),
+    ) -> None:
         super().__init__(source, split, view)
-        self.photographs = [p for p in PHOTOGRAPHS if p.split == split]
+        self.photographs = list(photographs) or [p for p in PHOTOGRAPHS if p.split == split]
         self.shape = axes(view.image_size)
         self.levels = [_pyramid(p, self.shape, zooms) for p in self.photographs]
 
@@ -132,9 +139,23 @@ class _Photos(ImageDataset):
 class TrainPhotos(_Photos):
     """Random crops at random scales of the training photographs, ``length`` to an epoch."""
 
-    def __init__(self, view: View, length: int = EPOCH, source: str = "photos") -> None:
-        super().__init__("train", view, TRAIN_ZOOMS, source)
+    def __init__(
+        self, view: View, length: int = EPOCH, source: str = "photos", photographs: Sequence[Photograph] = ()
+    ) -> None:
+        super().__init__("train", view, TRAIN_ZOOMS, source, photographs)
         self.length = length
+
+    def part(self, share: float, held_out: bool) -> ImageDataset:
+        """By photograph, of which the last are held out: crops of one overlap."""
+        left = len(self.photographs) - max(1, round(share * len(self.photographs)))
+        if left < 1:
+            raise TokbenchError(
+                f"{self.source}: of its {len(self.photographs)} training photographs none would be left"
+            )
+        if held_out:
+            view = replace(self.view, crop="adm", flip=False)
+            return ValidationPhotos(view, photographs=self.photographs[left:])
+        return TrainPhotos(self.view, self.length, self.source, self.photographs[:left])
 
     def __len__(self) -> int:
         return self.length
@@ -186,8 +207,8 @@ class EvalPhotos(_HeldOut):
 
     kind = "fixed"
 
-    def __init__(self, view: View, limit: int | None = None) -> None:
-        super().__init__("eval", view, EVAL_ZOOMS)
+    def __init__(self, view: View, limit: int | None = None, photographs: Sequence[Photograph] = ()) -> None:
+        super().__init__("eval", view, EVAL_ZOOMS, photographs=photographs)
         grids = [list(self._grid(levels)) for levels in self.levels]
         turns = itertools.zip_longest(*grids)
         crops = [crop for turn in turns for crop in turn if crop is not None]
@@ -199,6 +220,14 @@ class EvalPhotos(_HeldOut):
             for top in _tiles(height, self.shape[0]):
                 for left in _tiles(width, self.shape[1]):
                     yield level, top, left
+
+
+class ValidationPhotos(EvalPhotos):
+    """The same of training photographs that are held out."""
+
+    def __init__(self, view: View, photographs: Sequence[Photograph]) -> None:
+        super().__init__(view, photographs=photographs)
+        self.split = "validation"
 
 
 class DensePhotos(_HeldOut):

@@ -102,12 +102,17 @@ def _meant(source: str) -> str:
 
 
 def open_split(data: DataConfig, split: Split, seed: int = 0) -> ImageDataset:
-    """The images a recipe asks for: its crops and flips for training, its protocol's crop for evaluation.
+    """The images a recipe asks for: its crops and flips for training, its protocol's crop for evaluation, in place of
+    which ``data.validation`` may stand.
 
     Raises:
-        TokbenchError: as ``open_images``.
+        TokbenchError: as ``open_images``; there are no such validation images.
     """
     training = split == "train"
+    if data.validation is not None and not (training and isinstance(data.validation, str)):
+        from tokbench.data.validation import open_part
+
+        return open_part(data, data.validation, split, seed)
     settings: dict[str, Any] = {
         "crop": data.crop if training else None,
         "flip": data.flip and training,

@@ -16,10 +16,11 @@ import PIL
 from rich.progress import TaskID
 
 from tokbench.cores import available
-from tokbench.data.base import ImageDataset, Split, digest, evenly
+from tokbench.data.base import AnySplit, ImageDataset, Split, digest, evenly
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
 from tokbench.data.media import VIDEOS
+from tokbench.data.part import Part
 from tokbench.data.waiting import progress
 from tokbench.errors import TokbenchError
 from tokbench.results.files import write
@@ -135,6 +136,12 @@ class WholePictures(ImageDataset):
     def __len__(self) -> int:
         return len(self.kept)
 
+    def part(self, share: float, held_out: bool) -> ImageDataset:
+        """By position, spread evenly, so that class-sorted sets stay mixed."""
+        if self.view.media is VIDEOS:
+            return super().part(share, held_out)
+        return Part(self, share, held_out)
+
     def picture(self, index: int) -> tuple[Any, int, str]:
         """(what the view loads: a decoded RGB image, label, id). Raises UnreadableImage."""
         position = int(self.kept[index])
@@ -247,7 +254,7 @@ def hash_split(names: list[str], split: Split, source: str) -> list[int]:
     return [k for k in range(len(names)) if (k in held_out) == (split == "eval")]
 
 
-def share_of(source: str, split: Split, kept: int, candidates: int, total: int | None) -> tuple[int | None, str]:
+def share_of(source: str, split: AnySplit, kept: int, candidates: int, total: int | None) -> tuple[int | None, str]:
     """``ImageDataset.of`` and ``share``."""
     parts = []
     if total is not None and candidates < total:

@@ -106,5 +106,5 @@ def check_data(recipe: Recipe) -> str:
             f"{batch}, a micro-batch, and one to look at"
         )
     for images in splits:
-        images.readable(evenly(len(images), 16 if images.split == "eval" else 1))
+        images.readable(evenly(len(images), 1 if images.split == "train" else 16))
     return f"{data.source}: {train:,} training and {held_out:,} held-out samples"
