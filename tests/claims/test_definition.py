@@ -61,9 +61,26 @@ def test_data_and_seeds_are_the_commands(tmp_path: Path) -> None:
     assert RequestedCell(cell="x", label="one: vq", seed=3).name == "one: vq seed=3"
 
 
+def test_what_every_sweep_says_is_said_once(tmp_path: Path) -> None:
+    own = {"quantizer": "lfq", "set": {"training.steps": 3}}
+    sweeps = {"one": own, "two": [{}, {"codebook_size": 64}]}
+    every = {"quantizer": "vq", "codebook_size": 16, "set": {"training.steps": 2, "training.batch_size": 4}}
+    path = tiny(tmp_path, "mine", {}, scales={"cpu": {"every": every, "sweeps": sweeps}})
+    found = load_claim(str(path)).at("cpu").sweeps
+    (one,), (two, three) = found["one"], found["two"]
+    assert one.quantizer == ["lfq"] and sorted(one.set) == ["training.batch_size=4", "training.steps=3"]
+    assert two.quantizer == ["vq"] and two.codebook_size == [16] and three.codebook_size == [64]
+    assert sorted(two.set) == ["training.batch_size=4", "training.steps=2"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"every": {"quantizr": "vq"}, "sweeps": {"one": {}}}, "unknown key (did you mean 'quantizer'?)"),
+        ({"every": {"seed": 1}, "sweeps": {"one": {}}}, "one: seed is the command's to say"),
+        ({"every": {"set": {"a": 1}}, "sweeps": {"one": {"set": ["b=1"]}}}, "every.set is a mapping"),
+        ({"every": ["vq"], "sweeps": {"one": {}}}, "every"),
+        ({"every": {"quantizer": "vq"}}, "every: is said in each of the sweeps, and there are none"),
         ({"sweeps": {"one": {"quantizr": "vq"}}}, "unknown key (did you mean 'quantizer'?)"),
         ({"sweeps": {"one": {"seed": 1}}}, "one: seed is the command's to say"),
         ({"sweeps": {"one": [{"jobs": 2}]}}, "one: jobs is the command's to say"),

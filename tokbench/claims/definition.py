@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from tokbench.bench.sampling_cells import SamplingBench
 from tokbench.config.base import Strict
@@ -27,6 +27,17 @@ def _many(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
+def _on(every: dict[str, Any], sweep: Any) -> Any:
+    """A sweep with what it leaves out; where both have a mapping (``set``, ``set_generator``), it gets both."""
+    if not isinstance(sweep, dict):
+        return sweep
+    mappings = [key for key in every if isinstance(every[key], dict) and key in sweep]
+    if wrong := [key for key in mappings if not isinstance(sweep[key], dict)]:
+        key = wrong[0]
+        raise ValueError(f"every.{key} is a mapping, so each sweep's {key} must be one too, not {sweep[key]!r}")
+    return {**every, **sweep, **{key: {**every[key], **sweep[key]} for key in mappings}}
+
+
 class PaperFigure(Strict):
     """A number the paper gives, and where it stands."""
 
@@ -41,9 +52,23 @@ class PaperFigure(Strict):
 class ScaleSettings(Strict):
     """What runs at one scale. A part is a name the check asks for, and one sweep or a list of them."""
 
+    every: dict[str, Any] = Field(
+        {}, description="what each of the sweeps says too; its own keys win, mappings are put together"
+    )
     sweeps: dict[str, Annotated[list[SweepSettings], BeforeValidator(_many)]] = {}
     bench: dict[str, SamplingBench] = Field({}, description="part: options of tokbench bench sampling")
     limits: str = Field("", description="what this scale cannot say")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_every(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(every := values.get("every"), dict):
+            return values
+        sweeps = values.get("sweeps")
+        if not isinstance(sweeps, dict):
+            raise ValueError("every: is said in each of the sweeps, and there are none")
+        own = {part: [_on(every, sweep) for sweep in _many(of_part)] for part, of_part in sweeps.items()}
+        return {**values, "sweeps": own}
 
     @field_validator("sweeps")
     @classmethod
