@@ -70,6 +70,22 @@ def test_inflated_an_image_and_each_group_of_frames_are_the_image_tokenizers() -
         assert torch.allclose(frames[:, :, frame], image.decode(codes[:, latent]), atol=1e-4), frame
 
 
+@torch.no_grad()
+def test_convolutions_of_one_frame_are_the_image_tokenizer_frame_by_frame() -> None:
+    image, video, x = image_tokenizer(), video_tokenizer(kernel_frames=1, halve_frames=[False, False]), clip(4)
+    assert inflate(image, video) == []
+    codes = video.encode(x)
+    assert codes.shape[1] == 4
+    for frame, decoded in enumerate(video.decode(codes).unbind(2)):
+        assert torch.equal(codes[:, frame], image.encode(x[:, :, frame])), frame
+        assert torch.allclose(decoded, image.decode(codes[:, frame]), atol=1e-5), frame
+    assert video.parameter_count < video_tokenizer(halve_frames=[False, False]).parameter_count / 2
+    parts = list(encode_pieces(video, [x[:, :, :1], x[:, :, 1:]]))
+    assert torch.equal(torch.cat(parts, dim=1), codes)
+    with pytest.raises(ValueError, match="sees each frame alone, so no level may halve them: set halve_frames"):
+        video_tokenizer(kernel_frames=1)
+
+
 def test_adaptive_norms_of_another_form_start_anew_and_it_is_said() -> None:
     video = video_tokenizer(adaptive="position")
     before = video.decoder.adaptive[0].scale.weight.clone()  # type: ignore[index, union-attr]

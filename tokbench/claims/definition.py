@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from tokbench.bench.sampling_cells import SamplingBench
 from tokbench.config.base import Strict
 from tokbench.config.explain import explain
+from tokbench.config.grid import Size
 from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.sweeps.settings import SweepSettings
@@ -49,6 +50,16 @@ class PaperFigure(Strict):
     )
 
 
+class Elsewhere(Strict):
+    """Tokenizers of another part of the claim on other images than their recipes' (``claims.elsewhere``)."""
+
+    of: str = Field(description="a part with sweeps: its tokenizers")
+    data: str = Field(description="of which the held-out split is taken")
+    image_size: Size
+    metrics: list[str]
+    limit: PositiveInt | None = Field(None, description="at most so many images, spread evenly")
+
+
 class ScaleSettings(Strict):
     """What runs at one scale. A part is a name the check asks for, and one sweep or a list of them."""
 
@@ -57,6 +68,7 @@ class ScaleSettings(Strict):
     )
     sweeps: dict[str, Annotated[list[SweepSettings], BeforeValidator(_many)]] = {}
     bench: dict[str, SamplingBench] = Field({}, description="part: options of tokbench bench sampling")
+    elsewhere: dict[str, Elsewhere] = Field({}, description="part: tokenizers of another part on other images")
     limits: str = Field("", description="what this scale cannot say")
 
     @model_validator(mode="before")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tokbench.bench.sampling_cells import BenchCell, bench_cells
 from tokbench.claims.definition import Claim, ScaleName
+from tokbench.claims.elsewhere import ElsewhereCell, elsewhere_cells
 from tokbench.claims.evidence import Request, RequestedCell
 from tokbench.errors import TokbenchError
 from tokbench.sweeps.cell import Cell
@@ -24,6 +25,7 @@ class ClaimPlan:
     asked: Request
     plan: Plan
     benches: list[BenchCell]
+    elsewhere: list[ElsewhereCell]
 
 
 def plan_claim(
@@ -46,6 +48,7 @@ def plan_claim(
     """
     settings = claim.at(scale)
     parts: dict[str, list[RequestedCell]] = {}
+    tokenizers: dict[str, list[TokenizerCell]] = {}
     plans: list[Plan] = []
     impossible: list[tuple[str, str]] = []
     for part, sweeps in settings.sweeps.items():
@@ -58,12 +61,18 @@ def plan_claim(
                 continue
             plans.append(plan)
             cells += plan.cells
+        tokenizers[part] = [cell for cell in cells if isinstance(cell, TokenizerCell)]
         parts[part] = [_asked(part, cell) for cell in {cell.key: cell for cell in cells}.values()]
     benches = []
     for part, bench in settings.bench.items():
         found = bench_cells(bench, seeds)
         benches += found
         parts[part] = [_asked(part, cell) for cell in found]
+    others: dict[str, ElsewhereCell] = {}
+    for part, elsewhere in settings.elsewhere.items():
+        measured = elsewhere_cells(part, elsewhere, tokenizers.get(elsewhere.of))
+        others |= {cell.key: cell for cell in measured}
+        parts[part] = [_asked(part, cell) for cell in measured]
     merged = _merged(plans)
     impossible += merged.impossible
     if not any(parts.values()):
@@ -71,11 +80,11 @@ def plan_claim(
     asked = Request(
         claim=claim.name, scale=scale, data=data, seeds=list(seeds), parts=parts, impossible=impossible
     )  # fmt: skip
-    return ClaimPlan(asked, merged, benches)
+    return ClaimPlan(asked, merged, benches, list(others.values()))
 
 
-def _asked(part: str, cell: Cell | BenchCell) -> RequestedCell:
-    seed = cell.seed if isinstance(cell, BenchCell) else cell.recipe.seed
+def _asked(part: str, cell: Cell | BenchCell | ElsewhereCell) -> RequestedCell:
+    seed = cell.seed if isinstance(cell, BenchCell | ElsewhereCell) else cell.recipe.seed
     return RequestedCell(cell=cell.key, label=f"{part}: {cell.label}", seed=seed)
 
 

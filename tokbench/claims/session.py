@@ -11,6 +11,7 @@ from rich.console import Console
 from tokbench.bench.sampling_cells import run_bench
 from tokbench.claims.cost import ASSUMPTION, Cost, costs
 from tokbench.claims.definition import Claim, ScaleName
+from tokbench.claims.elsewhere import run_elsewhere
 from tokbench.claims.evidence import Evidence, Request
 from tokbench.claims.page import print_result, write_pages
 from tokbench.claims.plan import ClaimPlan, plan_claim
@@ -81,7 +82,7 @@ class Session:
         return plan_claim(claim, self.scale, self.work, data=self.data, seeds=seeds, costing=costing)
 
     def _finish(self, found: ClaimPlan) -> int:
-        """Every cell that is not yet in ``work/runs.jsonl``, then the benches; how many failed.
+        """Every cell that is not yet in ``work/runs.jsonl``, the benches, what is measured elsewhere; how many failed.
 
         Cells lie by the content of their recipes, so that claims which ask for the same cell share it. What was
         interrupted continues from its checkpoint. A failed cell is a record that says why.
@@ -94,6 +95,9 @@ class Session:
         store = Store(self.work / "runs.jsonl")
         done = store.cells()
         for record in run_bench([cell for cell in found.benches if cell.key not in done], cpu=self.cpu):
+            store.append(record)
+        others = [cell for cell in found.elsewhere if cell.key not in done]
+        for record in run_elsewhere(others, self.work, console.print, cpu=self.cpu):
             store.append(record)
         return failed
 

@@ -55,6 +55,9 @@ class MAGVIT2VideoConfig(VideoArchitecture):
         description="for each halving of the sides, from full resolution on, whether it halves the frames too; "
         "MAGVIT-v2 does so late (its table 5c)",
     )
+    kernel_frames: Literal[1, 3] = Field(
+        3, description="frames that a convolution sees; 1: each frame alone, as a tokenizer of images does"
+    )
     norm_groups: PositiveInt = Field(32, description="groups of every GroupNorm, or the next fewer that divide")
     norm_over: Literal["frame", "clip"] = Field(
         "frame",
@@ -85,6 +88,10 @@ class MAGVIT2VideoConfig(VideoArchitecture):
             raise ValueError(
                 f"halve_frames has {len(self.halve_frames)} entries for the {halvings} halvings of "
                 f"{len(self.multipliers)} multipliers"
+            )
+        if self.kernel_frames == 1 and any(self.halve_frames):
+            raise ValueError(
+                "kernel_frames 1 sees each frame alone, so no level may halve them: set halve_frames to false"
             )
         return self
 

@@ -170,8 +170,8 @@ def norm3d(
 
 
 class CausalResidual(Recomputed):
-    """Twice norm, swish, causal 3x3x3 convolution without bias, added to the input (through a 1x1x1 where the channels
-    change). MAGVIT-v2's residual block; ``norm(channels)`` makes its norms."""
+    """Twice norm, swish, causal ``frames`` x3x3 convolution without bias, added to the input (through a 1x1x1 where the
+    channels change). MAGVIT-v2's residual block."""
 
     ends_in = "conv2"
 
@@ -183,12 +183,14 @@ class CausalResidual(Recomputed):
         over: Normalization = "frame",
         epsilon: float = 1e-6,
         before: Padding = "zeros",
+        frames: int = 3,
     ) -> None:
         super().__init__()
+        kernel = (frames, 3, 3)
         self.norm1 = norm3d(channels_in, groups, over, epsilon)
-        self.conv1 = CausalConv3d(channels_in, channels_out, bias=False, before=before)
+        self.conv1 = CausalConv3d(channels_in, channels_out, kernel, bias=False, before=before)
         self.norm2 = norm3d(channels_out, groups, over, epsilon)
-        self.conv2 = CausalConv3d(channels_out, channels_out, bias=False, before=before)
+        self.conv2 = CausalConv3d(channels_out, channels_out, kernel, bias=False, before=before)
         same = channels_in == channels_out
         self.shortcut: nn.Module = (
             nn.Identity() if same else CausalConv3d(channels_in, channels_out, (1, 1, 1), bias=False)

@@ -26,7 +26,7 @@ from .resampling3d import AdaptiveNorm3d, DepthToSpace3d
 
 def _residual_blocks(config: MAGVIT2VideoConfig) -> Callable[[int, int], nn.Sequential]:
     """What makes a level's blocks, the first of which changes the channels."""
-    settings = (config.norm_groups, config.norm_over, config.norm_epsilon, config.padding)
+    settings = (config.norm_groups, config.norm_over, config.norm_epsilon, config.padding, config.kernel_frames)
 
     def blocks(channels_in: int, channels_out: int) -> nn.Sequential:
         sizes = [channels_in] + [channels_out] * config.blocks
@@ -41,11 +41,11 @@ class Encoder(nn.Module):
     def __init__(self, config: MAGVIT2VideoConfig, code_channels: int, image_channels: int) -> None:
         super().__init__()
         sizes = [config.channels * m for m in (1, *config.multipliers)]
-        blocks, before = _residual_blocks(config), config.padding
-        self.stem = CausalConv3d(image_channels, config.channels, bias=config.stem_bias, before=before)
+        blocks, before, kernel = _residual_blocks(config), config.padding, (config.kernel_frames, 3, 3)
+        self.stem = CausalConv3d(image_channels, config.channels, kernel, bias=config.stem_bias, before=before)
         self.levels = nn.ModuleList(blocks(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.down = nn.ModuleList(
-            CausalConv3d(c, c, stride=(frames, 2, 2), before=before)
+            CausalConv3d(c, c, kernel, (frames, 2, 2), before=before)
             for c, frames in zip(sizes[1:-1], config.frame_strides, strict=True)
         )
         self.middle = blocks(sizes[-1], sizes[-1])
@@ -67,9 +67,9 @@ class Decoder(nn.Module):
         sizes = [config.channels * m for m in reversed((*config.multipliers, config.multipliers[-1]))]
         strides = config.frame_strides[::-1]
         repeats = accumulate((1, *strides), mul)
-        blocks, before = _residual_blocks(config), config.padding
+        blocks, before, kernel = _residual_blocks(config), config.padding, (config.kernel_frames, 3, 3)
         norms = (config.norm_groups, config.norm_over, config.norm_epsilon)
-        self.stem = CausalConv3d(code_channels, sizes[0], before=before)
+        self.stem = CausalConv3d(code_channels, sizes[0], kernel, before=before)
         self.middle = blocks(sizes[0], sizes[0])
         self.adaptive = nn.ModuleList(
             AdaptiveNorm3d(c, code_channels, r, config.adaptive, *norms)
@@ -77,11 +77,11 @@ class Decoder(nn.Module):
         )
         self.levels = nn.ModuleList(blocks(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.up = nn.ModuleList(
-            DepthToSpace3d(c, frames, config.dropped_frame, before)
+            DepthToSpace3d(c, frames, config.dropped_frame, before, config.kernel_frames)
             for c, frames in zip(sizes[1:-1], strides, strict=True)
         )
         self.norm = norm3d(sizes[-1], *norms)
-        self.head = CausalConv3d(sizes[-1], image_channels, before=before)
+        self.head = CausalConv3d(sizes[-1], image_channels, kernel, before=before)
 
     @property
     def last_layer(self) -> Tensor:

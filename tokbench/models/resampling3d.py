@@ -29,9 +29,11 @@ class DepthToSpace3d(Streamed):
     1 + t frames become 1 + 2t: of the two that the first frame gives, one is left out.
     """
 
-    def __init__(self, channels: int, frames: int, drop: Dropped = "first", before: Padding = "zeros") -> None:
+    def __init__(
+        self, channels: int, frames: int, drop: Dropped = "first", before: Padding = "zeros", kernel_frames: int = 3
+    ) -> None:
         super().__init__()
-        self.conv = CausalConv3d(channels, 4 * frames * channels, before=before)
+        self.conv = CausalConv3d(channels, 4 * frames * channels, (kernel_frames, 3, 3), before=before)
         self.frames, self.drop = frames, drop
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,59 @@
+"""Training on images and videos against videos alone, on single images and on clips (MAGVIT-v2, arXiv:2310.05737)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tokbench.claims import clips
+from tokbench.claims.evidence import Evidence
+from tokbench.claims.findings import Finding, better
+from tokbench.claims.numbers import table_of
+from tokbench.claims.panels import Line, Panel, metric_panels
+from tokbench.claims.pictures import Shown
+
+NAMES = {"video": "videos alone", "joint": "videos and images"}
+ON_IMAGES = {f"{part}-on-images": name for part, name in NAMES.items()}
+OF_IMAGES = ("psnr", "ssim", "lpips", "rfid")
+
+
+def judge(evidence: Evidence) -> list[Finding]:
+    """Every metric of single images; for information what it costs the clips."""
+    alone, joint = (evidence.row(part) for part in ON_IMAGES)
+    measured = [m for m in evidence.measured(*OF_IMAGES) if joint is None or joint.metric(m) is not None]
+    images = [
+        better(f"{evidence.label(metric)} of single images is better with images in training", joint, alone, metric)
+        for metric in measured or OF_IMAGES[:1]
+    ]
+    alone, joint = (evidence.row(part) for part in NAMES)
+    price = clips.of_clips(evidence, "{metric} of clips, the price: it is better with videos alone", alone, joint)
+    return [
+        *images,
+        *(replace(finding, informational=True) for finding in price),
+        clips.of_first_frames("PSNR of the clips' first frames is better with images in training", joint, alone),
+    ]
+
+
+def shown(evidence: Evidence) -> list[Shown]:
+    """Clips through both."""
+    return [Shown(name, row.first) for name, row in evidence.named(NAMES)]
+
+
+def panels(evidence: Evidence) -> list[Panel]:
+    """Single images, then clips."""
+    rows = evidence.named(ON_IMAGES)
+    measured = [m for m in evidence.measured(*OF_IMAGES) if any(row.metric(m) is not None for _, row in rows)]
+    images = metric_panels([Line("", "vq", rows)], measured, "single images", bars=True, width=2.6)
+    return [*images, *(replace(panel, x="clips") for panel in clips.panels(evidence, NAMES))]
+
+
+def table(evidence: Evidence) -> str:
+    """Single images, then clips."""
+    rows = evidence.named(ON_IMAGES)
+    measured = [m for m in evidence.measured(*OF_IMAGES) if any(row.metric(m) is not None for _, row in rows)]
+    columns = {
+        "single images, trained on": lambda row: row[0],
+        **evidence.by_metric(measured),
+        "n": lambda row: str(row[1].first.data.n if row[1].first.data is not None else 0),
+        "seeds": lambda row: str(len(row[1].records)),
+    }
+    return table_of(rows, columns) + "\n" + clips.table(evidence, NAMES)

@@ -1,0 +1,54 @@
+"""What claims about tokenizers of clips have in common. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tokbench.claims.evidence import Evidence
+from tokbench.claims.findings import Finding, better, judged
+from tokbench.claims.numbers import SeedValues, against
+from tokbench.claims.panels import Line, Panel, Series, metric_panels
+from tokbench.results.columns import attribute
+from tokbench.results.entries import Entry, Spread
+
+METRICS = ("psnr", "ssim", "lpips", "rfvd_tf1")
+FLICKER = "flicker"
+
+
+def of_clips(evidence: Evidence, what: str, a: Entry | None, b: Entry | None) -> list[Finding]:
+    """That ``a`` is better than ``b`` in each metric of clips; ``what`` says so of ``{metric}``."""
+    findings = [
+        better(what.format(metric=evidence.label(metric)), a, b, metric)
+        for metric in evidence.measured(*METRICS) or METRICS[:1]
+    ]
+    flicker = what.format(metric=evidence.label(FLICKER))
+    return [*findings, better(flicker, a, b, FLICKER, informational=True)]
+
+
+def of_first_frames(statement: str, a: Entry | None, b: Entry | None) -> Finding:
+    """That the first frames of ``a`` have a better PSNR than those of ``b``; for information."""
+    one, other = first_frames(a), first_frames(b)
+    differences = (one - other) or None
+    return judged(statement, differences, margin=0.1, unit="dB", detail=against(one, other), informational=True)
+
+
+def first_frames(entry: Entry | None) -> SeedValues:
+    """The PSNR of the first frames, of every seed. A causal tokenizer takes an image as it takes them."""
+    own = attribute("psnr_first")
+    found = {r.seed: own.value(Entry((r,))) for r in (entry.records if entry is not None else ())}
+    return SeedValues({seed: x.mean for seed, x in found.items() if seed is not None and isinstance(x, Spread)})
+
+
+def panels(evidence: Evidence, names: Mapping[str, str]) -> list[Panel]:
+    """A bar for each part in every metric, and in the PSNR of first frames."""
+    rows = evidence.named(names)
+    shown = metric_panels([Line("", "vq", rows)], evidence.measured(*METRICS, FLICKER), bars=True, width=2.6)
+    first = Series([(name, first_frames(row).spread) for name, row in rows], "vq")
+    return [*shown, Panel("", "PSNR of first frames (dB)", [first], bars=True, width=2.6)]
+
+
+def table(evidence: Evidence, names: Mapping[str, str]) -> str:
+    """A row for each part."""
+    columns = ["K", "codes", "bits", "bpp", "psnr", "psnr_first", "psnr_later", *METRICS[1:], FLICKER, "usage"]
+    records = [record for part in names for record in evidence.of_part(part)]
+    return evidence.table([*columns, "params", "train_time", "seeds"], records, parts=names)
