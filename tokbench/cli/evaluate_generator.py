@@ -32,6 +32,9 @@ def evaluate_generator(
     top_p: Annotated[float | None, typer.Option("--top-p")] = None,
     guidance: Annotated[float | None, typer.Option("--guidance", help="s in u + s (c - u); 1 is none.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Decoding steps (mlm).")] = None,
+    bit_steps: Annotated[
+        int | None, typer.Option("--bit-steps", help="Steps for the bits of a position (head masked-bits).")
+    ] = None,
     reject: Annotated[
         list[float] | None,
         typer.Option("--reject", help="Share kept of the images of each class; often: a record for each, a curve."),
@@ -80,6 +83,7 @@ def evaluate_generator(
     given = {
         "samples": n, "metrics": words(metrics) or None, "batch_size": batch_size, "temperature": temperature,
         "top_k": top_k, "top_p": top_p, "guidance": guidance, "steps": steps, "judge": judge,
+        "bit_steps": bit_steps,
     }  # fmt: skip
     base = recipe.evaluation.model_dump() if recipe else {}
     base |= {key: value for key, value in given.items() if value is not None}

@@ -37,6 +37,9 @@ def generate(
     steps: Annotated[int, typer.Option("--steps", help="Decoding steps (mlm).")] = 12,
     choice_temperature: Annotated[float, typer.Option("--choice-temperature", help="Of what is kept (mlm).")] = 4.5,
     mask_schedule: Annotated[str, typer.Option("--mask-schedule", help="cosine, arccos or linear (mlm).")] = "cosine",
+    bit_steps: Annotated[
+        int | None, typer.Option("--bit-steps", help="Steps for the bits of a position (head masked-bits).")
+    ] = None,
     image: Annotated[
         Path | None, typer.Option("--image", help="Complete this image instead of starting from nothing.")
     ] = None,
@@ -96,6 +99,7 @@ def generate(
         steps=steps,
         choice_temperature=choice_temperature,
         mask_schedule=mask_schedule,  # type: ignore[arg-type]
+        bit_steps=bit_steps,
     )
     settings = Settings(
         generator=generator,

@@ -67,7 +67,7 @@ class Settings:
             "tokenizer": pair.tokenizer.sha256(),
             "classes": list(self.classes),
             "seed": self.seed,
-            "sampling": dataclasses.asdict(self.sampling),
+            "sampling": {k: v for k, v in dataclasses.asdict(self.sampling).items() if (k, v) != ("bit_steps", None)},
             "image": str(self.image) if self.image else None,
             "keep": self.keep if self.image else None,
             "precision": self.precision,

@@ -25,6 +25,7 @@ from tokbench.config.generator_model import (
     SIZES,
     ARConfig,
     GeneratorModel,
+    Head,
     MLMConfig,
     PixelSNAILConfig,
     VARGeneratorConfig,
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 _ONE_HOT = 4096  # codes of all depths together that are read as a channel each: a table of 64 MB
+_ROWS = 2**24  # codes of a depth that may have a row each, in a table or a classifier: more do not fit in memory
 
 
 class GeneratorConfig(Grown):
@@ -74,7 +76,7 @@ class GeneratorConfig(Grown):
         if len(self.vocabulary) != depth:
             raise ValueError(f"{len(self.vocabulary)} vocabularies for codes of depth {depth}")
         if generator.name == "ar":
-            if generator.depth_layers == 0 and depth > 1:
+            if generator.depth_layers == 0 and depth > 1 and generator.head == "softmax":
                 raise ValueError(f"generator.depth_layers is 0, but the codes have depth {depth}")
             if generator.order not in ("raster", "random") and len(self.grid) != 2:
                 raise ValueError(
@@ -100,8 +102,7 @@ class GeneratorConfig(Grown):
             raise ValueError("loss_weight: mlm reads a text whole and predicts none of it; set it to 0")
         if (generator.input == "codes") != (self.code_channels is not None):
             raise ValueError(f"generator.input {generator.input} with code_channels {self.code_channels}")
-        if generator.input == "bits" and (odd := [k for k in self.vocabulary if k < 2 or k & (k - 1)]):
-            raise ValueError(f"generator.input bits needs vocabularies that are powers of two; {odd[0]} is not")
+        self._fits_vocabulary()
         if self.shared_codes and len(set(self.vocabulary)) > 1:
             raise ValueError("shared_codes needs equal vocabularies")
         if (generator.name == "var") != (self.pyramid is not None):
@@ -119,6 +120,18 @@ class GeneratorConfig(Grown):
                 f"head, not {generator.width // generator.heads}"
             )
         return self
+
+    def _fits_vocabulary(self) -> None:
+        generator, most = self.generator, max(self.vocabulary)
+        by_bits = [key for key in ("input", "head") if "bits" in getattr(generator, key)]
+        if by_bits and (odd := [k for k in self.vocabulary if k < 2 or k & (k - 1)]):
+            key = by_bits[0]
+            raise ValueError(
+                f"generator.{key} {getattr(generator, key)} needs vocabularies that are powers of two; {odd[0]} is not"
+            )
+        for key in ("head", "input"):
+            if key not in by_bits and (said := too_many_rows(key, getattr(generator, key), most)):
+                raise ValueError(said)
 
     def _fits_maps(self, generator: PixelSNAILConfig) -> None:
         if len(self.grid) != 2:
@@ -142,6 +155,16 @@ class GeneratorConfig(Grown):
     def grid(self) -> tuple[int, ...]:
         """The positions along each axis: all of ``shape`` but the depth."""
         return self.shape[:-1]
+
+    @property
+    def bits(self) -> tuple[int, ...]:
+        """Of the codes of each depth, whose vocabularies are powers of two."""
+        return tuple(size.bit_length() - 1 for size in self.vocabulary)
+
+    @property
+    def by_bits(self) -> tuple[int, ...]:
+        """The same, where a head says the codes bit by bit; else nothing."""
+        return () if self.generator.head == "softmax" else self.bits
 
     @property
     def condition_width(self) -> int:
@@ -173,6 +196,9 @@ class GeneratorEvaluationConfig(Strict):
     guidance: float = Field(1.0, ge=0, description="s in u + s (c - u); 1 is none")
     guidance_schedule: Literal["constant", "linear", "cosine", "scales"] = "constant"
     steps: PositiveInt = Field(12, description="decoding steps of mlm")
+    bit_steps: PositiveInt | None = Field(
+        None, description="in which the bits of a position are drawn, by head masked-bits; empty: one bit a step"
+    )
     choice_temperature: float = Field(4.5, ge=0, description="of the noise by which mlm chooses what to keep")
     reject: float | None = Field(
         None, gt=0, le=1, description="share kept of the images drawn of each class: those that `judge` is surest of"
@@ -191,6 +217,22 @@ class GeneratorEvaluationConfig(Strict):
     def sampling(self) -> dict[str, Any]:
         """The settings of a draw."""
         return self.model_dump(exclude={"metrics", "samples", "batch_size", "reject", "judge"})
+
+
+def too_many_rows(key: str, value: str, codes: int) -> str:
+    """One line where a table or classifier for each of so many codes does not fit in memory; else nothing."""
+    said = f"generator.{key} {value} has a row for each of {codes} codes, too many for memory; use generator.{key}=bits"
+    return f"{said} (of ar or mlm)" if codes > _ROWS else ""
+
+
+def check_head(head: Head, sampling: Any) -> None:
+    """ValueError where samples are to be drawn (settings ``top_k``, ``top_p``, ``bit_steps``) as this head cannot."""
+    if head != "softmax":
+        for key, usual in (("top_k", None), ("top_p", 1.0)):
+            if (value := getattr(sampling, key)) != usual:
+                raise ValueError(f"{key} {value} is of whole codes, and head {head} draws bits: use temperature")
+    if head != "masked-bits" and sampling.bit_steps is not None:
+        raise ValueError(f"bit_steps {sampling.bit_steps} is for head masked-bits, not for {head}; leave it out")
 
 
 class GeneratorRecipe(Strict):
@@ -213,6 +255,10 @@ class GeneratorRecipe(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> GeneratorRecipe:
+        try:
+            check_head(self.generator.head, self.evaluation)
+        except ValueError as error:
+            raise ValueError(f"evaluation.{error}") from None
         if self.training.freeze:
             raise ValueError("training.freeze names parts of a tokenizer, which a generator has not; leave it out")
         partner = partner_of(self.data.source)[1]

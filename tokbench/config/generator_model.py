@@ -21,6 +21,7 @@ SIZES: dict[str, dict[str, int]] = {
 }
 Size = Literal["rq-355m", "rq-481m", "rq-612m", "rq-821m", "rq-1.4b", "rq-3.8b"]
 CodeInput = Literal["codes", "learned", "bits"]
+Head = Literal["softmax", "bits", "masked-bits"]
 Order = Literal["raster", "alternate", "spiral-in", "spiral-out", "subsample", "z-curve", "random"]
 
 
@@ -35,6 +36,12 @@ class _Transformer(Headed):
         description="codes: the tokenizer's code vectors through a linear map; learned: a table of its own; "
         "bits: the bits of each code as +1/-1 (vocabularies must be powers of two)",
     )
+    head: Head = Field(
+        "softmax",
+        description="softmax: a row for each code; bits: each bit of a code given those before it, so that 2^18 codes "
+        "and more need no row each; masked-bits: each bit given any others, so that a few steps draw them all (BAR)",
+    )
+    bit_layers: Layers = Field(2, description="layers of a head of bits")
     positions: Literal["learned", "rotary"] = Field("learned", description="rotary: axial, each axis its own channels")
     dropout: float = Field(0.0, ge=0, lt=1, description="of what a layer adds to the residual stream")
     attention_dropout: float | None = Field(None, ge=0, lt=1, description="of attention's weights; empty: as `dropout`")
@@ -53,6 +60,8 @@ class _Transformer(Headed):
     def _go_together(self) -> _Transformer:
         if self.frames and self.class_conditional:
             raise ValueError("frames and class_conditional: a generator has one condition; leave out one of the two")
+        if self.head == "softmax" and self.bit_layers != type(self).model_fields["bit_layers"].default:
+            raise ValueError("bit_layers are of a head of bits: set head to bits or masked-bits, or leave it out")
         if self.positions == "rotary" and self.width // self.heads % 4:
             raise ValueError(f"rotary positions need a multiple of 4 channels a head, not {self.width // self.heads}")
         return self
@@ -65,7 +74,10 @@ class ARConfig(_Transformer):
     name: Literal["ar"] = "ar"
     size: Size | None = Field(None, description="a size of the paper by name: width, heads and both numbers of layers")
     depth_layers: int = Field(
-        2, ge=0, le=1000, description="layers over the codes of a position; 0 for codes of depth 1 only"
+        2,
+        ge=0,
+        le=1000,
+        description="layers over the codes of a position; 0 for codes of depth 1, or if one head says all their bits",
     )
     depth_heads: PositiveInt | None = Field(None, description="empty: as many as `heads`")
     depth_context: Literal["sum", "last"] = Field(
@@ -95,9 +107,11 @@ class ARConfig(_Transformer):
         return {**SIZES[size], **values}
 
     @model_validator(mode="after")
-    def _depth_heads_divide(self) -> ARConfig:
+    def _heads_fit(self) -> ARConfig:
         if self.depth_heads and self.width % self.depth_heads:
             raise ValueError(f"width {self.width} is not a multiple of depth_heads {self.depth_heads}")
+        if self.head != "softmax" and self.soft_targets is not None:
+            raise ValueError(f"soft_targets are shares of whole codes, and head {self.head} says bits; leave it out")
         return self
 
 
@@ -115,6 +129,7 @@ class PixelSNAILConfig(Strict):
     codes by VQ-VAE-2 (arXiv:1906.00446) and compared with by VQ-GAN (arXiv:2012.09841, table 1)."""
 
     frames: ClassVar[int] = 0  # the codes of a clip have three axes
+    head: ClassVar[Head] = "softmax"
     text: ClassVar[None] = None  # its condition stands at the positions of a map
 
     name: Literal["pixelsnail"] = "pixelsnail"
@@ -153,6 +168,7 @@ class VARGeneratorConfig(Headed):
     """Scale by scale over a pyramid of codes (quantizer ms-rq): VAR (Tian et al. 2024, arXiv:2404.02905)."""
 
     frames: ClassVar[int] = 0  # its codes are of images
+    head: ClassVar[Head] = "softmax"
     input: ClassVar[str] = "maps"  # what the coarser scales decode to
     positions: ClassVar[str] = "learned"
 

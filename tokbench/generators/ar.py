@@ -10,14 +10,17 @@ d, C width.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from tokbench.config.generator import ARConfig, GeneratorConfig
+from tokbench.errors import TokbenchError
 from tokbench.generators.autoregressive import Autoregressive
 from tokbench.generators.base import BatchSampler
+from tokbench.generators.bits import BitHead, to_bits, two_logits
 from tokbench.generators.embedding import CodeEmbedding
 from tokbench.generators.noise import place_keys, uniform
 from tokbench.generators.sampling import Sampling
@@ -69,9 +72,27 @@ class AR(Autoregressive):
             self.head = Transformer(width, heads, settings.depth_layers, dropouts)
         share = settings.share_head if settings.share_head is not None else len(set(config.vocabulary)) == 1
         self.norm = nn.LayerNorm(width)
-        sizes = config.vocabulary[:1] if share else config.vocabulary
-        self.classifiers = nn.ModuleList(nn.Linear(width, size) for size in sizes)
+        if self.by_bits:
+            counts = [sum(self.by_bits[d] for d in unit) for unit in self.units]
+            masked = settings.head == "masked-bits"
+            self.bit_heads = nn.ModuleList(
+                BitHead(width, n, settings.bit_layers, masked) for n in (counts[:1] if share else counts)
+            )
+        else:
+            sizes = config.vocabulary[:1] if share else config.vocabulary
+            self.classifiers = nn.ModuleList(nn.Linear(width, size) for size in sizes)
         self.apply(initialise)
+
+    @property
+    def units(self) -> list[range]:
+        return super().units if self.settings.depth_layers else [range(self.depth)]
+
+    def bit_head(self, unit: range) -> BitHead | None:
+        if not self.by_bits:
+            return None
+        head = self.bit_heads[unit.start if len(self.bit_heads) > 1 else 0]
+        assert isinstance(head, BitHead)
+        return head
 
     # The whole stack at once -----------------------------------------------------------------------------------
 
@@ -79,6 +100,35 @@ class AR(Autoregressive):
         return self._read(sequence, condition)[1]
 
     def _read(self, sequence: Tensor, condition: Tensor) -> tuple[Tensor, list[Tensor]]:
+        before, contexts = self._contexts(sequence, condition)
+        if not self.by_bits:
+            return before, [self.classify(x, d) for d, x in enumerate(contexts)]
+        parts = [head.in_order(self.norm(x), bits) for head, x, bits in self._parts(contexts, sequence)]
+        return before, list(two_logits(torch.cat(parts, dim=-1)).unbind(-2))
+
+    def _parts(self, contexts: list[Tensor], sequence: Tensor) -> Iterator[tuple[BitHead, Tensor, Tensor]]:
+        """For each unit its head, its contexts (B, T, C) and its bits (B, T, n)."""
+        for unit, context in zip(self.units, contexts, strict=True):
+            head, own = self.bit_head(unit), slice(unit.start, unit.stop)
+            assert head is not None
+            yield head, context, to_bits(sequence[..., own], self.by_bits[own])
+
+    def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
+        if not self.by_bits:
+            return super()._loss(sequence, condition, targets, keys)
+        if targets is not None:
+            raise TokbenchError("soft targets are shares of whole codes, and this generator's head says bits")
+        mine = keys[: len(sequence)]
+        before, contexts = self._contexts(self.read(sequence, mine), condition)
+        at = place_keys(mine[:, None], torch.arange(self.places, device=keys.device))
+        nats = [
+            head.nats(self.norm(context), bits, place_keys(at, u))[:, self.settled :].mean()
+            for u, (head, context, bits) in enumerate(self._parts(contexts, sequence))
+        ]
+        return self.condition.with_loss(torch.stack(nats).sum() / self.depth, before, condition)
+
+    def _contexts(self, sequence: Tensor, condition: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What ``_read`` answers first, and the outputs (B, T, C) that the codes of each unit are read off."""
         batch, places, depth = sequence.shape
         vectors = self.embedding(sequence)  # (B, T, D, channels)
         sums = vectors.cumsum(-2) if self.settings.depth_context == "sum" else vectors
@@ -87,13 +137,13 @@ class AR(Autoregressive):
         outputs = self.body(self.drop(x), rotation, self.shown(condition))
         before, context = outputs[:, :-places], outputs[:, -places:]
         if not self.settings.depth_layers:
-            return before, [self.classify(context, 0)]
+            return before, [context]
         inputs = context[:, :, None]
         if depth > 1:
             inputs = torch.cat([inputs, self.embedding.into_depth(sums[:, :, :-1])], dim=2)
         inputs = (inputs + self.position_depth).flatten(0, 1)
         found = self.head(inputs).view(batch, places, depth, -1)
-        return before, [self.classify(found[:, :, d], d) for d in range(depth)]
+        return before, [found[:, :, d] for d in range(depth)]
 
     def read(self, sequence: Tensor, keys: Tensor) -> Tensor:
         """With the chance 1 - ``pkeep`` another code in the place of one that is not given, uniform over its
@@ -127,6 +177,7 @@ class AR(Autoregressive):
 
         # Recording costs about as much as drawing one batch, so only repeated batches are worth it.
         graphed = self.device.type == "cuda" and not self.settled and slide is None
+        sampling.check(self.settings.head)
         return GraphedSampler(self, n, sampling) if graphed else super().batch_sampler(n, sampling, slide)
 
     def decoder(self, batch: int) -> ARDecoder:

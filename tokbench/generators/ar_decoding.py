@@ -10,6 +10,7 @@ from torch import Tensor
 from tokbench.generators.ar import AR
 from tokbench.generators.autoregressive import Autoregressive
 from tokbench.generators.base import Drawing, Progress
+from tokbench.generators.bits import to_codes
 from tokbench.generators.noise import image_keys, place_keys
 from tokbench.generators.sampling import Sampling, draw, guided
 
@@ -28,7 +29,7 @@ class ARDecoder:
         self.head = model.head.caches(batch, model.depth) if model.settings.depth_layers else []
         self.input = model.norm.weight.new_zeros(batch, 1, model.body.width)
         self.sums = model.embedding.vectors.new_zeros(batch, 1, model.embedding.channels)
-        self.context = self.depth_input = self.input
+        self.output = self.depth_input = self.input
         self.shown: Tensor | None = None
         if model.condition.config.hides:  # memory that is written over: a recorded graph reads it there
             self.shown = torch.ones(batch, self.before + 1 + model.places, dtype=torch.bool, device=model.device)
@@ -50,17 +51,16 @@ class ARDecoder:
 
     def begin(self, t: int) -> None:
         """The spatial step of position ``t``."""
-        self.context = self.model.body.step(self.input, self.before + t, self.body, self.model.rotation, self.shown)
-        self.depth_input = self.context
+        self.output = self.model.body.step(self.input, self.before + t, self.body, self.model.rotation, self.shown)
+        self.depth_input = self.output
         self.sums = torch.zeros_like(self.sums)
 
     def logits(self, t: int, d: int) -> Tensor:
-        """(R, K_d), given everything before depth ``d`` of position ``t``."""
-        model = self.model
-        if not model.settings.depth_layers:
-            return model.classify(self.context, 0)[:, 0]
-        x = model.head.step(self.depth_input + model.position_depth[d], d, self.head)
-        return model.classify(x, d)[:, 0]
+        """(R, K_d), or (R, C) for a head of bits, given everything before depth ``d`` of position ``t``."""
+        model, x = self.model, self.output
+        if model.settings.depth_layers:
+            x = model.head.step(self.depth_input + model.position_depth[d], d, self.head)
+        return (model.norm(x) if model.by_bits else model.classify(x, d))[:, 0]
 
     def push(self, t: int, d: int, codes: Tensor) -> None:
         """Codes (R,) of depth ``d`` at position ``t`` are settled."""
@@ -80,7 +80,8 @@ class ARDecoder:
         of = {name: sum(p.numel() * p.element_size() for p in m.parameters()) for name, m in model.named_children()}
         seen = self.before + t + 1
         cache = sum(2 * k.shape[0] * k.shape[1] * k.shape[3] * seen * k.element_size() for k, _ in self.body)
-        heads = [sum(p.numel() * p.element_size() for p in c.parameters()) for c in model.classifiers]
+        of_head = model.bit_heads if model.by_bits else model.classifiers
+        heads = [sum(p.numel() * p.element_size() for p in c.parameters()) for c in of_head]
         depth = model.depth
         classifiers = sum(heads) if len(heads) > 1 else heads[0] * depth
         return of["body"] + cache + depth * of.get("head", 0) + classifiers
@@ -116,19 +117,25 @@ class Draw:
 
     def position(self, t: int, place: int | None = None) -> None:
         """One spatial step and D depth steps: of position ``t``, which is ``place`` of the codes; empty: the same."""
-        depth = self.model.depth
         place = t if place is None else place
         scale = self.sampling.scale(place / max(1, self.codes.shape[1] - 1))
         self.decoder.begin(t)
-        for d in range(depth):
-            logits = self.decoder.logits(t, d).float()
-            if self.doubled:
-                logits = guided(logits, scale)
-            chosen = draw(logits, place_keys(self.keys, place * depth + d), self.sampling)
-            if self.known is not None:
-                chosen = torch.where(self.kept[:, place], self.known[:, place, d], chosen)
-            self.codes[:, place, d] = chosen
-            self.decoder.push(t, d, torch.cat([chosen, chosen]) if self.doubled else chosen)
+        for unit in self.model.units:
+            drawn = self._drawn(t, unit, place_keys(self.keys, place * self.model.depth + unit.start), scale)
+            for d, chosen in zip(unit, drawn.unbind(-1), strict=True):
+                if self.known is not None:
+                    chosen = torch.where(self.kept[:, place], self.known[:, place, d], chosen)
+                self.codes[:, place, d] = chosen
+                self.decoder.push(t, d, torch.cat([chosen, chosen]) if self.doubled else chosen)
+
+    def _drawn(self, t: int, unit: range, keys: Tensor, scale: float) -> Tensor:
+        """Codes (n, depths of the unit), whatever is given."""
+        logits, head = self.decoder.logits(t, unit.start), self.model.bit_head(unit)
+        if head is not None:
+            bits, _ = head.draw(logits, keys, self.sampling, scale if self.doubled else None)
+            return to_codes(bits, self.model.by_bits[unit.start : unit.stop])
+        logits = logits.float()
+        return draw(guided(logits, scale) if self.doubled else logits, keys, self.sampling)[..., None]
 
 
 class GraphedSampler:

@@ -12,6 +12,7 @@ from tokbench.config.generator_model import Order
 from tokbench.config.grid import Grid
 from tokbench.errors import TokbenchError
 from tokbench.generators.base import Drawing
+from tokbench.generators.bits import BitHead
 from tokbench.generators.condition import Given
 from tokbench.generators.exact import Exact
 from tokbench.generators.orders import order_of
@@ -33,7 +34,8 @@ class Decoder(Protocol):
         """The step of position ``t``."""
 
     def logits(self, t: int, d: int) -> Tensor:
-        """(R, K_d), given everything before depth ``d`` of position ``t``."""
+        """(R, K_d), given everything before depth ``d`` of position ``t``; where a ``bit_head`` says the codes, what it
+        reads for the unit that begins there, (R, C)."""
 
     def push(self, t: int, d: int, codes: Tensor) -> None:
         """Codes (R,) of depth ``d`` at position ``t`` are settled."""
@@ -71,13 +73,22 @@ class Autoregressive(Exact):
         """The outputs (B, N - 1, C) at the places of the condition but the last, if it has any, and ``_logits``."""
         return None, self._logits(sequence, condition)
 
+    @property
+    def units(self) -> list[range]:
+        """Depths that are drawn together, given one context: one by one, but for those that one head of bits says."""
+        return [range(d, d + 1) for d in range(self.depth)]
+
+    def bit_head(self, unit: range) -> BitHead | None:
+        """What says these depths' codes bit by bit, given a context; None: logits of whole codes."""
+        return None
+
     def decoder(self, batch: int) -> Decoder:
         """What draws ``batch`` stacks side by side."""
         raise NotImplementedError
 
     def logits(self, codes: Tensor, condition: Given = None) -> list[Tensor]:
-        """Codes (B, *grid, D) -> for each depth logits (B, T, K_d), the positions in raster order, each conditioned on
-        all codes drawn before it."""
+        """Codes (B, *grid, D) -> logits (B, T, K_d) for each depth, or (B, T, 2) for each bit, the positions in raster
+        order, conditioned on all that is drawn before."""
         return [self.in_place(x) for x in super().logits(codes, condition)]
 
     def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ class Generator(SavedModel):
         self.places = math.prod(self.grid)  # T
         self.condition = build_condition(config.condition, config.condition_width)
         self.settled = config.condition.settled  # positions that the condition gives
+        self.by_bits = config.by_bits
 
     def loss(
         self,
@@ -135,6 +136,7 @@ class Generator(SavedModel):
                 codes of another shape or outside the vocabulary.
         """
         sampling = (sampling or Sampling()).replace(**settings)
+        sampling.check(self.config.generator.head)
         if n < 1:
             raise TokbenchError(f"n is {n}: at least one image")
         slide = slide_of(self.config, size) if size is not None else None
@@ -167,6 +169,7 @@ class Generator(SavedModel):
     def batch_sampler(self, n: int, sampling: Sampling, slide: Slide | None = None) -> BatchSampler:
         """``generate`` for many batches of the same size and settings: called with checked conditions (n, ...), the
         seed, the images' numbers (n,) and a progress callback; codes (n, *grid, D)."""
+        sampling.check(self.config.generator.head)
         places = self.places if slide is None else math.prod(slide.map)
         nothing = torch.zeros(n, places, dtype=torch.bool, device=self.device)
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from tokbench.errors import TokbenchError
 from tokbench.generators.autoregressive import Autoregressive
 from tokbench.generators.base import Generator
+from tokbench.generators.bits import BitHead, signs, to_bits, to_codes, two_logits
 from tokbench.generators.condition import Given
 
 _GRID = 512  # steps of a logit in base 2: the rounding costs under 1e-6 bits per code
@@ -46,20 +47,22 @@ class ModelCoder:
 
     @torch.no_grad()
     def _run(self, n: int, condition: Given, coder: Any, codes: Tensor | None) -> Tensor:
-        model, depth = self.model, self.model.depth
-        out = torch.zeros(n, model.places, depth, dtype=torch.int64)
+        model = self.model
+        out = torch.zeros(n, model.places, model.depth, dtype=torch.int64)
         decoder = model.decoder(n)
         decoder.restart(model.condition.check(condition, n))
         for t in range(model.places):
             decoder.begin(t)
-            for d in range(depth):
-                weights = frequencies(decoder.logits(t, d))
-                if codes is not None:
-                    out[:, t, d] = codes[:, t, d]
-                    coder.encode(codes[:, t, d].numpy().astype(np.int32), _categorical(), weights)
+            for unit in model.units:
+                own = slice(unit.start, unit.stop)
+                logits, wanted = decoder.logits(t, unit.start), None if codes is None else codes[:, t, own]
+                if (head := model.bit_head(unit)) is None:
+                    out[:, t, own] = _coded(logits, coder, wanted)
                 else:
-                    out[:, t, d] = torch.from_numpy(coder.decode(_categorical(), weights).astype(np.int64))
-                decoder.push(t, d, out[:, t, d])
+                    bits = None if wanted is None else to_bits(wanted, model.by_bits[own])
+                    out[:, t, own] = to_codes(_coded_bits(head, logits, coder, bits), model.by_bits[own])
+                for d in unit:
+                    decoder.push(t, d, out[:, t, d])
         return out
 
     def encode(self, codes: Tensor, condition: Given = None) -> Words:
@@ -73,6 +76,26 @@ class ModelCoder:
         """The inverse: int64 (n, *grid, D)."""
         coder = constriction.stream.queue.RangeDecoder(words)
         return self.model.in_place(self._run(n, condition, coder, None)).view(n, *self.model.shape)
+
+
+def _coded(logits: Tensor, coder: Any, wanted: Tensor | None) -> Tensor:
+    """Symbols (n, 1) that these are, or that the coder holds, under logits (n, K)."""
+    weights = frequencies(logits)
+    if wanted is None:
+        return torch.from_numpy(coder.decode(_categorical(), weights).astype(np.int64))[:, None]
+    coder.encode(wanted[:, 0].numpy().astype(np.int32), _categorical(), weights)
+    return wanted
+
+
+def _coded_bits(head: BitHead, context: Tensor, coder: Any, wanted: Tensor | None) -> Tensor:
+    """The same of bits (n, bits), one after the other, under what the head says of contexts (n, C)."""
+    context = head.context(context)
+    known = context.new_zeros(len(context), head.bits)
+    for i in range(head.bits):
+        bit = None if wanted is None else wanted[:, i : i + 1].long()
+        found = _coded(two_logits(head.logits(context, known)[:, i]), coder, bit)
+        known[:, i] = signs(found[:, 0]).to(known.dtype)
+    return known > 0
 
 
 class HistogramCoder:

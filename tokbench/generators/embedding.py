@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tokbench.config.generator import GeneratorConfig
+from tokbench.config.generator import GeneratorConfig, too_many_rows
 from tokbench.errors import TokbenchError
 
 
@@ -16,19 +16,23 @@ class CodeEmbedding(nn.Module):
     """Codes (..., D) to vectors (..., D, channels), and a vector to the transformer's width.
 
     ``vectors`` holds the rows of all depths one after the other (once, where the depths share them): a buffer that is
-    never trained for ``codes``, ``bits`` and ``onehot``, a parameter of the full width for ``learned``. Sums of such
-    vectors go through ``into_body`` or ``into_depth``: linear maps for ``codes`` and ``bits``, nothing for the others.
+    never trained for ``codes`` and ``onehot``, a parameter of the full width for ``learned``. For ``bits`` it is empty:
+    those of a code are computed, since there may be 2^62 of them. Sums of such vectors go through ``into_body`` or
+    ``into_depth``: linear maps for ``codes`` and ``bits``, nothing for the others.
     """
 
     offsets: Tensor
     vectors: Tensor
+    shifts: Tensor | None
 
     def __init__(self, config: GeneratorConfig, depth_stack: bool) -> None:
         super().__init__()
         kind, width, sizes = config.generator.input, config.generator.width, config.vocabulary
         shared = config.shared_codes
         self.starts = [0 if shared else sum(sizes[:d]) for d in range(len(sizes))]
-        self.register_buffer("offsets", torch.tensor(self.starts), persistent=False)
+        if kind != "bits":  # whose vocabularies may add up to more than an int64 holds
+            self.register_buffer("offsets", torch.tensor(self.starts), persistent=False)
+        self.register_buffer("shifts", bit_places(config.bits) if kind == "bits" else None, persistent=False)
         rows = sizes[0] if shared else sum(sizes)
         if kind == "learned":
             self.channels = width
@@ -42,24 +46,29 @@ class CodeEmbedding(nn.Module):
             self.register_buffer("vectors", torch.eye(rows), persistent=False)
             self.body_in, self.depth_in = nn.Identity(), nn.Identity()
             return
-        if kind == "bits":
-            table = bit_vectors(sizes)
-        else:
-            assert config.code_channels is not None
-            table = torch.zeros(rows, config.code_channels)
-        self.channels = table.shape[1]
+        self.channels = sum(config.bits) if kind == "bits" else config.code_channels or 0
         # The bits follow from the vocabulary; the tokenizer's vectors must travel with the weights.
+        table = torch.zeros(0 if kind == "bits" else rows, self.channels)
         self.register_buffer("vectors", table, persistent=kind == "codes")
         self.body_in = nn.Linear(self.channels, width)
         self.depth_in = nn.Linear(self.channels, width) if depth_stack else nn.Identity()
 
     def forward(self, codes: Tensor) -> Tensor:
         """int64 (..., D) -> (..., D, channels)."""
+        if self.shifts is not None:
+            return self._bits(codes[..., None], self.shifts)
         return F.embedding(codes + self.offsets, self.vectors)
 
     def at(self, depth: int, codes: Tensor) -> Tensor:
         """Codes (...) of one depth -> (..., channels)."""
+        if self.shifts is not None:
+            return self._bits(codes[..., None], self.shifts[depth])
         return F.embedding(codes + self.starts[depth], self.vectors)
+
+    def _bits(self, codes: Tensor, shifts: Tensor) -> Tensor:
+        """Codes (..., 1) and the places of their bits (..., channels) -> -1, +1, and 0 in channels of other depths."""
+        bits = torch.bitwise_right_shift(codes, shifts.clamp_min(0)) & 1
+        return ((2 * bits - 1) * (shifts >= 0)).to(self.vectors.dtype)
 
     def into_body(self, sums: Tensor) -> Tensor:
         """(..., channels) -> (..., C): what a position adds to the sequence."""
@@ -73,14 +82,10 @@ class CodeEmbedding(nn.Module):
         return module.weight.dtype if isinstance(module, nn.Linear) else self.vectors.dtype
 
 
-def bit_vectors(vocabulary: tuple[int, ...]) -> Tensor:
-    """(sum of K_d, sum of log2 K_d) in -1, 0, +1: the bits of each code, low bit first, in its depth's own channels."""
-    widths = [size.bit_length() - 1 for size in vocabulary]
-    blocks = []
-    for width in widths:
-        codes = torch.arange(2**width)
-        blocks.append(((codes[:, None] >> torch.arange(width)) & 1).float() * 2 - 1)
-    return torch.block_diag(*blocks)
+def bit_places(widths: tuple[int, ...]) -> Tensor:
+    """(D, sum of the widths): which bit of its code each depth's own channels are, low bit first; -1 in the others'."""
+    rows = [torch.arange(1, width + 1)[None] for width in widths]
+    return torch.block_diag(*rows) - 1
 
 
 @torch.no_grad()
@@ -90,6 +95,8 @@ def code_vectors(quantizer: Any) -> list[Tensor]:
     Raises TokbenchError for a quantizer whose decoded vector is not a sum over depths.
     """
     sizes = [int(k) for k in quantizer.subcode_sizes]
+    if said := too_many_rows("input", "codes", max(sizes)):
+        raise TokbenchError(said)
     base = torch.zeros(1, len(sizes), dtype=torch.int64, device=_device(quantizer))
     whole = quantizer.subcode_sizes == quantizer.codebook_sizes
     origin = _decoded(quantizer, base)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tokbench.generators.base import Generator
+from tokbench.generators.bits import symbols
 from tokbench.generators.condition import Given
 
 
@@ -18,11 +19,13 @@ class Exact(Generator):
     exact_nll = True
 
     def _logits(self, sequence: Tensor, condition: Tensor) -> list[Tensor]:
-        """Codes (B, T, D) and checked conditions -> for each depth logits (B, T, K_d), in the order of ``sequence``."""
+        """Codes (B, T, D) and checked conditions -> logits (B, T, K_d) for each depth, or (B, T, 2) for each bit where
+        a head says those (``symbols``), in the order of ``sequence``."""
         raise NotImplementedError
 
     def logits(self, codes: Tensor, condition: Given = None) -> list[Tensor]:
-        """Codes (B, *grid, D) -> for each depth logits (B, T, K_d), each conditioned on all codes before it."""
+        """Codes (B, *grid, D) -> logits (B, T, K_d) for each depth, or (B, T, 2) for each bit, each conditioned on all
+        before it."""
         return self._logits(self.sequence(codes), self.condition.check(condition, len(codes)))
 
     def cross_entropy(self, logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
@@ -39,7 +42,8 @@ class Exact(Generator):
         self.check_codes(codes)
         sequence = self.sequence(codes)
         total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
-        for d, x in enumerate(self._logits(sequence, self.condition.check(condition, len(codes)))):
-            losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
+        logits = self._logits(sequence, self.condition.check(condition, len(codes)))
+        for x, symbol in zip(logits, symbols(sequence, self.by_bits).unbind(-1), strict=True):
+            losses = F.cross_entropy(x.float().transpose(1, 2), symbol, reduction="none")
             total += losses[:, self.settled :].double().sum(-1)
         return total

@@ -2,7 +2,8 @@
 
 MaskGIT (Chang et al. 2022, arXiv:2202.04200; google-research/maskgit), MAGVIT-v2 on factorised sub-tokens (Yu et al.
 2023, arXiv:2310.05737), MaskBit with the codes' bits as input (Weber et al. 2024, arXiv:2409.16211). A position's
-codes are masked together and predicted independently of one another, by one head a depth.
+codes are masked together and predicted independently of one another, by one head a depth, or all their bits by one
+head of bits, each given others.
 
 Shape legend: B batch, N places of the condition, T positions of the grid, D codes per position, K_d vocabulary at depth
 d, C width.
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from tokbench.config.generator import GeneratorConfig, MLMConfig
 from tokbench.generators.base import Drawing, Generator
+from tokbench.generators.bits import BitHead, symbols, to_codes, two_logits
 from tokbench.generators.condition import Given
 from tokbench.generators.embedding import CodeEmbedding
 from tokbench.generators.noise import gumbel, place_keys, uniform
@@ -59,14 +61,25 @@ class MLM(Generator):
         self.drop = nn.Dropout(dropouts.embedding)
         self.body = Transformer(width, settings.heads, settings.layers, dropouts, causal=False)
         self.norm = nn.LayerNorm(width)
-        self.classifiers = nn.ModuleList(nn.Linear(width, size) for size in config.vocabulary)
+        if self.by_bits:
+            self.bit_head = BitHead(width, sum(self.by_bits), settings.bit_layers, settings.head == "masked-bits")
+        else:
+            self.classifiers = nn.ModuleList(nn.Linear(width, size) for size in config.vocabulary)
         self.apply(initialise)
 
     def logits(self, codes: Tensor, masked: Tensor, condition: Given = None) -> list[Tensor]:
-        """Codes (B, *grid, D), masked bool (B, T) -> for each depth logits (B, T, K_d), at every position."""
+        """Codes (B, *grid, D), masked bool (B, T) -> for each depth logits (B, T, K_d), at every position; where the
+        head says bits, for each of them logits (B, T, 2), given those before it of the code that is there."""
         return self._logits(self.sequence(codes), masked, self.condition.check(condition, len(codes)))
 
     def _logits(self, sequence: Tensor, masked: Tensor, condition: Tensor) -> list[Tensor]:
+        x = self._contexts(sequence, masked, condition)
+        if self.by_bits:
+            return list(two_logits(self.bit_head.in_order(x, symbols(sequence, self.by_bits))).unbind(-2))
+        return [head(x) for head in self.classifiers]
+
+    def _contexts(self, sequence: Tensor, masked: Tensor, condition: Tensor) -> Tensor:
+        """(B, T, C), what the heads read."""
         sums = self.embedding(sequence.masked_fill(masked[..., None], 0)).sum(-2)
         if self.masked is None:
             x = self.embedding.into_body(sums.masked_fill(masked[..., None], 0.0))
@@ -76,8 +89,8 @@ class MLM(Generator):
         x = torch.cat([self.condition(condition).to(x.dtype), x], dim=1)
         if self.position is not None:
             x = x + self.position
-        x = self.norm(self.body(self.drop(x), self.rotation, self.shown(condition))[:, -self.places :])
-        return [head(x) for head in self.classifiers]
+        outputs: Tensor = self.body(self.drop(x), self.rotation, self.shown(condition))
+        return self.norm(outputs[:, -self.places :])
 
     def training_mask(self, keys: Tensor) -> Tensor:
         """Keys (B,) -> bool (B, T): as many as ``training_count`` says; which of those not given, is uniform."""
@@ -99,15 +112,24 @@ class MLM(Generator):
     def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
         mine = keys[: len(sequence)]
         masked = self.training_mask(mine)
-        logits = self._logits(sequence, masked, condition)
         smoothing = self.settings.label_smoothing
-        parts = [
-            F.cross_entropy(x[masked], sequence[..., d][masked], label_smoothing=smoothing)
-            for d, x in enumerate(logits)
-        ]
+        if self.by_bits:
+            contexts, bits = (
+                self._contexts(sequence, masked, condition)[masked],
+                symbols(sequence, self.by_bits)[masked],
+            )
+            at = place_keys(mine[:, None], torch.arange(self.places, device=keys.device))[masked]
+            loss = self.bit_head.nats(contexts, bits, at, smoothing).mean() / self.depth
+        else:
+            logits = self._logits(sequence, masked, condition)
+            parts = [
+                F.cross_entropy(x[masked], sequence[..., d][masked], label_smoothing=smoothing)
+                for d, x in enumerate(logits)
+            ]
+            loss = torch.stack(parts).mean()
         # A mean over masked positions, of which this part of the batch has more or fewer than the others.
         share = self.training_count(mine).sum() * (len(keys) / len(mine)) / self.training_count(keys).sum()
-        return torch.stack(parts).mean() * share
+        return loss * share
 
     @torch.no_grad()
     def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
@@ -123,8 +145,9 @@ class MLM(Generator):
             masked = torch.zeros(self.places, dtype=torch.bool)
             masked[self.settled + torch.randperm(free, generator=random)[:count]] = True
             masked = masked.to(codes.device)
-            for d, x in enumerate(self._logits(sequence, masked.expand(len(codes), -1), chosen)):
-                losses = F.cross_entropy(x.float().transpose(1, 2), sequence[..., d], reduction="none")
+            logits = self._logits(sequence, masked.expand(len(codes), -1), chosen)
+            for x, symbol in zip(logits, symbols(sequence, self.by_bits).unbind(-1), strict=True):
+                losses = F.cross_entropy(x.float().transpose(1, 2), symbol, reduction="none")
                 total += losses[:, masked].double().sum(-1) * (free / count / BOUND_DRAWS)
         return total
 
@@ -143,19 +166,10 @@ class MLM(Generator):
         doubled = sampling.guidance != 1.0
         both = torch.cat([condition, self.condition.null(n)]) if doubled else condition
         for step in range(steps):
-            masked = ~settled
-            if doubled:
-                twice = self._logits(codes.repeat(2, 1, 1), masked.repeat(2, 1), both)
-                scale = sampling.scale(step / max(1, steps - 1))
-                logits = [guided(x.float(), scale) for x in twice]
-            else:
-                logits = [x.float() for x in self._logits(codes, masked, both)]
-            confidence = torch.zeros(n, places, device=self.device)
-            drawn = codes.clone()
-            for d, x in enumerate(logits):
-                at = place_keys(keys, (step * places + place) * (depth + 1) + d)
-                drawn[..., d] = draw(x, at, sampling)
-                confidence += x.log_softmax(-1).gather(-1, drawn[..., d, None])[..., 0]
+            masked, scale = ~settled, sampling.scale(step / max(1, steps - 1)) if doubled else None
+            twice = (codes.repeat(2, 1, 1), masked.repeat(2, 1)) if doubled else (codes, masked)
+            at = place_keys(keys, (step * places + place) * (depth + 1))
+            drawn, confidence = self._drawn_at_once(self._contexts(*twice, both), keys, at, scale, sampling)
             codes = torch.where(masked[..., None], drawn, codes)
             if step < steps - 1:
                 done = (step + 1) / steps
@@ -166,6 +180,22 @@ class MLM(Generator):
             if progress is not None:
                 progress((step + 1) / steps)
         return codes.unflatten(1, self.grid)
+
+    def _drawn_at_once(
+        self, contexts: Tensor, keys: Tensor, first: Tensor, scale: float | None, sampling: Sampling
+    ) -> tuple[Tensor, Tensor]:
+        """Codes (n, T, D) for every position and their log-probabilities (n, T), given contexts (n or 2n, T, C), under
+        the noise of keys (n, 1) at places (T,) of which each depth has one of its own."""
+        if self.by_bits:
+            bits, confidence = self.bit_head.draw(contexts, place_keys(keys, first), sampling, scale)
+            return to_codes(bits, self.by_bits), confidence
+        confidence, drawn = torch.zeros(len(keys), self.places, device=self.device), []
+        for d, head in enumerate(self.classifiers):
+            logits = head(contexts).float()
+            logits = logits if scale is None else guided(logits, scale)
+            drawn.append(draw(logits, place_keys(keys, first + d), sampling))
+            confidence += logits.log_softmax(-1).gather(-1, drawn[-1][..., None])[..., 0]
+        return torch.stack(drawn, dim=-1), confidence
 
     def _masked_again(
         self, confidence: Tensor, masked: Tensor, unknown: Tensor, done: float, sampling: Sampling

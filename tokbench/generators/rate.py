@@ -28,8 +28,8 @@ def entropy_bits(codes: Tensor) -> float:
     """Bits an image when each depth's codes (n, *grid, D) are coded on their own with the frequencies of these n."""
     total, per_image = 0.0, codes[0, ..., 0].numel()
     for depth in range(codes.shape[-1]):
-        counts = torch.bincount(codes[..., depth].flatten()).double()
-        p = counts[counts > 0] / counts.sum()
+        counts = codes[..., depth].unique(return_counts=True)[1].double()  # of 2^62 there is no whole histogram
+        p = counts / counts.sum()
         total -= float((p * p.log2()).sum()) * per_image
     return total
 

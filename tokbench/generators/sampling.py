@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from tokbench.config.generator import check_head
+from tokbench.config.generator_model import Head
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.generators.noise import gumbel
 
@@ -35,6 +37,8 @@ class Sampling:
         steps: decoding steps of ``mlm``.
         choice_temperature: of the noise with which ``mlm`` chooses what to keep; falls linearly to 0 (MaskGIT: 4.5).
         mask_schedule: how much ``mlm`` leaves masked after each step.
+        bit_steps: steps in which head ``masked-bits`` draws the bits of a position, equally many in each, in an order
+            by chance; None: one by one, the low ones first.
     """
 
     temperature: float = 1.0
@@ -45,6 +49,7 @@ class Sampling:
     steps: int = 12
     choice_temperature: float = 4.5
     mask_schedule: MaskSchedule = "cosine"
+    bit_steps: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("temperature", "choice_temperature", "guidance"):
@@ -55,8 +60,9 @@ class Sampling:
             raise TokbenchError(f"top_k {self.top_k} is below 1")
         if not 0 < self.top_p <= 1:
             raise TokbenchError(f"top_p {self.top_p} is not above 0 and at most 1")
-        if self.steps < 1:
-            raise TokbenchError(f"steps {self.steps} is below 1")
+        for name in ("steps", "bit_steps"):
+            if (count := getattr(self, name)) is not None and count < 1:
+                raise TokbenchError(f"{name} {count} is below 1")
         for name, known in (("guidance_schedule", get_args(Schedule)), ("mask_schedule", get_args(MaskSchedule))):
             if (value := getattr(self, name)) not in known:
                 raise TokbenchError(f"{name} {value!r} is unknown{did_you_mean(str(value), known)}")
@@ -68,6 +74,13 @@ class Sampling:
             if name not in names:
                 raise TokbenchError(f"sampling has no setting {name!r}{did_you_mean(name, names)}")
         return dataclasses.replace(self, **settings)
+
+    def check(self, head: Head) -> None:
+        """TokbenchError where this head of a generator cannot draw so."""
+        try:
+            check_head(head, self)
+        except ValueError as error:
+            raise TokbenchError(str(error)) from None
 
     def scale(self, done: float) -> float:
         """The guidance when the fraction ``done`` of the way, 0..1, is behind."""
