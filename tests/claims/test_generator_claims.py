@@ -254,6 +254,31 @@ def test_factorisation_counts_bits_a_position() -> None:
     assert judge(evidence("token-factorisation", better)).verdict == "does not hold"
 
 
+def test_a_head_of_bits_is_judged_against_the_classifier() -> None:
+    def parts(nll: Mapping[str, float]) -> dict[str, list[Record]]:
+        made = {}
+        for part, bits in nll.items():
+            vocabulary = [256] * 2 if part == "factorised" else [2**16]
+            model = {"vocabulary": vocabulary, "parameters": 99 if part == "bits" else 1000}
+            made[part] = [
+                generator("lfq", 2**16, s, mark=part, model=model, nll_bits_per_code=bits + s / 50) for s in SEEDS
+            ]
+            for record in made[part]:
+                record.training["seconds"] = 12.0 if part == "softmax" else 1.2
+        return made
+
+    result = judge(evidence("bit-head", parts({"softmax": 15.0, "factorised": 7.0, "bits": 13.0, "masked": 14.0})))
+    assert result.verdict == "holds"
+    assert found(result.findings, "NLL", "bits in order than by a softmax").effect == pytest.approx(2.0)
+    assert found(result.findings, "NLL", "bits in order than by two").effect == pytest.approx(1.0, abs=0.05)
+    assert found(result.findings, "NLL", "masked bits than by bits").verdict is Verdict.fails
+    assert found(result.findings, "bits in order: fewer parameters").effect == pytest.approx(1000 / 99 - 1)
+    assert "| two sub-tokens | 14.04 ±" in result.table
+    worse = parts({"softmax": 13.0, "factorised": 7.0, "bits": 14.0, "masked": 14.0})
+    assert judge(evidence("bit-head", worse)).verdict == "holds in part"
+    assert len(drawn("bit-head", worse)) == 3
+
+
 # --- vqgan ------------------------------------------------------------------------------------------------------------
 
 

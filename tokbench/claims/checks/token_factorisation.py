@@ -29,7 +29,7 @@ def judge(evidence: Evidence) -> list[Finding]:
         findings.append(costs_less(f"NLL of a position is lower {pair}, after equal steps", part, "one"))
         ratio, detail = step["one"] / step[part] - 1, against(step[part], step["one"], "s")
         findings.append(judged(f"a train step is faster {pair}", ratio, unit="(ratio - 1)", detail=detail))
-        findings.append(_smaller(part, rows))
+        findings.append(smaller(f"{PARTS[part]} needs fewer parameters than {PARTS['one']}", rows[part], rows["one"]))
     statement = f"NLL of a position is no higher in {PARTS['three']} than in {PARTS['two']}"
     findings.append(costs_less(statement, "three", "two", equal_or_better=True, informational=True))
     for metric in evidence.measured(*GENERATION):
@@ -38,15 +38,14 @@ def judge(evidence: Evidence) -> list[Finding]:
     return findings
 
 
-def _smaller(part: str, rows: dict[str, Entry | None]) -> Finding:
-    """That the factorised model has fewer parameters: counted, and the same for every seed."""
-    statement = f"{PARTS[part]} needs fewer parameters than {PARTS['one']}"
-    one, own = (_parameters(rows["one"]), _parameters(rows[part]))
-    if one is None or own is None:
+def smaller(statement: str, row: Entry | None, than: Entry | None) -> Finding:
+    """That a model has fewer parameters than another: counted, and the same for every seed."""
+    own, other = parameters(row), parameters(than)
+    if own is None or other is None:
         return Finding(statement, Verdict.missing, informational=True)
-    verdict = Verdict.holds if own < one else Verdict.fails
-    detail = f"{own:,} against {one:,}"
-    return Finding(statement, verdict, one / own - 1, unit="(ratio - 1)", detail=detail, informational=True)
+    verdict = Verdict.holds if own < other else Verdict.fails
+    detail = f"{own:,} against {other:,}"
+    return Finding(statement, verdict, other / own - 1, unit="(ratio - 1)", detail=detail, informational=True)
 
 
 def position_bits(entry: Entry | None) -> SeedValues:
@@ -70,7 +69,7 @@ def panels(evidence: Evidence) -> list[Panel]:
     """NLL, parameters and speed, a bar for each way to split the code."""
     rows = _rows(evidence)
     bits = [(name, position_bits(row).spread) for name, row in rows]
-    size = [(name, Spread((_parameters(row) or 0) / 1e6, None)) for name, row in rows]
+    size = [(name, Spread((parameters(row) or 0) / 1e6, None)) for name, row in rows]
     step = [(name, step_seconds(row).spread) for name, row in rows]
     x, fixed = "sub-tokens of a code", (18.0, "fixed length, 18 bits")
     return [
@@ -86,7 +85,7 @@ def table(evidence: Evidence) -> str:
         "sub-tokens": lambda row: row[0],
         "NLL (bits per position)": lambda row: spread_text(position_bits(row[1]).spread),
         "NLL (bits per sub-token)": lambda row: spread_text(by_seed(row[1], "nll_bits_per_code").spread),
-        "parameters": lambda row: f"{_parameters(row[1]):,}",
+        "parameters": lambda row: f"{parameters(row[1]):,}",
         "train step (s)": lambda row: spread_text(step_seconds(row[1]).spread),
         "steps": lambda row: f"{row[1].first.training.get('steps', 0):,}",
         **evidence.by_metric(evidence.measured(*GENERATION)),
@@ -99,5 +98,6 @@ def _rows(evidence: Evidence) -> list[Named]:
     return evidence.named(PARTS, "generator")
 
 
-def _parameters(entry: Entry | None) -> int | None:
+def parameters(entry: Entry | None) -> int | None:
+    """Of the model; None without a record."""
     return None if entry is None else entry.first.model.get("parameters")
