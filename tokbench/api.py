@@ -129,7 +129,7 @@ def evaluate(
         data.fingerprint,
         by_depth=by_depth,
         name=name or Path(given or model.home or model.config.quantizer.name).resolve().name,
-        weights_which="saved" if given is None else saved_weights(given),
+        weights_which="saved" if given is None else saved_weights(model.home or given),
     )
     if store is not None and writes:
         try:
@@ -259,7 +259,8 @@ def _tokenizer(source: Source, device: torch.device | str | None) -> Tokenizer:
     if isinstance(source, Tokenizer) and device is None:
         return source
     if not isinstance(source, Tokenizer | str | PathLike):
-        raise TokbenchError(f"tokenizer must be a Tokenizer, a folder or a hub repository, got {shown(source)}")
+        kinds = "a Tokenizer, a folder, a published model's name or a hub repository"
+        raise TokbenchError(f"tokenizer must be {kinds}, got {shown(source)}")
     model = source if isinstance(source, Tokenizer) else Tokenizer.from_pretrained(source)
     try:
         return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -46,3 +47,12 @@ def read_regular(path: str | os.PathLike[str], most: int | None = None) -> bytes
 def reason_of(error: OSError | ValueError) -> str:
     """Why, without the path, which the caller has."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Of a file of any size, in hexadecimal digits. OSError where it cannot be read."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

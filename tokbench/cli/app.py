@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tokbench import __version__, threads
-from tokbench.cli import tokenizer_text, weights
+from tokbench.cli import models, tokenizer_text, weights
 from tokbench.cli.bench_codecs import bench_codecs
 from tokbench.cli.bench_data import data as bench_data
 from tokbench.cli.bench_load import bench_load
@@ -93,6 +93,7 @@ bench = typer.Typer(
 for _name, _bench in _BENCHES.items():
     bench.command(_name)(_bench)
 app.add_typer(bench, name="bench", rich_help_panel="This machine")
+app.add_typer(models.app, name="models", rich_help_panel="Published checkpoints")
 app.add_typer(tokenizer_text.app, name="tokenizer-text", rich_help_panel="Generate")
 app.add_typer(weights.app, name="weights", rich_help_panel="This machine")
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tokbench.cli.options import Cpu
+from tokbench.cli.options import TOKENIZER, Cpu
 
 
 def encode(
-    tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
+    tokenizer: Annotated[str, typer.Argument(help=TOKENIZER)],
     data: Annotated[str, typer.Option("--data", help="Images: photos, folder:PATH, ... (tokbench list data).")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the code cache; a recipe's data.source is codes:OUT.")],
     image_size: Annotated[

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokbench.cli.options import Cpu
+from tokbench.cli.options import TOKENIZER, Cpu
 
 if TYPE_CHECKING:
     from tokbench.metrics import Evaluation
 
 
 def evaluate(
-    tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
+    tokenizer: Annotated[str, typer.Argument(help=TOKENIZER)],
     data: Annotated[str, typer.Option("--data", help="Which images: photos, folder:PATH, parquet:FILES, hub:NAME.")],
     split: Annotated[str, typer.Option("--split", help="eval or train.")] = "eval",
     size: Annotated[
@@ -102,7 +102,7 @@ def evaluate(
         dataset.fingerprint,
         by_depth=by_depth,
         name=name or Path(tokenizer).resolve().name,
-        weights_which=saved_weights(tokenizer),
+        weights_which=saved_weights(model.home or tokenizer),
     )
     _show(result)
     keep(record, file)

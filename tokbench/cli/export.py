@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from tokbench.cli.options import TOKENIZER
+
 
 def export(
-    tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
+    tokenizer: Annotated[str, typer.Argument(help=TOKENIZER)],
     out: Annotated[Path, typer.Option("--out", help="The checkpoint to write, its YAML beside it; or the folder.")],
     format: Annotated[str, typer.Option("--format", help="Official layout: taming, rqvae or diffusers.")],
 ) -> None:

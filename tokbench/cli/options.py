@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tokbench.config.grid import Size
     from tokbench.models import Tokenizer
 
+TOKENIZER = "A tokenizer's folder, a published model's name (tokbench models), or a model hub id."
+"""The help of arguments that take one."""
+
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key; may be given often.")
 ]

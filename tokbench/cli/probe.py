@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokbench.cli.options import Cpu
+from tokbench.cli.options import TOKENIZER, Cpu
 
 if TYPE_CHECKING:
     from tokbench.results.record import Record
 
 
 def probe(
-    tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
+    tokenizer: Annotated[str, typer.Argument(help=TOKENIZER)],
     data: Annotated[str, typer.Option("--data", help="Images or videos with classes: folder:PATH, hub:cifar10, ...")],
     inputs: Annotated[
         list[str] | None, typer.Option("--inputs", help="What to read: codes,pixels; default both.")
@@ -124,7 +124,7 @@ def probe(
                 record = probe_record(
                     found, recipe, data=labelled, settings=settings, seed=number, device=where,
                     name=(name or Path(tokenizer).resolve().name) if codes else f"pixels on a {size_text(grid)} grid",
-                    tokenizer=model if codes else None, weights_which=saved_weights(tokenizer),
+                    tokenizer=model if codes else None, weights_which=saved_weights(model.home or tokenizer),
                 )  # fmt: skip
                 keep(record, file)
                 shutil.rmtree(work / key, ignore_errors=True)

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from tokbench.cli.options import Cpu
+from tokbench.cli.options import TOKENIZER, Cpu
 
 
 def reconstruct(
-    tokenizer: Annotated[str, typer.Argument(help="A tokenizer's folder, or a model hub id.")],
+    tokenizer: Annotated[str, typer.Argument(help=TOKENIZER)],
     images: Annotated[list[Path], typer.Argument(help="Your images or videos, of any size; folders are searched.")],
     out: Annotated[Path, typer.Option("--out", help="Where the images go.")] = Path("reconstructions"),
     depths: Annotated[

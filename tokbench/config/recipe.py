@@ -24,7 +24,8 @@ class TokenizerRecipe(Strict):
     description: str = ""
     seed: int = Field(0, ge=0)
     start_from: str | None = Field(
-        None, description="a tokenizer (folder or hub id) of the same shape, whose weights training starts from"
+        None,
+        description="the tokenizer of the same shape (folder, published name, hub id) that training starts from",
     )
     data: DataConfig = DataConfig()
     model: ModelConfig

@@ -9,6 +9,7 @@ from typing import Any
 from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError
 from tokbench.metrics.evaluation import Evaluation
+from tokbench.models.folder import ORIGIN
 from tokbench.results import environment
 from tokbench.results.record import Record
 
@@ -85,11 +86,14 @@ def evaluation_record(
 
 
 def saved_weights(folder: str | PathLike[str]) -> str:
-    """Which weights a model's folder holds: ``"ema"`` or ``"live"`` by the recipe of its run, else ``"saved"``.
+    """Which weights a model's folder holds: ``"published"`` where it came by its name, ``"ema"`` or ``"live"`` by the
+    recipe of its run, else ``"saved"``.
 
     A run keeps its ``recipe.yaml`` beside the folder ``tokenizer`` (or ``generator``) with the finished weights.
     """
     folder = Path(folder).resolve()
+    if (folder / ORIGIN).is_file():
+        return "published"
     try:
         recipe = read_yaml(folder.parent / "recipe.yaml")
         if recipe["kind"] != folder.name:  # a folder that only happens to lie beside a recipe

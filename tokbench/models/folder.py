@@ -21,6 +21,7 @@ from tokbench.config.model import TokenizerConfig
 from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError, printable
 from tokbench.reading import read_regular
+from tokbench.registry import Registry
 from tokbench.results.card import NAME as CARD
 from tokbench.results.card import Card, record_of, write_card
 from tokbench.results.files import written
@@ -28,8 +29,11 @@ from tokbench.results.files import written
 from .fitting import check_fits, load_exactly, read_weights
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+ORIGIN = "origin.json"
+"""Beside a model that was published: of which file it was made."""
 LARGEST_CONFIG = 2**24  # bytes
 KINDS: dict[type[BaseModel], str] = {TokenizerConfig: "tokenizer", GeneratorConfig: "generator"}
+BY_NAME: Registry[Callable[[str], Path | None]] = Registry("way to find a model by its name", "tokbench.pretrained")
 AnyModel = TypeVar("AnyModel", bound="SavedModel")
 AnyConfig = TypeVar("AnyConfig", bound=BaseModel)
 
@@ -68,7 +72,8 @@ class SavedModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls: type[AnyModel], source: str | PathLike[str], revision: str | None = None) -> AnyModel:
-        """Read a folder, or a repository of the Hugging Face hub such as ``name/repository``, in evaluation mode.
+        """Read a folder, a published model by its name (`tokbench models`), or a repository of the hub such as
+        ``name/repository``, in evaluation mode.
 
         Raises:
             TokbenchError: nothing there, a missing file, or weights that do not fit the configuration.
@@ -210,7 +215,10 @@ def is_hub_name(source: str) -> bool:
 
 
 def find_folder(source: str | PathLike[str], revision: str | None = None) -> Path:
-    """The folder of that name, or of that repository of the hub, fetched. TokbenchError where there is neither."""
+    """The folder of that name, or of the published model or the repository of the hub of that name, fetched.
+
+    TokbenchError where there is none of them.
+    """
     folder = Path(source)
     if folder.is_dir():
         return folder
@@ -218,7 +226,12 @@ def find_folder(source: str | PathLike[str], revision: str | None = None) -> Pat
     if folder.exists():
         raise TokbenchError(f"{name}: a file, not a model's folder; published checkpoints come in by `tokbench import`")
     if not is_hub_name(name):
-        raise TokbenchError(f"{name}: no such folder, and not the name of a hub repository (owner/repository)")
+        if (published := BY_NAME.get("named")(name)) is not None:
+            return published
+        raise TokbenchError(
+            f"{name}: no such folder, no published model of that name (`tokbench models`), and not the name of a hub "
+            "repository (owner/repository)"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -43,7 +43,7 @@ def sources() -> list[str]:
 def load(
     source: str | None,
     checkpoint: str | PathLike[str],
-    config: str | PathLike[str] | None = None,
+    config: Mapping[str, Any] | str | PathLike[str] | None = None,
     weights: Weights = "auto",
 ) -> Tokenizer:
     """A published checkpoint as a :class:`~tokbench.models.Tokenizer`, in evaluation mode.
@@ -51,8 +51,9 @@ def load(
     Args:
         source: one of :func:`sources`; None or ``auto`` goes by the weights' names and the configuration's class.
         checkpoint: the file, or the folder of a model saved in pieces; only tensors are read, no code in it is run.
-        config: the YAML or JSON it was published with; of a folder its ``config.json`` where nothing is given. Without
-            it the settings are read off the weights, and the image size, which they do not show, is taken to be 256.
+        config: the YAML or JSON it was published with, or its settings themselves; of a folder its ``config.json``
+            where nothing is given. Without it the settings are read off the weights, and the image size, which they do
+            not show, is taken to be 256.
         weights: ``live`` or ``ema`` where a file has both; ``auto`` takes what the official code evaluates.
 
     Raises:
@@ -65,7 +66,7 @@ def load(
 def read(
     source: str | None,
     checkpoint: str | PathLike[str],
-    config: str | PathLike[str] | None = None,
+    config: Mapping[str, Any] | str | PathLike[str] | None = None,
     weights: Weights = "auto",
 ) -> tuple[Tokenizer, ImportReport]:
     """:func:`load`, and what became of every key in the file."""
@@ -96,7 +97,7 @@ def load_generator(
     :func:`read_generator`.
 
     Args:
-        config: as of :func:`load`, or its settings themselves.
+        config: as of :func:`load`.
         tokenizer: the one whose codes it models, or where that lies; None takes the one in the same file.
     """
     from tokbench.models import Tokenizer

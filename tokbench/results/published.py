@@ -12,7 +12,8 @@ from typing import Any
 from tokbench.results.environment import content_hash
 from tokbench.results.record import Record, defined
 
-# The column of published.csv -> what the same thing is called where tokbench measures it.
+_FILES = ("published.csv", "published_models.csv")  # what papers compare with; what else has a name in the catalogue
+# The column of these files -> what the same thing is called where tokbench measures it.
 _METRICS = {name: name for name in ("psnr", "ssim", "rfid", "gfid", "is", "precision", "recall")}
 _METRICS |= {"lpips": "lpips_published", "usage_pct": "usage"}
 
@@ -29,9 +30,12 @@ def verified(records: Iterable[Record]) -> list[Record]:
 
 @cache
 def _load() -> tuple[Record, ...]:
-    text = resources.files("tokbench.results").joinpath("published.csv").read_text(encoding="utf-8")
+    rows = []
+    for name in _FILES:
+        text = resources.files("tokbench.results").joinpath(name).read_text(encoding="utf-8")
+        rows += list(csv.DictReader(text.splitlines()))
     # Rows of other kinds (video, compression, speed) stay in the file: their numbers have no column here.
-    return tuple(_record(row) for row in csv.DictReader(text.splitlines()) if row["kind"] in ("tokenizer", "generator"))
+    return tuple(_record(row) for row in rows if row["kind"] in ("tokenizer", "generator"))
 
 
 def _record(row: dict[str, str]) -> Record:

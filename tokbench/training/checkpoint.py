@@ -5,7 +5,6 @@ Whoever writes holds the run's folder (``run_folder.sole``).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from tokbench.errors import TokbenchError, printable
+from tokbench.reading import sha256_of
 from tokbench.results.files import fsync, refused
 
 _STATE, _MANIFEST = "state.pt", "manifest.json"
@@ -34,7 +34,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
         scratch.mkdir(parents=True)
         torch.save(state, scratch / _STATE)
         fsync(scratch / _STATE)
-        size, sha256 = (scratch / _STATE).stat().st_size, _sha256(scratch / _STATE)
+        size, sha256 = (scratch / _STATE).stat().st_size, sha256_of(scratch / _STATE)
         manifest = {"format": FORMAT, "step": step, "sha256": sha256, "bytes": size}
         (scratch / _MANIFEST).write_text(json.dumps(manifest) + "\n")
         fsync(scratch / _MANIFEST)
@@ -79,7 +79,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             if (version := manifest.get("format", FORMAT)) != FORMAT:
                 told = f"a checkpoint of format {printable(str(version), 40)}; this tokbench reads format {FORMAT}"
                 raise TokbenchError(f"{path}: {told}; continue with the tokbench that wrote it")
-            if _sha256(path / _STATE) != manifest["sha256"]:
+            if sha256_of(path / _STATE) != manifest["sha256"]:
                 raise ValueError("its contents do not match its checksum")
             return torch.load(path / _STATE, map_location="cpu", weights_only=True), problems
         except PermissionError as error:
@@ -100,11 +100,3 @@ def newest_step(folder: Path) -> int | None:
 
 def _checkpoints(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("step-*") if p.name.removeprefix("step-").isdigit())
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

