@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
 M1 = 0xBF58476D1CE4E5B9
-_M2 = 0x94D049BB133111EB
+M2 = 0x94D049BB133111EB
 
 
 def signed(value: int) -> int:
@@ -23,13 +23,13 @@ def signed(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-_SIGNED1, _SIGNED2 = signed(M1), signed(_M2)
+_SIGNED1, _SIGNED2 = signed(M1), signed(M2)
 
 
 def mix(value: int) -> int:
     """64 bits, 0 .. 2^64 - 1, well mixed."""
     value = ((value ^ (value >> 30)) * M1) & MASK
-    value = ((value ^ (value >> 27)) * _M2) & MASK
+    value = ((value ^ (value >> 27)) * M2) & MASK
     return value ^ (value >> 31)
 
 

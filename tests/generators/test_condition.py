@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from cached_steps import check_cached_steps
+from gpu_device import DEVICE, on_gpu
 from torch import Tensor, nn
 
 from tokbench.config.condition import ConditionConfig
@@ -170,12 +171,11 @@ def test_what_is_no_condition_is_one_line() -> None:
         model.generate(2, condition=texts(2), guidance=2.0)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@on_gpu
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_graphs_replay_with_another_text(guidance: float) -> None:
-    model, text = make("ar", shape=(2, 3, 2)).cuda(), texts(12).cuda()
-    sampling, images = Sampling(guidance=guidance), torch.arange(6, device="cuda")
+    model, text = make("ar", shape=(2, 3, 2)).to(DEVICE), texts(12).to(DEVICE)
+    sampling, images = Sampling(guidance=guidance), torch.arange(6, device=DEVICE)
     sampler = model.batch_sampler(6, sampling)
     for part in (text[:6], text[6:]):
         assert torch.equal(sampler(part, 4, images), model.generate(6, condition=part, seed=4, sampling=sampling))

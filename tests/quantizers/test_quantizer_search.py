@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -196,35 +192,3 @@ def test_straight_through_and_rotation() -> None:
     scale = quantized.norm(dim=1) / z.detach().norm(dim=1)
     assert torch.allclose(grad.norm(dim=1), upstream.norm(dim=1) * scale, rtol=1e-4)
     assert torch.allclose((grad * z.detach()).sum(1), (upstream * quantized).sum(1), atol=1e-4)
-
-
-def test_fused_search_in_the_interpreter() -> None:
-    pytest.importorskip("triton")
-    done = subprocess.run(
-        [sys.executable, "-c", FUSED], env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
-# A process of its own: Triton decides whether to interpret when it is imported.
-FUSED = """
-import torch
-from quantizers.functional.nearest import find_fused, find_in_pieces
-torch.manual_seed(0)
-for n, size, dim in ((130, 200, 24), (1, 1, 3), (70, 65, 40), (64, 64, 16)):
-    z, codebook = torch.randn(n, dim), torch.randn(size, dim)
-    codebook[size // 2 : size // 2 * 2] = codebook[: size // 2] + 1e-6 * torch.randn(size // 2, dim)
-    exact = (z.double()[:, None] - codebook.double()).square().sum(-1).argmin(1)
-    assert torch.equal(find_fused(z, codebook, True), exact), (n, size, dim)
-    assert torch.equal(find_fused(z, codebook, False), find_in_pieces(z, codebook, False)), (n, size, dim)
-"""
-
-
-@pytest.mark.gpu
-def test_fused_search_on_a_gpu() -> None:
-    from quantizers.functional.nearest import find_fused
-
-    for size, dim in ((16384, 8), (1000, 256), (4096, 64)):
-        z, codebook = torch.randn(5000, dim).cuda(), torch.randn(size, dim).cuda()
-        truth = torch.cat([distances(part, codebook).argmin(1) for part in z.split(100)])
-        assert torch.equal(find_fused(z, codebook, True), truth)

@@ -114,16 +114,6 @@ def test_a_discriminator_too_deep_for_the_pictures_is_refused_before_training(ti
         train(recipe, tmp_path / "run", quiet=True)
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_with_everything_on_learns(tiny: Tiny, tmp_path: Path, precision: str) -> None:
-    settings = (f"training.precision={precision}", "training.channels_last=true", "training.steps=60")
-    train(tiny(GAN, *settings, "training.log_every=5"), tmp_path / "run", quiet=True)
-    lines = log(tmp_path / "run")
-    assert lines[-1]["l2"] < 0.8 * lines[0]["l2"]
-    assert all(math.isfinite(value) for value in lines[-1].values())
-
-
 def test_a_recipe_is_checked_with_its_discriminator(tiny: Tiny) -> None:
     deep = tiny("loss.adversarial={discriminator: {name: patchgan, layers: 4, spectral_norm: true}}")
     with pytest.raises(TokbenchError, match="mine.yaml: loss.adversarial.discriminator.layers 4"):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import gc
 import math
 import os
-import statistics
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ import quantizers
 from quantizers.functional.pyramid import VAR_SCALES
 from tokbench.bench.plain_pyramid import PlainPyramid
 from tokbench.bench.resident import growth, in_own_process
-from tokbench.bench.timing import seconds_of
+from tokbench.bench.timing import medians
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import provenance
 
@@ -35,8 +34,12 @@ class Case:
     products: int = 1
     heavy: bool = field(default=False)  # minutes, or many GiB, for theirs
 
+    def alone(self) -> Case:
+        """Without theirs."""
+        return replace(self, theirs=None)
 
-def _vq(tokens: tuple[int, int], dim: int, size: int) -> Case:
+
+def vq_case(tokens: tuple[int, int], dim: int, size: int) -> Case:
     options = {"dim": dim, "codebook_size": size}
     label = f"VQ {tokens[0] * tokens[1]} x {dim}, K={size}"
     return Case(label, (*tokens, dim), ("vq", options), ("VectorQuantize", options), size)
@@ -57,28 +60,34 @@ def _ms_rq(batch: int, dim: int, size: int) -> Case:
     return Case(label, (batch, side, side, dim), ours, ("plain", options))
 
 
-def _lfq(bits: int, theirs: bool = True, heavy: bool = False) -> Case:
+def lfq_case(bits: int, theirs: bool = True, heavy: bool = False) -> Case:
     options = {"dim": bits, "codebook_size": 2**bits}
     beside = ("LFQ", options) if theirs else None
     return Case(f"LFQ 2^{bits}, 4096 tokens", (16, 256, bits), ("lfq", options), beside, heavy=heavy)
 
 
 CPU_CASES = [
-    _vq((16, 256), 256, 1024),
-    _vq((16, 256), 256, 16384),
+    vq_case((16, 256), 256, 1024),
+    vq_case((16, 256), 256, 16384),
     _rq((16, 64), 256, 2048, 4),
     _rq((16, 64), 256, 16384, 4),
     _ms_rq(16, 32, 4096),
-    _lfq(10),
-    _lfq(14),
-    _lfq(16, heavy=True),
-    _lfq(18, theirs=False),
+    lfq_case(10),
+    lfq_case(14),
+    lfq_case(16, heavy=True),
+    lfq_case(18, theirs=False),
 ]
-GPU_CASES = [_vq((32, 1024), 256, 16384), _vq((32, 1024), 8, 16384), _lfq(14), _lfq(18, theirs=False)]
+GPU_CASES = [vq_case((32, 1024), 256, 16384), vq_case((32, 1024), 8, 16384), lfq_case(14), lfq_case(18, theirs=False)]
 
 
 def bench_quantizers(
-    *, device: str = "cpu", only: str | None = None, repeats: int = 5, memory: bool = True, heavy: bool = False
+    *,
+    device: str = "cpu",
+    only: str | None = None,
+    repeats: int = 5,
+    memory: bool = True,
+    heavy: bool = False,
+    cases: Sequence[Case] | None = None,
 ) -> dict[str, Any]:
     """Time forward + backward + codebook update in fp32, ours and theirs taking turns; medians.
 
@@ -86,6 +95,7 @@ def bench_quantizers(
         only: run the cases whose label contains this.
         memory: also measure the peak: on a GPU the allocator's, on CPU the growth of a fresh process's resident set.
         heavy: run vector-quantize-pytorch's LFQ at 2^16 too (7.4 GiB, minutes).
+        cases: these instead of the device's usual ones.
 
     Returns:
         ``created``, ``git``, ``environment``, ``device``, ``threads``, ``load`` (of the machine when it began) and
@@ -93,7 +103,8 @@ def bench_quantizers(
         ``peak_mib``, ``theirs_peak_mib``; None where there is nothing to measure.
     """
     where = torch.device(device)
-    cases = [c for c in (GPU_CASES if where.type == "cuda" else CPU_CASES) if only is None or only in c.label]
+    usual = GPU_CASES if where.type == "cuda" else CPU_CASES
+    cases = [c for c in (usual if cases is None else cases) if only is None or only in c.label]
     if not cases or repeats < 1:
         raise TokbenchError(f"nothing to time: no case contains {only!r}, or repeats {repeats} is below 1")
     load = _load()
@@ -101,7 +112,7 @@ def bench_quantizers(
     for case in cases:
         beside = case.theirs if heavy or not case.heavy else None
         sides = [_step(case, "ours", where)] + ([_step(case, "theirs", where)] if beside else [])
-        times = _alternate(sides, repeats, where)
+        times = list(medians({str(i): side for i, side in enumerate(sides)}, repeats, where).values())
         del sides
         gc.collect()
         peaks = [_peak(case, side, where) if memory else None for side in ("ours", "theirs")[: len(times)]]
@@ -152,25 +163,13 @@ def _step(case: Case, side: str, device: torch.device) -> Callable[[], None]:
     return step
 
 
-def _alternate(steps: list[Callable[[], None]], repeats: int, device: torch.device) -> list[float]:
-    """Median seconds of each, taking turns, so that a slow moment of the machine falls on all."""
-    spent: list[list[float]] = [[] for _ in steps]
-    for turn in range(repeats + 1):
-        for step, times in zip(steps, spent, strict=True):
-            elapsed = seconds_of(step, device)
-            if turn:
-                times.append(elapsed)
-    return [statistics.median(times) for times in spent]
-
-
 def _floor(case: Case, repeats: int, device: torch.device) -> float | None:
     """Seconds of torch's own matrix products of this size, which a codebook search cannot do without."""
     if case.codebook is None:
         return None
     *rows, dim = case.shape
     z, codebook = torch.randn(math.prod(rows), dim, device=device), torch.randn(case.codebook, dim, device=device)
-    (median,) = _alternate([lambda: z @ codebook.T], repeats, device)  # type: ignore[list-item,return-value]
-    return median * case.products
+    return medians({"product": lambda: z @ codebook.T}, repeats, device)["product"] * case.products
 
 
 def _peak(case: Case, side: str, device: torch.device) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -91,11 +92,22 @@ def floor_seconds(model: AR, batch: int, bytes_per_second: float) -> float:
 
 
 def in_turns(
-    models: Mapping[str, Generator], batch: int, *, device: str, turns: int, sampling: Sampling, seed: int
+    models: Mapping[str, Generator],
+    batch: int,
+    *,
+    device: str,
+    turns: int,
+    sampling: Sampling,
+    seed: int,
+    graphs: bool = True,
 ) -> dict[str, tuple[float, int]]:
     """For each model the median of the seconds that drawing a batch takes, and on a GPU the peak that was allocated, 0
-    elsewhere. Their turns alternate; the first of each warms up, untimed."""
-    samplers = {name: model.batch_sampler(batch, sampling) for name, model in models.items()}
+    elsewhere. Their turns alternate; the first of each warms up, untimed. ``graphs``: CUDA graphs where there are any.
+    """
+    samplers = {
+        name: model.batch_sampler(batch, sampling) if graphs else Generator.batch_sampler(model, batch, sampling)
+        for name, model in models.items()
+    }
     seconds: dict[str, list[float]] = {name: [] for name in models}
     peaks = dict.fromkeys(models, 0)
     for turn in range(turns + 1):
@@ -125,15 +137,19 @@ def compare(
     turns: int = 3,
     sampling: Sampling | None = None,
     seed: int = 0,
+    graphs: bool = True,
+    only: str = "",
 ) -> list[Timing]:
-    """Both contenders at every batch size, timed ``in_turns``."""
+    """Both contenders, or those whose names begin with ``only``, at every batch size, timed ``in_turns``."""
     torch.manual_seed(seed)
     sampling = sampling or Sampling()
-    models = {c.name: c.build(width, heads, vocabulary, device, dtype) for c in contenders(layers, depth_layers)}
+    asked = [c for c in contenders(layers, depth_layers) if c.name.startswith(only)]
+    models = {c.name: c.build(width, heads, vocabulary, device, dtype) for c in asked}
     rate = bandwidth(device)
     found = []
     for batch in batches:
-        timed = in_turns(models, batch, device=device, turns=turns, sampling=sampling, seed=seed)
+        settings: dict[str, Any] = {"device": device, "turns": turns, "sampling": sampling, "seed": seed}
+        timed = in_turns(models, batch, **settings, graphs=graphs)
         for name, model in models.items():
             seconds, peak = timed[name]
             found.append(

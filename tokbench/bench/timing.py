@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -18,3 +19,14 @@ def seconds_of(function: Callable[[], object], device: torch.device | str) -> fl
     if cuda:
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
+
+
+def medians(ways: Mapping[str, Callable[[], object]], turns: int, device: torch.device | str) -> dict[str, float]:
+    """Median seconds of each, taking turns, so that a slow moment of the machine falls on all; the first is untimed."""
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(turns + 1):
+        for name, way in ways.items():
+            elapsed = seconds_of(way, device)
+            if turn:
+                spent[name].append(elapsed)
+    return {name: statistics.median(times) for name, times in spent.items()}

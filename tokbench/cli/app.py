@@ -11,6 +11,7 @@ from tokbench import __version__, threads
 from tokbench.cli import models, tokenizer_text, weights
 from tokbench.cli.bench_codecs import bench_codecs
 from tokbench.cli.bench_data import data as bench_data
+from tokbench.cli.bench_gpu import bench_gpu
 from tokbench.cli.bench_load import bench_load
 from tokbench.cli.bench_metrics import bench_metrics
 from tokbench.cli.bench_quantizers import quantizers as bench_quantizers
@@ -83,6 +84,7 @@ _BENCHES: dict[str, Callable[..., object]] = {
     "metrics": bench_metrics,
     "codecs": bench_codecs,
     "load": bench_load,
+    "gpu": bench_gpu,
 }
 bench = typer.Typer(
     help="Speed and memory, side by side.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -17,6 +18,7 @@ from tokbench.generators.noise import gumbel
 
 # Logits a CPU draws from at a time: noise is a chain of steps over int64, eight times slower where it leaves the cache.
 _IN_CACHE = 2**16
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 Schedule = Literal["constant", "linear", "cosine", "scales"]
 MaskSchedule = Literal["cosine", "arccos", "linear"]
@@ -138,6 +140,12 @@ def draw(logits: Tensor, keys: Tensor, sampling: Sampling) -> Tensor:
         best = (values + gumbel(keys, candidates)).argmax(-1, keepdim=True)
         return candidates.gather(-1, best)[..., 0]
     size = logits.shape[-1]
+    if logits.device.type == "cuda" and _HAS_TRITON:
+        from tokbench.generators.fused_draw import argmax_with_noise
+
+        if sampling.top_p < 1:
+            return argmax_with_noise(filtered(logits, sampling), keys, 1.0)
+        return argmax_with_noise(logits, keys, sampling.temperature)
     codes = torch.arange(size, device=logits.device)
     if logits.device.type != "cpu" or logits.numel() <= _IN_CACHE:
         return (filtered(logits, sampling) + gumbel(keys, codes)).argmax(-1)

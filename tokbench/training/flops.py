@@ -69,7 +69,7 @@ def _tokenizer(recipe: TokenizerRecipe) -> float:
         total = _there_and_back(tokenizer.encoder, images) + _there_and_back(tokenizer.decoder, latents)
         total += _search(tokenizer)
         if recipe.loss.perceptual.net != "none":
-            features = _features(recipe.loss.perceptual.net)
+            features = perceptual_features(recipe.loss.perceptual.net)
             for parameter in features.parameters():
                 parameter.requires_grad_(False)
             # The original goes through once, the reconstruction there and back; grey ones as RGB.
@@ -114,7 +114,7 @@ def _search(tokenizer: Tokenizer) -> float:
     )
 
 
-def _features(net: str) -> nn.Module:
+def perceptual_features(net: str) -> nn.Module:
     from torchvision.models import alexnet, vgg16
 
     # LPIPS reads no further than before the last pooling, which small images do not reach.

@@ -1,0 +1,63 @@
+"""The search as a Triton kernel: in Triton's interpreter, and on a GPU where there is one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from gpu_device import DEVICE, on_gpu
+
+
+def interpreted(shapes: list[tuple[int, int, int]]) -> None:
+    """Every shape (N, K, d) against a brute force in fp64, in a process of its own: Triton decides whether to interpret
+    when it is imported."""
+    pytest.importorskip("triton")
+    done = subprocess.run(
+        [sys.executable, "-c", FUSED, repr(shapes)],
+        env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+FUSED = """
+import ast, sys
+import torch
+from quantizers.functional.nearest import find_fused, find_in_pieces
+torch.manual_seed(0)
+for n, size, dim in ast.literal_eval(sys.argv[1]):
+    z, codebook = torch.randn(n, dim), torch.randn(size, dim)
+    codebook[size // 2 : size // 2 * 2] = codebook[: size // 2] + 1e-6 * torch.randn(size // 2, dim)
+    exact = (z.double()[:, None] - codebook.double()).square().sum(-1).argmin(1)
+    assert torch.equal(find_fused(z, codebook, True), exact), (n, size, dim)
+    assert torch.equal(find_fused(z, codebook, False), find_in_pieces(z, codebook, False)), (n, size, dim)
+    shifted = find_fused(z + 1000, codebook + 1000, True), find_in_pieces(z + 1000, codebook + 1000, True)
+    assert torch.equal(*shifted), (n, size, dim, "shifted")
+"""
+
+
+def test_in_the_interpreter() -> None:
+    interpreted([(130, 200, 24), (1, 1, 3), (64, 64, 16)])
+
+
+@pytest.mark.slow
+def test_every_block_and_its_edges_in_the_interpreter() -> None:
+    """One less than a block of rows, codes and channels, the block, and one more; several blocks; a single of each."""
+    edges = [
+        (n, k, d) for n in (1, 63, 64, 65, 130) for k in (1, 2, 63, 64, 65, 200) for d in (1, 15, 16, 17, 31, 32, 33)
+    ]
+    interpreted([*edges, (70, 1000, 256), (3, 4096, 8), (200, 5, 64)])
+
+
+@on_gpu
+@pytest.mark.parametrize(("size", "dim"), [(16384, 8), (1000, 256), (4096, 64), (65, 33)])
+def test_on_a_gpu(size: int, dim: int) -> None:
+    from quantizers.functional.nearest import find_code
+
+    z, codebook = torch.randn(5000, dim), torch.randn(size, dim)
+    codebook[size // 2 : size // 2 * 2] = codebook[: size // 2] + 1e-6 * torch.randn(size // 2, dim)
+    z, codebook = z.to(DEVICE), codebook.to(DEVICE)
+    parts = [(part.double()[:, None] - codebook.double()).square().sum(-1).argmin(1) for part in z.split(20)]
+    assert torch.equal(find_code(z, codebook, True), torch.cat(parts))

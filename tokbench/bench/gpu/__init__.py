@@ -1,0 +1,1 @@
+"""All that only a GPU can show, as steps of minutes: ``tokbench bench gpu``."""
