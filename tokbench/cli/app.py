@@ -17,6 +17,7 @@ from tokbench.cli.bench_metrics import bench_metrics
 from tokbench.cli.bench_quantizers import quantizers as bench_quantizers
 from tokbench.cli.bench_sampling import bench_sampling
 from tokbench.cli.bench_tokenizer import bench_tokenizer
+from tokbench.cli.check_records import check_records
 from tokbench.cli.claims import claims
 from tokbench.cli.compress import compress
 from tokbench.cli.decompress import decompress
@@ -68,7 +69,14 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "compress": compress,
         "decompress": decompress,
     },
-    "Look": {"table": table, "plot": plot, "report": report, "show": show, "diff": diff},
+    "Look": {
+        "table": table,
+        "plot": plot,
+        "report": report,
+        "show": show,
+        "diff": diff,
+        "check-records": check_records,
+    },
     "Published checkpoints": {"import": import_, "export": export},
     "This machine": {"list": list_, "doctor": doctor},
 }
