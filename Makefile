@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Tests and sweeps start a hundred processes; where nothing compiled may be kept, each would compile torch anew (three seconds).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-emoji demo-video demo-fid test test-processors lint fuzz drills setup clean
+.PHONY: demo demo-emoji demo-video demo-fid test test-processors lint fuzz drills docs setup clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make lint      ruff, codespell, mypy and the package layers"
 	@echo "make fuzz      10,000 damaged or hostile inputs of every kind   (an hour on two cores)"
 	@echo "make drills    training killed thirty times, preempted, on a full disk   (minutes)"
+	@echo "make docs      the documentation site, in build/docs"
 	@echo "make setup     only the .venv"
 
 setup: $(READY)
@@ -75,5 +76,11 @@ fuzz: $(READY)
 drills: $(READY)
 	$(BIN)/python -m pytest tests/drills -m "drill or not drill" -s
 
+# Strict: a warning, a link or an anchor that leads nowhere ends it.
+docs: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "build/docs/index.html"
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache

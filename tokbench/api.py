@@ -48,8 +48,9 @@ def evaluate(
 ) -> Record:
     """Measure a tokenizer: fidelity, code use and rate, as one record.
 
-    >>> record = tokbench.evaluate("runs/demo/tokenizer", "folder:eval=my-images", metrics=["psnr", "ssim"])
-    >>> record.metrics["psnr"].value, record.rate.bits_per_pixel
+    Examples:
+        >>> record = tokbench.evaluate("runs/demo/tokenizer", "folder:eval=my-images", metrics=["psnr", "ssim"])
+        >>> record.metrics["psnr"].value, record.rate.bits_per_pixel
 
     Args:
         tokenizer: a model, a folder of one, or a repository of the hub.
@@ -144,8 +145,9 @@ def reconstruct(
 ) -> Reconstruction:
     """One image of any size through a tokenizer's codes.
 
-    >>> made = tokbench.reconstruct(tokenizer, "my.jpg")
-    >>> made.image, made.stages[0], made.codes.shape, made.psnr
+    Examples:
+        >>> made = tokbench.reconstruct(tokenizer, "my.jpg")
+        >>> made.image, made.stages[0], made.codes.shape, made.psnr
 
     Args:
         tokenizer: a model, a folder of one, or a repository of the hub (for many images: a model, which is read once).
@@ -192,8 +194,9 @@ def sweep(
 ) -> list[Record]:
     """Train and measure a grid of tokenizers, and generators on their codes.
 
-    >>> records = tokbench.sweep(quantizer=["vq", "rq"], depth=4, set={"training.steps": 200}, out="runs/mine")
-    >>> {record.name: record.metrics["psnr"].value for record in records if record.error is None}
+    Examples:
+        >>> records = tokbench.sweep(quantizer=["vq", "rq"], depth=4, set={"training.steps": 200}, out="runs/mine")
+        >>> {record.name: record.metrics["psnr"].value for record in records if record.error is None}
 
     Killed half-way, the same call continues where it stopped; finished cells are not run again. Progress is shown on
     stderr, the comparison table on stdout.
@@ -229,8 +232,9 @@ def sweep(
 def read_records(path: str | PathLike[str] = "results") -> Records:
     """What was measured: the records of a ``runs.jsonl``, or of the folder that holds one, in the order of its lines.
 
-    >>> for record in tokbench.read_records("runs/demo"):
-    ...     print(record.name, record.rate.bits_per_pixel, record.metrics["psnr"].value)
+    Examples:
+        >>> for record in tokbench.read_records("runs/demo"):
+        ...     print(record.name, record.rate.bits_per_pixel, record.metrics["psnr"].value)
 
     Lines that cannot be used are left out: ``.damaged`` has their numbers and reasons, and a warning counts them.
 

@@ -130,9 +130,10 @@ def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
 def load_recipe(name: str | PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
     """The settings of one run, checked.
 
-    >>> recipe = tokbench.load_recipe("demo", ["training.steps=200", "quantizer.name=fsq"])
-    >>> recipe.training.steps, recipe.quantizer.name, recipe.resolved()["data"]["image_size"]
-    (200, 'fsq', 64)
+    Examples:
+        >>> recipe = tokbench.load_recipe("demo", ["training.steps=200", "quantizer.name=fsq"])
+        >>> recipe.training.steps, recipe.quantizer.name, recipe.resolved()["data"]["image_size"]
+        (200, 'fsq', 64)
 
     Args:
         name: a YAML file, or a recipe that ships with tokbench (``tokbench list recipes``).
