@@ -397,3 +397,35 @@ def test_the_claim_of_orders_asks_for_every_order() -> None:
         assert set(scale.sweeps) == set(get_args(Order))
         for name, (sweep,) in scale.sweeps.items():
             assert f'generator.order="{name}"' in sweep.set_generator
+
+
+# --- pixelsnail -------------------------------------------------------------------------------------------------------
+
+
+def beside_pixelsnail(time: float, steps: float, seconds: float) -> dict[str, list[Record]]:
+    """A transformer at 5 bits a code in 12 seconds, PixelSNAIL at these after equal time and steps."""
+
+    def own(part: str, nll: float, took: float) -> list[Record]:
+        found = [
+            generator("vq", 256, s, mark=part, nll_bits_per_code=nll + s / 90, curve=curve(nll, nll)) for s in SEEDS
+        ]
+        for record in found:
+            record.training["seconds"] = took
+        return found
+
+    return {"transformer": own("ar", 5.0, 12.0), "time": own("time", time, 12.0), "steps": own("steps", steps, seconds)}
+
+
+def test_a_transformer_is_held_against_pixelsnail_twice() -> None:
+    parts = beside_pixelsnail(time=5.1, steps=5.3, seconds=6.0)
+    result = judge(evidence("pixelsnail", parts))
+    assert result.verdict == "holds"
+    assert found(result.findings, "equal steps", "PixelSNAIL of").effect == pytest.approx(0.3)
+    assert found(result.findings, "after equal time", "PixelSNAIL of").effect == pytest.approx(0.1)
+    more = found(result.findings, "by more after equal steps")
+    assert more.effect == pytest.approx(0.2) and more.informational
+    assert found(result.findings, "train step of PixelSNAIL").effect == pytest.approx(1.0)
+    assert "| PixelSNAIL, equal steps | 1,000 | 12 | 0.5 ± 0 | 5.311" in result.table
+    assert len(drawn("pixelsnail", parts)) == 2
+    worse = judge(evidence("pixelsnail", beside_pixelsnail(time=4.9, steps=5.3, seconds=24.0)))
+    assert worse.verdict == "holds in part" and found(worse.findings, "train step").effect == pytest.approx(-0.5)

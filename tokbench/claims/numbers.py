@@ -48,6 +48,17 @@ def by_seed(entry: Entry | None, metric: str) -> SeedValues:
     return SeedValues({seed: value for seed, value in numbers.items() if seed is not None})
 
 
+def step_seconds(entry: Entry | None) -> SeedValues:
+    """Seconds of a train step of every seed, over the whole run."""
+    return SeedValues(
+        {
+            record.seed: record.training["seconds"] / record.training["steps"]
+            for record in (entry.records if entry is not None else ())
+            if record.training.get("seconds") and record.training.get("steps") and record.seed is not None
+        }
+    )
+
+
 def curves(entry: Entry | None, name: str) -> dict[int, dict[int, float]]:
     """Bits per code by training step, of every seed that has the curve; ``name`` is ``TRAIN`` or ``HELD_OUT``."""
     kept = {r.seed: r.training.get("curve") or {} for r in (entry.records if entry is not None else ())}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tokbench.claims.evidence import Evidence, Named
 from tokbench.claims.findings import Finding, Verdict, better, judged
-from tokbench.claims.numbers import SeedValues, against, by_seed, spread_text, table_of
+from tokbench.claims.numbers import SeedValues, against, by_seed, spread_text, step_seconds, table_of
 from tokbench.claims.panels import Panel, Series
 from tokbench.results.entries import Entry, Spread
 
@@ -52,17 +52,6 @@ def position_bits(entry: Entry | None) -> SeedValues:
     """Bits per position of every seed: bits per code times the codes that a position is modelled as."""
     codes = len(entry.first.model.get("vocabulary") or [0]) if entry is not None else 0
     return by_seed(entry, "nll_bits_per_code") * codes
-
-
-def step_seconds(entry: Entry | None) -> SeedValues:
-    """Seconds of a train step of every seed, over the whole run."""
-    return SeedValues(
-        {
-            record.seed: record.training["seconds"] / record.training["steps"]
-            for record in (entry.records if entry is not None else ())
-            if record.training.get("seconds") and record.training.get("steps") and record.seed is not None
-        }
-    )
 
 
 def panels(evidence: Evidence) -> list[Panel]:
