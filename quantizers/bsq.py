@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from quantizers.base import Quantizer
 from quantizers.checks import power_of_two_bits, require_between, require_one_code, require_positive
-from quantizers.functional.bits import bits_to_index, factorize, index_to_bits, join
+from quantizers.functional.bits import MOST_BITS, bits_to_index, factorize, index_to_bits, join
 from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import straight_through
 from quantizers.lfq import check_split, default_split
@@ -24,7 +25,7 @@ class BSQ(Quantizer):
     """Binary spherical quantization: z / |z| to the nearest corner of the cube inside the sphere, sign(z) / sqrt(n).
 
     Args:
-        bits: n, bits per position.
+        bits: n, bits per position; past 62 they are several codes of as equal width as it goes.
         dim: channels of z; None is n. Otherwise learned linear maps lie on either side.
         temperature: of the soft assignment.
         entropy_weight: zeta, of temperature * (per-sample entropy - diversity_weight * codebook entropy). The official
@@ -33,11 +34,12 @@ class BSQ(Quantizer):
         commitment_weight: beta, of mean over positions of |z - sg[quantized]|^2.
         entropy_groups: bits of the groups whose codebook entropies are summed, as the official code approximates them.
             None: nines, the rest last. [n] is exact and needs 2^n numbers.
-        factor_bits: how ``subcodes`` splits an index for a generator, low bits first. None: two halves from 16 bits up.
+        factor_bits: how ``subcodes`` splits an index for a generator, low bits first. None: two halves from 16 bits up,
+            of each code.
 
-    Channel 0 is the most significant bit. The gradient through the sign is 1, so that of ``quantized`` with respect to
-    the normalised z is 1 / sqrt(n). losses: ``commitment``, ``per_sample_entropy``, ``codebook_entropy``; entropies in
-    nats.
+    Channel 0 is the most significant bit (of the first code). The gradient through the sign is 1, so that of
+    ``quantized`` with respect to the normalised z is 1 / sqrt(n). losses: ``commitment``, ``per_sample_entropy``,
+    ``codebook_entropy``; entropies in nats.
     """
 
     summary = "lookup-free on the unit sphere: bounded error, entropies that factorise"
@@ -64,12 +66,14 @@ class BSQ(Quantizer):
         check_finite: bool = True,
     ) -> None:
         require_positive("BSQ", bits=bits)
-        if bits > 62:
-            raise ValueError(f"BSQ: bits must be at most 62, the range of an int64 index, not {bits}")
+        count = -(-bits // MOST_BITS)
+        widths = [bits * (i + 1) // count - bits * i // count for i in range(count)]
+        if factor_bits is not None and count > 1:
+            raise ValueError(f"BSQ: factor_bits splits one code, and {bits} bits are {count}; leave it out")
         super().__init__(
             bits if dim is None else dim,
             code_dim=bits,
-            codebook_sizes=[2**bits],
+            codebook_sizes=[2**width for width in widths],
             channel_first=channel_first,
             check_finite=check_finite,
         )
@@ -83,17 +87,20 @@ class BSQ(Quantizer):
         self.bits, self.temperature, self.entropy_groups = bits, temperature, tuple(entropy_groups)
         self.entropy_weight, self.diversity_weight = entropy_weight, diversity_weight
         self.commitment_weight = commitment_weight
-        self.factor_bits = tuple(factor_bits) if factor_bits is not None else default_split(bits)
+        self.widths = widths
+        self.splits = [tuple(factor_bits)] if factor_bits is not None else [default_split(width) for width in widths]
 
     def subcodes(self, codes: Tensor) -> Tensor:
-        return factorize(codes[..., 0], self.factor_bits)
+        parts = zip(codes.unbind(-1), self.splits, strict=True)
+        return torch.cat([factorize(code, split) for code, split in parts], dim=-1)
 
     def join(self, subcodes: Tensor) -> Tensor:
-        return join(subcodes, self.factor_bits)[..., None]
+        parts = zip(subcodes.split([len(split) for split in self.splits], dim=-1), self.splits, strict=True)
+        return torch.stack([join(part, split) for part, split in parts], dim=-1)
 
     @property
     def subcode_sizes(self) -> tuple[int, ...]:
-        return tuple(2**b for b in self.factor_bits)
+        return tuple(2**b for split in self.splits for b in split)
 
     def residual_scale(self) -> float:
         return 0.5
@@ -102,10 +109,15 @@ class BSQ(Quantizer):
         return F.normalize(z, dim=-1)
 
     def _encode(self, z: Tensor) -> Tensor:
-        return bits_to_index(z > 0, msb_first=True)[..., None]
+        return torch.stack([bits_to_index(own, msb_first=True) for own in (z > 0).split(self.widths, dim=-1)], dim=-1)
 
     def _embed(self, codes: Tensor) -> Tensor:
-        return (index_to_bits(codes, self.bits, msb_first=True).float() * 2 - 1) / self.bits**0.5
+        vectors, first = [], 0
+        for code, width in zip(codes.unbind(-1), self.widths, strict=True):
+            signs = (index_to_bits(code, width, msb_first=True).float() * 2 - 1) / self.bits**0.5
+            vectors.append(F.pad(signs, (first, self.bits - first - width)))
+            first += width
+        return torch.stack(vectors, dim=-2)
 
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         corner = ((z > 0).float() * 2 - 1) / self.bits**0.5
@@ -121,7 +133,7 @@ class BSQ(Quantizer):
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
-        return [{"dim": 6, "bits": 6}, {"dim": 8, "bits": 20, "factor_bits": [5, 15]}, {"dim": 4, "bits": 36}]
+        return [{"dim": 6, "bits": 6}, {"dim": 8, "bits": 20, "factor_bits": [5, 15]}, {"dim": 4, "bits": 67}]
 
     @classmethod
     def configurations(

@@ -18,7 +18,7 @@ from quantizers.checks import (
     require_may_learn,
     require_positive,
 )
-from quantizers.functional.bits import bits_to_index, factorize, index_to_bits, join
+from quantizers.functional.bits import MOST_BITS, bits_to_index, factorize, index_to_bits, join
 from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import straight_through
 from quantizers.graphs import is_recomputing
@@ -85,6 +85,11 @@ class LFQ(Quantizer):
         check_finite: bool = True,
     ) -> None:
         n = power_of_two_bits("lfq", codebook_size)
+        if n > MOST_BITS:
+            raise ValueError(
+                f"LFQ: {n} bits are more than one int64 code holds ({MOST_BITS}); quantizer gfq has several, e.g. "
+                f"codebook_size 256 and groups {-(-n // 8)}"
+            )
         super().__init__(
             n if dim is None else dim,
             code_dim=n,

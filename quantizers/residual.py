@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from quantizers.base import Quantizer
 from quantizers.checks import require_positive
-from quantizers.functional.gradient import straight_through
+from quantizers.functional.gradient import rotate_to, straight_through
 from quantizers.grouped import join_subcodes, make_parts, split_subcodes
 from quantizers.registry import get, register
 
@@ -28,6 +28,7 @@ class Residual(Quantizer):
         depth: D.
         dim: channels of z, needed with a name; learned linear maps lie on either side where it is not the stage's.
 
+    Stages with a ``rotation_trick`` have the gradient of the rotation that carries z onto the sum of its codes, as RQ.
     loss: the mean over stages of s^i times theirs, so that stages pull on z alike. losses: their means over stages, and
     each ``.._per_depth`` (D,).
     """
@@ -99,7 +100,8 @@ class Residual(Quantizer):
             weighted.append(step[2] * (scale.mean() if isinstance(scale, Tensor) else scale))
         codes = torch.cat([step[1] for step in steps], dim=-1)
         losses = with_means({k: torch.stack([step[3][k] for step in steps]) for k in steps[0][3]}, "per_depth")
-        return straight_through(z, z - residual), codes, torch.stack(weighted).mean(), losses
+        pass_on = rotate_to if getattr(self.stages[0], "rotation_trick", False) else straight_through
+        return pass_on(z, z - residual), codes, torch.stack(weighted).mean(), losses
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:

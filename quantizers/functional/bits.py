@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+MOST_BITS = 62
+"""Of one code, an int64."""
+
 
 def bits_to_index(bits: Tensor, *, msb_first: bool = False) -> Tensor:
     """bits (..., n), bool -> int64 (...): channel i is bit i (MAGVIT-v2, arXiv:2310.05737, eq. 4), or bit n-1-i."""

@@ -289,3 +289,18 @@ def test_ifsq_is_the_formula_of_its_paper() -> None:
     assert_close(q(z).quantized, (bounded * half).round() / half)
     (gradient,) = torch.autograd.grad(q(z).quantized.square().sum(), z)
     assert_close(gradient, torch.autograd.grad((bounded * 2 * q(z).quantized.detach()).sum(), z)[0])
+
+
+def test_rotation_through_residual_stages_is_that_of_rq() -> None:
+    rq = Q.RQ(8, 16, 3, shared_codebook=False, rotation_trick=True, restart_threshold=0.0)
+    q = Q.Residual("vq", 3, 8, codebook_size=16, rotation_trick=True, restart_threshold=0.0)
+    for stage, codes in zip(q.stages, rq.codes, strict=True):
+        stage.load_codebook(codes.weight)  # type: ignore[operator]
+    z, upstream, found = torch.randn(4, 9, 8), torch.randn(4, 9, 8), []
+    for each in (rq, q):
+        given = z.clone().requires_grad_(True)
+        out = each.train()(given)
+        (grad,) = torch.autograd.grad((out.quantized * upstream).sum(), given)
+        found += [out.indices, grad]
+    assert torch.equal(found[0], found[2]) and not torch.allclose(found[1], upstream)
+    assert_close(found[3], found[1])
