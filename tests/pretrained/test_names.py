@@ -1,76 +1,21 @@
-"""Published models by name: a hub of files made here, in huggingface_hub's own cache, and nothing fetched."""
+"""Published models by name, and what is said where one cannot be had."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
-import huggingface_hub.constants
 import pytest
 import torch
-from official import GRADIENT, save_llamagen, tokenizer
+from fake_hub import HUB, command, entry
 from PIL import Image
-from typer.testing import CliRunner
 
 from tokbench import pretrained
-from tokbench.cli.app import app
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 from tokbench.pretrained import catalogue, named
-from tokbench.pretrained.catalogue import Entry
 from tokbench.pretrained.importer import of_tokenizers
 from tokbench.results.store import Store
-
-HUB = "somebody/tiny"
-TINY = {"architecture": "llamagen", "channels": 32, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8}
-
-
-def entry(**changes: Any) -> Entry:
-    """Of the tokenizer in ``hub``: 16x16 positions of 32x32 images, 16 codes."""
-    usual = {"name": "tiny-f2", "title": "tiny", "paper": "none", "source": "this test", "hub": HUB, "size": 32}
-    usual |= {"weights": "vq/tiny.pt", "importer": "llamagen", "settings": {"codebook_size": 16, "image_size": 32}}
-    return Entry.model_validate({**usual, "tokens": 256, "bits": 4, "licence": "mit", **changes})
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("llamagen") / "tiny.pt"
-    quantizer = {**GRADIENT, "codebook_size": 16, "beta_on": "commitment", "l2_norm": True}
-    save_llamagen(tokenizer({**TINY, "code_channels": 6}, quantizer), path)
-    return path
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nothing is here and nothing can be fetched; the catalogue has one model more."""
-    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    known = {**catalogue.entries(), "tiny-f2": entry()}
-    monkeypatch.setattr(catalogue, "entries", lambda: known)
-    return tmp_path / "cache" / "models" / "tiny-f2"
-
-
-@pytest.fixture
-def hub(checkpoint: Path, cache: Path, tmp_path: Path) -> Path:
-    """The file as huggingface_hub's cache holds it; its blob."""
-    digest, revision = hashlib.sha256(checkpoint.read_bytes()).hexdigest(), "a" * 40
-    repository = tmp_path / "hub" / f"models--{HUB.replace('/', '--')}"
-    blob, link = repository / "blobs" / digest, repository / "snapshots" / revision / "vq" / "tiny.pt"
-    for path in (blob, link, repository / "refs" / "main"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    blob.write_bytes(checkpoint.read_bytes())
-    link.symlink_to(Path("../../..") / "blobs" / digest)
-    (repository / "refs" / "main").write_text(revision)
-    return blob
-
-
-def command(*words: object) -> str:
-    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def test_a_name_stands_where_a_folder_does(hub: Path, checkpoint: Path, tmp_path: Path) -> None:

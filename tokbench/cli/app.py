@@ -19,6 +19,7 @@ from tokbench.cli.bench_sampling import bench_sampling
 from tokbench.cli.bench_tokenizer import bench_tokenizer
 from tokbench.cli.check_records import check_records
 from tokbench.cli.claims import claims
+from tokbench.cli.compare import compare
 from tokbench.cli.compress import compress
 from tokbench.cli.decompress import decompress
 from tokbench.cli.diff import diff
@@ -59,6 +60,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "sweep": sweep,
         "claims": claims,
         "evaluate": evaluate,
+        "compare": compare,
         "probe": probe,
         "reconstruct": reconstruct,
     },

@@ -60,7 +60,7 @@ def table(
         raise TokbenchError("--unverified adds to the published rows: give --published too")
     if out is not None:
         check_target(out, [records_file(results)])
-    kind = format or _by_suffix(out)
+    kind = format or by_suffix(out)
     found = load(results)
     records = select(found, where or [])
     if found and not records:
@@ -89,7 +89,8 @@ def _published() -> list[Record]:
     return load()
 
 
-def _by_suffix(out: Path | None) -> Format:
+def by_suffix(out: Path | None) -> Format:
+    """What a file of that name is written as."""
     from tokbench.errors import TokbenchError
 
     known = {".md": "markdown", ".csv": "csv", ".tex": "latex", ".json": "json", ".html": "html", ".txt": "terminal"}

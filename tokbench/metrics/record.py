@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -67,21 +68,31 @@ def evaluation_record(
         fingerprint: of the images.
         by_depth: whether prefixes of the depths were to be measured.
     """
-    asked = {
-        "tokenizer": tokenizer.sha256(),
-        "data": fingerprint,
-        "protocol": evaluation.data.protocol,
-        "by_depth": by_depth,
-        "metrics": {metric: value.version for metric, value in evaluation.metrics.items()},
-    }
+    versions = {metric: value.version for metric, value in evaluation.metrics.items()}
+    protocol = str(evaluation.data.protocol)
     return tokenizer_record(
         evaluation,
         tokenizer,
         name=name,
         recipe=tokenizer.config.model_dump(mode="json"),
-        cell=environment.content_hash(asked),
+        cell=evaluation_cell(tokenizer, fingerprint, protocol, by_depth, versions),
         seed=None,
         weights_which=weights_which,
+    )
+
+
+def evaluation_cell(
+    tokenizer: Any, fingerprint: str, protocol: str, by_depth: bool, versions: Mapping[str, str]
+) -> str:
+    """The address of such a record; ``versions``: of the metrics, by name."""
+    return environment.content_hash(
+        {
+            "tokenizer": tokenizer.sha256(),
+            "data": fingerprint,
+            "protocol": protocol,
+            "by_depth": by_depth,
+            "metrics": dict(versions),
+        }
     )
 
 

@@ -115,6 +115,16 @@ def _psnr_of(part: str) -> Callable[[Entry], Spread | None]:
     return value
 
 
+def _milliseconds(part: str) -> Callable[[Entry], Value]:
+    """An image's share of a batch, without the first batch."""
+
+    def value(entry: Entry) -> Value:
+        speed = lookup(entry.first, f"timing.{part}_images_per_second")
+        return 1000 / speed if type(speed) in (int, float) and speed > 0 else None
+
+    return value
+
+
 def _whole(value: float | None) -> Value:
     return int(value) if value is not None and float(value).is_integer() else value
 
@@ -173,6 +183,8 @@ ATTRIBUTES: dict[str, Attribute] = {
         _text("train_data", "trained on", lambda e: e.first.training.data),
         _number("train_time", "train", lambda e: Spread.over(r.training.seconds for r in e.records), 0, "s"),
         _number("time", "evaluation", lambda e: Spread.over(r.timing.seconds for r in e.records), 1, "s"),
+        _number("encode_ms", "encode", _milliseconds("encode"), 1, "ms/image"),
+        _number("decode_ms", "decode", _milliseconds("decode"), 1, "ms/image"),
         _number("seeds", "seeds", lambda e: None if e.published else len(e.records)),
         _text("source", "source", _source),
         _text("recipe_hash", "recipe hash", lambda e: e.first.recipe_hash),

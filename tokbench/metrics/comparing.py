@@ -1,0 +1,120 @@
+"""Several tokenizers on the same images, one record each; those that were measured so before are not measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tokbench.config.crop import PROTOCOLS
+from tokbench.config.grid import Size
+from tokbench.data import ImageDataset, open_images
+from tokbench.errors import TokbenchError, size_text
+from tokbench.memory import ELSEWHERE, is_out_of_memory, told
+from tokbench.metrics.evaluation import Evaluation, check_protocol, default_metrics, evaluate_tokenizer
+from tokbench.metrics.record import evaluation_cell, evaluation_record, saved_weights
+from tokbench.metrics.registry import get
+from tokbench.models import Tokenizer
+from tokbench.models.tokenizer import chosen_size
+from tokbench.results.record import Record
+from tokbench.results.store import Store
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How all of them are measured. ``size``: None is each tokenizer's own; ``metrics``: None is all that work."""
+
+    data: str
+    split: str = "eval"
+    size: Size | None = None
+    protocol: str = "tokbench-v1"
+    limit: int | None = None
+    metrics: Sequence[str] | None = None
+    batch_size: int = 64
+    workers: int = 0
+    device: str = "cpu"
+
+
+def measured(
+    sources: Sequence[str], asked: Asked, store: Store, *, progress: Callable[[str, int, int], None], say: Say
+) -> Iterator[tuple[str, Record | TokbenchError]]:
+    """Each source with its record, which is in ``store`` or yet to be put there, or with why it has none.
+
+    Args:
+        sources: folders, published names, hub repositories.
+        progress: called with (source, images done, images in all).
+        say: is told what was there already and which batches were too large.
+    """
+    for source in sources:
+        try:
+            yield source, _one(source, asked, store, progress, say)
+        except TokbenchError as error:
+            yield source, error
+
+
+def _one(source: str, asked: Asked, store: Store, progress: Callable[[str, int, int], None], say: Say) -> Record:
+    model = Tokenizer.from_pretrained(source)
+    size = chosen_size(model, asked.size, "--size")
+    config = model.config
+    crop = PROTOCOLS.get(asked.protocol).crop
+    shape: Any = {"image_size": size, "channels": config.channels, "kind": config.kind, "crop": crop}
+    dataset = open_images(asked.data, asked.split, limit=asked.limit, **shape)  # type: ignore[arg-type]
+    metrics = list(asked.metrics) if asked.metrics else default_metrics(size, kind=config.kind)
+    protocol = check_protocol(asked.protocol, dataset)
+    versions = {name: get(name).result(None, 0, protocol).version for name in metrics}
+    known = store.find(evaluation_cell(model, dataset.fingerprint, protocol, False, versions))
+    if known is not None:
+        say(f"{source}: measured already ({known.id})")
+        return known
+    found = _in_smaller_batches(
+        model.to(asked.device), dataset, asked, metrics, lambda done, total: progress(source, done, total), say, source
+    )
+    return evaluation_record(
+        found,
+        model,
+        dataset.fingerprint,
+        by_depth=False,
+        name=Path(source).resolve().name,
+        weights_which=saved_weights(model.home or source),
+    )
+
+
+def _in_smaller_batches(
+    model: Tokenizer,
+    dataset: ImageDataset,
+    asked: Asked,
+    metrics: Sequence[str],
+    progress: Callable[[int, int], None],
+    say: Say,
+    source: str,
+) -> Evaluation:
+    """The evaluation, again with half as many images at a time where memory ended. TokbenchError where one is too
+    many."""
+    batch = asked.batch_size
+    while True:
+        try:
+            return evaluate_tokenizer(
+                model,
+                dataset,
+                metrics=metrics,
+                batch_size=batch,
+                protocol=asked.protocol,
+                by_depth=False,
+                workers=asked.workers,
+                progress=progress,
+            )
+        except (RuntimeError, MemoryError, OSError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if batch == 1:
+                doing = f"measuring one image of {size_text(dataset.image_size)}"
+                raise TokbenchError(f"{source}: {told(error, doing, ('a smaller --size', *ELSEWHERE))}") from error
+        batch //= 2
+        say(f"{source}: out of memory; goes on with {batch} at a time")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

@@ -1,0 +1,71 @@
+"""The table of the world: tokenizers on the same images, what their authors published beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tokbench.errors import noun_of
+from tokbench.results.columns import Column
+from tokbench.results.definitions import in_order, shown
+from tokbench.results.layout import Section, Table, TableCell
+from tokbench.results.table import comparison
+
+if TYPE_CHECKING:
+    from tokbench.results.record import Record
+
+_BEFORE = ("name", "quantizer", "codes", "bits", "bpp")
+_AFTER = ("encode_ms", "decode_ms", "params")
+
+
+def world(records: Sequence[Record], published: Mapping[str, Record]) -> Table:
+    """One row a tokenizer, a section for each size, encode and decode in ms an image, parameters.
+
+    Args:
+        published: what its authors measured, by the record's name.
+    """
+    metrics = in_order(dict.fromkeys(name for record in records for name in record.metrics))
+    usual = [name for name in metrics if any(_is_usual(record, name, published) for record in records)]
+    clips = any(record.data is not None and noun_of(record.data.size) == "clip" for record in records)
+    table = comparison(records, columns=[*_BEFORE, *(["kbps"] if clips else []), *usual, *_AFTER])
+    for section in table.sections:
+        _beside(section, published)
+    return table
+
+
+def _is_usual(record: Record, name: str, published: Mapping[str, Record]) -> bool:
+    metric = record.metrics.get(name)
+    theirs = published.get(record.name)
+    return metric is not None and (shown(name, metric.shown).usual or (theirs is not None and name in theirs.metrics))
+
+
+def _beside(section: Section, published: Mapping[str, Record]) -> None:
+    """Two columns after each metric that somebody published: the value, and by how much the measured one is more."""
+    rows = [(row, published.get(row.entry.first.name)) for row in section.rows]
+    for column in [column for column in section.columns if column.variant is not None]:
+        name = column.variant.name if column.variant is not None else ""
+        values = [theirs.metrics[name].value if theirs and name in theirs.metrics else None for _, theirs in rows]
+        if all(value is None for value in values):
+            continue
+        place = section.columns.index(column) + 1
+        digits = column.digits
+        section.columns[place:place] = [
+            Column(f"{column.key}_published", "published", digits=digits),
+            Column(f"{column.key}_difference", "difference", digits=digits),
+        ]
+        for (row, _), value in zip(rows, values, strict=True):
+            own = row.cells[place - 1].value
+            more = own - value if isinstance(own, int | float) and value is not None else None
+            row.cells[place:place] = [
+                TableCell(value, "-" if value is None else f"{value:,.{digits or 0}f}"),
+                TableCell(more, "-" if more is None else f"{more:+,.{digits or 0}f}"),
+            ]
+    sources: dict[str, dict[str | None, None]] = {}
+    for _, theirs in rows:
+        if theirs is not None and theirs.data is not None:
+            sources.setdefault(f"{theirs.data.spec} at {theirs.data.size}", {})[theirs.provenance] = None
+    for images, by in sources.items():
+        section.remarks.append(
+            f"published: on {images}, by protocols of their authors ({'; '.join(map(str, by))}). A difference is one "
+            "of images and protocol too, unless these are the same."
+        )
