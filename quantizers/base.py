@@ -7,7 +7,7 @@ K codebook size, d channels of a code vector.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -43,6 +43,8 @@ class Quantizer(nn.Module):
     # codes that decode (the first n of N), coarse to fine, N last.
     latent_grid: tuple[int, ...] | None = None
     prefixes: tuple[int, ...] = ()
+    # What each of the prefixes adds to the one before, by name: a scale.
+    prefix_names: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -92,6 +94,14 @@ class Quantizer(nn.Module):
         Raises ValueError in one line where there is no such configuration.
         """
         raise ValueError(f"{cls.name} has no sweep configurations: give its options in full")
+
+    @classmethod
+    def configurations_on(
+        cls, grid: Sequence[int], options: Mapping[str, Any], *, bits: int | None = None, **request: int | None
+    ) -> list[dict[str, Any]]:
+        """The same for z (B, *grid, dim), with ``options`` beside them: ``bits`` are a position of z, so that the rate
+        of an image is one whatever codes it becomes."""
+        return cls.configurations(bits=bits, **request)
 
     # The interface ---------------------------------------------------------------------------------------------
 

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quantizers.base import Quantizer
 from quantizers.checks import require_between, require_choice, require_size_or_bits
 from quantizers.functional import pyramid
 from quantizers.functional.gradient import straight_through
 from quantizers.functional.nearest import most_aligned_code
-from quantizers.functional.pyramid import Scale, as_map, as_rows, scale_text, shrunk
+from quantizers.functional.pyramid import as_map, as_rows, shrunk
 from quantizers.graphs import has_values
 from quantizers.grouped import make_parts
 from quantizers.phi import Phi, phi_of
-from quantizers.registry import register
+from quantizers.registry import get, register
 from quantizers.residual import code_channels, with_means
+from quantizers.scaled import Scaled
 from quantizers.tunable import Between
 from quantizers.vq import VQ
 
 
 @register("ms-rq")
-class MSRQ(Quantizer):
+class MSRQ(Scaled):
     """What is left of a map (H, W) is averaged down to a scale, quantized, brought back to (H, W) and subtracted; then
     the next, finer scale, the last of which is (H, W) itself.
 
@@ -99,10 +97,7 @@ class MSRQ(Quantizer):
         self.upsampling: pyramid.Mode = upsampling
         self.inner, self.normalized_search = inner, normalized_search
         self.shrink, self.scale_dropout = shrink, scale_dropout
-        self.scales: tuple[Scale, ...] = ()
-        self._derived = scales is None
-        if scales is not None:
-            self._set_scales(pyramid.checked_scales("MSRQ", scales))
+        self.begin(scales)
         count = (share_quant_resi or len(self.scales)) if quant_resi else 0
         self.phi = nn.ModuleList(Phi(self.code_dim, quant_resi) for _ in range(count))
 
@@ -120,44 +115,7 @@ class MSRQ(Quantizer):
                 for phi, value in zip(self.phi, stack, strict=True):
                     getattr(phi, key).copy_(value)
 
-    # The pyramid -----------------------------------------------------------------------------------------------
-
-    def _set_scales(self, scales: tuple[Scale, ...]) -> None:
-        self.scales, self.latent_grid = scales, scales[-1]
-        self.prefixes = tuple(itertools.accumulate(math.prod(scale) for scale in scales))
-
-    def settle(self, grid: Sequence[int]) -> None:
-        if len(grid) != 2:
-            raise ValueError(f"MSRQ takes maps of two axes (H, W), not a grid of {scale_text(grid) or 'none'}")
-        if self._derived:
-            self._set_scales(pyramid.default_scales(grid))
-        self.code_grid(grid)
-
-    def code_grid(self, grid: Sequence[int]) -> tuple[int, ...]:
-        if self.latent_grid is None:
-            raise ValueError("MSRQ has no scales yet: give them, or call settle(grid) with that of the latent map")
-        if tuple(grid) != self.latent_grid:
-            raise ValueError(
-                f"{scale_text(grid)} is the latent's grid, and the scales end at {scale_text(self.latent_grid)}: "
-                "give other scales, or images of the size they were made for"
-            )
-        return (self.prefixes[-1],)
-
-    def _flatten(self, z: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-        flat, positions = super()._flatten(z)
-        if self.latent_grid is None:
-            self.settle(positions[1:])
-        self.code_grid(positions[1:])
-        return flat, positions
-
-    def split(self, codes: Tensor) -> list[Tensor]:
-        """Codes (B, n, D) of a prefix -> those of each of its scales (B, h w, D). ValueError for other numbers n."""
-        count = codes.shape[1]
-        if count not in self.prefixes:
-            known = ", ".join(map(str, self.prefixes))
-            raise ValueError(f"MSRQ decodes the first {known} codes (whole scales), not {count}")
-        ends = self.prefixes[: self.prefixes.index(count) + 1]
-        return list(codes.split([end - start for start, end in zip((0, *ends), ends, strict=False)], dim=1))
+    # Maps and codes --------------------------------------------------------------------------------------------------
 
     def share(self, vectors: Tensor, scale: int) -> Tensor:
         """Code vectors (B, h w, d) of a scale -> what they add to the map, (B, d, H, W)."""
@@ -211,11 +169,25 @@ class MSRQ(Quantizer):
         return self.inner._encode(self.inner._normalize(x))
 
     def _encode(self, z: Tensor) -> Tensor:
-        rest, codes = as_map(z, self.scales[-1]), []
+        return self._through(z, lambda codes, scale: codes)[0]
+
+    @torch.no_grad()
+    def corrected(self, z: Tensor, read: Callable[[Tensor, int], Tensor]) -> tuple[Tensor, Tensor]:
+        """Codes where those of a scale (B, h w, D) are read as ``read(codes, scale)``, mistakes among them, and the
+        finer scales are quantized of what those leave over: what is right (B, N, D), and what was read (B, N, D).
+
+        z as ``encode`` takes it. With bits that are flipped by chance this is Infinity's bitwise self-correction.
+        """
+        with self._full_precision(z, "z"):
+            return self._through(self._into_code_space(self._flatten(z)[0]), read)
+
+    def _through(self, z: Tensor, read: Callable[[Tensor, int], Tensor]) -> tuple[Tensor, Tensor]:
+        rest, right, known = as_map(z, self.scales[-1]), [], []
         for scale, size in enumerate(self.scales):
-            codes.append(self._search(as_rows(shrunk(rest, size))))
-            rest = rest - self.share(self.inner._decode(codes[-1]), scale)
-        return torch.cat(codes, dim=1)
+            right.append(self._search(as_rows(shrunk(rest, size))))
+            known.append(read(right[-1], scale))
+            rest = rest - self.share(self.inner._decode(known[-1]), scale)
+        return torch.cat(right, dim=1), torch.cat(known, dim=1)
 
     def _decode(self, codes: Tensor) -> Tensor:
         total = self.blank(codes.shape[0], codes)
@@ -294,7 +266,30 @@ class MSRQ(Quantizer):
     def configurations(
         cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
     ) -> list[dict[str, Any]]:
+        return cls._of_inner({}, codebook_size, depth, bits)
+
+    @classmethod
+    def configurations_on(
+        cls, grid: Sequence[int], options: Mapping[str, Any], *, bits: int | None = None, **request: int | None
+    ) -> list[dict[str, Any]]:
+        """``bits`` of a position of z are shared out over the codes of all scales: the vocabulary nearest to that."""
+        if bits is None or request.get("codebook_size") is not None or len(grid) != 2:  # settle refuses other axes
+            return cls._of_inner(options, bits=bits, **request)
+        given = options.get("scales")
+        scales = pyramid.default_scales(grid) if given is None else pyramid.checked_scales("ms-rq", given)
+        size = round(2 ** pyramid.shared_bits("ms-rq", scales, bits))
+        return cls._of_inner(options, size, request.get("depth"))
+
+    @classmethod
+    def _of_inner(
+        cls,
+        options: Mapping[str, Any],
+        codebook_size: int | None = None,
+        depth: int | None = None,
+        bits: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Those of the quantizer inside, which ``options`` may name."""
         if depth not in (None, 1):
             raise ValueError(f"ms-rq has scales in place of depth: depth {depth} is not possible (rq has depth)")
         require_size_or_bits(cls.name, codebook_size, bits)
-        return [{"codebook_size": codebook_size if bits is None else 2**bits}]
+        return get(options.get("quantizer", "vq")).configurations(codebook_size=codebook_size, bits=bits)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
@@ -65,15 +66,25 @@ def tunable(name: str, **given: Any) -> tuple[Tunable, ...]:
 
 
 def configurations(
-    name: str, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
+    name: str,
+    *,
+    codebook_size: int | None = None,
+    depth: int | None = None,
+    bits: int | None = None,
+    grid: Sequence[int] | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """What a sweep runs for one grid point: ``Quantizer.configurations`` of that name, ``vqp:`` classes included."""
+    """What a sweep runs for one grid point: ``Quantizer.configurations`` of that name, ``vqp:`` classes included.
+
+    With the ``grid`` of z ``configurations_on`` it, ``options`` being what is said beside.
+    """
     request = {"codebook_size": codebook_size, "depth": depth, "bits": bits}
     if name.startswith(_THIRD_PARTY):
         from quantizers.third_party import third_party_configurations
 
         return third_party_configurations(name.removeprefix(_THIRD_PARTY), **request)
-    return get(name).configurations(**request)
+    cls = get(name)
+    return cls.configurations(**request) if grid is None else cls.configurations_on(grid, options, **request)
 
 
 def build(name: str, *, dim: int | None = None, **kwargs: Any) -> Quantizer:

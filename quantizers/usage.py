@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -23,10 +24,19 @@ class Usage:
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self.sizes = tuple(sizes)
+        self.split(())
+
+    def split(self, prefixes: Sequence[int]) -> None:
+        """Count in ``parts`` too what each of the prefixes of a row of codes (the first n of N) adds to the one before:
+        each scale of a pyramid. Forgets everything seen."""
+        self.prefixes = tuple(prefixes)
+        self.parts = [Usage(self.sizes) for _ in self.prefixes]
         self.reset()
 
     def reset(self) -> None:
         """Forget everything seen."""
+        for part in self.parts:
+            part.reset()
         # The dense counts of all depths lie end to end in one tensor, so that one scatter counts them all.
         self._offsets: list[int] = []
         total = 0
@@ -43,9 +53,12 @@ class Usage:
 
     @torch.no_grad()
     def update(self, codes: Tensor) -> None:
-        """Count ``codes`` (..., D) int64. Not while they are exported or transformed, nor when they are recomputed."""
+        """Count ``codes`` (..., D) int64, with parts (B, N, D). Not while they are exported or transformed, nor when
+        they are recomputed."""
         if not (has_values(codes) or is_compiling()) or is_recomputing():
             return
+        for start, end, part in zip((0, *self.prefixes), self.prefixes, self.parts, strict=False):
+            part.update(codes[:, start:end])
         codes = codes.detach().reshape(-1, len(self.sizes))
         if self._dense_size:
             if self._local is None or self._local.device != codes.device:
@@ -68,6 +81,8 @@ class Usage:
         """Add up what every process has counted (a collective call). Repeating it counts nothing twice."""
         if not (dist.is_available() and dist.is_initialized()):
             return self
+        for part in self.parts:
+            part.merge()
         if self._dense_size:
             local = self._local
             if local is None:
@@ -84,13 +99,17 @@ class Usage:
             seen.clear()
         return self
 
-    def state_dict(self) -> dict[str, list[list[Tensor]]]:
-        """What was counted, to go on from: by depth, the codes seen and how often. Several processes merge before."""
-        return {"seen": [list(self._nonzero(d)) for d in range(len(self.sizes))]}
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted, to go on from: by depth, the codes seen and how often; the same of the parts, where there
+        are any. Several processes merge before."""
+        seen = {"seen": [list(self._nonzero(d)) for d in range(len(self.sizes))]}
+        return seen | ({"parts": [part.state_dict() for part in self.parts]} if self.parts else {})
 
-    def load_state_dict(self, state: Mapping[str, Sequence[Sequence[Tensor]]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of ``state_dict``: the same on every process, and counted once when they merge."""
         self.reset()
+        for part, own in zip(self.parts, state.get("parts", ()), strict=False):  # none in those of an earlier version
+            part.load_state_dict(own)
         merged = torch.zeros(self._dense_size, dtype=torch.int64)
         for d, (values, hits) in enumerate(state["seen"]):
             if d in self._sparse:

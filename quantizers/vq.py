@@ -211,5 +211,7 @@ def one_code_configurations(
 ) -> list[dict[str, Any]]:
     """Sweep configurations of a quantizer with one code a position, given by its vocabulary."""
     require_one_code(name, codebook_size, depth, bits)
+    if bits is not None and bits > 62:
+        raise ValueError(f"{name}: {bits} bits are more than one int64 code holds (62); gfq and rq have several codes")
     size = codebook_size if bits is None else 2**bits
     return [{"codebook_size": size}]

@@ -4,6 +4,7 @@ arXiv:2404.02905."""
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -40,6 +41,20 @@ def checked_scales(label: str, scales: Sequence[int | Sequence[int]]) -> tuple[S
         if small == large or small[0] > large[0] or small[1] > large[1]:
             raise ValueError(f"{label}: scales must rise: {scale_text(large)} follows {scale_text(small)}")
     return tuple((pair[0], pair[1]) for pair in pairs)
+
+
+def shared_bits(label: str, scales: Sequence[Scale], bits: int) -> float:
+    """Bits of each code of a pyramid where they are ``bits`` a position of its last scale in all.
+
+    ValueError in one line where that is less than one, or more than an int64 code holds.
+    """
+    count = sum(map(math.prod, scales))
+    share = bits * math.prod(scales[-1]) / count
+    if not 1 <= share <= 62:
+        raise ValueError(
+            f"{label}: {bits} bits a position are {share:.3g} for each of its {count} codes, which hold 1 to 62"
+        )
+    return share
 
 
 def scale_text(scale: Sequence[int]) -> str:

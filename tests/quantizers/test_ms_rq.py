@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import quantizers as Q
-from quantizers.functional import index_to_bits
+from quantizers.functional import bits_to_index, index_to_bits
 from quantizers.functional.pyramid import default_scales
 from quantizers.ms_rq import MSRQ
 
@@ -101,6 +101,25 @@ def test_infinity(golden_successors: Path, name: str) -> None:
     close(q.next_inputs(out.indices), torch.cat(inputs, dim=1))
 
 
+@pytest.mark.parametrize("kind", ["clean", "flipped"])
+def test_infinitys_self_correction(golden_successors: Path, kind: str) -> None:
+    """What is right after mistakes at coarser scales, and the maps that were read."""
+    config, d = load(golden_successors, "infinity_self_correction")
+    scales = [pair[1:] for pair in config["scale_schedule"]]
+    q = MSRQ(8, scales, quantizer="bsq", bits=8, quant_resi=0, upsampling="bilinear", channel_first=True).eval()
+    used = [bits_to_index(d[f"flipped.used_bits.{i}"].flatten(1, 2), msb_first=True)[..., None] for i in range(3)]
+    if kind == "clean":
+        used = []
+    right, known = q.corrected(d["raw_features"], lambda codes, i: used[i] if i < len(used) else codes)
+    assert torch.equal(index_to_bits(right[..., 0], 8, msb_first=True), d[f"{kind}.gt_bits"].bool())
+    # Infinity brings the map to the next scale by interpolation here, and by areas in its quantizer, as we do.
+    maps = [
+        torch.nn.functional.interpolate(q.decode(known[:, :end]), scale, mode="bilinear").flatten(2).transpose(1, 2)
+        for end, scale in zip(q.prefixes, scales[1:], strict=False)
+    ]
+    close(torch.cat(maps, dim=1), d[f"{kind}.x_BLC_wo_prefix"])
+
+
 def test_scales_follow_from_the_first_map() -> None:
     assert [h for h, _ in default_scales((16, 16))] == [1, 2, 3, 4, 5, 6, 8, 10, 13, 16]
     assert [h for h, _ in default_scales((8, 8))] == [1, 2, 3, 4, 5, 6, 8] and len(default_scales((4, 4))) == 4
@@ -159,6 +178,24 @@ def test_what_cannot_be_is_one_line(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError) as error:
         Q.build("ms-rq", **settings).settle((4, 4))
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_use_is_counted_at_each_scale() -> None:
+    """As the codes of that scale alone give it; a copy that goes on from the state counts on."""
+    torch.manual_seed(0)
+    q = MSRQ(4, [1, 2, 4], codebook_size=16)
+    codes = torch.cat([q.train()(torch.randn(3, 4, 4, 4)).indices for _ in range(2)])
+    assert q.prefix_names == ("1x1", "2x2", "4x4") and q.usage.total == 6 * 21
+    again = MSRQ(4, [1, 2, 4], codebook_size=16).usage
+    again.load_state_dict(q.usage.state_dict())
+    for usage in (q.usage, again):
+        for part, own in zip(usage.parts, q.split(codes), strict=True):
+            assert torch.equal(part.counts[0], torch.bincount(own.flatten(), minlength=16))
+    old = {"seen": q.usage.state_dict()["seen"]}  # as checkpoints of an earlier version have it
+    again.load_state_dict(old)
+    assert again.total == 6 * 21 and again.parts[0].total == 0
+    q.usage.reset()
+    assert not any(part.total for part in q.usage.parts)
 
 
 def test_codes_of_another_pyramid_are_refused() -> None:
