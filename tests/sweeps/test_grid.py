@@ -7,6 +7,7 @@ from recipes_tiny import TINY
 
 import quantizers
 from tokbench.errors import TokbenchError
+from tokbench.models.unweighted import unweighted
 from tokbench.sweeps.grid import tokenizer_cells
 from tokbench.sweeps.settings import SweepSettings
 
@@ -40,6 +41,31 @@ def test_bits_puts_every_quantizer_at_one_rate(bits: int) -> None:
     for cell in cells:
         built = quantizers.build(cell.recipe.quantizer.name, dim=16, **cell.recipe.quantizer.options)
         assert built.bits_per_vector == bits
+
+
+def test_bits_are_the_rate_of_an_image_whatever_its_codes_are() -> None:
+    """A pyramid has more codes than the map has positions; a row of tokens fewer."""
+    pyramids = SweepSettings(quantizer=["vq", "ms-rq", "gfq"], bits=[8], set=TINY)
+    assert _bits(pyramids) == pytest.approx([8 * 64] * 3, rel=0.01)
+    scales = ["quantizer.scales=[4,8]", "quantizer.quantizer=bsq", "model.code_channels=null"]
+    assert _bits(SweepSettings(quantizer=["ms-rq"], bits=[10], set=[*TINY, *scales])) == [10 * 64]
+    rows = SweepSettings(encoder=["vqgan", "titok"], image_bits=[256], quantizer=["vq"], set=[*TINY, "model.tokens=16"])
+    assert _bits(rows) == [256] * 2
+    for bits in (1, 160):
+        with pytest.raises(TokbenchError, match="for each of its 155 codes, which hold 1 to 62"):
+            tokenizer_cells(SweepSettings(quantizer=["ms-rq"], bits=[bits], set=TINY))
+    with pytest.raises(TokbenchError, match="100 bits an image are no whole number for each of its 64 positions"):
+        tokenizer_cells(SweepSettings(quantizer=["vq"], image_bits=[100], set=TINY))
+    with pytest.raises(TokbenchError, match="give one of the two"):
+        tokenizer_cells(SweepSettings(quantizer=["vq"], image_bits=[64], bits=[1], set=TINY))
+    with pytest.raises(TokbenchError, match="more than one int64 code holds"):
+        tokenizer_cells(SweepSettings(quantizer=["vq"], bits=[63], set=TINY))
+
+
+def _bits(grid: SweepSettings) -> list[float]:
+    cells, impossible = tokenizer_cells(grid)
+    assert not impossible
+    return [unweighted(cell.recipe.tokenizer).rate()["bits_per_image"] for cell in cells]
 
 
 def test_impossible_cells_are_named_once_and_skipped() -> None:

@@ -118,5 +118,10 @@ def test_encoders_keep_what_they_share() -> None:
     assert models[1].model_dump()["channels"] == 8
     with pytest.raises(TokbenchError, match="did you mean 'vqgan'"):
         tokenizer_cells(SweepSettings(encoder=["vqgam"]))
+    with pytest.raises(TokbenchError, match="model.widht: no setting of vit .did you mean 'width'"):
+        tokenizer_cells(SweepSettings(encoder=["vit"], set=["model.widht=3"]))
+    # The demo's initialization is one of levels: of the same name, and not the same setting.
+    [cell] = tokenizer_cells(SweepSettings(encoder=["titok"], downsampling=[8]))[0]
+    assert (cell.recipe.model.patch_size, cell.recipe.model.initialization) == (8, "local")
     [cell] = tokenizer_cells(SweepSettings(recipe="vit-vqgan", encoder=["titok"]))[0]
     assert cell.recipe.model.factors == (8, 8) and cell.recipe.model.grid(256) == (32,)

@@ -34,7 +34,13 @@ class SweepSettings(Strict):
     quantizer: Words = _grid("tokbench list; e.g. vq,rq,lfq.", short="-q")
     codebook_size: Numbers = _grid("e.g. 256,1024 or 2^14.", short="-k")
     depth: Numbers = _grid("Codes per position, e.g. 1,2,4,8.", short="-d")
-    bits: Numbers = _grid("Bits per position: every quantizer at the same rate, e.g. 8,16.")
+    bits: Numbers = _grid(
+        "Bits per position of the latent map: every quantizer at the same rate an image, e.g. 8,16; the codes of a "
+        "pyramid share them."
+    )
+    image_bits: Numbers = _grid(
+        "Bits an image, e.g. 2048: the same rate across --encoder, --image-size and --downsampling too."
+    )
     image_size: Sizes = _grid("In pixels, e.g. 64,128 or 64x96.")
     downsampling: Numbers = _grid("Pixels per side of one code, e.g. 4,8.")
     code_dim: Numbers = _grid("Channels handed to the quantizer.")
