@@ -161,6 +161,23 @@ def test_rows_by_depth_carry_the_rate_and_the_values_of_the_prefix() -> None:
     assert texts(section, "params")[:3] == ["", "", ""] and texts(section, "usage")[:3] == ["", "", ""]
 
 
+def test_rows_of_a_pyramid_say_how_much_of_the_codebook_each_scale_uses() -> None:
+    rate = {
+        "tokens": [21, 1], "codebook_sizes": [256], "bits_per_position": 8.0, "bits_per_image": 168.0,
+        "bits_per_pixel": 0.1, "prefixes": [1, 5, 21],
+    }  # fmt: skip
+    metrics = {
+        "psnr": metric(20.0, "PSNR", by_depth=[15.0, 18.0, 20.0]),
+        "usage": metric(0.9, "usage", by_depth=[0.1, 0.5, 0.8]),
+    }
+    whole = record("ms-rq", 256, 1, rate=rate, metrics=metrics)
+    section = only(comparison([whole], by_depth=True))
+    assert [cell.value for cell in column(section, "usage")] == [0.1, 0.5, 0.9]
+    few, some, _ = (section.notes[c.note] if c.note is not None else "" for c in column(section, "usage"))
+    assert "of what the row adds alone; only" in few and few.endswith("positions for a codebook of 256")
+    assert "of what the row adds alone" in some
+
+
 def test_no_row_by_depth_where_only_the_use_of_the_codes_was_measured_so() -> None:
     whole = record("rq", 256, 4, metrics={"usage": metric(0.7, "usage", by_depth=[0.9, 0.8, 0.6, 0.5])})
     metrics = {k: m if k == "usage" else m | {"by_depth": None} for k, m in whole.plain()["metrics"].items()}

@@ -14,7 +14,7 @@ from quantizers.usage import Usage
 from tokbench.config.model import QuantizerConfig
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.training import loop, reporting
-from tokbench.training.collapse import WINDOWS, CollapseWatch, cures, usage_of_window
+from tokbench.training.collapse import WINDOWS, CollapseWatch, cures, least_used, usage_of_window
 from tokbench.training.loop import train
 
 Tiny = Callable[..., TokenizerRecipe]
@@ -50,7 +50,8 @@ def test_there_are_three_cures_and_they_are_options_of_the_quantizer(name: str) 
     for text in found:
         key, equals, _ = text.partition("=")
         if equals:
-            assert key.removeprefix("quantizer.") in quantizers.options(name), text
+            known = {**quantizers.options(name), **(quantizers.options("vq") if name == "ms-rq" else {})}
+            assert key.removeprefix("quantizer.") in known, text
 
 
 def test_a_cure_that_is_in_effect_is_not_named() -> None:
@@ -69,6 +70,20 @@ def test_a_short_window_is_measured_by_what_it_could_show() -> None:
     usage.update(torch.zeros(500, 1, dtype=torch.int64))
     found = usage_of_window(usage)
     assert found["usage_of_reachable"] < 0.01 and found["perplexity"] == pytest.approx(1.0)
+
+
+def test_a_scale_whose_codes_collapse_is_named() -> None:
+    """One code at 1x1 and all of them at 4x4: the whole histogram shows nothing of it."""
+    usage = Usage([16])
+    usage.split((1, 17))
+    coarse = torch.zeros(50, 1, 1, dtype=torch.int64)
+    usage.update(torch.cat([coarse, torch.randint(16, (50, 16, 1))], dim=1))
+    found = usage_of_window(usage, ["1x1", "4x4"])
+    assert found["usage"] == found["usage_4x4"] == 1 and found["usage_1x1"] == 1 / 16
+    assert least_used(found) == ("1x1", found["usage_of_reachable_1x1"])
+    watch = CollapseWatch(QuantizerConfig(name="ms-rq", codebook_size=16))
+    told = [watch.look(i, found) for i in range(WINDOWS)][-1]
+    assert told is not None and "the codes at 1x1 collapse: 6.25% of the codes in use, perplexity 1.0" in told
 
 
 def test_a_run_whose_codes_die_says_so_while_it_trains(

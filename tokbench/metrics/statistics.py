@@ -15,7 +15,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from quantizers.usage import Usage
-from tokbench.models.prefixes import parts
 
 T = TypeVar("T")
 
@@ -137,9 +136,14 @@ class CodeHistogram:
         self.codebook_sizes = list(codebook_sizes)
         self.usage = Usage(codebook_sizes)
         self.positions, self.pixels = positions, pixels  # of one image
-        self.prefixes = prefixes or ()
-        self.parts = [CodeHistogram(codebook_sizes, pixels=pixels) for _ in self.prefixes]
+        lengths = prefixes or ()
+        self.usage.split(lengths)
+        self.parts = [
+            CodeHistogram(codebook_sizes, b - a, pixels) for a, b in zip((0, *lengths), lengths, strict=False)
+        ]
         """Of what each of the ``prefixes`` adds to the one before: of a pyramid's scales."""
+        for histogram, usage in zip(self.parts, self.usage.parts, strict=True):
+            histogram.usage = usage
 
     def update(self, codes: Tensor) -> None:
         """codes: int64 (B, \\*grid, D)."""
@@ -153,13 +157,10 @@ class CodeHistogram:
                 wrong = low if low < 0 else high
                 raise ValueError(f"code {wrong} at depth {depth + 1} is outside its codebook of {size}")
         self.usage.update(codes)
-        for histogram, part in zip(self.parts, parts(codes, self.prefixes), strict=True):
-            histogram.update(part)
 
     def all_reduce(self) -> None:
         """Afterwards every process holds what all of them counted. Call once, at the end."""
-        for histogram in (self, *self.parts):
-            histogram.usage.merge()
+        self.usage.merge()
 
     @property
     def counts(self) -> list[Tensor]:

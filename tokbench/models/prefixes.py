@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -24,8 +23,3 @@ class Prefix(NamedTuple):
     def of(self, codes: Tensor) -> Tensor:
         """Codes (B, *grid, D), cut to this part; (B, N, D) where it counts positions."""
         return (codes if self.positions is None else codes[:, : self.positions])[..., : self.depth]
-
-
-def parts(codes: Tensor, lengths: Sequence[int]) -> list[Tensor]:
-    """Codes (B, N, D) -> what each of the prefixes of ``lengths`` codes adds to the one before."""
-    return [codes[:, start:end] for start, end in zip((0, *lengths), lengths, strict=False)]

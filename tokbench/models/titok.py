@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from quantizers.distributed import shared_generator
+from quantizers.graphs import has_values
 from tokbench.config.grid import Grid, Size, divided
 from tokbench.config.titok_model import CodeHeadConfig, TiTokConfig, TransformerConfig
 
@@ -178,7 +179,7 @@ class Decoder(nn.Module):
         if not 1 <= count <= whole or (count < whole and not self.tail_drop):
             most = f"1 to {whole}" if self.tail_drop else f"{whole}, since it was trained without model.tail_drop"
             raise ValueError(f"codes of {count} positions: the tokenizer decodes {most}")
-        if self.tail_drop and self.training:
+        if self.tail_drop and self.training and has_values(quantized):  # of meta tensors all work is counted
             count = min(count, self._kept(whole, shared_generator(quantized.device)))
         tokens = self.from_code(rearrange(quantized[..., :count], "b c n -> b n c"))
         tokens = tokens + self.places[:count].to(tokens.dtype)

@@ -200,11 +200,12 @@ class Entry:
         return without
 
     def values(self, name: str) -> list[float | None]:
-        """The metric of every seed; of a prefix only where it was measured by depth."""
+        """The metric of every seed; of a prefix only where it was measured by depth. In a row of codes (``lengths``)
+        the use of codes is that of what the prefix adds to the one before."""
         found = [record.metrics.get(name) for record in self.records]
         if self.prefix is None:
             return [None if metric is None else metric.value for metric in found]
-        depths = [(m.by_depth if m is not None and _of_prefixes(name, m) else None) or [] for m in found]
+        depths = [(m and (self.lengths or not of_parts(name, m)) and m.by_depth) or [] for m in found]
         return [values[self.prefix - 1] if len(values) >= self.prefix else None for values in depths]
 
     def metric(self, name: str) -> Spread | None:
@@ -216,16 +217,15 @@ class Entry:
     def prefixes(self) -> list[Entry]:
         """The same row after 1, 2, ... D-1 depths, where something was measured by depth."""
         if self.steps > 1 and not self._prefixes:
-            found = self.first.metrics.items()
-            lengths = [len(m.by_depth) for name, m in found if m.by_depth and _of_prefixes(name, m)]
+            lengths = [len(m.by_depth) for k, m in self.first.metrics.items() if m.by_depth and not of_parts(k, m)]
             last = min(self.steps, max(lengths, default=0) + 1)
             self._prefixes.extend(Entry(self.records, d) for d in range(1, last))
         return self._prefixes
 
 
-def _of_prefixes(name: str, metric: MetricValue) -> bool:
-    """Whether ``by_depth`` is of all depths up to each, not of each alone."""
-    return shown(name, metric.shown).depths == "together"
+def of_parts(name: str, metric: MetricValue) -> bool:
+    """Whether ``by_depth`` is of each depth alone, not of all up to it."""
+    return shown(name, metric.shown).depths == "alone"
 
 
 class Gathered(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tokbench.errors import noun_of
 from tokbench.results.columns import AFTER, FRAMES, Column, Value, attribute
-from tokbench.results.entries import Context, Entry, Spread, Variant
+from tokbench.results.entries import Context, Entry, Spread, Variant, of_parts
 
 if TYPE_CHECKING:
     from tokbench.results.record import Record
@@ -96,8 +96,7 @@ def add_metric(section: Section, column: Column, variant: Variant, several: bool
 
 def _metric_cell(section: Section, column: Column, variant: Variant, entry: Entry, first: bool) -> TableCell:
     if entry.prefix is not None:
-        spread = entry.metric(variant.name)
-        return TableCell(None, "") if spread is None else _cell(column, spread)
+        return _prefix_cell(section, column, variant, entry)
     if entry.published:
         return _cell(column, entry.metric(variant.name) if first else None)
     metric = entry.measured(variant.name)
@@ -109,6 +108,19 @@ def _metric_cell(section: Section, column: Column, variant: Variant, entry: Entr
         return _cell(column, None)  # its value stands in the column of its own definition
     cell = _cell(column, entry.metric(variant.name))
     cell.note = section.note(f"{column.label}: {metric.note}") if metric.note else None
+    return cell
+
+
+def _prefix_cell(section: Section, column: Column, variant: Variant, entry: Entry) -> TableCell:
+    spread, metric = entry.metric(variant.name), entry.measured(variant.name)
+    if spread is None or metric is None:
+        return TableCell(None, "")
+    cell = _cell(column, spread)
+    if of_parts(variant.name, metric):
+        ends, entries = [0, *entry.lengths], max(entry.codebook_sizes() or [0])
+        codes = (metric.n or 0) * (ends[entry.prefix or 0] - ends[(entry.prefix or 1) - 1])
+        few = f"only {codes} positions for a codebook of {entries}" if codes < entries else ""
+        cell.note = section.note(f"{column.label}: of what the row adds alone{few and '; '}{few}")
     return cell
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quantizers.usage import Usage
@@ -29,11 +29,13 @@ _CURES: dict[str, list[tuple[str, Any]]] = {
     "ibq": [("entropy_weight", 0.4), ("codebook_dim", 32)],
     "gumbel": [("kl_weight", 0.01), ("temperature_end", 0.5)],
     "simvq": [("codebook_dim", 32), ("rotation_trick", True)],
+    "ms-rq": [("codebook_update", "ema"), ("restart_threshold", 1.0), ("kmeans_init", True)],
 }
 # vq restarts codes by default only where a moving average learns them.
 _IN_EFFECT: dict[str, dict[str, Any]] = {
     "vq": {"codebook_update": "ema", "restart_threshold": 1.0},
     "rq": {"restart_threshold": 1.0, "decay": 0.99},
+    "ms-rq": {"codebook_update": "ema", "restart_threshold": 1.0},
 }
 _ALWAYS = [
     "a lower training.learning_rate",
@@ -43,12 +45,23 @@ _ALWAYS = [
 ]
 
 
-def usage_of_window(usage: Usage) -> dict[str, float]:
+_REACHABLE = "usage_of_reachable"
+
+
+def usage_of_window(usage: Usage, names: Sequence[str] = ()) -> dict[str, float]:
     """Means over the depths of a merged histogram.
 
     ``usage``: the fraction of the codebook seen; ``usage_of_reachable``: the same, over the fraction that as many
-    draws from equally likely codes would have shown (a window of 1,000 codes cannot show 16,384); ``perplexity``.
+    draws from equally likely codes would have shown (a window of 1,000 codes cannot show 16,384); ``perplexity``. The
+    same of each of the histogram's parts, as ``usage_1x1`` by their ``names``.
     """
+    found = _of_one(usage)
+    for name, part in zip(names, usage.parts, strict=True):
+        found |= {f"{key}_{name}": value for key, value in _of_one(part).items()}
+    return found
+
+
+def _of_one(usage: Usage) -> dict[str, float]:
     draws = usage.total
     reachable = [1.0 if k == 1 else -math.expm1(draws * math.log1p(-1 / k)) for k in usage.sizes]
     seen = usage.usage
@@ -56,17 +69,25 @@ def usage_of_window(usage: Usage) -> dict[str, float]:
     depths = max(1, len(seen))
     return {
         "usage": sum(seen) / depths,
-        "usage_of_reachable": sum(shares) / depths,
+        _REACHABLE: sum(shares) / depths,
         "perplexity": sum(usage.perplexity) / depths if draws else 0.0,
     }
 
 
+def least_used(values: Mapping[str, float]) -> tuple[str, float] | None:
+    """Of the parts of a window, which codes are used least, and how much of what could be; None without parts."""
+    parts = {k.removeprefix(f"{_REACHABLE}_"): v for k, v in values.items() if k.startswith(f"{_REACHABLE}_")}
+    return min(parts.items(), key=lambda item: item[1]) if parts else None
+
+
 def cures(quantizer: QuantizerConfig) -> list[str]:
     """Three things to change, as recipe settings where they are settings."""
-    have = {**_IN_EFFECT.get(quantizer.name, {}), **quantizer.options}
+    inner = quantizer.options.get("quantizer", "vq") if quantizer.name == "ms-rq" else "vq"
+    known = quantizer.name if inner == "vq" else inner
+    have = {**_IN_EFFECT.get(known, {}), **quantizer.options}
     if quantizer.options.get("codebook_update") == "gradient" and "restart_threshold" not in quantizer.options:
         have.pop("restart_threshold", None)
-    listed = _CURES.get(quantizer.name, [])
+    listed = _CURES.get(known, [])
     wanted = [
         f"quantizer.{key}={str(value).lower() if isinstance(value, bool) else value}"
         for key, value in listed
@@ -85,10 +106,12 @@ class CollapseWatch:
 
     def look(self, step: int, values: Mapping[str, float]) -> str | None:
         """The warning, where this window makes it due."""
-        share = values.get("usage_of_reachable")
+        share, least = values.get(_REACHABLE), least_used(values)
         if share is None:
             return None
-        if share >= BELOW:
+        where = "the codebook collapses" if share < BELOW or least is None else f"the codes at {least[0]} collapse"
+        of = "" if where.startswith("the codebook") or least is None else f"_{least[0]}"
+        if min(share, least[1] if least is not None else share) >= BELOW:
             self.low, self.warned = 0, False
             return None
         self.low += 1
@@ -96,8 +119,8 @@ class CollapseWatch:
             return None
         self.warned = True
         return (
-            f"step {step}: the codebook collapses: {values['usage']:.2%} of the codes in use, perplexity "
-            f"{values['perplexity']:.1f}, for {self.low} windows; try {', or '.join(cures(self.quantizer))}"
+            f"step {step}: {where}: {values[f'usage{of}']:.2%} of the codes in use, perplexity "
+            f"{values[f'perplexity{of}']:.1f}, for {self.low} windows; try {', or '.join(cures(self.quantizer))}"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tokbench.models.inflation import start_from
 from tokbench.models.layout import channels_last, channels_last_
 from tokbench.pictures import grid, save_picture
 from tokbench.training.adversary import AdversarialBackward, Adversary, keep_eager
-from tokbench.training.collapse import usage_of_window
+from tokbench.training.collapse import least_used, usage_of_window
 from tokbench.training.ema import averaged
 from tokbench.training.finite import check_finite, guard_latents, step_guard, step_together
 from tokbench.training.gradients import clip_gradients
@@ -225,14 +225,17 @@ class TokenizerTask:
         else:
             shown["accuracy"] = values["accuracy"]
         names = {"perceptual": "LPIPS", "logits": "logits", "lambda": "lambda", "discriminator": "D", "usage": "usage"}
-        return shown | {label: values[name] for name, label in names.items() if name in values}
+        least = least_used(values)
+        shown |= {label: values[name] for name, label in names.items() if name in values}
+        return shown | ({f"least at {least[0]}": least[1]} if least is not None else {})
 
     def window(self) -> dict[str, float]:
         """Of the codes used since the last call, over all processes and as means over the depths: the fraction of the
-        codebook, the same of what so many equally likely codes would have shown, and the perplexity."""
-        usage = self.tokenizer.quantizer.usage
+        codebook, the same of what so many equally likely codes would have shown, and the perplexity; of a pyramid at
+        each scale too."""
+        usage, names = self.tokenizer.quantizer.usage, self.tokenizer.quantizer.prefix_names
         usage.merge()
-        found = usage_of_window(usage)
+        found = usage_of_window(usage, names)
         usage.reset()
         return found
 
