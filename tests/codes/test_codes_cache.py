@@ -11,10 +11,12 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from tiny_tokenizer import make_tokenizer
 
 import quantizers
 from tokbench.codes.cache import CodeCache, CodeLoader
 from tokbench.codes.encoding import write_codes
+from tokbench.codes.flips import FlippedBits
 from tokbench.codes.header import CodeHeader
 from tokbench.codes.soft import SoftCodes, targets_along
 from tokbench.codes.writer import CodeWriter
@@ -117,6 +119,26 @@ def test_encoding_equals_the_tokenizer_and_another_tokenizer_is_refused(
     cache.check_tokenizer(rq_tokenizer.sha256(), "here")
     with pytest.raises(TokbenchError, match="codes of another tokenizer"):
         cache.check_tokenizer("0" * 64, "elsewhere")
+
+
+def test_flipped_bits_come_from_latents_of_a_grid_of_their_own(tmp_path: Path) -> None:
+    """Of a pyramid the cache keeps the map; what is right after the flips is what the quantizer makes of their rest."""
+    options = {"name": "ms-rq", "quantizer": "bsq", "bits": 6, "scales": [1, 2, 4], "quant_resi": 0.0}
+    tokenizer = make_tokenizer(options)
+    images = open_images("photos", "eval", image_size=16, limit=6)
+    write_codes(tokenizer, images, tmp_path / "eval", source="here", latents=True)
+    batch = CodeCache(tmp_path, "eval").read(list(range(6)))
+    latents = batch["latents"].float().movedim(-1, 1)
+    assert latents.shape == (6, 6, 4, 4) and batch["codes"].shape == (6, 21, 1)
+    known, (right,) = FlippedBits(tokenizer, 0.5, scales=2)(latents, keys=list(range(6)))
+    assert not torch.equal(known[:, :5, 0], right[:, :5]) and torch.equal(known[:, 5:, 0], right[:, 5:])
+    assert torch.equal(right[:, :1], tokenizer.quantizer.encode(latents)[:, :1, 0])
+    rest = latents - tokenizer.quantizer.decode(known[:, :5])
+    assert torch.equal(right[:, 5:], tokenizer.quantizer.inner.encode(rest.movedim(1, -1)).flatten(1))
+    again, _ = FlippedBits(tokenizer, 0.5, scales=2)(latents[2:4], keys=[2, 3])
+    assert torch.equal(again, known[2:4]), "flips are of the image, not of its batch"
+    with pytest.raises(TokbenchError, match="the codes of vq are not bits; it is for ms-rq over bsq, lfq or gfq"):
+        FlippedBits(make_tokenizer({"name": "ms-rq", "codebook_size": 16}), 0.3)
 
 
 def test_soft_targets_along_hard_codes_are_the_quantizers(rq_tokenizer: Tokenizer) -> None:

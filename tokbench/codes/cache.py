@@ -48,7 +48,7 @@ class CodeCache:
         self._codes = [self._mapped(f"codes-{i:05d}.bin", h.dtype, (n, *h.shape)) for i, n in enumerate(h.shards)]
         self._latents = []
         if h.latent_channels is not None:
-            row = (*h.shape[:-1], h.latent_channels)
+            row = h.latent_shape
             self._latents = [self._mapped(f"latents-{i:05d}.bin", "<f2", (n, *row)) for i, n in enumerate(h.shards)]
         self._conditions = []
         if h.condition is not None:

@@ -48,6 +48,7 @@ def code_header(
         passes=passes,
         classes=tuple(images.classes),
         latent_channels=int(quantizer.dim) if latents else None,
+        latent_grid=quantizer.latent_grid if latents else None,
         condition=condition,
     )
 

@@ -3,8 +3,8 @@
 A cache is a folder with a folder for each split; a split holds ``header.json``, ``codes-00000.bin`` and so on (raw
 little-endian, (count, *grid, D)), ``labels.bin`` (int64), ``histogram.bin`` (int64, the counts of each depth's codes
 one after the other; of a vocabulary past 2^22 the number of codes that occur, these codes and their counts) and, where
-asked for, ``latents-00000.bin`` (float16, (count, *grid, C)); of pairs also ``condition-00000.bin`` (uint32), the codes
-of what goes with the images.
+asked for, ``latents-00000.bin`` (float16, (count, *latent grid, C)); of pairs also ``condition-00000.bin`` (uint32),
+the codes of what goes with the images.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pydantic import (
 
 from tokbench.config.base import CodeShape, Grown
 from tokbench.config.condition import CodesConfig
-from tokbench.config.grid import Size
+from tokbench.config.grid import Grid, Size
 from tokbench.errors import TokbenchError, printable
 
 FORMAT = 1
@@ -50,8 +50,9 @@ class CodeHeader(Grown):
     shards: tuple[NonNegativeInt, ...] = ()  # images in each
     latent_channels: PositiveInt | None = None
     condition: CodesConfig | None = None  # of pairs: what the codes of the other half are
+    latent_grid: Grid | None = None  # where it is not that of the codes: of a pyramid
 
-    later = ("condition",)
+    later = ("condition", "latent_grid")
 
     @model_validator(mode="after")
     def _adds_up(self) -> CodeHeader:
@@ -62,6 +63,12 @@ class CodeHeader(Grown):
         if max(self.codebook_sizes) > 2**32:
             raise ValueError(f"codes of a vocabulary of {max(self.codebook_sizes)} do not fit into 32 bits")
         return self
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(*grid, C) of an image's latents; they must be there."""
+        assert self.latent_channels is not None
+        return (*(self.latent_grid or self.shape[:-1]), self.latent_channels)
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -1,4 +1,4 @@
-"""Training codes and targets that a quantizer's latents give: soft targets and stochastic codes."""
+"""Training codes and targets that a quantizer's latents give: soft targets, stochastic codes, flipped bits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokbench.codes.flips import FlippedBits
 from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer
 
@@ -31,15 +32,15 @@ class SoftCodes:
         # In the space where the quantizer compares: with codebook_dim that of its own linear map of the latents.
         self.tables = compared_vectors(self.quantizer) if self.path else []
 
-    @classmethod
-    def of(cls, tokenizer: Tokenizer, generator: Any) -> SoftCodes:
-        """As the settings of a generator say; those without such settings (``mlm``) want neither."""
-        return cls(tokenizer, getattr(generator, "soft_targets", None), getattr(generator, "stochastic_codes", None))
-
     @property
     def wanted(self) -> bool:
         """Whether latents are needed at all."""
         return self.soft is not None or self.stochastic is not None
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the codes depend on the keys."""
+        return self.stochastic is not None
 
     @torch.no_grad()
     def __call__(
@@ -67,6 +68,21 @@ class SoftCodes:
             return codes, targets_along(self.tables, compared, codes.flatten(1, -2), self.soft)
         soft = q.soft_targets(latents, self.soft).flatten(1, -3)
         return codes, list(soft.unbind(-2))
+
+
+NEED_LATENTS = ("soft_targets", "stochastic_codes", "bit_flips")
+
+
+def need_latents(generator: Any) -> bool:
+    """Whether the settings of a generator ask for codes or targets that latents alone give."""
+    return any(getattr(generator, key, None) for key in NEED_LATENTS)
+
+
+def training_codes(tokenizer: Tokenizer, generator: Any) -> SoftCodes | FlippedBits:
+    """As the settings of a generator say; those without such settings (``mlm``) take the codes as they are."""
+    if flips := getattr(generator, "bit_flips", 0.0):
+        return FlippedBits(tokenizer, flips, generator.flipped_scales)
+    return SoftCodes(tokenizer, getattr(generator, "soft_targets", None), getattr(generator, "stochastic_codes", None))
 
 
 def compared_vectors(quantizer: Any) -> list[Tensor]:

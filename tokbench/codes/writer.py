@@ -89,7 +89,7 @@ class CodeWriter:
         h = self.header
         kinds: list[tuple[str, np.dtype[Any], tuple[int, ...]]] = [("codes", h.dtype, h.shape)]
         if h.latent_channels is not None:
-            kinds.append(("latents", np.dtype("<f2"), (*h.shape[:-1], h.latent_channels)))
+            kinds.append(("latents", np.dtype("<f2"), h.latent_shape))
         if h.condition is not None:
             kinds.append(("condition", np.dtype("<u4"), h.condition.shape))
         return kinds

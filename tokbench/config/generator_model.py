@@ -183,6 +183,14 @@ class VARGeneratorConfig(Headed):
         "all blocks; prefix: the condition stands before the codes, as texts and other codes need",
     )
     qk_norm: bool = Field(True, description="attention between unit vectors, at a learned scale for each head")
+    bit_flips: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="bits of a scale's codes that training reads wrong: at each scale of each image a share of 0 to "
+        "this; the finer codes then make up for them (Infinity's bitwise self-correction: 0.3)",
+    )
+    flipped_scales: PositiveInt | None = Field(None, description="the first scales that have flips; empty: all")
     dropout: float = Field(0.0, ge=0, lt=1, description="of what a layer adds to the residual stream")
     drop_path: float = Field(
         0.0, ge=0, lt=1, description="chance that a sample skips the last layer, the others less; VAR: layers / 240"

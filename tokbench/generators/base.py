@@ -51,7 +51,7 @@ class Generator(SavedModel):
     Config = GeneratorConfig
     config: GeneratorConfig
     exact_nll: ClassVar[bool]  # whether ``nll`` is the model's code length, or an upper bound of it
-    takes_targets: ClassVar[bool] = False  # whether ``loss`` takes soft targets
+    takes_targets: ClassVar[bool] = False  # whether ``loss`` takes other targets than the codes
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Generator(SavedModel):
         """The training loss, a scalar, nats per code.
 
         Args:
-            targets: soft targets (B, T, K_d) of each depth.
+            targets: soft targets (B, T, K_d) of each depth, or the codes (B, T) that are right where others are read.
             keys: what masks and dropped conditions are drawn from (``tokbench.generators.noise``), int64 (E,), where
                 these B rows are part of a batch of E: theirs first. The mean of the parts' losses is then the loss of
                 the whole. By default new ones, the rows being the whole batch.
@@ -82,7 +82,7 @@ class Generator(SavedModel):
             TokbenchError: soft targets for a generator that takes none, codes or conditions of another shape.
         """
         if targets is not None and not self.takes_targets:
-            raise TokbenchError("soft targets are for generator ar")
+            raise TokbenchError("targets beside the codes are for generators ar and var")
         sequence = self.sequence(codes)
         keys = random_keys(len(codes), self.device) if keys is None else keys
         chosen = self.condition.drop(self.condition.check(condition, len(codes)), keys[: len(codes)])

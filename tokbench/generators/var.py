@@ -36,6 +36,7 @@ class VAR(Exact):
     """
 
     mask: Tensor
+    takes_targets = True
 
     @staticmethod
     def stacks(settings: VARGeneratorConfig) -> list[nn.Module]:
@@ -124,7 +125,7 @@ class VAR(Exact):
         return [head(x) for head in self.classifiers]
 
     def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
-        return self.cross_entropy(self._logits(sequence, condition), sequence.unbind(-1))
+        return self.cross_entropy(self._logits(sequence, condition), targets or sequence.unbind(-1))
 
     # One pass a scale ------------------------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokbench.codes.soft import SoftCodes
+from tokbench.codes.soft import need_latents, training_codes
 from tokbench.config.address import address_settings
 from tokbench.config.condition import need_classes
-from tokbench.config.generator import ARConfig, GeneratorRecipe
+from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.loading import Draft, draft_recipe
 from tokbench.config.yaml_files import parse_value
 from tokbench.data import open_images
@@ -45,9 +45,8 @@ class GeneratorCell:
 
     @property
     def latents(self) -> bool:
-        """Whether the code cache keeps latents too: soft targets and stochastic codes need them."""
-        ar = self.recipe.generator if isinstance(self.recipe.generator, ARConfig) else ARConfig()
-        return ar.soft_targets is not None or ar.stochastic_codes is not None
+        """Whether the code cache keeps latents too."""
+        return need_latents(self.recipe.generator)
 
     @property
     def codes_key(self) -> str:
@@ -156,7 +155,7 @@ def _parameters(recipe: GeneratorRecipe, cell: TokenizerCell) -> int:
     """What the generator cannot do with these codes is said before any training."""
     config, settings = cell.recipe.tokenizer, recipe.generator
     tokenizer, made = without_weights(settings, config, source=recipe.tokenizer, image_size=config.image_size)
-    SoftCodes.of(tokenizer, settings)
+    training_codes(tokenizer, settings)
     return sum(p.numel() for p in made.parameters())
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from tokbench.codes.cache import CodeCache, CodeLoader
-from tokbench.codes.soft import SoftCodes
+from tokbench.codes.soft import NEED_LATENTS, training_codes
 from tokbench.config.condition import need_classes, partner_of
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.kind import SHOWN
@@ -33,7 +33,7 @@ class Encoded(NamedTuple):
     """A batch for the generator."""
 
     codes: Tensor  # (B, *grid, D)
-    targets: list[Tensor] | None  # soft ones
+    targets: list[Tensor] | None  # where they are not the codes: soft ones, or those that make up for flipped bits
     nearest: Tensor  # of the first ``MEASURED``: what is measured where the codes trained on are drawn
 
 
@@ -64,10 +64,10 @@ class CodeData:
             self._open_images()
         self._open_condition()
         settings = recipe.generator
-        self.soft = SoftCodes.of(tokenizer, settings)
+        self.soft = training_codes(tokenizer, settings)
         if self.soft.wanted and self.cache is not None and self.cache.header.latent_channels is None:
             raise TokbenchError(
-                f"{self.cache.folder}: holds no latents, which soft_targets and stochastic_codes need; "
+                f"{self.cache.folder}: holds no latents, which {' and '.join(NEED_LATENTS)} need; "
                 "encode again with --latents"
             )
         self._held_out: tuple[Tensor, Tensor] | None = None
@@ -190,9 +190,9 @@ class CodeData:
         return {"source": source, "fingerprint": fingerprint, "count": len(self.cache), "readers": None} | tokenizer
 
     def encoded(self, batch: Any, keys: Tensor) -> Encoded:
-        """A batch as it is trained on; stochastic codes are drawn from the first B of the keys."""
+        """A batch as it is trained on; what is drawn of codes is drawn from the first B of the keys."""
         size = len(batch["codes"] if "codes" in batch else batch["image"])
-        noise = keys[:size].tolist() if self.soft.stochastic is not None else None
+        noise = keys[:size].tolist() if self.soft.drawn else None
         if "codes" not in batch:
             with torch.no_grad():
                 latents = self.tokenizer.latents(self._to_model(batch["image"]))

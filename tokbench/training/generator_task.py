@@ -43,7 +43,7 @@ class GeneratorObjective(nn.Module):
         self.generator = generator
 
     def forward(self, codes: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
-        """codes (B, *grid, D), condition (B, ...), targets (B, T, K_d) of each depth, keys (E,) -> nats per code."""
+        """codes (B, *grid, D), condition (B, ...), targets of each depth, keys (E,) -> nats per code."""
         return self.generator.loss(codes, condition, targets, keys)
 
 
