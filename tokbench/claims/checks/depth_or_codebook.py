@@ -1,4 +1,5 @@
-"""Codes in depth against a larger codebook, on a latent map of one size (RQ-VAE, arXiv:2203.01941, table 4)."""
+"""Codes in depth against a larger codebook, on a latent map of one size (RQ-VAE, arXiv:2203.01941, table 4); beside
+them codes in scales (VAR, arXiv:2404.02905)."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ LINES = {  # part: label, quantizer, line
     "depth": ("RQ, more depth", "rq", "-"),
     "codebook": ("VQ, larger codebook", "vq", "-"),
     "positions": ("VQ, 4x the positions", "vq", ""),
+    "scales": ("MS-RQ, more codes a scale", "ms-rq", "--"),
 }
 
 
@@ -41,7 +43,22 @@ def judge(evidence: Evidence) -> list[Finding]:
             findings.append(better(statement, sizes[-1], sizes[0], metric, informational=True))
         statement = f"{label} of {same} is no worse than that of VQ with four times the positions and equal bits"
         findings.append(better(statement, same_bits, positions, metric, equal_or_better=True))
+        for scales in _rows(evidence, "scales"):
+            beside = next((e for e in depths if _alike(e, scales)), None)
+            statement = f"{label} of a pyramid of scales is better than that of RQ with D = {beside and beside.depth}"
+            found = better(f"{statement}, at equal bits", scales, beside, metric, informational=True)
+            findings += [found] if beside is not None else []
     return findings
+
+
+def _rows(evidence: Evidence, part: str) -> list[Entry]:
+    """None of a part that was not asked for when the records were made."""
+    return evidence.rows(part) if part in evidence.asked.parts else []
+
+
+def _alike(one: Entry, other: Entry) -> bool:
+    """Whether an image has the same bits in both, but for the rounding of a vocabulary."""
+    return abs((one.bits() or 0.0) / (other.bits() or 1.0) - 1) < 0.02
 
 
 def shown(evidence: Evidence) -> list[Shown]:
@@ -56,7 +73,7 @@ def shown(evidence: Evidence) -> list[Shown]:
 def panels(evidence: Evidence) -> list[Panel]:
     """Each metric over the bits per image."""
     lines = [
-        Line(label, look, [(entry.bits() or 0.0, entry) for entry in evidence.rows(part)], line)
+        Line(label, look, [(entry.bits() or 0.0, entry) for entry in _rows(evidence, part)], line)
         for part, (label, look, line) in LINES.items()
     ]
     return metric_panels(lines, evidence.measured(*SHOWN), "bits per image", log2=True)

@@ -1,8 +1,10 @@
-"""Every quantizer at the same bits per position, each against plain VQ."""
+"""Every quantizer at the same bits an image, each against plain VQ."""
 
 from __future__ import annotations
 
-from tokbench.claims.evidence import Evidence, variant, whole_bits
+import math
+
+from tokbench.claims.evidence import Evidence, variant
 from tokbench.claims.findings import Finding, Verdict, best_of, better, weakest
 from tokbench.claims.panels import Line, Panel, metric_panels
 from tokbench.results.entries import Entry
@@ -31,11 +33,13 @@ def judge(evidence: Evidence) -> list[Finding]:
 
 
 def _lines(evidence: Evidence) -> dict[str, dict[int, list[Entry]]]:
-    """Entries by quantizer and by whole bits per position."""
+    """Entries by quantizer and by whole bits per position of the map: a pyramid's codes are more than its positions."""
+    rows = [entry for entry in evidence.rows() if entry.first.rate is not None]
+    positions = {math.prod(e.first.rate.tokens[:-1]) for e in rows if e.first.rate and variant(e) == "vq"}
     found: dict[str, dict[int, list[Entry]]] = {}
-    for entry in evidence.rows():
-        if entry.first.rate is not None:
-            found.setdefault(variant(entry), {}).setdefault(whole_bits(entry), []).append(entry)
+    for entry in rows if positions else ():
+        rate = round((entry.bits() or 0.0) / min(positions))
+        found.setdefault(variant(entry), {}).setdefault(rate, []).append(entry)
     return found
 
 
