@@ -220,13 +220,15 @@ def sweep(
     from tokbench.sweeps.plan import Plan
     from tokbench.sweeps.run import run_sweep
     from tokbench.sweeps.settings import load_sweep
+    from tokbench.sweeps.tune import tuned_plan
 
     if "out" in options:
         options["out"] = os.fspath(options["out"])
     settings = load_sweep(os.fspath(file) if file is not None else None, options, option=lambda _: "sweep")
     run_sweep(settings, again=again, cpu=cpu)
     newest = {record.cell: record for record in Store(Path(settings.out) / "runs.jsonl").read()}
-    return [newest[cell.key] for cell in Plan.make(settings).cells if cell.key in newest]
+    plan = Plan.make(settings) if settings.tune is None else tuned_plan(settings)
+    return [newest[cell.key] for cell in plan.cells if cell.key in newest]
 
 
 def read_records(path: str | PathLike[str] = "results") -> Records:

@@ -82,6 +82,11 @@ def sweep(
     from tokbench.sweeps.run import run_sweep
 
     if dry_run:
-        print_plan(Plan.make(settings, again), Path(settings.out))
+        plan = Plan.make(settings, again)
+        print_plan(plan, Path(settings.out))
+        if settings.tune is not None:
+            from tokbench.sweeps.tune import print_tuning
+
+            print_tuning(plan.tokenizers, settings)
     elif run_sweep(settings, again=again, cpu=cpu):
         raise typer.Exit(1)

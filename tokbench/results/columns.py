@@ -140,6 +140,37 @@ def _quantizer(entry: Entry) -> Value:
     return f"{name}, first {entry.prefix} of {entry.depth}"
 
 
+def _tuning(entry: Entry, key: str) -> Any:
+    """What the record says of how its settings were chosen; None where nobody chose them, or it is not readable."""
+    tuning = entry.first.training.get("tuning")
+    return tuning.get(key) if isinstance(tuning, dict) else None
+
+
+def _trials(entry: Entry) -> Value:
+    found = _tuning(entry, "trials")
+    return found if type(found) is int else None
+
+
+def _chosen(entry: Entry) -> Value:
+    found = _tuning(entry, "chosen")
+    if not isinstance(found, dict):
+        return None
+    return " ".join(f"{name}={value}" for name, value in found.items()) or "the default"
+
+
+def _gain(entry: Entry) -> Spread | None:
+    """By how much it is better than the default settings with the same seed, in the metric it was tuned by."""
+    differences: list[float | None] = []
+    for record in entry.records:
+        tuning = record.training.get("tuning")
+        usual, name = (tuning.get("default"), tuning.get("metric")) if isinstance(tuning, dict) else (None, None)
+        metric = record.metrics.get(name) if isinstance(name, str) else None
+        if metric is None or metric.value is None or not isinstance(usual, int | float) or not is_shown(usual):
+            continue
+        differences.append((usual - metric.value) if metric.direction == "lower" else (metric.value - usual))
+    return Spread.over(differences)
+
+
 def _source(entry: Entry) -> Value:
     record = entry.first
     return f"published, {record.provenance}" if entry.published else "measured"
@@ -185,6 +216,9 @@ ATTRIBUTES: dict[str, Attribute] = {
         _number("time", "evaluation", lambda e: Spread.over(r.timing.seconds for r in e.records), 1, "s"),
         _number("encode_ms", "encode", _milliseconds("encode"), 1, "ms/image"),
         _number("decode_ms", "decode", _milliseconds("decode"), 1, "ms/image"),
+        _number("trials", "tuning trials", _trials),
+        _text("chosen", "chosen settings", _chosen),
+        _number("gain", "gain over the default", _gain, digits=2),
         _number("seeds", "seeds", lambda e: None if e.published else len(e.records)),
         _text("source", "source", _source),
         _text("recipe_hash", "recipe hash", lambda e: e.first.recipe_hash),
@@ -209,7 +243,7 @@ ALIASES = {
 BLOCKS = ("quantizer", "model", "data", "weights", "rate", "training", "timing", "environment", "recipe")
 BEFORE = ("quantizer", "generator", "K", "D", "codes", "bits", "bpp", "kbps")
 FRAMES = ("psnr_first", "psnr_later")
-AFTER = ("params", "train_time", "seeds")
+AFTER = ("trials", "chosen", "gain", "params", "train_time", "seeds")
 # Shown, where they differ, when the usual columns do not tell two rows apart.
 TELLING = ("batch", "name", "weights", "architecture", "downsampling", "train_data", "steps", "revision", "created")
 

@@ -170,6 +170,8 @@ def _section(
     for name, several in variants.items():
         if len(several) > 1 and name in keys:
             section.remarks.append(f"{name} was computed in {len(several)} ways: one column for each, not comparable.")
+    if remark := _unequal(entries):
+        section.remarks.append(remark)
     if any(cell.deviation is not None for row in section.rows for cell in row.cells):
         section.remarks.append(_SPREAD)
     if any(entry.published for entry in entries):
@@ -177,6 +179,19 @@ def _section(
         if any(cell.value is None for row in section.rows if row.entry.published for cell in row.cells):
             section.remarks.append(_UNPUBLISHED)
     return section
+
+
+def _unequal(entries: Sequence[Entry]) -> str:
+    """That rows of a table in which something was tuned were not tuned alike; empty where they were."""
+    trials: dict[int, list[str]] = {}
+    for entry in entries:
+        if entry.prefix is None and not entry.published:
+            found = attribute("trials").value(entry)
+            trials.setdefault(found if isinstance(found, int) else 0, []).append(entry.label)
+    if len(trials) < 2:
+        return ""
+    told = [f"{count} trials for {', '.join(dict.fromkeys(of))}" for count, of in sorted(trials.items())]
+    return f"Unequal tuning: {'; '.join(told)}."
 
 
 def _variants(entries: Sequence[Entry]) -> dict[str, list[Variant]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import traceback
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tokbench.results.store import Store
 from tokbench.sweeps.cards import measured_card
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.grid import TokenizerCell
+from tokbench.sweeps.pruning import PRUNED, Pruned, TrialRef
 from tokbench.sweeps.settings import cell_folder
 from tokbench.sweeps.stages import RunContext, run_stages
 
@@ -32,7 +34,15 @@ class Outcome(str, Enum):
 
     done = "done"
     already = "already"
+    pruned = "pruned"
     failed = "failed"
+
+    @classmethod
+    def of(cls, record: Record) -> Outcome:
+        """By what its record says; of a trial that was given up the record says so in ``error``."""
+        if record.error is None:
+            return cls.done
+        return cls.pruned if record.error.startswith(PRUNED) else cls.failed
 
 
 def finish_cell(cell: Cell, context: RunContext, *, redo: bool = False, lock: bool = True) -> tuple[Outcome, str]:
@@ -60,12 +70,13 @@ def _finish(cell: Cell, context: RunContext) -> tuple[Outcome, str]:
         if not _is_main():  # of several processes that train together one says it
             raise
         record = failure(cell, reason(error))
-        write(home / "error.txt", traceback.format_exc())
+        if not isinstance(error, Pruned):
+            write(home / "error.txt", traceback.format_exc())
     if record is None:
         return Outcome.done, ""
     Store(context.out / "runs.jsonl").append(record.replace(experiment=cell.experiment))
     measured_card(record, context.out)
-    return (Outcome.failed, record.error) if record.error is not None else (Outcome.done, "")
+    return Outcome.of(record), record.error or ""
 
 
 def reason(error: Exception) -> str:
@@ -135,6 +146,8 @@ def failure(cell: Cell, why: str) -> Record:
 def write_job_spec(cell: Cell, out: Path) -> None:
     """Write the cell down for a process of its own; ``read_job_spec`` is the inverse."""
     order: dict[str, Any] = {"key": cell.key, "label": cell.label, "recipe": cell.recipe.resolved()}
+    if isinstance(cell, TokenizerCell):
+        order |= {"trial": asdict(cell.trial) if cell.trial is not None else None, "tuning": cell.tuning}
     if isinstance(cell, GeneratorCell):
         order |= {"tokenizer": cell.tokenizer.key, "passes": cell.passes, "parameters": cell.parameters}
         write_job_spec(cell.tokenizer, out)
@@ -150,7 +163,9 @@ def read_job_spec(key: str, out: Path) -> Cell:
     except (OSError, ValueError) as error:
         raise TokbenchError(f"{path}: no cell is written down there ({error})") from None
     if "tokenizer" not in order:
-        return TokenizerCell(TokenizerRecipe.model_validate(order["recipe"]), key, order["label"])
+        trial = TrialRef(**order["trial"]) if order.get("trial") else None
+        plain = TokenizerRecipe.model_validate(order["recipe"])
+        return TokenizerCell(plain, key, order["label"], trial, order.get("tuning", {}))
     tokenizer = read_job_spec(order["tokenizer"], out)
     assert isinstance(tokenizer, TokenizerCell)
     recipe = GeneratorRecipe.model_validate(order["recipe"])

@@ -10,7 +10,7 @@ from typing import Any
 from tokbench.config.yaml_files import parse_value
 from tokbench.errors import TokbenchError
 from tokbench.results.store import Store
-from tokbench.sweeps.cell import Cell, failure, folder_of, stage_of, write_job_spec
+from tokbench.sweeps.cell import Cell, Outcome, failure, folder_of, stage_of, write_job_spec
 from tokbench.sweeps.chain import Chain
 from tokbench.sweeps.jobs import NewRecords, slots, visible_gpus
 from tokbench.sweeps.plan import Plan
@@ -172,6 +172,6 @@ class _Watch:
                 new_records.store.append(record)
             if record is not None:
                 self.ended.add(key)
-                if record.error is not None:
+                if (outcome := Outcome.of(record)) is Outcome.failed:
                     self.failed.add(key)
-                self.progress.end(cell, "failed" if record.error is not None else "done", record.error or "")
+                self.progress.end(cell, outcome.value, record.error or "")

@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import quantizers
@@ -18,6 +18,7 @@ from tokbench.config.recipe import TokenizerRecipe
 from tokbench.config.yaml_files import parse_value
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.environment import content_hash
+from tokbench.sweeps.pruning import TrialRef
 from tokbench.sweeps.settings import SweepSettings
 from tokbench.training.checks import check_recipe
 
@@ -26,11 +27,16 @@ _DOWNSAMPLING, _ENCODER = "model.downsampling", "model.architecture"
 
 @dataclass(frozen=True)
 class TokenizerCell:
-    """One run of a sweep. Equal ``key`` means the same experiment, whatever it is called."""
+    """One run of a sweep. Equal ``key`` means the same experiment, whatever it is called.
+
+    ``trial``: which trial of a study it is. ``tuning``: what its record says of how its settings were chosen.
+    """
 
     recipe: TokenizerRecipe
     key: str
     label: str
+    trial: TrialRef | None = None
+    tuning: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def experiment(self) -> str:

@@ -19,7 +19,7 @@ from tokbench.cores import available
 from tokbench.errors import TokbenchError, counted
 from tokbench.results.record import Record
 from tokbench.results.store import Store
-from tokbench.sweeps.cell import Cell, failure, folder_of, write_job_spec
+from tokbench.sweeps.cell import Cell, Outcome, failure, folder_of, write_job_spec
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.plan import Plan
 from tokbench.sweeps.progress import Progress
@@ -136,11 +136,9 @@ def _ended(job: _Running, new_records: NewRecords, out: Path, progress: Progress
         text = f"its process ended with {how}; see {folder_of(job.cell, out).relative_to(out) / 'output.txt'}"
         record = failure(job.cell, text)
         new_records.store.append(record)
-    if record is not None and record.error is not None:
-        progress.end(job.cell, "failed", record.error)
-        return False
-    progress.end(job.cell, "done")
-    return True
+    outcome = Outcome.done if record is None else Outcome.of(record)
+    progress.end(job.cell, outcome.value, (record and record.error) or "")
+    return outcome is not Outcome.failed
 
 
 def _stop(running: list[_Running]) -> None:

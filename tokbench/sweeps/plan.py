@@ -38,16 +38,19 @@ class Plan:
         out = Path(settings.out)
         tokenizers, impossible = tokenizer_cells(settings)
         generators, impossible_too = generator_cells(settings, tokenizers)
-        plan = cls(tokenizers, generators, impossible + impossible_too)
-        keys = {cell.key for cell in plan.cells}
+        return cls(tokenizers, generators, impossible + impossible_too).less_done(out, again)
+
+    def less_done(self, out: Path, again: bool = False) -> Plan:
+        """Itself, with ``done`` and ``redone`` by the records in ``out``."""
+        keys = {cell.key for cell in self.cells}
         if again:
-            plan.redone = keys
-            return plan
-        plan.done = Store(out / "runs.jsonl").cells() & keys
-        waiting = {cell.tokenizer.key: cell.tokenizer for cell in generators if cell.key not in plan.done}
-        plan.redone = {k for k, cell in waiting.items() if k in plan.done and tokenizer_folder(cell, out) is None}
-        plan.done -= plan.redone
-        return plan
+            self.redone = keys
+            return self
+        self.done = Store(out / "runs.jsonl").cells() & keys
+        waiting = {cell.tokenizer.key: cell.tokenizer for cell in self.generators if cell.key not in self.done}
+        self.redone = {k for k, cell in waiting.items() if k in self.done and tokenizer_folder(cell, out) is None}
+        self.done -= self.redone
+        return self
 
     @property
     def cells(self) -> list[Cell]:

@@ -83,7 +83,9 @@ class Progress:
         row.state, row.said = state, said
         row.took = time.monotonic() - row.began if row.began else 0.0
         if self.live is None and (state != "done" or self.watch):
-            said = {"done": f"done in {duration(row.took)}", "already": said}.get(state, f"{state}: {said}")
+            said = {"done": f"done in {duration(row.took)}", "already": said, "pruned": said}.get(
+                state, f"{state}: {said}"
+            )
             self.say(f"{self.title(cell)}: {said}", style="red" if state == "failed" else None)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, model_validator
 
 from tokbench.config.base import Strict
 from tokbench.config.explain import explain
 from tokbench.config.lists import Axes, Numbers, Settings, Sizes, Words
-from tokbench.config.yaml_files import read_yaml
+from tokbench.config.yaml_files import parse_value, read_yaml
 from tokbench.errors import TokbenchError, did_you_mean
 
 
@@ -23,8 +23,13 @@ def _option(default: Any, help: str, *, panel: str | None = None, short: str = "
 
 
 _grid = partial(_option, [], panel="Grid")
+_tuning = partial(_option, panel="Tuning")
 _stage2 = partial(_option, panel="Generators")
 _where = partial(_option, panel="Where it runs")
+
+
+# As typed it is text, whichever it is.
+Validation = Annotated[float | str | None, BeforeValidator(lambda v: parse_value(v) if isinstance(v, str) else v)]
 
 
 class SweepSettings(Strict):
@@ -51,6 +56,18 @@ class SweepSettings(Strict):
     recipe: str = _option("demo", "What every cell starts from: name or file; default demo.")
     set: Settings = _option([], "Change a recipe key; may be given often.", metavar="KEY=VALUE")
 
+    tune: PositiveInt | None = _tuning(
+        None, "Trials for the open settings of each quantizer (--dry-run shows them); then the best ones are trained."
+    )
+    validation: Validation = _tuning(
+        None, "Images that settings are chosen by: a share of the training images, or a source; default 0.1."
+    )
+    tune_metric: str = _tuning("psnr", "What is best; default psnr.")
+    tune_sampler: Literal["tpe", "random"] = _tuning("tpe", "Optuna's sampler; default tpe.")
+    tune_pruner: Literal["median", "hyperband", "none"] = _tuning(
+        "median", "What ends bad trials early; default median."
+    )
+
     generator: Words = _stage2([], "ar, mlm or both, on every tokenizer.")
     generator_recipe: Words = _stage2(
         [],
@@ -71,6 +88,13 @@ class SweepSettings(Strict):
     cpus_per_cell: PositiveInt | None = _where(None, "SLURM's cpus-per-task.")
     memory: str | None = _where(None, "SLURM's mem, e.g. 32GB.")
     slurm: Settings = _where([], "Any other option of sbatch.", metavar="KEY=VALUE")
+
+    @model_validator(mode="after")
+    def _only_of_tuning(self) -> SweepSettings:
+        given = [key for key in sorted(self.model_fields_set) if key == "validation" or key.startswith("tune_")]
+        if given and self.tune is None:
+            raise ValueError(f"{given[0]} is of tuning: give tune, how many trials, or leave it out")
+        return self
 
 
 def cell_folder(out: Path, key: str) -> Path:

@@ -35,7 +35,7 @@ from tokbench.sweeps.grid import TokenizerCell
 from tokbench.sweeps.pictures import tokenizer_pictures
 from tokbench.sweeps.settings import cell_folder
 from tokbench.training.generator_evaluation import evaluate_generator
-from tokbench.training.loop import make_accelerator, train
+from tokbench.training.loop import Look, make_accelerator, train
 
 _ENCODED = "encoding.json"  # the mark of a finished code cache
 
@@ -63,7 +63,10 @@ def run_stages(cell: TokenizerCell | GeneratorCell, context: RunContext) -> Reco
 def _tokenizer(cell: TokenizerCell, context: RunContext) -> Record | None:
     recipe = cell.recipe
     accelerator = make_accelerator(recipe, context.cpu)
-    folder, summary = _trained(recipe, cell.key, "tokenizer", accelerator, context)
+    # Several processes would have to agree to stop: their trials run to the end.
+    alone = accelerator.num_processes == 1
+    look = {"look": cell.trial.look(recipe)} if cell.trial is not None and alone else {}
+    folder, summary = _trained(recipe, cell.key, "tokenizer", accelerator, context, **look)
     if not accelerator.is_main_process:
         return None
     context.stage("evaluate")
@@ -89,7 +92,7 @@ def _tokenizer(cell: TokenizerCell, context: RunContext) -> Record | None:
         recipe=recipe.resolved(),
         cell=cell.key,
         seed=recipe.seed,
-        training=_training(recipe, summary) | {"data": data.source},
+        training=_training(recipe, summary) | {"data": data.source} | tuned(cell.tuning),
         artifacts={name: str(path.relative_to(context.out)) for name, path in found.items()},
         weights_which="ema" if recipe.training.ema_decay else "live",
     )
@@ -188,7 +191,12 @@ def encoded(cell: GeneratorCell, tokenizer: Path, context: RunContext) -> tuple[
 
 
 def _trained(
-    recipe: Recipe, key: str, product: str, accelerator: Accelerator, context: RunContext
+    recipe: Recipe,
+    key: str,
+    product: str,
+    accelerator: Accelerator,
+    context: RunContext,
+    look: Look = lambda step, task: None,
 ) -> tuple[Path, dict[str, Any]]:
     """The folder of the finished run and its ``training.json``; trains, or continues, where there is none."""
     home = cell_folder(context.out, key)
@@ -211,6 +219,7 @@ def _trained(
             title=context.title,
             quiet=context.quiet,
             then="the same command continues from there",
+            look=look,
         )
         if not result.finished:
             raise KeyboardInterrupt
@@ -247,6 +256,11 @@ def _curve(log: Path) -> dict[str, list[float]]:
     names = sorted({name for line in lines for name in line if name.endswith("bits_per_code")})
     measured = [line for line in lines if names and all(name in line for name in names)]
     return {name: [round(line[name], 5) for line in measured] for name in ("step", *names)} if measured else {}
+
+
+def tuned(tuning: dict[str, Any]) -> dict[str, Any]:
+    """What a record's ``training`` says of how settings were chosen; nothing where nobody chose them."""
+    return {"tuning": tuning} if tuning else {}
 
 
 def _training(recipe: Recipe, summary: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from tokbench import threads
 from tokbench.config.recipe import Recipe
-from tokbench.errors import TokbenchError, counted
+from tokbench.errors import TokbenchError
 from tokbench.memory import is_out_of_memory
 from tokbench.results.files import write
 from tokbench.training.checkpoint import load_checkpoint, save_checkpoint
@@ -36,6 +37,7 @@ from tokbench.training.tasks import build_task
 from tokbench.training.telemetry import Telemetry
 from tokbench.training.tracking import check_trackers
 
+Look = Callable[[int, Task], None]
 _SKIPS_SHOWN = 3  # skipped steps that are named on the terminal; the log has all
 
 
@@ -51,6 +53,7 @@ def train(
     profile: bool = False,
     find_batch_size: bool = False,
     then: str = "continue with --resume",
+    look: Look = lambda step, task: None,
 ) -> TrainingResult:
     """Train what the recipe describes and leave the result in ``out``.
 
@@ -68,7 +71,7 @@ def train(
     with sole(out, accelerator):
         with remove_on_failure(out, accelerator.is_main_process):
             run = _Run(recipe, out, resume, accelerator, quiet, title or recipe.name, stop_at, profile, find_batch_size)
-        return run.go(then)
+        return run.go(then, look)
 
 
 class _Run:
@@ -114,7 +117,7 @@ class _Run:
             # Each process draws its own noise; the first one draws what a single process would.
             set_seed(recipe.seed, device_specific=True)
 
-    def go(self, then: str) -> TrainingResult:
+    def go(self, then: str, look: Look) -> TrainingResult:
         """All remaining steps; ``then``: what to do after a stop."""
         training, steps = self.recipe.training, self.recipe.training.steps
         stream = iter(self.stream)
@@ -138,6 +141,7 @@ class _Run:
                     if profiler is not None:
                         profiler.after(self.step)
                     self.report.add(self.step, self.seconds, values, self.task, self.skips.total)
+                    look(self.step, self.task)
                     if self.step < self.stop_at:
                         self._periodic()
                 if profiler is not None:
@@ -148,13 +152,7 @@ class _Run:
                     progress.note(f"stopped{why} at step {self.step} of {steps}; checkpoint saved, {then}")
                 else:
                     self._finish()
-                if self.skips.total:
-                    progress.note(f"{counted(self.skips.total, 'step')} skipped, whose loss or gradient was not finite")
-                skipped = self.task.skipped()
-                for path, reason in skipped[:5]:
-                    progress.note(f"skipped {path}: {reason}")
-                if len(skipped) > 5:
-                    progress.note(f"skipped {len(skipped)} in all")
+                self.report.left_out(self.skips.total, self.task.skipped())
         finally:
             self.report.stop()
         return TrainingResult(

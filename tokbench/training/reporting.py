@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from tokbench.config.recipe import Recipe, TokenizerRecipe
+from tokbench.errors import counted
 from tokbench.training.collapse import CollapseWatch
 from tokbench.training.gradients import average_over_processes
 from tokbench.training.progress import TrainingProgress
@@ -88,6 +89,15 @@ class Reporter:
             append_event(self.log, step, seconds, event, message)
         if shown:
             self.progress.note(message)
+
+    def left_out(self, steps: int, files: Sequence[tuple[str, str]]) -> None:
+        """The run is over: the steps that were skipped, and the data (path, reason)."""
+        if steps:
+            self.progress.note(f"{counted(steps, 'step')} skipped, whose loss or gradient was not finite")
+        for path, reason in files[:5]:
+            self.progress.note(f"skipped {path}: {reason}")
+        if len(files) > 5:
+            self.progress.note(f"skipped {len(files)} in all")
 
     def state_dict(self) -> dict[str, Any]:
         """Collective. ``window``: of each process, sum and number of every value since the last line."""
