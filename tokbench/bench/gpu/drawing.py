@@ -24,7 +24,7 @@ SECONDS = {500: 0.002}  # an image, by RQ-Transformer
 NEAR_FLOOR = 2.0  # times the bytes' own time, at batch 1
 
 
-def _sizes(setting: Setting | None) -> dict[str, int]:
+def _sizes(setting: Setting | None) -> dict[str, Any]:
     tiny = setting is not None and setting.tiny
     return {**(_TINY if tiny else SIZES[SIZE]), "vocabulary": 64 if tiny else VOCABULARY}
 
@@ -81,7 +81,7 @@ def draw_work(batch: int, *, graphs: bool = True, only: str = "") -> Callable[[]
 
 def next_scale(setting: Setting) -> Answer:
     """``var`` against ``ar`` on the 680 codes of ten scales."""
-    sizes = {"width": 16, "heads": 2, "layers": 1, "vocabulary": 16} if setting.tiny else _D16
+    sizes: dict[str, Any] = {"width": 16, "heads": 2, "layers": 1, "vocabulary": 16} if setting.tiny else _D16
     batch = 1 if setting.tiny else 64
     dtype = torch.bfloat16 if setting.device == "cuda" else torch.float32
     timings = compare_next_scale([batch], **sizes, device=setting.device, dtype=dtype, turns=_TURNS)
