@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from data_pictures import write_shard
+from data_videos import encode, moving
 
 from tokbench.data import open_images
 
@@ -44,3 +45,14 @@ def test_a_limit(folder_of: Callable[..., Path]) -> None:
     assert open_images(f"folder:eval={root}", "eval", image_size=8, limit=24).share == ""
     both = open_images(f"folder:{root}", "train", image_size=8, limit=5)
     assert both.of == 24 and both.share.endswith("images, by the limit") and "names no splits" in both.share
+
+
+def test_videos_are_called_videos(tmp_path: Path) -> None:
+    for k in range(4):
+        (tmp_path / f"{k}.mp4").write_bytes(encode(moving(3, seed=k)))
+    clips = open_images(f"folder:eval={tmp_path}", "eval", image_size=(2, 16, 16), limit=2)
+    assert clips.share == f"folder:eval={tmp_path} (eval): 2 of 4 videos, by the limit"
+    assert (
+        " of its 4 videos are held out, by their names"
+        in open_images(f"folder:{tmp_path}", "eval", image_size=(2, 16, 16)).share
+    )

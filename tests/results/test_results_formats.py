@@ -12,6 +12,7 @@ import pytest
 from results_synthetic import metric, record, sweep
 from rich.console import Console
 
+from tokbench.results.record import DataRef
 from tokbench.results.table import comparison, to_csv, to_html, to_json, to_latex, to_markdown, to_terminal
 
 NASTY = "a|b <script>alert(1)</script> & 100% _x_ $y$ #z {q} \\ ~^ \x1b[31mred\n[link]"
@@ -47,6 +48,15 @@ def test_csv_reads_back_unrounded() -> None:
     assert float(rq["psnr_sd"]) > 0 and rq["size"] == "64" and rq["protocol"] == "tokbench-v1"
     assert [row["bits"] for row in rows if row["first_depths"] == "1"] == ["2048", "2048"]
     assert {row["kind"] for row in rows} == {"tokenizer", "generator"}
+
+
+def test_csv_counts_clips_as_clips() -> None:
+    clips = record("rq", data=DataRef(spec="clips", split="eval", n=31, size=(9, 64, 64), protocol="tokbench-v1-all"))
+    both = list(csv.DictReader(io.StringIO(to_csv(comparison([record(), clips])))))
+    assert [(row["images"], row["clips"]) for row in both] == [("96", ""), ("", "31")]
+    (alone,) = csv.DictReader(io.StringIO(to_csv(comparison([clips]))))
+    assert alone["clips"] == "31" and alone["size"] == "9x64x64" and "images" not in alone
+    assert json.loads(to_json(comparison([clips])))["sections"][0]["rows"][0]["clips"] == 31
 
 
 def test_json_says_what_is_missing_and_why() -> None:

@@ -191,7 +191,7 @@ def streamed_evaluation(
     table = datasets.Dataset.from_list(first, features=features)
     held = table_images(source, "eval", view, table, limit, divide=False, folders=folders, image=image, label=label)
     held.classes, held.notes = named, notes
-    held.of, held.share = share_of(source, "eval", len(first), length or len(first), None)
+    held.of, held.share = share_of(source, "eval", len(first), length or len(first), None, view.media.many)
     return held
 
 

@@ -99,7 +99,9 @@ class WholePictures(ImageDataset):
         if not len(candidates):
             raise TokbenchError(f"{self.source}: no {self.view.media.many} in its {self.split} split")
         self.kept = candidates[evenly(len(candidates), limit)]
-        self.of, self.share = share_of(self.source, self.split, len(self.kept), len(candidates), total)
+        self.of, self.share = share_of(
+            self.source, self.split, len(self.kept), len(candidates), total, self.view.media.many
+        )
         if self.split == "eval" or len(self.kept) <= self._checked:
             self._bytes, bad, facts = self._examined()
             self.skipped.extend((self.name(position), reason) for position, reason in bad.items())
@@ -254,16 +256,18 @@ def hash_split(names: list[str], split: Split, source: str) -> list[int]:
     return [k for k in range(len(names)) if (k in held_out) == (split == "eval")]
 
 
-def share_of(source: str, split: AnySplit, kept: int, candidates: int, total: int | None) -> tuple[int | None, str]:
-    """``ImageDataset.of`` and ``share``."""
+def share_of(
+    source: str, split: AnySplit, kept: int, candidates: int, total: int | None, many: str
+) -> tuple[int | None, str]:
+    """``ImageDataset.of`` and ``share`` of a source of ``many``: images, maps or videos."""
     parts = []
     if total is not None and candidates < total:
         kind, _, rest = source.partition(":")
         every = "" if kind == "hub" else f"; to take all, write {kind}:{split}={rest}"
         done = "held out" if split == "eval" else "not held out"
-        parts.append(f"{source} names no splits: {candidates} of its {total} images are {done}, by their names{every}")
+        parts.append(f"{source} names no splits: {candidates} of its {total} {many} are {done}, by their names{every}")
     if kept < candidates:
-        parts.append(f"{source} ({split}): {kept} of {candidates} images, by the limit")
+        parts.append(f"{source} ({split}): {kept} of {candidates} {many}, by the limit")
     return (total or candidates) if parts else None, ". ".join(parts)
 
 

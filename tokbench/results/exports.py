@@ -9,25 +9,27 @@ import re
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from tokbench.errors import size_text, visible
+from tokbench.errors import noun_of, size_text, visible
 from tokbench.results.render import EMPTY
 from tokbench.secrets import without_secrets
 
 if TYPE_CHECKING:
     from tokbench.results.layout import Row, Section, Table, TableCell
 
-_CONTEXT = ("kind", "data", "split", "size", "protocol", "images")
+_CONTEXT = ("kind", "data", "split", "size", "protocol")
 
 
 def to_csv(table: Table) -> str:
-    """All sections in one sheet: what was measured on, source and prefix first, then unrounded values.
+    """All sections in one sheet: what was measured on, how many (``images``, ``clips``), source and prefix first, then
+    unrounded values.
 
     ``NAME_sd`` is the standard deviation over seeds. A metric of two definitions has a column for each, its version
     behind an ``@``.
     """
     keys = list(dict.fromkeys(column.key for section in table.sections for column in section.columns))
     spreads = {key for section in table.sections for row in section.rows for key in _spreads(section, row)}
-    header = [*_CONTEXT, "source", "first_depths"]
+    counts = dict.fromkeys(_counted(section) for section in table.sections) or ["images"]
+    header = [*_CONTEXT, *counts, "source", "first_depths"]
     for key in keys:
         if key != "source":
             header += [key, f"{key}_sd"] if key in spreads else [key]
@@ -105,7 +107,12 @@ def _context(section: Section, row: Row) -> dict[str, Any]:
     data = row.entry.first.data
     size = data and (data.size if isinstance(data.size, int) else size_text(data.size))
     values = (data.spec, data.split, size, data.protocol, data.n or None) if data else (None,) * 5
-    return dict(zip(_CONTEXT, (section.context.kind, *values), strict=True))
+    return dict(zip((*_CONTEXT, _counted(section)), (section.context.kind, *values), strict=True))
+
+
+def _counted(section: Section) -> str:
+    """``images`` or ``clips``."""
+    return f"{noun_of(section.context.size)}s"
 
 
 def _source(row: Row) -> str:
