@@ -27,8 +27,9 @@ def tiny(folder: Path, name: str, sweeps: Mapping[str, Any], **more: Any) -> Pat
 
 
 def row(name: str, size: int, depth: int = 1, seed: int = 0, side: int = 4, **metrics: Any) -> Record:
-    """A tokenizer's record. A metric is a number, or the list of it by depth; ``error`` makes it a failed cell."""
-    error = metrics.pop("error", None)
+    """A tokenizer's record. A metric is a number, or the list of it by depth; ``error`` makes it a failed cell, and
+    ``prefixes`` a row of codes."""
+    error, prefixes = metrics.pop("error", None), metrics.pop("prefixes", None)
     options = metrics.pop("options", {})
     quantizer = {"name": name, "codebook_size": size, "depth": depth, **options}
     recipe = {"name": "tiny", "seed": seed, "quantizer": quantizer, "model": {"side": side}}
@@ -49,6 +50,9 @@ def row(name: str, size: int, depth: int = 1, seed: int = 0, side: int = 4, **me
         "git": {"revision": "0123456789abcdef", "dirty": False},
         "recipe": recipe, "metrics": {key: _metric(key, value) for key, value in metrics.items()}, "error": error,
     }  # fmt: skip
+    if prefixes:
+        whole = {"tokens": [prefixes[-1], depth], "prefixes": prefixes, "bits_per_image": prefixes[-1] * bits}
+        content["rate"] = {**content["rate"], **whole}  # type: ignore[dict-item]
     return Record.of(**content)
 
 
