@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_tokenizer import make_tokenizer
 
 from tokbench.codes.encoding import write_codes
 from tokbench.codes.header import CodeHeader
@@ -152,6 +153,30 @@ def test_latents_from_a_cache_give_soft_targets(
     # Targets at no temperature are the codes themselves (up to float16, in which latents are stored).
     assert losses[2] == pytest.approx(losses[0], rel=1e-3)
     assert len({round(loss, 6) for loss in (losses[0], losses[1], losses[3])}) == 3
+
+
+def test_flipped_bits_are_drawn_alike_from_images_and_from_a_cache(recipe: Recipes, tmp_path: Path) -> None:
+    """What is read has mistakes, what is measured has none."""
+    tokenizer = make_tokenizer({"name": "ms-rq", "quantizer": "bsq", "bits": 6, "quant_resi": 0.0})
+    tokenizer.save_pretrained(tmp_path / "pyramid")
+    for split in ("train", "eval"):
+        images = open_images("photos", split, image_size=16, limit=16)
+        write_codes(tokenizer, images, tmp_path / "cache" / split, source="here", latents=True)
+    found = []
+    for extra, source in (
+        ({}, "photos"),
+        ({"bit_flips": 0.5}, "photos"),
+        ({"bit_flips": 0.5}, f"codes:{tmp_path}/cache"),
+    ):
+        made = recipe({"name": "var", **TINY, **extra}, source, steps=1, learning_rate=1e-9)
+        made = made.model_copy(update={"tokenizer": str(tmp_path / "pyramid")})
+        made = made.model_copy(update={"data": made.data.model_copy(update={"limit": 16})})
+        found.append(run(made, tmp_path / f"r{len(found)}").last)
+    clean, flipped, cached = found
+    assert flipped["loss"] != pytest.approx(clean["loss"], rel=1e-4)
+    assert cached["loss"] == pytest.approx(flipped["loss"], rel=1e-3)  # latents are stored as float16
+    key = "held_out_bits_per_code"
+    assert flipped[key] == pytest.approx(clean[key], rel=1e-5) == cached[key]
 
 
 def test_training_bits_are_of_the_nearest_codes_whatever_is_trained_on(recipe: Recipes, tmp_path: Path) -> None:
