@@ -11,6 +11,7 @@ from recipes_tiny import TINY
 from tokbench.results.store import Store
 from tokbench.sweeps.settings import SweepSettings
 
+_MACHINE = ("seconds", "encoding_seconds", "peak_memory_bytes")
 TINY_GENERATOR = [
     "generator.width=16",
     "generator.heads=2",
@@ -40,6 +41,6 @@ def comparable(out: Path) -> list[dict[str, Any]]:
         plain = record.plain()
         for key in ("id", "created", "timing", "git"):
             plain.pop(key)
-        plain["training"] = {k: v for k, v in plain["training"].items() if "seconds" not in k}
+        plain["training"] = {k: v for k, v in plain["training"].items() if k not in _MACHINE}
         found.append(plain)
     return sorted(found, key=lambda plain: plain["cell"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -33,7 +34,45 @@ ELSEWHERE = ("a machine with more memory", "--cpu, where it was a GPU's")
 IMAGE_TOO_LARGE = ("a smaller image", *ELSEWHERE)
 """What to change where memory ran out although the image went through in tiles."""
 
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # Linux's account of this process
+
 _NO_LIMIT = 2**60  # what cgroups and rlimits call unlimited is larger
+
+
+def reset_peak(device: torch.device) -> None:
+    """The peak begins anew: from what a GPU's allocator, or on Linux this process, holds now."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            _CLEAR.write_text("5")
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Of a GPU's allocator, or resident of this process, since ``reset_peak`` (elsewhere than on Linux since it began;
+    0 where the system does not say)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        lines = _STATUS.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return _peak_of_process()
+
+
+def peak_measured(device: torch.device) -> str:
+    """What ``peak_bytes`` is of."""
+    return "CUDA allocator" if device.type == "cuda" else "process resident set"
+
+
+def _peak_of_process() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows has no such thing; accelerate brings psutil
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -79,7 +79,13 @@ def record(name: str = "vq", size: int = 256, depth: int = 1, seed: int | None =
     }  # fmt: skip
     made = tokenizer(size, depth)
     evaluation = Evaluation(metrics, Rate(**made.rate()), DATA, timing, [])
-    training = {"steps": 2000, "seconds": 41.0 + rng.random(), "batch_size": 32, "data": "photos"}
+    training = {
+        "steps": 2000,
+        "seconds": 41.0 + rng.random(),
+        "batch_size": 32,
+        "data": "photos",
+        "flops": 2e12 * depth,
+    }
     with mock.patch.object(environment, "provenance", lambda: PROVENANCE):
         row = tokenizer_record(
             evaluation, made, name=f"{name}-{size}", recipe=recipe, cell=content_hash(recipe), seed=seed,

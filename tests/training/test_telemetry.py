@@ -73,6 +73,7 @@ def test_a_run_logs_its_speed_and_sums_it_up_over_a_resume(tiny: Tiny, tmp_path:
     assert speed["mfu"] is None and speed["device"].startswith("CPU") and speed["precision"] == "fp32"
     assert speed["flops_per_second"] == pytest.approx(speed["flops_per_step"] * speed["steps_per_second"])
     assert speed["peak_memory_bytes"] >= logged[-1]["peak_memory_bytes"]
+    assert speed["flops"] == 12 * speed["flops_per_step"]  # those that warm up cost as much
 
 
 def test_flops_are_counted_anew_when_the_discriminator_joins(tiny: Tiny, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ class Figure(str, Enum):
     rate_distortion = "rate-distortion"
     codebook = "codebook"
     depth = "depth"
+    compute = "compute"
     usage = "usage"
     training = "training"
     speed = "speed"
@@ -32,7 +33,7 @@ def plot(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="FIGURE.svg, .pdf or .png")] = None,
 ) -> None:
-    """A figure: quality against rate, codebook size, depth or batch; codebook usage; training curves."""
+    """A figure: quality against rate, codebook size, depth, compute or batch; codebook usage; training curves."""
     from tokbench.cli._results import check_page, load
     from tokbench.printing import say
     from tokbench.results.figures import draw, save

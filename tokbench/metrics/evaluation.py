@@ -16,6 +16,7 @@ from tokbench.config.grid import Size, pixels
 from tokbench.config.kind import Kind
 from tokbench.data.base import measured_on
 from tokbench.errors import TokbenchError
+from tokbench.memory import peak_bytes, peak_measured, reset_peak
 from tokbench.metrics.base import CodeMetric, Metric, PairMetric, Pairs, check_uint8
 from tokbench.metrics.batches import batches, place
 from tokbench.metrics.clock import Clock
@@ -91,6 +92,7 @@ def evaluate_tokenizer(
 
     was_training = tokenizer.training
     tokenizer.to(device).eval()
+    reset_peak(device)
     try:
         run = _Pass(wanted, rate, parts, device, dataset, protocol, train_dataset)
         total = len(dataset)
@@ -113,6 +115,8 @@ def evaluate_tokenizer(
         timing={
             "seconds": round(time.perf_counter() - start, 3),
             **run.clock.summary(),
+            "peak_memory_bytes": peak_bytes(device),
+            "memory_measured": peak_measured(device),
             "device": device_name(device),
             "precision": _precision(device),
             "batch_size": batch_size,

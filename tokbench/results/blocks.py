@@ -79,6 +79,8 @@ class Training(Block):
     batch_size: int | None
     seconds: float | None
     encoding_seconds: float | None
+    flops: float | None  # two a multiply-add, of all its steps on all its devices
+    peak_memory_bytes: int | None
 
 
 class Timing(Block):
@@ -89,6 +91,7 @@ class Timing(Block):
     precision: str | None
     batch_size: int | None
     processes: int | None
+    peak_memory_bytes: int | None
     warmup: int | None
 
 

@@ -140,6 +140,15 @@ def _quantizer(entry: Entry) -> Value:
     return f"{name}, first {entry.prefix} of {entry.depth}"
 
 
+_PEAK = "peak_memory_bytes"
+
+
+def _scaled(entry: Entry, block: str, key: str, unit: float) -> Spread | None:
+    """A number of a block of the records, in units of 1 / ``unit``."""
+    found = [getattr(record, block).get(key) for record in entry.records]
+    return Spread.over(x * unit for x in found if type(x) in (int, float) and is_shown(x))
+
+
 def _tuning(entry: Entry, key: str) -> Any:
     """What the record says of how its settings were chosen; None where nobody chose them, or it is not readable."""
     tuning = entry.first.training.get("tuning")
@@ -213,6 +222,11 @@ ATTRIBUTES: dict[str, Attribute] = {
         _number("steps", "steps", lambda e: e.first.training.steps),
         _text("train_data", "trained on", lambda e: e.first.training.data),
         _number("train_time", "train", lambda e: Spread.over(r.training.seconds for r in e.records), 0, "s"),
+        _number("train_flops", "train", lambda e: _scaled(e, "training", "flops", 1e-12), unit="TFLOP"),
+        _number(
+            "train_memory", "training memory", lambda e: _scaled(e, "training", "peak_memory_bytes", 2**-20), 0, "MiB"
+        ),
+        _number("memory", "evaluation memory", lambda e: _scaled(e, "timing", _PEAK, 2**-20), 0, "MiB"),
         _number("time", "evaluation", lambda e: Spread.over(r.timing.seconds for r in e.records), 1, "s"),
         _number("encode_ms", "encode", _milliseconds("encode"), 1, "ms/image"),
         _number("decode_ms", "decode", _milliseconds("decode"), 1, "ms/image"),
@@ -239,6 +253,8 @@ ALIASES = {
     "seed": "seeds",
     "f": "downsampling",
 }
+
+FAMILIES = {"compute": ("train_flops", "train_time", "train_memory", "encode_ms", "decode_ms", "memory")}
 
 BLOCKS = ("quantizer", "model", "data", "weights", "rate", "training", "timing", "environment", "recipe")
 BEFORE = ("quantizer", "generator", "K", "D", "codes", "bits", "bpp", "kbps")
@@ -272,6 +288,8 @@ def resolve(keys: Sequence[str], metrics: Sequence[str]) -> list[str]:
             found = [ALIASES[name.lower()]]
         elif name.lower() in ATTRIBUTES or name.lower() in metrics:
             found = [name.lower()]
+        elif name.lower() in FAMILIES:
+            found = list(FAMILIES[name.lower()])
         elif family := [metric for metric in metrics if metric.startswith(f"{name.lower()}_")]:
             found = family
         elif name.partition(".")[0] in BLOCKS and "." in name:

@@ -50,6 +50,7 @@ def comparison(
     by_depth: bool = False,
     bd_rate: str | None = None,
     bd_metric: str = "psnr",
+    also: Sequence[str] = (),
 ) -> Table:
     """Rows of equal data, size and protocol in one section, one row an experiment, best values marked.
 
@@ -64,6 +65,7 @@ def comparison(
         by_depth: also one row for the first 1, 2, ... D-1 depths of every residual stack.
         bd_rate: a quantizer; adds each other quantizer's Bjontegaard rate difference to it.
         bd_metric: the quality that difference is taken at.
+        also: columns beside the default ones.
 
     Raises:
         TokbenchError: a column that is not there.
@@ -74,6 +76,7 @@ def comparison(
     metrics = list(dict.fromkeys(name for entry in gathered.entries for name in entry.first.metrics))
     grouping = attribute(resolve([group_by], metrics)[0]) if group_by else None
     keys = resolve(columns, metrics) if columns else None
+    more = resolve(also, metrics)
     ordering = (resolve([sort.removeprefix("-")], metrics)[0], sort.startswith("-")) if sort else None
     if bd_rate:
         _check_quantizer(bd_rate, gathered.entries)
@@ -86,7 +89,7 @@ def comparison(
         title = context_title(context, entries)
         if grouping:
             title += f" · {grouping.column.label} {grouping.column.format(_plain(value))}"
-        section = _section(title, context, entries, keys, ordering, by_depth)
+        section = _section(title, context, entries, keys, ordering, by_depth, more)
         if bd_rate and context.kind == "tokenizer":
             add_bd_rate(section, entries, bd_rate, bd_metric)
         sections.append(section)
@@ -146,6 +149,7 @@ def _section(
     wanted: Sequence[str] | None,
     ordering: tuple[str, bool] | None,
     by_depth: bool,
+    also: Sequence[str],
 ) -> Section:
     records = [record for entry in entries for record in entry.records]
     variants = _variants(entries)
@@ -153,6 +157,7 @@ def _section(
     values = Values(entries)
     if wanted is None:
         keys = _telling_apart(default_keys(name for name in variants if _usual(name, records)), entries, values)
+        keys = list(dict.fromkeys([*keys[:-1], *also, keys[-1]]))
     else:
         keys = list(wanted)
     # Nothing here has a value: a metric only another section has, a cost nobody published.

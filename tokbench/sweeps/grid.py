@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import quantizers
@@ -18,6 +19,7 @@ from tokbench.config.recipe import TokenizerRecipe
 from tokbench.config.yaml_files import parse_value
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.environment import content_hash
+from tokbench.sweeps.budget import Budget
 from tokbench.sweeps.pruning import TrialRef
 from tokbench.sweeps.settings import SweepSettings
 from tokbench.training.checks import check_recipe
@@ -58,6 +60,7 @@ def tokenizer_cells(settings: SweepSettings) -> tuple[list[TokenizerCell], list[
         raise TokbenchError("--bits are of a position and --image-bits of all of them: give one of the two")
     base = draft_recipe(settings.recipe, settings.set)
     _check_model_keys(base.values.get("model", {}), settings.encoder)
+    budget = Budget.of(settings.budget, Path(settings.out)) if settings.budget is not None else None
     cells: dict[str, TokenizerCell] = {}
     impossible: dict[str, str] = {}
     axes = [_axis(_ENCODER, settings.encoder), _axis("seed", settings.seed)]
@@ -72,6 +75,7 @@ def tokenizer_cells(settings: SweepSettings) -> tuple[list[TokenizerCell], list[
                 if problem:
                     raise TokbenchError(problem)
                 recipe = _recipe(base, quantizer, chosen)
+                recipe = recipe if budget is None else budget.of_steps(recipe)
             except TokbenchError as error:
                 impossible.setdefault(label, str(error))
                 continue

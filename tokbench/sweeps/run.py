@@ -43,7 +43,7 @@ def run_sweep(settings: SweepSettings, *, again: bool = False, cpu: bool = False
     for label, why in plan.impossible:
         console.print(f"skipped {label}: {why}")
     failed = finish(plan, settings, console, already="(--again runs it anew)", again=again, cpu=cpu)
-    show(plan, out, console)
+    show(plan, out, console, settings.columns)
     return failed
 
 

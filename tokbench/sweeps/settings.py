@@ -56,6 +56,10 @@ class SweepSettings(Strict):
     recipe: str = _option("demo", "What every cell starts from: name or file; default demo.")
     set: Settings = _option([], "Change a recipe key; may be given often.", metavar="KEY=VALUE")
 
+    budget: str | None = _option(
+        None, "The same for every tokenizer, in place of its steps.", metavar="images=N|flops=N|seconds=N"
+    )
+
     tune: PositiveInt | None = _tuning(
         None, "Trials for the open settings of each quantizer (--dry-run shows them); then the best ones are trained."
     )
@@ -90,11 +94,18 @@ class SweepSettings(Strict):
     slurm: Settings = _where([], "Any other option of sbatch.", metavar="KEY=VALUE")
 
     @model_validator(mode="after")
-    def _only_of_tuning(self) -> SweepSettings:
+    def _fits(self) -> SweepSettings:
         given = [key for key in sorted(self.model_fields_set) if key == "validation" or key.startswith("tune_")]
         if given and self.tune is None:
             raise ValueError(f"{given[0]} is of tuning: give tune, how many trials, or leave it out")
+        if self.budget and self.budget.startswith("seconds") and (self.jobs > 1 or self.cluster):
+            raise ValueError("budget: seconds are of one cell at a time on this machine; use images or flops")
         return self
+
+    @property
+    def columns(self) -> list[str]:
+        """Of its table, beside the usual ones."""
+        return ["compute"] if self.budget is not None else []
 
 
 def cell_folder(out: Path, key: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,8 +15,8 @@ from tokbench.sweeps.pictures import comparison_picture
 from tokbench.sweeps.plan import Plan
 
 
-def show(plan: Plan, out: Path, console: Console) -> None:
-    """Print the comparison table of the plan's records and leave it, and the image, in ``out``."""
+def show(plan: Plan, out: Path, console: Console, also: Sequence[str] = ()) -> None:
+    """Print the comparison table of the plan's records and leave it, and the image, in ``out``. ``also``: columns."""
     keys = {cell.key for cell in plan.cells}
     store = Store(out / "runs.jsonl")
     found = store.read()
@@ -23,7 +24,7 @@ def show(plan: Plan, out: Path, console: Console) -> None:
         console.print(f"{store.path}, line {number}: not used: {reason}")
     records = [record for record in found if record.cell in keys]
     if any(record.error is None for record in records):
-        table = comparison(records, by_depth=True)
+        table = comparison(records, by_depth=True, also=also)
         terminal().print(to_terminal(table))
         write(out / "table.md", to_markdown(table))
         console.print()

@@ -264,4 +264,6 @@ def tuned(tuning: dict[str, Any]) -> dict[str, Any]:
 
 
 def _training(recipe: Recipe, summary: dict[str, Any]) -> dict[str, Any]:
-    return {k: summary[k] for k in ("steps", "images", "seconds")} | {"batch_size": recipe.training.batch_size}
+    speed = summary.get("speed", {})
+    cost = {key: speed[key] for key in ("flops", "peak_memory_bytes") if speed.get(key)}
+    return {k: summary[k] for k in ("steps", "images", "seconds")} | {"batch_size": recipe.training.batch_size} | cost

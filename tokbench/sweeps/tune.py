@@ -53,7 +53,7 @@ def run_tuned(settings: SweepSettings, *, again: bool = False, cpu: bool = False
     best = _best_plan(plan, studies, settings, console).less_done(out, again)
     failed += finish(best, settings, console, again=again, cpu=cpu)
     _note(best.tokenizers, Store(out / "runs.jsonl"))
-    show(best, out, console)
+    show(best, out, console, settings.columns)
     return failed
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from tokbench.config.training import TrainingConfig
+from tokbench.memory import peak_bytes, peak_measured, reset_peak
 from tokbench.training.flops import StepFlops
 from tokbench.training.peak_flops import peak_flops
 
@@ -33,12 +33,13 @@ class Telemetry:
         self.device = torch.cuda.get_device_name(device) if self.cuda else f"CPU {platform.machine()}"
         tf32 = torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"
         self.peak = peak_flops(self.device, self.precision, tf32) if self.cuda else None
-        if self.cuda:
-            torch.cuda.reset_peak_memory_stats(device)
+        reset_peak(device)
         self.flops: int | None = None  # of the kind of step that runs now
         self._kind: frozenset[str] | None = None
         self._next_kind: frozenset[str] | None = None
         self._count, self._warm_up = True, 3 if training.compile else 1
+        self._peak = 0
+        self._spent = 0  # FLOPs of all steps, those that are not timed among them
         self._began = self._fetched = 0.0
         self._steps = self._all_steps = 0
         self._busy = self._all_busy = self._waited = self._all_waited = self._work = self._all_work = 0.0
@@ -72,6 +73,7 @@ class Telemetry:
             self._kind = kind
         elif kind != self._kind and kind == before:  # a lasting change, not one step with a penalty
             self._kind, self._count = kind, True
+        self._spent += self.flops or 0
         if self._warm_up:
             self._warm_up -= 1
             return
@@ -125,17 +127,19 @@ class Telemetry:
             **figures,
             "mfu": figures.get("mfu"),
             "flops_per_step": self.flops,
+            "flops": self._spent * self.accelerator.num_processes,
             "peak_flops": self.peak,
             "peak_memory_bytes": most,
-            "memory_measured": "CUDA allocator" if self.cuda else "process resident set",
+            "memory_measured": peak_measured(self.accelerator.device),
             "device": self.device,
             "processes": self.accelerator.num_processes,
             "precision": self.precision,
         }
 
     def peak_memory(self) -> int:
-        """Bytes: of the CUDA allocator since training began, else of the process since it began."""
-        return torch.cuda.max_memory_allocated(self.accelerator.device) if self.cuda else _resident_peak()
+        """Bytes since training began."""
+        self._peak = max(self._peak, peak_bytes(self.accelerator.device))  # a measurement in between begins anew
+        return self._peak
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -145,6 +149,7 @@ class Telemetry:
             "work": self._all_work + self._work,
             "processes": self.accelerator.num_processes,
             "flops": self.flops,
+            "spent": self._spent,
             "count": self._count,
             "kind": sorted(self._kind or ()),
             "next_kind": sorted(self._next_kind or ()),
@@ -152,18 +157,9 @@ class Telemetry:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._all_steps = int(state["steps"])
+        self._spent = state.get("spent", state["work"])  # an earlier version counted the timed steps alone
         self._all_busy, self._all_waited, self._all_work = state["busy"], state["waited"], state["work"]
         if state.get("processes") == self.accelerator.num_processes:
             # Counted steps run without compilation, so a resumed run must count at the same steps to be the same run.
             self.flops, self._count = state["flops"], state["count"]
             self._kind, self._next_kind = frozenset(state["kind"]) or None, frozenset(state["next_kind"]) or None
-
-
-def _resident_peak() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows has no such thing; accelerate brings psutil
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ROWS = {"rate-distortion": series.rate_distortion, "codebook": series.codebook, "depth": series.depth}
-FIGURES = ("rate-distortion", "codebook", "depth", "usage", "training", "speed")
+_ROWS = {
+    "rate-distortion": series.rate_distortion,
+    "codebook": series.codebook,
+    "depth": series.depth,
+    "compute": series.compute,
+}
+FIGURES = ("rate-distortion", "codebook", "depth", "compute", "usage", "training", "speed")
 FORMATS = (".svg", ".pdf", ".png")
 MOST_PANELS, MOST_RUNS = 12, 40
 
@@ -137,6 +142,8 @@ def draw_panel(axis: Axes, panel: Panel) -> None:
     elif panel.scale == "batches":
         log2_axis(axis, places, lambda value: f"{value:g}")
         axis.set_ylim(bottom=0)
+    elif panel.scale == "compute":
+        axis.set_xscale("log")
     elif panel.scale == "depths":
         deepest = int(max(places))
         axis.set_xticks(range(1, deepest + 1) if deepest <= 12 else range(0, deepest + 1, max(1, deepest // 8)))

@@ -52,7 +52,7 @@ class Panel(NamedTuple):
     x: str
     y: str
     series: list[Series]
-    scale: Literal["rates", "sizes", "depths", "steps", "batches"]
+    scale: Literal["rates", "sizes", "depths", "steps", "batches", "compute"]
 
 
 def metric_label(entries: Sequence[Entry], metric: str) -> str:
@@ -103,6 +103,21 @@ def depth(entries: Sequence[Entry], metric: str) -> Panel | None:
             seen[entry.quantizer] = seen.get(entry.quantizer, 0) + 1
             series.append(_spreads(entry.label, entry.quantizer, points, line, _about(entry)))
     return Panel("depths decoded", metric_label(entries, metric), series, "depths") if series else None
+
+
+def compute(entries: Sequence[Entry], metric: str) -> Panel | None:
+    """A metric against what training cost: every quantizer at one rate a line."""
+    lines: dict[tuple[str, str], list[tuple[float, Spread]]] = {}
+    for entry in entries:
+        spread, cost = entry.metric(metric), Spread.over(record.training.flops for record in entry.records)
+        if spread is not None and cost is not None and cost.mean > 0:
+            bpp = entry.bits_per_pixel()
+            lines.setdefault((entry.quantizer, "" if bpp is None else f"{bpp:.3g} bpp"), []).append((cost.mean, spread))
+    series = [
+        _spreads(f"{name} {rate}".strip(), name, sorted(points), "-", f"{name} {rate}".strip())
+        for (name, rate), points in sorted(lines.items())
+    ]
+    return Panel("training compute (FLOPs)", metric_label(entries, metric), series, "compute") if series else None
 
 
 def codebook(entries: Sequence[Entry], metric: str) -> Panel | None:
