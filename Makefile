@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Tests and sweeps start a hundred processes; where nothing compiled may be kept, each would compile torch anew (three seconds).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-emoji demo-video demo-fid test test-processors lint fuzz drills docs setup clean
+.PHONY: demo demo-emoji demo-video demo-fid test test-processors lint fuzz drills docs dist setup clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make fuzz      10,000 damaged or hostile inputs of every kind   (an hour on two cores)"
 	@echo "make drills    training killed thirty times, preempted, on a full disk   (minutes)"
 	@echo "make docs      the documentation site, in build/docs"
+	@echo "make dist      source distribution, wheel and constraints of a release, in dist"
 	@echo "make setup     only the .venv"
 
 setup: $(READY)
@@ -81,6 +82,13 @@ docs: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "build/docs/index.html"
+
+# sdist and wheel of the tagged version, and what it was resolved to: pip install tokbench -c constraints.txt.
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --output-file dist/constraints.txt pyproject.toml
+	@ls dist
 
 clean:
 	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache

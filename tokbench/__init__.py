@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tokbench.generators import Generator
     from tokbench.models import Tokenizer
 
-__version__ = "0.1.0"
+__version__: str
 __all__ = [
     "Generator",
     "TokbenchError",
@@ -53,6 +53,13 @@ _HOME = {
 if not TYPE_CHECKING:  # a type checker would take any name for one of these
 
     def __getattr__(name: str) -> Any:
+        if name == "__version__":  # of the installed package, which has it from its tag
+            from importlib import metadata
+
+            try:
+                return metadata.version("tokbench")
+            except metadata.PackageNotFoundError:  # run from its folder
+                return "0+unknown"
         if name not in _HOME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         import importlib

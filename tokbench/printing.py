@@ -41,9 +41,19 @@ class _Console(Console):
         super().print(*objects, soft_wrap=lines if soft_wrap is None else soft_wrap, **options)
 
 
+_hushed = False
+
+
+def hush(wanted: bool) -> None:
+    """From now on consoles on stderr (progress, what is being done) show nothing; results, warnings and errors stay."""
+    global _hushed
+    _hushed = wanted
+
+
 def terminal(*, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> Console:
-    """A console of rich's for everything that is printed."""
-    return _Console(stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False)
+    """A console of rich's for everything that is printed: on stdout results, on stderr what is being done."""
+    quiet = _hushed and stderr
+    return _Console(stderr=stderr, file=file, width=width, quiet=quiet, markup=False, emoji=False, highlight=False)
 
 
 _GAP = 3  # between two columns
@@ -73,6 +83,16 @@ def fitted(
     for row in cells:
         table.add_row(*(row[i] for i in shown))
     return table, gone
+
+
+def print_fitted(
+    to: Console, columns: Sequence[tuple[str, JustifyMethod]], rows: Sequence[Sequence[str]], dispensable: Sequence[str]
+) -> None:
+    """Print a table that is ``fitted``, and which of its columns had to go."""
+    table, gone = fitted(to, columns, rows, dispensable)
+    to.print(table)
+    if gone:
+        to.print(f"left out for lack of space: {', '.join(gone)}", style="dim")
 
 
 class _Description(ProgressColumn):

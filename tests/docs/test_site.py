@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,7 +115,7 @@ def shortened(words: list[str], tokenizer: Path) -> list[str]:
         if "--from" in words:
             settings = [s for s in settings if not s.startswith(("model.", "data.image_size"))]
         if any(word.startswith("data.source=codes:") for word in words):
-            settings = [s for s in settings if not s.startswith("data.")]
+            settings = [s for s in settings if not s.startswith("data.") or "image_size" in s]
         words += [part for s in settings if s.partition("=")[0] not in own for part in ("--set", s)]
         if "--generator" in words:
             words += [part for s in TINY_GENERATOR for part in ("--set-generator", s)]
@@ -126,9 +127,12 @@ def shortened(words: list[str], tokenizer: Path) -> list[str]:
 
 
 def run_page(page: Path, tokenizer: Path) -> int:
-    count = 0
+    from accelerate.state import AcceleratorState
+
+    tokenizer, count = Path(shutil.copytree(tokenizer, "rq-tokenizer")), 0  # evaluating writes its card
     for code, run in blocks(page, "bash"):
         for words in typed(code) if run else ():
+            AcceleratorState._reset_state(True)  # each is a process of its own, of another precision perhaps
             done = CliRunner().invoke(app, shortened(words, tokenizer), catch_exceptions=False)
             assert done.exit_code == 0, f"{named(page)}: {shlex.join(words)}: {done.output}"
             count += 1

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tokbench import __version__, threads
+from tokbench import threads
 from tokbench.cli import models, tokenizer_text, weights
 from tokbench.cli.bench_codecs import bench_codecs
 from tokbench.cli.bench_data import data as bench_data
@@ -49,7 +49,6 @@ app = typer.Typer(
     cls=Commands,
     help=ABOUT,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings=_SETTINGS,
 )
@@ -112,6 +111,8 @@ app.add_typer(weights.app, name="weights", rich_help_panel="This machine")
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from tokbench import __version__
+
         print(f"tokbench {__version__}")
         raise typer.Exit()
 
@@ -121,5 +122,11 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Results, warnings and errors only: no progress, nothing of what is done.")
+    ] = False,
 ) -> None:
     """What comes before every command."""
+    from tokbench.printing import hush
+
+    hush(quiet)

@@ -40,6 +40,7 @@ def evaluate(
     out: Annotated[
         Path, typer.Option("--out", "--results", help="The records: a runs.jsonl, or the folder that holds one.")
     ] = Path("results/runs.jsonl"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON in place of the table.")] = False,
     cpu: Cpu = False,
 ) -> None:
     """Measure a tokenizer: fidelity, code use and rate, as one record in the results.
@@ -104,7 +105,10 @@ def evaluate(
         name=name or Path(tokenizer).resolve().name,
         weights_which=saved_weights(model.home or tokenizer),
     )
-    _show(result)
+    if as_json:
+        print(record.line.decode())
+    else:
+        _show(result)
     keep(record, file)
     if (folder := Path(tokenizer)).is_dir() and os.access(folder, os.W_OK):
         model.write_card(folder)
@@ -113,24 +117,25 @@ def evaluate(
 
 def _show(result: Evaluation) -> None:
     """A row a metric, with a column for every depth where the codes have several; below, what needs saying."""
-    from rich.table import Table
-
     from tokbench.errors import noun_of, size_text
-    from tokbench.printing import terminal
+    from tokbench.printing import print_fitted, terminal
     from tokbench.results.definitions import ARROWS
 
     parts = result.rate.prefixes
     columns = [f"{n} codes" for n in parts] if parts else [f"depth {d}" for d in range(1, result.rate.tokens[-1] + 1)]
     columns = columns if len(columns) > 1 else []
-    table = Table("metric", "value", "±", *columns, "n")
+    rows = []
     console, rate, data = terminal(), result.rate, result.data
     for value in result.metrics.values():
         whole = value.by_depth is not None and len(value.by_depth) == len(columns)
         by_depth = [_number(v) for v in value.by_depth or []] if whole else ["" for _ in columns]
         title = " ".join(filter(None, (value.label, ARROWS[value.direction], value.unit and f"({value.unit})")))
         error = _number(value.stderr) if value.stderr is not None else ""
-        table.add_row(title, _number(value.value), error, *by_depth[: len(columns)], f"{value.n:,}")
-    console.print(table)
+        rows.append((title, _number(value.value), error, *by_depth[: len(columns)], f"{value.n:,}"))
+    numbers: Any = [(heading, "right") for heading in ("value", "±", *columns, "n")]
+    # The depths between the first and the last say least.
+    between = [name for step in (2, 1) for name in columns[1:-1][::step]]
+    print_fitted(console, [("metric", "left"), *numbers], rows, [*dict.fromkeys(between), "n", "±"])
     for value in result.metrics.values():
         if value.note:
             console.print(f"{value.label}: {value.note}")

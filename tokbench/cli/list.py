@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ def list_(
     what: Annotated[
         str, typer.Argument(help="quantizers, architectures, recipes, metrics, importers, data or all.")
     ] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Show what can be named: quantizers, architectures, recipes, metrics, importers, data."""
     from tokbench.cli.catalogue import SECTIONS
@@ -23,11 +25,16 @@ def list_(
 
     if what != "all" and what not in SECTIONS:
         raise TokbenchError(f"list {what}: unknown{did_you_mean(what, [*SECTIONS, 'all'])}")
+    found = {name: section() for name, section in SECTIONS.items() if what in ("all", name)}
+    if as_json:
+        plain = {
+            name: [dict(zip(columns, row, strict=True)) for row in rows] for name, (columns, rows) in found.items()
+        }
+        print(json.dumps(plain, indent=2))
+        return
     console = terminal()
-    for name, section in SECTIONS.items():
-        if what in ("all", name):
-            columns, rows = section()
-            console.print(_table(name, columns, rows))
+    for name, (columns, rows) in found.items():
+        console.print(_table(name, columns, rows))
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -30,7 +30,7 @@ def list_(json: Json = False) -> None:
     from tokbench.errors import size_text
     from tokbench.pretrained.catalogue import entries
     from tokbench.pretrained.named import origin
-    from tokbench.printing import fitted, say, terminal
+    from tokbench.printing import print_fitted, say, terminal
     from tokbench.results.published import verified
 
     if json:
@@ -48,9 +48,7 @@ def list_(json: Json = False) -> None:
         rows.append((entry.name, size_text(entry.size), rate, bits, value, here, entry.title))
     numbers: Any = [(name, "right") for name in ("size", "tokens x bits", "bits", "rFID")]
     columns = [("name", "left"), *numbers, ("here", "left"), ("what it is", "left")]
-    console = terminal()
-    table, _ = fitted(console, columns, rows, ("bits", "size", "what it is"))
-    console.print(table)
+    print_fitted(terminal(), columns, rows, ("bits", "size", "what it is"))
     say("rFID as published (`tokbench models show NAME`: by whom). None of them was loaded from its real weights here.")
 
 

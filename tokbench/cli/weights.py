@@ -13,20 +13,17 @@ app = typer.Typer(help="Weights of measuring networks (FID's Inception, LPIPS): 
 @app.command("list")
 def list_() -> None:
     """What there is, what is here, and what needs it."""
-    from rich.table import Column, Table
-
-    from tokbench.printing import terminal
+    from tokbench.printing import print_fitted, terminal
     from tokbench.weights.catalogue import ELSEWHERE
     from tokbench.weights.fetch import status, where
 
-    whole = [Column(heading, no_wrap=True) for heading in ("name", "here", "licence", "download")]
-    folded = [Column(heading, overflow="fold") for heading in ("what", "used by")]
-    table = Table(*whole[:2], *folded, *whole[2:], box=None, pad_edge=False)
+    rows = []
     for weights, path in status():
         size = f"{path.stat().st_size / 1e6:.0f} MB" if path else "-"
-        table.add_row(weights.name, size, weights.title, weights.used_by, weights.licence, f"{weights.megabytes} MB")
+        rows.append((weights.name, size, weights.title, weights.used_by, weights.licence, f"{weights.megabytes} MB"))
+    headings = ("name", "here", "what", "used by", "licence", "download")
     console = terminal()
-    console.print(table)
+    print_fitted(console, [(heading, "left") for heading in headings], rows, ("licence", "download", "what"))
     console.print(f"kept in {where()}")
     for line in ELSEWHERE:
         console.print(line)

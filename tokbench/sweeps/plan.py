@@ -10,7 +10,7 @@ from rich.console import JustifyMethod
 
 from tokbench.errors import TokbenchError, counted
 from tokbench.models.unweighted import unweighted
-from tokbench.printing import fitted, terminal
+from tokbench.printing import print_fitted, terminal
 from tokbench.results.store import Store
 from tokbench.sweeps.cell import Cell
 from tokbench.sweeps.estimate import Estimates
@@ -91,10 +91,7 @@ def print_plan(plan: Plan, out: Path) -> None:
         )
         rows.append(row)
     console = terminal()
-    table, gone = fitted(console, _COLUMNS, rows, _DISPENSABLE)
-    console.print(table)
-    if gone:
-        console.print(f"left out for lack of space: {', '.join(gone)}", style="dim")
+    print_fitted(console, _COLUMNS, rows, _DISPENSABLE)
     for label, why in plan.impossible:
         console.print(f"skipped {label}: {why}")
     for label, why in _failing(plan):
