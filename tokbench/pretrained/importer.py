@@ -134,7 +134,8 @@ def choose(source: str | None, contents: Contents, config: dict[str, Any]) -> tu
             raise _unknown_layout(contents, known)
         if said and not by_class:
             raise _of_another_class(path, said, fits)
-        fits = by_class if said else [name for name in fits if not known[name].like]
+        fits = by_class if said else fits
+        fits = [name for name in fits if not known[name].like] or fits
         if len(fits) > 1:
             raise TokbenchError(f"{path}: could be {' or '.join(sorted(fits))}; name the one that it is")
         return known[fits[0]], _doubt(known, fits[0], contents) if not said else []
@@ -209,7 +210,8 @@ def _doubt(known: dict[str, Importer], name: str, contents: Contents) -> list[st
     others = sorted(other for other, importer in likes.items() if contents.sets(importer.recognises))
     if not others:
         return []
-    if averages := [prefix for prefix in contents.averages if f"{prefix}decay" in contents.flat]:
+    averages = [prefix for prefix in contents.averages if f"{prefix}decay" in contents.flat]
+    if averages and known[name].evaluates == "live":
         raise TokbenchError(
             f"{contents.path}: {name} and {', '.join(others)} have the same names and different codes, and this file "
             f"has averages ({averages[0].rstrip('.')}), which {name}'s own have not: give its configuration "

@@ -76,19 +76,22 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
 def lookup_free(config: dict[str, Any], bits: int, path: str) -> dict[str, Any]:
     """The quantizer, with the weights of its losses that a LightningCLI YAML gives."""
     said, loss = section(config, "n_embed"), section(config, "commit_weight")
-    agree(said, {"embed_dim": bits, "n_embed": 2**bits}, path)
+    groups = int(said.get("num_codebooks") or 1)
+    if groups < 1 or bits % groups:
+        raise TokbenchError(f"{path}: num_codebooks {groups} does not divide the latents' {bits} channels")
+    agree(said, {"embed_dim": bits, "n_embed": 2 ** (bits // groups)}, path)
     require(said, path, token_factorization=False)
     sample, batch = (float(said.get(key, 1.0)) for key in ("sample_minimization_weight", "batch_maximization_weight"))
     if not sample:
         raise TokbenchError(f"{path}: sample_minimization_weight 0 is not supported")
+    kind = {"name": "gfq", "groups": groups} if groups > 1 else {"name": "lfq", "entropy_anneal_steps": 0}  # past it
     return {
-        "name": "lfq",
-        "codebook_size": 2**bits,
+        **kind,
+        "codebook_size": 2 ** (bits // groups),
         "temperature": TEMPERATURE,
         "commitment_weight": float(loss.get("commit_weight", COMMITMENT)),
         "entropy_weight": float(loss.get("codebook_weight", ENTROPY)) * sample,
         "diversity_weight": batch / sample,
-        "entropy_anneal_steps": 0,  # these weights are past it
         "log_eps": LOG_EPSILON,
     }
 
