@@ -71,6 +71,8 @@ def test_the_record_of_these_weights_gives_the_numbers(run: tuple[Tokenizer, Pat
     (result,) = card.data.eval_results
     assert (result.metric_type, result.metric_name, result.metric_value) == ("psnr", "PSNR (dB)", 24.68)
     assert (result.dataset_type, result.dataset_split) == ("photos", "eval") and card.data.license == "mit"
+    assert result.metric_args == {"n": 82, "definition": "tokbench-v1/1"}
+    assert result.dataset_args == {"protocol": "tokbench-v1", "n": 82}
     assert "| PSNR (dB) ↑ | 24.68 ± 0.21 | 82 | tokbench-v1/1 |" in card.text
     assert "protocol tokbench-v1" in card.text and "0123abcd, with uncommitted changes" in card.text
     assert "averaged over training" in card.text and "no weights" in card.text

@@ -120,9 +120,14 @@ def _above(folder: Path | None) -> list[Path]:
 
 
 def _model_index(card: Card, record: Record) -> list[dict[str, Any]]:
-    """What the hub shows beside the model: every metric that has a value."""
+    """What the hub shows beside the model: every metric that has a value, with its n, definition and protocol."""
     values = [
-        {"type": name, "name": f"{m.label}{f' ({m.unit})' if m.unit else ''}", "value": m.value}
+        {
+            "type": name,
+            "name": f"{m.label}{f' ({m.unit})' if m.unit else ''}",
+            "value": m.value,
+            "args": {"n": m.n, "definition": m.version},
+        }
         for name, m in record.metrics.items()
         if m.value is not None
     ]
@@ -130,7 +135,12 @@ def _model_index(card: Card, record: Record) -> list[dict[str, Any]]:
         return []
     words = {"tokenizer": "Image reconstruction", "generator": "Image generation"}.get(card.kind, card.kind)
     data = record.data
-    about = {"name": f"{_spec(data.spec)}, {size_text(data.size)}", "type": _spec(data.spec), "split": data.split}
+    about = {
+        "name": f"{_spec(data.spec)}, {size_text(data.size)}",
+        "type": _spec(data.spec),
+        "split": data.split,
+        "args": {"protocol": data.protocol, "n": data.n},
+    }
     task = {"type": words.lower().replace(" ", "-"), "name": words}
     return [{"name": card.title, "results": [{"task": task, "dataset": about, "metrics": values}]}]
 
