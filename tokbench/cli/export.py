@@ -14,9 +14,12 @@ from tokbench.cli.options import TOKENIZER
 def export(
     tokenizer: Annotated[str, typer.Argument(help=TOKENIZER)],
     out: Annotated[Path, typer.Option("--out", help="The checkpoint to write, its YAML beside it; or the folder.")],
-    format: Annotated[str, typer.Option("--format", help="Official layout: taming, rqvae or diffusers.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="A layout: taming, rqvae, diffusers; or programs of encode and decode: onnx, torch."),
+    ],
 ) -> None:
-    """Write a tokenizer in an official layout, for the authors' own code."""
+    """Write a tokenizer in an official layout, for the authors' own code, or as programs that need no code at all."""
 
     from tokbench.errors import TokbenchError
     from tokbench.models import Tokenizer
@@ -29,5 +32,5 @@ def export(
         for path in (out, out.with_suffix(".yaml")):
             if os.path.lexists(path):
                 raise TokbenchError(f"--out {out}: {path} is already there; name a new file")
-        written = write(Tokenizer.from_pretrained(tokenizer), format, out)
+        written = write(Tokenizer.from_pretrained(tokenizer), to, out)
     say(f"wrote {' and '.join(written)}")

@@ -122,7 +122,7 @@ class Decoder(SpatialDecoder):
         for conv in self.stretch:
             # the first frame that comes out looks at none after it, so that only that one is kept
             x = F.silu(conv(x))
-        return self.draw(*x[:, :, 0].chunk(2))
+        return self.draw(*x[:, :, 0].unflatten(0, (2, -1)).unbind())
 
 
 @architecture(Emu3Config)

@@ -50,7 +50,7 @@ class Sequence(nn.Module):
 
     def forward(self, patches: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Patches and tokens as they leave the last block, normalised; their shapes stay."""
-        first = self.class_token.to(tokens.dtype).expand(len(tokens), 1, -1)
+        first = self.class_token.to(tokens.dtype).expand(tokens.shape[0], 1, -1)
         x = self.norm_in(torch.cat([first, patches + self.positions.to(patches.dtype), tokens], dim=1))
         x = self.norm(through(self.blocks, x, self.checkpointing and self.training))
         return x[:, 1 : 1 + len(self.positions)], x[:, 1 + len(self.positions) :]
@@ -75,9 +75,9 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         patches = rearrange(self.patches(images), "b c h w -> b (h w) c")
-        _, latents = self.sequence(patches, self.queries.to(patches.dtype).expand(len(patches), -1, -1))
+        _, latents = self.sequence(patches, self.queries.to(patches.dtype).expand(patches.shape[0], -1, -1))
         if self.mixed:  # the published reshape without a permutation
-            latents = latents.reshape(len(latents), -1, latents.shape[1]).transpose(1, 2)
+            latents = latents.reshape(latents.shape[0], -1, latents.shape[1]).transpose(1, 2)
         return rearrange(self.to_code(latents), "b n c -> b c n")
 
 
@@ -183,7 +183,7 @@ class Decoder(nn.Module):
             count = min(count, self._kept(whole, shared_generator(quantized.device)))
         tokens = self.from_code(rearrange(quantized[..., :count], "b c n -> b n c"))
         tokens = tokens + self.places[:count].to(tokens.dtype)
-        blank = tokens.new_zeros(len(tokens), len(self.sequence.positions), tokens.shape[-1])
+        blank = tokens.new_zeros(tokens.shape[0], len(self.sequence.positions), tokens.shape[-1])
         return self.sequence(blank, tokens)[0]  # type: ignore[no-any-return]
 
     def _kept(self, whole: int, generator: torch.Generator) -> int:

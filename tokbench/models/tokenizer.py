@@ -149,10 +149,11 @@ class Tokenizer(SavedModel):
         return in_pieces(self.encoder, images, self._extents(images)[0], self.downsampling, "encoded", up=False)
 
     def _may_tile(self, pixels: int) -> bool:
-        if not isinstance(self.config.model, ImageArchitecture):
+        if not isinstance(self.config.model, ImageArchitecture) or self.training or torch.is_grad_enabled():
             return False
-        tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        return pixels > SMALL and not (self.training or torch.is_grad_enabled() or tracing)
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # which would bind the batch to what is asked here
+            return False
+        return pixels > SMALL
 
     def _extents(self, like: Tensor) -> tuple[Extent, Extent]:
         """Of encoder and decoder, computed when first asked for in this precision."""

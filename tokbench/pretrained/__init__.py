@@ -185,7 +185,7 @@ def _one_line(path: str) -> Iterator[None]:
 
 def export(tokenizer: Tokenizer, format: str, out: str | PathLike[str]) -> list[str]:
     """Write ``tokenizer`` in an official layout, ``taming`` or ``rqvae`` with its YAML beside it, or ``diffusers``, a
-    folder; the files' names.
+    folder; or as a folder of programs, ``onnx`` or ``torch``. The answer is the files' names.
 
     Raises:
         TokbenchError: an unknown format, or a tokenizer that the layout cannot hold.

@@ -20,7 +20,7 @@ from tokbench.errors import TokbenchError, did_you_mean, size_text
 from tokbench.models import Tokenizer
 from tokbench.results.files import written
 
-from . import diffusers_folder
+from . import diffusers_folder, programs
 from .official import autoencoder, plain, plain_vq
 from .rqvae import BOOK
 from .taming import CODEBOOK
@@ -33,8 +33,10 @@ def export(tokenizer: Tokenizer, format: str, out: str | PathLike[str]) -> list[
     """Write ``out`` and the YAML of the same name beside it; see :func:`tokbench.pretrained.export`."""
     if format == FOLDER:
         return diffusers_folder.write(tokenizer, out)
+    if format in programs.FORMS:
+        return programs.write(tokenizer, format, out)
     if format not in FORMATS:
-        raise TokbenchError(f"unknown format {format!r}{did_you_mean(format, [*FORMATS, FOLDER])}")
+        raise TokbenchError(f"unknown format {format!r}{did_you_mean(format, [*FORMATS, FOLDER, *programs.FORMS])}")
     out = Path(out)
     config = out.with_suffix(".yaml")
     if out.suffix in (".yaml", ".yml"):
