@@ -19,13 +19,16 @@ from quantizers import functional  # noqa: E402
 from quantizers.base import Quantizer  # noqa: E402
 from quantizers.bsq import BSQ  # noqa: E402
 from quantizers.fsq import FSQ  # noqa: E402
+from quantizers.fvq import FVQ  # noqa: E402
 from quantizers.gfq import GFQ  # noqa: E402
 from quantizers.grouped import Grouped  # noqa: E402
+from quantizers.gsq import GSQ  # noqa: E402
 from quantizers.gumbel import Gumbel  # noqa: E402
 from quantizers.ibq import IBQ  # noqa: E402
 from quantizers.leech import Leech  # noqa: E402
 from quantizers.lfq import LFQ  # noqa: E402
 from quantizers.mcq import MCQ  # noqa: E402
+from quantizers.mgvq import MGVQ  # noqa: E402
 from quantizers.ms_rq import MSRQ  # noqa: E402
 from quantizers.output import QuantizerOutput  # noqa: E402
 from quantizers.palette import Palette  # noqa: E402
@@ -40,10 +43,13 @@ from quantizers.vq import VQ  # noqa: E402
 __all__ = [
     "BSQ",
     "FSQ",
+    "FVQ",
     "GFQ",
+    "GSQ",
     "IBQ",
     "LFQ",
     "MCQ",
+    "MGVQ",
     "MSRQ",
     "RQ",
     "VQ",

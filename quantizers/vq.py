@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from quantizers.base import Quantizer
 from quantizers.checks import require_between, require_choice, require_one_code
 from quantizers.codebook import Codebook
+from quantizers.functional.bits import MOST_BITS
 from quantizers.functional.entropy import assignment_entropy
 from quantizers.functional.gradient import mean_square, rotate_to, straight_through
 from quantizers.registry import register
@@ -211,7 +212,8 @@ def one_code_configurations(
 ) -> list[dict[str, Any]]:
     """Sweep configurations of a quantizer with one code a position, given by its vocabulary."""
     require_one_code(name, codebook_size, depth, bits)
-    if bits is not None and bits > 62:
-        raise ValueError(f"{name}: {bits} bits are more than one int64 code holds (62); gfq and rq have several codes")
+    if bits is not None and bits > MOST_BITS:
+        most = f"more than one int64 code holds ({MOST_BITS})"
+        raise ValueError(f"{name}: {bits} bits are {most}; gfq and rq have several codes")
     size = codebook_size if bits is None else 2**bits
     return [{"codebook_size": size}]
