@@ -35,6 +35,6 @@ def mix(value: int) -> int:
 
 def mix_all(x: Tensor) -> Tensor:
     """The same of the bits of every int64 of a tensor."""
-    x = (x ^ (x >> 30 & (2**34 - 1))) * _SIGNED1
-    x = (x ^ (x >> 27 & (2**37 - 1))) * _SIGNED2
-    return x ^ (x >> 31 & (2**33 - 1))
+    x = (x >> 30).bitwise_and_(2**34 - 1).bitwise_xor_(x).mul_(_SIGNED1)  # in place: memory is what it costs
+    x = (x >> 27).bitwise_and_(2**37 - 1).bitwise_xor_(x).mul_(_SIGNED2)
+    return (x >> 31).bitwise_and_(2**33 - 1).bitwise_xor_(x)

@@ -170,5 +170,5 @@ def held_bytes(model: AR, batch: int) -> int:
     """Bytes of the weights and of the caches of a batch."""
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     decoder = ARDecoder(model, batch)
-    caches = [*decoder.body, *decoder.head]
+    caches = [*decoder.body.caches, *(decoder.head.caches if decoder.head else [])]
     return weights + sum(2 * cache.keys.numel() * cache.keys.element_size() for cache in caches)

@@ -97,18 +97,21 @@ class AR(Autoregressive):
     # The whole stack at once -----------------------------------------------------------------------------------
 
     def _logits(self, sequence: Tensor, condition: Tensor) -> list[Tensor]:
-        return self._read(sequence, condition)[1]
+        logits = self._read(sequence, condition)[1]
+        return list(logits.unbind(2) if isinstance(logits, Tensor) else logits)
 
-    def _read(self, sequence: Tensor, condition: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _read(self, sequence: Tensor, condition: Tensor) -> tuple[Tensor, Tensor | list[Tensor]]:
         before, contexts = self._contexts(sequence, condition)
-        if not self.by_bits:
-            return before, [self.classify(x, d) for d, x in enumerate(contexts)]
-        parts = [head.in_order(self.norm(x), bits) for head, x, bits in self._parts(contexts, sequence)]
-        return before, list(two_logits(torch.cat(parts, dim=-1)).unbind(-2))
+        if self.by_bits:
+            parts = [head.in_order(x, bits) for head, x, bits in self._parts(contexts, sequence)]
+            return before, list(two_logits(torch.cat(parts, dim=-1)).unbind(-2))
+        if len(self.classifiers) == 1:  # one product: apart, each depth's gradient would be one of all of them
+            return before, self.classifiers[0](contexts)
+        return before, [head(x) for head, x in zip(self.classifiers, contexts.unbind(2), strict=True)]
 
-    def _parts(self, contexts: list[Tensor], sequence: Tensor) -> Iterator[tuple[BitHead, Tensor, Tensor]]:
+    def _parts(self, contexts: Tensor, sequence: Tensor) -> Iterator[tuple[BitHead, Tensor, Tensor]]:
         """For each unit its head, its contexts (B, T, C) and its bits (B, T, n)."""
-        for unit, context in zip(self.units, contexts, strict=True):
+        for unit, context in zip(self.units, contexts.unbind(2), strict=True):
             head, own = self.bit_head(unit), slice(unit.start, unit.stop)
             assert head is not None
             yield head, context, to_bits(sequence[..., own], self.by_bits[own])
@@ -122,28 +125,24 @@ class AR(Autoregressive):
         before, contexts = self._contexts(self.read(sequence, mine), condition)
         at = place_keys(mine[:, None], torch.arange(self.places, device=keys.device))
         nats = [
-            head.nats(self.norm(context), bits, place_keys(at, u))[:, self.settled :].mean()
+            head.nats(context, bits, place_keys(at, u))[:, self.settled :].mean()
             for u, (head, context, bits) in enumerate(self._parts(contexts, sequence))
         ]
         return self.condition.with_loss(torch.stack(nats).sum() / self.depth, before, condition)
 
-    def _contexts(self, sequence: Tensor, condition: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What ``_read`` answers first, and the outputs (B, T, C) that the codes of each unit are read off."""
+    def _contexts(self, sequence: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``_read`` answers first, and what the codes of the U units are read off, (B, T, U, C)."""
         batch, places, depth = sequence.shape
         vectors = self.embedding(sequence)  # (B, T, D, channels)
-        sums = vectors.cumsum(-2) if self.settings.depth_context == "sum" else vectors
         x = torch.cat([self.start(condition), self._body_input(vectors[:, :-1].sum(-2), 0)], dim=1)
-        rotation = self.rotation[: x.shape[1]] if self.rotation is not None else None
-        outputs = self.body(self.drop(x), rotation, self.shown(condition))
-        before, context = outputs[:, :-places], outputs[:, -places:]
-        if not self.settings.depth_layers:
-            return before, [context]
-        inputs = context[:, :, None]
-        if depth > 1:
-            inputs = torch.cat([inputs, self.embedding.into_depth(sums[:, :, :-1])], dim=2)
-        inputs = (inputs + self.position_depth).flatten(0, 1)
-        found = self.head(inputs).view(batch, places, depth, -1)
-        return before, [found[:, :, d] for d in range(depth)]
+        outputs = self.body(self.drop(x), self.rotation, self.shown(condition))
+        before, found = outputs[:, :-places], outputs[:, -places:, None]
+        if self.settings.depth_layers:
+            if depth > 1:
+                sums = vectors.cumsum(-2) if self.settings.depth_context == "sum" else vectors
+                found = torch.cat([found, self.embedding.into_depth(sums[:, :, :-1])], dim=2)
+            found = self.head((found + self.position_depth).flatten(0, 1)).view(batch, places, depth, -1)
+        return before, self.norm(found)
 
     def read(self, sequence: Tensor, keys: Tensor) -> Tensor:
         """With the chance 1 - ``pkeep`` another code in the place of one that is not given, uniform over its

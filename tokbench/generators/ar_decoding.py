@@ -13,6 +13,7 @@ from tokbench.generators.base import Drawing, Progress
 from tokbench.generators.bits import to_codes
 from tokbench.generators.noise import image_keys, place_keys
 from tokbench.generators.sampling import Sampling, draw, guided
+from tokbench.generators.stepping import Steps
 
 
 class ARDecoder:
@@ -25,10 +26,11 @@ class ARDecoder:
     def __init__(self, model: AR, batch: int) -> None:
         self.model = model
         self.before = model.condition.config.places - 1  # of the sequence, before the place that position 0 is read at
-        self.body = model.body.caches(batch, self.before + model.places)
-        self.head = model.head.caches(batch, model.depth) if model.settings.depth_layers else []
-        self.input = model.norm.weight.new_zeros(batch, 1, model.body.width)
-        self.sums = model.embedding.vectors.new_zeros(batch, 1, model.embedding.channels)
+        width, like = model.body.width, model.norm.weight
+        self.body = Steps(model.body, batch, self.before + model.places)
+        self.head = Steps(model.head, batch, model.depth) if model.settings.depth_layers else None
+        self.input = like.new_zeros(batch, width)
+        self.sums = model.embedding.vectors.new_zeros(batch, model.embedding.channels)
         self.output = self.depth_input = self.input
         self.shown: Tensor | None = None
         if model.condition.config.hides:  # memory that is written over: a recorded graph reads it there
@@ -46,32 +48,33 @@ class ARDecoder:
         # The last place is the first step's, where it comes again if those before it saw it too.
         filled = x if x.shape[1] <= model.body.whole else x[:, :-1]
         if filled.shape[1]:
-            model.body.step(filled, 0, self.body, model.rotation, self.shown)
-        self.input.copy_(x[:, -1:])
+            self.body.fill(filled, model.rotation, self.shown)
+        self.input.copy_(x[:, -1])
 
     def begin(self, t: int) -> None:
         """The spatial step of position ``t``."""
-        self.output = self.model.body.step(self.input, self.before + t, self.body, self.model.rotation, self.shown)
+        self.output = self.body(self.input, self.before + t, self.model.rotation, self.shown)
         self.depth_input = self.output
         self.sums = torch.zeros_like(self.sums)
 
     def logits(self, t: int, d: int) -> Tensor:
         """(R, K_d), or (R, C) for a head of bits, given everything before depth ``d`` of position ``t``."""
         model, x = self.model, self.output
-        if model.settings.depth_layers:
-            x = model.head.step(self.depth_input + model.position_depth[d], d, self.head)
-        return (model.norm(x) if model.by_bits else model.classify(x, d))[:, 0]
+        if self.head is not None:
+            x = self.head(self.depth_input + model.position_depth[d], d)
+        return model.norm(x) if model.by_bits else model.classify(x, d)
 
     def push(self, t: int, d: int, codes: Tensor) -> None:
         """Codes (R,) of depth ``d`` at position ``t`` are settled."""
         model = self.model
-        vectors = model.embedding.at(d, codes)[:, None]
+        vectors = model.embedding.at(d, codes)
         self.sums = self.sums + vectors
         if d + 1 < model.depth:
             seen = self.sums if model.settings.depth_context == "sum" else vectors
             self.depth_input = model.embedding.into_depth(seen)
         elif t + 1 < model.places:
-            self.input.copy_(model._body_input(self.sums, t))
+            x = model.embedding.into_body(self.sums)
+            self.input.copy_(x if model.position is None else x + model.position[t])
 
     def bytes_per_position(self, t: int) -> int:
         """Bytes that position ``t`` must at least move: the body's weights and its caches so far, and the depth
@@ -79,7 +82,7 @@ class ARDecoder:
         model = self.model
         of = {name: sum(p.numel() * p.element_size() for p in m.parameters()) for name, m in model.named_children()}
         seen = self.before + t + 1
-        cache = sum(2 * k.shape[0] * k.shape[1] * k.shape[3] * seen * k.element_size() for k, _ in self.body)
+        cache = sum(2 * k.shape[0] * k.shape[1] * k.shape[3] * seen * k.element_size() for k, _ in self.body.caches)
         of_head = model.bit_heads if model.by_bits else model.classifiers
         heads = [sum(p.numel() * p.element_size() for p in c.parameters()) for c in of_head]
         depth = model.depth
@@ -101,12 +104,16 @@ class Draw:
         self.doubled = sampling.guidance != 1.0
         self.decoder = model.decoder(2 * n if self.doubled else n)
         self.codes = torch.zeros(*kept.shape, model.depth, dtype=torch.int64, device=model.device)
-        self.keys = torch.zeros(n, dtype=torch.int64, device=model.device)
+        self.keys = torch.zeros(n, self.codes[0].numel(), dtype=torch.int64, device=model.device)  # of every code
 
     def restart(self, condition: Tensor, keys: Tensor) -> None:
         """Begin a batch, the first or another of as many images in the same memory."""
         self.move(condition)
-        self.keys.copy_(keys)
+        self.take(keys)
+
+    def take(self, keys: Tensor) -> None:
+        """Draw by these noise keys (n,)."""
+        self.keys.copy_(place_keys(keys[:, None], torch.arange(self.keys.shape[1], device=keys.device)))
 
     def move(self, condition: Tensor, seen: Tensor | None = None) -> None:
         """Go on with these conditions, after these codes (n, t, D) of the grid."""
@@ -115,13 +122,14 @@ class Draw:
             seen = None if seen is None else torch.cat([seen, seen])
         self.decoder.restart(condition, seen)
 
+    @torch.inference_mode()  # calls cost less in it, and what it makes is not seen outside
     def position(self, t: int, place: int | None = None) -> None:
         """One spatial step and D depth steps: of position ``t``, which is ``place`` of the codes; empty: the same."""
         place = t if place is None else place
         scale = self.sampling.scale(place / max(1, self.codes.shape[1] - 1))
         self.decoder.begin(t)
         for unit in self.model.units:
-            drawn = self._drawn(t, unit, place_keys(self.keys, place * self.model.depth + unit.start), scale)
+            drawn = self._drawn(t, unit, self.keys[:, place * self.model.depth + unit.start], scale)
             for d, chosen in zip(unit, drawn.unbind(-1), strict=True):
                 if self.known is not None:
                     chosen = torch.where(self.kept[:, place], self.known[:, place, d], chosen)

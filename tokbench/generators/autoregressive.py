@@ -69,8 +69,9 @@ class Autoregressive(Exact):
         found = super().sequence(codes, grid)
         return found if grid is not None else self.in_order(found)
 
-    def _read(self, sequence: Tensor, condition: Tensor) -> tuple[Tensor | None, list[Tensor]]:
-        """The outputs (B, N - 1, C) at the places of the condition but the last, if it has any, and ``_logits``."""
+    def _read(self, sequence: Tensor, condition: Tensor) -> tuple[Tensor | None, Tensor | list[Tensor]]:
+        """The outputs (B, N - 1, C) at the places of the condition but the last, if it has any, and ``_logits``, of
+        depths with one classifier as one tensor (B, T, D, K)."""
         return None, self._logits(sequence, condition)
 
     @property
@@ -93,7 +94,7 @@ class Autoregressive(Exact):
 
     def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
         before, logits = self._read(self.read(sequence, keys[: len(sequence)]), condition)
-        aims = sequence.unbind(-1) if targets is None else [self.in_order(target) for target in targets]
+        aims = sequence if targets is None else [self.in_order(target) for target in targets]
         loss = self.cross_entropy(logits, aims)
         return loss if before is None else self.condition.with_loss(loss, before, condition)
 

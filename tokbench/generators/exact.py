@@ -28,12 +28,16 @@ class Exact(Generator):
         before it."""
         return self._logits(self.sequence(codes), self.condition.check(condition, len(codes)))
 
-    def cross_entropy(self, logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
-        """The mean in nats over codes that the condition does not give: of logits (B, T, K_d) for each depth against
-        codes (B, T) or soft targets (B, T, K_d)."""
+    def cross_entropy(self, logits: Tensor | Sequence[Tensor], targets: Tensor | Sequence[Tensor]) -> Tensor:
+        """The mean in nats over codes that the condition does not give: of logits (B, T, D, K), or (B, T, K_d) for each
+        depth, against codes (B, T, D) or soft targets (B, T, K_d) for each depth."""
+        if isinstance(logits, Tensor) and isinstance(targets, Tensor):
+            return F.cross_entropy(logits[:, self.settled :].flatten(0, -2), targets[:, self.settled :].flatten())
+        each = logits.unbind(2) if isinstance(logits, Tensor) else logits
+        aims = targets.unbind(2) if isinstance(targets, Tensor) else targets
         parts = [
             F.cross_entropy(x[:, self.settled :].flatten(0, 1), target[:, self.settled :].flatten(0, 1))
-            for x, target in zip(logits, targets, strict=True)
+            for x, target in zip(each, aims, strict=True)
         ]
         return torch.stack(parts).mean()
 

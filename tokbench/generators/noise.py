@@ -46,5 +46,5 @@ def gumbel(keys: Tensor, codes: Tensor) -> Tensor:
     """Standard Gumbel noise, float32, of each code under each key: keys (n,), codes (K,) or (n, K) -> (n, K)."""
     bits = mix_all(keys[..., None] + (codes + 1) * _GOLDEN) >> (64 - _BITS) & (2**_BITS - 1)
     # -log of an exponential variate; log1p keeps the small variates, which are the ones that win, exact.
-    uniform = (bits.to(torch.float32) + 0.5) * 2.0**-_BITS
-    return -torch.log(-torch.log1p(-uniform.clamp_max(1.0 - 2.0**-_BITS)))
+    noise = bits.to(torch.float32).add_(0.5).mul_(2.0**-_BITS).clamp_max_(1.0 - 2.0**-_BITS)
+    return noise.neg_().log1p_().neg_().log_().neg_()

@@ -19,7 +19,7 @@ def slide_codes(model: Autoregressive, drawing: Drawing, slide: Slide) -> Tensor
     one pass.
     """
     run = Draw(model, len(drawing.keys), drawing.sampling, drawing.known, drawing.kept)
-    run.keys.copy_(drawing.keys)
+    run.take(drawing.keys)
     (height, width), (down, across) = slide
     codes = run.codes.unflatten(1, (height, width))  # a view: what is drawn appears in it
     at: tuple[int, int] | None = None

@@ -81,29 +81,19 @@ class Attention(Heads):
         super().__init__(width, heads)
         self.dropout, self.causal = dropout, causal
 
-    def forward(self, x: Tensor, rotation: Tensor | None, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: Tensor | None, mask: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
         """x (B, N, C), rotation (N, c/2, 2) -> (B, N, C). ``mask``: what each place attends to, bool (N, N) or (B, 1,
-        N, N), in place of ``causal``."""
+        N, N), in place of ``causal``. ``cache``: where keys and values are kept."""
         q, k, v = self.split(x)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
+        if cache is not None:
+            cache.extended(0, k, v)
         dropout, causal = self.dropout if self.training else 0.0, self.causal and mask is None
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
         return self.join(y)
-
-    def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None, mask: Tensor | None = None) -> Tensor:
-        """x (B, M, C), the inputs from place ``at`` on -> (B, M, C); the cache gains them. M is 1 unless ``at`` is 0.
-        ``at`` is a plain number, so that every shape is known when a CUDA graph is captured. ``mask``: (.., M, at + M).
-        """
-        q, k, v = self.split(x)
-        end = at + x.shape[1]
-        if rotation is not None:
-            q, k = rotate(q, rotation[at:end]), rotate(k, rotation[at:end])
-        keys, values = cache.extended(at, k, v)
-        if end == 1:  # one key: the softmax is 1
-            return self.join(v)
-        causal = x.shape[1] > 1 and mask is None
-        return self.join(F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, is_causal=causal))
 
 
 class Block(nn.Module):
@@ -117,14 +107,11 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.drop = nn.Dropout(dropouts.residual)
 
-    def forward(self, x: Tensor, rotation: Tensor | None, mask: Tensor | None = None) -> Tensor:
-        x = x + self.drop(self.attention(self.norm1(x), rotation, mask))
+    def forward(
+        self, x: Tensor, rotation: Tensor | None, mask: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        x = x + self.drop(self.attention(self.norm1(x), rotation, mask, cache))
         return x + self.drop(self.mlp(self.norm2(x)))
-
-    def step(self, x: Tensor, at: int, cache: Cache, rotation: Tensor | None, mask: Tensor | None = None) -> Tensor:
-        """Places of the sequence as in ``Attention.step``, in evaluation: no dropout."""
-        x = x + self.attention.step(self.norm1(x), at, cache, rotation, mask)
-        return x + self.mlp(self.norm2(x))
 
 
 class Transformer(nn.Module):
@@ -148,10 +135,24 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, dropouts, causal) for _ in range(layers))
         self.checkpointing = False
 
-    def forward(self, x: Tensor, rotation: Tensor | None = None, shown: Tensor | None = None) -> Tensor:
-        """(B, N, C) -> (B, N, C). Places not ``shown``, bool (B, N), are not attended to; the first always is shown."""
-        mask = self._mask(x.shape[1], shown, x.device)
-        return through(self.blocks, x, self.checkpointing, rotation, mask)
+    def forward(
+        self,
+        x: Tensor,
+        rotation: Tensor | None = None,
+        shown: Tensor | None = None,
+        caches: Sequence[Cache] | None = None,
+    ) -> Tensor:
+        """(B, N, C) -> (B, N, C). Places not ``shown``, bool (B, N), are not attended to; the first always is shown.
+        ``caches``: where each layer's keys and values are kept (``stepping``); rotation and ``shown`` may be longer
+        than N."""
+        length = x.shape[1]
+        mask = self._mask(length, shown, x.device)
+        rotation = None if rotation is None else rotation[:length]
+        if caches is None:
+            return through(self.blocks, x, self.checkpointing, rotation, mask)
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x = block(x, rotation, mask, cache)
+        return x
 
     def _mask(self, length: int, shown: Tensor | None, device: torch.device) -> Tensor | None:
         """What each of the first places attends to, bool (N, N) or (B, 1, N, N); None: as ``causal`` says."""
@@ -162,29 +163,10 @@ class Transformer(nn.Module):
         seen[: self.whole, : self.whole] = True
         return seen if shown is None else seen & shown[:, None, None, :length]
 
-    def step(
-        self,
-        x: Tensor,
-        at: int,
-        caches: list[Cache],
-        rotation: Tensor | None = None,
-        shown: Tensor | None = None,
-    ) -> Tensor:
-        """The output from place ``at`` on of a causal stack, from its input x (B, M, C) and the caches of those before;
-        M is 1 unless ``at`` is 0. ``shown``: of all places."""
-        end = at + x.shape[1]
-        if x.shape[1] > 1:
-            mask = self._mask(end, shown, x.device)
-        else:
-            mask = None if shown is None else shown[:, None, None, :end]
-        for block, cache in zip(self.blocks, caches, strict=True):
-            x = block.step(x, at, cache, rotation, mask)  # type: ignore[operator]
-        return x
-
-    def caches(self, batch: int, length: int) -> list[Cache]:
-        """Room for ``length`` places, in the weights' precision and on their device."""
-        like = next(self.parameters())
-        return [Cache.empty(like, batch, self.heads, length, self.width) for _ in self.blocks]
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the weights' precision and device."""
+        return next(self.parameters())
 
 
 def axial_rotation(grid: Sequence[int], channels: int, before: int = 1, map: Sequence[int] = ()) -> Tensor:
