@@ -74,6 +74,7 @@ def test_encode_generate_compress_decompress(tmp_path: Path, rq_tokenizer: Token
     )  # fmt: skip
     (record,) = Store(tmp_path / "runs.jsonl").read()
     assert record.kind == "generator" and record.data is not None and record.data.n == 8
+    assert (record.recipe["evaluation"]["top_k"], record.recipe["evaluation"]["samples"]) == (3, 4)  # as measured
     bits = record.metrics["nll_bits_per_code"]
     assert bits.value is not None and 3 < bits.value < 6  # an untrained model of 16 codes
     with pytest.raises(TokbenchError, match="none.npz: no such file"):

@@ -208,6 +208,8 @@ def test_a_curve_of_rates_is_a_record_each(
     found = CliRunner().invoke(app, ["evaluate-generator", generator, *asked, *rates])
     assert found.exit_code == 0, found.exception
     plain, best = Store(tmp_path / "runs.jsonl").read()
+    assert plain.timing["rate"] == best.timing["rate"]  # no rate of acceptance changes what codes cost: found once
+    assert plain.metrics["model_bpp"] == best.metrics["model_bpp"]
     assert plain.metrics["gfid"].value != best.metrics["gfid"].value and plain.cell != best.cell
     assert "12 drawn, 2 for each" in found.output and sum(seen) == 12 and best.name.endswith(f"0.5 kept by {judge}")
     assert best.recipe["evaluation"]["reject"] == 0.5 and best.recipe["evaluation"]["judge"] == judge

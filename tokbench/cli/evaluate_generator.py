@@ -10,7 +10,7 @@ import typer
 from tokbench.cli.options import Cpu
 
 if TYPE_CHECKING:
-    from tokbench.training.generator_evaluation import GeneratorEvaluation
+    from tokbench.training.generator_evaluation import CodedRate, GeneratorEvaluation
 
 
 def evaluate_generator(
@@ -112,6 +112,7 @@ def evaluate_generator(
     asked: dict[str, Any] = {"generator": pair.generator.sha256(), "seed": seed}
     if reference is not None:
         asked["reference"] = hashlib.sha256(reference.read_bytes()).hexdigest()
+    coded: CodedRate | None = None
     with tempfile.TemporaryDirectory(prefix="tokbench-") as candidates:  # of one rate there are those of a higher one
         for config in configs:
             with (
@@ -126,17 +127,17 @@ def evaluate_generator(
                     seed=seed,
                     reference=reference,
                     candidates=Path(candidates),
+                    coded=coded,
                     progress=lambda what, done: bar.update(task, description=what, completed=done),  # noqa: B023
                 )
+            coded = found.coded
             asked["data"] = images.fingerprint  # only now: captions that measuring asked for are part of it
             record = generator_record(
                 pair.generator,
                 pair.tokenizer,
                 found.metrics,
                 name=called if config.reject is None else f"{called}, {config.reject:g} kept by {config.judge}",
-                recipe=resolved
-                if config.reject is None
-                else {**resolved, "evaluation": config.model_dump(mode="json")},
+                recipe={**resolved, "evaluation": config.model_dump(mode="json")},  # as measured here
                 cell=content_hash({**asked, "evaluation": unlike_default(config)}),
                 seed=recipe.seed if recipe else None,
                 data=found.data,

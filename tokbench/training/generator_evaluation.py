@@ -29,6 +29,16 @@ from tokbench.results.record import DataRef, MetricValue
 
 
 @dataclass
+class CodedRate:
+    """What the codes of held-out images cost a generator, and their conditions (n, ...)."""
+
+    metrics: dict[str, MetricValue]
+    condition: Tensor
+    data: DataRef
+    seconds: float
+
+
+@dataclass
 class GeneratorEvaluation:
     """What was found, on what, and how long it took."""
 
@@ -36,6 +46,7 @@ class GeneratorEvaluation:
     data: DataRef
     timing: dict[str, Any]
     warnings: list[str]
+    coded: CodedRate
 
 
 def evaluate_generator(
@@ -47,6 +58,7 @@ def evaluate_generator(
     protocol: str | None = None,
     reference: Path | None = None,
     candidates: Path | None = None,
+    coded: CodedRate | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> GeneratorEvaluation:
     """Measure a generator on held-out images (``tokbench.data.open_images``).
@@ -58,13 +70,38 @@ def evaluate_generator(
     Args:
         reference: a file of statistics (``.npz`` with mu and sigma) to compare with in place of these images.
         candidates: a folder that keeps what ``config.reject`` drew and judged, for other rates; empty: nothing is kept.
+        coded: what an earlier call found of these images, which no setting of drawing changes.
         progress: called with what is being done and the fraction of it that is.
 
     Raises:
         TokbenchError: an unknown metric, or sampling that does not go with the generator.
     """
+    kind, of = pair.generator.condition, pair.tokenizer.config.kind
+    if of != "image" and config.metrics:
+        wanted = ", ".join(config.metrics)
+        raise TokbenchError(f"evaluation.metrics: {wanted}: of images, and {SHOWN[of]} are drawn: leave them out")
+    if config.guidance != 1.0:
+        kind.check_guidance(kind.usual)
     with _rejecting(pair, config, candidates) as rejection:
-        return _measured(pair, images, config, seed, protocol, reference, rejection, progress)
+        coded = coded or _coded(pair, images, config.batch_size, protocol)
+        return _measured(pair, images, config, seed, protocol, reference, rejection, coded, progress)
+
+
+def _coded(pair: Pipeline, images: Any, batch_size: int, protocol: str | None) -> CodedRate:
+    start = time.perf_counter()
+    codes, condition, data = held_out_codes(
+        pair.tokenizer, images, pair.generator.condition, batch_size=batch_size, partners=pair.condition_codes
+    )
+    metrics = rate_metrics(
+        pair.generator,
+        pair.tokenizer,
+        codes,
+        condition,
+        image_size=images.image_size,
+        protocol=protocol or data.protocol,
+        batch_size=batch_size,
+    )
+    return CodedRate(metrics, condition, data, time.perf_counter() - start)
 
 
 def _measured(
@@ -75,30 +112,13 @@ def _measured(
     protocol: str | None,
     reference: Path | None,
     rejection: Rejection | None,
+    coded: CodedRate,
     progress: Callable[[str, float], None] | None,
 ) -> GeneratorEvaluation:
-    start = time.perf_counter()
-    sampling = Sampling(**config.sampling)
-    kind, of = pair.generator.condition, pair.tokenizer.config.kind
-    if of != "image" and config.metrics:
-        wanted = ", ".join(config.metrics)
-        raise TokbenchError(f"evaluation.metrics: {wanted}: of images, and {SHOWN[of]} are drawn: leave them out")
-    if sampling.guidance != 1.0:
-        kind.check_guidance(kind.usual)
-    codes, condition, data = held_out_codes(
-        pair.tokenizer, images, kind, batch_size=config.batch_size, partners=pair.condition_codes
-    )
-    metrics = rate_metrics(
-        pair.generator,
-        pair.tokenizer,
-        codes,
-        condition,
-        image_size=images.image_size,
-        protocol=protocol or data.protocol,
-        batch_size=config.batch_size,
-    )
+    sampling, kind, of = Sampling(**config.sampling), pair.generator.condition, pair.tokenizer.config.kind
+    metrics, condition, data = dict(coded.metrics), coded.condition, coded.data
     retrieval = _retrieval(images, seed)
-    rated, drawing = time.perf_counter(), 0.0
+    start, drawing = time.perf_counter(), 0.0
 
     def drawn() -> Iterator[Tensor]:
         nonlocal drawing
@@ -133,13 +153,13 @@ def _measured(
             pass  # drawn although no other metric asked for it
         metrics[NAME] = retrieval.value(protocol or data.protocol)
         found.warnings.append(retrieval.told())
-    ended = time.perf_counter()
-    seconds = {"rate": rated - start, "drawing": drawing, "images": ended - rated, "seconds": ended - start}
+    took = time.perf_counter() - start
+    seconds = {"rate": coded.seconds, "drawing": drawing, "images": took, "seconds": coded.seconds + took}
     timing: dict[str, Any] = {name: round(value, 3) for name, value in seconds.items()}
     timing["batch_size"] = config.batch_size
     if rejection is not None and (cost := rejection.cost()):
         timing["rejection"] = cost
-    return GeneratorEvaluation({**metrics, **found.metrics}, data, timing, found.warnings)
+    return GeneratorEvaluation({**metrics, **found.metrics}, data, timing, found.warnings, coded)
 
 
 @contextmanager
