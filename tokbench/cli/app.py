@@ -11,6 +11,7 @@ from tokbench import threads
 from tokbench.cli import models, tokenizer_text, weights
 from tokbench.cli.bench_codecs import bench_codecs
 from tokbench.cli.bench_data import data as bench_data
+from tokbench.cli.bench_generators import bench_generators
 from tokbench.cli.bench_gpu import bench_gpu
 from tokbench.cli.bench_load import bench_load
 from tokbench.cli.bench_metrics import bench_metrics
@@ -89,6 +90,7 @@ _BENCHES: dict[str, Callable[..., object]] = {
     "quantizers": bench_quantizers,
     "tokenizer": bench_tokenizer,
     "sampling": bench_sampling,
+    "generators": bench_generators,
     "data": bench_data,
     "metrics": bench_metrics,
     "codecs": bench_codecs,
