@@ -49,6 +49,8 @@ def test_bits_are_the_rate_of_an_image_whatever_its_codes_are() -> None:
     assert _bits(pyramids) == pytest.approx([8 * 64] * 3, rel=0.01)
     scales = ["quantizer.scales=[4,8]", "quantizer.quantizer=bsq", "model.code_channels=null"]
     assert _bits(SweepSettings(quantizer=["ms-rq"], bits=[10], set=[*TINY, *scales])) == [10 * 64]
+    varied = SweepSettings(quantizer=["ms-rq"], bits=[8], vary=["quantizer.scales=[8],[1,4,8]"], set=TINY)
+    assert _bits(varied) == pytest.approx([8 * 64] * 2, rel=0.01)
     rows = SweepSettings(encoder=["vqgan", "titok"], image_bits=[256], quantizer=["vq"], set=[*TINY, "model.tokens=16"])
     assert _bits(rows) == [256] * 2
     for bits in (1, 160):

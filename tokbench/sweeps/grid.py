@@ -116,7 +116,10 @@ def _quantizers(settings: SweepSettings, base: Draft, chosen: dict[str, Any]) ->
         sizes: Sequence[int | None] = list(settings.codebook_size) or [default]
         # Depth means nothing to a quantizer with one code per position: it is one cell, not one for each depth.
         depths: Sequence[int | None] = (list(settings.depth) if has_depth else []) or [None]
-        kept = _kept(base, name)
+        varied = {
+            key.removeprefix("quantizer."): value for key, value in chosen.items() if key.startswith("quantizer.")
+        }
+        options = {**_kept(base, name), **varied}
         rates: Sequence[int | None] = by_bits or [None]
         for size, depth, bits in itertools.product(sizes, depths, rates):
             request = {"codebook_size": size, "depth": depth, "bits": bits}
@@ -126,7 +129,7 @@ def _quantizers(settings: SweepSettings, base: Draft, chosen: dict[str, Any]) ->
             try:
                 if settings.image_bits and grid is not None:
                     request["bits"] = _of_position(bits or 0, grid)
-                found = quantizers.configurations(name, **request, grid=grid, options=kept)
+                found = quantizers.configurations(name, **request, grid=grid, options=options)
                 blocks += [({"name": name, **configuration}, "") for configuration in found]
             except ValueError as error:
                 given = {key: value for key, value in request.items() if value is not None}
