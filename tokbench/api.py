@@ -80,7 +80,7 @@ def evaluate(
     from tokbench.errors import TokbenchError, TokbenchWarning, shown, size_text
     from tokbench.memory import explained
     from tokbench.metrics import evaluate_tokenizer, get
-    from tokbench.metrics.record import evaluation_record, saved_weights
+    from tokbench.metrics.record import evaluation_record, saved_weights, with_images
     from tokbench.models.tokenizer import chosen_size
     from tokbench.results.store import Store, records_of
 
@@ -134,6 +134,7 @@ def evaluate(
     )
     if store is not None and writes:
         try:
+            record = with_images(record, found, store.path.parent)
             store.append(record)
         except TokbenchError as error:  # what was measured is not lost
             warnings.warn(f"{error}; the record is returned all the same", TokbenchWarning, stacklevel=2)

@@ -167,7 +167,10 @@ def test_records_that_are_damaged_are_counted_and_kept_by_number(tmp_path: Path)
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda t: tokbench.evaluate(5), "tokenizer must be a Tokenizer, a folder or a hub repository, got 5"),
+        (
+            lambda t: tokbench.evaluate(5),
+            "tokenizer must be a Tokenizer, a folder, a published model's name or a hub repository, got 5",
+        ),
         (lambda t: tokbench.evaluate(t, None), "data must be a spec such as 'photos'"),
         (lambda t: tokbench.evaluate(t, "photo"), "did you mean 'photos'"),
         (lambda t: tokbench.evaluate(t, size=15), "size 15 is not a multiple"),

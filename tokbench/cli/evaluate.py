@@ -55,7 +55,7 @@ def evaluate(
     from tokbench.errors import size_text
     from tokbench.memory import explained
     from tokbench.metrics import evaluate_tokenizer, get
-    from tokbench.metrics.record import evaluation_record, saved_weights
+    from tokbench.metrics.record import evaluation_record, saved_weights, with_images
     from tokbench.models import Tokenizer
     from tokbench.printing import progress_bar, terminal
     from tokbench.results.store import Store, records_of
@@ -105,6 +105,7 @@ def evaluate(
         name=name or Path(tokenizer).resolve().name,
         weights_which=saved_weights(model.home or tokenizer),
     )
+    record = with_images(record, result, file.parent)
     if as_json:
         print(record.line.decode())
     else:

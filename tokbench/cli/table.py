@@ -38,6 +38,9 @@ def table(
     sort: Annotated[str | None, typer.Option(help="a column; -COLUMN reverses (default: bpp, then PSNR)")] = None,
     group_by: Annotated[str | None, typer.Option(help="a table for each value of this column")] = None,
     by_depth: Annotated[bool, typer.Option("--by-depth", help="also rows for the first 1, 2, ... depths")] = False,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="in brackets the standard error of each mean over images")
+    ] = False,
     published: Annotated[bool, typer.Option("--published", help="published rows beside the measured ones")] = False,
     unverified: Annotated[
         bool, typer.Option("--unverified", help="with --published: also numbers that nobody checked")
@@ -74,6 +77,7 @@ def table(
         published=extra,
         unverified=unverified,
         by_depth=by_depth,
+        errors=errors,
         bd_rate=bd_rate,
         bd_metric=bd_metric,
     )

@@ -141,10 +141,13 @@ class PairMetric(Metric):
         """Empty ones, for images of so many channels, or label maps of so many classes."""
         return Mean()
 
-    def update(self, statistics: Any, pairs: Pairs) -> None:
-        """Add what a batch says to those of ``statistics``."""
+    def update(self, statistics: Any, pairs: Pairs) -> Tensor | None:
+        """Add what a batch says to those of ``statistics``; returns it, (B,) or (B, T) of clips, where it is a number
+        for each image."""
         values = self.per_image(pairs)
-        statistics.update(values if len(values) == pairs.count else values.unflatten(0, (pairs.count, -1)))
+        values = values if len(values) == pairs.count else values.unflatten(0, (pairs.count, -1))
+        statistics.update(values)
+        return values
 
 
 class CodeMetric(Metric):

@@ -15,7 +15,7 @@ from tokbench.data import ImageDataset, open_images
 from tokbench.errors import TokbenchError, size_text
 from tokbench.memory import ELSEWHERE, is_out_of_memory, told
 from tokbench.metrics.evaluation import Evaluation, check_protocol, default_metrics, evaluate_tokenizer
-from tokbench.metrics.record import evaluation_cell, evaluation_record, saved_weights
+from tokbench.metrics.record import evaluation_cell, evaluation_record, saved_weights, with_images
 from tokbench.metrics.registry import get
 from tokbench.models import Tokenizer
 from tokbench.models.tokenizer import chosen_size
@@ -74,7 +74,7 @@ def _one(source: str, asked: Asked, store: Store, progress: Callable[[str, int, 
     found = _in_smaller_batches(
         model.to(asked.device), dataset, asked, metrics, lambda done, total: progress(source, done, total), say, source
     )
-    return evaluation_record(
+    record = evaluation_record(
         found,
         model,
         dataset.fingerprint,
@@ -82,6 +82,7 @@ def _one(source: str, asked: Asked, store: Store, progress: Callable[[str, int, 
         name=Path(source).resolve().name,
         weights_which=saved_weights(model.home or source),
     )
+    return with_images(record, found, store.path.parent)
 
 
 def _in_smaller_batches(

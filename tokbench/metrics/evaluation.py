@@ -20,22 +20,25 @@ from tokbench.memory import peak_bytes, peak_measured, reset_peak
 from tokbench.metrics.base import CodeMetric, Metric, PairMetric, Pairs, check_uint8
 from tokbench.metrics.batches import batches, place
 from tokbench.metrics.clock import Clock
+from tokbench.metrics.per_image import PerImage
 from tokbench.metrics.registry import get, names
 from tokbench.metrics.spaces import FeatureSpaces
-from tokbench.metrics.statistics import CodeHistogram, sum_over_processes, union_over_processes
+from tokbench.metrics.statistics import CodeHistogram, Mean, sum_over_processes, union_over_processes
 from tokbench.models.prefixes import Prefix
 from tokbench.results.record import DataRef, MetricValue, Rate
 
 
 @dataclass
 class Evaluation:
-    """What one pass found. ``histogram`` holds, per depth, how often each code was used (int64 tensors)."""
+    """What one pass found. ``histogram`` holds, per depth, how often each code was used (int64 tensors); ``per_image``
+    is a CSV of what each image scored, empty where no metric says."""
 
     metrics: dict[str, MetricValue]
     rate: Rate
     data: DataRef
     timing: dict[str, Any]
     histogram: list[Tensor]
+    per_image: str = ""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -108,6 +111,7 @@ def evaluate_tokenizer(
         metrics=values,
         rate=rate,
         histogram=run.histogram.counts,
+        per_image="" if run.broken else run.per_image.csv(),
         warnings=run.warnings,
         data=measured_on(
             dataset, n, size=image_size, protocol=protocol, skipped=len(union_over_processes(dataset.skipped))
@@ -157,6 +161,7 @@ class _Pass:
         usable = [metric for name, metric in metrics.items() if name not in self.reasons]
         self.pairs = [metric for metric in usable if isinstance(metric, PairMetric)]
         self.means = {(m.name, depth): m.statistics(self.channels) for m in self.pairs for depth in depths}
+        self.per_image = PerImage(m.name for m in self.pairs if isinstance(m.statistics(self.channels), Mean))
         self.histogram = CodeHistogram(
             rate.codebook_sizes, math.prod(rate.tokens[:-1]), pixels(size), prefixes=rate.prefixes
         )
@@ -202,14 +207,16 @@ class _Pass:
 
     def _measure(self, depth: int, images: Tensor, decoded: Tensor, positions: Tensor) -> None:
         pairs = Pairs(images, decoded)
-        for metric in self.pairs:
-            metric.update(self.means[metric.name, depth], pairs)
+        found = {metric.name: metric.update(self.means[metric.name, depth], pairs) for metric in self.pairs}
+        if depth == self.depths[-1]:
+            self.per_image.update(positions, {name: values for name, values in found.items() if values is not None})
         self.spaces.update_sample(depth, decoded, positions)
 
     def finish(self) -> dict[str, MetricValue]:
         self.histogram.all_reduce()
         for mean in self.means.values():
             mean.all_reduce()
+        self.per_image.all_reduce()
         self.broken = int(sum_over_processes(torch.tensor(self.broken)))
         self.spaces.all_reduce(self.dataset, self.protocol)
         n = self.histogram.n

@@ -55,5 +55,5 @@ class MeanIoU(PairMetric):
     def statistics(self, channels: int) -> Confusion:
         return Confusion(channels)
 
-    def update(self, statistics: Any, pairs: Pairs) -> None:
+    def update(self, statistics: Any, pairs: Pairs) -> None:  # of no image alone
         statistics.update(pairs.reference, pairs.sample)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from tokbench.config.yaml_files import read_yaml
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, TokbenchWarning
 from tokbench.metrics.evaluation import Evaluation
 from tokbench.models.folder import ORIGIN
 from tokbench.results import environment
+from tokbench.results.files import write
+from tokbench.results.paired import IMAGES
 from tokbench.results.record import Record
 
 
@@ -79,6 +82,22 @@ def evaluation_record(
         seed=None,
         weights_which=weights_which,
     )
+
+
+def with_images(record: Record, evaluation: Evaluation, folder: Path) -> Record:
+    """The record, naming a file beneath ``folder`` of what each image scored; ``tokbench diff`` pairs two by it.
+
+    Where that cannot be written the record stays as it is: the measurement is not lost over it.
+    """
+    name = f"images/{record.id}.csv"
+    if not evaluation.per_image:
+        return record
+    try:
+        write(folder / name, evaluation.per_image)
+    except TokbenchError as error:
+        warnings.warn(f"{error}; the record is kept without what each image scored", TokbenchWarning, stacklevel=2)
+        return record
+    return record.replace(artifacts=record.artifacts | {IMAGES: name})
 
 
 def evaluation_cell(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tokbench.results.definitions import ARROWS
+from tokbench.results.paired import Paired
 from tokbench.results.record import MetricValue, Record, is_shown
 
 _BLOCKS = ("quantizer", "model", "data", "weights", "rate", "recipe", "training", "timing", "environment", "git")
@@ -46,12 +47,16 @@ def facts(record: Record) -> dict[str, dict[str, str]]:
     return {name: block for name, block in blocks.items() if block}
 
 
-def differences(first: Record, second: Record) -> list[Difference]:
+def differences(first: Record, second: Record, pairs: Mapping[str, Paired] | None = None) -> list[Difference]:
     """What differs in metrics (of equal definition), recipe, data, model, environment and git.
 
     A metric of two definitions is listed with both versions and no change: the numbers do not compare.
+
+    Args:
+        pairs: by metric, the differences image by image (``tokbench.results.paired``): these bring an interval, and a
+            verdict that says where it cannot tell.
     """
-    found = list(_metric_differences(first, second))
+    found = list(_metric_differences(first, second, pairs or {}))
     whole = [record.plain() for record in (first, second)]
     asked = [dict(_flat(plain.get("recipe"))) for plain in whole]
     for block in _BLOCKS:
@@ -91,7 +96,7 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def _metric_differences(first: Record, second: Record) -> Iterator[Difference]:
+def _metric_differences(first: Record, second: Record, pairs: Mapping[str, Paired]) -> Iterator[Difference]:
     for name in dict.fromkeys([*first.metrics, *second.metrics]):
         one, two = first.metrics.get(name), second.metrics.get(name)
         label = (one or two).label  # type: ignore[union-attr]
@@ -103,10 +108,15 @@ def _metric_differences(first: Record, second: Record) -> Iterator[Difference]:
         elif one.version != two.version:
             yield Difference("metrics", label, f"{shown[0]} [{one.version}]", f"{shown[1]} [{two.version}]")
         elif one.value != two.value:
-            change = two.value - one.value
-            verdict = {"higher": change > 0, "lower": change < 0}.get(one.direction)
+            if same and (pair := pairs.get(name)) is not None:
+                interval = f"[{pair.low:+.3g}, {pair.high:+.3g}]"
+                change = f"{pair.difference:+.4g} {interval} {pair.verdict(one.direction)}"
+                yield Difference("metrics", label, shown[0], shown[1], change)
+                continue
+            less = two.value - one.value
+            verdict = {"higher": less > 0, "lower": less < 0}.get(one.direction)
             word = {True: " better", False: " worse", None: ""}[verdict] if same else " (other images)"
-            yield Difference("metrics", label, shown[0], shown[1], f"{change:+.4g}{word}")
+            yield Difference("metrics", label, shown[0], shown[1], f"{less:+.4g}{word}")
 
 
 def _images(record: Record) -> tuple[Any, ...]:

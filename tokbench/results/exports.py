@@ -23,25 +23,24 @@ def to_csv(table: Table) -> str:
     """All sections in one sheet: what was measured on, how many (``images``, ``clips``), source and prefix first, then
     unrounded values.
 
-    ``NAME_sd`` is the standard deviation over seeds. A metric of two definitions has a column for each, its version
-    behind an ``@``.
+    ``NAME_sd`` is the standard deviation over seeds, ``NAME_se`` the standard error over images. A metric of two
+    definitions has a column for each, its version behind an ``@``.
     """
     keys = list(dict.fromkeys(column.key for section in table.sections for column in section.columns))
-    spreads = {key for section in table.sections for row in section.rows for key in _spreads(section, row)}
+    spreads = {name for section in table.sections for row in section.rows for name in _spreads(section, row)}
     counts = dict.fromkeys(_counted(section) for section in table.sections) or ["images"]
     header = [*_CONTEXT, *counts, "source", "first_depths"]
     for key in keys:
         if key != "source":
-            header += [key, f"{key}_sd"] if key in spreads else [key]
+            header += [key, *(name for name in (f"{key}_sd", f"{key}_se") if name in spreads)]
     sheet = io.StringIO()
     writer = csv.DictWriter(sheet, header, restval="", lineterminator="\n")
     writer.writerow({key: _spreadsheet(key) for key in header})
     for section in table.sections:
         for row in section.rows:
             values = {column.key: cell.value for column, cell in zip(section.columns, row.cells, strict=True)}
-            deviations = {f"{key}_sd": deviation for key, deviation in _spreads(section, row).items()}
             about = {**_context(section, row), "source": _source(row), "first_depths": row.entry.prefix}
-            writer.writerow({key: _spreadsheet(v) for key, v in {**values, **deviations, **about}.items()})
+            writer.writerow({key: _spreadsheet(v) for key, v in {**values, **_spreads(section, row), **about}.items()})
     return sheet.getvalue()
 
 
@@ -97,7 +96,8 @@ def _json_row(section: Section, row: Row) -> dict[str, Any]:
         "ids": [each.id for each in row.entry.records],
         "seeds": [each.seed for each in row.entry.records],
         "values": {column.key: cell.value for column, cell in named},
-        "deviations": _spreads(section, row),
+        "deviations": {column.key: cell.deviation for column, cell in named if cell.deviation is not None},
+        "errors": {column.key: cell.error for column, cell in named if cell.error is not None},
         "best": [column.key for column, cell in named if cell.best],
         "why": {column.key: section.notes[cell.note] for column, cell in named if cell.note is not None},
     }
@@ -120,8 +120,10 @@ def _source(row: Row) -> str:
 
 
 def _spreads(section: Section, row: Row) -> dict[str, float]:
-    named = zip(section.columns, row.cells, strict=True)
-    return {column.key: cell.deviation for column, cell in named if cell.deviation is not None}
+    found = {}
+    for column, cell in zip(section.columns, row.cells, strict=True):
+        found |= {f"{column.key}_sd": cell.deviation, f"{column.key}_se": cell.error}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 _LATEX = str.maketrans(

@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from tokbench.results.record import Record
 
 _PLUS_MINUS = " ± "
+_ERROR = "In brackets: the standard error of the mean over images."
 _UNMEASURED = "not measured for this row."
 
 
 @dataclass(slots=True)
 class TableCell:
-    """One value: as a number (``value``, ``deviation`` over seeds) and as printed (``text``)."""
+    """One value: as a number (``value``, ``deviation`` over seeds, standard ``error`` over images where it was asked
+    for) and as printed (``text``)."""
 
     value: Value
     text: str
     deviation: float | None = None
+    error: float | None = None
     best: bool = False
     note: int | None = None  # index into the section's notes
 
@@ -92,6 +95,21 @@ def add_metric(section: Section, column: Column, variant: Variant, several: bool
     for row in section.rows:
         row.cells.append(_metric_cell(section, column, variant, row.entry, first))
     _mark_best(section, column)
+
+
+def add_errors(section: Section) -> None:
+    """Behind each mean over images its standard error, in brackets; of several seeds that of their mean's images."""
+    told = False
+    for at, column in enumerate(section.columns):
+        for row in section.rows if column.variant else ():
+            name, cell = column.variant.name, row.cells[at]  # type: ignore[union-attr]
+            found = [record.metrics.get(name) for record in row.entry.records]
+            errors = [metric.stderr for metric in found if metric is not None and metric.stderr is not None]
+            if cell.value is not None and row.entry.prefix is None and errors:
+                cell.error, told = sum(errors) / len(errors), True
+                cell.text += f" ({column.format(cell.error)})"
+    if told:
+        section.remarks.append(_ERROR)
 
 
 def _metric_cell(section: Section, column: Column, variant: Variant, entry: Entry, first: bool) -> TableCell:

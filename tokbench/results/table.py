@@ -10,7 +10,7 @@ from tokbench.results.columns import TELLING, Value, Values, attribute, default_
 from tokbench.results.definitions import shown
 from tokbench.results.entries import Context, Entry, Gathered, Spread, Variant, gather
 from tokbench.results.exports import to_csv, to_html, to_json, to_latex
-from tokbench.results.layout import Row, Section, Table, TableCell, add_attribute, add_metric
+from tokbench.results.layout import Row, Section, Table, TableCell, add_attribute, add_errors, add_metric
 from tokbench.results.render import to_markdown
 from tokbench.results.terminal import to_terminal
 
@@ -48,6 +48,7 @@ def comparison(
     published: bool | Sequence[Record] = False,
     unverified: bool = False,
     by_depth: bool = False,
+    errors: bool = False,
     bd_rate: str | None = None,
     bd_metric: str = "psnr",
     also: Sequence[str] = (),
@@ -63,6 +64,7 @@ def comparison(
         published: True adds the published rows that come with tokbench; records add those.
         unverified: also the published rows whose numbers nobody checked.
         by_depth: also one row for the first 1, 2, ... D-1 depths of every residual stack.
+        errors: also the standard error of every mean over images.
         bd_rate: a quantizer; adds each other quantizer's Bjontegaard rate difference to it.
         bd_metric: the quality that difference is taken at.
         also: columns beside the default ones.
@@ -92,6 +94,8 @@ def comparison(
         section = _section(title, context, entries, keys, ordering, by_depth, more)
         if bd_rate and context.kind == "tokenizer":
             add_bd_rate(section, entries, bd_rate, bd_metric)
+        if errors:
+            add_errors(section)
         sections.append(section)
     return Table(sections, _remarks(gathered), gathered.failed)
 

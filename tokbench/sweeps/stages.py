@@ -28,6 +28,7 @@ from tokbench.metrics.record import tokenizer_record
 from tokbench.models import Tokenizer
 from tokbench.results.files import write
 from tokbench.results.locks import locked
+from tokbench.results.paired import IMAGES
 from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.generating import GeneratorCell
@@ -84,6 +85,9 @@ def _tokenizer(cell: TokenizerCell, context: RunContext) -> Record | None:
     histogram = {"counts": [c.tolist() for c in counts], "sizes": evaluation.rate.codebook_sizes}
     write(folder / "histogram.json", json.dumps(histogram))
     found = {"tokenizer": folder / "tokenizer", "log": folder / "log.jsonl", "histogram": folder / "histogram.json"}
+    if evaluation.per_image:
+        write(folder / "images.csv", evaluation.per_image)
+        found[IMAGES] = folder / "images.csv"
     found |= tokenizer_pictures(tokenizer, images, folder)
     return tokenizer_record(
         evaluation,

@@ -1,0 +1,41 @@
+"""What each image scored: so that two tokenizers can be compared image by image, not by their means alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from tokbench.metrics.statistics import union_over_processes
+
+
+class PerImage:
+    """One line an image: its position in the data set, and a number of each metric that has one for every image.
+
+    A clip's number is the mean of its frames'.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = list(names)
+        self._seen: dict[int, list[float]] = {}
+
+    def update(self, positions: Tensor, values: Mapping[str, Tensor]) -> None:
+        """positions: int64 (B,); values: (B,), or (B, T) of clips, by name, of every one of ``names``."""
+        columns = [
+            v.detach().double().reshape(len(positions), -1).mean(1).tolist() for v in map(values.get, self.names)
+        ]  # type: ignore[union-attr]
+        for position, *row in zip(positions.tolist(), *columns, strict=True):
+            self._seen[position] = row
+
+    def all_reduce(self) -> None:
+        """Afterwards every process holds the lines of all of them. Call once, at the end."""
+        lines = union_over_processes((position, *row) for position, row in self._seen.items())
+        self._seen = {position: row for position, *row in lines}
+
+    def csv(self) -> str:
+        """With a header, in the order of positions; numbers to seven digits. Empty where there is nothing to say."""
+        if not self.names or not self._seen:
+            return ""
+        lines = [",".join(["image", *self.names])]
+        lines += [",".join([str(at), *(f"{value:.7g}" for value in self._seen[at])]) for at in sorted(self._seen)]
+        return "\n".join(lines) + "\n"
