@@ -46,7 +46,8 @@ class VQBridge(nn.Module):
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
                 nn.init.xavier_uniform_(module.weight.view(len(module.weight), -1))
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, codebook: Tensor) -> Tensor:
         """(..., K, d) -> (..., K, d)."""

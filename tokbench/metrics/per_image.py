@@ -21,16 +21,15 @@ class PerImage:
 
     def update(self, positions: Tensor, values: Mapping[str, Tensor]) -> None:
         """positions: int64 (B,); values: (B,), or (B, T) of clips, by name, of every one of ``names``."""
-        columns = [
-            v.detach().double().reshape(len(positions), -1).mean(1).tolist() for v in map(values.get, self.names)
-        ]  # type: ignore[union-attr]
+        each = [values[name].detach().double().reshape(len(positions), -1) for name in self.names]
+        columns = [value.mean(1).tolist() for value in each]
         for position, *row in zip(positions.tolist(), *columns, strict=True):
             self._seen[position] = row
 
     def all_reduce(self) -> None:
         """Afterwards every process holds the lines of all of them. Call once, at the end."""
-        lines = union_over_processes((position, *row) for position, row in self._seen.items())
-        self._seen = {position: row for position, *row in lines}
+        lines = union_over_processes((position, tuple(row)) for position, row in self._seen.items())
+        self._seen = {position: list(row) for position, row in lines}
 
     def csv(self) -> str:
         """With a header, in the order of positions; numbers to seven digits. Empty where there is nothing to say."""

@@ -120,7 +120,7 @@ def _source(row: Row) -> str:
 
 
 def _spreads(section: Section, row: Row) -> dict[str, float]:
-    found = {}
+    found: dict[str, float | None] = {}
     for column, cell in zip(section.columns, row.cells, strict=True):
         found |= {f"{column.key}_sd": cell.deviation, f"{column.key}_se": cell.error}
     return {name: value for name, value in found.items() if value is not None}
