@@ -12,7 +12,7 @@ import pytest
 _PROBE = """
 import resource, sys
 import torch
-from tokbench.cli.allocator import keep_freed_memory
+from tokbench.allocator import keep_freed_memory
 
 kept = keep_freed_memory()
 

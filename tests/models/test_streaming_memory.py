@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,8 @@ def test_what_is_kept_between_pieces_does_not_grow(part: str) -> None:
 
 def grown(monkeypatch: pytest.MonkeyPatch, what: str, frames: int) -> float:
     monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{Path(TESTS).parent}")
-    # glibc keeps what it is given back, whether or not the next block fits there: half as much again after some hundred
-    # frames. With blocks returned at once the process grows by what is held.
-    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_"))]:
+        monkeypatch.delenv(name)
     found = in_own_process("streaming_growth:streamed", what, str(frames), what=what)
     if found is None:
         pytest.skip("memory is told by Linux alone")

@@ -32,7 +32,7 @@ def main() -> None:
     Ctrl-C and SIGTERM say so and exit with 130 and 143, the latter only where nothing else was said of it.
     """
     from tokbench import threads
-    from tokbench.cli.allocator import keep_freed_memory
+    from tokbench.allocator import keep_freed_memory
 
     keep_freed_memory()
     threads.begin()

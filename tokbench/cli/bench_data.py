@@ -66,8 +66,8 @@ def data(
         every = open_images(source, "train", image_size=size, crop=crop or "adm", windows="all")
         found = beside_pyav(every, seconds=seconds)  # type: ignore[arg-type]
         rgb, bare = found.clips / found.decoded_to_rgb, found.clips / found.decoded
-        console.print(f"clips one behind another, one process: {found.clips:,.0f} frames/s")
-        console.print(f"{rgb:.2f} times PyAV's own rate to RGB arrays ({found.decoded_to_rgb:,.0f} frames/s)")
-        console.print(f"{bare:.2f} times PyAV's own rate of decoding alone ({found.decoded:,.0f} frames/s)")
+        console.print(f"clips one behind another, one process: {found.clips:,.0f} frames a CPU second")
+        console.print(f"{rgb:.2f} times PyAV's own rate to RGB arrays ({found.decoded_to_rgb:,.0f})")
+        console.print(f"{bare:.2f} times PyAV's own rate of decoding alone ({found.decoded:,.0f})")
     for path, reason in images.skipped[:10]:
         console.print(f"skipped {path}: {reason}")

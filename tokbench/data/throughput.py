@@ -55,7 +55,7 @@ def _endless(source: Loader | StreamLoader | JointLoader) -> Iterator[Batch]:
 
 @dataclass(frozen=True)
 class Decoding:
-    """Frames a second of the same videos, from front to back: as clips of a set, and by PyAV alone."""
+    """Frames a CPU second of the same videos, from front to back: as clips of a set, and by PyAV alone."""
 
     clips: float
     decoded: float
@@ -64,6 +64,7 @@ class Decoding:
 
 def beside_pyav(clips: WholePictures, *, seconds: float) -> Decoding:
     """What the reader's speed is beside PyAV's own on one thread, taking turns on every video, for about ``seconds``.
+    What counts is CPU time: a machine that does other work slows both, but not evenly from turn to turn.
 
     Args:
         clips: of windows ``all``; frames of a video that are in no clip are decoded on the way and not counted.
@@ -75,12 +76,12 @@ def beside_pyav(clips: WholePictures, *, seconds: float) -> Decoding:
         for position in dict.fromkeys(clips.kept.tolist()):
             samples = [index for index, kept in enumerate(clips.kept) if kept == position]
             for what in times:
-                started = time.perf_counter()
+                started = time.process_time()
                 if what == "clips":
                     frames[what] += sum(clips[index]["image"].shape[1] for index in samples)
                 else:
                     frames[what] += _decoded(clips, position, to_rgb=what == "decoded_to_rgb")
-                times[what] += time.perf_counter() - started
+                times[what] += time.process_time() - started
     return Decoding(**{what: frames[what] / times[what] for what in times})
 
 

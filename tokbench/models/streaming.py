@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from tokbench.allocator import freed_at_once
 from tokbench.config.video_model import VideoArchitecture
 from tokbench.errors import TokbenchError
 
@@ -57,7 +58,9 @@ def encode_pieces(tokenizer: Tokenizer, videos: Iterable[Tensor]) -> Iterator[Te
             which = "the first piece" if first else "a piece after the first"
             raise ValueError(f"{which} has {video.shape[2]} frames; it must have {wanted} ...")
         first = 0
-        yield tokenizer.quantizer.encode(encoder(video))
+        with freed_at_once():
+            codes = tokenizer.quantizer.encode(encoder(video))
+        yield codes
 
 
 @torch.no_grad()
@@ -66,4 +69,6 @@ def decode_pieces(tokenizer: Tokenizer, codes: Iterable[Tensor]) -> Iterator[Ten
     weight = next(tokenizer.decoder.parameters())
     decoder = CausalStream(tokenizer.decoder)
     for piece in codes:
-        yield decoder(tokenizer.quantizer.decode(piece).to(weight.dtype))
+        with freed_at_once():
+            video = decoder(tokenizer.quantizer.decode(piece).to(weight.dtype))
+        yield video
