@@ -10,9 +10,9 @@ from PIL import Image
 from tokbench.claims.pictures import Shown, side_by_side
 
 
-def _grid(path: Path, colour: tuple[int, int, int]) -> None:
+def _grid(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (80, 40)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (80, 40), colour).save(path)
+    Image.new("RGB", size, colour).save(path)
 
 
 def test_reconstructions_stand_beside_the_originals(tmp_path: Path) -> None:
@@ -27,6 +27,17 @@ def test_reconstructions_stand_beside_the_originals(tmp_path: Path) -> None:
     with Image.open(made) as picture:
         middle = picture.height - 20
         assert [picture.getpixel((x, middle)) for x in (40, 128, 216)] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+
+
+def test_rows_of_clips_stand_one_under_another(tmp_path: Path) -> None:
+    _grid(tmp_path / "originals.png", (255, 0, 0), (2560, 80))
+    _grid(tmp_path / "reconstructions.png", (0, 255, 0), (2560, 80))
+    a = row("vq", 256).replace(artifacts={name: f"{name}.png" for name in ("originals", "reconstructions")})
+    made = side_by_side([Shown("first", a)], tmp_path, tmp_path / "out.png")
+    assert made is not None
+    with Image.open(made) as picture:
+        assert picture.size == (1280, 2 * (40 + 20) + 8)
+        assert [picture.getpixel((1000, y)) for y in (40, 108)] == [(255, 0, 0), (0, 255, 0)]
 
 
 def test_nothing_is_written_where_a_picture_is_missing_or_elsewhere(tmp_path: Path) -> None:

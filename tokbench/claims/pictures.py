@@ -12,6 +12,7 @@ from tokbench.pictures import save_picture
 from tokbench.results.record import Record
 
 _WIDTH, _GAP, _LINE = 420, 8, 20
+_STRIP = 1280  # width of rows of clips, which stand one under another
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Shown:
 
 
 def side_by_side(shown: Sequence[Shown], work: Path, path: Path) -> Path | None:
-    """Write the pictures beside each other, the originals first; None, and nothing written, where one is not there.
+    """Write the pictures beside each other, rows of clips one under another, the originals first; None, and nothing
+    written, where one is not there.
 
     Args:
         work: the folder that the records' artifacts are relative to.
@@ -41,15 +43,37 @@ def side_by_side(shown: Sequence[Shown], work: Path, path: Path) -> Path | None:
             found.append((one.label, opened.convert("RGB")))
     if not found:
         return None
-    scaled = [(label, _narrow(picture)) for label, picture in found] if _grids(shown) else found
-    width = sum(picture.width for _, picture in scaled) + _GAP * (len(scaled) - 1)
-    height = max(picture.height for _, picture in scaled) + _LINE
-    canvas, x, font = Image.new("RGB", (width, height), (255, 255, 255)), 0, ImageFont.load_default(size=14)
-    for label, picture in scaled:
-        ImageDraw.Draw(canvas).text((x + 2, 1), label, (40, 40, 40), font)
-        canvas.paste(picture, (x, _LINE))
+    strips = all(picture.width > 4 * picture.height for _, picture in found)
+    widest = _STRIP if strips else _WIDTH
+    scaled = [(label, _narrow(picture, widest)) for label, picture in found] if _grids(shown) else found
+    return save_picture((_under if strips else _beside)(scaled), path)
+
+
+def _beside(pictures: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    width = sum(picture.width for _, picture in pictures) + _GAP * (len(pictures) - 1)
+    canvas, x = _canvas(width, max(picture.height for _, picture in pictures) + _LINE), 0
+    for label, picture in pictures:
+        _put(canvas, label, picture, x, 0)
         x += picture.width + _GAP
-    return save_picture(canvas, path)
+    return canvas
+
+
+def _under(pictures: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    height = sum(picture.height + _LINE for _, picture in pictures) + _GAP * (len(pictures) - 1)
+    canvas, y = _canvas(max(picture.width for _, picture in pictures), height), 0
+    for label, picture in pictures:
+        _put(canvas, label, picture, 0, y)
+        y += picture.height + _LINE + _GAP
+    return canvas
+
+
+def _canvas(width: int, height: int) -> Image.Image:
+    return Image.new("RGB", (width, height), (255, 255, 255))
+
+
+def _put(canvas: Image.Image, label: str, picture: Image.Image, x: int, y: int) -> None:
+    ImageDraw.Draw(canvas).text((x + 2, y + 1), label, (40, 40, 40), ImageFont.load_default(size=14))
+    canvas.paste(picture, (x, y + _LINE))
 
 
 def _grids(shown: Sequence[Shown]) -> bool:
@@ -57,6 +81,6 @@ def _grids(shown: Sequence[Shown]) -> bool:
     return any(one.artifact == "reconstructions" for one in shown)
 
 
-def _narrow(picture: Image.Image) -> Image.Image:
-    scale = min(1.0, _WIDTH / picture.width)
+def _narrow(picture: Image.Image, widest: int) -> Image.Image:
+    scale = min(1.0, widest / picture.width)
     return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
