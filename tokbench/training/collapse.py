@@ -109,9 +109,10 @@ class CollapseWatch:
         share, least = values.get(_REACHABLE), least_used(values)
         if share is None:
             return None
-        where = "the codebook collapses" if share < BELOW or least is None else f"the codes at {least[0]} collapse"
-        of = "" if where.startswith("the codebook") or least is None else f"_{least[0]}"
-        if min(share, least[1] if least is not None else share) >= BELOW:
+        of, what = "", "the codebook collapses"
+        if share >= BELOW and least is not None:
+            share, of, what = least[1], f"_{least[0]}", f"the codes at {least[0]} collapse"
+        if share >= BELOW:
             self.low, self.warned = 0, False
             return None
         self.low += 1
@@ -119,7 +120,7 @@ class CollapseWatch:
             return None
         self.warned = True
         return (
-            f"step {step}: {where}: {values[f'usage{of}']:.2%} of the codes in use, perplexity "
+            f"step {step}: {what}: {values[f'usage{of}']:.2%} of the codes in use, perplexity "
             f"{values[f'perplexity{of}']:.1f}, for {self.low} windows; try {', or '.join(cures(self.quantizer))}"
         )
 
