@@ -34,8 +34,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """A block of ``tokbench`` commands becomes what these print, below the command itself."""
+    """A block of ``tokbench`` commands becomes what these print, the commands below; quantizers are all listed."""
+    markdown = markdown.replace("<!-- every registered quantizer -->", _quantizers())
     return _TABLE.sub(lambda block: "\n\n".join(map(_printed, block[1].splitlines())), markdown)
+
+
+def _quantizers() -> str:
+    import quantizers
+
+    kinds = (quantizers.get(name) for name in quantizers.names())
+    return "\n".join(f'::: {kind.__module__}.{kind.__name__}\n    options: {{filters: ["!^_"]}}\n' for kind in kinds)
 
 
 def _printed(line: str) -> str:
