@@ -22,6 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "magvit2": {"channels": 8, "multipliers": [1, 2], "blocks": 1},
     "pixels": {},
     "vit": {"patch_size": 4, "width": 16, "depth": 1, "heads": 2},
+    "bsq-vit": {"patch_size": 4, "width": 16, "depth": 1, "heads": 2, "head_width": 8},
     "maskgit": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8},
     "emu3": {"channels": 8, "multipliers": [1, 2], "blocks": 1},
     "maskbit": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "decoder_blocks": 2},

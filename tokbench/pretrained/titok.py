@@ -28,7 +28,7 @@ from .weight_sets import Contents
 
 TARGETS = f"pixel_{CODEBOOK}"
 TARGET_FILE = "maskgit-vqgan-imagenet-f16-256.bin"  # what the official configurations call MaskGIT-VQ's weights
-_BLOCK = (
+BLOCK = (
     ("ln_1", "norm1"),
     ("attn.in_proj_weight", "attn.qkv.weight"),
     ("attn.in_proj_bias", "attn.qkv.bias"),
@@ -42,7 +42,7 @@ _BLOCK = (
 def _side(side: str) -> tuple[tuple[str, str], ...]:
     """What the encoder and the decoder have both."""
     return (
-        *inside(f"{side}.transformer.{{j}}", f"{side}.sequence.blocks.{{j}}", _BLOCK),
+        *inside(f"{side}.transformer.{{j}}", f"{side}.sequence.blocks.{{j}}", BLOCK),
         (f"{side}.class_embedding", f"{side}.sequence.class_token"),
         (f"{side}.positional_embedding", f"{side}.sequence.positions"),
         (f"{side}.ln_pre", f"{side}.sequence.norm_in"),
