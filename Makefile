@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Tests and sweeps start a hundred processes; where nothing compiled may be kept, each would compile torch anew (three seconds).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-emoji demo-video demo-fid test test-processors lint fuzz drills docs dist setup clean
+.PHONY: demo demo-emoji demo-video demo-fid test test-processors test-torch211 lint fuzz drills docs dist gpu gpu-bundle setup clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,9 @@ help:
 	@echo "make drills    training killed thirty times, preempted, on a full disk   (minutes)"
 	@echo "make docs      the documentation site, in build/docs"
 	@echo "make dist      source distribution, wheel and constraints of a release, in dist"
+	@echo "make test-torch211  the tests on Python 3.12 with torch 2.11, in an environment of their own"
+	@echo "make gpu       all that only a GPU can show, in MINUTES (25); again for what is left"
+	@echo "make gpu-bundle  what that needs where there is no network: HAVE=packages.txt DATA=source, in parts of 64 MiB"
 	@echo "make setup     only the .venv"
 
 setup: $(READY)
@@ -77,6 +80,26 @@ fuzz: $(READY)
 drills: $(READY)
 	$(BIN)/python -m pytest tests/drills -m "drill or not drill" -s
 
+TORCH211 := .venv-torch211
+PYTHON312 ?= python3.12
+$(TORCH211)/.ready: pyproject.toml $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON312) $(TORCH211)
+	$(BIN)/uv pip install --quiet --python $(TORCH211)/bin/python -e '.[test]' 'torch==2.11.*'
+	@touch $@
+
+test-torch211: $(TORCH211)/.ready
+	$(TORCH211)/bin/python -m pytest -n 2 --dist worksteal $(TESTS)
+
+# Sets nothing up: where there is a GPU there may be no network. Without a .venv it is the machine's own python3, with
+# what was brought along (make gpu-bundle) on its path.
+MINUTES ?= 25
+gpu:
+	PYTHONPATH=$(CURDIR):$(PYTHONPATH) $(firstword $(wildcard $(BIN)/python) $(PYTHON)) -m tokbench bench gpu \
+	  --minutes $(MINUTES) $(if $(wildcard gpu-bundle),--bundle gpu-bundle)
+
+gpu-bundle: $(READY)
+	$(BIN)/python -m tokbench.bench.gpu.bundle $(if $(HAVE),--have $(HAVE)) $(if $(DATA),--data $(DATA))
+
 # Strict: a warning, a link or an anchor that leads nowhere ends it.
 docs: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[docs]"
@@ -91,4 +114,4 @@ dist: $(READY)
 	@ls dist
 
 clean:
-	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(TORCH211) gpu-bundle runs build dist .pytest_cache .mypy_cache .ruff_cache

@@ -15,12 +15,12 @@ from tokbench.training.peak_flops import peak_flops
 _FAST = StepOptions("bf16", channels_last=True, compile=True)
 _TURNS = 5
 _TINY_IMAGE = (
-    "data.image_size=16", "model.channels=8", "model.multipliers=[1,2]", "model.latent_channels=8", "model.blocks=1",
+    "data.image_size=16", "model.channels=32", "model.multipliers=[1,1]", "model.latent_channels=32", "model.blocks=1",
     "model.attention_resolutions=[8]", "quantizer.codebook_size=16", "loss.adversarial=null",
 )  # fmt: skip
 _TINY_VIDEO = (
     "data.image_size=[5,16,16]", "model.channels=8", "model.multipliers=[1,2]", "model.blocks=1",
-    "model.halve_frames=[true]", "quantizer.codebook_size=64", "loss.adversarial=null",
+    "model.halve_frames=[true]", "quantizer={name: lfq, codebook_size: 64}", "loss.adversarial=null",
 )  # fmt: skip
 
 

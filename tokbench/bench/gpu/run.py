@@ -66,12 +66,12 @@ def run(setting: Setting, *, minutes: float, only: Sequence[str] = (), say: Call
             continue
         say(f"{step.key}: {step.asks}")
         began = time.monotonic()
-        outcome = _in_own_process(step, setting, min(step.most, left))
+        outcome = _in_own_process(step, setting, left if setting.tiny else min(step.most, left))
         if outcome:
             _keep(step, setting, FAILED, time.monotonic() - began, says=outcome.split("\n")[-1], said=outcome)
         now = found(step, setting)
         say(f"  {now.state} in {now.seconds:.0f} s: {now.says}" if now.seconds is not None else f"  {outcome}")
-        for bar in now.bars:
+        for bar in () if setting.tiny else now.bars:
             say(f"  {bar['text']}")
     return [found(step, setting) for step in steps]
 
@@ -110,9 +110,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def child(key: str, device: str, tiny: str, folder: str, data: str) -> None:
     """One step, here; its record is written, or the error printed."""
-    [step] = chosen([key])
     setting, began = Setting(device, tiny == "1", Path(folder), data), time.monotonic()
     with _leaving():
+        [step] = chosen([key])
         answer = step.run(setting)
         bars = [{**asdict(bar), "met": bar.met, "text": bar.text()} for bar in answer.bars]
         _keep(

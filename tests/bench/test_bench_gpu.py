@@ -1,0 +1,245 @@
+"""The plan of ``tokbench bench gpu``: what is run, in which order, what is kept; what is counted; what travels."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tokbench.bench.gpu import bundle, memory, run
+from tokbench.bench.gpu.account import BANDWIDTH, GPU, SHARE, counted
+from tokbench.bench.gpu.plan import STEPS, chosen
+from tokbench.bench.gpu.step import Bar, Setting
+from tokbench.bench.sampling import Contender
+from tokbench.cli.bench_gpu import bench_gpu
+from tokbench.errors import TokbenchError
+from tokbench.training.peak_flops import peak_flops
+
+Began = list[str]
+
+
+@pytest.fixture
+def began(monkeypatch: pytest.MonkeyPatch) -> Began:
+    """Keys of the steps that were begun; each is done in two seconds, but for ``lfq``, which fails."""
+    keys: Began = []
+    clock = [0.0]
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def at_once(step: run.Step, setting: Setting, seconds: float) -> str:
+        keys.append(step.key)
+        clock[0] += 2.0
+        if step.key == "lfq":
+            return "Traceback\nRuntimeError: no luck"
+        run._keep(step, setting, run.DONE, 2.0, says="fine", bars=[])
+        return ""
+
+    monkeypatch.setattr(run, "_in_own_process", at_once)
+    return keys
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def test_a_second_call_does_what_is_left_and_then_what_failed(tmp_path: Path, began: Began) -> None:
+    setting, keys = Setting("cuda", False, tmp_path), [step.key for step in STEPS]
+    first = run.run(setting, minutes=80 / 60, say=quiet)
+    short, left = [], 80.0
+    for step in STEPS:  # a third of the longest it may take must be left
+        if left >= step.most / 3:
+            short.append(step.key)
+            left -= 2.0
+    assert began == short and 0 < len(short) < len(keys)
+    assert [found.step.key for found in first] == keys
+    assert {f.step.key: f.state for f in first if f.state != "done"} == {
+        "lfq": "failed", **{key: "" for key in keys if key not in short}
+    }  # fmt: skip
+    failed = json.loads((tmp_path / "lfq.json").read_text())
+    assert failed["says"] == "RuntimeError: no luck" and failed["said"].startswith("Traceback") and failed["git"]
+    began.clear()
+    run.run(setting, minutes=60.0, say=quiet)
+    assert began == [*(key for key in keys if key not in short), "lfq"]
+    began.clear()
+    run.run(setting, minutes=60.0, only=["draw-1"], say=quiet)
+    assert began == ["draw-1"]  # asked for by name: once more
+    began.clear()
+    run.run(Setting("cpu", True, tmp_path), minutes=60.0, say=quiet)
+    assert began == keys  # a rehearsal is no measurement, and the other way round
+
+
+def test_a_damaged_record_is_none(tmp_path: Path) -> None:
+    step, setting = STEPS[0], Setting("cuda", False, tmp_path)
+    for content in ("", "{}", "[]", '{"on": "cuda", "tiny": false}', "\x00"):
+        (tmp_path / f"{step.key}.json").write_text(content)
+        assert run.found(step, setting).state == ""
+
+
+def test_a_step_writes_its_record_itself_and_a_mistake_is_its_last_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokbench.bench.sampling.bandwidth", lambda device: 1e10)
+    run.child("draw-1", "cpu", "1", str(tmp_path), "photos")
+    record = json.loads((tmp_path / "draw-1.json").read_text())
+    assert (record["state"], record["on"], record["tiny"]) == ("done", "cpu", True)
+    assert len(record["result"]["rows"]) == 2 and record["bars"] and record["device"].startswith("CPU")
+    assert record["says"].startswith("8x8x4 ")
+    monkeypatch.setattr("tokbench.bench.sampling.bandwidth", lambda device: 1 / 0)
+    with pytest.raises(SystemExit):
+        run.child("draw-1", "cpu", "1", str(tmp_path), "photos")
+    assert capsys.readouterr().err.strip().endswith("ZeroDivisionError: division by zero")
+    with pytest.raises(SystemExit) as error:
+        run.child("tests-nowhere", "cpu", "1", str(tmp_path), "photos")
+    assert str(error.value.code).startswith("--only tests-nowhere: no such step")
+
+
+@pytest.mark.slow
+def test_every_step_in_a_rehearsal_and_what_it_should_take(tmp_path: Path) -> None:
+    found = run.run(Setting("cpu", True, tmp_path), minutes=60.0, say=print)
+    assert {f.step.key: f.says for f in found if f.state != "done"} == {}
+    assert all(step.work().seconds + step.fixed < step.most for step in STEPS)
+    assert {p.suffix for p in tmp_path.glob("*.*")} == {".json", ".jsonl"}  # no log is left
+
+
+def test_a_step_that_hangs_is_stopped_with_all_that_it_started() -> None:
+    code = "import subprocess; p = subprocess.Popen(['sleep', '600']); print('on', flush=True); p.wait()"
+    process = subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None and process.stdout.readline() == b"on\n"
+    run._end(process)
+    assert process.returncode == -signal.SIGTERM
+    assert process.stdout.read() == b""  # nobody holds it any more
+    process.stdout.close()
+
+
+def test_names_and_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len({step.key for step in STEPS}) == len(STEPS)
+    with pytest.raises(TokbenchError, match="--only drwa-1: no such step.*draw-1"):
+        chosen(["drwa-1"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TokbenchError, match="no GPU here: --rehearse .* --dry-run"):
+        bench_gpu(out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bars() -> None:
+    assert Bar("x", 3.0, 3.0).met and not Bar("x", 2.9, 3.0).met and Bar("x", 2.9, 3.0, least=False).met
+    assert not Bar("x", None, 0.0).met and Bar("x", None, 3.0).text() == "x: none (>= 3: NOT met)"
+
+
+def test_the_plan_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "large", lambda: iter([("a large thing", counted(lambda: torch.ones(2**20)))]))
+    bench_gpu(only=["search-16384,tests-training"], dry_run=True)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "search-16384" in shown and "tests-training" in shown and "a large thing" in shown
+    assert "estimates for NVIDIA H100 80GB HBM3, not measurements" in shown
+
+
+# What is counted --------------------------------------------------------------------------------------------------
+
+
+def test_a_product_is_counted() -> None:
+    a, b = torch.empty(512, 256, device="meta"), torch.empty(256, 1024, device="meta")
+    work = counted(lambda: (a @ b).t()[:5])
+    moved = 4 * (512 * 256 + 256 * 1024 + 512 * 1024)
+    assert (work.flops, work.bytes, work.peak) == (2 * 512 * 256 * 1024, moved, 4 * 512 * 1024)
+    peak = peak_flops(GPU, "fp32")
+    assert peak and work.seconds == pytest.approx(max(work.flops / peak, moved / BANDWIDTH) / SHARE)
+
+
+def test_memory_that_was_freed_is_not_in_the_peak_twice() -> None:
+    def work() -> None:
+        x = torch.empty(2**20, device="meta", requires_grad=True)
+        for _ in range(5):
+            (x * 2).sum()
+        (x * x).sum().backward()
+
+    found = counted(work)
+    assert 3 * 2**22 <= found.peak < 5 * 2**22  # x, its product or its gradient's parts
+
+
+def test_a_drawing_is_counted_as_it_would_be_done() -> None:
+    stack = Contender("RQ 2x2x3", (2, 2, 3), 2, 1)
+    one, two = (memory.sampler(stack, 16, 2, 32, batch, graphs=on) for batch, on in ((1, True), (2, False)))
+    layers, head = 2 * 12 * 16**2, 12 * 16**2
+    least = 2 * (4 * layers + 12 * head + 12 * 16 * 32)  # the products with every weight, at each place and depth
+    assert least < one.flops < 2 * least and two.flops == pytest.approx(2 * one.flops, rel=0.01)
+    assert two.seconds > 10 * one.seconds and two.peak > one.peak  # launches are what little there is
+
+
+# What travels -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "weights"
+
+
+def made(folder: Path, **sizes: int) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    files = []
+    for name, size in sizes.items():
+        files.append(folder / (name.replace("_", "-") + (".whl" if name.startswith("w") else ".safetensors")))
+        files[-1].write_bytes(random.Random(name).randbytes(size))
+    return files
+
+
+def test_a_bundle_is_cut_to_what_may_travel_and_put_together_again(tmp_path: Path, cache: Path) -> None:
+    limit = 2**20
+    files = made(tmp_path / "files", wheel=300_000, lpips_vgg=2_600_000, lpips_alex=10)
+    [line] = bundle.pack(files, tmp_path / "out", limit)
+    parts = sorted((tmp_path / "out").iterdir())
+    assert line.startswith("part-1 0.") and line.endswith("at most 1 MiB each") and len(parts) == 3
+    assert all(sum(p.stat().st_size for p in part.iterdir()) <= limit for part in parts)
+    assert (tmp_path / "out" / "part-1" / "wheel.whl").exists()
+    said = bundle.unpack(parts[:1])
+    assert any(line.startswith("lpips-vgg.safetensors:") and line.endswith("are here; left out") for line in said)
+    bundle.unpack([tmp_path / "out"])
+    assert (cache / "lpips-vgg.safetensors").read_bytes() == files[1].read_bytes()
+    assert (cache / "lpips-alex.safetensors").stat().st_size == 10
+    piece = next(parts[1].glob("lpips-vgg*"))
+    piece.write_bytes(bytes(piece.stat().st_size))
+    with pytest.raises(TokbenchError, match="lpips-vgg.safetensors: not what was packed"):
+        bundle.unpack([tmp_path / "out"])
+
+
+def test_what_cannot_travel_is_one_line(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(TokbenchError, match="wheel.whl: 2 MiB, more than a part"):
+        bundle.pack(made(tmp_path / "files", wheel=2**21), tmp_path / "out", 2**20)
+    with pytest.raises(TokbenchError, match="no manifest.json in it"):
+        bundle.unpack([tmp_path])
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "thesis.txt").write_text("")
+    with pytest.raises(TokbenchError, match="own: holds something else"):
+        bundle.make(tmp_path / "own", None, None, "1,1", 2**26)
+
+
+def test_only_what_is_missing_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved = (
+        "torch==2.11.0\nnvidia-cublas==13.0\nTyping_Extensions==4.1\ntimm==1.0 ; python_version > '3'\nmsgspec==0.19\n"
+    )
+    monkeypatch.setattr(bundle.subprocess, "run", _answers(resolved))
+    assert bundle.missing(["timm==0.9", "# a comment"]) == ["msgspec==0.19"]
+
+
+def _answers(text: str) -> Callable[..., object]:
+    class Done:
+        returncode, stdout, stderr = 0, text, ""
+
+    return lambda *args, **options: Done()
+
+
+def test_the_images_that_travel_are_read_again(tmp_path: Path) -> None:
+    from tokbench.data import open_images
+
+    bundle.sample("photos", tmp_path / "s.zip", {"train": 5, "eval": 3}, size=16)
+    for split, count in (("train", 5), ("eval", 3)):
+        again = open_images(f"zip:{tmp_path / 's.zip'}", split, image_size=16)
+        assert len(again) == count and again[0]["image"].shape == (3, 16, 16)
