@@ -127,6 +127,8 @@ def _run(
 
 def _check(func: Any, leaves: list[Any], where: torch.device) -> None:
     for leaf in leaves:
+        if isinstance(leaf, torch.Generator) and leaf.device.type != where.type:
+            raise DeviceMismatch(f"{func} on {where} by a generator of {leaf.device}")
         if isinstance(leaf, Tensor) and leaf.device != where and leaf.dim():
             if func in _INDEXING and leaf.dtype in (torch.int64, torch.bool):
                 continue

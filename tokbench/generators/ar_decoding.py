@@ -154,14 +154,18 @@ class GraphedSampler:
     def __init__(self, model: AR, n: int, sampling: Sampling) -> None:
         kept = torch.zeros(n, model.places, dtype=torch.bool, device=model.device)
         self.run = Draw(model, n, sampling, None, kept)
+        self.graphs: list[torch.cuda.CUDAGraph] = []
+        with torch.cuda.device(model.device):  # streams are the current device's, which need not be the model's
+            self._record()
+
+    def _record(self) -> None:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # warm up outside of capture: libraries allocate their workspaces
-            for t in range(min(2, model.places)):
+            for t in range(min(2, self.run.model.places)):
                 self.run.position(t)
         torch.cuda.current_stream().wait_stream(stream)
-        self.graphs: list[torch.cuda.CUDAGraph] = []
-        for t in range(model.places):
+        for t in range(self.run.model.places):
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self.graphs[0].pool() if self.graphs else None):
                 self.run.position(t)
@@ -169,8 +173,9 @@ class GraphedSampler:
 
     @torch.no_grad()
     def __call__(self, condition: Tensor, seed: int, images: Tensor, progress: Progress | None = None) -> Tensor:
-        self.run.restart(condition, image_keys(seed, images))
-        codes = complete(self.run, lambda t: self.graphs[t].replay(), progress)
+        with torch.cuda.device(self.run.model.device):
+            self.run.restart(condition, image_keys(seed, images))
+            codes = complete(self.run, lambda t: self.graphs[t].replay(), progress)
         return self.run.model.in_place(codes).unflatten(1, self.run.model.grid)
 
 

@@ -143,9 +143,10 @@ def draw(logits: Tensor, keys: Tensor, sampling: Sampling) -> Tensor:
     if logits.device.type == "cuda" and _HAS_TRITON:
         from tokbench.generators.fused_draw import argmax_with_noise
 
-        if sampling.top_p < 1:
-            return argmax_with_noise(filtered(logits, sampling), keys, 1.0)
-        return argmax_with_noise(logits, keys, sampling.temperature)
+        with torch.cuda.device(logits.device):  # Triton starts kernels on the current one
+            if sampling.top_p < 1:
+                return argmax_with_noise(filtered(logits, sampling), keys, 1.0)
+            return argmax_with_noise(logits, keys, sampling.temperature)
     codes = torch.arange(size, device=logits.device)
     if logits.device.type != "cpu" or logits.numel() <= _IN_CACHE:
         return (filtered(logits, sampling) + gumbel(keys, codes)).argmax(-1)

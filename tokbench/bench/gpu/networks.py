@@ -20,7 +20,7 @@ _TINY_IMAGE = (
 )  # fmt: skip
 _TINY_VIDEO = (
     "data.image_size=[5,16,16]", "model.channels=8", "model.multipliers=[1,2]", "model.blocks=1",
-    "model.halve_frames=[true]", "quantizer={name: lfq, codebook_size: 64}", "loss.adversarial=null",
+    "model.halve_frames=[true]", "quantizer.codebook_size=64", "quantizer.factor_bits=[3,3]", "loss.adversarial=null",
 )  # fmt: skip
 
 
