@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from gpu_device import DEVICE, ON_GPU
 
 from tokbench.config.recipe import TokenizerRecipe
@@ -29,6 +30,7 @@ GAN = (
 
 def run(recipe: TokenizerRecipe, folder: Path, **options: object) -> list[dict[str, float]]:
     """Train on the device; the lines of its log."""
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process has one precision, unless it is told to forget
     accelerator = make_accelerator(recipe, cpu=DEVICE == "cpu")
     assert accelerator.device.type == DEVICE
     train(recipe, folder, quiet=True, accelerator=accelerator, **options)  # type: ignore[arg-type]

@@ -71,15 +71,16 @@ def _normal(name: str) -> str:
 
 def fetch_wheels(needed: Sequence[str], folder: Path) -> list[str]:
     """Wheels for the machine with the GPU into ``folder``; those that there are none of, by name."""
-    lost = []
     options = ["--no-deps", "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp"]
     for name in PLATFORMS:
         options += ["--platform", f"{name}_x86_64"]
-    for wanted in needed:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", *options, "-d", str(folder), wanted]
-        if subprocess.run(command, capture_output=True).returncode:
-            lost.append(wanted)
-    return lost
+
+    def fetched(wanted: Sequence[str]) -> bool:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", *options, "-d", str(folder), *wanted]
+        return not subprocess.run(command, capture_output=True).returncode
+
+    # All at once, or none comes where there is none of one.
+    return [] if not needed or fetched(needed) else [wanted for wanted in needed if not fetched([wanted])]
 
 
 def sample(spec: str, target: Path, counts: dict[str, int], size: int = 64) -> None:

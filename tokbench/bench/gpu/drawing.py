@@ -42,7 +42,7 @@ def draw(batch: int, *, graphs: bool = True, only: str = "") -> Callable[[Settin
             "graphs": graphs,
             "only": only,
         }
-        timings = compare([size], **_sizes(setting), **asked)
+        timings = compare([size], **asked, **_sizes(setting))
         by_name = {timing.name[:2]: timing for timing in timings}
         rq, vq = by_name["RQ"], by_name.get("VQ")
         bars = _bars(batch, vq, rq) if graphs else []
