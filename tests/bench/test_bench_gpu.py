@@ -196,7 +196,7 @@ def test_a_bundle_is_cut_to_what_may_travel_and_put_together_again(tmp_path: Pat
     files = made(tmp_path / "files", wheel=300_000, lpips_vgg=2_600_000, lpips_alex=10)
     [line] = bundle.pack(files, tmp_path / "out", limit)
     parts = sorted((tmp_path / "out").iterdir())
-    assert line.startswith("part-1 0.") and line.endswith("at most 1 MiB each") and len(parts) == 3
+    assert line.startswith("part-1 0.") and line.endswith("at most 1.0 MiB each") and len(parts) == 3
     assert all(sum(p.stat().st_size for p in part.iterdir()) <= limit for part in parts)
     assert (tmp_path / "out" / "part-1" / "wheel.whl").exists()
     said = bundle.unpack(parts[:1])

@@ -35,7 +35,7 @@ PLATFORMS = ["manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_
 USUAL = ["torch", "torchvision", "triton", "numpy", "pillow", "filelock", "fsspec", "jinja2", "markupsafe", "mpmath"]
 USUAL += ["networkx", "sympy", "typing-extensions", "setuptools", "pip"]
 WEIGHTS = ["lpips-vgg", "lpips-alex", "inception-fid"]
-LIMIT = 64  # MiB that may be brought along at a time
+LIMIT = 64  # MiB that may be brought along at a time, the checkout included
 _ROOT = Path(__file__).resolve().parents[3]
 _MANIFEST = "manifest.json"
 
@@ -127,7 +127,7 @@ def pack(files: Sequence[Path], out: Path, limit: int) -> list[str]:
     for number, part in enumerate(parts, 1):
         (out / f"part-{number}" / _MANIFEST).write_text(json.dumps(part["files"], indent=1) + "\n")
     weight = ", ".join(f"part-{n} {part['bytes'] / 2**20:.1f} MiB" for n, part in enumerate(parts, 1))
-    return [f"{weight}, at most {limit / 2**20:g} MiB each"]
+    return [f"{weight}, at most {limit / 2**20:.1f} MiB each"]
 
 
 def unpack(folders: Sequence[Path]) -> list[str]:
@@ -174,14 +174,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--have", type=Path, help="a file with the packages of the machine with the GPU, one a line")
     parser.add_argument("--data", help="images to bring along: a source, as --data takes it elsewhere")
     parser.add_argument("--images", default="2000,1000", help="how many to train on, how many to measure on")
-    parser.add_argument("--limit", type=int, default=LIMIT, help="MiB that may be brought along at a time")
+    parser.add_argument("--limit", type=int, default=LIMIT, help="MiB that may be brought along, checkout included")
     parser.add_argument("--out", type=Path, default=Path("gpu-bundle"))
     asked = parser.parse_args(arguments)
     try:
-        for line in make(asked.out, asked.have, asked.data, asked.images, asked.limit * 2**20):
+        room = asked.limit * 2**20 - checkout()
+        for line in make(asked.out, asked.have, asked.data, asked.images, room):
             say(line)
     except TokbenchError as error:
         sys.exit(str(error))
+
+
+def checkout() -> int:
+    """Bytes of the files that git keeps here, which travel with every part."""
+    done = subprocess.run(["git", "-C", str(_ROOT), "ls-files", "-z"], capture_output=True, text=True)
+    return sum((_ROOT / name).stat().st_size for name in done.stdout.split("\0") if name and (_ROOT / name).is_file())
 
 
 def make(out: Path, have: Path | None, data: str | None, images: str, limit: int) -> list[str]:
@@ -207,10 +214,9 @@ def make(out: Path, have: Path | None, data: str | None, images: str, limit: int
         if out.exists():
             shutil.rmtree(out)
         lines += pack(files, out, limit)
-    lines.append(
-        f"{len(needed) - len(lost)} wheels; there, for each part: python3 -m pip install --no-index --no-deps "
-        f"--target site {out}/*/*.whl; PYTHONPATH=site:. python3 -m tokbench bench gpu --bundle {out}"
-    )
+    lines.append(f"{len(needed) - len(lost)} wheels. There, beside the checkout, with one part at a time or all:")
+    lines.append(f"python3 -m pip install --no-index --no-deps --target site {out}/*/*.whl")
+    lines.append(f"PYTHONPATH=site python3 -m tokbench bench gpu --minutes 9 --bundle {out}")
     return lines
 
 
