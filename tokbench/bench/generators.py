@@ -6,6 +6,7 @@ A machine that others use too stretches seconds, and hardly CPU seconds: on a CP
 from __future__ import annotations
 
 import copy
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -174,6 +175,7 @@ def bench_generators(
         "sampling": {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p},
         "turns": turns,
         "seed": seed,
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "rows": rows,
         "given": given,
     }

@@ -102,8 +102,9 @@ class Kakao(nn.Module):
         own = copy.deepcopy(model)
         self.depth, self.condition, self.vectors = own.depth, own.condition, own.embedding.vectors
         self.body, self.head = Stack(own.body), Stack(own.head)
-        self.position_condition = own.position_condition
-        self.position, self.position_depth = own.position, own.position_depth
+        assert own.position is not None and own.position_condition is not None
+        self.position, self.position_condition = own.position, own.position_condition
+        self.position_depth = own.position_depth
         self.body_in, self.head_in = own.embedding.body_in, own.embedding.depth_in
         with torch.no_grad():
             self.body_in.bias.div_(own.depth)  # type: ignore[operator, union-attr]  # theirs is added once per code
