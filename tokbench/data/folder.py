@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from tokbench.config.condition import Partner, partner_of
 from tokbench.data.arranged import Arranged, arranged
@@ -16,12 +12,12 @@ from tokbench.data.captions import LARGEST, SUFFIXES, caption_file
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
 from tokbench.data.listing import list_folder
-from tokbench.data.media import IMAGES
-from tokbench.data.partner import PARTNERS, load_partner, partner_tensor
+from tokbench.data.paired import Paired, check_pairs
+from tokbench.data.partner import PARTNERS
 from tokbench.data.registry import register
 from tokbench.data.specs import named_parts, part_of
 from tokbench.data.whole import WholePictures
-from tokbench.errors import TokbenchError, size_text
+from tokbench.errors import TokbenchError
 
 
 class FolderImages(WholePictures):
@@ -67,10 +63,8 @@ class FolderImages(WholePictures):
         return digest(root, *(f"{as_utf8(f.path)} {f.size} {f.modified} {f.changed}" for f in self.files))
 
 
-class Pairs(FolderImages):
-    """Images with a file each that goes with them: samples have it as ``partner``, cropped and mirrored alike."""
-
-    label_count: int | None = None  # of masks: how many there may be, where somebody knows
+class Pairs(Paired, FolderImages):
+    """Images with a file each that goes with them."""
 
     def __init__(self, source: str, split: Split, view: View, root: Path, found: Arranged, kind: Partner, beside: Path):
         super().__init__(source, split, view, root, found)
@@ -79,34 +73,15 @@ class Pairs(FolderImages):
         self.partners = {path.relative_to(beside).with_suffix("").as_posix(): path for path in files}
         self.by_stem = {path.stem: path for path in files}
 
-    def partner(self, position: int) -> Path | None:
+    def beside_it(self, position: int) -> Path | None:
         """The file of the same path, else of the same name, without its ending."""
         path = self.encoded(position).relative_to(self.root).with_suffix("")
         return self.partners.get(path.as_posix()) or self.by_stem.get(path.name)
 
-    def paired(self, positions: Sequence[int]) -> list[int]:
-        """Those of the positions with a partner; the others are skipped and named."""
-        there = [position for position in positions if self.partner(position) is not None]
-        missing = set(positions) - set(there)
-        self.skipped.extend((self.name(position), f"no {self.pairs_with} for it") for position in sorted(missing))
-        if missing:
-            self.notes = [*self.notes, f"images without {self.pairs_with}: {len(missing)}"]
-        return there
-
-    def goes_with(self, loaded: Any, index: int, epoch: int) -> dict[str, Tensor]:
-        """``partner`` (``tokbench.data.partner``). Raises UnreadableImage where it is damaged or of another size."""
-        position = int(self.kept[index])
-        name, path = self.name(position), self.partner(position)
+    def partner(self, position: int) -> tuple[Path, str]:
+        path = self.beside_it(position)
         assert path is not None
-        partner = load_partner(path, self.pairs_with)
-        if partner.size != loaded.size:
-            sizes = f"{size_text(partner.size[::-1])}, the image {size_text(loaded.size[::-1])}"
-            raise UnreadableImage(name, f"{path.name} is {sizes} (height x width)")
-        values = partner_tensor(self.view(partner, epoch, index), self.pairs_with)
-        most = self.label_count
-        if self.pairs_with == "masks" and most and not 0 <= int(values.min()) <= int(values.max()) < most:
-            raise UnreadableImage(name, f"{path.name} has labels beyond the {most} that there are")
-        return {"partner": values}
+        return path, path.name
 
     def fingerprint_with(self, view: View) -> str:
         """Of the images, and of the names, sizes and times of the files that go with them."""
@@ -151,10 +126,10 @@ def open_folder(source: str, rest: str, split: Split, view: View, limit: int | N
         images = FolderImages(source, split, view, root, found)
         images.select(found.positions, limit, len(found.files))
         return images
-    if view.media is not IMAGES or view.crop == "taming":
-        raise TokbenchError(f"{source}: {kind}= goes with images, and with any crop but taming's")
+    check_pairs(source, kind, view)
     pairs = Pairs(source, split, view, root, found, kind, _folder(beside, source))
-    if not (positions := pairs.paired(found.positions)):
+    there = [position for position in found.positions if pairs.beside_it(position) is not None]
+    if not (positions := pairs.paired(found.positions, there)):
         raise TokbenchError(f"{source}: no image of its {split} split has a file of its name in {beside}")
     pairs.select(positions, limit, len(found.files))
     return pairs

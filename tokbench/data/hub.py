@@ -15,7 +15,7 @@ from tokbench.data.base import Split
 from tokbench.data.crops import View
 from tokbench.data.registry import register
 from tokbench.data.stream import StreamedImages, streamed_evaluation
-from tokbench.data.table import TableImages, columns_of, table_images, undecoded
+from tokbench.data.table import TableImages, columns_of, split_beside, table_images, undecoded
 from tokbench.data.whole import own_cache
 from tokbench.errors import TokbenchError
 
@@ -46,9 +46,15 @@ KNOWN = {
 """FFHQ: the first 60,000 images are for training, the others for validation (README of NVlabs/ffhq-dataset)."""
 
 
-@register({"hub:NAME[:CONFIG][:streaming]": "the Hugging Face hub; known names: cifar10, imagenet-1k, ffhq"})
+@register(
+    {
+        "hub:NAME[:CONFIG][:streaming]": "the Hugging Face hub; known names: cifar10, imagenet-1k, ffhq",
+        "hub:NAME[:CONFIG],masks=COLUMN": "the same in pairs, for a generator's condition: also depth= and images=",
+    }
+)
 def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None) -> TableImages | StreamedImages:
-    """``NAME[:CONFIG][:streaming]``; NAME is a known name, ``owner/name`` or a folder.
+    """``NAME[:CONFIG][:streaming]``; NAME is a known name, ``owner/name`` or a folder. Of pairs with ``,masks=COLUMN``
+    (or ``depth=``, ``images=``) behind.
 
     The evaluation split is ``validation``, else ``valid``, ``val``, ``test``, ``eval``; where there is only ``train``,
     one row in ten is held out. No code from the hub is run.
@@ -56,7 +62,10 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
     Raises:
         TokbenchError: unreachable and not in the cache, no such data set, gated, no image column, no such split.
     """
+    rest, beside = split_beside(rest)
     name, config, streaming = parse(rest, source)
+    if beside is not None and streaming:
+        raise TokbenchError(f"{source}: {beside.kind}= goes with a table that is there as a whole: no :streaming")
     known = KNOWN.get(name)
     repository = known.repository if known else name
     with reachable_or_offline(repository), _explained(source, name, known):
@@ -99,6 +108,7 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
                     yield from datasets.load_dataset(repository, config, split=other, **cache).unique(column)
 
     settings: dict[str, Any] = {"divide": divide, "image": image, "label": label, "positions": positions}
+    settings["beside"] = beside
     places = folders(repository)
     return table_images(source, split, view, rows, limit, **settings, others=elsewhere, files=files, folders=places)
 

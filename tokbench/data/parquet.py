@@ -9,14 +9,20 @@ from tokbench.data.base import Split
 from tokbench.data.crops import View
 from tokbench.data.registry import register
 from tokbench.data.specs import other_files, split_files
-from tokbench.data.table import TableImages, quiet, table_images
+from tokbench.data.table import TableImages, quiet, split_beside, table_images
 from tokbench.data.whole import own_cache
 from tokbench.errors import TokbenchError
 
 
-@register({"parquet:FILES": "Parquet files with a column of images; globs, or train=FILES,eval=FILES"})
+@register(
+    {
+        "parquet:FILES": "Parquet files with a column of images; globs, or train=FILES,eval=FILES",
+        "parquet:FILES,masks=COLUMN": "the same in pairs, for a generator's condition: also depth= and images=",
+    }
+)
 def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | None) -> TableImages:
-    """``FILES`` (paths or globs, comma-separated), or ``train=FILES,eval=FILES``.
+    """``FILES`` (paths or globs, comma-separated), or ``train=FILES,eval=FILES``; of pairs with ``,masks=COLUMN`` (or
+    ``depth=``, ``images=``) behind.
 
     Without names, files called after their split (train-000.parquet, val-000.parquet) belong to it; otherwise one row
     in ten is held out.
@@ -28,6 +34,7 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
     import pyarrow
     import pyarrow.parquet
 
+    rest, beside = split_beside(rest)
     files, divide = split_files(rest, split, source)
     others = other_files(rest, split, source)
     count = 0
@@ -60,6 +67,7 @@ def open_parquet(source: str, rest: str, split: Split, view: View, limit: int | 
 
     folders = sorted({file.parent for file in files})
     settings: dict[str, Any] = {"divide": divide, "others": elsewhere, "files": files, "folders": folders}
+    settings["beside"] = beside
     return table_images(source, split, view, rows, limit, **settings)
 
 

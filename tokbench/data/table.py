@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from tokbench.config.condition import Partner, partner_of
 from tokbench.data.base import Split, digest, evenly
 from tokbench.data.captions import caption_column, caption_in
 from tokbench.data.crops import View
@@ -23,6 +24,19 @@ LABEL_COLUMNS = ("label", "labels", "cls", "class", "fine_label", "class_name", 
 
 _BYTES, _TEXT = ("binary", "large_binary"), ("string", "large_string")
 _LABELS = ("int", "uint", "bool", "float", "string", "large_string", "binary")
+
+
+class Beside(NamedTuple):
+    """What goes with each image, and the column that it is in."""
+
+    kind: Partner
+    column: str
+
+
+def split_beside(rest: str) -> tuple[str, Beside | None]:
+    """``NAME,masks=COLUMN`` -> (``NAME``, that); where nothing is said of a column, None."""
+    rest, kind, column = partner_of(rest)
+    return rest, None if kind is None else Beside(kind, column)
 
 
 class TableImages(WholePictures):
@@ -84,18 +98,24 @@ class TableImages(WholePictures):
         if self.label_column is not None:
             for chunk in self._table.data.column(self.label_column).chunks:
                 parts.append(hashlib.sha256(repr(chunk.to_pylist()).encode()).hexdigest())
-        for position in evenly(len(self.rows), 64):
-            try:
-                data = self.encoded(position)
-            except UnreadableImage as error:
-                data = error.reason.encode()
-            parts.append(hashlib.sha256(data if isinstance(data, bytes) else str(data).encode()).hexdigest())
-        return digest(str(len(self.rows)), *parts)
+        return digest(str(len(self.rows)), *parts, *sampled(self.encoded, len(self.rows)))
 
     @property
     def store(self) -> str:
         """The files' own, and ``datasets``' mark of what it loaded: the hub's revision, or rows in memory."""
         return digest(str(self.rows._fingerprint), *(stamped(file) for file in self.files))
+
+
+def sampled(read: Callable[[int], bytes | Path], count: int) -> list[str]:
+    """A hash each of 64 of so many files, spread evenly; of one that cannot be read, of the reason."""
+    parts = []
+    for position in evenly(count, 64):
+        try:
+            data = read(position)
+        except UnreadableImage as error:
+            data = error.reason.encode()
+        parts.append(hashlib.sha256(data if isinstance(data, bytes) else str(data).encode()).hexdigest())
+    return parts
 
 
 def encoded_of(cell: Any, folders: Sequence[Path]) -> bytes | Path:
@@ -190,22 +210,41 @@ def table_images(
     positions: range | None = None,
     others: Callable[[str], Iterable[object]] | None = None,
     files: Sequence[Path] = (),
+    beside: Beside | None = None,
 ) -> TableImages:
     """A loaded ``datasets.Dataset`` as a set. ``divide`` holds one row in ten out, ``positions`` restricts rows;
-    ``others`` gives the labels of the other splits, ``folders`` where the files may lie that rows name."""
+    ``others`` gives the labels of the other splits, ``folders`` where the files may lie that rows name. ``beside``:
+    the column of what goes with each image."""
+    from tokbench.data.table_pairs import TablePairs, check_beside
+
     if not len(rows):
         raise TokbenchError(f"{source}: no rows, so no {view.media.many}")
-    image, label = columns_of(rows.features, source, view.media, image, label)
+    features = rows.features
+    if beside is not None:
+        check_beside(source, features, beside, view)
+        rows = undecoded(rows, beside.column)
+        features = {name: features[name] for name in features if name != beside.column}
+    image, label = columns_of(features, source, view.media, image, label)
     rows = undecoded(rows, image)
     _refuse_addresses(rows, image, f"{source}: column {image!r}", view.media)
-    images = TableImages(source, split, view, rows, image, label, numbered_labels(rows, label, others), files, folders)
-    if positions is None:
-        everything = range(len(rows))
-        chosen = hash_split([str(k) for k in everything], split, source) if divide else everything
-        images.select(chosen, limit, len(rows))
-    else:
-        images.select((k for k in positions if k < len(rows)), limit)
+    table = source, split, view, rows, image, label, numbered_labels(rows, label, others), files, folders
+    images = TableImages(*table) if beside is None else TablePairs(*table, beside=beside)
+    chosen: Sequence[int] = range(len(rows))
+    if positions is not None:
+        chosen = [k for k in positions if k < len(rows)]
+    elif divide:
+        chosen = hash_split([str(k) for k in chosen], split, source)
+    if isinstance(images, TablePairs):
+        chosen = images.paired_of(chosen)
+    images.select(chosen, limit, len(rows) if positions is None else None)
     return images
+
+
+def holds_bytes(feature: Any) -> bool:
+    """Whether a column of this type holds files of images, or the paths of some."""
+    if isinstance(feature, _feature(IMAGES)) or getattr(feature, "dtype", "") in _BYTES:
+        return True
+    return isinstance(feature, dict) and "bytes" in feature
 
 
 def undecoded(rows: Any, image: str) -> Any:
