@@ -97,6 +97,10 @@ def test_tokenizers_are_measured_elsewhere_when_they_are_trained(
     before = Path("work/runs.jsonl").read_bytes()
     assert CliRunner().invoke(app, words, env={"COLUMNS": "200"}).exit_code == 0
     assert Path("work/runs.jsonl").read_bytes() == before, "what was measured is not measured again"
+    scale["elsewhere"]["joint-on-images"] |= {"data": "folder:gone"}
+    tiny(tmp_path, "joint-training", {}, scales={"cpu": scale})
+    result = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert result.exit_code == 1 and "missing: joint-on-images" in result.output
 
 
 def test_elsewhere_needs_a_part_with_tokenizers(tmp_path: Path) -> None:
@@ -105,3 +109,10 @@ def test_elsewhere_needs_a_part_with_tokenizers(tmp_path: Path) -> None:
     claim = load_claim(str(tiny(tmp_path, "mine", {}, scales={"cpu": scale})))
     with pytest.raises(TokbenchError, match="two: nobody is not a part with sweeps"):
         plan_claim(claim, "cpu", tmp_path)
+    scale["elsewhere"] = {"two": {**other, "of": "one", "metrics": ["psnrr"]}}
+    claim = load_claim(str(tiny(tmp_path, "mine", {}, scales={"cpu": scale})))
+    with pytest.raises(TokbenchError, match="psnrr"):
+        plan_claim(claim, "cpu", tmp_path)
+    scale["elsewhere"] = {"one": {**other, "of": "one"}}
+    with pytest.raises(TokbenchError, match="one: two parts have this name"):
+        load_claim(str(tiny(tmp_path, "mine", {}, scales={"cpu": scale})))

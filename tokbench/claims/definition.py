@@ -82,6 +82,13 @@ class ScaleSettings(Strict):
         own = {part: [_on(every, sweep) for sweep in _many(of_part)] for part, of_part in sweeps.items()}
         return {**values, "sweeps": own}
 
+    @model_validator(mode="after")
+    def _parts_are_different(self) -> ScaleSettings:
+        names = [*self.sweeps, *self.bench, *self.elsewhere]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"{twice}: two parts have this name; sweeps, bench and elsewhere share their names")
+        return self
+
     @field_validator("sweeps")
     @classmethod
     def _given_by_the_command(cls, sweeps: dict[str, list[SweepSettings]]) -> dict[str, list[SweepSettings]]:

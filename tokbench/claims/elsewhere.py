@@ -5,7 +5,7 @@ Torch is imported where something is measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,41 +48,52 @@ class ElsewhereCell:
 
 def run_elsewhere(
     cells: Sequence[ElsewhereCell], work: Path, told: Callable[[str], object], *, cpu: bool = False
-) -> list[Record]:
-    """A record of each cell whose tokenizer is there; the others are named (``told``)."""
+) -> Iterator[Record]:
+    """A record of each cell that can be measured, one after the other; of the others ``told`` is told why not."""
+    from tokbench.sweeps.stages import tokenizer_folder
+
+    for cell in cells:
+        folder = tokenizer_folder(cell.tokenizer, work)
+        if folder is None:
+            told(f"skipped {cell.label}: its tokenizer (cell {cell.tokenizer.key}) is not there")
+            continue
+        told(f"{cell.label}: evaluate")
+        try:
+            yield _measured(cell, folder, cpu)
+        except TokbenchError as error:
+            told(f"failed {cell.label}: {error}")
+
+
+def _measured(cell: ElsewhereCell, folder: Path, cpu: bool) -> Record:
     import torch
 
     from tokbench.data import open_images
     from tokbench.metrics import evaluate_tokenizer
     from tokbench.metrics.record import saved_weights, tokenizer_record
     from tokbench.models import Tokenizer
-    from tokbench.sweeps.stages import tokenizer_folder
 
-    device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
-    records = []
-    for cell in cells:
-        folder, asked = tokenizer_folder(cell.tokenizer, work), cell.asked
-        if folder is None:
-            told(f"skipped {cell.label}: its tokenizer (cell {cell.tokenizer.key}) is not there")
-            continue
-        told(cell.label)
-        tokenizer, recipe = Tokenizer.from_pretrained(folder).to(device).eval(), cell.tokenizer.recipe
-        images: Any = open_images(
-            asked.data, "eval", image_size=asked.image_size, limit=asked.limit, channels=tokenizer.config.channels
-        )
-        found = evaluate_tokenizer(
-            tokenizer, images, metrics=asked.metrics, batch_size=recipe.evaluation.batch_size, by_depth=False
-        )
-        record = tokenizer_record(
-            found, tokenizer, name=recipe.name, recipe=recipe.resolved(), cell=cell.key, seed=recipe.seed,
-            weights_which=saved_weights(folder),
-        )  # fmt: skip
-        records.append(record.replace(experiment=cell.experiment))
-    return records
+    asked, recipe = cell.asked, cell.tokenizer.recipe
+    tokenizer = Tokenizer.from_pretrained(folder)
+    tokenizer.to("cuda" if torch.cuda.is_available() and not cpu else "cpu").eval()
+    images: Any = open_images(
+        asked.data, "eval", image_size=asked.image_size, limit=asked.limit, channels=tokenizer.config.channels
+    )
+    found = evaluate_tokenizer(
+        tokenizer, images, metrics=asked.metrics, batch_size=recipe.evaluation.batch_size, by_depth=False
+    )
+    record = tokenizer_record(
+        found, tokenizer, name=recipe.name, recipe=recipe.resolved(), cell=cell.key, seed=recipe.seed,
+        weights_which=saved_weights(folder),
+    )  # fmt: skip
+    return record.replace(experiment=cell.experiment)
 
 
 def elsewhere_cells(part: str, asked: Elsewhere, tokenizers: Sequence[TokenizerCell] | None) -> list[ElsewhereCell]:
-    """A cell for each tokenizer of the part ``asked.of``. TokbenchError: there is no such part."""
+    """A cell for each tokenizer of the part ``asked.of``. TokbenchError: no such part, or no such metric."""
+    from tokbench.metrics import get
+
     if tokenizers is None:
         raise TokbenchError(f"{part}: {asked.of} is not a part with sweeps")
+    for metric in asked.metrics:
+        get(metric)  # said before anything is trained
     return [ElsewhereCell(tokenizer, asked) for tokenizer in tokenizers]

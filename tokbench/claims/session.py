@@ -97,8 +97,10 @@ class Session:
         for record in run_bench([cell for cell in found.benches if cell.key not in done], cpu=self.cpu):
             store.append(record)
         others = [cell for cell in found.elsewhere if cell.key not in done]
+        failed += len(others)
         for record in run_elsewhere(others, self.work, console.print, cpu=self.cpu):
             store.append(record)
+            failed -= 1
         return failed
 
     def _conclude(self, claim: Claim, asked: Request) -> None:
