@@ -159,8 +159,9 @@ class Codebook(nn.Module):
     def learn(self, assigned: Sequence[tuple[Tensor, Tensor]], *, evenly: bool = False) -> None:
         """One training step's statistics: pairs of vectors (..., d) and the codes (...) they fell to.
 
-        All processes take part; the codebook is the same on each afterwards. ``evenly``: unused codes restart on
-        vectors of each pair alike, however few those are, as the coarse scales of a pyramid have.
+        All processes take part; the codebook is the same on each afterwards. ``evenly``: each pair counts alike,
+        however few its vectors are, in the averages and where unused codes restart. Or the one vector of an image that
+        the coarsest scale of a pyramid has would find few codes among those that the finer ones keep in use.
         """
         if (not self.is_average and not self.restart_threshold) or is_recomputing():
             return
@@ -171,7 +172,7 @@ class Codebook(nn.Module):
         if len(self._pending) < self.update_every * len(assigned):
             return
         pending, self._pending = self._pending, []
-        hits_per_code = self._average(pending)
+        hits_per_code = self._average(pending, evenly)
         if self.restart_threshold:
             self._restart([z for z, _ in pending], hits_per_code, evenly)
         if self.is_average:
@@ -181,14 +182,16 @@ class Codebook(nn.Module):
             if self.l2_norm:
                 self.weight.copy_(F.normalize(self.weight, dim=-1))
 
-    def _average(self, pending: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def _average(self, pending: Sequence[tuple[Tensor, Tensor]], evenly: bool) -> Tensor:
         """Updates the averages; returns the hits a code had in this batch, on average."""
+        share = sum(len(index) for _, index in pending) / len(pending)
         counts = torch.zeros_like(self.cluster_size)
         sums = torch.zeros_like(self.embed_sum) if self.is_average else None
         for z, index in pending:
-            counts.index_add_(0, index, counts.new_ones(len(index)))
+            weight = share / len(index) if evenly else 1.0
+            counts.index_add_(0, index, counts.new_ones(len(index)), alpha=weight)
             if sums is not None:
-                sums.index_add_(0, index, z)
+                sums.index_add_(0, index, z, alpha=weight)
         sum_over_processes(counts)
         self.cluster_size.mul_(self.decay).add_(counts, alpha=1 - self.decay)
         hits_per_code = counts.sum() / self.size

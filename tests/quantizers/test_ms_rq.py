@@ -153,6 +153,21 @@ def test_coarse_scales_keep_codes_of_their_own() -> None:
     assert len(codes[:, 0].unique()) >= 12
 
 
+def test_the_coarsest_scale_has_codes_beside_those_that_finer_ones_keep_in_use() -> None:
+    """Vectors of 1x1 lie together, away from what finer scales are left with, which are 84 of 85: of 64 codes 7 were
+    theirs when every vector counted alike."""
+    torch.manual_seed(0)
+    q = MSRQ(4, [1, 2, 4, 8], codebook_size=64, quant_resi=0.0)
+
+    def maps(count: int) -> Tensor:
+        return 3 + 0.5 * torch.randn(count, 1, 1, 4) + torch.randn(count, 8, 8, 4)
+
+    for _ in range(100):
+        q.train()(maps(16))
+    coarse, *finer = (len(codes.unique()) for codes in q.split(q.eval().encode(maps(256))))
+    assert coarse >= 12 and min(finer) >= 24
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
