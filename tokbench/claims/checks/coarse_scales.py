@@ -10,7 +10,7 @@ from tokbench.claims.numbers import by_seed
 from tokbench.claims.panels import Panel, Series
 from tokbench.results.entries import Entry
 
-NAMES = {"restarts": "moving average, restarts at every scale", "gradient": "gradient, no restarts"}
+NAMES = {"restarts": "moving average, each scale alike", "gradient": "gradient, no restarts"}
 COARSE = 3  # scales: 1x1, 2x2 and 3x3
 SHARE = 0.1  # of what could show: below it training says that codes collapse
 
