@@ -39,7 +39,10 @@ def converted(module: nn.Module) -> Quantizer:
     kind = type(module)
     if not kind.__module__.startswith("vector_quantize_pytorch") or kind.__name__ not in _CONVERSIONS:
         raise NoCounterpartError(f"its class {kind.__name__}")
-    made = _CONVERSIONS[kind.__name__](module)
+    try:
+        made = _CONVERSIONS[kind.__name__](module)
+    except AttributeError as error:
+        raise NoCounterpartError(f"its version, of which this knows nothing ({error})") from error
     made.channel_first = _is_channel_first(module)
     first = next((t for t in (*module.parameters(), *module.buffers()) if t is not None), None)
     return made.to(first.device if first is not None else None).train(module.training)

@@ -121,6 +121,10 @@ def from_vector_quantize_pytorch(
     """
     from quantizers.conversion import NoCounterpartError, converted
 
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"from_vector_quantize_pytorch takes one of that package's modules, not {type(module).__name__}"
+        )
     kept_for = ""
     if convert:
         try:

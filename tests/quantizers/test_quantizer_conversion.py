@@ -143,6 +143,20 @@ def test_what_no_class_here_computes_stays_theirs_and_says_why(kind: str, option
     assert made.kept_for == kept_for
 
 
+def test_what_is_not_theirs_or_of_another_version_is_one_line_or_wrapped() -> None:
+    for other in (5, nn.Linear(4, 4)):
+        with pytest.raises(ValueError, match=r"^[^\n]+$"):
+            Q.from_vector_quantize_pytorch(other)  # type: ignore[arg-type]
+
+    class Mine(V.VectorQuantize):  # type: ignore[misc]
+        pass
+
+    assert Q.from_vector_quantize_pytorch(Mine(dim=8, codebook_size=16)).kept_for == "its class Mine"  # type: ignore[attr-defined]
+    older = V.VectorQuantize(dim=8, codebook_size=16)
+    del older.directional_reparam
+    assert "directional_reparam" in Q.from_vector_quantize_pytorch(older.eval()).kept_for  # type: ignore[operator]
+
+
 def test_layout_mode_and_precision_come_along() -> None:
     module = learned("VectorQuantize", dim=8, codebook_size=16).eval()
     assert not Q.from_vector_quantize_pytorch(module).training

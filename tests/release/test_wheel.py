@@ -61,7 +61,7 @@ def test_it_works_with_what_it_declares_alone(dist: Path, tmp_path: Path) -> Non
     python = tmp_path / "env" / "bin" / "python"
     run(uv(), "venv", "--python", sys.executable, tmp_path / "env", cwd=tmp_path)
     install = (uv(), "pip", "install", "--python", python)
-    run(*install, "torch", "einops", "numpy", cwd=tmp_path)
+    run(*install, "torch", "einops", cwd=tmp_path)
     run(*install, "--no-deps", wheel, cwd=tmp_path)
     use = "import torch, quantizers as Q; print(Q.RQ(8, 16, 4)(torch.randn(2, 9, 8)).indices.shape)"
     assert run(python, "-c", use, cwd=tmp_path) == "torch.Size([2, 9, 4])\n"  # the library needs no more
