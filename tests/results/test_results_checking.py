@@ -96,3 +96,6 @@ def test_what_does_not_hold_is_named_by_file_and_line(tmp_path: Path) -> None:
     said = CliRunner().invoke(app, ["check-records", str(tmp_path), "--quiet"]).output
     assert said.count("\n") == 7 and f"{file}, line 7: id: a is that of line 3 too" in said
     assert CliRunner().invoke(app, ["check-records", str(tmp_path / "none")]).exit_code != 0
+    file.write_bytes(b"\xff\xfe\n" + json.dumps(LINE).encode() + b"\r\n\n" + b"[1]")
+    said = CliRunner().invoke(app, ["check-records", str(file)]).output
+    assert "line 1: " in said and "line 4: " in said and "1 record, 2 problems" in said

@@ -15,7 +15,7 @@ import msgspec
 from tokbench.results import blocks
 from tokbench.results.definitions import DEFINITIONS
 from tokbench.results.record import SCHEMA, Record
-from tokbench.results.store import Store
+from tokbench.results.store import parse
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
 
@@ -30,10 +30,11 @@ class Checked:
 
 
 def check(file: Path) -> Checked:
-    """All that is wrong with the records of a file. TokbenchError where it cannot be read."""
-    found = Store(file).read()
+    """All that is wrong with the records of a file. OSError where it cannot be read."""
+    content = file.read_bytes()
+    found = parse(content)
     unusable = {number for number, _ in found.damaged}
-    lines = [n for n, line in enumerate(file.read_bytes().split(b"\n"), 1) if line.strip() and n not in unusable]
+    lines = [n for n, line in enumerate(content.split(b"\n"), 1) if line.strip() and n not in unusable]
     problems, seen = list(found.damaged), dict[str, int]()
     for number, record in zip(lines, found, strict=True):
         problems += [(number, problem) for problem in _problems(record)]
