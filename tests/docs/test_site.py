@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from PIL import Image
 from recipes_tiny import TINY
 from sweeps_tiny import TINY_GENERATOR
@@ -76,17 +75,23 @@ def test_every_command_shown_can_be_typed() -> None:
     assert seen > 100
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.parent != ROOT and blocks(page, "python")], ids=named)
-def test_python_of_a_page_runs_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    code = "\n".join(code for code, _ in blocks(page, "python"))
-    tiny = {key: yaml.safe_load(value) for key, value in (setting.split("=") for setting in TINY)}
-    small = code.replace('{"training.steps": 200}', repr(tiny | {"evaluation.metrics": ["psnr"]}))
+def run_python(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's Python, top to bottom."""
     import quantizers.registry
 
+    code = "\n".join(code for code, _ in blocks(page, "python"))
     with monkeypatch.context() as patch:  # a page may register a quantizer
         patch.setattr(quantizers.registry, "_CLASSES", dict(quantizers.registry._CLASSES))
-        exec(compile(small.replace("image_size=64", "image_size=16"), named(page), "exec"), {"__name__": "page"})
+        exec(compile(code, named(page), "exec"), {"__name__": "page"})
+
+
+WITH_PYTHON = [page for page in PAGES if page not in (SITE / "index.md", ROOT / "README.md") and blocks(page, "python")]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=named)
+def test_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_python(page, monkeypatch)
 
 
 @pytest.fixture
@@ -139,8 +144,9 @@ def run_page(page: Path, tokenizer: Path) -> int:
     return count
 
 
-def test_the_first_page_runs(at_home: None, rq_folder: Path) -> None:
+def test_the_first_page_runs(at_home: None, rq_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_page(SITE / "index.md", rq_folder) == 4
+    run_python(SITE / "index.md", monkeypatch)  # on what the commands left
 
 
 @pytest.mark.slow
