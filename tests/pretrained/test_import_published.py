@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from official import refusal
+from official import refusal, renamed, taming
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -205,3 +205,15 @@ def test_what_diffusers_cannot_hold_is_one_line(
     with pytest.raises(TokbenchError, match=said):
         pretrained.export(made, "diffusers", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_alone_is_chameleons_without_its_configuration_too(tmp_path: Path) -> None:
+    made = taming()
+    weights = {name: t for name, t in renamed(made, TAMING).items() if not name.startswith("decoder.")}
+    path = tmp_path / "vqmodel.safetensors"
+    save_file({**weights, CODEBOOK: made.state_dict()["quantizer.codes.weight"].clone()}, path)
+    brought, report = pretrained.read("auto", path)
+    assert report.source == "chameleon" and "no image size was given: taken to be 512" in report.notes
+    images = torch.rand(1, 3, 32, 32) * 2 - 1  # attention stands where the weights have it
+    assert torch.equal(brought.encode(images), made.encode(images))
+    assert "it looks like chameleon" in refusal(path, "taming")

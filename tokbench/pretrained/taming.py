@@ -33,10 +33,9 @@ def quantizer_of(codes: int, beta: float = BETA) -> dict[str, Any]:
 
 
 def recognises(names: Collection[str]) -> bool:
-    """By the encoder's ``down`` levels beside one plain codebook, and no names of others."""
-    return (
-        any(name.startswith("encoder.down.") for name in names) and CODEBOOK in names and not set(OTHERS) & set(names)
-    )
+    """By the encoder's ``down`` levels and a decoder beside one plain codebook, and no names of others."""
+    sides = all(any(name.startswith(side) for name in names) for side in ("encoder.down.", "decoder."))
+    return sides and CODEBOOK in names and not set(OTHERS) & set(names)
 
 
 def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:
