@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from tokbench.config.model import TokenizerConfig
+from tokbench.data import open_images
 from tokbench.errors import TokbenchError
+from tokbench.metrics import evaluate_tokenizer
 from tokbench.models import Tokenizer
 from tokbench.models.inflation import inflate, start_from
+from tokbench.models.one_frame import OneFrame
 from tokbench.models.streaming import decode_pieces, encode_pieces, pieces
 
 PYRAMID = {"channels": 8, "multipliers": [1, 2, 2], "blocks": 1, "norm_groups": 4}
@@ -84,6 +87,18 @@ def test_convolutions_of_one_frame_are_the_image_tokenizer_frame_by_frame() -> N
     assert torch.equal(torch.cat(parts, dim=1), codes)
     with pytest.raises(ValueError, match="sees each frame alone, so no level may halve them: set halve_frames"):
         video_tokenizer(kernel_frames=1)
+
+
+@torch.no_grad()
+def test_images_are_measured_as_clips_of_one_frame() -> None:
+    video, x = video_tokenizer(), clip(5)
+    one = OneFrame(video)
+    assert torch.equal(one.decode(one.encode(x[:, :, 0])), video.decode(video.encode(x[:, :, :1]))[:, :, 0])
+    images: Any = open_images("photos", "eval", image_size=32, limit=2)
+    found = evaluate_tokenizer(one, images, metrics=["psnr"])
+    psnr = found.metrics["psnr"]
+    assert psnr.n == 2 and psnr.value is not None and "first_frame" not in psnr.extra
+    assert (found.data.size, found.rate.tokens, found.rate.bits_per_pixel) == (32, [1, 8, 8, 1], 64 * 6 / 32**2)
 
 
 def test_adaptive_norms_of_another_form_start_anew_and_it_is_said() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.claims.definition import Elsewhere
+from tokbench.config.grid import axes
+from tokbench.config.video_model import VideoArchitecture
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import content_hash
 from tokbench.results.record import Record
@@ -19,7 +21,7 @@ from tokbench.sweeps.grid import TokenizerCell
 
 @dataclass(frozen=True)
 class ElsewhereCell:
-    """One tokenizer on these images."""
+    """One tokenizer on these images, which are clips of one frame to a tokenizer of videos."""
 
     tokenizer: TokenizerCell
     asked: Elsewhere
@@ -60,7 +62,7 @@ def run_elsewhere(
         told(f"{cell.label}: evaluate")
         try:
             yield _measured(cell, folder, cpu)
-        except TokbenchError as error:
+        except (TokbenchError, ValueError) as error:  # a tokenizer's word for samples that are not its own
             told(f"failed {cell.label}: {error}")
 
 
@@ -71,6 +73,7 @@ def _measured(cell: ElsewhereCell, folder: Path, cpu: bool) -> Record:
     from tokbench.metrics import evaluate_tokenizer
     from tokbench.metrics.record import saved_weights, tokenizer_record
     from tokbench.models import Tokenizer
+    from tokbench.models.one_frame import OneFrame
 
     asked, recipe = cell.asked, cell.tokenizer.recipe
     tokenizer = Tokenizer.from_pretrained(folder)
@@ -78,8 +81,13 @@ def _measured(cell: ElsewhereCell, folder: Path, cpu: bool) -> Record:
     images: Any = open_images(
         asked.data, "eval", image_size=asked.image_size, limit=asked.limit, channels=tokenizer.config.channels
     )
+    of_frames = isinstance(recipe.model, VideoArchitecture) and len(axes(asked.image_size)) == 2
     found = evaluate_tokenizer(
-        tokenizer, images, metrics=asked.metrics, batch_size=recipe.evaluation.batch_size, by_depth=False
+        OneFrame(tokenizer) if of_frames else tokenizer,
+        images,
+        metrics=asked.metrics,
+        batch_size=recipe.evaluation.batch_size,
+        by_depth=False,
     )
     record = tokenizer_record(
         found, tokenizer, name=recipe.name, recipe=recipe.resolved(), cell=cell.key, seed=recipe.seed,

@@ -1,0 +1,35 @@
+"""A tokenizer of videos as one of images, each of which is a clip of one frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from tokbench.config.grid import Size, axes
+
+if TYPE_CHECKING:
+    from .tokenizer import Tokenizer
+
+
+class OneFrame:
+    """What measures tokenizers of images takes it. Codes keep their axis of time, of length 1; all else is the
+    tokenizer's own."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tokenizer, name)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [-1, 1] -> codes (B, 1, h, w, D)."""
+        return self.tokenizer.encode(images.unsqueeze(2))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, 1, h, w, D) -> (B, C, H, W)."""
+        return self.tokenizer.decode(codes).squeeze(2)
+
+    def rate(self, size: Size) -> dict[str, Any]:
+        """Of an image of that size."""
+        return self.tokenizer.rate((1, *axes(size)))
