@@ -121,6 +121,7 @@ def test_studies_in_one_folder_do_not_meet_and_a_larger_budget_is_the_same_study
         (["fsq"], {"validation": "0.95"}, r"data.validation 0.95: photos: .* none would be left"),
         (["fsq"], {"tune_metric": "psnrr"}, r"did you mean 'psnr'"),
         (["fsq"], {"tune_metric": "gfid"}, r"--tune-metric gfid: "),
+        (["fsq"], {"tune_metric": "ms_ssim"}, r"--tune-metric ms_ssim: it would have no value: .*16"),
     ],
 )
 def test_what_cannot_be_tuned_is_one_line(

@@ -78,14 +78,14 @@ class Study:
         else:
             trial = self.study.ask()
         recipe = self.recipe(self.space.changed(self.space.suggested(trial)))
-        label = f"{self.cell.label} trial {number + 1}/{self.search.trials}"
+        label = f"{without_seed(self.cell.label)} trial {number + 1}/{self.search.trials}"
         try:
             check_recipe(recipe)
         except TokbenchError:
             self.study.tell(number, state=optuna.trial.TrialState.FAIL)
             return None
         search = self.search
-        ref = TrialRef(str(self.journal), self.name, number, search.metric, search.higher, search.pruner)
+        ref = TrialRef(str(self.journal.resolve()), self.name, number, search.metric, search.higher, search.pruner)
         return TokenizerCell(recipe, cell_key(recipe), label, ref)
 
     def tell(self, number: int, record: Record | None) -> None:
@@ -107,7 +107,7 @@ class Study:
         trials = self._trials()[: self.search.trials]
         done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         if not done:
-            raise TokbenchError(f"{self.cell.label}: none of its {len(trials)} trials came to an end")
+            raise TokbenchError(f"{without_seed(self.cell.label)}: none of its {len(trials)} trials came to an end")
         sign = 1 if self.search.higher else -1
         best = max(done, key=lambda trial: (sign * (trial.value or -math.inf), -trial.number))
         counts = {state: sum(t.state == state for t in trials) for state in (TrialState.PRUNED, TrialState.FAIL)}
@@ -142,6 +142,11 @@ def _read(trial: optuna.trial.FrozenTrial) -> Any:
     import optuna
 
     return optuna.trial.FixedTrial(trial.params)
+
+
+def without_seed(label: str) -> str:
+    """A cell's label for all its seeds together."""
+    return " ".join(word for word in label.split(" ") if not word.startswith("seed="))
 
 
 def with_settings(recipe: TokenizerRecipe, changed: dict[str, Any]) -> TokenizerRecipe:

@@ -25,7 +25,7 @@ from tokbench.sweeps.settings import SweepSettings
 from tokbench.sweeps.show import show
 from tokbench.sweeps.space import Space
 from tokbench.sweeps.stages import tuned
-from tokbench.sweeps.study import Best, Search, Study
+from tokbench.sweeps.study import Best, Search, Study, without_seed
 from tokbench.training.checks import check_data
 
 FOLDER, _JOURNAL = "tuning", "studies.journal"
@@ -75,9 +75,11 @@ def print_tuning(cells: Sequence[TokenizerCell], settings: SweepSettings) -> Non
     """What ``--dry-run`` adds of a sweep that tunes: every tokenizer's open settings with their ranges."""
     search, spaces = _spaces(cells, settings)
     console = terminal()
-    for cell in {cell.experiment: cell for cell in reversed(cells)}.values():
-        said = "; ".join(f"{name} {ends}, now {start}" for name, ends, start in spaces[cell.experiment].described())
-        console.print(f"{cell.label}: {search.trials if said else 0} trials of {said or 'nothing'}", soft_wrap=True)
+    first = {cell.experiment: cell for cell in reversed(cells)}
+    for experiment, space in spaces.items():
+        said = "; ".join(f"{name} {ends}, now {start}" for name, ends, start in space.described())
+        label = without_seed(first[experiment].label)
+        console.print(f"{label}: {search.trials if said else 0} trials of {said or 'nothing'}", soft_wrap=True)
 
 
 def _studies(
@@ -90,7 +92,7 @@ def _studies(
     found: dict[str, Study] = {}
     for experiment, space in spaces.items():
         if not space.settings:
-            console.print(f"{first[experiment].label}: no open settings; it is trained as it is")
+            console.print(f"{without_seed(first[experiment].label)}: no open settings; it is trained as it is")
             continue
         study = found[experiment] = Study(first[experiment], space, search, journal)
         trial = study.recipe({})
@@ -105,7 +107,7 @@ def _spaces(cells: Sequence[TokenizerCell], settings: SweepSettings) -> tuple[Se
     fixed = [text.partition("=")[0].strip().removeprefix("quantizer.") for text in (*settings.set, *settings.vary)]
     spaces = {cell.experiment: Space.of(cell.recipe, fixed) for cell in cells}
     first = {cell.experiment: cell for cell in reversed(cells)}
-    few = [f"{first[e].label} has {len(s.settings)} open settings" for e, s in spaces.items()]
+    few = [f"{without_seed(first[e].label)} has {len(s.settings)} open settings" for e, s in spaces.items()]
     few = [text for text, space in zip(few, spaces.values(), strict=True) if len(space.settings) > search.trials]
     if few:
         raise TokbenchError(f"--tune {search.trials} is fewer trials than settings: {'; '.join(few)}")
@@ -124,6 +126,9 @@ def _search(cells: Sequence[TokenizerCell], settings: SweepSettings) -> Search:
     metric = metrics.get(settings.tune_metric)
     if "reconstruction" not in metric.tasks or metric.direction == "none":
         raise TokbenchError(f"--tune-metric {settings.tune_metric}: neither more nor less of it is better")
+    for data in {cell.recipe.data.image_size: cell.recipe.data for cell in cells}.values():
+        if (why := metric.no_value(data.image_size, data.kind)) is not None:
+            raise TokbenchError(f"--tune-metric {settings.tune_metric}: it would have no value: {why}")
     seeds = {cell.recipe.seed for cell in cells}
     return Search(
         trials=settings.tune or 0,
