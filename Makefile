@@ -37,7 +37,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/tokbench sweep --recipe demo --quantizer vq,rq,lfq --codebook-size 256 --depth 4 --out runs/demo
+	$(BIN)/tokbench sweep demo
 
 demo-video: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[video]"

@@ -95,6 +95,21 @@ def test_any_key_can_be_an_axis() -> None:
     assert seen == {(lr, seed, f) for lr in (1e-4, 1e-3) for seed in (0, 1) for f in (2, 8)}
 
 
+def test_a_setting_may_be_one_quantizers() -> None:
+    own = ["lfq:quantizer.temperature=1.0", "lfq:quantizer.entropy_weight=0.05", "quantizer.check_finite=false"]
+    vq, lfq = settings(SweepSettings(quantizer=["vq", "lfq"], set=[*TINY, *own]))
+    assert lfq["temperature"] == 1.0 and lfq["entropy_weight"] == 0.05 and "temperature" not in vq
+    assert not lfq["check_finite"] and not vq["check_finite"]
+    for given, said in {
+        "lqf:quantizer.temperature=1": "did you mean 'lfq'",
+        "lfq:training.steps=3": "of one quantizer only quantizer.KEY is set; all train alike",
+        "lfq:quantizer.temperature_=1": "did you mean 'temperature'",
+    }.items():
+        with pytest.raises(TokbenchError, match=said) as error:
+            tokenizer_cells(SweepSettings(quantizer=["vq", "lfq"][1:], set=[*TINY, given]))
+        assert "\n" not in str(error.value)
+
+
 def test_the_address_is_of_what_matters() -> None:
     def key(*overrides: str) -> str:
         return tokenizer_cells(SweepSettings(quantizer=["vq"], set=[*TINY, *overrides]))[0][0].key

@@ -14,7 +14,7 @@ import quantizers
 from tokbench.config.address import address_settings
 from tokbench.config.architecture import SETTINGS, Architecture
 from tokbench.config.grid import Grid, typed
-from tokbench.config.loading import Draft, draft_recipe
+from tokbench.config.loading import Draft, apply_overrides, draft_recipe
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.config.yaml_files import parse_value
 from tokbench.errors import TokbenchError, did_you_mean
@@ -58,7 +58,8 @@ def tokenizer_cells(settings: SweepSettings) -> tuple[list[TokenizerCell], list[
             )
     if settings.bits and settings.image_bits:
         raise TokbenchError("--bits are of a position and --image-bits of all of them: give one of the two")
-    base = draft_recipe(settings.recipe, settings.set)
+    common, own = _by_quantizer(settings.set)
+    base = draft_recipe(settings.recipe, common)
     _check_model_keys(base.values.get("model", {}), settings.encoder)
     budget = Budget.of(settings.budget, Path(settings.out)) if settings.budget is not None else None
     cells: dict[str, TokenizerCell] = {}
@@ -74,7 +75,7 @@ def tokenizer_cells(settings: SweepSettings) -> tuple[list[TokenizerCell], list[
             try:
                 if problem:
                     raise TokbenchError(problem)
-                recipe = _recipe(base, quantizer, chosen)
+                recipe = _recipe(base, quantizer, chosen, own.get(quantizer.get("name", ""), ()))
                 recipe = recipe if budget is None else budget.of_steps(recipe)
             except TokbenchError as error:
                 impossible.setdefault(label, str(error))
@@ -178,8 +179,31 @@ def _drafted(base: Draft, quantizer: dict[str, Any], chosen: dict[str, Any]) -> 
     return draft
 
 
-def _recipe(base: Draft, quantizer: dict[str, Any], chosen: dict[str, Any]) -> TokenizerRecipe:
+def _by_quantizer(given: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """``quantizer.x=1`` of all, and ``lfq:quantizer.x=1`` of one, by its name.
+
+    Raises TokbenchError for an unknown quantizer, and for a key that is not the quantizer's: all train alike.
+    """
+    common: list[str] = []
+    own: dict[str, list[str]] = {}
+    for text in given:
+        name, colon, key = text.partition("=")[0].rpartition(":")
+        if not colon:
+            common.append(text)
+            continue
+        try:
+            quantizers.options(name)
+        except ValueError as error:
+            raise TokbenchError(f"--set {text}: {error}") from None
+        if not key.strip().startswith("quantizer."):
+            raise TokbenchError(f"--set {text}: of one quantizer only quantizer.KEY is set; all train alike")
+        own.setdefault(name, []).append(text.removeprefix(f"{name}:"))
+    return common, own
+
+
+def _recipe(base: Draft, quantizer: dict[str, Any], chosen: dict[str, Any], own: Sequence[str] = ()) -> TokenizerRecipe:
     draft = _drafted(base, quantizer, chosen)
+    apply_overrides(draft, own)
     recipe = draft.check()
     if not isinstance(recipe, TokenizerRecipe):
         raise TokbenchError(f"{draft.where('kind')}: a sweep is over tokenizers; this recipe's kind is {recipe.kind}")

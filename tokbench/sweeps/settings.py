@@ -54,7 +54,9 @@ class SweepSettings(Strict):
     vary: Axes = _grid("Any recipe key as an axis of the grid.", metavar="KEY=A,B,...")
 
     recipe: str = _option("demo", "What every cell starts from: name or file; default demo.")
-    set: Settings = _option([], "Change a recipe key; may be given often.", metavar="KEY=VALUE")
+    set: Settings = _option(
+        [], "Change a recipe key, or one quantizer's; may be given often.", metavar="[QUANTIZER:]KEY=VALUE"
+    )
 
     budget: str | None = _option(
         None, "The same for every tokenizer, in place of its steps.", metavar="images=N|flops=N|seconds=N"
