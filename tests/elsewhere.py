@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,6 +24,11 @@ _CROSSING = {_aten._to_copy.default, _aten.copy_.default}
 # An index of a tensor on a device may lie on the CPU: it is copied over (and waited for).
 _INDEXING = {_aten.index.Tensor, _aten.index_put_.default, _aten.index_put.default, _aten._index_put_impl_.default}
 _LOOKS = {_aten._local_scalar_dense.default, _aten.nonzero.default, _aten.equal.default, _aten.masked_select.default}
+
+
+def without_inference_mode(patch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+    """A method that is decorated with it, without: a tensor that wraps another cannot be made in it."""
+    patch.setattr(owner, name, torch.no_grad()(getattr(owner, name).__wrapped__))
 
 
 class DeviceMismatch(RuntimeError):

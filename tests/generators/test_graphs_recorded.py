@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from elsewhere import On
+from elsewhere import On, without_inference_mode
 from recorded_graphs import Graph, NotPermitted, _captured, recorded_graphs  # noqa: F401  (a fixture)
 
 from tokbench.generators import Generator, Sampling, sampling
-from tokbench.generators.ar_decoding import GraphedSampler
+from tokbench.generators.ar_decoding import Draw, GraphedSampler
 
 pytestmark = pytest.mark.usefixtures("recorded_graphs")
 HERE = torch.ones(2)
@@ -33,6 +33,7 @@ def test_replayed_graphs_draw_what_plain_steps_draw(
 ) -> None:
     """Three batches with other conditions and other images, out of one recording."""
     monkeypatch.setattr(sampling, "_HAS_TRITON", False)  # whose kernels are not for a device that is not there
+    without_inference_mode(monkeypatch, Draw, "position")
     model = make_generator("ar", classes=4, **MODELS[how])
     settings, labels = SAMPLINGS[how], torch.tensor([[0, 1, 2], [3, 0, 1], [2, 2, 3]])
     expected = [model.generate(3, condition=x, seed=5, first=3 * i, sampling=settings) for i, x in enumerate(labels)]

@@ -67,7 +67,7 @@ def test_stopped_and_resumed_is_bit_equal(
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        recipe = tiny(*settings, "training.precision=fp32")
+        recipe = tiny(*settings, "training.precision=fp32", "training.log_every=1")
         run(recipe, tmp_path / "whole")
         run(recipe, tmp_path / "parts", stop_at=7)
         run(recipe, tmp_path / "parts", resume=True)
