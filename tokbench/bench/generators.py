@@ -148,8 +148,8 @@ def bench_generators(
     """
     if turns < 1 or train_batch < 1 or not batches or min(batches) < 1:
         raise TokbenchError(f"nothing to time: batch sizes {list(batches)} and {train_batch}, turns {turns}")
+    made, sampling = provenance(), sampling or Sampling()
     torch.manual_seed(seed)
-    sampling = sampling or Sampling()
     models = {"sample": size.build(beside, False, device), "sample given": size.build(beside, True, device)}
     rows, given = [], []
     for batch in batches:
@@ -167,7 +167,7 @@ def bench_generators(
         given.append({"batch_size": batch, **_against_expected(spent, device)})
     rows.append(_training(models["sample"], beside, train_batch, turns, device))
     return {
-        **provenance(),
+        **made,
         "device": torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} CPU threads",
         "beside": beside,
         "size": asdict(size),
