@@ -114,6 +114,24 @@ def generated(kind: str, size: int, gfid: float) -> Record:
     return row.replace(id=content_hash([kind, size]), quantizer={"name": "lfq", "codebook_size": size, "depth": 1})
 
 
+def judged(gfid_by_rate: dict[float, float], judge: str = "efficientnet-lite0") -> list[Record]:
+    """What evaluate-generator records for each rate of acceptance."""
+    rows = []
+    for rate, gfid in gfid_by_rate.items():
+        row = generated("ar", 256, gfid)
+        settings = {"reject": rate, "judge": judge}
+        rows.append(
+            row.replace(
+                name=f"{row.name}, {rate:g} kept by {judge}",
+                cell=content_hash([row.cell, settings]),
+                recipe={**row.recipe, "evaluation": settings},
+                recipe_hash=None,
+                timing={**row.timing, "rejection": {**settings, "drawn_per_kept": 1 / rate}},
+            )
+        )
+    return rows
+
+
 def sweep() -> list[Record]:
     """VQ, LFQ and RQ over sizes, depths and three seeds; generators; a failed cell."""
     rows = [record(name, size, 1, seed) for name in ("vq", "lfq") for size in (64, 256, 1024) for seed in (0, 1, 2)]

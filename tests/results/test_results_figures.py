@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from results_synthetic import folder, metric, record, sweep
+from results_synthetic import folder, judged, metric, record, sweep
 
 from tokbench.errors import TokbenchError
 from tokbench.results.entries import gather
@@ -34,6 +34,7 @@ def lines(figure: Figure, colour: str) -> list[tuple[list[float], list[float], s
 @pytest.mark.parametrize("kind", FIGURES)
 def test_every_figure_draws_and_is_the_same_bytes_every_time(kind: str, home: Path, tmp_path: Path) -> None:
     records = [r for r in Store(home / "runs.jsonl").read() if kind != "usage" or r.quantizer["depth"] == 4]
+    records += judged({1.0: 20.0, 0.5: 15.0}) if kind == "acceptance" else []
     both = []
     for number in range(2):
         path = tmp_path / f"{number}.svg"
@@ -50,6 +51,20 @@ def test_the_name_says_the_format_and_the_same_bytes_come_every_time(tmp_path: P
         assert (tmp_path / f"a{end}").read_bytes().startswith(start)
         assert (tmp_path / f"a{end}").read_bytes() == (tmp_path / f"b{end}").read_bytes()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_acceptance_draws_each_generator_and_judge_against_the_share_that_is_kept() -> None:
+    """gFID is not monotone in it: the points are joined in the order of the share, whatever the records' order."""
+    rows = [*judged({0.05: 5.9, 1.0: 15.8, 0.005: 6.6}), *judged({0.5: 9.0, 1.0: 15.8}, "timm:resnet50")]
+    (axis,) = draw("acceptance", [*rows, *sweep()]).axes
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axis.get_lines()]
+    first, second = (next(points for points in drawn if len(points[0]) == n) for n in (3, 2))
+    assert first == ([0.005, 0.05, 1.0], [6.6, 5.9, 15.8]) and second == ([0.5, 1.0], [9.0, 15.8])
+    legend_of = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert [text.rpartition(" by ")[2] for text in legend_of] == ["efficientnet-lite0", "timm:resnet50"]
+    assert axis.get_xlabel() == "acceptance rate" and "gFID" in axis.get_ylabel()
+    with pytest.raises(TokbenchError, match="do not say what goes on the other axis"):
+        draw("acceptance", sweep())
 
 
 def test_rate_distortion_shows_bits_per_pixel_and_means_and_tells_rates_apart() -> None:

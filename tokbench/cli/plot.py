@@ -16,6 +16,7 @@ class Figure(str, Enum):
     codebook = "codebook"
     depth = "depth"
     compute = "compute"
+    acceptance = "acceptance"
     usage = "usage"
     training = "training"
     speed = "speed"
@@ -33,7 +34,7 @@ def plot(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="FIGURE.svg, .pdf or .png")] = None,
 ) -> None:
-    """A figure: quality against rate, codebook size, depth, compute or batch; codebook usage; training curves."""
+    """A figure: quality against rate, codebook size, depth, compute or acceptance; speed; code usage; training."""
     from tokbench.cli._results import check_page, load
     from tokbench.printing import say
     from tokbench.results.figures import draw, save

@@ -29,8 +29,10 @@ _ROWS = {
     "codebook": series.codebook,
     "depth": series.depth,
     "compute": series.compute,
+    "acceptance": series.acceptance,
 }
-FIGURES = ("rate-distortion", "codebook", "depth", "compute", "usage", "training", "speed")
+FIGURES = ("rate-distortion", "codebook", "depth", "compute", "acceptance", "usage", "training", "speed")
+_OTHERWISE = {"codebook": "rfid", "acceptance": "is"}
 FORMATS = (".svg", ".pdf", ".png")
 MOST_PANELS, MOST_RUNS = 12, 40
 
@@ -86,8 +88,8 @@ def draw(kind: str, records: Sequence[Record], folder: Path | None = None, metri
 
 def _by_rows(kind: str, entries: Sequence[Entry], metric: str | None) -> Figure:
     """One panel for each set of images; error bars are standard deviations over seeds."""
-    if metric is None and kind == "codebook":
-        metric = "gfid" if any(entry.metric("gfid") for entry in entries) else "rfid"
+    if metric is None and kind in ("codebook", "acceptance"):
+        metric = "gfid" if any(entry.metric("gfid") for entry in entries) else _OTHERWISE[kind]
     metric = metric or "psnr"
     found = [(context, own, _ROWS[kind](own, metric)) for context, own in by_context(entries).items()]
     drawable = [(context, own, panel) for context, own, panel in found if panel is not None]
@@ -142,6 +144,8 @@ def draw_panel(axis: Axes, panel: Panel) -> None:
     elif panel.scale == "batches":
         log2_axis(axis, places, lambda value: f"{value:g}")
         axis.set_ylim(bottom=0)
+    elif panel.scale == "shares":
+        log2_axis(axis, places, lambda value: f"{value:g}")
     elif panel.scale == "compute":
         axis.set_xscale("log")
     elif panel.scale == "depths":

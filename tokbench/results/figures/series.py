@@ -52,7 +52,7 @@ class Panel(NamedTuple):
     x: str
     y: str
     series: list[Series]
-    scale: Literal["rates", "sizes", "depths", "steps", "batches", "compute"]
+    scale: Literal["rates", "sizes", "depths", "steps", "batches", "compute", "shares"]
 
 
 def metric_label(entries: Sequence[Entry], metric: str) -> str:
@@ -118,6 +118,23 @@ def compute(entries: Sequence[Entry], metric: str) -> Panel | None:
         for (name, rate), points in sorted(lines.items())
     ]
     return Panel("training compute (FLOPs)", metric_label(entries, metric), series, "compute") if series else None
+
+
+def acceptance(entries: Sequence[Entry], metric: str) -> Panel | None:
+    """A metric of drawn images against the share that a judge kept of them: each generator and judge a line."""
+    lines: dict[tuple[str, str], list[tuple[float, Spread]]] = {}
+    for entry in entries:
+        spread, cost = entry.metric(metric), entry.first.timing.get("rejection")
+        share, judge = (cost.get("reject"), str(cost.get("judge"))) if isinstance(cost, dict) else (None, "")
+        if spread is None or not isinstance(share, int | float) or not 0 < share <= 1:
+            continue
+        name = entry.first.name.removesuffix(f", {share:g} kept by {judge}")  # as evaluate-generator calls it
+        lines.setdefault((entry.quantizer, f"{name} by {judge}"), []).append((share, spread))
+    series = [
+        _spreads(name, quantizer, sorted(points), _LINES[number % len(_LINES)], name)
+        for number, ((quantizer, name), points) in enumerate(sorted(lines.items()))
+    ]
+    return Panel("acceptance rate", metric_label(entries, metric), series, "shares") if series else None
 
 
 def codebook(entries: Sequence[Entry], metric: str) -> Panel | None:

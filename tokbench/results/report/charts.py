@@ -28,6 +28,7 @@ def charts(entries: Sequence[Entry], folder: Path) -> list[dict[str, Any]]:
             made.append(_chart("Rate and distortion", about, together, _rate))
             made.append(_chart("Depth by depth", about, together, series.depth))
         made.append(_chart("Codebook size", about, together, _codebook))
+        made.append(_chart("Rejection sampling", about, together, _acceptance))
     logs = series.read_logs(own, folder, _MOST_LINES)
     about = f"the first {_MOST_LINES} runs with a log" if len(logs) == _MOST_LINES else "from the training logs"
     runs = [{"label": name, **_figure(series.training(logs, name))} for name in series.logged(logs)]
@@ -53,6 +54,12 @@ def _rate(entries: Sequence[Entry], metric: str) -> Panel | None:
 
 def _codebook(entries: Sequence[Entry], metric: str) -> Panel | None:
     panel = series.codebook(entries, metric)
+    return panel if panel and max(len(s.points) for s in panel.series) > 1 else None
+
+
+def _acceptance(entries: Sequence[Entry], metric: str) -> Panel | None:
+    """Of images, which a judge chooses among; what the codes cost it cannot change."""
+    panel = None if metric.endswith(("_bpp", "_per_code")) else series.acceptance(entries, metric)
     return panel if panel and max(len(s.points) for s in panel.series) > 1 else None
 
 
