@@ -16,9 +16,11 @@ from tokbench.bench import codecs as codecs_module
 from tokbench.bench.bitstream import picture_bytes
 from tokbench.bench.codecs import CODECS, chosen, code
 from tokbench.bench.rate_distortion import NOTE, bench_codecs
-from tokbench.bench.token_rates import contender
+from tokbench.bench.token_rates import contender, token_points
+from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
+from tokbench.generators import build
 from tokbench.metrics.psnr import psnr
 from tokbench.models import Tokenizer
 
@@ -104,6 +106,14 @@ def test_tokenizers_stand_beside_at_each_of_their_rates(video: Tensor, architect
     assert fixed["bpp"] == pytest.approx(positions * 2 * math.log2(16) / (5 * 64 * 96))
     assert 0 < entropy["bpp"] <= fixed["bpp"] and entropy["metrics"] == fixed["metrics"]
     assert fixed["footing"] == "clips" and fixed["bpp_stream"] is None
+
+
+def test_a_generator_that_is_given_frames_has_no_rate_of_clips(video: Tensor) -> None:
+    settings = ARConfig(width=8, heads=2, layers=1, input="learned", frames=1)
+    config = GeneratorConfig(generator=settings, shape=(3, 32, 48, 2), vocabulary=(16, 16), given=1)
+    generator = build(config)
+    with pytest.raises(TokbenchError, match="given the first 1 positions in time has no rate of whole clips"):
+        token_points("mine", _tokenizer("magvit2-video"), [video], 5, generator)
 
 
 def test_a_tokenizer_of_other_clips_is_one_line_before_any_codec_runs(video: Tensor) -> None:

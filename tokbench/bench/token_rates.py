@@ -39,6 +39,9 @@ def token_points(
     """
     from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
 
+    if generator is not None and (generator.settled or generator.config.conditioned_on is not None):
+        given = generator.config.condition.describe()
+        raise TokbenchError(f"{name}: a generator given {given} has no rate of whole clips: take one of clips alone")
     start = time.perf_counter()
     tokenizer.to(device).eval()
     of_images = len(tokenizer.config.model.factors) == 2
