@@ -104,7 +104,7 @@ gpu-bundle: $(READY)
 docs: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	@echo "build/docs/index.html"
+	@echo "build/docs/index.html; with search: python3 -m http.server -d build/docs"
 
 # sdist and wheel of the tagged version, and what it was resolved to: pip install tokbench -c constraints.txt.
 dist: $(READY)
