@@ -72,7 +72,7 @@ class Codebook(nn.Module):
     def reset_parameters(self) -> None:
         """U(-1/K, 1/K), as in VQ-VAE and taming; unit vectors with ``l2_norm``. Forgets all that was learned."""
         self.weight.uniform_(-1 / self.size, 1 / self.size)
-        if self.l2_norm:
+        if self.l2_norm and not self.weight.is_meta:  # or torch loads its compiler, for nothing
             self.weight.copy_(F.normalize(self.weight, dim=-1))
         # With restarts, a fresh code has no standing: all but the most used move onto the first batch, as in Kakao's.
         self._start_average(0.0 if self.restart_threshold else 1.0)

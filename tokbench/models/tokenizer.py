@@ -67,11 +67,7 @@ class Tokenizer(SavedModel):
         super().__init__()
         self.config = config
         model = config.model
-        self.quantizer = _build_quantizer(config.quantizer, model.code_channels, model.default_code_channels)
-        try:
-            self.quantizer.settle(config.model.grid(config.image_size))
-        except ValueError as error:
-            raise TokbenchError(f"quantizer {config.quantizer.name!r}: {error}") from None
+        self.quantizer = quantizer_of(config)
         self.encoder, self.decoder = builder(model.architecture)(
             model, config.image_size, self.quantizer.dim, config.channels
         )
@@ -226,6 +222,17 @@ class Tokenizer(SavedModel):
 
     def card(self) -> Card:
         return tokenizer_card(self)
+
+
+def quantizer_of(config: TokenizerConfig) -> quantizers.Quantizer:
+    """The quantizer of a tokenizer, without weights of anybody's. TokbenchError where its settings make none."""
+    model = config.model
+    quantizer = _build_quantizer(config.quantizer, model.code_channels, model.default_code_channels)
+    try:
+        quantizer.settle(model.grid(config.image_size))
+    except ValueError as error:
+        raise TokbenchError(f"quantizer {config.quantizer.name!r}: {error}") from None
+    return quantizer
 
 
 def _build_quantizer(config: QuantizerConfig, channels: int | None, default: int) -> quantizers.Quantizer:

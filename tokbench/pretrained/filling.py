@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from tokbench.errors import TokbenchError, printable
 from tokbench.models import Tokenizer
 from tokbench.models.fitting import mismatches
+from tokbench.models.tokenizer import quantizer_of
 
 from .importer import TokenizerPlan
 from .report import ImportReport
@@ -22,15 +24,13 @@ def fill(plan: TokenizerPlan, source: str, chosen: Chosen, path: str) -> tuple[T
     require_sound(names, path)
     _require_whole(plan, path)
     with torch.device("meta"):  # no memory before it is known that the weights fit
-        shapes = Tokenizer(plan.config).state_dict()
-    wanted = {name: tensor for name, tensor in shapes.items() if not name.startswith("quantizer.")}
+        empty = Tokenizer(plan.config)
+    wanted = {name: tensor for name, tensor in empty.state_dict().items() if not name.startswith("quantizer.")}
     problems = mismatches(official_names(wanted, plan), official_names(plan.tensors, plan))
     if problems:
         told = printable("; ".join(problems), 400)
         raise TokbenchError(f"{path}: not the weights of a whole {source} model: {told}")
-    tokenizer = Tokenizer(plan.config)
-    with torch.no_grad():
-        tokenizer.load_state_dict(plan.tensors, strict=False)
+    tokenizer = _with_weights(empty, plan)
     used = len(plan.tensors)
     if plan.codebook:
         fill_codebook(tokenizer.quantizer, plan.codebook, path)
@@ -45,6 +45,34 @@ def fill(plan: TokenizerPlan, source: str, chosen: Chosen, path: str) -> tuple[T
         notes=[*plan.notes, *chosen.notes, *_conversions(plan)],
     )
     return tokenizer.eval(), report
+
+
+def _with_weights(empty: Tokenizer, plan: TokenizerPlan) -> Tokenizer:
+    """The plan's tokenizer with the file's own tensors as its networks' weights: nothing is drawn only to be written
+    over, and nothing is held twice. ``empty``: on the meta device."""
+    tensors = {name: _own(tensor) for name, tensor in plan.tensors.items()}
+    empty.load_state_dict(tensors, strict=False, assign=True)
+    if any(
+        tensor.is_meta for side in (empty.encoder, empty.decoder) for tensor in _held(side)
+    ):  # constants of a network
+        tokenizer = Tokenizer(plan.config)
+        tokenizer.load_state_dict(tensors, strict=False)
+        return tokenizer
+    empty.quantizer = quantizer_of(plan.config)
+    return empty
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """In fp32, and in memory of its own: a part of another tensor would hold all of that."""
+    whole = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor.float() if whole else tensor.float().contiguous().clone()
+
+
+def _held(module: nn.Module) -> Iterator[Tensor]:
+    """Every tensor in a module, those that are neither parameters nor buffers too."""
+    yield from (*module.parameters(), *module.buffers())
+    for part in module.modules():
+        yield from (value for value in vars(part).values() if isinstance(value, Tensor))
 
 
 def require_sound(given: dict[str, Tensor], path: str) -> None:
