@@ -152,6 +152,21 @@ def test_a_tokenizer_of_62_bits_compresses_under_a_generator_without_a_row_for_e
             for_tokenizer(settings.model_copy(update={key: value}), tokenizer, source="here", image_size=16)
 
 
+def test_codes_that_are_read_in_place_of_others_are_any_of_the_vocabulary(
+    make_generator: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_generator("ar", (4, 4, 2), HUGE, input="bits", head="bits", pkeep=1e-6).train()
+    read = model.read(model.sequence(random_codes(model, 40)), image_keys(3, torch.arange(40)))
+    model.check_codes(read.view(40, 4, 4, 2))
+    shares = torch.cat([to_bits(read[..., d : d + 1], (n,)).float().mean((0, 1)) for d, n in enumerate((31, 62))])
+    torch.testing.assert_close(shares, torch.full((93,), 0.5), atol=0.1, rtol=0)
+    # What fp32 makes of 1 - 2^-25.
+    monkeypatch.setattr("tokbench.generators.ar.uniform", lambda keys: torch.ones(keys.shape))
+    plain = make_generator("ar", pkeep=0.5).train()
+    read = plain.read(plain.sequence(random_codes(plain, 2)), image_keys(3, torch.arange(2)))
+    plain.check_codes(read.view(2, 3, 4, 2))
+
+
 def test_bits_and_codes_are_each_others_inverse() -> None:
     codes = torch.tensor([[5, 2**62 - 1], [0, 2**61 + 1]])
     assert torch.equal(to_codes(to_bits(codes, (3, 62)), (3, 62)), codes)

@@ -153,7 +153,10 @@ class AR(Autoregressive):
         kept = uniform(place_keys(keys[:, None], noise)).view(sequence.shape) < self.settings.pkeep
         kept[:, : self.settled] = True
         sizes = torch.tensor(self.vocabulary, device=keys.device)
-        others = (uniform(place_keys(keys[:, None], noise - 1)).view(sequence.shape) * sizes).long()
+        drawn = place_keys(keys[:, None], noise - 1).view(sequence.shape)
+        others = (uniform(drawn) * sizes).long().minimum(sizes - 1)  # a uniform of fp32 may round up to 1
+        if self.by_bits:  # of these it would have too few bits, and the vocabularies are powers of two
+            others = drawn & (sizes - 1)
         return torch.where(kept, sequence, others)
 
     def start(self, condition: Tensor) -> Tensor:

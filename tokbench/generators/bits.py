@@ -83,7 +83,7 @@ class BitHead(nn.Module):
         """
         context, n = self.context(context), self.bits
         known = context.new_zeros(*keys.shape, n)
-        u = uniform(place_keys(keys[..., None], torch.arange(n, device=keys.device)))
+        u = uniform(place_keys(keys[..., None], torch.arange(n, device=keys.device))).clamp_max(1 - 2.0**-24)
         noise = sampling.temperature * (u.log() - (-u).log1p())
         one_by_one = torch.arange(n, device=keys.device).expand_as(u)
         order = one_by_one if sampling.bit_steps is None else ranks(keys[..., None], n)
