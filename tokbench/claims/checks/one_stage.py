@@ -5,7 +5,6 @@ from __future__ import annotations
 from tokbench.claims.evidence import Evidence
 from tokbench.claims.findings import Finding, better, rising
 from tokbench.claims.panels import Line, Panel, metric_panels
-from tokbench.claims.pictures import Shown
 from tokbench.results.entries import Entry
 
 METRICS = ("psnr", "rfid", "rfid_192")
@@ -33,14 +32,6 @@ def judge(evidence: Evidence) -> list[Finding]:
 
 def _stages(entry: Entry | None) -> list[Entry]:
     return [] if entry is None else [*entry.prefixes(), entry]
-
-
-def shown(evidence: Evidence) -> list[Shown]:
-    """Patches, then every prefix of the tokens."""
-    patches, tokens = evidence.row("patches"), evidence.row("tokens")
-    if patches is None or tokens is None:
-        return []
-    return [Shown(NAMES["patches"], patches.first), Shown(NAMES["tokens"], tokens.first, "depths")]
 
 
 def panels(evidence: Evidence) -> list[Panel]:
