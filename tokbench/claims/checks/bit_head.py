@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokbench.claims.checks.token_factorisation import MARGIN, parameters, position_bits, smaller, step_seconds
-from tokbench.claims.evidence import Evidence, Named
+from tokbench.claims.evidence import Evidence, Named, whole_bits
 from tokbench.claims.findings import Finding, judged
 from tokbench.claims.numbers import against, by_seed, spread_text, table_of
 from tokbench.claims.panels import Panel, Series
@@ -46,8 +46,8 @@ def panels(evidence: Evidence) -> list[Panel]:
     bits = [(name, position_bits(row).spread) for name, row in rows]
     size = [(name, Spread((parameters(row) or 0) / 1e6, None)) for name, row in rows]
     step = [(name, step_seconds(row).spread) for name, row in rows]
-    whole = next((row.bits() for _, row in rows), None) or 0.0
-    x, fixed = "a code is said by", (whole, f"fixed length, {whole:g} bits")
+    whole = max((whole_bits(row) for _, row in rows), default=0)
+    x, fixed = "a code is said by", (float(whole), f"fixed length, {whole} bits")
     return [
         Panel(x, "NLL (bits per position)", [Series(bits, "lfq")], bars=True, rule=fixed, width=3.4),
         Panel(x, "parameters (millions)", [Series(size, "lfq")], bars=True, log=10, width=3.4),
