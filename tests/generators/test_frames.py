@@ -44,11 +44,12 @@ def test_decoding_is_magvits_step_by_step(mode: str, golden_video: Path, monkeyp
     logits = torch.from_numpy(golden["decode/logits"]).flatten(1, 3)
     seen: list[Tensor] = []
 
-    def fixed(self: Any, sequence: Tensor, masked: Tensor, condition: Tensor) -> list[Tensor]:
+    def fixed(self: Any, sequence: Tensor, masked: Tensor, condition: Tensor) -> Tensor:
         seen.append(sequence[..., 0].masked_fill(masked, -1))
-        return [logits]
+        return logits
 
-    monkeypatch.setattr(MLM, "_logits", fixed)
+    monkeypatch.setattr(MLM, "_contexts", fixed)
+    monkeypatch.setattr(generator, "classifiers", torch.nn.ModuleList([torch.nn.Identity()]))
     given = tokens[0, :, :2, ..., None] if mode != "None" else None
     codes = generator.generate(2, condition=given, sampling=Sampling(top_k=1, steps=12, choice_temperature=0.0))
     counts = golden[f"decode/{mode}/num_masked_at_step"]
