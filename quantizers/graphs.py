@@ -9,12 +9,18 @@ from torch._subclasses import FakeTensor
 
 def is_exporting() -> bool:
     """Whether the call becomes a program that runs without this library: torch.export, torch.onnx, torch.jit.trace."""
-    return torch.compiler.is_exporting() or torch.jit.is_tracing()
+    return _exporting() or torch.jit.is_tracing()
 
 
 def is_compiling() -> bool:
     """Whether torch.compile traces the call: it runs in this process, with this library's operators and state."""
-    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    return torch.compiler.is_compiling() and not _exporting()
+
+
+def _exporting() -> bool:
+    # The torch.compile of torch 2.11 takes torch.compiler.is_exporting() for true whatever it traces; what that
+    # answers outside of it stands here.
+    return torch.compiler._is_exporting_flag
 
 
 def has_values(tensor: Tensor) -> bool:
