@@ -12,7 +12,7 @@ from tokbench.bench.gpu.search import lfq, lfq_work, search, search_work
 from tokbench.bench.gpu.step import Step
 from tokbench.errors import TokbenchError, did_you_mean
 
-_IMAGE, _VIDEO = "vqgan-f16-16384", "open-magvit2-video"
+_IMAGE, _VIDEO = "vqgan-f16-16384", "magvit2-video-ucf101"
 
 
 def _search(codes: int, dims: tuple[int, ...], asks: str) -> Step:
@@ -52,7 +52,7 @@ STEPS: list[Step] = [
     _row("vq"), _row("rq"), _row("lfq"),
     _search(1024, (8, 64, 256), "a small codebook"),
     Step(
-        "step-video", "Open-MAGVIT2's video step, beside its layers",
+        "step-video", "MAGVIT-v2's video step, beside Open-MAGVIT2's layers",
         step_of(_VIDEO, "o2", 2, video=True), step_work(_VIDEO, 2), fixed=150, most=400,
     ),
     Step("next-scale", "VAR's drawing scale by scale against code by code", next_scale, next_scale_work, 25, 180),
