@@ -8,6 +8,7 @@ from tokbench.claims.evidence import Evidence
 from tokbench.claims.findings import Finding, Verdict, better, judged
 from tokbench.claims.numbers import by_seed
 from tokbench.claims.panels import Panel, Series
+from tokbench.errors import counted
 from tokbench.results.entries import Entry
 
 NAMES = {"restarts": "moving average, each scale alike", "gradient": "gradient, no restarts"}
@@ -23,7 +24,7 @@ def judge(evidence: Evidence) -> list[Finding]:
     findings = []
     for number, scale in enumerate(ours[:COARSE]):
         used, most = by_seed(scale, "usage"), reachable(scale)
-        name = f"scale {number + 1} ({_codes(scale)} codes an image)"
+        name = f"scale {number + 1} ({counted(_codes(scale), 'code')} an image)"
         statement = f"{name}: more than {SHARE:.0%} of the codes are used that as many equally likely ones would show"
         findings.append(judged(statement, used / most - SHARE, unit="of them"))
         beside = plain[number] if number < len(plain) else None
