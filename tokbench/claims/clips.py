@@ -8,7 +8,7 @@ from tokbench.claims.evidence import Evidence
 from tokbench.claims.findings import Finding, better, judged
 from tokbench.claims.numbers import SeedValues, against
 from tokbench.claims.panels import Line, Panel, Series, metric_panels
-from tokbench.results.columns import attribute
+from tokbench.results.attributes import attribute
 from tokbench.results.entries import Entry, Spread
 
 METRICS = ("psnr", "ssim", "lpips", "rfvd_tf1")

@@ -11,7 +11,8 @@ from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.numbers import spread_text
 from tokbench.config.base import Strict
 from tokbench.errors import TokbenchError, did_you_mean
-from tokbench.results.columns import ALIASES, ATTRIBUTES, Column
+from tokbench.results.attributes import ALIASES, ATTRIBUTES
+from tokbench.results.columns import Column
 from tokbench.results.definitions import heading
 from tokbench.results.entries import Entry, gather
 from tokbench.results.layout import TableCell

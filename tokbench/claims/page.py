@@ -17,7 +17,7 @@ from tokbench.claims.evidence import Evidence
 from tokbench.claims.findings import RULE, Finding, Verdict
 from tokbench.claims.results import Result, draw, find
 from tokbench.errors import noun_of, size_text
-from tokbench.results.columns import attribute
+from tokbench.results.attributes import attribute
 from tokbench.results.entries import Entry
 from tokbench.results.files import write
 from tokbench.results.record import Record

@@ -114,10 +114,8 @@ class MLM(Generator):
         masked = self.training_mask(mine)
         smoothing = self.settings.label_smoothing
         if self.by_bits:
-            contexts, bits = (
-                self._contexts(sequence, masked, condition)[masked],
-                symbols(sequence, self.by_bits)[masked],
-            )
+            contexts = self._contexts(sequence, masked, condition)[masked]
+            bits = symbols(sequence, self.by_bits)[masked]
             at = place_keys(mine[:, None], torch.arange(self.places, device=keys.device))[masked]
             loss = self.bit_head.nats(contexts, bits, at, smoothing).mean() / self.depth
         else:
@@ -168,8 +166,8 @@ class MLM(Generator):
         for step in range(steps):
             masked, scale = ~settled, sampling.scale(step / max(1, steps - 1)) if doubled else None
             twice = (codes.repeat(2, 1, 1), masked.repeat(2, 1)) if doubled else (codes, masked)
-            at = place_keys(keys, (step * places + place) * (depth + 1))
-            drawn, confidence = self._drawn_at_once(self._contexts(*twice, both), keys, at, scale, sampling)
+            first = (step * places + place) * (depth + 1)
+            drawn, confidence = self._drawn_at_once(self._contexts(*twice, both), keys, first, scale, sampling)
             codes = torch.where(masked[..., None], drawn, codes)
             if step < steps - 1:
                 done = (step + 1) / steps

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tokbench.errors import noun_of
-from tokbench.results.columns import AFTER, FRAMES, Column, Value, attribute
+from tokbench.results.attributes import AFTER, FRAMES, attribute
+from tokbench.results.columns import Column, Value
 from tokbench.results.entries import Context, Entry, Spread, Variant, of_parts
 
 if TYPE_CHECKING:

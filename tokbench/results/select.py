@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tokbench.errors import TokbenchError, did_you_mean, size_text
-from tokbench.results.columns import ALIASES, ATTRIBUTES, BLOCKS, Value, lookup
+from tokbench.results.attributes import ALIASES, ATTRIBUTES, BLOCKS
+from tokbench.results.columns import Value, lookup
 from tokbench.results.entries import Entry
 
 if TYPE_CHECKING:

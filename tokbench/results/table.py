@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tokbench.errors import TokbenchError, did_you_mean, noun_of, size_text
-from tokbench.results.columns import TELLING, Value, Values, attribute, default_keys, metric_column, resolve
+from tokbench.results.attributes import TELLING, Values, attribute, default_keys, resolve
+from tokbench.results.columns import Value, metric_column
 from tokbench.results.definitions import shown
 from tokbench.results.entries import Context, Entry, Gathered, Spread, Variant, gather
 from tokbench.results.exports import to_csv, to_html, to_json, to_latex
