@@ -43,7 +43,7 @@ def test_saving_again_replaces_and_a_failure_leaves_the_old(tmp_path: Path, monk
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(TokbenchError, match="no such folder, and not the name of a hub repository"):
+    with pytest.raises(TokbenchError, match="no such folder, no published model of that name"):
         Tokenizer.from_pretrained(tmp_path / "missing")
     with pytest.raises(TokbenchError, match="no config.json there"):
         Tokenizer.from_pretrained(tmp_path)

@@ -109,6 +109,6 @@ def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(
     def denied(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(checkpoint, "_sha256", denied)
+    monkeypatch.setattr(checkpoint, "sha256_of", denied)
     with pytest.raises(TokbenchError, match=r"step-00000002/state\.pt: cannot be read: Permission denied"):
         load_checkpoint(tmp_path)
