@@ -179,7 +179,8 @@ def _first_weights(contents: Contents) -> str:
 
 def _unknown_layout(contents: Contents, known: Collection[str]) -> TokbenchError:
     seen = _first_weights(contents)
-    seen += "; it is a tokenizer of tokbench's, used by its folder" if OURS in contents.flat else ""
+    if OURS in contents.flat:
+        return TokbenchError(f"{contents.path}: it is a tokenizer of tokbench's: its folder is used as it is")
     return TokbenchError(f"{contents.path}: no known layout ({', '.join(sorted(known))}); its first weights: {seen}")
 
 
