@@ -51,6 +51,16 @@ def test_probabilities_of_all_stacks_sum_to_one(make_generator: Make, head: str,
     assert [x.shape for x in logits] == [(64, 2, 2)] * 3
 
 
+def test_a_head_of_bits_of_all_depths_is_read_once_at_a_position(make_generator: Make) -> None:
+    """A floor of what drawing takes must not count it once a depth; depth layers draw depth by depth."""
+    for depth_layers, times in ((0, 1), (1, 2)):
+        model = make_generator("ar", (1, 2, 2), (4, 4), input="bits", head="bits", depth_layers=depth_layers)
+        size = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+        cache = 2 * model.body.width * len(model.body.blocks)
+        expected = size["body"] + cache + times * (size.get("head", 0) + size["bit_heads"])
+        assert model.decoder(1).bytes_per_position(0) == 4 * expected
+
+
 @by_head
 @pytest.mark.parametrize("name", ["ar", "mlm"])
 def test_what_is_drawn_has_the_chances_that_the_nll_says(make_generator: Make, name: str, head: str) -> None:

@@ -85,9 +85,9 @@ class ARDecoder:
         cache = sum(2 * k.shape[0] * k.shape[1] * k.shape[3] * seen * k.element_size() for k, _ in self.body.caches)
         of_head = model.bit_heads if model.by_bits else model.classifiers
         heads = [sum(p.numel() * p.element_size() for p in c.parameters()) for c in of_head]
-        depth = model.depth
-        classifiers = sum(heads) if len(heads) > 1 else heads[0] * depth
-        return of["body"] + cache + depth * of.get("head", 0) + classifiers
+        units = len(model.units)
+        classifiers = sum(heads) if len(heads) > 1 else heads[0] * units
+        return of["body"] + cache + units * of.get("head", 0) + classifiers
 
 
 class Draw:
