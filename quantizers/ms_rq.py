@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import torch
@@ -272,13 +273,16 @@ class MSRQ(Scaled):
     def configurations_on(
         cls, grid: Sequence[int], options: Mapping[str, Any], *, bits: int | None = None, **request: int | None
     ) -> list[dict[str, Any]]:
-        """``bits`` of a position of z are shared out over the codes of all scales: the vocabulary nearest to that."""
+        """``bits`` of a position of z are shared out over all scales: the vocabulary nearest to that, or whole bits."""
         if bits is None or request.get("codebook_size") is not None or len(grid) != 2:  # settle refuses other axes
             return cls._of_inner(options, bits=bits, **request)
-        given = options.get("scales")
-        scales = pyramid.default_scales(grid) if given is None else pyramid.checked_scales("ms-rq", given)
-        size = round(2 ** pyramid.shared_bits("ms-rq", scales, bits))
-        return cls._of_inner(options, size, request.get("depth"))
+        scales = pyramid.checked_scales("ms-rq", options.get("scales") or pyramid.default_scales(grid))
+        share, depth = pyramid.shared_bits("ms-rq", scales, bits), request.get("depth")
+        with suppress(ValueError):  # where only powers of two will do
+            found = cls._of_inner(options, round(2**share), depth)
+            if not any({"groups", "depth"} & made.keys() for made in found):  # each of several codes has a share of it
+                return found
+        return cls._of_inner(options, depth=depth, bits=round(share))
 
     @classmethod
     def _of_inner(

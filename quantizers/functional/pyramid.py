@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from quantizers.functional.bits import MOST_BITS
+
 Scale = tuple[int, int]
 Mode = Literal["bicubic", "bilinear"]
 
@@ -50,10 +52,9 @@ def shared_bits(label: str, scales: Sequence[Scale], bits: int) -> float:
     """
     count = sum(map(math.prod, scales))
     share = bits * math.prod(scales[-1]) / count
-    if not 1 <= share <= 62:
-        raise ValueError(
-            f"{label}: {bits} bits a position are {share:.3g} for each of its {count} codes, which hold 1 to 62"
-        )
+    if not 1 <= share <= MOST_BITS:
+        each = f"{share:.3g} for each of its {count} codes, which hold 1 to {MOST_BITS}"
+        raise ValueError(f"{label}: {bits} bits a position are {each}")
     return share
 
 

@@ -213,6 +213,27 @@ def test_use_is_counted_at_each_scale() -> None:
     assert not any(part.total for part in q.usage.parts)
 
 
+@pytest.mark.parametrize(
+    ("inner", "made"),
+    [
+        ("vq", {"codebook_size": 371}),
+        ("bsq", {"bits": 9}),
+        ("lfq", {"codebook_size": 512}),
+        ("fvq", "that is a square"),
+        ("mcq", "cannot split 9 bits evenly"),
+    ],
+)
+def test_bits_of_a_position_become_codes_of_as_many_as_each_scale_has(inner: str, made: dict[str, Any] | str) -> None:
+    """16 bits at each of 4x4 positions are 8.5 of each of 30 codes, whatever is inside; several codes share them."""
+    if isinstance(made, str):
+        with pytest.raises(ValueError, match=made):
+            Q.configurations("ms-rq", bits=16, grid=(4, 4), options={"quantizer": inner})
+    else:
+        assert Q.configurations("ms-rq", bits=16, grid=(4, 4), options={"quantizer": inner}) == [made]
+    several = Q.configurations("ms-rq", bits=15, grid=(4, 4), options={"quantizer": "mcq"})
+    assert several == [{"codebook_size": 16, "groups": 2}]
+
+
 def test_codes_of_another_pyramid_are_refused() -> None:
     q = MSRQ(8, [1, 2, 4], codebook_size=16).eval()
     with pytest.raises(ValueError, match="decodes the first 1, 5, 21 codes .whole scales., not 7"):
