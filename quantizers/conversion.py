@@ -22,6 +22,7 @@ from quantizers.lfq import LFQ
 from quantizers.residual import Residual
 from quantizers.rq import RQ
 from quantizers.simvq import SimVQ
+from quantizers.third_party import channel_first_flag
 from quantizers.vq import VQ
 
 
@@ -43,14 +44,9 @@ def converted(module: nn.Module) -> Quantizer:
         made = _CONVERSIONS[kind.__name__](module)
     except AttributeError as error:
         raise NoCounterpartError(f"its version, of which this knows nothing ({error})") from error
-    made.channel_first = _is_channel_first(module)
+    made.channel_first = bool(channel_first_flag(module))
     first = next((t for t in (*module.parameters(), *module.buffers()) if t is not None), None)
     return made.to(first.device if first is not None else None).train(module.training)
-
-
-def _is_channel_first(module: Any) -> bool:
-    flags = ("accept_image_fmap", "accept_3d_fmap", "is_channel_first", "channel_first")
-    return any(getattr(module, flag, False) for flag in flags) or not getattr(module, "channel_last", True)
 
 
 def _refuse(**found: object) -> None:

@@ -31,9 +31,8 @@ class VectorQuantizePytorch(Quantizer):
         label = type(module).__name__
         if not (hasattr(module, "get_output_from_indices") or hasattr(module, "indices_to_codes")):
             raise ValueError(f"{label} of vector-quantize-pytorch has no way from indices back to vectors")
-        for flag in ("accept_image_fmap", "channel_first"):
-            if getattr(module, flag, False):
-                raise ValueError(f"{label}: build it without {flag}; layouts are converted here")
+        if flag := channel_first_flag(module):
+            raise ValueError(f"{label}: build it without {flag}; layouts are converted here")
         self.groups, self.depth = _groups(module), _depth(module)
         super().__init__(
             dim,
@@ -96,6 +95,13 @@ class VectorQuantizePytorch(Quantizer):
         find = getattr(self.module, "get_output_from_indices", None) or self.module.indices_to_codes
         assert callable(find)
         return find(indices)
+
+
+def channel_first_flag(module: nn.Module) -> str:
+    """The setting for which a module takes (B, dim, ...); empty where it takes (B, ..., dim)."""
+    flags = ("accept_image_fmap", "accept_3d_fmap", "is_channel_first", "channel_first")
+    found = next((flag for flag in flags if getattr(module, flag, False)), "")
+    return found or ("" if getattr(module, "channel_last", True) else "channel_last=False")
 
 
 def from_vector_quantize_pytorch(

@@ -171,6 +171,14 @@ def test_layout_mode_and_precision_come_along() -> None:
     assert isinstance(kept, VectorQuantizePytorch) and kept.kept_for == ""
 
 
+@pytest.mark.parametrize("layout", [{"accept_image_fmap": True}, {"channel_last": False}])
+def test_what_is_wrapped_takes_channels_last(layout: dict[str, bool]) -> None:
+    """Rows (B, 8, 8) would go through such a module in silence, with the channels where the positions belong."""
+    module = V.VectorQuantize(dim=8, codebook_size=16, **layout)
+    with pytest.raises(ValueError, match=f"build it without {next(iter(layout))}"):
+        Q.from_vector_quantize_pytorch(module, convert=False)
+
+
 def test_what_was_learned_since_is_kept_by_a_state_dict() -> None:
     """A converted quantizer is one of ours: it saves, loads and trains on as such."""
     _, made, z = case("rq")
