@@ -13,6 +13,8 @@ from tokbench.config.generator import SIZES, ARConfig, GeneratorConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build
 from tokbench.generators.ar_decoding import ARDecoder
+from tokbench.generators.stepping import Steps
+from tokbench.generators.transformer import Transformer
 
 Make = Callable[..., Generator]
 
@@ -160,3 +162,12 @@ def test_codes_of_another_vocabulary_are_refused(make_generator: Make) -> None:
     with pytest.raises(TokbenchError, match="codes must be int64"):
         model.loss(codes[:, :2])
     assert math.isfinite(float(model.nll(random_codes(model)).sum()))
+
+
+def test_steps_under_autocast_keep_the_residual_stream_in_full_precision() -> None:
+    """As the whole stack does: a training run in bf16 draws its pictures so."""
+    torch.manual_seed(0)
+    stack, x = Transformer(32, 4, 2).eval(), torch.randn(2, 3, 32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        steps = Steps(stack, 2, 3)
+        assert torch.stack([steps(x[:, t], t) for t in range(3)], 1).dtype == stack(x).dtype == torch.float32

@@ -66,8 +66,13 @@ class Steps:
             if at:
                 k, v = keys.narrow(2, 0, at + 1), values.narrow(2, 0, at + 1)
                 v = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-            # Of one key the softmax is 1. What a product returns nobody else holds: it takes the sum.
-            x = F.linear(v.reshape(rows, width), *weights.out).add_(x)
+            # Of one key the softmax is 1.
+            x = _sum(F.linear(v.reshape(rows, width), *weights.out), x)
             up = F.linear(F.layer_norm(x, (width,), *weights.norm2), *weights.up)
-            x = F.linear(F.gelu(up), *weights.down).add_(x)
+            x = _sum(F.linear(F.gelu(up), *weights.down), x)
         return x
+
+
+def _sum(product: Tensor, x: Tensor) -> Tensor:
+    """What a product returns nobody else holds: it takes the sum, where autocast has not made it the coarser one."""
+    return product.add_(x) if product.dtype == x.dtype else product + x
