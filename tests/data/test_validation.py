@@ -62,3 +62,20 @@ def test_mistakes_are_one_line(folder_of: Callable[..., Path]) -> None:
     clips = DataConfig(source="clips", image_size=(5, 16, 16), validation=0.1)
     with pytest.raises(TokbenchError, match=r"data.validation 0.1: clips: its \w+ are not divided; name a source"):
         open_split(clips, "train")
+
+
+def test_each_part_has_its_own_captions(folder_of: Callable[..., Path]) -> None:
+    folder = folder_of({f"train/{k}": k for k in range(8)})
+    for k in range(7):  # the last has none
+        (folder / "train" / f"{k}.txt").write_text(f"number {k}")
+    data = DataConfig(source=f"folder:train={folder}/train", image_size=16, validation=0.5)
+    found: set[str] = set()
+    for split in ("train", "eval"):
+        images: Any = open_split(data, split)  # type: ignore[arg-type]
+        before = ids(images)
+        images.read_captions()
+        samples = [images[k] for k in range(len(images))]
+        assert [s["text"] for s in samples] == images.captions == [f"number {Path(s['id']).stem}" for s in samples]
+        assert ids(images) == {name for name in before if Path(name).stem != "7"}
+        found |= set(images.captions)
+    assert len(found) == 7

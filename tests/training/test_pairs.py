@@ -17,9 +17,11 @@ from typer.testing import CliRunner
 
 from tokbench.cli.app import app
 from tokbench.codes.cache import CodeCache
+from tokbench.config.data import DataConfig
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.model import TokenizerConfig
-from tokbench.data import loader, open_images, to_float
+from tokbench.data import loader, open_images, open_split, to_float
+from tokbench.data.decode import UnreadableImage
 from tokbench.errors import TokbenchError
 from tokbench.generators.building import partner_codes
 from tokbench.generators.pipeline import Pipeline
@@ -75,6 +77,19 @@ def test_a_partner_that_changes_is_another_set(pairs: Path, tmp_path: Path) -> N
     for one, other, third in zip(alone, paired, changed, strict=True):
         assert len({one, other, third}) == 3
     assert fingerprints(f"folder:{images}") == alone
+
+
+def test_images_held_out_of_training_keep_their_partners(pairs: Path) -> None:
+    source = f"folder:train={pairs}/images,masks={pairs}/masks"
+    data = DataConfig(source=source, image_size=16, validation=0.25)
+    for split, count in (("train", 18), ("eval", 6)):
+        images: Any = open_split(data, split)  # type: ignore[arg-type]
+        assert len(images) == count
+        most = [int(images[k]["partner"].max()) for k in range(count)]
+        assert set(most) <= {0, 4}
+        images.label_count = 4
+        with pytest.raises(UnreadableImage, match="labels beyond the 4"):
+            images[most.index(4)]
 
 
 @pytest.mark.parametrize("kind", ["depth", "masks", "images"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ class Part(ImageDataset):
     def __init__(self, whole: WholePictures, share: float, held_out: bool) -> None:
         view = replace(whole.view, crop="adm", flip=False) if held_out else whole.view
         super().__init__(whole.source, "validation" if held_out else "train", view)
-        self.whole, self.classes = whole, whole.classes
+        self.whole = copy.copy(whole)  # in the part's view, what goes with an image too
+        self.whole.view, self.classes = view, whole.classes
         self.skipped, self.notes, self.captions = whole.skipped, whole.notes, whole.captions
         count = len(whole)
         chosen = set(evenly(count, max(1, round(share * count))))
@@ -37,10 +39,28 @@ class Part(ImageDataset):
         return self.whole.picture(self.indices[index])
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
-        """Those left to train on are what they were: the same crops and flips by chance."""
-        if self.split == "train":
-            return self.whole.sample(self.indices[index], epoch)
-        return super().sample(index, epoch)
+        """As in the whole, with its index: those left to train on keep their crops and flips by chance."""
+        return self.whole.sample(self.indices[index], epoch)
+
+    def read_captions(self) -> None:
+        """Of the whole, whose images without one are left out and were numbered until now."""
+        own = set(self.whole.kept[self.indices].tolist())
+        self.whole.read_captions()
+        self.indices = [k for k, position in enumerate(self.whole.kept.tolist()) if position in own]
+        if not self.indices:
+            raise TokbenchError(f"{self.source}: none of its {self.split} images has a caption")
+        texts = self.whole.captions or []
+        self.captions = [texts[k] for k in self.indices]
+        self.skipped, self.notes = self.whole.skipped, self.whole.notes
+
+    @property
+    def label_count(self) -> int | None:
+        """Of pairs with masks: how many labels there may be (``Paired``)."""
+        return getattr(self.whole, "label_count", None)
+
+    @label_count.setter
+    def label_count(self, count: int) -> None:
+        self.whole.label_count = count  # type: ignore[attr-defined]
 
     @property
     def content(self) -> str:
