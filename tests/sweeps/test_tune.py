@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tokbench.errors import TokbenchError
 from tokbench.results.store import Store
 from tokbench.sweeps import stages
 from tokbench.sweeps.grid import tokenizer_cells
+from tokbench.sweeps.pruning import Pruned, TrialRef, open_study
 from tokbench.sweeps.run import run_sweep
 from tokbench.sweeps.settings import SweepSettings
 from tokbench.sweeps.study import Study
@@ -131,3 +133,18 @@ def test_what_cannot_be_tuned_is_one_line(
     with pytest.raises(TokbenchError, match=said) as error:
         run_sweep(settings)
     assert "\n" not in str(error.value) and not (tmp_path / "runs.jsonl").exists()
+
+
+def test_a_trial_without_a_value_is_given_up_where_less_is_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not taken for one that reached 0."""
+    study = open_study(tmp_path / "journal", "one", False, "median")
+    nothing: Any = SimpleNamespace(metrics={"x": SimpleNamespace(value=None)}, result=lambda: None)
+    monkeypatch.setattr("tokbench.data.open_split", lambda *_: None)
+    monkeypatch.setattr("tokbench.metrics.evaluate_tokenizer", lambda *_, **__: nothing)
+    recipe = tokenizer_cells(tuning(tmp_path, "vq"))[0][0].recipe
+    look = TrialRef(str(tmp_path / "journal"), "one", study.ask().number, "x", False, "median").look(recipe)
+    for _ in range(2):  # and the same where it was interrupted
+        with pytest.raises(Pruned, match="pruned at step 2 of 8: x nan"):
+            look(2, nothing)

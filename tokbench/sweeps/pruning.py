@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class TrialRef:
     pruner: Pruner
 
     def look(self, recipe: TokenizerRecipe) -> Any:
-        """What training is to call after each step: measures at every rung and raises ``Pruned``."""
+        """What training is to call after each step: measures at every rung and raises ``Pruned``, also where the metric
+        has no value."""
         steps = recipe.training.steps
         rungs = {steps * part // RUNGS for part in range(1, RUNGS)} - {0}
 
@@ -63,11 +65,12 @@ class TrialRef:
             found = evaluate_tokenizer(
                 task.result(), images, metrics=[self.metric], by_depth=False, batch_size=recipe.evaluation.batch_size
             )
-            value = found.metrics[self.metric].value or 0.0
+            reached = found.metrics[self.metric].value
+            value = math.nan if reached is None else reached  # 0 would be the best of what is to be low
         trial = optuna.trial.Trial(study, known._trial_id)
         if step not in known.intermediate_values:
             trial.report(value, step)
-        if trial.should_prune():
+        if math.isnan(value) or trial.should_prune():
             raise Pruned(f"{PRUNED} {step} of {recipe.training.steps}: {self.metric} {value:.4g} on validation images")
 
 
