@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -109,7 +108,7 @@ class Study:
         if not done:
             raise TokbenchError(f"{without_seed(self.cell.label)}: none of its {len(trials)} trials came to an end")
         sign = 1 if self.search.higher else -1
-        best = max(done, key=lambda trial: (sign * (trial.value or -math.inf), -trial.number))
+        best = max(done, key=lambda trial: (sign * (trial.value or 0.0), -trial.number))  # what is complete has a value
         counts = {state: sum(t.state == state for t in trials) for state in (TrialState.PRUNED, TrialState.FAIL)}
         return Best(
             changed=self.space.changed(self.space.suggested(_read(best))),
