@@ -63,3 +63,8 @@ def test_measured_once_and_shown_beside_what_was_published(
     assert len(Store(tmp_path / "runs.jsonl").read()) == 2
     other = command("compare", names[1], *MEASURED, "--results", tmp_path, "--size", 32, "--protocol", "adm")
     assert "32×32" in other and "protocol adm" in other  # other images, other records
+
+
+def test_folders_of_one_name_are_told_apart() -> None:
+    sources = ["runs/a/tokenizer", "runs/b/tokenizer", "old/b/tokenizer", "titok-l-32", "runs/other/"]
+    assert comparing.names(sources) == ["a/tokenizer", "runs/b/tokenizer", "old/b/tokenizer", "titok-l-32", "other"]

@@ -50,14 +50,28 @@ def measured(
         progress: called with (source, images done, images in all).
         say: is told what was there already and which batches were too large.
     """
-    for source in sources:
+    for source, name in zip(sources, names(sources), strict=True):
         try:
-            yield source, _one(source, asked, store, progress, say)
+            yield source, _one(source, name, asked, store, progress, say)
         except TokbenchError as error:
             yield source, error
 
 
-def _one(source: str, asked: Asked, store: Store, progress: Callable[[str, int, int], None], say: Say) -> Record:
+def names(sources: Sequence[str]) -> list[str]:
+    """What to call each: the end of its path, with as many folders before it as tell it from the others'."""
+    paths = [Path(source).resolve().parts for source in sources]
+
+    def name(parts: tuple[str, ...]) -> str:
+        ends = range(1, len(parts) + 1)
+        alone = (n for n in ends if sum(other[-n:] == parts[-n:] for other in paths) == 1)
+        return "/".join(parts[-next(alone, 1) :])
+
+    return [name(parts) for parts in paths]
+
+
+def _one(
+    source: str, name: str, asked: Asked, store: Store, progress: Callable[[str, int, int], None], say: Say
+) -> Record:
     model = Tokenizer.from_pretrained(source)
     size = chosen_size(model, asked.size, "--size")
     config = model.config
@@ -70,7 +84,9 @@ def _one(source: str, asked: Asked, store: Store, progress: Callable[[str, int, 
     known = store.find(evaluation_cell(model, dataset.fingerprint, protocol, False, versions))
     if known is not None:
         say(f"{source}: measured already ({known.id})")
-        return known
+        return (
+            known.replace(name=name) if known.name == Path(source).resolve().name else known
+        )  # unless somebody named it
     found = _in_smaller_batches(
         model.to(asked.device), dataset, asked, metrics, lambda done, total: progress(source, done, total), say, source
     )
@@ -79,7 +95,7 @@ def _one(source: str, asked: Asked, store: Store, progress: Callable[[str, int, 
         model,
         dataset.fingerprint,
         by_depth=False,
-        name=Path(source).resolve().name,
+        name=name,
         weights_which=saved_weights(model.home or source),
     )
     return with_images(record, found, store.path.parent)
