@@ -12,6 +12,7 @@ from tiny_tokenizer import make_tokenizer
 from torch import Tensor
 
 from tokbench.config.generator import ARConfig, GeneratorRecipe
+from tokbench.config.generator_model import VARGeneratorConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, for_tokenizer
 from tokbench.generators.bits import BitHead, to_bits, to_codes
@@ -199,6 +200,8 @@ def test_what_a_head_of_bits_cannot_do_is_one_line(make_generator: Make) -> None
     ):
         with pytest.raises(TokbenchError, match=said):
             model.generate(1, **sampling)
+    with pytest.raises(ValueError, match="flipped_scales says where bits are flipped"):
+        VARGeneratorConfig(flipped_scales=2)
     with pytest.raises(ValueError, match=r"evaluation\.top_k 5 is of whole codes"):
         GeneratorRecipe.model_validate(
             {"name": "x", "tokenizer": "t", "generator": {"name": "mlm", "head": "bits"}, "evaluation": {"top_k": 5}}

@@ -201,5 +201,11 @@ class VARGeneratorConfig(Headed):
     )
     text: TextSettings | None = Field(None, description="condition on the captions of the data; with prefix")
 
+    @model_validator(mode="after")
+    def _flips_have_a_share(self) -> VARGeneratorConfig:
+        if self.flipped_scales is not None and not self.bit_flips:
+            raise ValueError("flipped_scales says where bits are flipped: give bit_flips too, or leave it out")
+        return self
+
 
 GeneratorModel = Annotated[ARConfig | MLMConfig | PixelSNAILConfig | VARGeneratorConfig, Field(discriminator="name")]
