@@ -14,7 +14,7 @@ from quantizers.checks import require_between, require_choice, require_positive
 from quantizers.functional.gradient import rotate_to, straight_through
 from quantizers.functional.nearest import nearest_code
 from quantizers.registry import register
-from quantizers.vq import one_code_configurations
+from quantizers.vq import codebook_loss, one_code_configurations
 
 _WIDTHS = {"xs": 32, "s": 64, "b": 128, "l": 256}  # of the official sizes; the digit is the side of a patch
 Bridge = Literal["xs-2", "s-2", "s-4", "s-8", "b-2", "b-4", "b-8", "l-2", "l-4", "l-8"]
@@ -153,10 +153,8 @@ class FVQ(Quantizer):
         with torch.no_grad():
             codes = nearest_code(z, vectors)
         chosen = F.embedding(codes, vectors)
-        commitment, codebook = F.mse_loss(z, chosen.detach()), F.mse_loss(chosen, z.detach())
-        loss = self.codebook_weight * codebook + self.commitment_weight * commitment
+        loss, losses = codebook_loss(z, chosen, self.commitment_weight, self.codebook_weight)
         quantized = rotate_to(z, chosen) if self.rotation_trick else straight_through(z, chosen)
-        losses = {"commitment": commitment.detach(), "codebook": codebook.detach()}
         return quantized, codes[..., None], loss, losses
 
     @classmethod

@@ -15,6 +15,7 @@ from quantizers.functional.gradient import straight_through
 from quantizers.functional.nearest import nearest_code
 from quantizers.grouped import grouped_configurations
 from quantizers.registry import register
+from quantizers.vq import codebook_loss
 
 
 @register("gsq")
@@ -92,9 +93,7 @@ class GSQ(Quantizer):
         with torch.no_grad():
             codes = self._encode(z)
         chosen = self._decode(codes)
-        commitment, codebook = F.mse_loss(z, chosen.detach()), F.mse_loss(chosen, z.detach())
-        loss = self.codebook_weight * codebook + self.commitment_weight * commitment
-        losses = {"commitment": commitment.detach(), "codebook": codebook.detach()}
+        loss, losses = codebook_loss(z, chosen, self.commitment_weight, self.codebook_weight)
         return straight_through(z, chosen), codes, loss, losses
 
     @classmethod

@@ -13,7 +13,7 @@ from quantizers.functional.gradient import rotate_to, straight_through
 from quantizers.functional.nearest import nearest_code
 from quantizers.registry import register
 from quantizers.tunable import Between, OneOf
-from quantizers.vq import loss_weights, one_code_configurations
+from quantizers.vq import codebook_loss, loss_weights, one_code_configurations
 
 
 @register("simvq")
@@ -101,10 +101,9 @@ class SimVQ(Quantizer):
             codes = self._encode(z)
         # Mapping the chosen vectors again costs N rows; the gradient through all K would cost K.
         chosen = self._decode(codes)
-        commitment, codebook = F.mse_loss(z, chosen.detach()), F.mse_loss(chosen, z.detach())
-        loss = self.codebook_weight * codebook + self.commitment_weight * commitment
+        loss, losses = codebook_loss(z, chosen, self.commitment_weight, self.codebook_weight)
         quantized = rotate_to(z, chosen) if self.rotation_trick else straight_through(z, chosen)
-        return quantized, codes, loss, {"commitment": commitment.detach(), "codebook": codebook.detach()}
+        return quantized, codes, loss, losses
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:

@@ -207,6 +207,15 @@ def loss_weights(
     return commitment, codebook
 
 
+def codebook_loss(
+    z: Tensor, chosen: Tensor, commitment_weight: float, codebook_weight: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of a codebook that learns by gradient: |sg[chosen] - z|^2 and |chosen - sg[z]|^2, weighted; both by name."""
+    commitment, codebook = F.mse_loss(z, chosen.detach()), F.mse_loss(chosen, z.detach())
+    loss = codebook_weight * codebook + commitment_weight * commitment
+    return loss, {"commitment": commitment.detach(), "codebook": codebook.detach()}
+
+
 def one_code_configurations(
     name: str, codebook_size: int | None, depth: int | None, bits: int | None
 ) -> list[dict[str, Any]]:
