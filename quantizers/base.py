@@ -148,13 +148,7 @@ class Quantizer(nn.Module):
         """
         with self._full_precision(codes, "codes"):
             flat, positions = self._check_codes(codes)
-            vectors = self._embed(flat)
-            if self.project_out is not None:
-                # The bias enters once, with the first depth, so that the sums come out right.
-                first = _linear(vectors[..., :1, :], self.project_out)
-                rest = _linear(vectors[..., 1:, :], self.project_out, with_bias=False)
-                vectors = torch.cat([first, rest], dim=-2)
-            return vectors.reshape(*positions, codes.shape[-1], self.dim)
+            return self._embed_outside(flat).reshape(*positions, codes.shape[-1], self.dim)
 
     def settle(self, grid: Sequence[int]) -> None:
         """Told, before its first use, the grid of the z that is to come. ValueError where it has no codes for it."""
@@ -221,6 +215,16 @@ class Quantizer(nn.Module):
 
     def _out_of_code_space(self, quantized: Tensor) -> Tensor:
         return quantized if self.project_out is None else _linear(quantized, self.project_out)
+
+    def _embed_outside(self, codes: Tensor) -> Tensor:
+        """``_embed``, out of code space: codes (B, T, D) -> (B, T, D, dim)."""
+        vectors = self._embed(codes)
+        if self.project_out is None:
+            return vectors
+        # The bias enters once, with the first depth, so that the sums come out right.
+        first = _linear(vectors[..., :1, :], self.project_out)
+        rest = _linear(vectors[..., 1:, :], self.project_out, with_bias=False)
+        return torch.cat([first, rest], dim=-2)
 
     def _full_precision(self, value: Tensor, name: str) -> AbstractContextManager[Any]:
         """Autocast switched off on the device of ``value``; ValueError where it is not a tensor."""

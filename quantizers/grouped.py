@@ -71,21 +71,23 @@ class Grouped(Quantizer):
         shares = z.chunk(self.groups, dim=-1)
         return [part._into_code_space(share) for part, share in zip(self.parts, shares, strict=True)]
 
+    def _with_codes(self, codes: Tensor) -> list[tuple[Quantizer, Tensor]]:
+        """Each group with its codes; the first groups where the codes are theirs alone."""
+        parts = self.parts[: codes.shape[-1] // self.parts[0].num_codebooks]
+        return list(zip(parts, split_codes(parts, codes), strict=True))
+
     def _encode(self, z: Tensor) -> Tensor:
         return torch.cat([p._encode(s) for p, s in zip(self.parts, self._shares(z), strict=True)], dim=-1)
 
     def _embed(self, codes: Tensor) -> Tensor:
         embedded, width = [], self.parts[0].dim
-        for g, (part, own) in enumerate(zip(self.parts, split_codes(self.parts, codes), strict=True)):
-            vectors = part.embed(own)
+        for g, (part, own) in enumerate(self._with_codes(codes)):
+            vectors = part._embed_outside(own)
             embedded.append(nn.functional.pad(vectors, (g * width, self.dim - (g + 1) * width)))
         return torch.cat(embedded, dim=-2)
 
     def _decode(self, codes: Tensor) -> Tensor:
-        shares = split_codes(self.parts, codes)
-        return torch.cat(
-            [p._out_of_code_space(p._decode(own)) for p, own in zip(self.parts, shares, strict=True)], dim=-1
-        )
+        return torch.cat([p._out_of_code_space(p._decode(own)) for p, own in self._with_codes(codes)], dim=-1)
 
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         steps = [p._train_step(s) for p, s in zip(self.parts, self._shares(z), strict=True)]

@@ -70,15 +70,9 @@ class MGVQ(Grouped):
             )
         self.group_dropout = tuple(chances)
 
-    def _embed(self, codes: Tensor) -> Tensor:
-        width, vectors = self.parts[0].dim, []
-        for g, code in enumerate(codes.split(1, dim=-1)):
-            vectors.append(F.pad(self.parts[g]._embed(code), (g * width, self.dim - (g + 1) * width)))
-        return torch.cat(vectors, dim=-2)
-
     def _decode(self, codes: Tensor) -> Tensor:
-        found = [self.parts[g]._decode(code) for g, code in enumerate(codes.split(1, dim=-1))]
-        return F.pad(torch.cat(found, dim=-1), (0, self.dim - len(found) * self.parts[0].dim))
+        found = super()._decode(codes)
+        return F.pad(found, (0, self.dim - found.shape[-1]))
 
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         steps = [part._train_step(share) for part, share in zip(self.parts, self._shares(z), strict=True)]
