@@ -7,7 +7,8 @@ sides have the loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -45,8 +46,8 @@ def converted(module: nn.Module) -> Quantizer:
     except AttributeError as error:
         raise NoCounterpartError(f"its version, of which this knows nothing ({error})") from error
     made.channel_first = bool(channel_first_flag(module))
-    first = next((t for t in (*module.parameters(), *module.buffers()) if t is not None), None)
-    return made.to(first.device if first is not None else None).train(module.training)
+    first = next(chain(module.parameters(), module.buffers()))  # each of these classes has some
+    return made.to(first.device).train(module.training)
 
 
 def _refuse(**found: object) -> None:
@@ -181,10 +182,14 @@ def _residual_vq(module: Any, groups: int = 1) -> RQ:
 def _grouped(module: Any, convert: Callable[..., Quantizer]) -> Grouped:
     parts = [convert(part, len(module.rvqs)) for part in module.rvqs]
     made = Grouped(parts[0], len(parts))
-    for ours, part in zip(made.parts, parts, strict=True):
-        ours.load_state_dict(part.state_dict())
-        ours.train(part.training)
+    _copy_each(made.parts, parts)
     return made
+
+
+def _copy_each(ours: Sequence[Quantizer], converted: Sequence[Quantizer]) -> None:
+    """The weights of what was converted in the copies of its first that ``Grouped`` and ``Residual`` make."""
+    for mine, theirs in zip(ours, converted, strict=True):
+        mine.load_state_dict(theirs.state_dict())
 
 
 def _lfq(module: Any, weight: float = 1.0) -> Quantizer:
@@ -267,8 +272,7 @@ def _residual_simvq(module: Any) -> Residual:
     _refuse(rotation_trick=module.layers[0].rotation_trick, quantize_dropout=module.quantize_dropout)
     stages = [_simvq(layer, module.num_quantizers) for layer in module.layers]
     made = Residual(stages[0], len(stages))
-    for ours, stage in zip(made.stages, stages, strict=True):
-        ours.load_state_dict(stage.state_dict())
+    _copy_each(made.stages, stages)
     return made
 
 
