@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,18 @@ def test_bench_quantizers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert row["floor_seconds"] is None and row["peak_mib"] is None
     with pytest.raises(TokbenchError, match="no case contains 'other'"):
         bench.bench_quantizers(only="other")
+
+
+def test_some_cases_leave_the_record_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "CPU_CASES", [SMALL.alone(), replace(SMALL.alone(), label="LFQ 2^4, K=16")])
+    quantizers(repeats=1, memory=False, cpu=True, out=tmp_path)
+    whole = (tmp_path / "quantizers-cpu.json").read_bytes()
+    for only, name in {"small": "small", "2^4, K=": "2-4-k", ",": "part"}.items():
+        quantizers(repeats=1, memory=False, cpu=True, out=tmp_path, only=only)
+        (row,) = json.loads((tmp_path / f"quantizers-{name}-cpu.json").read_text())["rows"]
+        assert only in row["case"]
+    assert (tmp_path / "quantizers-cpu.json").read_bytes() == whole
+    assert len(json.loads(whole)["rows"]) == 2
 
 
 def test_the_plain_pyramid_computes_what_ours_does() -> None:

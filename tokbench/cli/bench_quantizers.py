@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,10 @@ from tokbench.cli.options import Cpu
 
 
 def quantizers(
-    only: Annotated[str | None, typer.Option("--only", help="Run only the cases whose label contains this.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", help="Run only the cases whose label contains this; their file is named after it."),
+    ] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed turns; the median is shown.")] = 5,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Also measure peak memory.")] = True,
     heavy: Annotated[
@@ -45,10 +49,15 @@ def quantizers(
         cells += [_shown(row[key], ".0f") for key in ("peak_mib", "theirs_peak_mib")]
         table.add_row(row["case"], *cells)
     terminal().print(table)
-    path = out / f"quantizers-{'cpu' if result['device'] == 'CPU' else 'gpu'}.json"
+    path = out / f"quantizers-{_part(only)}{'cpu' if result['device'] == 'CPU' else 'gpu'}.json"
     write(path, json.dumps(result, indent=2) + "\n")
     terminal().print(f"written to {path}")
     return result
+
+
+def _part(only: str | None) -> str:
+    """What tells the file of some cases from that of all, which is not written over by them."""
+    return f"{'-'.join(re.findall(r'[a-z0-9]+', only.lower())) or 'part'}-" if only else ""
 
 
 def _shown(value: float | None, form: str, unit: str = "") -> str:
