@@ -110,21 +110,20 @@ def bench_quantizers(
     load = _load()
     rows = []
     for case in cases:
-        beside = case.theirs if heavy or not case.heavy else None
-        sides = [_step(case, "ours", where)] + ([_step(case, "theirs", where)] if beside else [])
-        times = list(medians({str(i): side for i, side in enumerate(sides)}, repeats, where).values())
-        del sides
+        sides = ["ours", "theirs"] if case.theirs is not None and (heavy or not case.heavy) else ["ours"]
+        seconds = medians({side: _step(case, side, where) for side in sides}, repeats, where)
         gc.collect()
-        peaks = [_peak(case, side, where) if memory else None for side in ("ours", "theirs")[: len(times)]]
+        peaks = {side: _peak(case, side, where) if memory else None for side in sides}
+        theirs = seconds.get("theirs")
         rows.append(
             {
                 "case": case.label,
-                "seconds": times[0],
-                "theirs_seconds": times[1] if beside else None,
-                "ratio": times[1] / times[0] if beside else None,
+                "seconds": seconds["ours"],
+                "theirs_seconds": theirs,
+                "ratio": theirs / seconds["ours"] if theirs is not None else None,
                 "floor_seconds": _floor(case, repeats, where),
-                "peak_mib": peaks[0],
-                "theirs_peak_mib": peaks[1] if beside else None,
+                "peak_mib": peaks["ours"],
+                "theirs_peak_mib": peaks.get("theirs"),
             }
         )
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else "CPU"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -148,8 +147,7 @@ def compare(
     rate = bandwidth(device)
     found = []
     for batch in batches:
-        settings: dict[str, Any] = {"device": device, "turns": turns, "sampling": sampling, "seed": seed}
-        timed = in_turns(models, batch, **settings, graphs=graphs)
+        timed = in_turns(models, batch, device=device, turns=turns, sampling=sampling, seed=seed, graphs=graphs)
         for name, model in models.items():
             seconds, peak = timed[name]
             found.append(
