@@ -6,7 +6,6 @@ A machine that others use too stretches seconds, and hardly CPU seconds: on a CP
 from __future__ import annotations
 
 import copy
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from torch import Tensor
 from tokbench.bench.kakao import Kakao
 from tokbench.bench.prefix import prefix_costs
 from tokbench.bench.taming_gpt import TamingGPT, alike
-from tokbench.bench.timing import seconds_of
+from tokbench.bench.timing import device_name, load, seconds_of
 from tokbench.config.condition import CodesConfig, TextConfig
 from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.errors import TokbenchError
@@ -168,14 +167,14 @@ def bench_generators(
     rows.append(_training(models["sample"], beside, train_batch, turns, device))
     return {
         **made,
-        "device": torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} CPU threads",
+        "device": device_name(device),
         "beside": beside,
         "size": asdict(size),
         "parameters": sum(p.numel() for p in models["sample"].parameters()),
         "sampling": {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p},
         "turns": turns,
         "seed": seed,
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "load": load(),
         "rows": rows,
         "given": given,
     }

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokbench.bench.timing import seconds_of
+from tokbench.bench.timing import device_name, seconds_of
 from tokbench.errors import TokbenchError
 from tokbench.metrics import get, names
 from tokbench.metrics.base import CodeMetric, DistributionMetric, PairMetric, Pairs
@@ -80,9 +80,7 @@ def bench_metrics(
             rows.append({"name": name, "seconds": median, "ratio": median / both, "ratio_cached": median / one})
     return {
         **provenance(),
-        "device": torch.cuda.get_device_name(where)
-        if where.type == "cuda"
-        else f"{torch.get_num_threads()} CPU threads",
+        "device": device_name(where),
         "data": images.source,
         "image_size": size,
         "images": min(count, len(images)),

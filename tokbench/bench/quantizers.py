@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +15,7 @@ import quantizers
 from quantizers.functional.pyramid import VAR_SCALES
 from tokbench.bench.plain_pyramid import PlainPyramid
 from tokbench.bench.resident import growth, in_own_process
-from tokbench.bench.timing import medians
+from tokbench.bench.timing import load, medians
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import provenance
 
@@ -107,8 +106,7 @@ def bench_quantizers(
     cases = [c for c in (usual if cases is None else cases) if only is None or only in c.label]
     if not cases or repeats < 1:
         raise TokbenchError(f"nothing to time: no case contains {only!r}, or repeats {repeats} is below 1")
-    load = _load()
-    rows = []
+    began, rows = load(), []
     for case in cases:
         sides = ["ours", "theirs"] if case.theirs is not None and (heavy or not case.heavy) else ["ours"]
         seconds = medians({side: _step(case, side, where) for side in sides}, repeats, where)
@@ -131,7 +129,7 @@ def bench_quantizers(
         **provenance(),
         "device": name,
         "threads": torch.get_num_threads(),
-        "load": load,
+        "load": began,
         "repeats": repeats,
         "rows": rows,
     }
@@ -189,7 +187,3 @@ def resident_growth(label: str, side: str) -> None:
     """Print the MiB by which one step of a CPU case makes this process grow at its peak."""
     case = next(c for c in CPU_CASES if c.label == label)
     print(growth(_step(case, side, torch.device("cpu"))))
-
-
-def _load() -> float | None:
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from tokbench.bench.sampling import Timing
+from tokbench.bench.timing import load
 from tokbench.results.environment import content_hash, new_id, provenance
 from tokbench.results.record import Rate, Record, defined
 
@@ -25,8 +25,7 @@ def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns
         turns: timed turns of each, of which the median is kept.
         seed: of the weights and of what was drawn.
     """
-    group, made = new_id(), provenance()
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    group, made, machine_load = new_id(), provenance(), load()
     records = []
     for timing in timings:
         depth, positions = timing.shape[-1], math.prod(timing.shape[:-1])
@@ -74,7 +73,7 @@ def timing_records(timings: Sequence[Timing], *, settings: dict[str, Any], turns
                     "batch_size": timing.batch,
                     "turns": turns,
                     "threads": torch.get_num_threads(),
-                    "load": load,
+                    "load": machine_load,
                 },
                 **made,
                 recipe=recipe,

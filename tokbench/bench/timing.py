@@ -1,7 +1,8 @@
-"""The clock of the benchmarks."""
+"""The clock of the benchmarks, and on what it ran."""
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -30,3 +31,14 @@ def medians(ways: Mapping[str, Callable[[], object]], turns: int, device: torch.
             if turn:
                 spent[name].append(elapsed)
     return {name: statistics.median(times) for name, times in spent.items()}
+
+
+def device_name(device: torch.device | str) -> str:
+    """A GPU's name, or how many threads of the CPU torch takes."""
+    where = torch.device(device)
+    return torch.cuda.get_device_name(where) if where.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+
+
+def load() -> float | None:
+    """Of the machine in the last minute; None where the system does not say."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tokbench.bench.peers import peer_of
 from tokbench.bench.resident import growth, in_own_process
-from tokbench.bench.timing import seconds_of
+from tokbench.bench.timing import device_name, seconds_of
 from tokbench.config.grid import axes
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
@@ -105,9 +105,7 @@ def bench_tokenizer(
         rows.append(row | ({"peak_mib": peak} if peak else {}))
     return {
         **provenance(),
-        "device": torch.cuda.get_device_name(where)
-        if where.type == "cuda"
-        else f"{torch.get_num_threads()} CPU threads",
+        "device": device_name(where),
         "config": config.model_dump(mode="json"),
         "parameters": sum(p.numel() for p in Tokenizer(config).parameters()),
         "batch_size": batch_size,
