@@ -134,7 +134,7 @@ class AR(Autoregressive):
         """What ``_read`` answers first, and what the codes of the U units are read off, (B, T, U, C)."""
         batch, places, depth = sequence.shape
         vectors = self.embedding(sequence)  # (B, T, D, channels)
-        x = torch.cat([self.start(condition), self._body_input(vectors[:, :-1].sum(-2), 0)], dim=1)
+        x = torch.cat([self.start(condition), self.body_input(vectors[:, :-1].sum(-2), slice(places - 1))], dim=1)
         outputs = self.body(self.drop(x), self.rotation, self.shown(condition))
         before, found = outputs[:, :-places], outputs[:, -places:, None]
         if self.settings.depth_layers:
@@ -164,10 +164,10 @@ class AR(Autoregressive):
         x: Tensor = self.condition(condition)
         return x if self.position_condition is None else x + self.position_condition
 
-    def _body_input(self, sums: Tensor, first: int) -> Tensor:
-        """Sums of code vectors (B, N, channels) of the positions from ``first`` on -> (B, N, C)."""
+    def body_input(self, sums: Tensor, positions: int | slice) -> Tensor:
+        """Sums of code vectors (B, N, channels) of so many positions, or (B, channels) of one -> the same with C."""
         x = self.embedding.into_body(sums)
-        return x if self.position is None else x + self.position[first : first + x.shape[1]]
+        return x if self.position is None else x + self.position[positions]
 
     def classify(self, x: Tensor, depth: int) -> Tensor:
         """(..., C) -> logits (..., K_d)."""

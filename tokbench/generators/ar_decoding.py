@@ -42,7 +42,7 @@ class ARDecoder:
         model = self.model
         x = model.start(condition)
         if codes is not None and codes.shape[1]:
-            x = torch.cat([x, model._body_input(model.embedding(codes).sum(-2), 0)], dim=1)
+            x = torch.cat([x, model.body_input(model.embedding(codes).sum(-2), slice(codes.shape[1]))], dim=1)
         if self.shown is not None and (shown := model.shown(condition)) is not None:
             self.shown.copy_(shown)
         # The last place is the first step's, where it comes again if those before it saw it too.
@@ -73,8 +73,7 @@ class ARDecoder:
             seen = self.sums if model.settings.depth_context == "sum" else vectors
             self.depth_input = model.embedding.into_depth(seen)
         elif t + 1 < model.places:
-            x = model.embedding.into_body(self.sums)
-            self.input.copy_(x if model.position is None else x + model.position[t])
+            self.input.copy_(model.body_input(self.sums, t))
 
     def bytes_per_position(self, t: int) -> int:
         """Bytes that position ``t`` must at least move: the body's weights and its caches so far, and the depth
