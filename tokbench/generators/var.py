@@ -125,7 +125,7 @@ class VAR(Exact):
         return [head(x) for head in self.classifiers]
 
     def _loss(self, sequence: Tensor, condition: Tensor, targets: Sequence[Tensor] | None, keys: Tensor) -> Tensor:
-        return self.cross_entropy(self._logits(sequence, condition), targets or sequence.unbind(-1))
+        return self.cross_entropy(self._logits(sequence, condition), targets or sequence)
 
     # One pass a scale ------------------------------------------------------------------------------------------
 
