@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from tokbench.claims.checks.token_factorisation import MARGIN, parameters, position_bits, smaller, step_seconds
+from tokbench.claims import heads
 from tokbench.claims.evidence import Evidence, Named, whole_bits
 from tokbench.claims.findings import Finding, judged
-from tokbench.claims.numbers import against, by_seed, spread_text, table_of
-from tokbench.claims.panels import Panel, Series
-from tokbench.results.entries import Spread
+from tokbench.claims.heads import MARGIN, position_bits, smaller
+from tokbench.claims.numbers import against, step_seconds
+from tokbench.claims.panels import Panel
 
 PARTS = {"softmax": "a softmax", "factorised": "two sub-tokens", "bits": "bits in order", "masked": "masked bits"}
+SAID_BY = "a code is said by"
 
 
 def judge(evidence: Evidence) -> list[Finding]:
@@ -43,30 +44,13 @@ def judge(evidence: Evidence) -> list[Finding]:
 def panels(evidence: Evidence) -> list[Panel]:
     """NLL, parameters and speed, a bar for each head."""
     rows = _rows(evidence)
-    bits = [(name, position_bits(row).spread) for name, row in rows]
-    size = [(name, Spread((parameters(row) or 0) / 1e6, None)) for name, row in rows]
-    step = [(name, step_seconds(row).spread) for name, row in rows]
     whole = max((whole_bits(row) for _, row in rows), default=0)
-    x, fixed = "a code is said by", (float(whole), f"fixed length, {whole} bits")
-    return [
-        Panel(x, "NLL (bits per position)", [Series(bits, "lfq")], bars=True, rule=fixed, width=3.4),
-        Panel(x, "parameters (millions)", [Series(size, "lfq")], bars=True, log=10, width=3.4),
-        Panel(x, "train step (s)", [Series(step, "lfq")], bars=True, log=10, width=3.4),
-    ]
+    return heads.panels(rows, SAID_BY, whole, 3.4)
 
 
 def table(evidence: Evidence) -> str:
     """A row for each head."""
-    columns = {
-        "a code is said by": lambda row: row[0],
-        "NLL (bits per position)": lambda row: spread_text(position_bits(row[1]).spread),
-        "NLL (bits per code)": lambda row: spread_text(by_seed(row[1], "nll_bits_per_code").spread),
-        "parameters": lambda row: f"{parameters(row[1]):,}",
-        "train step (s)": lambda row: spread_text(step_seconds(row[1]).spread),
-        "steps": lambda row: f"{row[1].first.training.get('steps', 0):,}",
-        "seeds": lambda row: str(len(row[1].records)),
-    }
-    return table_of(_rows(evidence), columns)
+    return heads.table(evidence, _rows(evidence), SAID_BY)
 
 
 def _rows(evidence: Evidence) -> list[Named]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from tokbench.claims import heads
 from tokbench.claims.evidence import Evidence, Named
-from tokbench.claims.findings import Finding, Verdict, better, judged
-from tokbench.claims.numbers import SeedValues, against, by_seed, spread_text, step_seconds, table_of
-from tokbench.claims.panels import Panel, Series
-from tokbench.results.entries import Entry, Spread
+from tokbench.claims.findings import Finding, better, judged
+from tokbench.claims.heads import MARGIN, position_bits, smaller
+from tokbench.claims.numbers import against, step_seconds
+from tokbench.claims.panels import Panel
 
 PARTS = {"one": "1 x 2^18", "two": "2 x 2^9", "three": "3 x 2^6"}
 GENERATION = ("gfid", "gfid_192")
-MARGIN = 0.05  # bits per position
 
 
 def judge(evidence: Evidence) -> list[Finding]:
@@ -38,55 +38,15 @@ def judge(evidence: Evidence) -> list[Finding]:
     return findings
 
 
-def smaller(statement: str, row: Entry | None, than: Entry | None) -> Finding:
-    """That a model has fewer parameters than another: counted, and the same for every seed."""
-    own, other = parameters(row), parameters(than)
-    if own is None or other is None:
-        return Finding(statement, Verdict.missing, informational=True)
-    verdict = Verdict.holds if own < other else Verdict.fails
-    detail = f"{own:,} against {other:,}"
-    return Finding(statement, verdict, other / own - 1, unit="(ratio - 1)", detail=detail, informational=True)
-
-
-def position_bits(entry: Entry | None) -> SeedValues:
-    """Bits per position of every seed: bits per code times the codes that a position is modelled as."""
-    codes = len(entry.first.model.get("vocabulary") or [0]) if entry is not None else 0
-    return by_seed(entry, "nll_bits_per_code") * codes
-
-
 def panels(evidence: Evidence) -> list[Panel]:
     """NLL, parameters and speed, a bar for each way to split the code."""
-    rows = _rows(evidence)
-    bits = [(name, position_bits(row).spread) for name, row in rows]
-    size = [(name, Spread((parameters(row) or 0) / 1e6, None)) for name, row in rows]
-    step = [(name, step_seconds(row).spread) for name, row in rows]
-    x, fixed = "sub-tokens of a code", (18.0, "fixed length, 18 bits")
-    return [
-        Panel(x, "NLL (bits per position)", [Series(bits, "lfq")], bars=True, rule=fixed, width=2.8),
-        Panel(x, "parameters (millions)", [Series(size, "lfq")], bars=True, log=10, width=2.8),
-        Panel(x, "train step (s)", [Series(step, "lfq")], bars=True, log=10, width=2.8),
-    ]
+    return heads.panels(_rows(evidence), "sub-tokens of a code", 18, 2.8)
 
 
 def table(evidence: Evidence) -> str:
     """A row for each way to split the code."""
-    columns = {
-        "sub-tokens": lambda row: row[0],
-        "NLL (bits per position)": lambda row: spread_text(position_bits(row[1]).spread),
-        "NLL (bits per sub-token)": lambda row: spread_text(by_seed(row[1], "nll_bits_per_code").spread),
-        "parameters": lambda row: f"{parameters(row[1]):,}",
-        "train step (s)": lambda row: spread_text(step_seconds(row[1]).spread),
-        "steps": lambda row: f"{row[1].first.training.get('steps', 0):,}",
-        **evidence.by_metric(evidence.measured(*GENERATION)),
-        "seeds": lambda row: str(len(row[1].records)),
-    }
-    return table_of(_rows(evidence), columns)
+    return heads.table(evidence, _rows(evidence), "sub-tokens", "sub-token", GENERATION)
 
 
 def _rows(evidence: Evidence) -> list[Named]:
     return evidence.named(PARTS, "generator")
-
-
-def parameters(entry: Entry | None) -> int | None:
-    """Of the model; None without a record."""
-    return None if entry is None else entry.first.model.get("parameters")
