@@ -44,10 +44,10 @@ def judge(evidence: Evidence) -> list[Finding]:
         statement = f"{label} of {same} is no worse than that of VQ with four times the positions and equal bits"
         findings.append(better(statement, same_bits, positions, metric, equal_or_better=True))
         for scales in _rows(evidence, "scales"):
-            beside = next((e for e in depths if _alike(e, scales)), None)
-            statement = f"{label} of a pyramid of scales is better than that of RQ with D = {beside and beside.depth}"
-            found = better(f"{statement}, at equal bits", scales, beside, metric, informational=True)
-            findings += [found] if beside is not None else []
+            if (beside := next((e for e in depths if _alike(e, scales)), None)) is not None:
+                than = f"RQ with D = {beside.depth}, at equal bits"
+                statement = f"{label} of a pyramid of scales is better than that of {than}"
+                findings.append(better(statement, scales, beside, metric, informational=True))
     return findings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tokbench.claims import clips
-from tokbench.claims.evidence import Evidence
+from tokbench.claims.evidence import Evidence, Named
 from tokbench.claims.findings import Finding, better
 from tokbench.claims.numbers import table_of
 from tokbench.claims.panels import Line, Panel, metric_panels
@@ -40,16 +40,14 @@ def shown(evidence: Evidence) -> list[Shown]:
 
 def panels(evidence: Evidence) -> list[Panel]:
     """Single images, then clips."""
-    rows = evidence.named(ON_IMAGES)
-    measured = [m for m in evidence.measured(*OF_IMAGES) if any(row.metric(m) is not None for _, row in rows)]
+    rows, measured = _of_images(evidence)
     images = metric_panels([Line("", "vq", rows)], measured, "single images", bars=True, width=2.6)
     return [*images, *(replace(panel, x="clips") for panel in clips.panels(evidence, NAMES))]
 
 
 def table(evidence: Evidence) -> str:
     """Single images, then clips."""
-    rows = evidence.named(ON_IMAGES)
-    measured = [m for m in evidence.measured(*OF_IMAGES) if any(row.metric(m) is not None for _, row in rows)]
+    rows, measured = _of_images(evidence)
     columns = {
         "single images, trained on": lambda row: row[0],
         **evidence.by_metric(measured),
@@ -57,3 +55,9 @@ def table(evidence: Evidence) -> str:
         "seeds": lambda row: str(len(row[1].records)),
     }
     return table_of(rows, columns) + "\n" + clips.table(evidence, NAMES)
+
+
+def _of_images(evidence: Evidence) -> tuple[list[Named], list[str]]:
+    """What was measured on single images, and by which metrics."""
+    rows = evidence.named(ON_IMAGES)
+    return rows, [m for m in evidence.measured(*OF_IMAGES) if any(row.metric(m) is not None for _, row in rows)]

@@ -8,7 +8,6 @@ from tokbench.claims.numbers import by_seed
 from tokbench.claims.panels import Line, Panel, metric_panels
 
 LFQ = {"none": "LFQ, no penalty", "usual": "LFQ, as it comes", "soft": "LFQ, smooth penalty"}
-LEVELS = {"none": "2 (LFQ)", "three": "3", "four": "4", "six": "5 to 8", "sixteen": "16"}
 PARTS = {"vq": "VQ", **LFQ, "bsq": "BSQ", "three": "FSQ, 3 levels", "four": "FSQ, 4 levels", "six": "FSQ, 5 to 8"}
 PARTS |= {"sixteen": "FSQ, 16 levels"}
 SHOWN = ("psnr", "usage", "perplexity")
