@@ -158,6 +158,13 @@ class Entry:
         return (self.first.rate.prefixes if self.first.rate is not None else None) or []
 
     @property
+    def added(self) -> int:
+        """Codes of a row of codes that its prefix has beyond the one before; of the whole row, its last part."""
+        ends = [0, *self.lengths]
+        last = self.prefix or len(self.lengths)
+        return ends[last] - ends[last - 1]
+
+    @property
     def steps(self) -> int:
         """How many prefixes decode, the whole one among them: the depths, or ``lengths``."""
         return len(self.lengths) or self.depth or 1

@@ -102,9 +102,10 @@ def add_errors(section: Section) -> None:
     """Behind each mean over images its standard error, in brackets; of several seeds that of their mean's images."""
     told = False
     for at, column in enumerate(section.columns):
-        for row in section.rows if column.variant else ():
-            name, cell = column.variant.name, row.cells[at]  # type: ignore[union-attr]
-            found = [record.metrics.get(name) for record in row.entry.records]
+        if column.variant is None:
+            continue
+        for row in section.rows:
+            cell, found = row.cells[at], [record.metrics.get(column.variant.name) for record in row.entry.records]
             errors = [metric.stderr for metric in found if metric is not None and metric.stderr is not None]
             if cell.value is not None and row.entry.prefix is None and errors:
                 cell.error, told = sum(errors) / len(errors), True
@@ -136,8 +137,7 @@ def _prefix_cell(section: Section, column: Column, variant: Variant, entry: Entr
         return TableCell(None, "")
     cell = _cell(column, spread)
     if of_parts(variant.name, metric):
-        ends, entries = [0, *entry.lengths], max(entry.codebook_sizes() or [0])
-        codes = (metric.n or 0) * (ends[entry.prefix or 0] - ends[(entry.prefix or 1) - 1])
+        entries, codes = max(entry.codebook_sizes() or [0]), (metric.n or 0) * entry.added
         few = f"only {codes} positions for a codebook of {entries}" if codes < entries else ""
         cell.note = section.note(f"{column.label}: of what the row adds alone{few and '; '}{few}")
     return cell

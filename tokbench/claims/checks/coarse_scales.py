@@ -24,7 +24,7 @@ def judge(evidence: Evidence) -> list[Finding]:
     findings = []
     for number, scale in enumerate(ours[:COARSE]):
         used, most = by_seed(scale, "usage"), reachable(scale)
-        name = f"scale {number + 1} ({counted(_codes(scale), 'code')} an image)"
+        name = f"scale {number + 1} ({counted(scale.added, 'code')} an image)"
         statement = f"{name}: more than {SHARE:.0%} of the codes are used that as many equally likely ones would show"
         findings.append(judged(statement, used / most - SHARE, unit="of them"))
         beside = plain[number] if number < len(plain) else None
@@ -34,17 +34,9 @@ def judge(evidence: Evidence) -> list[Finding]:
 
 def reachable(scale: Entry) -> float:
     """The fraction of the codebook that as many draws from equally likely codes would show."""
-    draws, size = (
-        _codes(scale) * (scale.first.data.n or 0 if scale.first.data else 0),
-        (scale.codebook_sizes() or [1])[0],
-    )
+    images = (scale.first.data.n or 0) if scale.first.data is not None else 0
+    draws, size = scale.added * images, (scale.codebook_sizes() or [1])[0]
     return -math.expm1(draws * math.log1p(-1 / size)) if size > 1 else 1.0
-
-
-def _codes(scale: Entry) -> int:
-    ends = [0, *scale.lengths]
-    last = scale.prefix or len(scale.lengths)
-    return ends[last] - ends[last - 1]
 
 
 def _scales(entry: Entry | None) -> list[Entry]:
