@@ -6,7 +6,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterable
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "ICO", "TGA", "HEIF")
 """Pillow's names of what is read. It knows more, where nobody keeps photographs; for PostScript it runs a program."""
@@ -43,6 +43,9 @@ def readable_formats() -> tuple[str, ...]:
     except ImportError:
         pass
     Image.init()
+    # Grey with premultiplied alpha: Pillow before 13 can decode it but does not know it by its tags.
+    for order in (b"II", b"MM"):
+        TiffImagePlugin.OPEN_INFO.setdefault((order, 1, (1,), 1, (8, 8), (1,)), ("La", "La"))
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
