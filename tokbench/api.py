@@ -228,7 +228,7 @@ def sweep(
     settings = load_sweep(os.fspath(file) if file is not None else None, options, option=lambda _: "sweep")
     run_sweep(settings, again=again, cpu=cpu)
     newest = {record.cell: record for record in Store(Path(settings.out) / "runs.jsonl").read()}
-    plan = Plan.make(settings) if settings.tune is None else tuned_plan(settings)
+    plan = Plan.make(settings, cpu=cpu) if settings.tune is None else tuned_plan(settings, cpu)
     return [newest[cell.key] for cell in plan.cells if cell.key in newest]
 
 

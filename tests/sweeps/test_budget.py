@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 from sweeps_tiny import grid
 
+from tokbench.config.recipe import TokenizerRecipe
 from tokbench.errors import TokbenchError
 from tokbench.results.store import Store
 from tokbench.sweeps import budget as budgets
 from tokbench.sweeps.grid import tokenizer_cells
+from tokbench.sweeps.plan import Plan
 from tokbench.sweeps.run import run_sweep
 from tokbench.sweeps.settings import load_sweep
+from tokbench.training import loop
 from tokbench.training.flops import train_step_flops
 
 
@@ -41,12 +44,35 @@ def test_equal_flops_are_equal_flops_of_the_records(tmp_path: Path) -> None:
 def test_images_and_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = grid("vq", vary=["training.batch_size=8,16"], budget="images=160")
     assert [cell.recipe.training.steps for cell in tokenizer_cells(batches)[0]] == [20, 10]
-    monkeypatch.setattr(budgets, "timed", lambda recipe: 0.5)
+    monkeypatch.setattr(budgets, "timed", lambda recipe, cpu: 0.5)
     timed = grid("vq", out=tmp_path, seed=[0, 1], budget="seconds=10")
     cells, _ = tokenizer_cells(timed)
     assert {cell.recipe.training.steps for cell in cells} == {20}
     monkeypatch.setattr(budgets, "timed", None)  # kept: the same command means the same cells
     assert [cell.key for cell in tokenizer_cells(timed)[0]] == [cell.key for cell in cells]
+
+
+def test_seconds_are_of_the_device_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = budgets.describe()
+    monkeypatch.setattr(budgets, "describe", lambda: {**here, "gpus": ["a GPU"]})
+    monkeypatch.setattr(budgets, "timed", lambda recipe, cpu: 0.5 if cpu else 0.25)
+    settings = grid("vq", out=tmp_path, budget="seconds=10")
+    for cpu, steps in [(False, 40), (True, 20), (False, 40)]:
+        assert [cell.recipe.training.steps for cell in Plan.make(settings, cpu=cpu).tokenizers] == [steps]
+
+
+def test_timing_stays_on_the_cpu_where_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Made(Exception):
+        """Before anything trains."""
+
+    def made(recipe: TokenizerRecipe, cpu: bool = False) -> None:
+        raise Made(cpu)
+
+    monkeypatch.setattr(loop, "make_accelerator", made)
+    (cell,), _ = tokenizer_cells(grid("vq"))
+    for cpu in (True, False):
+        with pytest.raises(Made, match=str(cpu)):
+            budgets.timed(cell.recipe, cpu)
 
 
 def test_a_moment_of_training_is_timed() -> None:

@@ -82,7 +82,7 @@ def sweep(
     from tokbench.sweeps.run import run_sweep
 
     if dry_run:
-        plan = Plan.make(settings, again)
+        plan = Plan.make(settings, again, cpu)
         print_plan(plan, Path(settings.out))
         if settings.tune is not None:
             from tokbench.sweeps.tune import print_tuning

@@ -24,15 +24,16 @@ _WARM_UP, _TIMED = 4, 16  # steps of the moment for which a cell is timed
 
 @dataclass(frozen=True)
 class Budget:
-    """So much of a unit for every tokenizer. Seconds are of this machine: ``out`` keeps how long steps took here, so
-    that the same command means the same cells."""
+    """So much of a unit for every tokenizer. Seconds are of this machine, with ``cpu`` without its GPUs: ``out`` keeps
+    how long steps took here, so that the same command means the same cells."""
 
     unit: Unit
     amount: float
     out: Path
+    cpu: bool = False
 
     @classmethod
-    def of(cls, text: str, out: Path) -> Budget:
+    def of(cls, text: str, out: Path, cpu: bool = False) -> Budget:
         """``images=100000``, ``flops=1e15`` or ``seconds=600``. Raises TokbenchError for anything else."""
         unit, _, number = text.partition("=")
         if unit not in get_args(Unit):
@@ -43,7 +44,7 @@ class Budget:
             amount = 0.0
         if not 0 < amount < 1e30:
             raise TokbenchError(f"--budget {text}: {number!r} is not a number above 0, such as {unit}=1e6")
-        return cls(unit, amount, out)  # type: ignore[arg-type]
+        return cls(unit, amount, out, cpu)  # type: ignore[arg-type]
 
     def of_steps(self, recipe: TokenizerRecipe) -> TokenizerRecipe:
         """The recipe with as many steps as the budget pays for, rounded. Raises TokbenchError where that is no run."""
@@ -70,18 +71,19 @@ class Budget:
         known_at = self.out / "step-seconds.json"
         settings = address_settings(recipe)
         settings["training"] = {k: v for k, v in settings.get("training", {}).items() if k != "steps"}
-        machine = {key: describe().get(key) for key in ("cpu", "cores", "gpus")}
+        here = describe()
+        machine = {"cpu": here["cpu"], "cores": here["cores"], "gpus": [] if self.cpu else here["gpus"]}
         key = content_hash({"recipe": {k: v for k, v in settings.items() if k != "seed"}, "machine": machine})
         known = _read(known_at)
         if key not in known:
-            known[key] = timed(recipe)
+            known[key] = timed(recipe, self.cpu)
             write(known_at, json.dumps(known, indent=2) + "\n")
         return float(known[key])
 
 
-def timed(recipe: TokenizerRecipe) -> float:
-    """Seconds a step, of a few that are thrown away."""
-    from tokbench.training.loop import train
+def timed(recipe: TokenizerRecipe, cpu: bool = False) -> float:
+    """Seconds a step, of a few that are thrown away; ``cpu`` stays on the CPU where there is a GPU."""
+    from tokbench.training.loop import make_accelerator, train
 
     at: dict[int, float] = {}
     short = recipe.training.model_copy(
@@ -91,6 +93,7 @@ def timed(recipe: TokenizerRecipe) -> float:
         train(
             recipe.model_copy(update={"training": short}),
             Path(folder) / "run",
+            accelerator=make_accelerator(recipe, cpu),
             quiet=True,
             stop_at=_TIMED,
             look=lambda step, task: at.__setitem__(step, time.perf_counter()),

@@ -46,8 +46,8 @@ class TokenizerCell:
         return content_hash({k: v for k, v in address_settings(self.recipe).items() if k != "seed"})
 
 
-def tokenizer_cells(settings: SweepSettings) -> tuple[list[TokenizerCell], list[tuple[str, str]]]:
-    """The cells, none twice, and (label, why) of the impossible ones.
+def tokenizer_cells(settings: SweepSettings, cpu: bool = False) -> tuple[list[TokenizerCell], list[tuple[str, str]]]:
+    """The cells, none twice, and (label, why) of the impossible ones. ``cpu``: a budget's seconds are of the CPU.
 
     Raises TokbenchError when options contradict each other or no cell is possible.
     """
@@ -61,7 +61,7 @@ def tokenizer_cells(settings: SweepSettings) -> tuple[list[TokenizerCell], list[
     common, own = _by_quantizer(settings.set)
     base = draft_recipe(settings.recipe, common)
     _check_model_keys(base.values.get("model", {}), settings.encoder)
-    budget = Budget.of(settings.budget, Path(settings.out)) if settings.budget is not None else None
+    budget = Budget.of(settings.budget, Path(settings.out), cpu) if settings.budget is not None else None
     cells: dict[str, TokenizerCell] = {}
     impossible: dict[str, str] = {}
     axes = [_axis(_ENCODER, settings.encoder), _axis("seed", settings.seed)]

@@ -33,10 +33,12 @@ class Plan:
     redone: set[str] = field(default_factory=set)  # recorded, but what later cells need of them is not there any more
 
     @classmethod
-    def make(cls, settings: SweepSettings, again: bool = False) -> Plan:
-        """Raises TokbenchError when nothing of the sweep is possible."""
+    def make(cls, settings: SweepSettings, again: bool = False, cpu: bool = False) -> Plan:
+        """``cpu``: a budget's seconds are of the CPU where there is a GPU.
+
+        Raises TokbenchError when nothing of the sweep is possible."""
         out = Path(settings.out)
-        tokenizers, impossible = tokenizer_cells(settings)
+        tokenizers, impossible = tokenizer_cells(settings, cpu)
         generators, impossible_too = generator_cells(settings, tokenizers)
         return cls(tokenizers, generators, impossible + impossible_too).less_done(out, again)
 

@@ -39,7 +39,7 @@ def run_sweep(settings: SweepSettings, *, again: bool = False, cpu: bool = False
         return run_tuned(settings, again=again, cpu=cpu)
     console, out = terminal(stderr=True), Path(settings.out)
     Store(out / "runs.jsonl").check()
-    plan = Plan.make(settings, again)
+    plan = Plan.make(settings, again, cpu)
     for label, why in plan.impossible:
         console.print(f"skipped {label}: {why}")
     failed = finish(plan, settings, console, already="(--again runs it anew)", again=again, cpu=cpu)

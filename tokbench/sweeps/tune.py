@@ -42,7 +42,7 @@ def run_tuned(settings: SweepSettings, *, again: bool = False, cpu: bool = False
     """
     console, out = terminal(stderr=True), Path(settings.out)
     Store(out / "runs.jsonl").check()
-    plan = Plan.make(settings, again)
+    plan = Plan.make(settings, again, cpu)
     for label, why in plan.impossible:
         console.print(f"skipped {label}: {why}")
     home = out / FOLDER
@@ -57,10 +57,10 @@ def run_tuned(settings: SweepSettings, *, again: bool = False, cpu: bool = False
     return failed
 
 
-def tuned_plan(settings: SweepSettings) -> Plan:
+def tuned_plan(settings: SweepSettings, cpu: bool = False) -> Plan:
     """The cells that ``run_tuned`` ended with, from what lies in ``out``."""
     console = Console(quiet=True)
-    plan = Plan.make(settings)
+    plan = Plan.make(settings, cpu=cpu)
     studies = _studies(plan.tokenizers, settings, Path(settings.out) / FOLDER / _JOURNAL, console)
     return _best_plan(plan, studies, settings, console)
 
