@@ -7,28 +7,22 @@ from typing import Annotated
 
 import typer
 
-from tokbench.cli.options import TOKENIZER, Cpu
+from tokbench.cli.options import TOKENIZER, Cpu, Data, Limit, Metrics, Protocol, Results, Split, Workers
 
 
 def compare(
     tokenizers: Annotated[list[str], typer.Argument(help=f"{TOKENIZER} As many as you like.")],
-    data: Annotated[str, typer.Option("--data", help="Which images: photos, folder:PATH, parquet:FILES, hub:NAME.")],
-    split: Annotated[str, typer.Option("--split", help="eval or train.")] = "eval",
+    data: Data,
+    split: Split = "eval",
     size: Annotated[
         str | None, typer.Option("--size", help="In pixels: a side, or HEIGHTxWIDTH; default each tokenizer's own.")
     ] = None,
-    metrics: Annotated[
-        list[str] | None, typer.Option("--metrics", help="Names, e.g. psnr,ssim,rfid; default all that work here.")
-    ] = None,
-    protocol: Annotated[
-        str, typer.Option("--protocol", help="How images are made square: tokbench-v1, adm, llamagen, taming.")
-    ] = "tokbench-v1",
-    limit: Annotated[int | None, typer.Option("--limit", help="At most so many images, spread evenly.")] = None,
+    metrics: Metrics = None,
+    protocol: Protocol = "tokbench-v1",
+    limit: Limit = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Halved where memory ends.")] = 64,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")] = 0,
-    results: Annotated[
-        Path, typer.Option("--results", help="The records: a runs.jsonl, or the folder that holds one.")
-    ] = Path("results/runs.jsonl"),
+    workers: Workers = 0,
+    results: Results = Path("results/runs.jsonl"),
     out: Annotated[Path | None, typer.Option("--out", help="Also write the table (.md, .csv, ...).")] = None,
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Draw rate and distortion: .svg, .pdf or .png.")

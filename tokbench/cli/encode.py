@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tokbench.cli.options import TOKENIZER, Cpu
+from tokbench.cli.options import TOKENIZER, Cpu, Workers
 
 
 def encode(
@@ -33,7 +33,7 @@ def encode(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many training images.")] = None,
     eval_limit: Annotated[int | None, typer.Option("--eval-limit", min=1, help="At most so many held out.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")] = 0,
+    workers: Workers = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of random crops and flips.")] = 0,
     cpu: Cpu = False,
 ) -> None:

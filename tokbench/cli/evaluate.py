@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokbench.cli.options import TOKENIZER, Cpu
+from tokbench.cli.options import TOKENIZER, Cpu, Data, Limit, Metrics, Protocol, Records, Split, Workers
 
 if TYPE_CHECKING:
     from tokbench.metrics import Evaluation
@@ -16,30 +16,24 @@ if TYPE_CHECKING:
 
 def evaluate(
     tokenizer: Annotated[str, typer.Argument(help=TOKENIZER)],
-    data: Annotated[str, typer.Option("--data", help="Which images: photos, folder:PATH, parquet:FILES, hub:NAME.")],
-    split: Annotated[str, typer.Option("--split", help="eval or train.")] = "eval",
+    data: Data,
+    split: Split = "eval",
     size: Annotated[
         str | None, typer.Option("--size", help="In pixels: a side, or HEIGHTxWIDTH; default the tokenizer's own.")
     ] = None,
-    metrics: Annotated[
-        list[str] | None, typer.Option("--metrics", help="Names, e.g. psnr,ssim,rfid; default all that work here.")
-    ] = None,
-    protocol: Annotated[
-        str, typer.Option("--protocol", help="How images are made square: tokbench-v1, adm, llamagen, taming.")
-    ] = "tokbench-v1",
+    metrics: Metrics = None,
+    protocol: Protocol = "tokbench-v1",
     train_data: Annotated[
         bool, typer.Option("--train-reference", help="Also open the training split, which rfid_train compares with.")
     ] = False,
-    limit: Annotated[int | None, typer.Option("--limit", help="At most so many images, spread evenly.")] = None,
+    limit: Limit = None,
     stride: Annotated[int, typer.Option("--stride", min=1, help="Of clips: one of every so many frames.")] = 1,
     fps: Annotated[float | None, typer.Option("--fps", help="Of clips: frames per second, by the times.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")] = 0,
+    workers: Workers = 0,
     by_depth: Annotated[bool, typer.Option("--by-depth/--no-by-depth", help="Measure every prefix of depths.")] = True,
     name: Annotated[str | None, typer.Option("--name", help="The row's name; default the tokenizer's.")] = None,
-    out: Annotated[
-        Path, typer.Option("--out", "--results", help="The records: a runs.jsonl, or the folder that holds one.")
-    ] = Path("results/runs.jsonl"),
+    out: Records = Path("results/runs.jsonl"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON in place of the table.")] = False,
     cpu: Cpu = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokbench.cli.options import Cpu
+from tokbench.cli.options import Cpu, Records, Split
 
 if TYPE_CHECKING:
     from tokbench.training.generator_evaluation import CodedRate, GeneratorEvaluation
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def evaluate_generator(
     generator: Annotated[str, typer.Argument(help="A generator's folder, or a model hub id.")],
     data: Annotated[str, typer.Option("--data", help="Held-out images: photos, folder:PATH, ...")],
-    split: Annotated[str, typer.Option("--split", help="eval or train.")] = "eval",
+    split: Split = "eval",
     n: Annotated[int | None, typer.Option("-n", "--samples", min=1, help="Images drawn for gFID and the like.")] = None,
     metrics: Annotated[
         list[str] | None,
@@ -46,9 +46,7 @@ def evaluate_generator(
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     tokenizer: Annotated[str | None, typer.Option("--tokenizer", help="Where the tokenizer lies now.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The row's name; default the recipe's.")] = None,
-    out: Annotated[
-        Path, typer.Option("--out", "--results", help="The records: a runs.jsonl, or the folder that holds one.")
-    ] = Path("results/runs.jsonl"),
+    out: Records = Path("results/runs.jsonl"),
     cpu: Cpu = False,
 ) -> None:
     """Measure a generator: NLL, model-coded rate beside the others, gFID; one record in the results.

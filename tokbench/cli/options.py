@@ -20,7 +20,20 @@ TOKENIZER = "A tokenizer's folder, a published model's name (tokbench models), o
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key; may be given often.")
 ]
-Results = Annotated[Path, typer.Option("--results", help="The records: a runs.jsonl, or the folder that holds one.")]
+Data = Annotated[str, typer.Option("--data", help="Which images: photos, folder:PATH, parquet:FILES, hub:NAME.")]
+Split = Annotated[str, typer.Option("--split", help="eval or train.")]
+Metrics = Annotated[
+    list[str] | None, typer.Option("--metrics", help="Names, e.g. psnr,ssim,rfid; default all that work here.")
+]
+Protocol = Annotated[
+    str, typer.Option("--protocol", help="How images are made square: tokbench-v1, adm, llamagen, taming.")
+]
+Limit = Annotated[int | None, typer.Option("--limit", help="At most so many images, spread evenly.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")]
+_RECORDS = "The records: a runs.jsonl, or the folder that holds one."
+Results = Annotated[Path, typer.Option("--results", help=_RECORDS)]
+Records = Annotated[Path, typer.Option("--out", "--results", help=_RECORDS)]
+"""Of commands that append and write nothing else."""
 Cpu = Annotated[bool, typer.Option("--cpu", help="Stay on the CPU where there is a GPU.")]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokbench.cli.options import TOKENIZER, Cpu
+from tokbench.cli.options import TOKENIZER, Cpu, Records, Workers
 
 if TYPE_CHECKING:
     from tokbench.results.record import Record
@@ -37,11 +37,9 @@ def probe(
     fps: Annotated[
         float | None, typer.Option("--fps", help="Of clips: frames per second, by the video's times.")
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode images.")] = 0,
+    workers: Workers = 0,
     name: Annotated[str | None, typer.Option("--name", help="The row's name; default the tokenizer's.")] = None,
-    out: Annotated[
-        Path, typer.Option("--out", "--results", help="The records: a runs.jsonl, or the folder that holds one.")
-    ] = Path("results/runs.jsonl"),
+    out: Records = Path("results/runs.jsonl"),
     work: Annotated[Path, typer.Option("--work", help="Folder of the codes and checkpoints.")] = Path("runs/probe"),
     cpu: Cpu = False,
 ) -> None:
