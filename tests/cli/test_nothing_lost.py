@@ -101,6 +101,7 @@ def test_evaluate_finds_out_first_and_shows_the_numbers_whatever_happens(
     result = typed(*asked, tmp_path)
     assert "No space left" in str(result.exception)
     assert "PSNR" in result.output and '"psnr":{"value":' in result.output
+    assert typed(*asked, tmp_path, "--json").stdout.count('"psnr":{"value":') == 1
 
 
 def test_a_folder_of_own_files_is_not_imported_into(tokenizer: Path, tmp_path: Path) -> None:

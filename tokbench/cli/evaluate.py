@@ -100,11 +100,11 @@ def evaluate(
         weights_which=saved_weights(model.home or tokenizer),
     )
     record = with_images(record, result, file.parent)
-    if as_json:
-        print(record.line.decode())
-    else:
+    if not as_json:
         _show(result)
     keep(record, file)
+    if as_json:  # where it could not be kept it has been printed
+        print(record.line.decode())
     if (folder := Path(tokenizer)).is_dir() and os.access(folder, os.W_OK):
         model.write_card(folder)
     console.print(f"record {record.id} appended to {file}")
