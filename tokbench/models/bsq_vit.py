@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tokbench.config.grid import Grid, Size
 from tokbench.config.model import ViTConfig
 
+from . import vit
 from .registry import architecture
-from .vit import Positions, through
 
 
 class BSQViTConfig(ViTConfig):
@@ -27,37 +27,12 @@ class BSQViTConfig(ViTConfig):
         return 18
 
 
-class Transformer(nn.Module):
+class Transformer(vit.Transformer):
     """Positions, a norm, pre-norm blocks and a norm on a map (B, H, W, C)."""
 
-    looks_everywhere = True  # see ``tokbench.models.extent``
-
     def __init__(self, config: BSQViTConfig, depth: int, grid: Grid) -> None:
-        super().__init__()
-        from timm.models.vision_transformer import Block
-
-        width = config.width
-        self.positions = Positions(grid, width)
-        self.norm_in = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(
-            Block(
-                width,
-                config.heads,
-                config.mlp_ratio,
-                qkv_bias=True,
-                proj_drop=config.dropout,
-                norm_layer=nn.LayerNorm,  # type: ignore[arg-type]
-            )
-            for _ in range(depth)
-        )
-        self.norm = nn.LayerNorm(width)
-        self.checkpointing = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        height = x.shape[1]
-        x = rearrange(self.norm_in(self.positions(x)), "b h w c -> b (h w) c")
-        x = through(self.blocks, x, self.checkpointing and self.training)
-        return rearrange(self.norm(x), "b (h w) c -> b h w c", h=height)
+        super().__init__(config, depth, grid, epsilon=1e-5)
+        self.norm_in = nn.LayerNorm(config.width)
 
 
 class Encoder(nn.Module):

@@ -6,6 +6,7 @@ the configured image size and interpolated for others.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,25 +48,27 @@ def through(blocks: nn.ModuleList, x: Tensor, recompute: bool, *given: Any) -> T
 
 
 class Transformer(nn.Module):
-    """Positions, pre-norm blocks and a final norm on a map (B, H, W, C)."""
+    """Positions, pre-norm blocks, whose norms have ``epsilon``, and a final norm on a map (B, H, W, C)."""
 
     looks_everywhere = True  # see ``tokbench.models.extent``
 
-    def __init__(self, config: ViTConfig, depth: int, grid: Grid) -> None:
+    def __init__(self, config: ViTConfig, depth: int, grid: Grid, epsilon: float = 1e-6) -> None:
         super().__init__()
         from timm.models.vision_transformer import Block
 
-        self.positions = Positions(grid, config.width)
+        width, norm = config.width, partial(nn.LayerNorm, eps=epsilon)
+        self.positions = Positions(grid, width)
+        self.norm_in: nn.Module = nn.Identity()
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.mlp_ratio, qkv_bias=True, proj_drop=config.dropout)
+            Block(width, config.heads, config.mlp_ratio, qkv_bias=True, proj_drop=config.dropout, norm_layer=norm)  # type: ignore[arg-type]
             for _ in range(depth)
         )
-        self.norm = nn.LayerNorm(config.width)
+        self.norm = nn.LayerNorm(width)
         self.checkpointing = False
 
     def forward(self, x: Tensor) -> Tensor:
         height = x.shape[1]
-        x = rearrange(self.positions(x), "b h w c -> b (h w) c")
+        x = rearrange(self.norm_in(self.positions(x)), "b h w c -> b (h w) c")
         x = through(self.blocks, x, self.checkpointing and self.training)
         return rearrange(self.norm(x), "b (h w) c -> b h w c", h=height)
 
