@@ -54,6 +54,11 @@ def _shown(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """What another library's error says first, safe to show; the error's class where it says nothing."""
+    return printable(str(error).strip().partition("\n")[0] or type(error).__name__, most)
+
+
 def shown(value: object, most: int = 80) -> str:
     """``repr(value)``, cut to ``most`` characters: a value that was given may be a whole file by mistake."""
     try:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokbench import weights
-from tokbench.errors import TokbenchError, did_you_mean, printable, shown
+from tokbench.errors import TokbenchError, did_you_mean, first_line, shown
 from tokbench.models.fitting import load_exactly
 from tokbench.weights import content_hash
 from tokbench.weights.convert import read_state
@@ -116,7 +116,7 @@ def _from_hub(what: str, model: str) -> Any:
     try:
         return timm.create_model(model, pretrained=True)
     except (RuntimeError, OSError, ValueError) as error:
-        reason = printable(str(error).strip().partition("\n")[0] or type(error).__name__, 200)
+        reason = first_line(error)
         raise TokbenchError(f"{what}: the hub did not give its weights: {reason}") from None
 
 

@@ -19,7 +19,7 @@ from torch import nn
 from tokbench.config.generator import GeneratorConfig
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.yaml_files import read_yaml
-from tokbench.errors import TokbenchError, printable
+from tokbench.errors import TokbenchError, first_line, printable
 from tokbench.reading import read_regular
 from tokbench.registry import Registry
 from tokbench.results.card import NAME as CARD
@@ -119,7 +119,7 @@ class SavedModel(nn.Module):
                     repo_id=name, folder_path=scratch, commit_message=message, allow_patterns=files
                 )
         except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-            reason = printable(str(error).strip().partition("\n")[0] or type(error).__name__, 200)
+            reason = first_line(error)
             raise TokbenchError(
                 f"{repository}: the hub did not take it: {reason} (logged in? `hf auth login`)"
             ) from error

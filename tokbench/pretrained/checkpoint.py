@@ -18,7 +18,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from tokbench.errors import TokbenchError, printable
+from tokbench.errors import TokbenchError, first_line, printable
 from tokbench.weights.readers import check_archive, read_torchscript
 
 
@@ -109,7 +109,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             shared = file.metadata() or {}
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
-        why = _first_line(error)
+        why = first_line(error, 160)
         raise TokbenchError(f"{path}: not a whole safetensors file ({why}); copy or download it again") from error
     return tensors | {left: tensors[kept] for left, kept in shared.items() if kept in tensors and left not in tensors}
 
@@ -124,12 +124,8 @@ def _members(path: Path) -> set[str]:
 
 def _reason(error: Exception) -> str:
     """Why, where torch says so in words of its own; its advice to load without care is not passed on."""
-    reason = _first_line(error).partition(". ")[0].rpartition(": ")[2]
+    reason = first_line(error, 160).partition(". ")[0].rpartition(": ")[2]
     return "" if isinstance(error, pickle.UnpicklingError) or "weights" in reason.lower() else f" ({reason})"
-
-
-def _first_line(error: BaseException) -> str:
-    return printable(str(error).strip().partition("\n")[0], 160) or type(error).__name__
 
 
 # What a pickle of plain tensors names.

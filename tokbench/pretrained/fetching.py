@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokbench.errors import TokbenchError, printable
+from tokbench.errors import TokbenchError, first_line, printable
 from tokbench.reading import sha256_of
 from tokbench.weights.store import cache_dir
 
@@ -88,7 +88,7 @@ def _from_hub(entry: Entry, again: bool) -> tuple[Path, Path | None]:
         try:
             fetched.append(Path(hf_hub_download(entry.hub, name, revision=entry.revision, force_download=again)))
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
-            reason = printable(str(error).strip().partition("\n")[0] or type(error).__name__, 160)
+            reason = first_line(error, 160)
             address = f"{entry.page}/blob/{entry.revision}/{name}"
             raise TokbenchError(
                 f"{entry.name}: the hub did not give it ({reason}): fetch {address} and put it into {home(entry)}"

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tokbench.config.grid import axes
-from tokbench.errors import TokbenchError, printable
+from tokbench.errors import TokbenchError, first_line
 from tokbench.models import Tokenizer
 from tokbench.models.chameleon import NoDecoder
 
@@ -122,7 +122,7 @@ def _quietly(form: str) -> Iterator[None]:
     except (TokbenchError, OSError):
         raise
     except Exception as error:  # a tracer may fail in any way
-        reason = printable(str(error).strip().partition("\n")[0] or type(error).__name__, 200)
+        reason = first_line(error)
         raise TokbenchError(f"--to {form}: this tokenizer cannot be traced: {reason}") from error
     finally:
         logging.getLogger("torch").setLevel(level)

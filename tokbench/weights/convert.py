@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tokbench.errors import TokbenchError, printable
+from tokbench.errors import TokbenchError, first_line
 from tokbench.weights.catalogue import Weights
 from tokbench.weights.readers import check_archive, read_numpy_pickle, read_torchscript
 
@@ -196,7 +196,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except TokbenchError:
         raise
     except Exception as error:  # a damaged file can fail in any way
-        reason = printable(str(error).partition("\n")[0] or type(error).__name__, 200)
+        reason = first_line(error)
         raise TokbenchError(f"{path}: cannot be read as torch weights ({reason})") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise TokbenchError(f"{path}: not a state dict of tensors")
