@@ -26,6 +26,7 @@ from typing import Any
 from tokbench import weights
 from tokbench.errors import TokbenchError
 from tokbench.printing import say
+from tokbench.reading import sha256_of
 from tokbench.results.files import written
 from tokbench.weights.store import path_of
 
@@ -110,7 +111,7 @@ def pack(files: Sequence[Path], out: Path, limit: int) -> list[str]:
         size = file.stat().st_size
         if size > room and file.suffix == ".whl":
             raise TokbenchError(f"{file.name}: {size / 2**20:.0f} MiB, more than a part; a wheel cannot be cut")
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = sha256_of(file)
         for number, start in enumerate(range(0, max(size, 1), room)):
             length = min(room, size - start)
             part = next((p for p in parts if p["bytes"] + length <= room), None)
