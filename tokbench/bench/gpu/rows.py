@@ -31,6 +31,7 @@ _TINY = (
     "data.image_size=16", "data.limit=16", "model.channels=8", "model.multipliers=[1,2]", "model.latent_channels=8",
     "model.attention_resolutions=[8]", "model.code_channels=null", "training.batch_size=4",
     "training.warmup_steps=1", "training.picture_every=0", "training.checkpoint_every=0",
+    "loss.adversarial=null", "loss.perceptual.net=none",
 )  # fmt: skip
 
 
@@ -41,11 +42,9 @@ def trained(quantizer: str) -> Callable[[Setting], Answer]:
         steps = 4 if setting.tiny else STEPS
         out = setting.folder / "runs" / quantizer
         changes = [f"data.source={setting.data}", f"training.steps={steps}", *_QUANTIZERS[quantizer]]
-        changes += [] if setting.tiny else [f"loss.adversarial.start={steps * 2 // 3}"]
-        changes += list(_TINY) if setting.tiny else ["training.precision=bf16", "training.channels_last=true"]
         without = [] if weights.find("lpips-vgg") else ["loss.perceptual.net=none"]
-        changes += ["loss.adversarial=null"] if setting.tiny else without
-        changes += ["loss.perceptual.net=none"] if setting.tiny else []
+        full = [f"loss.adversarial.start={steps * 2 // 3}", "training.precision=bf16", "training.channels_last=true"]
+        changes += _TINY if setting.tiny else [*full, *without]
         where = [] if setting.device == "cuda" else ["--cpu"]
         if not (out / "tokenizer").is_dir():
             on = ["--resume"] if (out / "recipe.yaml").exists() else []
