@@ -18,15 +18,19 @@ from tokbench.config.generator import SIZES
 SIZE = "rq-1.4b"
 VOCABULARY = 16384
 _TINY = {"width": 16, "heads": 2, "layers": 2, "depth_layers": 1}
+_D16 = {"width": 1024, "heads": 16, "layers": 16, "vocabulary": 4096}  # VAR's smallest
 _TURNS = 2
 FASTER = {200: 5.6}  # Lee et al. 2022, arXiv:2203.01941, figure 4
 SECONDS = {500: 0.002}  # an image, by RQ-Transformer
 NEAR_FLOOR = 2.0  # times the bytes' own time, at batch 1
 
 
-def _sizes(setting: Setting | None) -> dict[str, Any]:
-    tiny = setting is not None and setting.tiny
+def _sizes(tiny: bool) -> dict[str, Any]:
     return {**(_TINY if tiny else SIZES[SIZE]), "vocabulary": 64 if tiny else VOCABULARY}
+
+
+def _dtype(setting: Setting) -> torch.dtype:
+    return torch.bfloat16 if setting.device == "cuda" else torch.float32
 
 
 def draw(batch: int, *, graphs: bool = True, only: str = "") -> Callable[[Setting], Answer]:
@@ -34,15 +38,10 @@ def draw(batch: int, *, graphs: bool = True, only: str = "") -> Callable[[Settin
 
     def run(setting: Setting) -> Answer:
         size = min(batch, 2) if setting.tiny else batch
-        dtype = torch.bfloat16 if setting.device == "cuda" else torch.float32
-        asked: dict[str, Any] = {
-            "device": setting.device,
-            "dtype": dtype,
-            "turns": _TURNS,
-            "graphs": graphs,
-            "only": only,
-        }
-        timings = compare([size], **asked, **_sizes(setting))
+        timings = compare(
+            [size], device=setting.device, dtype=_dtype(setting), turns=_TURNS, graphs=graphs, only=only,
+            **_sizes(setting.tiny),
+        )  # fmt: skip
         by_name = {timing.name[:2]: timing for timing in timings}
         rq, vq = by_name["RQ"], by_name.get("VQ")
         bars = _bars(batch, vq, rq) if graphs else []
@@ -69,7 +68,7 @@ def draw_work(batch: int, *, graphs: bool = True, only: str = "") -> Callable[[]
     """Of each, every turn, and once more for recording the graphs."""
 
     def work() -> Work:
-        sizes = _sizes(None)
+        sizes = _sizes(tiny=False)
         total, shape = Work(), (sizes["width"], sizes["heads"], sizes["vocabulary"])
         for contender in contenders(sizes["layers"], sizes["depth_layers"]):
             if contender.name.startswith(only):
@@ -83,14 +82,10 @@ def next_scale(setting: Setting) -> Answer:
     """``var`` against ``ar`` on the 680 codes of ten scales."""
     sizes: dict[str, Any] = {"width": 16, "heads": 2, "layers": 1, "vocabulary": 16} if setting.tiny else _D16
     batch = 1 if setting.tiny else 64
-    dtype = torch.bfloat16 if setting.device == "cuda" else torch.float32
-    timings = compare_next_scale([batch], **sizes, device=setting.device, dtype=dtype, turns=_TURNS)
+    timings = compare_next_scale([batch], **sizes, device=setting.device, dtype=_dtype(setting), turns=_TURNS)
     var, ar = (next(t for t in timings if t.generator == name) for name in ("var", "ar"))
     says = f"var {var.per_image:.5f}, ar {ar.per_image:.5f} s an image, {ar.seconds / var.seconds:.1f}x"
     return Answer(says, {"rows": [asdict(t) for t in timings]})
-
-
-_D16 = {"width": 1024, "heads": 16, "layers": 16, "vocabulary": 4096}  # VAR's smallest
 
 
 def next_scale_work() -> Work:

@@ -65,16 +65,12 @@ def search_work(codes: int, *dims: int) -> Callable[[], Work]:
 
 
 def _row(case: Case, setting: Setting) -> dict[str, Any]:
-    def steps(of: Case) -> dict[str, Any]:
-        settings = {"device": setting.device, "memory": setting.device == "cuda", "repeats": _TURNS}
-        row: dict[str, Any] = bench_quantizers(cases=[of], **settings)["rows"][0]  # type: ignore[arg-type]
-        return row
-
     try:
-        found = steps(case)
+        [found] = _timed([case], setting)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
-        found = {**steps(case.alone()), "theirs_failed": "out of memory"}
+        [found] = _timed([case.alone()], setting)
+        found["theirs_failed"] = "out of memory"
     *_, dim = case.shape
     assert case.codebook is not None
     device = torch.device(setting.device)
@@ -88,6 +84,14 @@ def _row(case: Case, setting: Setting) -> dict[str, Any]:
     found["bandwidth_floor_seconds"] = 4.0 * (z.numel() + codebook.numel()) / BANDWIDTH
     found |= {"dim": dim, "codes": case.codebook, "wrong": _wrong(z[:_EXACT], codebook)}
     return found
+
+
+def _timed(cases: list[Case], setting: Setting) -> list[dict[str, Any]]:
+    """Rows of ``bench_quantizers``."""
+    memory = setting.device == "cuda"
+    found = bench_quantizers(cases=cases, device=setting.device, memory=memory, repeats=_TURNS)
+    rows: list[dict[str, Any]] = found["rows"]
+    return rows
 
 
 def _compiled(z: Tensor, codebook: Tensor) -> Callable[[], object]:
@@ -112,9 +116,9 @@ def lfq(setting: Setting) -> Answer:
     """LFQ at 2^14 beside vector-quantize-pytorch, and at 2^18, where the whole entropy is to be exact."""
     bits = (4, 6) if setting.tiny else (14, 18)
     cases = [lfq_case(bits[0]), lfq_case(bits[1], theirs=False)]
-    memory = setting.device == "cuda"
-    rows = bench_quantizers(cases=cases, device=setting.device, memory=memory, repeats=_TURNS)["rows"]
-    z = 0.3 * torch.randn(256, bits[1], device=setting.device, generator=_generator(setting.device))
+    rows = _timed(cases, setting)
+    noise = torch.Generator(setting.device).manual_seed(0)
+    z = 0.3 * torch.randn(256, bits[1], device=setting.device, generator=noise)
     with torch.no_grad():
         found, wanted = lfq_entropy(z, _TEMPERATURE), _entropies(z)
     apart = max(abs(float(a) / b - 1) for a, b in zip(found, wanted, strict=True))
@@ -131,7 +135,7 @@ def lfq_work() -> Work:
 
 def _entropies(z: Tensor) -> tuple[float, float]:
     """Per-sample and codebook entropy over all codes in fp64, some tokens at a time."""
-    bits, total, own = z.shape[-1], 0.0, 0.0
+    bits, own = z.shape[-1], 0.0
     corners = index_to_bits(torch.arange(2**bits, device=z.device), bits).double() * 2 - 1
     mean = torch.zeros(2**bits, dtype=torch.float64, device=z.device)
     for piece in z.double().split(32):
@@ -139,12 +143,7 @@ def _entropies(z: Tensor) -> tuple[float, float]:
         mean += log_p.exp().sum(0)
         own -= float((log_p.exp() * log_p).sum())
     mean /= len(z)
-    total = -float((mean * mean.clamp_min(1e-300).log()).sum())
-    return own / len(z), total
-
-
-def _generator(device: str) -> torch.Generator:
-    return torch.Generator(device).manual_seed(0)
+    return own / len(z), -float((mean * mean.clamp_min(1e-300).log()).sum())
 
 
 def _ratio(ours: float | None, theirs: float | None) -> float | None:
