@@ -11,7 +11,7 @@ import torch
 from tiny_tokenizer import make_tokenizer
 from torch import Tensor
 
-from tokbench.config.generator import ARConfig, GeneratorRecipe
+from tokbench.config.generator import ARConfig, GeneratorEvaluationConfig, GeneratorRecipe
 from tokbench.config.generator_model import VARGeneratorConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, for_tokenizer
@@ -19,7 +19,9 @@ from tokbench.generators.bits import BitHead, to_bits, to_codes
 from tokbench.generators.coder import ModelCoder
 from tokbench.generators.compression import Codec
 from tokbench.generators.noise import image_keys
+from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.rate import model_bits
+from tokbench.training.generator_evaluation import evaluate_generator
 
 Make = Callable[..., Generator]
 HEADS = ("bits", "masked-bits")
@@ -158,6 +160,8 @@ def test_a_tokenizer_of_62_bits_compresses_under_a_generator_without_a_row_for_e
     made = codec.write(image, tmp_path / "x.tokb")
     assert torch.equal(codec.read_codes(tmp_path / "x.tokb")[0], codec.encode(image))
     assert made.payload_bits == pytest.approx(made.predicted_bits, rel=0.01, abs=64)
+    with pytest.raises(TokbenchError, match="top_k 5 is of whole codes"):  # before any image is looked at
+        evaluate_generator(Pipeline(codec.generator, tokenizer), None, GeneratorEvaluationConfig(top_k=5))
     for key, value in (("head", "softmax"), ("input", "codes"), ("input", "learned")):
         with pytest.raises(TokbenchError, match=f"generator.{key} {value} has a row for each of 2147483648 codes"):
             for_tokenizer(settings.model_copy(update={key: value}), tokenizer, source="here", image_size=16)

@@ -82,6 +82,7 @@ def evaluate_generator(
         raise TokbenchError(f"evaluation.metrics: {wanted}: of images, and {SHOWN[of]} are drawn: leave them out")
     if config.guidance != 1.0:
         kind.check_guidance(kind.usual)
+    Sampling(**config.sampling).check(pair.generator.config.generator.head)
     with _rejecting(pair, config, candidates) as rejection:
         coded = coded or _coded(pair, images, config.batch_size, protocol)
         return _measured(pair, images, config, seed, protocol, reference, rejection, coded, progress)
