@@ -59,6 +59,8 @@ def test_a_cure_that_is_in_effect_is_not_named() -> None:
     assert not any("l2_norm" in text for text in cures(QuantizerConfig(name="vq", l2_norm=True)))
     gradient = cures(QuantizerConfig(name="vq", codebook_update="gradient"))
     assert gradient[:2] == ["quantizer.codebook_update=ema", "quantizer.restart_threshold=1.0"]
+    scales = cures(QuantizerConfig.model_validate({"name": "ms-rq", "quantizer": "fsq", "levels": [5, 5]}))
+    assert len(scales) == 3 and not any("fsq" in text for text in scales)
 
 
 def test_a_short_window_is_measured_by_what_it_could_show() -> None:

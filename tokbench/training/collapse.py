@@ -43,8 +43,6 @@ _ALWAYS = [
     "another quantizer (fsq has no codebook to collapse)",
     "a smaller codebook",
 ]
-
-
 _REACHABLE = "usage_of_reachable"
 
 
@@ -82,18 +80,18 @@ def least_used(values: Mapping[str, float]) -> tuple[str, float] | None:
 
 def cures(quantizer: QuantizerConfig) -> list[str]:
     """Three things to change, as recipe settings where they are settings."""
-    inner = quantizer.options.get("quantizer", "vq") if quantizer.name == "ms-rq" else "vq"
-    known = quantizer.name if inner == "vq" else inner
-    have = {**_IN_EFFECT.get(known, {}), **quantizer.options}
+    name = quantizer.name
+    if name == "ms-rq" and (inner := quantizer.options.get("quantizer", "vq")) != "vq":
+        name = inner
+    have = {**_IN_EFFECT.get(name, {}), **quantizer.options}
     if quantizer.options.get("codebook_update") == "gradient" and "restart_threshold" not in quantizer.options:
         have.pop("restart_threshold", None)
-    listed = _CURES.get(known, [])
     wanted = [
         f"quantizer.{key}={str(value).lower() if isinstance(value, bool) else value}"
-        for key, value in listed
+        for key, value in _CURES.get(name, [])
         if have.get(key) != value
     ]
-    always = [text for text in _ALWAYS if not (quantizer.name == "fsq" and "fsq" in text)]
+    always = [text for text in _ALWAYS if not (name == "fsq" and "fsq" in text)]
     return [*wanted, *always][:3]
 
 
