@@ -77,6 +77,11 @@ def size_text(size: int | Sequence[int]) -> str:
     return "x".join(map(str, (size, size) if isinstance(size, int) else size))
 
 
+def typed(size: int | Sequence[int]) -> str:
+    """As a recipe has it: ``64``, ``64x96``."""
+    return str(size) if isinstance(size, int) else size_text(size)
+
+
 def noun_of(size: int | Sequence[int] | None) -> str:
     """What samples of a size are: ``clip`` of three numbers, else ``image``."""
     return "clip" if not isinstance(size, int) and size is not None and len(size) == 3 else "image"

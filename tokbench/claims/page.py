@@ -16,7 +16,7 @@ from tokbench.claims.definition import SCALES, Claim, load_claims
 from tokbench.claims.evidence import Evidence
 from tokbench.claims.findings import RULE, Finding, Verdict
 from tokbench.claims.results import Result, draw, find
-from tokbench.errors import noun_of, size_text
+from tokbench.errors import noun_of, typed
 from tokbench.results.attributes import attribute
 from tokbench.results.entries import Entry
 from tokbench.results.files import write
@@ -170,7 +170,7 @@ def facts(evidence: Evidence) -> list[str]:
     records, asked = evidence.records, evidence.asked
     lines = [f"{len(records)} of {len(asked.cells)} cells measured, seeds {', '.join(map(str, asked.seeds))}"]
     measured = (
-        f"{r.data.n:,} {noun_of(r.data.size)}s of {r.data.spec} ({r.data.split}) at {_side(r.data.size)} pixels, "
+        f"{r.data.n:,} {noun_of(r.data.size)}s of {r.data.spec} ({r.data.split}) at {typed(r.data.size)} pixels, "
         f"protocol {r.data.protocol}"
         for r in records if r.data is not None
     )  # fmt: skip
@@ -187,10 +187,6 @@ def facts(evidence: Evidence) -> list[str]:
     lines += [f"cannot be run: {label}: {markdown(why)}" for label, why in asked.impossible]
     lines += [f"missing: {', '.join(evidence.missing)}"] if evidence.missing else []
     return lines
-
-
-def _side(size: int | Sequence[int] | None) -> str:
-    return size_text(size) if isinstance(size, Sequence) else str(size)
 
 
 def command(evidence: Evidence) -> str:

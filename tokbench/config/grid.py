@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, TypeAdapter
 
 from tokbench.config.base import Side
 from tokbench.errors import TokbenchError, shown, size_text
+from tokbench.errors import typed as typed
 
 Grid: TypeAlias = tuple[int, ...]
 
@@ -75,11 +76,6 @@ def checked_size(size: Any, option: str) -> Size:
         raise TokbenchError(
             f"{option} is {shown(size)}; it must be a side in pixels, (H, W), or (T, H, W) of clips, each 1 to 65536"
         ) from None
-
-
-def typed(size: Size) -> str:
-    """As a recipe has it: ``64``, ``64x96``."""
-    return str(size) if isinstance(size, int) else size_text(size)
 
 
 def divided(size: Size, factors: Sequence[int], *, causal: bool = False) -> Grid:
