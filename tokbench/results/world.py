@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tokbench.errors import noun_of
+from tokbench.errors import noun_of, typed
 from tokbench.results.columns import Column
 from tokbench.results.definitions import in_order, shown
 from tokbench.results.layout import Section, Table, TableCell
@@ -42,28 +42,25 @@ def _is_usual(record: Record, name: str, published: Mapping[str, Record]) -> boo
 def _beside(section: Section, published: Mapping[str, Record]) -> None:
     """Two columns after each metric that somebody published: the value, and by how much the measured one is more."""
     rows = [(row, published.get(row.entry.first.name)) for row in section.rows]
-    for column in [column for column in section.columns if column.variant is not None]:
-        name = column.variant.name if column.variant is not None else ""
+    for column, name in [(column, column.variant.name) for column in section.columns if column.variant is not None]:
         values = [theirs.metrics[name].value if theirs and name in theirs.metrics else None for _, theirs in rows]
         if all(value is None for value in values):
             continue
         place = section.columns.index(column) + 1
-        digits = column.digits
         section.columns[place:place] = [
-            Column(f"{column.key}_published", "published", digits=digits),
-            Column(f"{column.key}_difference", "difference", digits=digits),
+            Column(f"{column.key}_{label}", label, digits=column.digits) for label in ("published", "difference")
         ]
         for (row, _), value in zip(rows, values, strict=True):
             own = row.cells[place - 1].value
             more = own - value if isinstance(own, int | float) and value is not None else None
             row.cells[place:place] = [
-                TableCell(value, "-" if value is None else f"{value:,.{digits or 0}f}"),
-                TableCell(more, "-" if more is None else f"{more:+,.{digits or 0}f}"),
+                TableCell(value, column.format(value)),
+                TableCell(more, column.format(more) if more is None or more < 0 else f"+{column.format(more)}"),
             ]
     sources: dict[str, dict[str | None, None]] = {}
     for _, theirs in rows:
         if theirs is not None and theirs.data is not None:
-            sources.setdefault(f"{theirs.data.spec} at {theirs.data.size}", {})[theirs.provenance] = None
+            sources.setdefault(f"{theirs.data.spec} at {typed(theirs.data.size)}", {})[theirs.provenance] = None
     for images, by in sources.items():
         section.remarks.append(
             f"published: on {images}, by protocols of their authors ({'; '.join(map(str, by))}). A difference is one "
