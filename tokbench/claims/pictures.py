@@ -46,34 +46,23 @@ def side_by_side(shown: Sequence[Shown], work: Path, path: Path) -> Path | None:
     strips = all(picture.width > 4 * picture.height for _, picture in found)
     widest = _STRIP if strips else _WIDTH
     scaled = [(label, _narrow(picture, widest)) for label, picture in found] if _grids(shown) else found
-    return save_picture((_under if strips else _beside)(scaled), path)
+    return save_picture(_sheet(scaled, strips), path)
 
 
-def _beside(pictures: Sequence[tuple[str, Image.Image]]) -> Image.Image:
-    width = sum(picture.width for _, picture in pictures) + _GAP * (len(pictures) - 1)
-    canvas, x = _canvas(width, max(picture.height for _, picture in pictures) + _LINE), 0
-    for label, picture in pictures:
-        _put(canvas, label, picture, x, 0)
-        x += picture.width + _GAP
+def _sheet(pictures: Sequence[tuple[str, Image.Image]], under: bool) -> Image.Image:
+    """Pictures with a line of text above each: from left to right, or one ``under`` another."""
+    places, x, y = [], 0, 0
+    for _, picture in pictures:
+        places.append((x, y))
+        x, y = (x, y + _LINE + picture.height + _GAP) if under else (x + picture.width + _GAP, y)
+    widths = [left + picture.width for (left, _), (_, picture) in zip(places, pictures, strict=True)]
+    heights = [top + _LINE + picture.height for (_, top), (_, picture) in zip(places, pictures, strict=True)]
+    canvas = Image.new("RGB", (max(widths), max(heights)), (255, 255, 255))
+    font, pen = ImageFont.load_default(size=14), ImageDraw.Draw(canvas)
+    for (left, top), (label, picture) in zip(places, pictures, strict=True):
+        pen.text((left + 2, top + 1), label, (40, 40, 40), font)
+        canvas.paste(picture, (left, top + _LINE))
     return canvas
-
-
-def _under(pictures: Sequence[tuple[str, Image.Image]]) -> Image.Image:
-    height = sum(picture.height + _LINE for _, picture in pictures) + _GAP * (len(pictures) - 1)
-    canvas, y = _canvas(max(picture.width for _, picture in pictures), height), 0
-    for label, picture in pictures:
-        _put(canvas, label, picture, 0, y)
-        y += picture.height + _LINE + _GAP
-    return canvas
-
-
-def _canvas(width: int, height: int) -> Image.Image:
-    return Image.new("RGB", (width, height), (255, 255, 255))
-
-
-def _put(canvas: Image.Image, label: str, picture: Image.Image, x: int, y: int) -> None:
-    ImageDraw.Draw(canvas).text((x + 2, y + 1), label, (40, 40, 40), ImageFont.load_default(size=14))
-    canvas.paste(picture, (x, y + _LINE))
 
 
 def _grids(shown: Sequence[Shown]) -> bool:
