@@ -12,7 +12,11 @@ from recipes_tiny import TINY
 
 from tokbench.claims.definition import load_claim
 from tokbench.claims.evidence import Evidence, Request, RequestedCell
+from tokbench.claims.findings import Finding
+from tokbench.claims.panels import draw
+from tokbench.claims.results import check_of
 from tokbench.results.environment import content_hash
+from tokbench.results.figures.base import figure_settings
 from tokbench.results.record import Record
 
 TEXT: dict[str, Any] = {"order": 1, "title": "Tiny", "question": "Is it?", "says": "It is."}
@@ -80,3 +84,20 @@ def evidence(
         },
     )  # fmt: skip
     return Evidence.of(load_claim(name), asked, [record for record in everything if not without(record)])
+
+
+def found(findings: list[Finding], *words: str) -> Finding:
+    """The only finding whose statement has these words."""
+    (only,) = [finding for finding in findings if all(word in finding.statement for word in words)]
+    return only
+
+
+def drawn(name: str, parts: Mapping[str, list[Record]]) -> list[Any]:
+    """The axes of the figure."""
+    with figure_settings():
+        figure = draw(check_of(name).panels(evidence(name, parts)))
+        assert figure is not None
+        figure.canvas.draw()
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert all(axis.get_ylabel() for axis in shown), "every axis says what it shows"
+    return shown

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from claims_tiny import evidence, row, tiny
+from claims_tiny import evidence, found, row, tiny
 from recipes_tiny import TINY
 from typer.testing import CliRunner
 
 from tokbench.claims.definition import load_claim
-from tokbench.claims.findings import Finding, Verdict
+from tokbench.claims.findings import Verdict
 from tokbench.claims.panels import draw
 from tokbench.claims.plan import plan_claim
 from tokbench.claims.results import check_of, judge
@@ -35,11 +35,6 @@ def of_clips(size: int, psnr: float, first: float | None, **more: Any) -> list[R
         plain["metrics"]["flicker"]["direction"] = "lower"
         found.append(Record.of(**plain))
     return found
-
-
-def found(findings: list[Finding], *words: str) -> Finding:
-    (only,) = [finding for finding in findings if all(word in finding.statement for word in words)]
-    return only
 
 
 @pytest.mark.parametrize(
