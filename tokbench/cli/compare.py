@@ -36,7 +36,7 @@ def compare(
     """
     from tokbench.cli._results import emit, keep
     from tokbench.cli.options import device, words
-    from tokbench.cli.table import Format, by_suffix
+    from tokbench.cli.table import by_suffix
     from tokbench.config.crop import PROTOCOLS
     from tokbench.config.grid import parse_size
     from tokbench.errors import TokbenchError
@@ -86,8 +86,7 @@ def compare(
         shown = world(records, rows)
         emit(tables.to_terminal(shown), None)
         if out is not None:
-            as_file = tables.to_terminal if kind is Format.terminal else getattr(tables, f"to_{kind.value}")
-            emit(as_file(shown), out)
+            emit(getattr(tables, f"to_{kind.value}")(shown), out)
         if figure is not None:
             save(draw_world(records, rows, metric), figure)
             say(f"wrote {figure}")

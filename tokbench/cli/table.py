@@ -81,10 +81,7 @@ def table(
         bd_rate=bd_rate,
         bd_metric=bd_metric,
     )
-    if kind is Format.terminal:
-        emit(tables.to_terminal(shown), out)
-    else:
-        emit(getattr(tables, f"to_{kind.value}")(shown), out)
+    emit(getattr(tables, f"to_{kind.value}")(shown), out)
 
 
 def _published() -> list[Record]:
