@@ -33,15 +33,15 @@ def run_sweep(settings: SweepSettings, *, again: bool = False, cpu: bool = False
 
     Raises TokbenchError when nothing of the sweep is possible.
     """
-    if settings.tune is not None:
-        from tokbench.sweeps.tune import run_tuned  # which ends in this file
-
-        return run_tuned(settings, again=again, cpu=cpu)
     console, out = terminal(stderr=True), Path(settings.out)
     Store(out / "runs.jsonl").check()
     plan = Plan.make(settings, again, cpu)
     for label, why in plan.impossible:
         console.print(f"skipped {label}: {why}")
+    if settings.tune is not None:
+        from tokbench.sweeps.tune import run_tuned  # which ends in this file
+
+        return run_tuned(plan, settings, console, again=again, cpu=cpu)
     failed = finish(plan, settings, console, already="(--again runs it anew)", again=again, cpu=cpu)
     show(plan, out, console, settings.columns)
     return failed

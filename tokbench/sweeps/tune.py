@@ -32,19 +32,15 @@ FOLDER, _JOURNAL = "tuning", "studies.journal"
 _SHARE, _SEED = 0.1, 1000  # of the training images, and the first seed of trials: those of the finals are others
 
 
-def run_tuned(settings: SweepSettings, *, again: bool = False, cpu: bool = False) -> int:
-    """Tune, train the best and the defaults on all training images, print the table of the best. How many cells failed;
-    a trial that fails is one of the budget and no failure.
+def run_tuned(plan: Plan, settings: SweepSettings, console: Console, *, again: bool = False, cpu: bool = False) -> int:
+    """Tune the plan's tokenizers, train the best and the defaults on all training images, print the table of the best.
+    How many cells failed; a trial that fails is one of the budget and no failure.
 
     Trials and their studies lie in ``out/tuning``; the same command goes on with them where it stopped.
 
     Raises TokbenchError when what was asked for cannot be tuned.
     """
-    console, out = terminal(stderr=True), Path(settings.out)
-    Store(out / "runs.jsonl").check()
-    plan = Plan.make(settings, again, cpu)
-    for label, why in plan.impossible:
-        console.print(f"skipped {label}: {why}")
+    out = Path(settings.out)
     home = out / FOLDER
     with alone(home / ".lock", f"{home}: another process is tuning there; wait for it, or choose another --out"):
         studies = _studies(plan.tokenizers, settings, home / _JOURNAL, console)
