@@ -54,7 +54,7 @@ jobs: 3
 
 def test_every_key_of_a_file_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[SweepSettings] = []
-    monkeypatch.setattr(Plan, "make", lambda settings, again: given.append(settings))
+    monkeypatch.setattr(Plan, "make", lambda settings, again, cpu: given.append(settings))
     monkeypatch.setattr("tokbench.sweeps.plan.print_plan", lambda plan, out: None)
     values = {
         "quantizer": "rq,vq", "codebook_size": "2^4", "encode_passes": "2", "set": "seed=1", "cluster": "local",
