@@ -7,10 +7,11 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tokbench.errors import TokbenchError
 from tokbench.results.locks import locked
+from tokbench.sweeps.settings import Pruner
 
 if TYPE_CHECKING:
     import optuna
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from tokbench.training.task import Task
 
 RUNGS = 4  # of so many equal parts of a run's steps all but the last end with a look
-Pruner = Literal["median", "hyperband", "none"]
 PRUNED = "pruned at step"
 
 

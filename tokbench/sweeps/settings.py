@@ -28,6 +28,8 @@ _stage2 = partial(_option, panel="Generators")
 _where = partial(_option, panel="Where it runs")
 
 
+Sampler = Literal["tpe", "random"]
+Pruner = Literal["median", "hyperband", "none"]
 # As typed it is text, whichever it is.
 Validation = Annotated[float | str | None, BeforeValidator(lambda v: parse_value(v) if isinstance(v, str) else v)]
 
@@ -69,10 +71,8 @@ class SweepSettings(Strict):
         None, "Images that settings are chosen by: a share of the training images, or a source; default 0.1."
     )
     tune_metric: str = _tuning("psnr", "What is best; default psnr.")
-    tune_sampler: Literal["tpe", "random"] = _tuning("tpe", "Optuna's sampler; default tpe.")
-    tune_pruner: Literal["median", "hyperband", "none"] = _tuning(
-        "median", "What ends bad trials early; default median."
-    )
+    tune_sampler: Sampler = _tuning("tpe", "Optuna's sampler; default tpe.")
+    tune_pruner: Pruner = _tuning("median", "What ends bad trials early; default median.")
 
     generator: Words = _stage2([], "ar, mlm or both, on every tokenizer.")
     generator_recipe: Words = _stage2(

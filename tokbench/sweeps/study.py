@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tokbench.config.address import address_settings
 from tokbench.config.recipe import TokenizerRecipe
@@ -13,14 +13,14 @@ from tokbench.results.environment import content_hash
 from tokbench.results.record import Record
 from tokbench.sweeps.cell import Outcome
 from tokbench.sweeps.grid import TokenizerCell, cell_key
-from tokbench.sweeps.pruning import Pruner, TrialRef, open_study
+from tokbench.sweeps.pruning import TrialRef, open_study
+from tokbench.sweeps.settings import Pruner, Sampler
 from tokbench.sweeps.space import Space
 from tokbench.training.checks import check_recipe
 
 if TYPE_CHECKING:
     import optuna
 
-Sampler = Literal["tpe", "random"]
 _STARTUP = 5  # trials by chance before the sampler learns of them
 
 
