@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from tokbench import metrics
+from tokbench.config.data import DataConfig
 from tokbench.errors import TokbenchError
 from tokbench.printing import terminal
 from tokbench.results.environment import new_id
@@ -71,7 +72,7 @@ def print_tuning(cells: Sequence[TokenizerCell], settings: SweepSettings) -> Non
     """What ``--dry-run`` adds of a sweep that tunes: every tokenizer's open settings with their ranges."""
     search, spaces = _spaces(cells, settings)
     console = terminal()
-    first = {cell.experiment: cell for cell in reversed(cells)}
+    first = _first(cells)
     for experiment, space in spaces.items():
         said = "; ".join(f"{name} {ends}, now {start}" for name, ends, start in space.described())
         label = without_seed(first[experiment].label)
@@ -84,16 +85,18 @@ def _studies(
     """By experiment; none of those of which nothing is open. Raises TokbenchError as ``_spaces`` does, and where there
     are no such validation images."""
     search, spaces = _spaces(cells, settings)
-    first = {cell.experiment: cell for cell in reversed(cells)}
+    first = _first(cells)
     found: dict[str, Study] = {}
+    checked: set[DataConfig] = set()
     for experiment, space in spaces.items():
         if not space.settings:
             console.print(f"{without_seed(first[experiment].label)}: no open settings; it is trained as it is")
             continue
         study = found[experiment] = Study(first[experiment], space, search, journal)
         trial = study.recipe({})
-        if trial.data not in {known.recipe({}).data for known in list(found.values())[:-1]}:
+        if trial.data not in checked:
             check_data(trial)
+            checked.add(trial.data)
     return found
 
 
@@ -102,7 +105,7 @@ def _spaces(cells: Sequence[TokenizerCell], settings: SweepSettings) -> tuple[Se
     search = _search(cells, settings)
     fixed = [text.partition("=")[0].strip().removeprefix("quantizer.") for text in (*settings.set, *settings.vary)]
     spaces = {cell.experiment: Space.of(cell.recipe, fixed) for cell in cells}
-    first = {cell.experiment: cell for cell in reversed(cells)}
+    first = _first(cells)
     few = [f"{without_seed(first[e].label)} has {len(s.settings)} open settings" for e, s in spaces.items()]
     few = [text for text, space in zip(few, spaces.values(), strict=True) if len(space.settings) > search.trials]
     if few:
@@ -111,6 +114,11 @@ def _spaces(cells: Sequence[TokenizerCell], settings: SweepSettings) -> tuple[Se
         names = ", ".join(sorted({cell.recipe.quantizer.name for cell in cells}))
         raise TokbenchError(f"--tune: nothing is open of {names}: their files declare no `tunable`, or --set fixes it")
     return search, spaces
+
+
+def _first(cells: Sequence[TokenizerCell]) -> dict[str, TokenizerCell]:
+    """Of each experiment the first of its seeds."""
+    return {cell.experiment: cell for cell in reversed(cells)}
 
 
 def _search(cells: Sequence[TokenizerCell], settings: SweepSettings) -> Search:
