@@ -75,6 +75,16 @@ def test_a_second_call_does_what_is_left_and_then_what_failed(tmp_path: Path, be
     assert began == keys  # a rehearsal is no measurement, and the other way round
 
 
+def test_a_repeat_that_fails_leaves_the_record_of_before(tmp_path: Path, began: Began) -> None:
+    setting, lines = Setting("cuda", False, tmp_path), []
+    run._keep(chosen(["lfq"])[0], setting, run.DONE, 5.0, says="fine", bars=[])
+    before = (tmp_path / "lfq.json").read_bytes()
+    (found,) = run.run(setting, minutes=60.0, only=["lfq"], say=lines.append)
+    assert began == ["lfq"] and (found.state, found.seconds) == ("done", 5.0)
+    assert (tmp_path / "lfq.json").read_bytes() == before
+    assert lines[-1] == "  RuntimeError: no luck; its earlier record stays"
+
+
 def test_a_damaged_record_is_none(tmp_path: Path) -> None:
     step, setting = STEPS[0], Setting("cuda", False, tmp_path)
     for content in ("", "{}", "[]", '{"on": "cuda", "tiny": false}', "\x00"):

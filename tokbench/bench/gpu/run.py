@@ -67,6 +67,9 @@ def run(setting: Setting, *, minutes: float, only: Sequence[str] = (), say: Call
         say(f"{step.key}: {step.asks}")
         began = time.monotonic()
         outcome = _in_own_process(step, setting, left if setting.tiny else min(step.most, left))
+        if outcome and found(step, setting).state == DONE:
+            say(f"  {outcome.splitlines()[-1]}; its earlier record stays")
+            continue
         if outcome:
             _keep(step, setting, FAILED, time.monotonic() - began, says=outcome.split("\n")[-1], said=outcome)
         now = found(step, setting)
@@ -77,8 +80,9 @@ def run(setting: Setting, *, minutes: float, only: Sequence[str] = (), say: Call
 
 
 def _in_own_process(step: Step, setting: Setting, seconds: float) -> str:
-    """Empty where it wrote its record; else why it did not, its last words at the end."""
-    (setting.folder / f"{step.key}.json").unlink(missing_ok=True)
+    """Empty where it wrote its record; else why it did not, its last words at the end, and what was there stays."""
+    record = setting.folder / f"{step.key}.json"
+    before = record.read_bytes() if record.is_file() else b""
     code = "import sys; from tokbench.bench.gpu.run import child; child(*sys.argv[1:])"
     command = [sys.executable, "-c", code, step.key, setting.device, str(int(setting.tiny)), str(setting.folder)]
     log = setting.folder / f"{step.key}.log"
@@ -92,7 +96,7 @@ def _in_own_process(step: Step, setting: Setting, seconds: float) -> str:
         finally:
             _end(process)
     said = log.read_text(errors="replace").strip()[-2000:]
-    if found(step, setting).state == DONE:
+    if found(step, setting).state == DONE and record.read_bytes() != before:  # it says when it was made
         log.unlink()
         return ""
     return "\n".join(filter(None, [said, stopped])) or f"ended with {process.returncode} and said nothing"
