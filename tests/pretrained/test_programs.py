@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,15 @@ def test_onnx_and_torch_from_the_command_line(tmp_path: Path) -> None:
     said = json.loads((tmp_path / "onnx" / "program.json").read_text())
     assert said["images"] == ["batch", 3, 16, 16] and said["vocabularies"] == [60]
     assert said["codes"] == ["batch", 16, 16, 1] and said["sha256"] == tokenizer.sha256()
+
+
+def test_importing_checkpoints_loads_nothing_that_only_exporting_needs() -> None:
+    code = (
+        "import sys, tokbench.pretrained; assert 'titok' in tokbench.pretrained.sources(); "
+        "heavy = {'sympy', 'onnx', 'torch._dynamo'} & set(sys.modules); assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -24,8 +24,6 @@ from tokbench.errors import TokbenchError, first_line
 from tokbench.models import Tokenizer
 from tokbench.models.chameleon import NoDecoder
 
-BATCH = torch.export.Dim("batch", min=1, max=4096)
-
 
 class Encode(nn.Module):
     """Images to codes."""
@@ -95,7 +93,7 @@ def _onnx(module: nn.Module, name: str, example: Tensor, file: Path) -> None:
         module,
         (example,),
         dynamo=True,
-        dynamic_shapes=({0: BATCH},),
+        dynamic_shapes=_any_batch(),
         input_names=[name],
         output_names=["codes" if name == "images" else "images"],
         verbose=False,
@@ -104,8 +102,13 @@ def _onnx(module: nn.Module, name: str, example: Tensor, file: Path) -> None:
     program.save(file)
 
 
+def _any_batch() -> tuple[dict[int, Any]]:
+    """Of the one input, any number of samples. A constant would load sympy with this module: a second, for nothing."""
+    return ({0: torch.export.Dim("batch", min=1, max=4096)},)
+
+
 def _torch(module: nn.Module, name: str, example: Tensor, file: Path) -> None:
-    program = torch.export.export(module, (example,), dynamic_shapes=({0: BATCH},))
+    program = torch.export.export(module, (example,), dynamic_shapes=_any_batch())
     with open(file, "wb") as stream:
         torch.export.save(program, stream)  # type: ignore[arg-type]
 
