@@ -71,6 +71,12 @@ def require_choice(label: str, key: str, value: str, choices: Sequence[str]) -> 
         raise ValueError(f"{label}: {key} must be one of {', '.join(map(repr, choices))}, not {value!r}")
 
 
+def require_codebook(given: Tensor, own: Tensor) -> None:
+    """ValueError unless the code vectors ``given`` have the shape of those they take the place of."""
+    if given.shape != own.shape:
+        raise ValueError(f"the codebook is {tuple(own.shape)}, not {tuple(given.shape)}")
+
+
 def require_size_or_bits(name: str, codebook_size: int | None, bits: int | None) -> None:
     """ValueError unless a sweep gives exactly one of the two."""
     if (codebook_size is None) == (bits is None):

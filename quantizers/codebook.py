@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quantizers.checks import require_between, require_choice, require_may_learn, require_positive
+from quantizers.checks import require_between, require_choice, require_codebook, require_may_learn, require_positive
 from quantizers.distributed import draw_rows, gather_rows, shared_generator, sum_over_processes
 from quantizers.functional.kmeans import kmeans
 from quantizers.functional.nearest import nearest_code
@@ -99,8 +99,7 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def load(self, weight: Tensor, cluster_size: Tensor | None = None, embed_sum: Tensor | None = None) -> None:
         """Take over code vectors (K, d), and the state of their moving average where it is at hand."""
-        if tuple(weight.shape) != (self.size, self.dim):
-            raise ValueError(f"the codebook is ({self.size}, {self.dim}), not {tuple(weight.shape)}")
+        require_codebook(weight, self.weight)
         self.weight.copy_(F.normalize(weight.float(), dim=-1) if self.l2_norm and self.is_average else weight)
         self._start_average(1.0)
         if cluster_size is not None:

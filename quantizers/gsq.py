@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quantizers.base import Quantizer
-from quantizers.checks import require_between, require_positive
+from quantizers.checks import require_between, require_codebook, require_positive
 from quantizers.functional.gradient import straight_through
 from quantizers.functional.nearest import nearest_code
 from quantizers.grouped import grouped_configurations
@@ -71,8 +71,7 @@ class GSQ(Quantizer):
     @torch.no_grad()
     def load_codebook(self, codebook: Tensor) -> None:
         """Take over code vectors (K, dim / groups)."""
-        if codebook.shape != self.weight.shape:
-            raise ValueError(f"the codebook is {tuple(self.weight.shape)}, not {tuple(codebook.shape)}")
+        require_codebook(codebook, self.weight)
         self.weight.copy_(codebook)
 
     def _normalize(self, z: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quantizers.base import Quantizer
-from quantizers.checks import require_between
+from quantizers.checks import require_between, require_codebook
 from quantizers.functional.entropy import assignment_entropy, in_pieces
 from quantizers.functional.nearest import most_aligned_code
 from quantizers.registry import register
@@ -90,8 +90,7 @@ class IBQ(Quantizer):
     @torch.no_grad()
     def load_codebook(self, codebook: Tensor) -> None:
         """Take over code vectors (K, d)."""
-        if codebook.shape != self.weight.shape:
-            raise ValueError(f"the codebook is {tuple(self.weight.shape)}, not {tuple(codebook.shape)}")
+        require_codebook(codebook, self.weight)
         self.weight.copy_(codebook)
 
     def _encode(self, z: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quantizers.base import Quantizer
+from quantizers.checks import require_codebook
 from quantizers.functional.gradient import rotate_to, straight_through
 from quantizers.functional.nearest import nearest_code
 from quantizers.registry import register
@@ -84,8 +85,7 @@ class SimVQ(Quantizer):
     @torch.no_grad()
     def load_codebook(self, codebook: Tensor) -> None:
         """Take over code vectors (K, d): frozen as they are, the map reset to the identity."""
-        if codebook.shape != self.frozen.shape:
-            raise ValueError(f"the codebook is {tuple(self.frozen.shape)}, not {tuple(codebook.shape)}")
+        require_codebook(codebook, self.frozen)
         self.frozen.copy_(codebook)
         nn.init.eye_(self.map.weight)
         nn.init.zeros_(self.map.bias)
