@@ -51,6 +51,22 @@ def test_codes_and_images_of_the_official_model(golden: Any, source: str, tmp_pa
     assert other.shape == (1, 3, 24, 32)
 
 
+@pytest.mark.parametrize(
+    ("params", "weights"),
+    [({}, (0.1, 1.0)), ({"zeta": 0.0, "gamma": 0.0}, (0.0, 0.0)), ({"zeta": 0.2, "gamma0": 0.5}, (0.1, 2.0))],
+)
+def test_the_weights_of_the_entropies_are_those_that_are_said(
+    golden: Any, params: dict[str, float], weights: tuple[float, float], tmp_path: Path
+) -> None:
+    """Of zeta (gamma0 per-sample entropy - gamma codebook entropy); nothing is a weight too."""
+    said = config()
+    said["model"]["params"] |= params
+    tokenizer = pretrained.load("bsq-vit", save(golden[0], tmp_path / "bsq.pt"), said)
+    assert (tokenizer.quantizer.entropy_weight, tokenizer.quantizer.diversity_weight) == weights
+    said["model"]["params"]["gamma0"] = 0
+    assert "gamma0 0 is not supported" in refusal(tmp_path / "bsq.pt", "bsq-vit", config=said)
+
+
 def test_what_does_not_fit_is_said(golden: Any, tmp_path: Path) -> None:
     weights, _ = golden
     path = save(weights, tmp_path / "bsq.pt")

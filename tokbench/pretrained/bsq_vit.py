@@ -93,7 +93,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         else:
             tensors[ours] = tensor
     return TokenizerPlan(
-        config=config_of_weights(tensors, places * patch, model, _quantizer(said, bits), path, 3),
+        config=config_of_weights(tensors, places * patch, model, _quantizer(said, bits, path), path, 3),
         tensors=tensors,
         codebook={},
         layout=LAYOUT,
@@ -104,13 +104,16 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     )
 
 
-def _quantizer(said: dict[str, Any], bits: int) -> dict[str, Any]:
+def _quantizer(said: dict[str, Any], bits: int, path: str) -> dict[str, Any]:
+    sample, batch = (float(said.get(key, 1.0)) for key in ("gamma0", "gamma"))
+    if not sample:
+        raise TokbenchError(f"{path}: gamma0 0 is not supported")
     return {
         "name": "bsq",
         "bits": bits,
         "temperature": 1 / float(said.get("inv_temperature") or 1 / TEMPERATURE),
-        "entropy_weight": float(said.get("zeta") or WEIGHT),
-        "diversity_weight": float(said.get("gamma") or 1.0),
+        "entropy_weight": float(said.get("zeta", WEIGHT)) * sample,
+        "diversity_weight": batch / sample,
         "commitment_weight": float(said.get("beta") or 0.0),
     }
 
