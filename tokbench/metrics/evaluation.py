@@ -161,7 +161,7 @@ class _Pass:
         usable = [metric for name, metric in metrics.items() if name not in self.reasons]
         self.pairs = [metric for metric in usable if isinstance(metric, PairMetric)]
         self.means = {(m.name, depth): m.statistics(self.channels) for m in self.pairs for depth in depths}
-        self.per_image = PerImage(m.name for m in self.pairs if isinstance(m.statistics(self.channels), Mean))
+        self.per_image = PerImage(m.name for m in self.pairs if isinstance(self.means[m.name, depths[-1]], Mean))
         self.histogram = CodeHistogram(
             rate.codebook_sizes, math.prod(rate.tokens[:-1]), pixels(size), prefixes=rate.prefixes
         )

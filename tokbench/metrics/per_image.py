@@ -17,19 +17,18 @@ class PerImage:
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = list(names)
-        self._seen: dict[int, list[float]] = {}
+        self._seen: dict[int, tuple[float, ...]] = {}
 
     def update(self, positions: Tensor, values: Mapping[str, Tensor]) -> None:
         """positions: int64 (B,); values: (B,), or (B, T) of clips, by name, of every one of ``names``."""
         each = [values[name].detach().double().reshape(len(positions), -1) for name in self.names]
         columns = [value.mean(1).tolist() for value in each]
         for position, *row in zip(positions.tolist(), *columns, strict=True):
-            self._seen[position] = row
+            self._seen[position] = tuple(row)
 
     def all_reduce(self) -> None:
         """Afterwards every process holds the lines of all of them. Call once, at the end."""
-        lines = union_over_processes((position, tuple(row)) for position, row in self._seen.items())
-        self._seen = {position: list(row) for position, row in lines}
+        self._seen = dict(union_over_processes(self._seen.items()))
 
     def csv(self) -> str:
         """With a header, in the order of positions; numbers to seven digits. Empty where there is nothing to say."""
