@@ -108,15 +108,17 @@ def _metric_differences(first: Record, second: Record, pairs: Mapping[str, Paire
         elif one.version != two.version:
             yield Difference("metrics", label, f"{shown[0]} [{one.version}]", f"{shown[1]} [{two.version}]")
         elif one.value != two.value:
-            if same and (pair := pairs.get(name)) is not None:
-                interval = f"[{pair.low:+.3g}, {pair.high:+.3g}]"
-                change = f"{pair.difference:+.4g} {interval} {pair.verdict(one.direction)}"
-                yield Difference("metrics", label, shown[0], shown[1], change)
-                continue
-            less = two.value - one.value
-            verdict = {"higher": less > 0, "lower": less < 0}.get(one.direction)
-            word = {True: " better", False: " worse", None: ""}[verdict] if same else " (other images)"
-            yield Difference("metrics", label, shown[0], shown[1], f"{less:+.4g}{word}")
+            by = two.value - one.value
+            change = _change(one.direction, by, pairs.get(name)) if same else f"{by:+.4g} (other images)"
+            yield Difference("metrics", label, shown[0], shown[1], change)
+
+
+def _change(direction: str, by: float, pair: Paired | None) -> str:
+    """On the same images: image by image where that is known."""
+    if pair is not None:
+        return f"{pair.difference:+.4g} [{pair.low:+.3g}, {pair.high:+.3g}] {pair.verdict(direction)}"
+    better = {"higher": by > 0, "lower": by < 0}.get(direction)
+    return f"{by:+.4g}" + {True: " better", False: " worse", None: ""}[better]
 
 
 def _images(record: Record) -> tuple[Any, ...]:
