@@ -80,13 +80,14 @@ def _quantizer(entry: Entry) -> Value:
     return f"{name}, first {entry.prefix} of {entry.depth}"
 
 
-_PEAK = "peak_memory_bytes"
-
-
-def _scaled(entry: Entry, block: str, key: str, unit: float) -> Spread | None:
+def _scaled(block: str, key: str, unit: float) -> Callable[[Entry], Spread | None]:
     """A number of a block of the records, in units of 1 / ``unit``."""
-    found = [getattr(record, block).get(key) for record in entry.records]
-    return Spread.over(x * unit for x in found if type(x) in (int, float) and is_shown(x))
+
+    def value(entry: Entry) -> Spread | None:
+        found = [getattr(getattr(record, block), key) for record in entry.records]
+        return Spread.over(x * unit for x in found if x is not None)
+
+    return value
 
 
 def _tuning(entry: Entry, key: str) -> Any:
@@ -162,11 +163,9 @@ ATTRIBUTES: dict[str, Attribute] = {
         _number("steps", "steps", lambda e: e.first.training.steps),
         _text("train_data", "trained on", lambda e: e.first.training.data),
         _number("train_time", "train", lambda e: Spread.over(r.training.seconds for r in e.records), 0, "s"),
-        _number("train_flops", "train", lambda e: _scaled(e, "training", "flops", 1e-12), unit="TFLOP"),
-        _number(
-            "train_memory", "training memory", lambda e: _scaled(e, "training", "peak_memory_bytes", 2**-20), 0, "MiB"
-        ),
-        _number("memory", "evaluation memory", lambda e: _scaled(e, "timing", _PEAK, 2**-20), 0, "MiB"),
+        _number("train_flops", "train", _scaled("training", "flops", 1e-12), unit="TFLOP"),
+        _number("train_memory", "training memory", _scaled("training", "peak_memory_bytes", 2**-20), 0, "MiB"),
+        _number("memory", "evaluation memory", _scaled("timing", "peak_memory_bytes", 2**-20), 0, "MiB"),
         _number("time", "evaluation", lambda e: Spread.over(r.timing.seconds for r in e.records), 1, "s"),
         _number("encode_ms", "encode", _milliseconds("encode"), 1, "ms/image"),
         _number("decode_ms", "decode", _milliseconds("decode"), 1, "ms/image"),

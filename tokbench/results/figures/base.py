@@ -31,7 +31,7 @@ _ROWS = {
     "compute": series.compute,
     "acceptance": series.acceptance,
 }
-FIGURES = ("rate-distortion", "codebook", "depth", "compute", "acceptance", "usage", "training", "speed")
+FIGURES = (*_ROWS, "usage", "training", "speed")
 _OTHERWISE = {"codebook": "rfid", "acceptance": "is"}
 FORMATS = (".svg", ".pdf", ".png")
 MOST_PANELS, MOST_RUNS = 12, 40
@@ -88,7 +88,7 @@ def draw(kind: str, records: Sequence[Record], folder: Path | None = None, metri
 
 def _by_rows(kind: str, entries: Sequence[Entry], metric: str | None) -> Figure:
     """One panel for each set of images; error bars are standard deviations over seeds."""
-    if metric is None and kind in ("codebook", "acceptance"):
+    if metric is None and kind in _OTHERWISE:
         metric = "gfid" if any(entry.metric("gfid") for entry in entries) else _OTHERWISE[kind]
     metric = metric or "psnr"
     found = [(context, own, _ROWS[kind](own, metric)) for context, own in by_context(entries).items()]
@@ -141,11 +141,10 @@ def draw_panel(axis: Axes, panel: Panel) -> None:
         log2_axis(axis, [2.0**power for power in range(low, max(high, low + 1) + 1)], lambda value: f"{value:g}")
     elif panel.scale == "sizes":
         log2_axis(axis, places, _power)
-    elif panel.scale == "batches":
+    elif panel.scale in ("batches", "shares"):
         log2_axis(axis, places, lambda value: f"{value:g}")
-        axis.set_ylim(bottom=0)
-    elif panel.scale == "shares":
-        log2_axis(axis, places, lambda value: f"{value:g}")
+        if panel.scale == "batches":
+            axis.set_ylim(bottom=0)
     elif panel.scale == "compute":
         axis.set_xscale("log")
     elif panel.scale == "depths":

@@ -53,13 +53,16 @@ def _rate(entries: Sequence[Entry], metric: str) -> Panel | None:
 
 
 def _codebook(entries: Sequence[Entry], metric: str) -> Panel | None:
-    panel = series.codebook(entries, metric)
-    return panel if panel and max(len(s.points) for s in panel.series) > 1 else None
+    return _of_lines(series.codebook(entries, metric))
 
 
 def _acceptance(entries: Sequence[Entry], metric: str) -> Panel | None:
     """Of images, which a judge chooses among; what the codes cost it cannot change."""
-    panel = None if metric.endswith(("_bpp", "_per_code")) else series.acceptance(entries, metric)
+    return None if metric.endswith(("_bpp", "_per_code")) else _of_lines(series.acceptance(entries, metric))
+
+
+def _of_lines(panel: Panel | None) -> Panel | None:
+    """The panel where one of its series has more than a point."""
     return panel if panel and max(len(s.points) for s in panel.series) > 1 else None
 
 
