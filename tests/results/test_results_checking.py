@@ -11,7 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tokbench.cli.app import app
+from tokbench.results.attributes import attribute
 from tokbench.results.checking import SCHEMA_FILE, written_schema
+from tokbench.results.entries import Entry, Spread
 from tokbench.results.record import decode
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -31,6 +33,18 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     else:
         place[leaf] = value
     return line  # type: ignore[no-any-return]
+
+
+def test_the_compute_of_days_on_many_gpus_is_a_number_like_others() -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(written_schema()))
+    line = changed("training.flops", 3 * 10**22)  # as the trainer counts it: a whole number
+    validator.validate(line)
+    entry = Entry((decode(json.dumps(line).encode()),))
+    assert attribute("train_flops").value(entry) == Spread(pytest.approx(3e10), None)
+    line = changed("training.flops", 10**400)
+    assert not validator.is_valid(line)
+    with pytest.raises(ValueError, match="flops: is out of range"):
+        decode(json.dumps(line).encode())
 
 
 def test_the_schema_is_current_and_our_records_hold() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 MOST = 1e18  # larger than any count, rate or time; what is beyond does not survive arithmetic
 
@@ -19,9 +19,10 @@ class Block(dict[str, Any]):
     """A JSON object within a record: keys that tokbench reads are attributes (None where they are missing), and the
     others (settings of one quantizer, keys of a newer tokbench) are kept beside them in the order of the line.
 
-    A subclass lists the former by their types; numbers are at least 0.
+    A subclass lists the former by their types; numbers are at least 0 and at most ``MOST``, or what ``_most`` says.
     """
 
+    _most: ClassVar[dict[str, float]] = {}
     _known: dict[str, tuple[tuple[type, ...], str]]
 
     def __init_subclass__(cls) -> None:
@@ -32,6 +33,11 @@ class Block(dict[str, Any]):
                 cls._known[name] = _TYPES[getattr(kind, "__origin__", kind)]
                 setattr(cls, name, property(_get(name)))
 
+    @classmethod
+    def most(cls, name: str) -> float:
+        """The largest number that may stand under a known key."""
+        return cls._most.get(name, MOST)
+
     def problem(self) -> str | None:
         """What is wrong with the first known key that has another type, or None."""
         for name, (types, what) in self._known.items():
@@ -40,7 +46,7 @@ class Block(dict[str, Any]):
                 continue
             if type(value) not in types:
                 return f"{name}: is not {what}"
-            if (int in types) and not 0 <= value <= MOST:
+            if (int in types) and not 0 <= value <= self.most(name):
                 return f"{name}: is out of range"
         return None
 
@@ -72,6 +78,8 @@ class Weights(Block):
 
 class Training(Block):
     """What the training says of itself."""
+
+    _most = {"flops": 1e30}  # hours of one GPU are beyond 1e18
 
     data: str | None
     steps: int | None

@@ -100,7 +100,7 @@ def _block(kind: type[Any]) -> dict[str, Any]:
         wanted = get_args(hint)[0]
         one: dict[str, Any] = dict(_TYPES.get(wanted, {"type": "array"}))
         if wanted in (int, float):
-            one |= {"minimum": 0, "maximum": blocks.MOST}
+            one |= {"minimum": 0, "maximum": kind.most(name)}
         properties[name] = {"anyOf": [one, {"type": "null"}]}
     return {"type": "object", "description": " ".join((kind.__doc__ or "").split()), "properties": properties}
 
