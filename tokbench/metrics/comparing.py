@@ -84,9 +84,8 @@ def _one(
     known = store.find(evaluation_cell(model, dataset.fingerprint, protocol, False, versions))
     if known is not None:
         say(f"{source}: measured already ({known.id})")
-        return (
-            known.replace(name=name) if known.name == Path(source).resolve().name else known
-        )  # unless somebody named it
+        unnamed = known.name == Path(source).resolve().name  # nobody chose another name for it
+        return known.replace(name=name) if unnamed else known
     found = _in_smaller_batches(
         model.to(asked.device), dataset, asked, metrics, lambda done, total: progress(source, done, total), say, source
     )
