@@ -161,6 +161,11 @@ class Evidence:
         return next((names[part] for part in names if any(c.cell == record.cell for c in asked.get(part, ()))), "")
 
 
+def stages_of(entry: Entry | None) -> list[Entry]:
+    """The row after each prefix that was measured, then all of it; nothing where there is no row."""
+    return [] if entry is None else [*entry.prefixes(), entry]
+
+
 def variant(entry: Entry) -> str:
     """The quantizer's name; ``rotation`` for VQ with the rotation trick."""
     quantizer = entry.first.quantizer

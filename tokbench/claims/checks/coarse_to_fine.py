@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokbench.claims.evidence import Evidence
+from tokbench.claims.evidence import Evidence, stages_of
 from tokbench.claims.findings import Finding, better, gains_more, judged, rising
 from tokbench.claims.panels import Line, Panel, metric_panels
 from tokbench.claims.pictures import Shown
@@ -16,7 +16,7 @@ def judge(evidence: Evidence) -> list[Finding]:
     """Every step in depth, the first half against the second, shared against separate."""
     findings = []
     shared, separate = evidence.row("shared"), evidence.row("separate")
-    stages = _stages(shared)
+    stages = stages_of(shared)
     for metric in evidence.measured(*DISTORTION) or DISTORTION[:1]:
         label = evidence.label(metric)
         if stages and stages[0].metric(metric) is None and shared is not None and shared.metric(metric) is not None:
@@ -29,10 +29,6 @@ def judge(evidence: Evidence) -> list[Finding]:
         findings.append(better(statement, shared, separate, metric, equal_or_better=True))
     statement = "usage of one codebook for all depths is higher than of one each"
     return [*findings, better(statement, shared, separate, "usage", informational=True)]
-
-
-def _stages(entry: Entry | None) -> list[Entry]:
-    return [] if entry is None else [*entry.prefixes(), entry]
 
 
 def _first_half(label: str, stages: list[Entry], metric: str) -> Finding:
@@ -54,7 +50,7 @@ def shown(evidence: Evidence) -> list[Shown]:
 def panels(evidence: Evidence) -> list[Panel]:
     """Each metric over the depths decoded."""
     lines = [
-        Line(label, "rq", list(enumerate(_stages(evidence.row(part)), 1)), line)
+        Line(label, "rq", list(enumerate(stages_of(evidence.row(part)), 1)), line)
         for (part, label), line in zip(NAMES.items(), ("-", "--"), strict=True)
     ]
     return metric_panels(lines, evidence.measured(*DISTORTION), "depths decoded")

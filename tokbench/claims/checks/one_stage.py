@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tokbench.claims.evidence import Evidence
+from tokbench.claims.evidence import Evidence, stages_of
 from tokbench.claims.findings import Finding, better, rising
 from tokbench.claims.panels import Line, Panel, metric_panels
-from tokbench.results.entries import Entry
 
 METRICS = ("psnr", "rfid", "rfid_192")
 SHOWN = ("psnr", "ssim", "lpips", "rfid", "rfid_192")
@@ -20,7 +19,7 @@ def judge(evidence: Evidence) -> list[Finding]:
         better(f"PSNR of tokens is within {WITHIN} dB of that of patches", tokens, patches, "psnr",
                margin=WITHIN, equal_or_better=True),
     ]  # fmt: skip
-    stages = _stages(tokens)
+    stages = stages_of(tokens)
     lengths = ", ".join(map(str, tokens.lengths)) if tokens is not None else "8, 16 ..."
     for metric in evidence.measured(*METRICS) or METRICS[:1]:
         if stages and stages[0].metric(metric) is None:
@@ -30,14 +29,10 @@ def judge(evidence: Evidence) -> list[Finding]:
     return findings
 
 
-def _stages(entry: Entry | None) -> list[Entry]:
-    return [] if entry is None else [*entry.prefixes(), entry]
-
-
 def panels(evidence: Evidence) -> list[Panel]:
     """Each metric over the bits an image: the prefixes a line, the patches a point."""
     lines = [
-        Line(label, look, [(entry.bits() or 0.0, entry) for entry in _stages(evidence.row(part))], line)
+        Line(label, look, [(entry.bits() or 0.0, entry) for entry in stages_of(evidence.row(part))], line)
         for (part, label), look, line in zip(NAMES.items(), ("vq", "rq"), ("", "-"), strict=True)
     ]
     return metric_panels(lines, evidence.measured(*SHOWN), "bits per image", log2=True)
