@@ -112,6 +112,19 @@ def test_studies_in_one_folder_do_not_meet_and_a_larger_budget_is_the_same_study
     assert more.ask(0) is None and other.ask(0) is not None
 
 
+def test_what_is_set_of_one_quantizer_is_not_open_of_it(tmp_path: Path) -> None:
+    def open_of(*given: str) -> list[set[str]]:
+        settings = tuning(tmp_path, "vq", "simvq", tune=9, set=given)
+        return [
+            {s.name for s in space.settings} for space in _spaces(tokenizer_cells(settings)[0], settings)[1].values()
+        ]
+
+    vq, simvq = open_of()
+    assert "commitment_weight" in vq & simvq
+    assert open_of("vq:quantizer.commitment_weight=0.5") == [vq - {"commitment_weight"}, simvq]
+    assert open_of("quantizer.commitment_weight=0.5") == [vq - {"commitment_weight"}, simvq - {"commitment_weight"}]
+
+
 @pytest.mark.parametrize(
     ("quantizers", "options", "said"),
     [

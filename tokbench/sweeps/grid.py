@@ -58,7 +58,7 @@ def tokenizer_cells(settings: SweepSettings, cpu: bool = False) -> tuple[list[To
             )
     if settings.bits and settings.image_bits:
         raise TokbenchError("--bits are of a position and --image-bits of all of them: give one of the two")
-    common, own = _by_quantizer(settings.set)
+    common, own = by_quantizer(settings.set)
     base = draft_recipe(settings.recipe, common)
     _check_model_keys(base.values.get("model", {}), settings.encoder)
     budget = Budget.of(settings.budget, Path(settings.out), cpu) if settings.budget is not None else None
@@ -179,7 +179,7 @@ def _drafted(base: Draft, quantizer: dict[str, Any], chosen: dict[str, Any]) -> 
     return draft
 
 
-def _by_quantizer(given: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+def by_quantizer(given: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     """``quantizer.x=1`` of all, and ``lfq:quantizer.x=1`` of one, by its name.
 
     Raises TokbenchError for an unknown quantizer, and for a key that is not the quantizer's: all train alike.

@@ -19,7 +19,7 @@ from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.sweeps.cell import folder_of
 from tokbench.sweeps.generating import generator_cells
-from tokbench.sweeps.grid import TokenizerCell
+from tokbench.sweeps.grid import TokenizerCell, by_quantizer
 from tokbench.sweeps.plan import Plan
 from tokbench.sweeps.run import finish
 from tokbench.sweeps.settings import SweepSettings
@@ -103,8 +103,12 @@ def _studies(
 def _spaces(cells: Sequence[TokenizerCell], settings: SweepSettings) -> tuple[Search, dict[str, Space]]:
     """By experiment. Raises TokbenchError for a budget that is too small, and where nothing is open."""
     search = _search(cells, settings)
-    fixed = [text.partition("=")[0].strip().removeprefix("quantizer.") for text in (*settings.set, *settings.vary)]
-    spaces = {cell.experiment: Space.of(cell.recipe, fixed) for cell in cells}
+    common, own = by_quantizer(settings.set)
+    spaces = {}
+    for cell in cells:
+        given = (*common, *own.get(cell.recipe.quantizer.name, ()), *settings.vary)
+        fixed = [text.partition("=")[0].strip().removeprefix("quantizer.") for text in given]
+        spaces[cell.experiment] = Space.of(cell.recipe, fixed)
     first = _first(cells)
     few = [f"{without_seed(first[e].label)} has {len(s.settings)} open settings" for e, s in spaces.items()]
     few = [text for text, space in zip(few, spaces.values(), strict=True) if len(space.settings) > search.trials]
