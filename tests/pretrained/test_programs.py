@@ -90,3 +90,8 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pyte
         pretrained.export(make("pixels"), "onnx", tmp_path / "programs")
     with pytest.raises(TokbenchError, match=r"unknown format 'onx' \(did you mean 'onnx'\?\)"):
         pretrained.export(tokenizer, "onx", tmp_path / "programs")
+    (tmp_path / "full" / "of").mkdir(parents=True)
+    other = make("pixels").train()
+    with pytest.raises(TokbenchError, match="full: cannot write: Directory not empty"):
+        pretrained.export(other, "torch", tmp_path / "full")
+    assert other.training and [path.name for path in tmp_path.iterdir()] == ["full"]

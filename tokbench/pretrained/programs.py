@@ -6,6 +6,7 @@ Images are float (B, C, *size) in [-1, 1], codes int64 (B, *grid, D), of any B a
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import tempfile
@@ -23,6 +24,7 @@ from tokbench.config.grid import axes
 from tokbench.errors import TokbenchError, first_line
 from tokbench.models import Tokenizer
 from tokbench.models.chameleon import NoDecoder
+from tokbench.results.files import refused
 
 
 class Encode(nn.Module):
@@ -57,7 +59,7 @@ def write(tokenizer: Tokenizer, form: str, out: str | PathLike[str]) -> list[str
         TokbenchError: a package is missing, the tokenizer cannot be traced, or the folder cannot be written.
     """
     out, (suffix, save) = Path(out), FORMS[form]
-    tokenizer = tokenizer.cpu().eval()
+    tokenizer = copy.deepcopy(tokenizer).cpu().eval()  # the caller's stays where and as it is
     images = torch.zeros(2, tokenizer.config.channels, *axes(tokenizer.config.image_size))  # one would be a constant
     codes = tokenizer.encode(images)
     parts = {"encode": (Encode(tokenizer), "images", images), "decode": (Decode(tokenizer), "codes", codes)}
@@ -70,16 +72,19 @@ def write(tokenizer: Tokenizer, form: str, out: str | PathLike[str]) -> list[str
         "vocabularies": list(tokenizer.quantizer.codebook_sizes),
         "sha256": tokenizer.sha256(),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".tokbench-", dir=out.parent) as scratch:
-        draft = Path(scratch, "programs")
-        draft.mkdir()
-        for part, given in parts.items():
-            with torch.no_grad(), _quietly(form):
-                save(*given, draft / f"{part}.{suffix}")
-        (draft / "program.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-        files = sorted(path.name for path in draft.iterdir())
-        draft.rename(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tokbench-", dir=out.parent) as scratch:
+            draft = Path(scratch, "programs")
+            draft.mkdir()
+            for part, given in parts.items():
+                with torch.no_grad(), _quietly(form):
+                    save(*given, draft / f"{part}.{suffix}")
+            (draft / "program.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+            files = sorted(path.name for path in draft.iterdir())
+            draft.rename(out)
+    except OSError as error:
+        raise TokbenchError(f"{out}: cannot write: {refused(error) or error}") from error
     return [str(out / name) for name in files]
 
 
