@@ -96,7 +96,7 @@ def evaluate(
         store.check()
     model = _tokenizer(tokenizer, None if accelerator is not None else device)
     if isinstance(data, str):
-        size = chosen_size(model, size, "size")
+        size = chosen_size(model, size, "size", single=True)
         protocol = protocol or "tokbench-v1"
         shape: Any = {"image_size": size, "crop": PROTOCOLS.get(protocol).crop, "channels": model.config.channels}
         shape["kind"] = model.config.kind
@@ -109,7 +109,7 @@ def evaluate(
         raise TokbenchError(f"the tokenizer's images have {channels} channel(s): open_images(..., channels={channels})")
     if data.view.kind != (kind := model.config.kind):
         raise TokbenchError(f"the tokenizer is of {SHOWN[kind]}: open_images(..., kind={kind!r})")
-    size = chosen_size(model, data.image_size, "image_size")
+    size = chosen_size(model, data.image_size, "image_size", single=True)
     with explained(f"measuring {batch_size} images of {size_text(size)} at a time", "batch_size", "a larger machine"):
         found = evaluate_tokenizer(
             model,

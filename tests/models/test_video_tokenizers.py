@@ -16,6 +16,7 @@ from tokbench.models import Tokenizer
 from tokbench.models.inflation import inflate, start_from
 from tokbench.models.one_frame import OneFrame
 from tokbench.models.streaming import decode_pieces, encode_pieces, pieces
+from tokbench.models.tokenizer import chosen_size
 
 PYRAMID = {"channels": 8, "multipliers": [1, 2, 2], "blocks": 1, "norm_groups": 4}
 LFQ = {"name": "lfq", "codebook_size": 64}
@@ -95,10 +96,13 @@ def test_images_are_measured_as_clips_of_one_frame() -> None:
     one = OneFrame(video)
     assert torch.equal(one.decode(one.encode(x[:, :, 0])), video.decode(video.encode(x[:, :, :1]))[:, :, 0])
     images: Any = open_images("photos", "eval", image_size=32, limit=2)
-    found = evaluate_tokenizer(one, images, metrics=["psnr"])
+    found = evaluate_tokenizer(video, images, metrics=["psnr"])
     psnr = found.metrics["psnr"]
     assert psnr.n == 2 and psnr.value is not None and "first_frame" not in psnr.extra
     assert (found.data.size, found.rate.tokens, found.rate.bits_per_pixel) == (32, [1, 8, 8, 1], 64 * 6 / 32**2)
+    assert chosen_size(video, 32, "--size", single=True) == 32
+    with pytest.raises(TokbenchError, match=r"^--image-size 32x32 is of images; the tokenizer takes clips"):
+        chosen_size(video, 32, "--image-size")
 
 
 def test_adaptive_norms_of_another_form_start_anew_and_it_is_said() -> None:

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.claims.definition import Elsewhere
-from tokbench.config.grid import axes
-from tokbench.config.video_model import VideoArchitecture
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import content_hash
 from tokbench.results.record import Record
@@ -73,7 +71,6 @@ def _measured(cell: ElsewhereCell, folder: Path, cpu: bool) -> Record:
     from tokbench.metrics import evaluate_tokenizer
     from tokbench.metrics.record import saved_weights, tokenizer_record
     from tokbench.models import Tokenizer
-    from tokbench.models.one_frame import OneFrame
 
     asked, recipe = cell.asked, cell.tokenizer.recipe
     tokenizer = Tokenizer.from_pretrained(folder)
@@ -81,9 +78,8 @@ def _measured(cell: ElsewhereCell, folder: Path, cpu: bool) -> Record:
     images: Any = open_images(
         asked.data, "eval", image_size=asked.image_size, limit=asked.limit, channels=tokenizer.config.channels
     )
-    of_frames = isinstance(recipe.model, VideoArchitecture) and len(axes(asked.image_size)) == 2
     found = evaluate_tokenizer(
-        OneFrame(tokenizer) if of_frames else tokenizer,
+        tokenizer,
         images,
         metrics=asked.metrics,
         batch_size=recipe.evaluation.batch_size,

@@ -19,7 +19,7 @@ def evaluate(
     data: Data,
     split: Split = "eval",
     size: Annotated[
-        str | None, typer.Option("--size", help="In pixels: a side, or HEIGHTxWIDTH; default the tokenizer's own.")
+        str | None, typer.Option("--size", help="A side, HEIGHTxWIDTH or FRAMESxHEIGHTxWIDTH; default its own.")
     ] = None,
     metrics: Metrics = None,
     protocol: Protocol = "tokbench-v1",
@@ -62,7 +62,7 @@ def evaluate(
     if accelerator.is_main_process:
         Store(file).check()
     model = Tokenizer.from_pretrained(tokenizer)
-    image_size = size_of(model, size, "--size")
+    image_size = size_of(model, size, "--size", single=True)
     shape: Any = {"image_size": image_size, "channels": model.config.channels, "crop": crop}
     shape |= {"stride": stride, "fps": fps, "kind": model.config.kind}
     dataset = open_images(data, split, limit=limit, **shape)  # type: ignore[arg-type]

@@ -37,12 +37,12 @@ Records = Annotated[Path, typer.Option("--out", "--results", help=_RECORDS)]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Stay on the CPU where there is a GPU.")]
 
 
-def size_of(tokenizer: Tokenizer, given: str | None, option: str) -> Size:
-    """The size that was typed for a tokenizer, else its own. TokbenchError, naming the option, without a grid."""
+def size_of(tokenizer: Tokenizer, given: str | None, option: str, *, single: bool = False) -> Size:
+    """The size that was typed for a tokenizer, else its own; see ``chosen_size``."""
     from tokbench.config.grid import parse_size
     from tokbench.models.tokenizer import chosen_size
 
-    return chosen_size(tokenizer, parse_size(given, option) if given else None, option)
+    return chosen_size(tokenizer, parse_size(given, option) if given else None, option, single=single)
 
 
 def words(given: Sequence[str] | None) -> list[str]:

@@ -73,7 +73,7 @@ def _one(
     source: str, name: str, asked: Asked, store: Store, progress: Callable[[str, int, int], None], say: Say
 ) -> Record:
     model = Tokenizer.from_pretrained(source)
-    size = chosen_size(model, asked.size, "--size")
+    size = chosen_size(model, asked.size, "--size", single=True)
     config = model.config
     crop = PROTOCOLS.get(asked.protocol).crop
     shape: Any = {"image_size": size, "channels": config.channels, "kind": config.kind, "crop": crop}

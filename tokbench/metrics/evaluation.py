@@ -24,6 +24,7 @@ from tokbench.metrics.per_image import PerImage
 from tokbench.metrics.registry import get, names
 from tokbench.metrics.spaces import FeatureSpaces
 from tokbench.metrics.statistics import CodeHistogram, Mean, sum_over_processes, union_over_processes
+from tokbench.models.one_frame import for_samples
 from tokbench.models.prefixes import Prefix
 from tokbench.results.record import DataRef, MetricValue, Rate
 
@@ -68,7 +69,8 @@ def evaluate_tokenizer(
 
     Args:
         tokenizer: ``encode`` (images in [-1, 1] -> codes (B, *grid, D)), ``prefixes()`` of them, which ``decode``
-            takes, ``rate(size)`` and ``quantizer.codebook_sizes``. Measured in float32 and in eval mode.
+            takes, ``rate(size)`` and ``quantizer.codebook_sizes``. Measured in float32 and in eval mode. To one of
+            videos an image is a clip of one frame.
         dataset: a ``tokbench.data.ImageDataset``; what cannot be read is left out and counted.
         metrics: names from ``tokbench.metrics.names("reconstruction")``; by default all that can be computed here.
             A metric that was asked for and cannot be computed has the value None and says why.
@@ -90,6 +92,7 @@ def evaluate_tokenizer(
     image_size: Size = dataset.image_size
     protocol = check_protocol(protocol, dataset)
     wanted = _wanted(metrics, image_size, kind_of(dataset))
+    tokenizer = for_samples(tokenizer, image_size)
     rate = Rate(**tokenizer.rate(image_size))
     parts = tokenizer.prefixes()[0 if by_depth else -1 :]
 

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from tokbench.config.grid import Size, axes
+from tokbench.config.video_model import VideoArchitecture
 
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
+
+
+def for_samples(tokenizer: Any, size: Size) -> Any:
+    """The tokenizer as samples of this size need it: of images one of videos is a ``OneFrame``."""
+    model = getattr(getattr(tokenizer, "config", None), "model", None)
+    return OneFrame(tokenizer) if isinstance(model, VideoArchitecture) and len(axes(size)) == 2 else tokenizer
 
 
 class OneFrame:

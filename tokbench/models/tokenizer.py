@@ -278,11 +278,17 @@ def pad_to_multiple(images: Tensor, factor: int | Grid) -> tuple[Tensor, tuple[i
     return F.pad(images, (0, right, 0, below), mode=mode), (height, width)
 
 
-def chosen_size(tokenizer: Tokenizer, asked: Size | None, option: str) -> Size:
-    """The size that was asked for, or the tokenizer's own. Raises TokbenchError, naming ``option``, without a grid."""
+def chosen_size(tokenizer: Tokenizer, asked: Size | None, option: str, *, single: bool = False) -> Size:
+    """The size that was asked for, or the tokenizer's own. Raises TokbenchError, naming ``option``, without a grid.
+
+    Args:
+        single: whether one of videos may have images, each of them a frame.
+    """
     size = tokenizer.config.image_size if asked is None else asked
     try:
         tokenizer.grid(size)
+        if len(axes(size)) < len(tokenizer.config.model.factors) and not single:
+            raise ValueError(f"{size_text(size)} is of images; the tokenizer takes clips, FRAMESxHEIGHTxWIDTH")
     except ValueError as error:
         raise TokbenchError(f"{option} {error}") from None
     return size
