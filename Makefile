@@ -90,12 +90,18 @@ $(TORCH211)/.ready: pyproject.toml $(READY)
 test-torch211: $(TORCH211)/.ready
 	$(TORCH211)/bin/python -m pytest -n 2 --dist worksteal $(TESTS)
 
-# Sets nothing up: where there is a GPU there may be no network. Without a .venv it is the machine's own python3, with
-# what was brought along (make gpu-bundle) on its path.
-MINUTES ?= 25
-gpu:
-	PYTHONPATH=$(CURDIR):$(PYTHONPATH) $(firstword $(wildcard $(BIN)/python) $(PYTHON)) -m tokbench bench gpu \
-	  --minutes $(MINUTES) $(if $(wildcard gpu-bundle),--bundle gpu-bundle)
+# Sets nothing up: where there is a GPU there may be no network. Without a .venv it is the machine's own python3 with
+# the wheels that were brought along (make gpu-bundle).
+MINUTES  ?= 25
+OWN      := $(wildcard $(BIN)/python)
+GPU_SITE := $(if $(OWN),,$(if $(wildcard gpu-bundle/part-*/*.whl),gpu-bundle/site))
+gpu: $(addsuffix /.ready,$(GPU_SITE))
+	PYTHONPATH=$(CURDIR):$(addprefix $(CURDIR)/,$(GPU_SITE)):$(PYTHONPATH) $(or $(OWN),$(PYTHON)) -m tokbench bench gpu \
+	  --minutes $(MINUTES) $(if $(wildcard gpu-bundle/part-*),--bundle gpu-bundle) $(if $(DATA),--data $(DATA))
+
+gpu-bundle/site/.ready: $(wildcard gpu-bundle/part-*/*.whl)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --upgrade --target $(@D) $^
+	@touch $@
 
 gpu-bundle: $(READY)
 	$(BIN)/python -m tokbench.bench.gpu.bundle $(if $(HAVE),--have $(HAVE)) $(if $(DATA),--data $(DATA))

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tokbench.bench.gpu import bundle, memory, run
+from tokbench.bench.gpu import group, memory, run
 from tokbench.bench.gpu.account import BANDWIDTH, GPU, SHARE, counted
 from tokbench.bench.gpu.plan import STEPS, chosen
 from tokbench.bench.gpu.step import Bar, Setting
 from tokbench.bench.sampling import Contender
 from tokbench.cli.bench_gpu import bench_gpu
 from tokbench.errors import TokbenchError
+from tokbench.results.locks import alone
 from tokbench.training.peak_flops import peak_flops
 
 Began = list[str]
@@ -85,9 +84,33 @@ def test_a_repeat_that_fails_leaves_the_record_of_before(tmp_path: Path, began: 
     assert lines[-1] == "  RuntimeError: no luck; its earlier record stays"
 
 
+def test_what_the_end_of_the_time_stopped_goes_first_where_there_is_far_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def forever(step: run.Step, setting: Setting, seconds: float) -> str:
+        clock[0] += seconds
+        return f"stopped after {seconds:.0f} s"
+
+    monkeypatch.setattr(run, "_in_own_process", forever)
+    setting, (first, second, *rest) = Setting("cuda", False, tmp_path), STEPS
+    had = second.most / 2
+    found = run.run(setting, minutes=(first.most + had) / 60, say=quiet)
+    assert [f.state for f in found] == ["failed", "stopped", *([""] * len(rest))]
+    assert run.order(STEPS, setting, 1.1 * had, again=False) == [*rest, first, second]
+    assert run.order(STEPS, setting, 2 * had, again=False) == [second, *rest, first]
+
+
 def test_a_damaged_record_is_none(tmp_path: Path) -> None:
     step, setting = STEPS[0], Setting("cuda", False, tmp_path)
-    for content in ("", "{}", "[]", '{"on": "cuda", "tiny": false}', "\x00"):
+    run._keep(step, setting, run.DONE, 2.0, says="fine", bars=[{"met": True, "text": "x"}])
+    assert run.found(step, setting).state == "done"
+    whole = json.loads((tmp_path / f"{step.key}.json").read_text())
+    changes: list[dict[str, object]] = [{"seconds": "2"}, {"bars": [{}]}, {"state": "well"}, {"says": 0}]
+    damaged = [json.dumps(whole | change) for change in changes]
+    for content in ("", "{}", "[]", '{"on": "cuda", "tiny": false}', "\x00", *damaged):
         (tmp_path / f"{step.key}.json").write_text(content)
         assert run.found(step, setting).state == ""
 
@@ -118,14 +141,40 @@ def test_every_step_in_a_rehearsal_and_what_it_should_take(tmp_path: Path) -> No
     assert {p.suffix for p in tmp_path.glob("*.*")} == {".json", ".jsonl"}  # no log is left
 
 
-def test_a_step_that_hangs_is_stopped_with_all_that_it_started() -> None:
-    code = "import subprocess; p = subprocess.Popen(['sleep', '600']); print('on', flush=True); p.wait()"
-    process = subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+def started(code: str) -> subprocess.Popen[bytes]:
+    """A group whose leader runs ``code``, which has said that it is on."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
     assert process.stdout is not None and process.stdout.readline() == b"on\n"
-    run._end(process)
+    return process
+
+
+def test_what_a_step_started_has_time_to_save(tmp_path: Path) -> None:
+    saves = "trap 'sleep 0.2; echo saved; exit' TERM; echo on; while :; do sleep 0.05; done"
+    process = started(f"import subprocess; subprocess.run(['sh', '-c', {saves!r}])")
+    group.end(process)
     assert process.returncode == -signal.SIGTERM
-    assert process.stdout.read() == b""  # nobody holds it any more
+    assert process.stdout is not None and process.stdout.read() == b"saved\n"  # and nobody holds it any more
     process.stdout.close()
+
+
+def test_a_step_ends_with_who_waits_for_it_however_that_ends() -> None:
+    process = started(
+        "from tokbench.bench.gpu.group import end_with_parent; import subprocess; end_with_parent();"
+        "p = subprocess.Popen(['sleep', '600']); print('on', flush=True); p.wait()"
+    )
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.close()
+    assert process.stdout.read() == b"" and process.wait() == -signal.SIGTERM
+    process.stdout.close()
+
+
+def test_one_call_at_a_time(tmp_path: Path, began: Began) -> None:
+    setting = Setting("cuda", False, tmp_path)
+    with alone(tmp_path / ".lock", "busy"), pytest.raises(TokbenchError, match="another `bench gpu` is at work here"):
+        run.run(setting, minutes=60.0, say=quiet)
+    assert not began
 
 
 def test_names_and_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,75 +230,3 @@ def test_a_drawing_is_counted_as_it_would_be_done() -> None:
     least = 2 * (4 * layers + 12 * head + 12 * 16 * 32)  # the products with every weight, at each place and depth
     assert least < one.flops < 2 * least and two.flops == pytest.approx(2 * one.flops, rel=0.01)
     assert two.seconds > 10 * one.seconds and two.peak > one.peak  # launches are what little there is
-
-
-# What travels -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "weights"
-
-
-def made(folder: Path, **sizes: int) -> list[Path]:
-    folder.mkdir(exist_ok=True)
-    files = []
-    for name, size in sizes.items():
-        files.append(folder / (name.replace("_", "-") + (".whl" if name.startswith("w") else ".safetensors")))
-        files[-1].write_bytes(random.Random(name).randbytes(size))
-    return files
-
-
-def test_a_bundle_is_cut_to_what_may_travel_and_put_together_again(tmp_path: Path, cache: Path) -> None:
-    limit = 2**20
-    files = made(tmp_path / "files", wheel=300_000, lpips_vgg=2_600_000, lpips_alex=10)
-    [line] = bundle.pack(files, tmp_path / "out", limit)
-    parts = sorted((tmp_path / "out").iterdir())
-    assert line.startswith("part-1 0.") and line.endswith("at most 1.0 MiB each") and len(parts) == 3
-    assert all(sum(p.stat().st_size for p in part.iterdir()) <= limit for part in parts)
-    assert (tmp_path / "out" / "part-1" / "wheel.whl").exists()
-    said = bundle.unpack(parts[:1])
-    assert any(line.startswith("lpips-vgg.safetensors:") and line.endswith("are here; left out") for line in said)
-    bundle.unpack([tmp_path / "out"])
-    assert (cache / "lpips-vgg.safetensors").read_bytes() == files[1].read_bytes()
-    assert (cache / "lpips-alex.safetensors").stat().st_size == 10
-    piece = next(parts[1].glob("lpips-vgg*"))
-    piece.write_bytes(bytes(piece.stat().st_size))
-    with pytest.raises(TokbenchError, match="lpips-vgg.safetensors: not what was packed"):
-        bundle.unpack([tmp_path / "out"])
-
-
-def test_what_cannot_travel_is_one_line(tmp_path: Path, cache: Path) -> None:
-    with pytest.raises(TokbenchError, match="wheel.whl: 2 MiB, more than a part"):
-        bundle.pack(made(tmp_path / "files", wheel=2**21), tmp_path / "out", 2**20)
-    with pytest.raises(TokbenchError, match="no manifest.json in it"):
-        bundle.unpack([tmp_path])
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "thesis.txt").write_text("")
-    with pytest.raises(TokbenchError, match="own: holds something else"):
-        bundle.make(tmp_path / "own", None, None, "1,1", 2**26)
-
-
-def test_only_what_is_missing_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolved = (
-        "torch==2.11.0\nnvidia-cublas==13.0\nTyping_Extensions==4.1\ntimm==1.0 ; python_version > '3'\nmsgspec==0.19\n"
-    )
-    monkeypatch.setattr(bundle.subprocess, "run", _answers(resolved))
-    assert bundle.missing(["timm==0.9", "# a comment"]) == ["msgspec==0.19"]
-
-
-def _answers(text: str) -> Callable[..., object]:
-    class Done:
-        returncode, stdout, stderr = 0, text, ""
-
-    return lambda *args, **options: Done()
-
-
-def test_the_images_that_travel_are_read_again(tmp_path: Path) -> None:
-    from tokbench.data import open_images
-
-    bundle.sample("photos", tmp_path / "s.zip", {"train": 5, "eval": 3}, size=16)
-    for split, count in (("train", 5), ("eval", 3)):
-        again = open_images(f"zip:{tmp_path / 's.zip'}", split, image_size=16)
-        assert len(again) == count and again[0]["image"].shape == (3, 16, 16)

@@ -29,8 +29,9 @@ def bench_gpu(
         bool, typer.Option("--rehearse", help="Every step's code at tiny sizes on the CPU; its numbers mean nothing.")
     ] = False,
     data: Annotated[
-        str, typer.Option("--data", help="Images that rows are trained on: photos, folder:PATH, parquet:FILES ...")
-    ] = "photos",
+        str | None,
+        typer.Option("--data", help="What rows are trained on: folder:PATH ...; default a bundle's, else photos."),
+    ] = None,
     bundle: Annotated[
         list[Path] | None, typer.Option("--bundle", help="A folder of what was brought along (make gpu-bundle).")
     ] = None,
@@ -44,10 +45,10 @@ def bench_gpu(
     """
     import torch
 
-    from tokbench.bench.gpu.bundle import unpack
     from tokbench.bench.gpu.plan import chosen
     from tokbench.bench.gpu.run import run
     from tokbench.bench.gpu.step import Setting
+    from tokbench.bench.gpu.unpacking import IMAGES, unpack
     from tokbench.cli.options import words
     from tokbench.errors import TokbenchError
     from tokbench.printing import say, terminal
@@ -64,11 +65,12 @@ def bench_gpu(
     folder.mkdir(parents=True, exist_ok=True)
     for line in unpack(bundle or []):
         say(line)
-    setting = Setting("cpu" if rehearse else "cuda", rehearse, folder, data)
+    brought = f"zip:{IMAGES}" if bundle and IMAGES.is_file() else "photos"
+    setting = Setting("cpu" if rehearse else "cuda", rehearse, folder, data or brought)
     results = run(setting, minutes=minutes, only=keys, say=say)
     _table(terminal(), results)
     say(f"records in {folder}")
-    missed = [bar for r in results for bar in r.bars if not bar["met"] and not rehearse]
+    missed = [bar for r in results for bar in r.bars if not bar.met and not rehearse]
     if missed or any(r.state == "failed" for r in results):
         raise typer.Exit(1)
 
@@ -95,7 +97,7 @@ def _plan(console: Console, steps: list[Step]) -> None:
 def _table(console: Console, results: list[Found]) -> None:
     rows = []
     for found in results:
-        met = sum(bar["met"] for bar in found.bars)
+        met = sum(bar.met for bar in found.bars)
         bars = f"{met} of {len(found.bars)}" if found.bars else ""
         seconds = "" if found.seconds is None else f"{found.seconds:.0f}"
         rows.append([found.step.key, found.state or "left", seconds, bars, found.says])

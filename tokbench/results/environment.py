@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tokbench.results.record import Git
 
 _PACKAGES = ("torch", "torchvision", "numpy", "accelerate", "tokbench")
 _CODE = ("tokbench", "quantizers", "recipes", "pyproject.toml")
+REVISION = "TOKBENCH_REVISION"  # of code that was brought here without its history: a commit, -dirty where changed
 
 
 def describe() -> dict[str, Any]:
@@ -50,15 +52,21 @@ def git_state(path: str | os.PathLike[str] | None = None) -> Git:
 
     Without ``path``: the checkout tokbench itself runs from, and only its code counts as a change: appending to
     ``results/runs.jsonl`` does not make the next record dirty, a new quantizer that is not committed does.
-    Outside of git, or where an installed tokbench merely lies inside another project: ``Git(None, None)``.
+    Outside of git, or where an installed tokbench merely lies inside another project: what ``TOKBENCH_REVISION`` says,
+    else ``Git(None, None)``.
     """
     if path is not None:
         folder = Path(path)
         return _state(folder if folder.is_dir() else folder.parent, ())
     root = Path(__file__).resolve().parents[2]
     if _git(root, "ls-files", "--error-unmatch", "tokbench/__init__.py") is None:
-        return Git(revision=None, dirty=None)
+        return _told()
     return _state(root, tuple(name for name in _CODE if (root / name).exists()))
+
+
+def _told() -> Git:
+    found = re.fullmatch(r"([0-9a-f]{40})(-dirty)?", os.environ.get(REVISION, ""))
+    return Git(found[1], bool(found[2])) if found else Git(revision=None, dirty=None)
 
 
 def new_id() -> str:

@@ -10,9 +10,7 @@ Parts are folders, the most needed things in the first. A file that is larger th
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
-import json
 import re
 import shutil
 import subprocess
@@ -21,14 +19,15 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from tokbench import weights
+from tokbench.bench.gpu.unpacking import IMAGES, MANIFEST, ROOT, Manifest, Piece, code_hash, revision_here
 from tokbench.errors import TokbenchError
 from tokbench.printing import say
 from tokbench.reading import sha256_of
 from tokbench.results.files import written
-from tokbench.weights.store import path_of
 
 PYTHON, TORCH = "3.12", "2.11"  # of the machine with the GPU
 PLATFORMS = ["manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014", "manylinux1"]
@@ -37,8 +36,6 @@ USUAL = ["torch", "torchvision", "triton", "numpy", "pillow", "filelock", "fsspe
 USUAL += ["networkx", "sympy", "typing-extensions", "setuptools", "pip"]
 WEIGHTS = ["lpips-vgg", "lpips-alex", "inception-fid"]
 LIMIT = 64  # MiB that may be brought along at a time, the checkout included
-_ROOT = Path(__file__).resolve().parents[3]
-_MANIFEST = "manifest.json"
 
 
 def missing(have: Iterable[str]) -> list[str]:
@@ -51,7 +48,7 @@ def missing(have: Iterable[str]) -> list[str]:
         tests, bound = Path(folder) / "tests.in", Path(folder) / "bound.txt"
         tests.write_text("pytest>=8\nhypothesis>=6.100\n")
         bound.write_text(f"torch=={TORCH}.*\n")
-        files = [str(_ROOT / "pyproject.toml"), str(tests), "--constraint", str(bound)]
+        files = [str(ROOT / "pyproject.toml"), str(tests), "--constraint", str(bound)]
         command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
         done = subprocess.run([*command, *files, *options], capture_output=True, text=True)
     if done.returncode:
@@ -106,7 +103,8 @@ def pack(files: Sequence[Path], out: Path, limit: int) -> list[str]:
     if limit < 2**20:
         raise TokbenchError("--limit: a part is 1 MiB at least")
     room = limit - 2**16  # for the manifest
-    parts: list[dict[str, Any]] = []
+    weights: list[int] = []
+    parts: list[list[Piece]] = []
     for file in files:
         size = file.stat().st_size
         if size > room and file.suffix == ".whl":
@@ -114,59 +112,30 @@ def pack(files: Sequence[Path], out: Path, limit: int) -> list[str]:
         digest = sha256_of(file)
         for number, start in enumerate(range(0, max(size, 1), room)):
             length = min(room, size - start)
-            part = next((p for p in parts if p["bytes"] + length <= room), None)
-            if part is None:
-                parts.append(part := {"bytes": 0, "files": []})
+            chosen = next((n for n, weight in enumerate(weights) if weight + length <= room), len(parts))
+            if chosen == len(parts):
+                parts.append([])
+                weights.append(0)
             name = file.name if size <= room else f"{file.name}.{number:03}"
-            part["files"].append({"name": name, "of": file.name, "start": start, "bytes": size, "sha256": digest})
-            part["bytes"] += length
-            folder = out / f"part-{parts.index(part) + 1}"
+            parts[chosen].append(Piece(name, file.name, start, size, digest))
+            weights[chosen] += length
+            folder = out / f"part-{chosen + 1}"
             folder.mkdir(parents=True, exist_ok=True)
             with file.open("rb") as whole:
                 whole.seek(start)
                 (folder / name).write_bytes(whole.read(length))
-    for number, part in enumerate(parts, 1):
-        (out / f"part-{number}" / _MANIFEST).write_text(json.dumps(part["files"], indent=1) + "\n")
-    weight = ", ".join(f"part-{n} {part['bytes'] / 2**20:.1f} MiB" for n, part in enumerate(parts, 1))
-    return [f"{weight}, at most {limit / 2**20:.1f} MiB each"]
+    revision, code = revision_here(), code_hash()
+    for number, pieces in enumerate(parts, 1):
+        content = msgspec.json.format(msgspec.json.encode(Manifest(pieces, revision, code)), indent=1)
+        (out / f"part-{number}" / MANIFEST).write_bytes(content + b"\n")
+    said = ", ".join(f"part-{n} {weight / 2**20:.1f} MiB" for n, weight in enumerate(weights, 1))
+    return [f"{said}, at most {limit / 2**20:.1f} MiB each"]
 
 
-def unpack(folders: Sequence[Path]) -> list[str]:
-    """Put together the weights in these parts, or folders of parts, where they are read from; what was done, by name.
-
-    Raises TokbenchError for a folder without parts, and for a file that is not what was packed.
-    """
-    manifests = [
-        found for folder in folders for found in sorted({*folder.glob(_MANIFEST), *folder.glob(f"*/{_MANIFEST}")})
-    ]
-    if folders and not manifests:
-        raise TokbenchError(f"--bundle {folders[0]}: no {_MANIFEST} in it or in a folder of it; see make gpu-bundle")
-    pieces: dict[str, list[tuple[dict[str, Any], Path]]] = {}
-    for manifest in manifests:
-        for piece in json.loads(manifest.read_text()):
-            pieces.setdefault(piece["of"], []).append((piece, manifest.parent / piece["name"]))
-    lines = []
-    for name, found in sorted(pieces.items()):
-        target = _target(name)
-        if target is None:
-            continue
-        content = b"".join(path.read_bytes() for _, path in sorted(found, key=lambda each: each[0]["start"]))
-        if len(content) != found[0][0]["bytes"]:
-            lines.append(f"{name}: {len(content):,} of {found[0][0]['bytes']:,} bytes are here; left out")
-        elif hashlib.sha256(content).hexdigest() != found[0][0]["sha256"]:
-            raise TokbenchError(f"{name}: not what was packed; make the bundle again")
-        else:
-            with written(target) as draft:
-                draft.write_bytes(content)
-            lines.append(f"{name}: {target}")
-    return lines
-
-
-def _target(name: str) -> Path | None:
-    """Where a file of a bundle belongs; wheels are installed before, and stay."""
-    if name.endswith(".safetensors"):
-        return path_of(name.removesuffix(".safetensors"))
-    return Path("runs/gpu-data") / name if name.endswith(".zip") else None
+def _listed(file: Path) -> list[str]:
+    """Names of packages, with versions or without, between commas or a line each."""
+    lines = [line.partition("#")[0] for line in file.read_text().split("\n")]
+    return [name for line in lines for name in line.split(",") if name.strip()]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -182,22 +151,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         room = asked.limit * 2**20 - checkout()
         for line in make(asked.out, asked.have, asked.data, asked.images, room):
             say(line)
-    except TokbenchError as error:
+    except (TokbenchError, OSError) as error:
         sys.exit(str(error))
 
 
 def checkout() -> int:
     """Bytes of the files that git keeps here, which travel with every part."""
-    done = subprocess.run(["git", "-C", str(_ROOT), "ls-files", "-z"], capture_output=True, text=True)
-    return sum((_ROOT / name).stat().st_size for name in done.stdout.split("\0") if name and (_ROOT / name).is_file())
+    done = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True)
+    return sum((ROOT / name).stat().st_size for name in done.stdout.split("\0") if name and (ROOT / name).is_file())
 
 
 def make(out: Path, have: Path | None, data: str | None, images: str, limit: int) -> list[str]:
     """The bundle in ``out``, which is made anew; what to say of it."""
-    if out.exists() and any(out.iterdir()) and not any(out.glob(f"*/{_MANIFEST}")):
+    if out.exists() and any(out.iterdir()) and not any(out.glob(f"*/{MANIFEST}")):
         raise TokbenchError(f"--out {out}: holds something else; give another folder")
-    there = have.read_text().split("\n") if have is not None else []
-    needed = missing([line for line in there if line.strip() and not line.startswith("#")])
+    if not (counts := re.fullmatch(r"([1-9]\d*),([1-9]\d*)", images)):
+        raise TokbenchError(f"--images {images}: two numbers, such as 2000,1000")
+    needed = missing(_listed(have) if have is not None else [])
     with tempfile.TemporaryDirectory() as scratch:
         folder, files, lines = Path(scratch), [], []
         lost = fetch_wheels(needed, folder)
@@ -208,16 +178,13 @@ def make(out: Path, have: Path | None, data: str | None, images: str, limit: int
             f"{name}: not in the cache, `tokbench weights get {name}`; left out" for name, f in kept.items() if not f
         ]
         if data is not None:
-            train, held = (int(number) for number in images.split(","))
-            sample(data, folder / "sample.zip", {"train": train, "eval": held})
-            files.append(folder / "sample.zip")
+            sample(data, folder / IMAGES.name, {"train": int(counts[1]), "eval": int(counts[2])})
+            files.append(folder / IMAGES.name)
         files += [path for path in kept.values() if path is not None]
         if out.exists():
             shutil.rmtree(out)
         lines += pack(files, out, limit)
-    lines.append(f"{len(needed) - len(lost)} wheels. There, beside the checkout, with one part at a time or all:")
-    lines.append(f"python3 -m pip install --no-index --no-deps --target site {out}/*/*.whl")
-    lines.append(f"PYTHONPATH=site python3 -m tokbench bench gpu --minutes 9 --bundle {out}")
+    lines.append(f"{len(needed) - len(lost)} wheels; there, with {out} in the checkout: make gpu MINUTES=9")
     return lines
 
 

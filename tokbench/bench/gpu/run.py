@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,17 +11,37 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
+
+from tokbench.bench.gpu import group
 from tokbench.bench.gpu.plan import chosen
 from tokbench.bench.gpu.step import Setting, Step
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import provenance
 from tokbench.results.files import write
+from tokbench.results.locks import alone
 
-DONE, FAILED = "done", "failed"
-_GRACE = 20.0  # seconds that a step has to save what it has once it is told to stop
+DONE, FAILED, STOPPED = "done", "failed", "stopped"
 _ROOM = 1 / 3  # of the longest that a step may take, which must be left to begin it
+_MORE = 1.5  # times as long as a stopped step had, which makes it worth another try before the others
+
+
+class Reached(msgspec.Struct):
+    """A bar, as a record keeps it."""
+
+    met: bool
+    text: str
+
+
+class _Kept(msgspec.Struct):
+    on: str
+    tiny: bool
+    state: Literal["done", "failed", "stopped"]
+    seconds: float
+    says: str
+    bars: list[Reached]
 
 
 @dataclass(frozen=True)
@@ -31,85 +49,94 @@ class Found:
     """The record of a step, or that there is none: ``state`` is then empty."""
 
     step: Step
-    state: str
-    seconds: float | None
-    says: str
-    bars: list[dict[str, Any]]
+    state: str = ""
+    seconds: float | None = None
+    says: str = ""
+    bars: Sequence[Reached] = ()
 
 
 def found(step: Step, setting: Setting) -> Found:
     """What the folder holds of a step; of another device or size, or unreadable: nothing."""
     try:
-        record = json.loads((setting.folder / f"{step.key}.json").read_text())
-        if (record["on"], record["tiny"]) == (setting.device, setting.tiny):
-            return Found(step, record["state"], record["seconds"], record["says"], record["bars"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return Found(step, "", None, "", [])
+        kept = msgspec.json.decode((setting.folder / f"{step.key}.json").read_bytes(), type=_Kept)
+    except (OSError, ValueError):
+        return Found(step)
+    if (kept.on, kept.tiny) != (setting.device, setting.tiny):
+        return Found(step)
+    return Found(step, kept.state, kept.seconds, kept.says, kept.bars)
 
 
-def order(steps: Sequence[Step], setting: Setting, again: bool) -> list[Step]:
-    """Those to be run: never tried ones in their order, then those that failed; ``again``: all."""
+def order(steps: Sequence[Step], setting: Setting, seconds: float, again: bool) -> list[Step]:
+    """Those to be run in so many seconds; ``again``: all.
+
+    First those that were never tried, or that the end of the time stopped when it was far shorter, as planned; then
+    those that were stopped or failed.
+    """
     if again:
         return list(steps)
-    states = {step.key: found(step, setting).state for step in steps}
-    return [s for s in steps if not states[s.key]] + [s for s in steps if states[s.key] == FAILED]
+    states = [found(step, setting) for step in steps]
+    fresh = [f.step for f in states if not f.state or (f.state == STOPPED and seconds > _MORE * (f.seconds or 0.0))]
+    return fresh + [f.step for f in states if f.state in (STOPPED, FAILED) and f.step not in fresh]
 
 
 def run(setting: Setting, *, minutes: float, only: Sequence[str] = (), say: Callable[[str], None]) -> list[Found]:
-    """Steps until the time is over; what has no room is left for the next call. All records there are then."""
+    """Steps until the time is over; what has no room is left for the next call. All records there are then.
+
+    Raises:
+        TokbenchError: another call is at work in the folder.
+    """
     steps, ends = chosen(only), time.monotonic() + 60 * minutes
-    for step in order(steps, setting, again=bool(only)):
-        left = ends - time.monotonic()
-        if left < max(1.0, 0.0 if setting.tiny else _ROOM * step.most):
-            say(f"{step.key}: left for another call, {max(0.0, left):.0f} s are not enough")
-            continue
-        say(f"{step.key}: {step.asks}")
-        began = time.monotonic()
-        outcome = _in_own_process(step, setting, left if setting.tiny else min(step.most, left))
-        if outcome and found(step, setting).state == DONE:
-            say(f"  {outcome.splitlines()[-1]}; its earlier record stays")
-            continue
-        if outcome:
-            _keep(step, setting, FAILED, time.monotonic() - began, says=outcome.split("\n")[-1], said=outcome)
-        now = found(step, setting)
-        say(f"  {now.state} in {now.seconds:.0f} s: {now.says}" if now.seconds is not None else f"  {outcome}")
-        for bar in () if setting.tiny else now.bars:
-            say(f"  {bar['text']}")
+    with alone(setting.folder / ".lock", f"{setting.folder}: another `bench gpu` is at work here; wait for its end"):
+        for step in order(steps, setting, 60 * minutes, again=bool(only)):
+            left = ends - time.monotonic()
+            if left < max(1.0, 0.0 if setting.tiny else _ROOM * step.most):
+                say(f"{step.key}: left for another call, {max(0.0, left):.0f} s are not enough")
+                continue
+            say(f"{step.key}: {step.asks}")
+            _one(step, setting, left, say)
     return [found(step, setting) for step in steps]
+
+
+def _one(step: Step, setting: Setting, left: float, say: Callable[[str], None]) -> None:
+    """A step, and what became of it."""
+    began, most = time.monotonic(), left if setting.tiny else min(step.most, left)
+    outcome = _in_own_process(step, setting, most)
+    took = time.monotonic() - began
+    if outcome and found(step, setting).state == DONE:
+        say(f"  {outcome.splitlines()[-1]}; its earlier record stays")
+        return
+    if outcome:
+        state = STOPPED if took >= most == left else FAILED
+        _keep(step, setting, state, took, says=outcome.split("\n")[-1], said=outcome)
+    now = found(step, setting)
+    say(f"  {now.state} in {now.seconds:.0f} s: {now.says}" if now.seconds is not None else f"  {outcome}")
+    for bar in () if setting.tiny else now.bars:
+        say(f"  {bar.text}")
 
 
 def _in_own_process(step: Step, setting: Setting, seconds: float) -> str:
     """Empty where it wrote its record; else why it did not, its last words at the end, and what was there stays."""
     record = setting.folder / f"{step.key}.json"
     before = record.read_bytes() if record.is_file() else b""
-    code = "import sys; from tokbench.bench.gpu.run import child; child(*sys.argv[1:])"
+    code = "import sys; from tokbench.bench.gpu import group, run; group.end_with_parent(); run.child(*sys.argv[1:])"
     command = [sys.executable, "-c", code, step.key, setting.device, str(int(setting.tiny)), str(setting.folder)]
     log = setting.folder / f"{step.key}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen([*command, setting.data], stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            [*command, setting.data], stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+        )
         try:
             process.wait(seconds)
             stopped = ""
         except subprocess.TimeoutExpired:
             stopped = f"stopped after {seconds:.0f} s"
         finally:
-            _end(process)
+            group.end(process)
     said = log.read_text(errors="replace").strip()[-2000:]
     if found(step, setting).state == DONE and record.read_bytes() != before:  # it says when it was made
         log.unlink()
         return ""
     return "\n".join(filter(None, [said, stopped])) or f"ended with {process.returncode} and said nothing"
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """The step and all that it started: asked first, so that a training run saves its state."""
-    for which, grace in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, 5.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, which)
-        if process.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(grace)
 
 
 def child(key: str, device: str, tiny: str, folder: str, data: str) -> None:
