@@ -100,7 +100,7 @@ gpu: $(addsuffix /.ready,$(GPU_SITE))
 	  --minutes $(MINUTES) $(if $(wildcard gpu-bundle/part-*),--bundle gpu-bundle) $(if $(DATA),--data $(DATA))
 
 gpu-bundle/site/.ready: $(wildcard gpu-bundle/part-*/*.whl)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --upgrade --target $(@D) $^
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile --upgrade --target $(@D) $^
 	@touch $@
 
 gpu-bundle: $(READY)

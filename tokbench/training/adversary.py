@@ -167,10 +167,6 @@ class AdversarialBackward:
                 self.kept[i] = gradient if before is None else before + gradient
 
 
-def keep_eager(module: nn.Module, weight: Tensor) -> None:
-    """Leave the layer that holds ``weight`` out of compiled graphs.
-
-    The adaptive weight asks for the gradient of this layer alone; a compiled graph gives all gradients or none.
-    """
-    owner = next(m for m in module.modules() if getattr(m, "weight", None) is weight)
-    owner.forward = torch.compiler.disable(owner.forward)  # type: ignore[method-assign]
+def owner_of(weight: Tensor, module: nn.Module) -> nn.Module:
+    """The layer of ``module`` whose weight it is."""
+    return next(m for m in module.modules() if getattr(m, "weight", None) is weight)

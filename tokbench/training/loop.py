@@ -18,6 +18,7 @@ from tokbench.errors import TokbenchError
 from tokbench.memory import is_out_of_memory
 from tokbench.results.files import write
 from tokbench.training.checkpoint import load_checkpoint, save_checkpoint
+from tokbench.training.compiling import compiler_fault
 from tokbench.training.finite import NotFinite, Skips
 from tokbench.training.fitting import fitting_accumulation, micro_batch_of, with_accumulation
 from tokbench.training.launch import make_accelerator as make_accelerator
@@ -271,6 +272,8 @@ class _Run:
             return {}
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
+                if why := compiler_fault(error):
+                    raise TokbenchError(f"training.compile: {why}; set it to false to train without") from error
                 raise
             accumulation, processes = self.recipe.training.gradient_accumulation, self.accelerator.num_processes
             told = out_of_memory(self.recipe, self.micro_batch, accumulation, processes, self.telemetry.precision)

@@ -22,8 +22,9 @@ from tokbench.models import Tokenizer
 from tokbench.models.inflation import start_from
 from tokbench.models.layout import channels_last, channels_last_
 from tokbench.pictures import grid, save_picture
-from tokbench.training.adversary import AdversarialBackward, Adversary, keep_eager
+from tokbench.training.adversary import AdversarialBackward, Adversary, owner_of
 from tokbench.training.collapse import least_used, usage_of_window
+from tokbench.training.compiling import keep_eager
 from tokbench.training.ema import averaged
 from tokbench.training.finite import check_finite, guard_latents, step_guard, step_together
 from tokbench.training.gradients import clip_gradients
@@ -102,8 +103,12 @@ class TokenizerTask:
             self._compile()
 
     def _compile(self) -> None:
+        # A codebook's start and restarts depend on the data and draw from torch's generator: traced they are compiled
+        # anew for each number of codes, and draw others than the plain step does.
+        keep_eager(self.tokenizer.quantizer)
         if self.adversary is not None and self.adversary.config.weighting == "adaptive":
-            keep_eager(self.tokenizer.decoder, self.tokenizer.last_layer)
+            # The weight asks for the gradient of one layer; a compiled graph gives all gradients or none.
+            keep_eager(owner_of(self.tokenizer.last_layer, self.tokenizer.decoder))
             if self.recipe.training.gradient_accumulation > 1:
                 # AdversarialBackward passes through the compiled graph twice, which then must keep its tensors.
                 from torch._functorch import config as functorch
