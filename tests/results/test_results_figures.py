@@ -76,7 +76,19 @@ def test_rate_distortion_shows_bits_per_pixel_and_means_and_tells_rates_apart() 
     dashed = next(points for points in drawn if points[2] == "--")
     assert dashed[0] == pytest.approx([0.85 * bpp for bpp in solid[0]])
     texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert texts == ["lfq", "rq", "vq", "fixed-length", "entropy-coded"]
+    assert texts == ["lfq", "rq", "vq", "fixed-length", "entropy-coded", "first codes of one model"]
+
+
+def test_rate_distortion_of_one_residual_model_is_a_curve() -> None:
+    """Its first codes are points of their own, at their own rate, and join the whole."""
+    (whole,) = gather([record("rq", depth=4, seed=seed) for seed in (0, 1)]).entries
+    drawn = lines(draw("rate-distortion", [*whole.records]), style("rq").colour)
+    curve = next(points for points in drawn if len(points[0]) > 1)
+    assert curve[0] == pytest.approx([0.5, 1.0, 1.5, 2.0]) and curve[2] == "-."
+    values = [part.metric("psnr") for part in [*whole.prefixes(), whole]]
+    assert curve[1] == pytest.approx([value.mean for value in values if value is not None])
+    alone = draw("rate-distortion", [record("rq", depth=4)], metric="usage")  # of each depth alone: no curve
+    assert all(len(points[0]) == 1 for points in lines(alone, style("rq").colour))
 
 
 def test_codebook_tells_ar_from_mlm() -> None:

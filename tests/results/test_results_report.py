@@ -67,7 +67,7 @@ def test_the_curves_are_valid_plotly_figures_with_the_records_numbers(page: str)
     assert rate["options"][0]["label"] == "PSNR (dB) ↑"
     vq = next(d for d in rate["options"][0]["data"] if d.get("name") == "vq")
     assert [d["name"] for d in rate["options"][0]["data"] if not d.get("x") or d["x"] == [None]] == [
-        "fixed-length", "entropy-coded"
+        "fixed-length", "entropy-coded", "first codes of one model"
     ]  # fmt: skip
     assert vq["x"] == [0.375, 0.5, 0.625] and len(vq["error_y"]["array"]) == 3
 

@@ -10,11 +10,12 @@ from typing import Any, Literal, NamedTuple
 from tokbench.results.artifacts import artifact_text
 from tokbench.results.curves import curves, front, labels
 from tokbench.results.definitions import heading
-from tokbench.results.entries import Entry, Spread
+from tokbench.results.entries import Entry, Spread, of_parts
 from tokbench.results.record import Record, is_shown
 from tokbench.results.styles import RATES
 
 _LINES = ("-", "--", ":", "-.")
+_PARTS = "-."  # of a curve over the first codes of one model, beside the lines of RATES
 _FILLS = ("full", "none", "left", "right")
 _GENERATORS = {"ar": "-", "mlm": "--", None: "-."}
 _MOST_NAMED = 12  # training runs, each by its own name
@@ -62,7 +63,8 @@ def metric_label(entries: Sequence[Entry], metric: str) -> str:
 
 
 def rate_distortion(entries: Sequence[Entry], metric: str) -> Panel | None:
-    """A metric against rate: every quantizer a curve through its best points, each kind of rate a line style."""
+    """A metric against rate: every quantizer a curve through its best points, each kind of rate a line style, and a
+    curve of its own for each model whose first codes decode."""
     found = {rate: curves(entries, metric, rate) for rate in RATES}
     drawn = [rate for rate in RATES if found[rate]]
     if not drawn:
@@ -74,6 +76,7 @@ def rate_distortion(entries: Sequence[Entry], metric: str) -> Panel | None:
     for key in keys:
         twins = [other for other in keys if other.quantizer == key.quantizer]
         name = names[key]
+        series += _parts([p.entry for p in found["fixed"].get(key, [])], metric, name)
         for rate, (word, line) in RATES.items():
             if not (points := found[rate].get(key)):
                 continue
@@ -87,8 +90,25 @@ def rate_distortion(entries: Sequence[Entry], metric: str) -> Panel | None:
             name = ""
     if len(drawn) > 1:
         series += [Series(RATES[rate][0], None, [], line=RATES[rate][1], marks="") for rate in drawn]
+    if any(line.line == _PARTS for line in series):
+        series.append(Series("first codes of one model", None, [], line=_PARTS, marks=""))
     x = "bits per pixel" if len(drawn) > 1 else f"bits per pixel ({RATES[drawn[0]][0]})"
     return Panel(x, metric_label(entries, metric), series, "rates")
+
+
+def _parts(entries: Sequence[Entry], metric: str, group: str) -> list[Series]:
+    """Each model's curve through what its first codes give, to the whole."""
+    series = []
+    for entry in entries:
+        if (measured := entry.measured(metric)) is None or of_parts(metric, measured):
+            continue
+        found = [(p, p.bits_per_pixel(), p.metric(metric)) for p in [*entry.prefixes(), entry]]
+        points = [(part, (bpp, spread.mean), spread.deviation) for part, bpp, spread in found if bpp and spread]
+        if len(points) > 1:
+            steps, places, errors = zip(*points, strict=True)
+            about = [_about(entry) + (f", first {p.prefix} of {p.steps}" if p.prefix else "") for p in steps]
+            series.append(Series("", entry.quantizer, places, errors, _PARTS, "none", about, group))
+    return series
 
 
 def depth(entries: Sequence[Entry], metric: str) -> Panel | None:

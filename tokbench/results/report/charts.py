@@ -49,7 +49,9 @@ def _chart(
 def _rate(entries: Sequence[Entry], metric: str) -> Panel | None:
     """Of more than one point, and not of a rate over itself."""
     panel = None if metric in ("entropy_bpp", "model_bpp") else series.rate_distortion(entries, metric)
-    return panel if panel and sum(len(s.points) for s in panel.series if s.marks not in ("", "none")) > 1 else None
+    marked = [s for s in panel.series if s.marks] if panel else []
+    whole = sum(len(s.points) for s in marked if s.marks != "none")
+    return panel if whole > 1 or any(len(s.points) > 1 for s in marked) else None
 
 
 def _codebook(entries: Sequence[Entry], metric: str) -> Panel | None:
@@ -67,7 +69,7 @@ def _of_lines(panel: Panel | None) -> Panel | None:
 
 
 def _figure(panel: Panel) -> dict[str, Any]:
-    axis: dict[str, Any] = {"gridcolor": "#e4e4e4", "zeroline": False, "automargin": True}
+    axis: dict[str, Any] = {"zeroline": False, "automargin": True}
     scale: dict[str, Any] = {"type": "log", "dtick": "D2", "tickformat": "~g"}
     scale = {"depths": {"dtick": 1}, "steps": {}}.get(panel.scale, scale)
     layout = {
