@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from tokbench.results.files import written
+from tokbench.results.sheets import FRAMES, GAP
 
-_FRAMES = 6  # of a clip, in a strip
-_GAP, _INK, _PAPER = 2, "#282828", "#ffffff"
+_INK, _PAPER = "#282828", "#ffffff"
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -30,7 +30,7 @@ def spread(clip: Tensor, count: int) -> list[Tensor]:
 
 def _flat(image: Tensor) -> Tensor:
     """A clip (C, T, H, W) as some of its frames side by side: (C, H, n * W). An image as it is."""
-    return image if image.ndim == 3 else torch.cat(spread(image, _FRAMES), dim=-1)
+    return image if image.ndim == 3 else torch.cat(spread(image, FRAMES), dim=-1)
 
 
 def grid(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom: int = 1) -> Image.Image:
@@ -47,17 +47,17 @@ def grid(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom:
     lines = max((len(_wrap(title, font, width)) for title in columns), default=0)
     top = lines * (size + 3) + 4 if columns else 0
     mode = "L" if all(image.shape[0] == 1 for row in rows for image in row) else "RGB"
-    canvas = Image.new(mode, (count * (width + _GAP) - _GAP, top + len(rows) * (height + _GAP) - _GAP), _PAPER)
+    canvas = Image.new(mode, (count * (width + GAP) - GAP, top + len(rows) * (height + GAP) - GAP), _PAPER)
     draw = ImageDraw.Draw(canvas)
     for x, title in enumerate(columns):
         for i, line in enumerate(_wrap(title, font, width)):
-            draw.text((x * (width + _GAP) + 2, 1 + i * (size + 3)), line, _INK, font)
+            draw.text((x * (width + GAP) + 2, 1 + i * (size + 3)), line, _INK, font)
     for y, row in enumerate(rows):
         for x, image in enumerate(row):
             tile = to_pil(image)
             if zoom > 1:
                 tile = tile.resize((width, height), Image.Resampling.NEAREST)
-            canvas.paste(tile, (x * (width + _GAP), top + y * (height + _GAP)))
+            canvas.paste(tile, (x * (width + GAP), top + y * (height + GAP)))
     return canvas
 
 

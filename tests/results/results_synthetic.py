@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import torch
 from PIL import Image, ImageDraw
 
 from tokbench.config.generator import ARConfig, MLMConfig
 from tokbench.config.model import TokenizerConfig
+from tokbench.data.pixels import to_tensor
 from tokbench.generators import Generator, for_tokenizer
 from tokbench.generators.record import generator_record
 from tokbench.metrics.evaluation import Evaluation
 from tokbench.metrics.record import tokenizer_record
 from tokbench.metrics.registry import get
 from tokbench.models import Tokenizer
+from tokbench.pictures import grid, save_picture
 from tokbench.results import environment
 from tokbench.results.environment import content_hash
 from tokbench.results.record import DataRef, MetricValue, Rate, Record
+from tokbench.results.sheets import COLUMNS, MOST, zoom
 from tokbench.results.store import Store
 
 DATA = DataRef(spec="photos", split="eval", n=96, size=64, protocol="tokbench-v1")
@@ -158,11 +162,16 @@ def artifacts(path: Path, row: Record, index: int) -> dict[str, str]:
     home.mkdir(parents=True, exist_ok=True)
     rng = random.Random(index)
     depth = row.rate.tokens[-1] if row.rate else 1
-    grid(home / "originals.png", 2, 4, 0)
-    grid(home / "reconstructions.png", 2, 4, 6)
+    blurs = [0, 4 + ord(row.name[0]) % 7, *range(10, 10 - depth, -1)]
+    originals, blurred, *stages = ([scene(number, blur) for number in range(MOST)] for blur in blurs)
+    for name, tiles in (("originals", originals), ("reconstructions", blurred)):
+        rows = [tiles[start : start + COLUMNS] for start in range(0, MOST, COLUMNS)]
+        save_picture(grid(rows, zoom=zoom(64)), home / f"{name}.png")
     made = {"originals": "originals.png", "reconstructions": "reconstructions.png", "histogram": "histogram.json"}
     if depth > 1:
-        grid(home / "depths.png", 4, depth, 10)
+        columns = ["original", *(f"depth {d + 1}" for d in range(depth))]
+        rows = [list(tiles) for tiles in zip(originals, *stages, strict=True)]
+        save_picture(grid(rows, columns=columns, zoom=zoom(64)), home / "depths.png")
         made["depths"] = "depths.png"
     size = row.rate.codebook_sizes[0] if row.rate else 2
     drawn = (int(1000 * rng.paretovariate(1.5)) * (rng.random() < 0.9) for _ in range(size * depth))
@@ -175,19 +184,15 @@ def artifacts(path: Path, row: Record, index: int) -> dict[str, str]:
     return {key: str((home / name).relative_to(path)) for key, name in made.items()}
 
 
-def grid(path: Path, rows: int, columns: int, blur: int) -> None:
-    """A grid of little landscapes, coarser with ``blur``."""
-    tile = 64
-    picture = Image.new("RGB", (columns * tile, rows * tile))
-    for row in range(rows):
-        for column in range(columns):
-            rng = random.Random(row * columns + column)
-            scene = Image.new("RGB", (tile, tile), tuple(rng.randrange(80, 220) for _ in range(3)))
-            pen = ImageDraw.Draw(scene)
-            for _ in range(7):
-                x, y, r = rng.randrange(tile), rng.randrange(tile), rng.randrange(4, 18)
-                pen.ellipse((x - r, y - r, x + r, y + r), fill=tuple(rng.randrange(256) for _ in range(3)))
-            if blur:
-                scene = scene.resize((tile // blur + 2,) * 2).resize((tile, tile))
-            picture.paste(scene, (column * tile, row * tile))
-    picture.save(path)
+@cache
+def scene(number: int, blur: int) -> torch.Tensor:
+    """A little landscape, uint8 (3, 64, 64), coarser with ``blur``."""
+    tile, rng = 64, random.Random(number)
+    made = Image.new("RGB", (tile, tile), tuple(rng.randrange(80, 220) for _ in range(3)))
+    pen = ImageDraw.Draw(made)
+    for _ in range(7):
+        x, y, r = rng.randrange(tile), rng.randrange(tile), rng.randrange(4, 18)
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=tuple(rng.randrange(256) for _ in range(3)))
+    if blur:
+        made = made.resize((tile // blur + 2,) * 2).resize((tile, tile))
+    return to_tensor(made)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from results_synthetic import folder
+from PIL import Image
+from results_synthetic import folder, scene
 
+from tokbench.pictures import grid
 from tokbench.results.report import build
 from tokbench.results.store import Store
 
@@ -121,7 +126,7 @@ def test_the_slider_moves_by_key_and_by_hand(browser: Any) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    slider = browser.find_element(By.CSS_SELECTOR, ".slider")
+    slider = browser.find_element(By.CSS_SELECTOR, "article .slider")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", slider)
     over, control = (slider.find_element(By.CSS_SELECTOR, name) for name in (".over", "input"))
     assert "50%" in over.value_of_css_property("clip-path")
@@ -142,15 +147,68 @@ def test_everything_is_reachable_by_tab_and_has_a_name(browser: Any) -> None:
     assert browser.execute_script("return [...document.images].every((i) => i.alt && i.naturalWidth > 0)")
 
 
-@pytest.mark.parametrize("width", [320, 390, 768])
-def test_a_narrow_screen_scrolls_tables_and_not_the_page(browser: Any, width: int) -> None:
-    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+def shown_pixels(browser: Any, selector: str) -> Any:
+    """What a canvas holds, as an image."""
+    script = "return document.querySelector(arguments[0]).toDataURL('image/png').split(',')[1]"
+    return Image.open(io.BytesIO(base64.b64decode(browser.execute_script(script, selector)))).convert("RGB")
+
+
+def test_any_two_models_lie_over_each_other(browser: Any) -> None:
+    """Chosen by keyboard: the very pixels of the sheets, of whole codes and of their first."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import Select, WebDriverWait
+
+    box = browser.find_element(By.CSS_SELECTOR, ".versus")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", box)
+    left, right = (Select(box.find_element(By.CSS_SELECTOR, f".{side}-model")) for side in ("left", "right"))
+    assert left.first_selected_option.text != right.first_selected_option.text  # two models, not the original
+    left.select_by_visible_text("lfq K=64")
+    right.select_by_visible_text("rq K=256 D=4, first 2 of 4")
+    first = box.find_element(By.CSS_SELECTOR, ".tiles input")
+    first.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    wanted = {".left-image": scene(2, 4 + ord("l") % 7), ".right-image": scene(2, 9)}
+    for selector, pixels in wanted.items():
+        tile = grid([[pixels]], zoom=2)
+        WebDriverWait(browser, 10).until(lambda b, s=selector, t=tile: shown_pixels(b, s).tobytes() == t.tobytes())
+        assert "image 3" in box.find_element(By.CSS_SELECTOR, selector).get_attribute("aria-label")
+    assert "bpp" in box.find_element(By.CSS_SELECTOR, ".right-detail").text
+    control = box.find_element(By.CSS_SELECTOR, ".slider input")
+    control.send_keys(Keys.ARROW_RIGHT * 5)
+    assert "45%" in box.find_element(By.CSS_SELECTOR, ".over").value_of_css_property("clip-path")
+
+
+def luminance(colour: str) -> float:
+    """Relative, of ``rgb(r, g, b)``, as WCAG has it."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(320, "light"), (400, "light"), (400, "dark"), (1400, "light"), (1400, "dark")]
+)
+def test_it_is_read_at_every_width_in_the_dark_too(browser: Any, width: int, scheme: str) -> None:
+    """Nothing hangs over the page (tables scroll in themselves), and every text stands out from what is behind it."""
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 1000}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     try:
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         table = "const s = document.querySelector('.scroll'); return s.scrollWidth > s.clientWidth"
         assert browser.execute_script(table)
+        for ink, paper in browser.execute_script(
+            "const behind = (e) => { const c = getComputedStyle(e).backgroundColor;"
+            " return c === 'rgba(0, 0, 0, 0)' && e.parentElement ? behind(e.parentElement) : c; };"
+            "return ['body', '.detail', 'td', 'td strong', 'th button', 'tr.prefix td', 'nav a', 'select', 'summary']"
+            ".map((s) => document.querySelector(s)).filter(Boolean).map((e) => [getComputedStyle(e).color, behind(e)])"
+        ):
+            low, high = sorted(map(luminance, (ink, paper)))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, paper)
+            assert (luminance(paper) > 0.5) == (scheme == "light")
     finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 

@@ -16,10 +16,11 @@ from tokbench.models import Tokenizer
 from tokbench.pictures import grid as picture_grid
 from tokbench.pictures import save_picture
 from tokbench.results.record import Record
+from tokbench.results.sheets import COLUMNS, MOST, zoom
 from tokbench.sweeps.grid import TokenizerCell
 
 _FILMS, _FPS = 3, 8.0  # clips in the film of a comparison, shown slowly enough to see where they differ
-_SHOWN = 8  # held-out images in a picture, and tokenizers in the comparison
+_TOKENIZERS = 8  # in the comparison
 
 
 @torch.no_grad()
@@ -31,19 +32,19 @@ def tokenizer_pictures(tokenizer: Tokenizer, images: Any, folder: Path) -> dict[
     prefixes = tokenizer.prefixes()
     made = (to_samples(tokenizer.decode(prefix.of(codes)), config.kind).cpu() for prefix in prefixes)
     originals, *stages = (visible(shown, config.kind) for shown in (samples, *made))
-    zoom = max(1, 128 // originals.shape[-1])
+    scale = zoom(originals.shape[-1])
 
     def rows(batch: Tensor) -> list[list[Tensor]]:
-        return [list(batch[i : i + 4]) for i in range(0, len(batch), 4)]
+        return [list(batch[i : i + COLUMNS]) for i in range(0, len(batch), COLUMNS)]
 
     files = {
-        "originals": save_picture(picture_grid(rows(originals), zoom=zoom), folder / "originals.png"),
-        "reconstructions": save_picture(picture_grid(rows(stages[-1]), zoom=zoom), folder / "reconstructions.png"),
+        "originals": save_picture(picture_grid(rows(originals), zoom=scale), folder / "originals.png"),
+        "reconstructions": save_picture(picture_grid(rows(stages[-1]), zoom=scale), folder / "reconstructions.png"),
     }
     if len(prefixes) > 1:
         columns = ["original", *(prefix.name for prefix in prefixes)]
         coarse_to_fine = [[originals[i], *(stage[i] for stage in stages)] for i in range(len(originals))]
-        files["depths"] = save_picture(picture_grid(coarse_to_fine, columns=columns, zoom=zoom), folder / "depths.png")
+        files["depths"] = save_picture(picture_grid(coarse_to_fine, columns=columns, zoom=scale), folder / "depths.png")
     return files
 
 
@@ -52,7 +53,7 @@ def comparison_picture(cells: Sequence[TokenizerCell], records: Sequence[Record]
     """Held-out originals beside what each tokenizer makes of them, for cells on the same data."""
     newest = {record.cell: record for record in records if record.error is None and "tokenizer" in record.artifacts}
     newest = {key: record for key, record in newest.items() if (out / record.artifacts["tokenizer"]).is_dir()}
-    shown = [cell for cell in cells if cell.key in newest][:_SHOWN]
+    shown = [cell for cell in cells if cell.key in newest][:_TOKENIZERS]
     if not shown or len({cell.recipe.data.model_dump_json() for cell in shown}) > 1:
         return None
     data = shown[0].recipe.data
@@ -69,14 +70,14 @@ def comparison_picture(cells: Sequence[TokenizerCell], records: Sequence[Record]
         value = f" {psnr.value:.1f} dB" if psnr is not None and psnr.value is not None else ""
         columns.append(f"{cell.label}{value}")
     rows = [list(images) for images in zip(*stacks, strict=True)]
-    zoom = max(1, 160 // originals.shape[-1])
+    scale = max(1, 160 // originals.shape[-1])
     if originals.ndim == 5:
-        moving = film(rows[:_FILMS], columns=columns, zoom=zoom)
+        moving = film(rows[:_FILMS], columns=columns, zoom=scale)
         for suffix in (".gif", ".mp4"):
             save_clip(moving, out / f"comparison{suffix}", fps=_FPS)
-    return save_picture(picture_grid(rows, columns=columns, zoom=zoom), out / "comparison.png")
+    return save_picture(picture_grid(rows, columns=columns, zoom=scale), out / "comparison.png")
 
 
 def _samples(images: Any) -> Tensor:
-    step = max(1, len(images) // _SHOWN)
-    return torch.stack([images[i]["image"] for i in range(0, len(images), step)][:_SHOWN])
+    step = max(1, len(images) // MOST)
+    return torch.stack([images[i]["image"] for i in range(0, len(images), step)][:MOST])

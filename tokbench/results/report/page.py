@@ -14,6 +14,7 @@ from tokbench.results.exports import html_table, quantizer_of
 from tokbench.results.record import Record
 from tokbench.results.report.charts import charts
 from tokbench.results.report.images import gather_images
+from tokbench.results.report.versus import versus
 from tokbench.results.table import Section, comparison
 from tokbench.secrets import without_secrets
 
@@ -61,6 +62,8 @@ def build(
         charts=Markup(_script_json(drawn := charts(entries, folder))),
         chart_titles=[(chart["title"], chart["about"], [o["label"] for o in chart["options"]]) for chart in drawn],
         images=images,
+        versus=(pairs := versus(images)),
+        versus_json=Markup(_script_json(pairs)),
         more_images=more,
         failures=table.failed,
         damaged=damaged,
