@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from quantizers.checks import finite_flag, raise_unless_finite, require_positive, require_tensor
 from quantizers.graphs import has_values, is_compiling
+from quantizers.neighbours import neighbours
 from quantizers.output import QuantizerOutput
 from quantizers.tunable import Tunable
 from quantizers.usage import Usage
@@ -149,6 +150,13 @@ class Quantizer(nn.Module):
         with self._full_precision(codes, "codes"):
             flat, positions = self._check_codes(codes)
             return self._embed_outside(flat).reshape(*positions, codes.shape[-1], self.dim)
+
+    def neighbours(self, codes: Tensor, count: int) -> Tensor:
+        """codes (B, ..., D) -> (B, ..., D, count): the codes nearest to each by their vectors, itself first.
+
+        Raises ValueError where there are fewer, or too many to look through (``quantizers.neighbours``).
+        """
+        return neighbours(self, codes, count)
 
     def settle(self, grid: Sequence[int]) -> None:
         """Told, before its first use, the grid of the z that is to come. ValueError where it has no codes for it."""

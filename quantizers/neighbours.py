@@ -1,0 +1,62 @@
+"""Which codes lie near which: by the distance of their vectors, of any quantizer whose codes have vectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from quantizers.base import Quantizer
+
+MOST = 2**20
+"""Codes of a depth that are looked through: a vector is made of each of them."""
+
+_NUMBERS = 2**24  # distances held at a time
+_TIES = 1e-4  # of the squared distance of the nearest: what is nearer to it than that counts as equally near
+
+
+@torch.no_grad()
+def neighbours(quantizer: Quantizer, codes: Tensor, count: int) -> Tensor:
+    """Codes (B, ..., D) -> (B, ..., D, count): of each code the ``count`` of its depth whose vectors are nearest to its
+    own in code space, itself first, then the others in order of distance.
+
+    Codes that are equally near, as the n corners beside one of LFQ's are, come in a fixed order that was drawn once.
+
+    Raises:
+        ValueError: a depth has fewer codes than that, or more than ``MOST``.
+    """
+    flat, positions = quantizer._check_codes(codes)
+    for size in quantizer.codebook_sizes:
+        if not 1 <= count <= size:
+            raise ValueError(f"{quantizer.label} has no {count} codes near each other: a codebook has {size}")
+        if size > MOST:
+            raise ValueError(
+                f"{quantizer.label}: the nearest of {size:,} codes are not looked for, of {MOST:,} at most"
+            )
+    found = [_of_depth(quantizer, own, depth, count) for depth, own in enumerate(flat.unbind(-1))]
+    return torch.stack(found, dim=-2).reshape(*positions, flat.shape[-1], count)
+
+
+def _of_depth(quantizer: Quantizer, codes: Tensor, depth: int, count: int) -> Tensor:
+    """Codes (B, T) of one depth -> (B, T, count)."""
+    size = quantizer.codebook_sizes[depth]
+    stack = torch.zeros(1, size, quantizer.num_codebooks, dtype=torch.int64, device=codes.device)
+    stack[0, :, depth] = torch.arange(size, device=codes.device)
+    vectors = quantizer._embed(stack)[0, :, depth].float()
+    order = torch.rand(size, generator=torch.Generator().manual_seed(0)).to(codes.device)
+    seen, places = codes.unique(return_inverse=True)
+    parts = [_nearest(vectors, part, order, count) for part in seen.split(max(1, _NUMBERS // size))]
+    return torch.cat(parts)[places]
+
+
+def _nearest(vectors: Tensor, codes: Tensor, order: Tensor, count: int) -> Tensor:
+    """Codes (U,) among vectors (K, d) -> (U, count). ``order`` (K,), 0..1, settles ties."""
+    own, squares = vectors[codes], vectors.square().sum(1)
+    distances = (squares[codes, None] + squares - 2 * own @ vectors.T).clamp_min(0)
+    rows = torch.arange(len(codes), device=codes.device)
+    distances[rows, codes] = torch.inf
+    distances += _TIES * distances.amin(1, keepdim=True).nan_to_num(posinf=0.0) * order
+    distances[rows, codes] = -1
+    return distances.topk(count, largest=False).indices

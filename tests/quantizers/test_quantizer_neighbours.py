@@ -1,0 +1,54 @@
+"""The codes nearest to each, of every quantizer: against all distances between vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from test_quantizer_contract import every, make, rows
+
+import quantizers as Q
+
+
+@every
+def test_neighbours_are_the_codes_whose_vectors_are_nearest(name: str, kwargs: dict[str, Any]) -> None:
+    q = make(name, kwargs).eval()
+    codes = q.encode(rows(q, 2, 3, 3))
+    count = min(4, *q.codebook_sizes)
+    if max(q.codebook_sizes) > 2**20:
+        with pytest.raises(ValueError, match="nearest of .* codes are not looked for"):
+            q.neighbours(codes, count)
+        return
+    near = q.neighbours(codes, count)
+    assert near.shape == (*codes.shape, count) and torch.equal(near[..., 0], codes)
+    assert torch.equal(near, q.neighbours(codes, count)) and near.sort(-1).values.diff(dim=-1).gt(0).all()
+    for depth, size in enumerate(q.codebook_sizes):
+        if size > 2**12:
+            continue
+        stack = torch.zeros(1, size, q.num_codebooks, dtype=torch.int64)
+        stack[0, :, depth] = torch.arange(size)
+        vectors = q._embed(stack)[0, :, depth].double()
+        code = codes[..., depth].flatten()[0]
+        distances = (vectors - vectors[code]).norm(dim=-1)
+        own = distances[near[..., depth, :].reshape(-1, count)[0]]
+        torch.testing.assert_close(own, distances.sort().values[:count], rtol=1e-3, atol=1e-3)
+
+
+def test_equally_near_codes_of_bits_are_all_found_by_some_code() -> None:
+    q = Q.build("lfq", codebook_size=256)
+    codes = torch.arange(256)[:, None, None]
+    near = q.neighbours(codes, 4)[:, 0, 0]
+    flipped = near[:, 1:] ^ near[:, :1]
+    assert sorted(flipped.unique().tolist()) == [2**bit for bit in range(8)]  # one bit each, and every bit
+
+
+def test_what_cannot_be_is_one_line() -> None:
+    q = Q.build("vq", dim=4, codebook_size=8)
+    codes = torch.zeros(1, 2, 1, dtype=torch.int64)
+    assert q.neighbours(codes, 8).sort(-1).values.tolist() == [[[list(range(8))]] * 2]
+    for count in (0, 9):
+        with pytest.raises(ValueError, match=rf"VQ has no {count} codes near each other: a codebook has 8"):
+            q.neighbours(codes, count)
+    with pytest.raises(ValueError, match="outside their vocabularies"):
+        q.neighbours(codes + 8, 2)
