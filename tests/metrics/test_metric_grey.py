@@ -13,12 +13,12 @@ from torch import Tensor
 from tokbench.data.pixels import to_grey
 from tokbench.errors import TokbenchError
 from tokbench.metrics import evaluate_tokenizer
-from tokbench.metrics.evaluation import check_protocol
 from tokbench.metrics.generated import evaluate_images
 from tokbench.metrics.inception import NAME
 from tokbench.metrics.l1 import l1
 from tokbench.metrics.lpips import LPIPS
 from tokbench.metrics.ms_ssim import ms_ssim, ms_ssim_luma
+from tokbench.metrics.protocol import check_protocol
 from tokbench.metrics.psnr import psnr
 from tokbench.metrics.ssim import ssim, ssim_luma
 

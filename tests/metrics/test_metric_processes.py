@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch_fidelity  # noqa: F401  (here, so that the forked processes need not import it each)
 from metric_fakes import FakeSpace, GreyTokenizer, Pictures
+from tiny_tokenizer import make_tokenizer
 
 from tokbench.metrics import evaluate_images, evaluate_tokenizer
 from tokbench.metrics.inception_score import ClassStatistics, InceptionScore
@@ -21,8 +22,14 @@ Found = dict[str, tuple[Any, ...]]
 def _measure() -> Found:
     names = ["psnr", "ssim", "l1", "usage", "entropy", "rfid", "precision", "is"]
     one = evaluate_tokenizer(GreyTokenizer(), Pictures(37, broken=(5,)), metrics=names, batch_size=4)
+    third = evaluate_tokenizer(
+        make_tokenizer({"name": "vq", "codebook_size": 16}),
+        Pictures(37, broken=(5,)),
+        metrics=["pfid", "ifid"],
+        batch_size=4,
+    )
     two = evaluate_images(Pictures(29, seed=2), reference=Pictures(31), metrics=["gfid", "recall"], batch_size=4)
-    values = {**one.metrics, **two.metrics}
+    values = {**one.metrics, **two.metrics, **third.metrics}
     found: Found = {name: (v.value, v.n, v.stderr, v.by_depth) for name, v in values.items()}
     return found | {"data": (one.data.n, one.data.skipped)}
 

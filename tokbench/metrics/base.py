@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
@@ -52,6 +52,15 @@ class Metric(ABC):
         return self.definition.label
 
     @property
+    def variant(self) -> str:
+        """What a version says after the number: the settings, of a metric that has some."""
+        return ""
+
+    def with_settings(self, settings: dict[str, float]) -> Metric:
+        """The metric with settings by name. TokbenchError for one that it has not, or out of its range."""
+        raise TokbenchError(f"{self.name} has no settings: leave out {', '.join(settings)}")
+
+    @property
     def direction(self) -> Direction:
         return self.definition.direction
 
@@ -87,13 +96,13 @@ class Metric(ABC):
         note: str | None = None,
         **extra: object,
     ) -> MetricValue:
-        """The value with everything a table needs. ``version`` names protocol, metric and its own version."""
+        """The value with everything a table needs. ``version`` names protocol, metric, its own version and settings."""
         if value is not None and not math.isfinite(value):
             value, note = None, note or f"{self.label} came out as {value}"
         return MetricValue(
             value=value,
             n=n,
-            version=f"{protocol}/{self.name}-{self.version}",
+            version=f"{protocol}/{self.name}-{self.version}{self.variant}",
             label=self.label,
             direction=self.direction,
             unit=self.definition.unit,
@@ -180,6 +189,7 @@ class DistributionMetric(Metric):
     reference_split: ClassVar[Literal["same", "train"]] = "same"
     reservoir: ClassVar[bool] = False  # needs features themselves, not their mean and covariance alone
     depthwise: ClassVar[bool] = True  # cheap enough for a value at every depth
+    alters: Hashable | None = None  # what is decoded in place of the images' own codes (``altered``)
 
     def too_few(self, count: int, dim: int) -> str | None:
         """Why ``count`` images in a space of ``dim`` dimensions cannot give a value, said before any is looked at."""

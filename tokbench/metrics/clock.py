@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from tokbench.memory import peak_bytes, peak_measured
+
 
 class Clock:
     """Seconds and images of each part of the pass; the first batch of each part is warm-up and counts apart."""
@@ -19,7 +21,8 @@ class Clock:
         return _Lap(self, part, images)
 
     def summary(self) -> dict[str, Any]:
-        """Images per second of encode and decode without the first batch, and seconds in metrics in all."""
+        """Images per second of encode and decode without the first batch, seconds in metrics in all, the peak of
+        memory, the device and its precision."""
         result: dict[str, Any] = {"warmup": 1}
         for part in ("encode", "decode"):
             laps = self.laps.get(part, [])
@@ -28,7 +31,23 @@ class Clock:
             if seconds:
                 result[f"{part}_images_per_second"] = round(images / seconds, 3)
         result["metrics_seconds"] = round(sum(s for s, _ in self.laps.get("metrics", [])), 3)
-        return result
+        return result | {
+            "peak_memory_bytes": peak_bytes(self.device),
+            "memory_measured": peak_measured(self.device),
+            "device": device_name(self.device),
+            "precision": _precision(self.device),
+        }
+
+
+def device_name(device: torch.device) -> str:
+    """As records have it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _precision(device: torch.device) -> str:
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    tf32 = device.type == "cuda" and convolutions.fp32_precision == "tf32"
+    return "float32, TF32 convolutions" if tf32 else "float32"
 
 
 class _Lap:

@@ -14,9 +14,10 @@ from tokbench.config.grid import Size
 from tokbench.data import ImageDataset, open_images
 from tokbench.errors import TokbenchError, size_text
 from tokbench.memory import ELSEWHERE, is_out_of_memory, told
-from tokbench.metrics.evaluation import Evaluation, check_protocol, default_metrics, evaluate_tokenizer
+from tokbench.metrics.evaluation import Evaluation, default_metrics, evaluate_tokenizer
+from tokbench.metrics.protocol import check_protocol
 from tokbench.metrics.record import evaluation_cell, evaluation_record, saved_weights, with_images
-from tokbench.metrics.registry import get
+from tokbench.metrics.registry import by_name
 from tokbench.models import Tokenizer
 from tokbench.models.tokenizer import chosen_size
 from tokbench.results.record import Record
@@ -80,7 +81,7 @@ def _one(
     dataset = open_images(asked.data, asked.split, limit=asked.limit, **shape)  # type: ignore[arg-type]
     metrics = list(asked.metrics) if asked.metrics else default_metrics(size, kind=config.kind)
     protocol = check_protocol(asked.protocol, dataset)
-    versions = {name: get(name).result(None, 0, protocol).version for name in metrics}
+    versions = {name: metric.result(None, 0, protocol).version for name, metric in by_name(metrics).items()}
     known = store.find(evaluation_cell(model, dataset.fingerprint, protocol, False, versions))
     if known is not None:
         say(f"{source}: measured already ({known.id})")

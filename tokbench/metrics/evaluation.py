@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tokbench.config.crop import PROTOCOLS
 from tokbench.config.grid import Size, pixels
 from tokbench.config.kind import Kind
 from tokbench.data.base import measured_on
 from tokbench.errors import TokbenchError
-from tokbench.memory import peak_bytes, peak_measured, reset_peak
+from tokbench.memory import reset_peak
+from tokbench.metrics.altered import Alterations
 from tokbench.metrics.base import CodeMetric, Metric, PairMetric, Pairs, check_uint8
 from tokbench.metrics.batches import batches, place
 from tokbench.metrics.clock import Clock
 from tokbench.metrics.per_image import PerImage
-from tokbench.metrics.registry import get, names
+from tokbench.metrics.protocol import check_protocol
+from tokbench.metrics.registry import by_name, get, names
 from tokbench.metrics.spaces import FeatureSpaces
 from tokbench.metrics.statistics import CodeHistogram, Mean, sum_over_processes, union_over_processes
 from tokbench.models.one_frame import for_samples
@@ -102,7 +103,12 @@ def evaluate_tokenizer(
     try:
         run = _Pass(wanted, rate, parts, device, dataset, protocol, train_dataset)
         total = len(dataset)
-        for images, positions in batches(dataset, batch_size, workers, rank, world):
+
+        def mine() -> Iterator[tuple[Tensor, Tensor]]:
+            return batches(dataset, batch_size, workers, rank, world)
+
+        run.begin(tokenizer, mine)
+        for images, positions in mine():
             run.step(tokenizer, images, positions)
             if progress is not None:
                 progress(min(run.seen * world, total), total)
@@ -122,10 +128,6 @@ def evaluate_tokenizer(
         timing={
             "seconds": round(time.perf_counter() - start, 3),
             **run.clock.summary(),
-            "peak_memory_bytes": peak_bytes(device),
-            "memory_measured": peak_measured(device),
-            "device": device_name(device),
-            "precision": _precision(device),
             "batch_size": batch_size,
             "processes": world,
         },
@@ -172,27 +174,40 @@ class _Pass:
         self.spaces.expect_reference(dataset, protocol)
         if train_dataset is not None:
             self.spaces.read_reference("train", train_dataset, protocol)
+        self.altered = Alterations(usable)
         self.compares = bool(self.pairs or self.spaces.metrics)
         self.seen, self.broken = 0, 0
         self.clock = Clock(device)
         self.warnings: list[str] = []
 
+    def begin(self, tokenizer: Any, images: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
+        """What metrics of altered codes must know of all ``images`` before the first is measured."""
+        self.reasons |= self.altered.begin(
+            tokenizer, lambda: ((self._given(batch.to(self.device)), positions) for batch, positions in images())
+        )
+
+    def _given(self, images: Tensor) -> Tensor:
+        """As the model takes them."""
+        from tokbench.data.maps import to_model
+
+        return to_model(images, self.kind, self.channels)
+
     def step(self, tokenizer: Any, images: Tensor, positions: Tensor) -> None:
-        from tokbench.data.maps import to_model, to_samples
+        from tokbench.data.maps import to_samples
 
         if self.kind == "image":
             check_uint8("evaluate", images, "the data set's images")
         images = images.to(self.device)
         with self.clock.lap("encode", len(images)):
-            codes = tokenizer.encode(to_model(images, self.kind, self.channels))
+            codes = tokenizer.encode(self._given(images))
         self.histogram.update(codes)
         self.seen += len(images)
         if not self.compares:
             return
         finite = torch.ones(len(images), dtype=torch.bool, device=self.device)
-        for depth, part in enumerate(self.parts, 1):
-            with self.clock.lap("decode" if depth == self.depths[-1] else "decode prefixes", len(images)):
-                decoded = tokenizer.decode(part.of(codes))
+        for which, own in self._stacks(images, codes, positions):
+            with self.clock.lap("decode" if which == self.depths[-1] else "decode others", len(images)):
+                decoded = tokenizer.decode(own)
             good = decoded.isfinite().flatten(1).all(1)
             made = to_samples(decoded, self.kind)
             if made.shape != images.shape:
@@ -203,17 +218,25 @@ class _Pass:
             finite &= good
             if bool(good.all()):  # else no metric of this pass will have a value
                 with self.clock.lap("metrics", len(images)):
-                    self._measure(depth, images, made, positions)
+                    self._measure(which, images, made, positions)
         self.broken += int((~finite).sum())
         with self.clock.lap("metrics", 0):
             self.spaces.update_reference(images, positions)
 
-    def _measure(self, depth: int, images: Tensor, decoded: Tensor, positions: Tensor) -> None:
+    def _stacks(self, images: Tensor, codes: Tensor, positions: Tensor) -> Iterator[tuple[Hashable, Tensor]]:
+        """What is decoded of a batch: each part of its codes, by depth, and the codes that metrics alter."""
+        yield from ((depth, part.of(codes)) for depth, part in enumerate(self.parts, 1))
+        if self.altered:
+            yield from self.altered.codes(self._given(images), codes, positions)
+
+    def _measure(self, which: Hashable, images: Tensor, decoded: Tensor, positions: Tensor) -> None:
+        self.spaces.update_sample(which, decoded, positions)
+        if which not in self.depths:
+            return
         pairs = Pairs(images, decoded)
-        found = {metric.name: metric.update(self.means[metric.name, depth], pairs) for metric in self.pairs}
-        if depth == self.depths[-1]:
+        found = {metric.name: metric.update(self.means[metric.name, which], pairs) for metric in self.pairs}
+        if which == self.depths[-1]:
             self.per_image.update(positions, {name: values for name, values in found.items() if values is not None})
-        self.spaces.update_sample(depth, decoded, positions)
 
     def finish(self) -> dict[str, MetricValue]:
         self.histogram.all_reduce()
@@ -269,33 +292,9 @@ def _wanted(metrics: Sequence[str] | None, size: Size, kind: Kind) -> dict[str, 
                 f"{name!r} measures generated images, not reconstructions; "
                 f"metrics of reconstructions: {', '.join(names('reconstruction'))}"
             )
-    return {name: get(name) for name in chosen}
+    return by_name(chosen)
 
 
 def _device_of(tokenizer: Any) -> torch.device:
     parameter = next(iter(tokenizer.parameters()), None)
     return parameter.device if parameter is not None else torch.device("cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """As records have it."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _precision(device: torch.device) -> str:
-    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    tf32 = device.type == "cuda" and convolutions.fp32_precision == "tf32"
-    return "float32, TF32 convolutions" if tf32 else "float32"
-
-
-def check_protocol(protocol: str | None, dataset: Any) -> str:
-    """The protocol's name (the data set's own by default); an error when its images were cropped another way."""
-    made = dataset.protocol
-    if protocol is None or protocol == made:
-        return made
-    crop = PROTOCOLS.get(protocol).crop
-    # What follows the crop's name stays: the frames of clips that are taken, and grey.
-    usual = max((name for name in PROTOCOLS if f"{made}-".startswith(f"{name}-")), key=len, default="")
-    if not usual or PROTOCOLS.get(usual).crop != crop:
-        raise TokbenchError(f"protocol {protocol!r} crops by {crop!r}, and this data set was opened as {made!r}")
-    return protocol + made[len(usual) :]

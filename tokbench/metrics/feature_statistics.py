@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from tokbench.metrics.statistics import Statistics, distributed
+from tokbench.metrics.statistics import Statistics, distributed, gather_over_processes
 from tokbench.splitmix import GOLDEN, mix_all, signed
 
 
@@ -38,12 +37,8 @@ class FeatureStatistics(Statistics):
             self._keep(features.detach().float().cpu(), positions.cpu())
 
     def _keep(self, features: Tensor, positions: Tensor) -> None:
-        self.kept = torch.cat([self.kept, features])
-        self.positions = torch.cat([self.positions, positions])
-        if len(self.positions) > self.capacity:
-            lowest = _hash(self.positions).argsort()[: self.capacity]
-            lowest = lowest.sort().values
-            self.kept, self.positions = self.kept[lowest], self.positions[lowest]
+        kept, positions = torch.cat([self.kept, features]), torch.cat([self.positions, positions])
+        self.kept, self.positions = lowest(self.capacity, positions, kept)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"n": torch.tensor(self.n), "sum": self.sum, "outer": self.outer}
@@ -60,11 +55,9 @@ class FeatureStatistics(Statistics):
     def all_reduce(self) -> None:
         super().all_reduce()
         if self.capacity and distributed():
-            parts: list[tuple[Tensor, Tensor] | None] = [None] * dist.get_world_size()
-            dist.all_gather_object(parts, (self.kept, self.positions))
+            parts = gather_over_processes((self.kept, self.positions))
             self.kept, self.positions = self.kept[:0], self.positions[:0]
             for part in parts:
-                assert part is not None
                 self._keep(*part)
 
     @property
@@ -89,6 +82,14 @@ class FeatureStatistics(Statistics):
     def features(self) -> Tensor:
         """The kept features, float32 (min(n, capacity), dim), in the order of the data set."""
         return self.kept[self.positions.argsort(stable=True)]
+
+
+def lowest(most: int, positions: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Of rows (N, ...) and their positions in the data set (N,) the ``most`` whose positions hash lowest, in order."""
+    if len(positions) <= most:
+        return rows, positions
+    chosen = _hash(positions).argsort()[:most].sort().values
+    return rows[chosen], positions[chosen]
 
 
 def _hash(positions: Tensor) -> Tensor:

@@ -17,9 +17,10 @@ from tokbench.config.grid import Size, axes
 from tokbench.errors import TokbenchError, size_text
 from tokbench.metrics.base import DistributionMetric, Metric, ScoreMetric, check_uint8
 from tokbench.metrics.batches import batches, place
-from tokbench.metrics.evaluation import check_protocol, default_metrics
+from tokbench.metrics.evaluation import default_metrics
 from tokbench.metrics.feature_statistics import FeatureStatistics
-from tokbench.metrics.registry import get, names
+from tokbench.metrics.protocol import check_protocol
+from tokbench.metrics.registry import by_name, get, names
 from tokbench.metrics.spaces import FeatureSpaces
 from tokbench.results.record import MetricValue
 
@@ -171,11 +172,15 @@ def save_statistics(path: Path, statistics: FeatureStatistics) -> None:
 def _wanted(metrics: Sequence[str] | None, size: Size | None) -> dict[str, Metric]:
     chosen = list(metrics) if metrics is not None else default_metrics(size, "generation")
     for name in chosen:
-        if "generation" not in get(name).tasks or not isinstance(get(name), DistributionMetric | ScoreMetric):
-            raise TokbenchError(
-                f"{name!r} does not measure generated images; those that do: {', '.join(names('generation'))}"
-            )
-    return {name: get(name) for name in chosen}
+        if not _of_images(name):
+            those = ", ".join(filter(_of_images, names("generation")))
+            raise TokbenchError(f"{name!r} does not measure generated images; those that do: {those}")
+    return by_name(chosen)
+
+
+def _of_images(name: str) -> bool:
+    """Whether the metric looks at generated images, and not at their codes."""
+    return "generation" in get(name).tasks and isinstance(get(name), DistributionMetric | ScoreMetric)
 
 
 def _numbered(images: Iterable[Tensor], rank: int, world: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
+from tokbench.errors import TokbenchError
 from tokbench.metrics.base import Metric
 from tokbench.registry import Registry
 from tokbench.results.definitions import DEFINITIONS
@@ -29,5 +31,33 @@ def names(task: str | None = None) -> list[str]:
 
 
 def get(name: str) -> Metric:
-    """The metric of that name; an unknown name is an error that says what was meant."""
-    return METRICS.get(name)
+    """The metric of that name, with settings where they follow it (``pfid:alpha=0.25:delta=16``).
+
+    Raises TokbenchError, which says what was meant, for an unknown name or setting.
+    """
+    own, *given = name.split(":")
+    metric = METRICS.get(own)
+    return metric.with_settings(_settings(name, given)) if given else metric
+
+
+def by_name(wanted: Sequence[str]) -> dict[str, Metric]:
+    """Metrics asked for, by their names alone. TokbenchError for one that is asked for with two settings."""
+    found: dict[str, Metric] = {}
+    for metric in map(get, wanted):
+        if metric.variant != found.setdefault(metric.name, metric).variant:
+            raise TokbenchError(f"{metric.name} is asked for with two settings; measure one at a time")
+    return found
+
+
+def _settings(name: str, given: Sequence[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in given:
+        key, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise TokbenchError(f"{name}: {text!r} is not KEY=NUMBER, as in pfid:alpha=0.25:delta=16") from None
+        if key.strip() in found:
+            raise TokbenchError(f"{name}: {key.strip()} is given twice")
+        found[key.strip()] = number
+    return found

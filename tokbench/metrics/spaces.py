@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ class FeatureSpaces:
 
     Args:
         metrics: those that can be computed; only distribution and score metrics are looked at.
-        depths: how many sets of samples there are, by name.
+        depths: the sets of samples there are, but for what metrics alter (``DistributionMetric.alters``).
         count: images in a set.
         reference_count: images in the reference, where it is another set of known size.
 
@@ -45,8 +45,8 @@ class FeatureSpaces:
         self.refused: dict[str, str] = {}
         self.extractors: dict[str, Extractor] = {}
         self.capacity: dict[str, int] = {}
-        self.samples: dict[tuple[str, int], FeatureStatistics] = {}
-        self.scores: dict[tuple[str, int], Statistics] = {}
+        self.samples: dict[tuple[str, Hashable], FeatureStatistics] = {}
+        self.scores: dict[tuple[str, Hashable], Statistics] = {}
         self.references: dict[tuple[str, str], FeatureStatistics] = {}
         self.pending: list[str] = []  # extractors whose reference is gathered in this pass
         self.warnings: list[str] = []
@@ -69,11 +69,17 @@ class FeatureSpaces:
             # With few images all features are kept: intervals are made by leaving some of them out.
             wanted = count < FEW_IMAGES or any(metric.reservoir for metric in comparing)
             self.capacity[name] = RESERVOIR if wanted else 0
-            for depth in depths:
-                self.samples[name, depth] = FeatureStatistics(space.dim, capacity=self.capacity[name])
+            for which in dict.fromkeys(which for metric in comparing for which in self._sets(metric)):
+                self.samples[name, which] = FeatureStatistics(space.dim, capacity=self.capacity[name])
         for metric in self.metrics:
             if isinstance(metric, ScoreMetric):
                 self.scores |= {(metric.name, depth): metric.statistics(count) for depth in depths}
+
+    def _sets(self, metric: DistributionMetric) -> Sequence[Hashable]:
+        """The sets of samples that a metric compares with its reference."""
+        if metric.alters is not None:
+            return [metric.alters]
+        return self.depths if metric.depthwise else self.depths[-1:]
 
     def _comparing(self, extractor: str) -> list[DistributionMetric]:
         return [m for m in self.metrics if isinstance(m, DistributionMetric) and m.extractor == extractor]
@@ -98,14 +104,17 @@ class FeatureSpaces:
         found = reference_cache.statistics_of(dataset, protocol, looking, self.capacity)
         self.references |= {(name, role): statistics for name, statistics in found.items()}
 
-    def update_sample(self, depth: int, images: Tensor, positions: Tensor) -> None:
-        """images: uint8 (B, C, H, W); positions: int64 (B,), the place of each in its set."""
-        for name, features in extract(self.extractors, images).items():
-            if (name, depth) in self.samples:
-                self.samples[name, depth].update(features, positions)
-            for metric in self.metrics:
-                if isinstance(metric, ScoreMetric) and metric.extractor == name:
-                    self.scores[metric.name, depth].update(features, positions)  # type: ignore[attr-defined]
+    def update_sample(self, which: Hashable, images: Tensor, positions: Tensor) -> None:
+        """images: uint8 (B, C, H, W) of the set ``which``; positions: int64 (B,), the place of each in it."""
+        scores = [m for m in self.metrics if isinstance(m, ScoreMetric) and (m.name, which) in self.scores]
+        wanted = {name for name, of in self.samples if of == which} | {metric.extractor for metric in scores}
+        looking = {name: space for name, space in self.extractors.items() if name in wanted}
+        for name, features in extract(looking, images).items():
+            if (name, which) in self.samples:
+                self.samples[name, which].update(features, positions)
+            for metric in scores:
+                if metric.extractor == name:
+                    self.scores[metric.name, which].update(features, positions)  # type: ignore[attr-defined]
 
     def update_reference(self, images: Tensor, positions: Tensor) -> None:
         """The originals of the same positions, for the extractors that have not seen them in an earlier run."""
@@ -136,8 +145,7 @@ class FeatureSpaces:
             else:
                 assert isinstance(metric, DistributionMetric)
                 reference = self.references[metric.extractor, metric.reference_split]
-                depths = self.depths if metric.depthwise else self.depths[-1:]
-                *prefixes, last = [self.samples[metric.extractor, depth] for depth in depths]
+                *prefixes, last = [self.samples[metric.extractor, which] for which in self._sets(metric)]
                 paired = paired and metric.reference_split == "same"
                 result = metric.compare(reference, last, paired=paired)
                 by_depth = [metric.compare(reference, s, paired=paired, quick=True).value for s in prefixes]

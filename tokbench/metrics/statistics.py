@@ -33,13 +33,18 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
     return moved.to(tensor.device)
 
 
+def gather_over_processes(mine: T) -> list[T]:
+    """What each process has, in the order of their ranks."""
+    if not distributed():
+        return [mine]
+    parts: list[T] = [mine] * dist.get_world_size()
+    dist.all_gather_object(parts, mine)
+    return parts
+
+
 def union_over_processes(items: Iterable[T]) -> set[T]:
     """Everything that any process has."""
-    if not distributed():
-        return set(items)
-    parts: list[list[T]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, list(items))
-    return set().union(*parts)
+    return set().union(*gather_over_processes(list(items)))
 
 
 class Statistics(ABC):

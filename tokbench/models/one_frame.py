@@ -29,6 +29,10 @@ class OneFrame:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.tokenizer, name)
 
+    def latents(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [-1, 1] -> (B, c, 1, h, w)."""
+        return self.tokenizer.latents(images.unsqueeze(2))
+
     def encode(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> codes (B, 1, h, w, D)."""
         return self.tokenizer.encode(images.unsqueeze(2))

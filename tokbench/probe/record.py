@@ -9,7 +9,7 @@ import torch
 
 from tokbench.config.grid import Grid
 from tokbench.data.base import measured_on
-from tokbench.metrics.evaluation import device_name
+from tokbench.metrics.clock import device_name
 from tokbench.models import Tokenizer
 from tokbench.probe.classifier import ProbeSettings
 from tokbench.probe.run import Recognition
