@@ -14,6 +14,7 @@ from quantizers.checks import require_between, require_choice, require_positive
 from quantizers.functional.gradient import rotate_to, straight_through
 from quantizers.functional.nearest import nearest_code
 from quantizers.registry import register
+from quantizers.tunable import Between, OneOf
 from quantizers.vq import codebook_loss, one_code_configurations
 
 _WIDTHS = {"xs": 32, "s": 64, "b": 128, "l": 256}  # of the official sizes; the digit is the side of a patch
@@ -100,6 +101,11 @@ class FVQ(Quantizer):
 
     summary = "a codebook behind a small transformer over all codes (VQBridge): every code learns at every step"
     paper = "Chang et al. 2025, arXiv:2509.10140"
+    tunable = (
+        Between("commitment_weight", 0.01, 4.0),
+        Between("codebook_weight", 0.01, 4.0),
+        OneOf("rotation_trick", (False, True)),
+    )
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from quantizers.functional.gradient import straight_through
 from quantizers.functional.nearest import nearest_code
 from quantizers.grouped import grouped_configurations
 from quantizers.registry import register
+from quantizers.tunable import Between
 from quantizers.vq import codebook_loss
 
 
@@ -35,6 +36,7 @@ class GSQ(Quantizer):
 
     summary = "groups of channels on unit spheres, one codebook for all groups"
     paper = "Wang et al. 2024, arXiv:2412.02632"
+    tunable = (Between("commitment_weight", 0.01, 4.0), Between("codebook_weight", 0.01, 4.0))
 
     def __init__(
         self,

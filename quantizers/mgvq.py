@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from quantizers.checks import require_between
 from quantizers.grouped import Grouped, grouped_configurations
 from quantizers.registry import register
+from quantizers.tunable import Between
 
 
 @register("mgvq")
@@ -33,6 +34,11 @@ class MGVQ(Grouped):
 
     summary = "a codebook on the unit sphere for each group, nested: any first groups decode"
     paper = "Jia et al. 2025, arXiv:2507.07997"
+    tunable = (
+        Between("commitment_weight", 0.01, 4.0),
+        Between("codebook_weight", 0.01, 4.0),
+        Between("restart_threshold", 0.01, 4.0),
+    )
     decodes_prefix = True
 
     def __init__(

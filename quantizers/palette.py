@@ -11,6 +11,7 @@ from quantizers.checks import require_between
 from quantizers.codebook import Codebook
 from quantizers.functional.gradient import mean_square, straight_through
 from quantizers.registry import register
+from quantizers.tunable import Between
 from quantizers.vq import one_code_configurations
 
 
@@ -31,6 +32,7 @@ class Palette(Quantizer):
 
     summary = "nearest of K colours, or other vectors, fixed after k-means over the data"
     paper = "Chen et al. 2020 (image GPT), section 3.3; Esser et al. 2021, arXiv:2012.09841, section 4.3"
+    tunable = (Between("commitment_weight", 0.01, 4.0),)
 
     def __init__(
         self,
