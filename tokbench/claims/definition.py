@@ -93,8 +93,6 @@ class ScaleSettings(Strict):
     @classmethod
     def _given_by_the_command(cls, sweeps: dict[str, list[SweepSettings]]) -> dict[str, list[SweepSettings]]:
         for part, found in sweeps.items():
-            if any(sweep.tune is not None for sweep in found):
-                raise ValueError(f"{part}: tune: a claim's settings are what they are; `tokbench sweep` tunes")
             for key in sorted(_GIVEN & {key for sweep in found for key in sweep.model_fields_set}):
                 raise ValueError(f"{part}: {key} is the command's to say, for all sweeps of a claim")
         return sweeps

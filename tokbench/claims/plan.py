@@ -10,6 +10,7 @@ from tokbench.bench.sampling_cells import BenchCell, bench_cells
 from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.elsewhere import ElsewhereCell, elsewhere_cells
 from tokbench.claims.evidence import Request, RequestedCell
+from tokbench.claims.tuning import planned
 from tokbench.errors import TokbenchError
 from tokbench.sweeps.cell import Cell
 from tokbench.sweeps.generating import GeneratorCell
@@ -55,7 +56,7 @@ def plan_claim(
         cells: list[Cell] = []
         for sweep in sweeps:
             try:
-                plan = Plan.make(_with(sweep, work, data, seeds, costing))
+                plan = planned(as_given(sweep, work, data, seeds, costing), costing)
             except TokbenchError as error:
                 impossible.append((part, str(error)))
                 continue
@@ -88,7 +89,9 @@ def _asked(part: str, cell: Cell | BenchCell | ElsewhereCell) -> RequestedCell:
     return RequestedCell(cell=cell.key, label=f"{part}: {cell.label}", seed=seed)
 
 
-def _with(sweep: SweepSettings, work: Path, data: str | None, seeds: Sequence[int], costing: bool) -> SweepSettings:
+def as_given(
+    sweep: SweepSettings, work: Path, data: str | None, seeds: Sequence[int], costing: bool = False
+) -> SweepSettings:
     """The sweep on these images and seeds. What the command says comes last and wins."""
     more = [f"data.source={data}"] if data is not None else []
     unconditional = ["generator.class_conditional=false"] if costing and sweep.generator else []

@@ -14,8 +14,9 @@ from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.elsewhere import run_elsewhere
 from tokbench.claims.evidence import Evidence, Request
 from tokbench.claims.page import print_result, write_pages
-from tokbench.claims.plan import ClaimPlan, plan_claim
+from tokbench.claims.plan import ClaimPlan, as_given, plan_claim
 from tokbench.claims.results import asked_before, judge, save, stored
+from tokbench.claims.tuning import run_trials
 from tokbench.errors import counted
 from tokbench.printing import terminal
 from tokbench.results.store import Store
@@ -47,6 +48,8 @@ class Session:
         check_writable(self.out / claim.name / "README.md")
         found = self._plan(claim)
         self.console.rule(f"{claim.name}, {self.scale} scale", style="dim")
+        if self._tune(claim):
+            found = self._plan(claim)
         failed = self._finish(found)
         self._conclude(claim, found.asked)
         return failed
@@ -80,6 +83,16 @@ class Session:
     def _plan(self, claim: Claim, costing: bool = False) -> ClaimPlan:
         seeds = self.seeds or SEEDS
         return plan_claim(claim, self.scale, self.work, data=self.data, seeds=seeds, costing=costing)
+
+    def _tune(self, claim: Claim) -> bool:
+        """Run what its tuned parts need, trials first; whether it has any."""
+        parts = claim.at(self.scale).sweeps.values()
+        sweeps = [
+            as_given(sweep, self.work, self.data, self.seeds or SEEDS).model_copy(update={"jobs": self.jobs})
+            for part in parts for sweep in part if sweep.tune is not None
+        ]  # fmt: skip
+        run_trials(sweeps, terminal(stderr=True), cpu=self.cpu)
+        return bool(sweeps)
 
     def _finish(self, found: ClaimPlan) -> int:
         """Every cell that is not yet in ``work/runs.jsonl``, the benches, what is measured elsewhere; how many failed.

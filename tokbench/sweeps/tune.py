@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,23 @@ from tokbench.sweeps.stages import tuned
 from tokbench.sweeps.study import Best, Search, Study, without_seed
 from tokbench.training.checks import check_data
 
-FOLDER, _JOURNAL = "tuning", "studies.journal"
+FOLDER, JOURNAL = "tuning", "studies.journal"
 _SHARE, _SEED = 0.1, 1000  # of the training images, and the first seed of trials: those of the finals are others
 
 
 def run_tuned(plan: Plan, settings: SweepSettings, console: Console, *, again: bool = False, cpu: bool = False) -> int:
-    """Tune the plan's tokenizers, train the best and the defaults on all training images, print the table of the best.
-    How many cells failed; a trial that fails is one of the budget and no failure.
+    """``finish_tuned`` and the table of the best; how many cells failed."""
+    best, failed = finish_tuned(plan, settings, console, again=again, cpu=cpu)
+    show(best, Path(settings.out), console, settings.columns)
+    return failed
 
+
+def finish_tuned(
+    plan: Plan, settings: SweepSettings, console: Console, *, again: bool = False, cpu: bool = False
+) -> tuple[Plan, int]:
+    """Tune the plan's tokenizers, train the best and the defaults on all training images.
+
+    Returns the plan of the best and how many cells failed; a trial that fails is one of the budget and no failure.
     Trials and their studies lie in ``out/tuning``; the same command goes on with them where it stopped.
 
     Raises TokbenchError when what was asked for cannot be tuned.
@@ -44,21 +54,20 @@ def run_tuned(plan: Plan, settings: SweepSettings, console: Console, *, again: b
     out = Path(settings.out)
     home = out / FOLDER
     with alone(home / ".lock", f"{home}: another process is tuning there; wait for it, or choose another --out"):
-        studies = _studies(plan.tokenizers, settings, home / _JOURNAL, console)
+        studies = _studies(plan.tokenizers, settings, home / JOURNAL, console)
         _try(list(studies.values()), settings, home, console, cpu)
     failed = finish(_tokenizers_of(plan), settings, console, again=again, cpu=cpu)
     best = _best_plan(plan, studies, settings, console).less_done(out, again)
     failed += finish(best, settings, console, again=again, cpu=cpu)
     _note(best.tokenizers, Store(out / "runs.jsonl"))
-    show(best, out, console, settings.columns)
-    return failed
+    return best, failed
 
 
 def tuned_plan(settings: SweepSettings, cpu: bool = False) -> Plan:
     """The cells that ``run_tuned`` ended with, from what lies in ``out``."""
     console = Console(quiet=True)
     plan = Plan.make(settings, cpu=cpu)
-    studies = _studies(plan.tokenizers, settings, Path(settings.out) / FOLDER / _JOURNAL, console)
+    studies = _studies(plan.tokenizers, settings, Path(settings.out) / FOLDER / JOURNAL, console)
     return _best_plan(plan, studies, settings, console)
 
 
@@ -118,6 +127,17 @@ def _spaces(cells: Sequence[TokenizerCell], settings: SweepSettings) -> tuple[Se
         names = ", ".join(sorted({cell.recipe.quantizer.name for cell in cells}))
         raise TokbenchError(f"--tune: nothing is open of {names}: their files declare no `tunable`, or --set fixes it")
     return search, spaces
+
+
+def trial_cells(cells: Sequence[TokenizerCell], settings: SweepSettings) -> list[TokenizerCell]:
+    """As many as there will be trials, each with the settings of the start: for counting what they cost."""
+    search, spaces = _spaces(cells, settings)
+    found = []
+    for experiment, cell in _first(cells).items():
+        for number in range(1, search.trials + 1) if spaces[experiment].settings else ():
+            label = f"{without_seed(cell.label)} trial {number}/{search.trials}"
+            found.append(replace(cell, key=f"{cell.key}-{number}", label=label))
+    return found
 
 
 def _first(cells: Sequence[TokenizerCell]) -> dict[str, TokenizerCell]:
