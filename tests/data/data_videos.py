@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tokbench.data.container import metadata_ignored
 from tokbench.data.video import Video
 
 
@@ -93,7 +94,7 @@ def plain(data: bytes, stream: int = 0) -> np.ndarray:
     """All frames as PyAV itself decodes them, from front to back."""
     import av
 
-    with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
+    with av.open(io.BytesIO(data), **metadata_ignored(av)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=stream)])
 
 

@@ -41,6 +41,11 @@ def need_pyav() -> Any:
     return av
 
 
+def metadata_ignored(av: Any) -> dict[str, Any]:
+    """What tells ``av.open`` to pass over titles that are not UTF-8, which PyAV does by itself from 19 on."""
+    return {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
 def open_stream(source: bytes | Path, name: str) -> tuple[InputContainer, VideoStream]:
     """A file, or its bytes, -> the open container and its largest video stream (the first of several; no cover).
 
@@ -50,7 +55,7 @@ def open_stream(source: bytes | Path, name: str) -> tuple[InputContainer, VideoS
     av = need_pyav()
     try:
         options = {"format_whitelist": _CONTAINERS}
-        container = av.open(_file(source, name), metadata_errors="ignore", container_options=options)
+        container = av.open(_file(source, name), container_options=options, **metadata_ignored(av))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnreadableVideo(name, _told(error)) from error
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
