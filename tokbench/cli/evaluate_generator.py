@@ -44,6 +44,9 @@ def evaluate_generator(
     ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1)] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    train_images: Annotated[
+        int | None, typer.Option("--train-images", min=2, help="How many it was trained on: gives the entropy cliff.")
+    ] = None,
     tokenizer: Annotated[str | None, typer.Option("--tokenizer", help="Where the tokenizer lies now.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The row's name; default the recipe's.")] = None,
     out: Records = Path("results/runs.jsonl"),
@@ -110,6 +113,8 @@ def evaluate_generator(
     asked: dict[str, Any] = {"generator": pair.generator.sha256(), "seed": seed}
     if reference is not None:
         asked["reference"] = hashlib.sha256(reference.read_bytes()).hexdigest()
+    if train_images is not None:
+        asked["train_images"] = train_images
     coded: CodedRate | None = None
     with tempfile.TemporaryDirectory(prefix="tokbench-") as candidates:  # of one rate there are those of a higher one
         for config in configs:
@@ -126,6 +131,7 @@ def evaluate_generator(
                     reference=reference,
                     candidates=Path(candidates),
                     coded=coded,
+                    train_images=train_images,
                     progress=lambda what, done: bar.update(task, description=what, completed=done),  # noqa: B023
                 )
             coded = found.coded

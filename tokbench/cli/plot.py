@@ -18,6 +18,7 @@ class Figure(str, Enum):
     compute = "compute"
     acceptance = "acceptance"
     usage = "usage"
+    positions = "positions"
     training = "training"
     speed = "speed"
 
@@ -34,7 +35,8 @@ def plot(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="FIGURE.svg, .pdf or .png")] = None,
 ) -> None:
-    """A figure: quality against rate, codebook size, depth, compute or acceptance; speed; code usage; training."""
+    """A figure: quality against rate, codebook size, depth, compute or acceptance; speed; code usage; the NLL of
+    each position; training."""
     from tokbench.cli._results import check_page, load
     from tokbench.printing import say
     from tokbench.results.figures import draw, save

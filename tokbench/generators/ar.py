@@ -21,6 +21,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators.autoregressive import Autoregressive
 from tokbench.generators.base import BatchSampler
 from tokbench.generators.bits import BitHead, to_bits, two_logits
+from tokbench.generators.condition import Given
 from tokbench.generators.embedding import CodeEmbedding
 from tokbench.generators.noise import place_keys, uniform
 from tokbench.generators.sampling import Sampling
@@ -134,8 +135,7 @@ class AR(Autoregressive):
         """What ``_read`` answers first, and what the codes of the U units are read off, (B, T, U, C)."""
         batch, places, depth = sequence.shape
         vectors = self.embedding(sequence)  # (B, T, D, channels)
-        x = torch.cat([self.start(condition), self.body_input(vectors[:, :-1].sum(-2), slice(places - 1))], dim=1)
-        outputs = self.body(self.drop(x), self.rotation, self.shown(condition))
+        outputs = self._body(vectors, condition)
         before, found = outputs[:, :-places], outputs[:, -places:, None]
         if self.settings.depth_layers:
             if depth > 1:
@@ -143,6 +143,20 @@ class AR(Autoregressive):
                 found = torch.cat([found, self.embedding.into_depth(sums[:, :, :-1])], dim=2)
             found = self.head((found + self.position_depth).flatten(0, 1)).view(batch, places, depth, -1)
         return before, self.norm(found)
+
+    def _body(self, vectors: Tensor, condition: Tensor, blocks: int | None = None) -> Tensor:
+        """Code vectors (B, T, D, channels) -> the spatial transformer's outputs (B, N - 1 + T, C), after ``blocks``."""
+        before = self.body_input(vectors[:, :-1].sum(-2), slice(vectors.shape[1] - 1))
+        x = torch.cat([self.start(condition), before], dim=1)
+        return self.body(self.drop(x), self.rotation, self.shown(condition), blocks=blocks)
+
+    @torch.no_grad()
+    def after_block(self, codes: Tensor, block: int, condition: Given = None) -> Tensor:
+        """Codes (B, *grid, D) -> (B, T, C): the spatial transformer after its first ``block`` blocks, at the place from
+        which each position is predicted, which has seen the codes before it."""
+        sequence = self.sequence(codes)
+        chosen = self.condition.check(condition, len(codes))
+        return self._body(self.embedding(sequence), chosen, block)[:, -self.places :]
 
     def read(self, sequence: Tensor, keys: Tensor) -> Tensor:
         """With the chance 1 - ``pkeep`` another code in the place of one that is not given, uniform over its

@@ -41,13 +41,17 @@ class Exact(Generator):
         ]
         return torch.stack(parts).mean()
 
-    @torch.no_grad()
     def nll(self, codes: Tensor, condition: Given = None) -> Tensor:
+        return self.nll_by_position(codes, condition).sum(1)
+
+    @torch.no_grad()
+    def nll_by_position(self, codes: Tensor, condition: Given = None) -> Tensor:
+        """(B, T) float64: nats of all codes of each position, in the order in which the generator says them; of the
+        positions that the condition does not give."""
         self.check_codes(codes)
         sequence = self.sequence(codes)
-        total = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
+        total = torch.zeros(sequence.shape[:2], dtype=torch.float64, device=codes.device)
         logits = self._logits(sequence, self.condition.check(condition, len(codes)))
         for x, symbol in zip(logits, symbols(sequence, self.by_bits).unbind(-1), strict=True):
-            losses = F.cross_entropy(x.float().transpose(1, 2), symbol, reduction="none")
-            total += losses[:, self.settled :].double().sum(-1)
-        return total
+            total += F.cross_entropy(x.float().transpose(1, 2), symbol, reduction="none")
+        return total[:, self.settled :]

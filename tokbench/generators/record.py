@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from tokbench import threads
@@ -14,8 +15,10 @@ from tokbench.config.grid import Size, axes, pixels
 from tokbench.data.base import measured_on
 from tokbench.generators.base import Generator
 from tokbench.generators.building import image_size
+from tokbench.generators.cliff import NAME, cliff_value
 from tokbench.generators.condition import Condition
-from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
+from tokbench.generators.exact import Exact
+from tokbench.generators.rate import bits_by_position, entropy_bits, fixed_bits, model_bits
 from tokbench.models import Tokenizer
 from tokbench.results import environment
 from tokbench.results.record import DataRef, MetricValue, Rate, Record, defined
@@ -30,13 +33,21 @@ def rate_metrics(
     image_size: Size,
     protocol: str,
     batch_size: int = 16,
+    train_images: int | None = None,
 ) -> dict[str, MetricValue]:
     """``nll_bits_per_code``, ``model_bpp``, ``entropy_bpp`` and ``fixed_bpp`` of generator codes (n, *grid, D).
 
     ``mlm`` has no exact likelihood: its two are ``nll_bound_bits_per_code`` and ``model_bound_bpp`` instead. Where the
-    first frames of a clip are given, all four are of the others, and the protocol says so.
+    first frames of a clip are given, all four are of the others, and the protocol says so. An exact NLL keeps the mean
+    bits of each position, ``by_position``, and has an ``entropy_cliff`` where it is known how many images
+    were trained on.
     """
-    bits = model_bits(generator, codes, condition, batch_size)
+    by_position: list[float] = []
+    if isinstance(generator, Exact):
+        each = bits_by_position(generator, codes, condition, batch_size)
+        bits, by_position = each.sum(1), each.mean(0).tolist()
+    else:
+        bits = model_bits(generator, codes, condition, batch_size)
     n, area = len(codes), pixels(image_size)
     quantizer: Any = tokenizer.quantizer
     stored = quantizer.join(codes.cpu())
@@ -53,12 +64,17 @@ def rate_metrics(
 
     mean, codes_per_image = float(bits.mean()), generator.codes_per_image
     nll, model = f"nll{bound}_bits_per_code", f"model{bound}_bpp"
-    return {
+    found = {
         nll: metric(nll, mean / codes_per_image, 1 / codes_per_image),
         model: metric(model, mean / area, 1 / area),
         "entropy_bpp": metric("entropy_bpp", entropy_bits(stored) / area),
         "fixed_bpp": metric("fixed_bpp", fixed / area),
     }
+    if by_position:
+        found[nll] = replace(found[nll], extra={"by_position": [round(value, 5) for value in by_position]})
+        if train_images is not None and train_images > 1:
+            found[NAME] = cliff_value(by_position, float(quantizer.bits_per_vector), train_images, n, protocol)
+    return found
 
 
 def generator_record(

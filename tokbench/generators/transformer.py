@@ -141,15 +141,17 @@ class Transformer(nn.Module):
         rotation: Tensor | None = None,
         shown: Tensor | None = None,
         caches: Sequence[Cache] | None = None,
+        blocks: int | None = None,
     ) -> Tensor:
         """(B, N, C) -> (B, N, C). Places not ``shown``, bool (B, N), are not attended to; the first always is shown.
         ``caches``: where each layer's keys and values are kept (``stepping``); rotation and ``shown`` may be longer
-        than N."""
+        than N. ``blocks``: only the first so many."""
         length = x.shape[1]
         mask = self._mask(length, shown, x.device)
         rotation = None if rotation is None else rotation[:length]
         if caches is None:
-            return through(self.blocks, x, self.checkpointing, rotation, mask)
+            own = self.blocks if blocks is None else nn.ModuleList(self.blocks[:blocks])
+            return through(own, x, self.checkpointing, rotation, mask)
         for block, cache in zip(self.blocks, caches, strict=True):
             x = block(x, rotation, mask, cache)
         return x

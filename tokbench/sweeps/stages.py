@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from tokbench.codes.cache import CodeCache
 from tokbench.codes.encoding import is_of, write_codes
 from tokbench.config.data import DataConfig
 from tokbench.config.grid import axes
@@ -122,7 +123,8 @@ def _generator(cell: GeneratorCell, context: RunContext) -> Record | None:
     if config.metrics is None and images.view.kind == "image" and not default_metrics(images.image_size, "generation"):
         usual = "gfvd_tf1" if len(axes(images.image_size)) == 3 else "gfid"
         config = config.model_copy(update={"metrics": [usual]})  # the record says what is missing
-    found = evaluate_generator(pair, images, config, seed=recipe.seed)
+    trained_on = CodeCache(codes, "train").header.count // cell.passes
+    found = evaluate_generator(pair, images, config, seed=recipe.seed, train_images=trained_on)
     artifacts = {"generator": folder / "generator", "log": folder / "log.jsonl"}
     pictures = sorted((folder / "pictures").glob("step-*.png"))
     artifacts |= {"samples": pictures[-1]} if pictures else {}

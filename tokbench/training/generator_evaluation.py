@@ -23,17 +23,21 @@ from tokbench.generators import Sampling
 from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.record import held_out_codes, rate_metrics
 from tokbench.generators.rejection import Rejection
+from tokbench.metrics import get
+from tokbench.metrics.chd import CodebookHistogramDistance
 from tokbench.metrics.generated import evaluate_images
 from tokbench.metrics.retrieval import MOST, NAME, Retrieval
+from tokbench.metrics.statistics import CodeHistogram
 from tokbench.results.record import DataRef, MetricValue
 
 
 @dataclass
 class CodedRate:
-    """What the codes of held-out images cost a generator, and their conditions (n, ...)."""
+    """What the codes of held-out images cost a generator, their conditions (n, ...), and how often each code occurs."""
 
     metrics: dict[str, MetricValue]
     condition: Tensor
+    histogram: CodeHistogram
     data: DataRef
     seconds: float
 
@@ -59,6 +63,7 @@ def evaluate_generator(
     reference: Path | None = None,
     candidates: Path | None = None,
     coded: CodedRate | None = None,
+    train_images: int | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> GeneratorEvaluation:
     """Measure a generator on held-out images (``tokbench.data.open_images``).
@@ -71,6 +76,7 @@ def evaluate_generator(
         reference: a file of statistics (``.npz`` with mu and sigma) to compare with in place of these images.
         candidates: a folder that keeps what ``config.reject`` drew and judged, for other rates; empty: nothing is kept.
         coded: what an earlier call found of these images, which no setting of drawing changes.
+        train_images: how many images it was trained on, where that is known: for the ``entropy_cliff``.
         progress: called with what is being done and the fraction of it that is.
 
     Raises:
@@ -84,11 +90,11 @@ def evaluate_generator(
         kind.check_guidance(kind.usual)
     Sampling(**config.sampling).check(pair.generator.config.generator.head)
     with _rejecting(pair, config, candidates) as rejection:
-        coded = coded or _coded(pair, images, config.batch_size, protocol)
+        coded = coded or _coded(pair, images, config.batch_size, protocol, train_images)
         return _measured(pair, images, config, seed, protocol, reference, rejection, coded, progress)
 
 
-def _coded(pair: Pipeline, images: Any, batch_size: int, protocol: str | None) -> CodedRate:
+def _coded(pair: Pipeline, images: Any, batch_size: int, protocol: str | None, train_images: int | None) -> CodedRate:
     start = time.perf_counter()
     codes, condition, data = held_out_codes(
         pair.tokenizer, images, pair.generator.condition, batch_size=batch_size, partners=pair.condition_codes
@@ -101,8 +107,24 @@ def _coded(pair: Pipeline, images: Any, batch_size: int, protocol: str | None) -
         image_size=images.image_size,
         protocol=protocol or data.protocol,
         batch_size=batch_size,
+        train_images=train_images,
     )
-    return CodedRate(metrics, condition, data, time.perf_counter() - start)
+    return CodedRate(metrics, condition, _counted(pair, codes), data, time.perf_counter() - start)
+
+
+def _counted(pair: Pipeline, codes: Tensor | None = None) -> CodeHistogram:
+    """How often each of the tokenizer's codes is among generator codes (n, *grid, D); empty without."""
+    histogram = CodeHistogram(list(pair.tokenizer.quantizer.codebook_sizes))
+    if codes is not None:
+        histogram.update(_stored(pair, codes))
+    return histogram
+
+
+def _stored(pair: Pipeline, codes: Tensor) -> Tensor:
+    """Generator codes (n, *grid, D) as the tokenizer's, without those that a condition gives."""
+    quantizer: Any = pair.tokenizer.quantizer
+    joined: Tensor = quantizer.join(codes.cpu())
+    return joined[:, pair.generator.config.given :]
 
 
 def _measured(
@@ -119,6 +141,8 @@ def _measured(
     sampling, kind, of = Sampling(**config.sampling), pair.generator.condition, pair.tokenizer.config.kind
     metrics, condition, data = dict(coded.metrics), coded.condition, coded.data
     retrieval = _retrieval(images, seed)
+    distance = next((m for m in map(get, config.metrics or ()) if isinstance(m, CodebookHistogramDistance)), None)
+    counted = _counted(pair)
     start, drawing = time.perf_counter(), 0.0
 
     def drawn() -> Iterator[Tensor]:
@@ -131,7 +155,7 @@ def _measured(
             batches = rejection.images(range(config.samples), config.batch_size)
         else:
             conditions = None if len(kind.usual) else condition
-            batches = pair.stream(range(config.samples), conditions=conditions, **settings)
+            batches = _counting(pair, counted, pair.codes(range(config.samples), conditions=conditions, **settings))
         for numbers, batch in batches:
             drawing += time.perf_counter() - begun
             if retrieval is not None:
@@ -140,10 +164,11 @@ def _measured(
             begun = time.perf_counter()
 
     stream = drawn()
+    wanted = None if config.metrics is None else [m for m in config.metrics if get(m) is not distance]
     found = evaluate_images(
         stream,
         reference=reference or images,
-        metrics=config.metrics if of == "image" else [],
+        metrics=wanted if of == "image" else [],
         count=config.samples,
         batch_size=config.batch_size,
         device=pair.generator.device,
@@ -154,6 +179,13 @@ def _measured(
             pass  # drawn although no other metric asked for it
         metrics[NAME] = retrieval.value(protocol or data.protocol)
         found.warnings.append(retrieval.told())
+    if distance is not None:
+        collections.deque(stream, maxlen=0)  # where no other metric asked for all of them
+        if rejection is None:
+            metrics[distance.name] = distance.between(coded.histogram, counted, protocol or data.protocol)
+        else:
+            why = f"{distance.label} is of codes, and of images that a judge chose only the pixels are kept"
+            metrics[distance.name] = distance.result(None, 0, protocol or data.protocol, note=why)
     took = time.perf_counter() - start
     seconds = {"rate": coded.seconds, "drawing": drawing, "images": took, "seconds": coded.seconds + took}
     timing: dict[str, Any] = {name: round(value, 3) for name, value in seconds.items()}
@@ -161,6 +193,15 @@ def _measured(
     if rejection is not None and (cost := rejection.cost()):
         timing["rejection"] = cost
     return GeneratorEvaluation({**metrics, **found.metrics}, data, timing, found.warnings, coded)
+
+
+def _counting(
+    pair: Pipeline, counted: CodeHistogram, drawn: Iterator[tuple[list[int], Tensor, Tensor]]
+) -> Iterator[tuple[list[int], Tensor]]:
+    """The images of drawn codes, as ``Pipeline.stream`` has them; the codes are counted."""
+    for numbers, places, codes in drawn:
+        counted.update(_stored(pair, codes[places.to(codes.device)]))
+        yield numbers, pair.decode(codes)[places]
 
 
 @contextmanager

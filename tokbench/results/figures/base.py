@@ -31,7 +31,7 @@ _ROWS = {
     "compute": series.compute,
     "acceptance": series.acceptance,
 }
-FIGURES = (*_ROWS, "usage", "training", "speed")
+FIGURES = (*_ROWS, "usage", "positions", "training", "speed")
 _OTHERWISE = {"codebook": "rfid", "acceptance": "is"}
 FORMATS = (".svg", ".pdf", ".png")
 MOST_PANELS, MOST_RUNS = 12, 40
@@ -79,7 +79,7 @@ def draw(kind: str, records: Sequence[Record], folder: Path | None = None, metri
     if not entries:
         raise TokbenchError(f"plot {kind}: no finished records to draw")
     with figure_settings():
-        if kind in ("usage", "speed"):
+        if kind in ("usage", "positions", "speed"):
             painter = importlib.import_module(f"tokbench.results.figures.{kind}")
             figure: Figure = painter.paint(entries, folder or Path(), metric)
             return figure

@@ -14,7 +14,7 @@ from tokbench.results.entries import Entry, Spread, of_parts
 from tokbench.results.record import Record, is_shown
 from tokbench.results.styles import RATES
 
-_LINES = ("-", "--", ":", "-.")
+LINES = ("-", "--", ":", "-.")
 _PARTS = "-."  # of a curve over the first codes of one model, beside the lines of RATES
 _FILLS = ("full", "none", "left", "right")
 _GENERATORS = {"ar": "-", "mlm": "--", None: "-."}
@@ -119,7 +119,7 @@ def depth(entries: Sequence[Entry], metric: str) -> Panel | None:
         found = [(p.prefix or entry.steps, p.metric(metric)) for p in [*entry.prefixes(), entry]]
         points = [(depths, spread) for depths, spread in found if spread is not None]
         if len(points) > 1:
-            line = _LINES[seen.get(entry.quantizer, 0) % len(_LINES)]
+            line = LINES[seen.get(entry.quantizer, 0) % len(LINES)]
             seen[entry.quantizer] = seen.get(entry.quantizer, 0) + 1
             series.append(_spreads(entry.label, entry.quantizer, points, line, _about(entry)))
     return Panel("depths decoded", metric_label(entries, metric), series, "depths") if series else None
@@ -151,7 +151,7 @@ def acceptance(entries: Sequence[Entry], metric: str) -> Panel | None:
         name = entry.first.name.removesuffix(f", {share:g} kept by {judge}")  # as evaluate-generator calls it
         lines.setdefault((entry.quantizer, f"{name} by {judge}"), []).append((share, spread))
     series = [
-        _spreads(name, quantizer, sorted(points), _LINES[number % len(_LINES)], name)
+        _spreads(name, quantizer, sorted(points), LINES[number % len(LINES)], name)
         for number, ((quantizer, name), points) in enumerate(sorted(lines.items()))
     ]
     return Panel("acceptance rate", metric_label(entries, metric), series, "shares") if series else None
@@ -187,7 +187,7 @@ def training(logs: Sequence[Log], name: str) -> Panel:
         points = [(line["step"], line[name]) for line in log if name in line]
         about = _about(entry) + (f", seed {record.seed}" if len(entry.records) > 1 else "")
         own = about if len(logs) <= _MOST_NAMED else quantizer if number == 1 else ""
-        line = _LINES[(number - 1) % len(_LINES)]
+        line = LINES[(number - 1) % len(LINES)]
         group = own if len(logs) <= _MOST_NAMED else quantizer
         series.append(Series(own, quantizer, points, line=line, marks="", about=[about] * len(points), group=group))
     return Panel("step", name, series, "steps")
