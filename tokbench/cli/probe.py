@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +17,14 @@ def probe(
     tokenizer: Annotated[str, typer.Argument(help=TOKENIZER)],
     data: Annotated[str, typer.Option("--data", help="Images or videos with classes: folder:PATH, hub:cifar10, ...")],
     inputs: Annotated[
-        list[str] | None, typer.Option("--inputs", help="What to read: codes,pixels; default both.")
+        list[str] | None,
+        typer.Option("--inputs", help="What to read: codes,pixels (default), linear, ar (with --generator)."),
+    ] = None,
+    generator: Annotated[
+        str | None, typer.Option("--generator", help="The folder of an AR on these codes, which --inputs ar reads.")
+    ] = None,
+    block: Annotated[
+        int | None, typer.Option("--block", min=1, help="After which of its blocks; default half of them.")
     ] = None,
     size: Annotated[
         str | None, typer.Option("--size", help="In pixels: a side, or HEIGHTxWIDTH; default the tokenizer's own.")
@@ -45,7 +51,8 @@ def probe(
 ) -> None:
     """Train the same small classifier on a tokenizer's codes and on pixels: top-1 of both, a record each.
 
-    Pixels are read in patches of the codes' grid. Killed half-way, the same command continues where it stopped;
+    Pixels are read in patches of the codes' grid. Beside them `linear` is one layer on the code vectors, and `ar` one
+    layer on what an AR has of the codes half-way through. Killed half-way, the same command continues where it stopped;
     what has a record already is not trained again.
     """
     import shutil
@@ -54,38 +61,30 @@ def probe(
 
     from tokbench.cli._results import keep
     from tokbench.cli.options import device, numbers, size_of, smaller_batch, words
-    from tokbench.config.grid import axes
-    from tokbench.errors import TokbenchError, did_you_mean, size_text
+    from tokbench.errors import size_text
     from tokbench.memory import explained
     from tokbench.metrics.record import saved_weights
     from tokbench.models import Tokenizer
     from tokbench.printing import progress_bar, terminal
-    from tokbench.probe.classifier import Classifier, CodeInput, PatchInput, ProbeSettings
-    from tokbench.probe.record import asked, cell, few, probe_record
+    from tokbench.probe.arms import check_reads, make_arms
+    from tokbench.probe.classifier import ProbeSettings
+    from tokbench.probe.record import cell, few, probe_record
     from tokbench.probe.run import recognise
     from tokbench.probe.samples import Codes, Pixels, open_labelled
     from tokbench.results.environment import content_hash
     from tokbench.results.store import Store, records_of
 
-    arms = list(dict.fromkeys(words(inputs))) or ["codes", "pixels"]
-    for arm in arms:
-        if arm not in ("codes", "pixels"):
-            raise TokbenchError(f"--inputs {arm}: unknown{did_you_mean(arm, ('codes', 'pixels'))}")
+    reads = list(dict.fromkeys(words(inputs))) or ["codes", "pixels"]
+    check_reads(reads, generator, block)
     settings = ProbeSettings(width, layers, heads, steps, batch_size, learning_rate, weight_decay)
     seeds, where, file = numbers("--seed", seed) or [0], torch.device(device(cpu)), records_of(out)
     store = Store(file)
     store.check()
     model = Tokenizer.from_pretrained(tokenizer).to(where).eval()
     image_size = size_of(model, size, "--size")
-    channels, grid = model.config.channels, model.grid(image_size)
     limits: dict[str, Any] = {"limit": limit, "eval_limit": eval_limit, "stride": stride, "fps": fps}
-    labelled = open_labelled(data, image_size, channels, model.config.kind, **limits)
-    read: dict[str, Any] = {
-        "codes": lambda: CodeInput(model.quantizer, width),
-        "pixels": lambda: PatchInput(axes(image_size), channels, grid, width),
-    }
-    for arm in arms:
-        read[arm]()  # a grid that patches cannot share is found out before anything is trained
+    labelled = open_labelled(data, image_size, model.config.channels, model.config.kind, **limits)
+    arms = make_arms(reads, model, labelled, settings, generator, block)
     console, records = terminal(stderr=True), []
     advice = smaller_batch(batch_size, "--width or --layers smaller")
     with (
@@ -93,16 +92,15 @@ def probe(
         explained(f"probing {batch_size} images of {size_text(image_size)} at a time", *advice),
     ):
         for arm in arms:
-            codes = arm == "codes"
-            recipe = asked(arm, labelled, grid, settings, model if codes else None)
+            recipe, codes = arm.recipe, arm.of_codes
             samples: Codes | Pixels | None = None
             for number in seeds:
                 key = cell(recipe, number)
                 if (known := store.find(key)) is not None:
                     records.append(known)
-                    console.print(f"{arm}, seed {number}: there already ({known.id})")
+                    console.print(f"{arm.reads}, seed {number}: there already ({known.id})")
                     continue
-                task = bar.add_task(f"{arm}, seed {number}", total=None)
+                task = bar.add_task(f"{arm.reads}, seed {number}", total=None)
 
                 def report(done: int, total: int, task: Any = task) -> None:
                     bar.update(task, completed=done, total=total)
@@ -114,14 +112,13 @@ def probe(
                 elif samples is None:
                     samples = Pixels(labelled, workers)
                 torch.manual_seed(number)
-                classifier = Classifier(read[arm](), math.prod(grid), labelled.classes, settings).to(where)
                 found = recognise(
-                    classifier, samples, labelled, settings,
+                    arm.classifier(), samples, labelled, settings,
                     seed=number, folder=work / key, workers=workers, progress=report,
                 )  # fmt: skip
                 record = probe_record(
                     found, recipe, data=labelled, settings=settings, seed=number, device=where,
-                    name=(name or Path(tokenizer).resolve().name) if codes else f"pixels on a {size_text(grid)} grid",
+                    name=(name or Path(tokenizer).resolve().name) if codes else arm.pixels,
                     tokenizer=model if codes else None, weights_which=saved_weights(model.home or tokenizer),
                 )  # fmt: skip
                 keep(record, file)
@@ -143,13 +140,13 @@ def _show(records: list[Record]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for record in records:
-        top1, model = record.metrics["probe_top1"], record.model
+        (top1,), model = record.metrics.values(), record.model
         table.add_row(
-            f"{model['reads']} ({record.name})" if model["reads"] == "codes" else record.name,
+            record.name if model["reads"] == "pixels" else f"{model['reads']} ({record.name})",
             str(record.seed), f"{top1.value:.2f}", f"{top1.stderr:.2f}", f"{top1.n:,}",
             f"{model['parameters']:,}", f"{model['input_parameters']:,}", f"{record.training.seconds or 0:.0f}",
         )  # fmt: skip
-    extra = records[0].plain()["metrics"]["probe_top1"]
+    (extra,) = records[0].plain()["metrics"].values()
     console = terminal()
     console.print(table)
     console.print(

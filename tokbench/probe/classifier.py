@@ -47,10 +47,14 @@ class ProbeSettings:
         return (step + 1) / (warmup + 1) if step < warmup else 0.5 * (1 + math.cos(math.pi * done))
 
     @property
+    def trained(self) -> str:
+        """How it is trained, in a version's characters."""
+        return f"{self.steps}x{self.batch_size}-lr{self.learning_rate:g}-wd{self.weight_decay:g}"
+
+    @property
     def label(self) -> str:
         """In a version's characters: figures of other classifiers never share a column."""
-        trained = f"{self.steps}x{self.batch_size}-lr{self.learning_rate:g}-wd{self.weight_decay:g}"
-        return f"w{self.width}-l{self.layers}-h{self.heads}-{trained}"
+        return f"w{self.width}-l{self.layers}-h{self.heads}-{self.trained}"
 
 
 class CodeInput(nn.Module):

@@ -14,27 +14,44 @@ from tokbench.models import Tokenizer
 from tokbench.probe.classifier import ProbeSettings
 from tokbench.probe.run import Recognition
 from tokbench.probe.samples import Labelled
-from tokbench.results.definitions import DEFINITIONS
+from tokbench.results.definitions import DEFINITIONS, Definition, Shown
 from tokbench.results.environment import content_hash, new_id, provenance
 from tokbench.results.record import MetricValue, Rate, Record
 
 VERSION = 1
 FEW_HELD_OUT, FEW_A_CLASS = 1000, 50
+NAMES = {"linear": "linear_top1", "ar": "ar_top1"}
+"""Of what is read by one layer alone; else ``probe_top1``."""
+OWN = {
+    "linear_top1": Definition("top-1 of a linear probe", "higher", "%", Shown(2, usual=True)),
+    "ar_top1": Definition("top-1 of a linear probe of the AR", "higher", "%", Shown(2, usual=True)),
+}
 
 
 def asked(
-    reads: str, data: Labelled, grid: Grid, settings: ProbeSettings, tokenizer: Tokenizer | None = None
+    reads: str,
+    data: Labelled,
+    grid: Grid,
+    settings: ProbeSettings,
+    tokenizer: Tokenizer | None = None,
+    generator: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What decides the result but the seed. Of pixels no tokenizer does: any of the same grid shares the row."""
+    """What decides the result but the seed. Of pixels no tokenizer does: any of the same grid shares the row.
+
+    ``generator``: its hash and the block that is read, of ``ar``.
+    """
+    trained = asdict(settings)
+    if reads in NAMES:  # of one layer
+        trained = {key: value for key, value in trained.items() if key not in ("width", "layers", "heads")}
     found = {
         "probe": VERSION,
         "reads": reads,
         "grid": list(grid),
         "train": data.train.fingerprint,
         "eval": data.held_out.fingerprint,
-        **asdict(settings),
+        **trained,
     }
-    return found | ({"tokenizer": tokenizer.sha256()} if tokenizer is not None else {})
+    return found | ({"tokenizer": tokenizer.sha256()} if tokenizer is not None else {}) | (generator or {})
 
 
 def cell(recipe: dict[str, Any], seed: int) -> str:
@@ -66,16 +83,20 @@ def probe_record(
     weights_which: str = "saved",
 ) -> Record:
     """``tokenizer`` is None for pixels, which have no rate and no quantizer."""
-    images, definition = data.held_out, DEFINITIONS["probe_top1"]
+    images, metric = data.held_out, NAMES.get(recipe["reads"], "probe_top1")
+    definition, label = OWN.get(metric) or DEFINITIONS[metric], settings.label
+    if metric in OWN:
+        label = "-".join([settings.trained, *(f"block{recipe[key]}" for key in ("block",) if key in recipe)])
     top1 = MetricValue(
         value=found.top1,
         n=found.n,
-        version=f"{images.protocol}/probe_top1-{VERSION}-{len(data.train)}-{settings.label}",
+        version=f"{images.protocol}/{metric}-{VERSION}-{len(data.train)}-{label}",
         label=definition.label,
         direction=definition.direction,
         unit=definition.unit,
         stderr=found.stderr,
         note=few(data),
+        shown=definition.shown if metric in OWN else None,
         extra={"classes": data.classes, "largest_class": 100 * found.most, "train_loss": found.train_loss},
     )
     of_tokenizer: dict[str, Any] = {}
@@ -93,14 +114,14 @@ def probe_record(
         name=name,
         seed=seed,
         model={
-            "architecture": "vit-probe",
+            "architecture": "linear-probe" if metric in OWN else "vit-probe",
             "reads": recipe["reads"],
             "grid": recipe["grid"],
             "parameters": found.parameters,
             "input_parameters": found.input_parameters,
         },
         data=measured_on(images, found.n),
-        metrics={"probe_top1": top1},
+        metrics={metric: top1},
         training={
             "data": data.train.source,
             "steps": settings.steps,

@@ -15,6 +15,7 @@ from tokbench import threads
 from tokbench.data.loader import Loader
 from tokbench.errors import TokbenchError
 from tokbench.probe.classifier import Classifier, ProbeSettings
+from tokbench.probe.linear import LinearClassifier
 from tokbench.probe.samples import Codes, Labelled, Pixels, checked
 from tokbench.results.locks import alone
 from tokbench.training.checkpoint import load_checkpoint, save_checkpoint
@@ -49,7 +50,7 @@ class Recognition:
 
 
 def recognise(
-    classifier: Classifier,
+    classifier: Classifier | LinearClassifier,
     samples: Codes | Pixels,
     data: Labelled,
     settings: ProbeSettings,
@@ -82,7 +83,7 @@ def recognise(
 
 
 def _train(
-    classifier: Classifier,
+    classifier: Classifier | LinearClassifier,
     samples: Codes | Pixels,
     order: Loader,
     settings: ProbeSettings,
@@ -90,7 +91,7 @@ def _train(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[float, float]:
     """Seconds over all attempts, and the mean loss of the last tenth of the steps."""
-    device = classifier.positions.device
+    device = next(classifier.parameters()).device
     matrices = [p for p in classifier.parameters() if p.ndim == 2]
     others = [p for p in classifier.parameters() if p.ndim != 2]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -132,11 +133,11 @@ def _train(
 
 @torch.inference_mode()
 def _count(
-    classifier: Classifier, samples: Codes | Pixels, data: Labelled, settings: ProbeSettings
+    classifier: Classifier | LinearClassifier, samples: Codes | Pixels, data: Labelled, settings: ProbeSettings
 ) -> tuple[int, int, float]:
     """(recognised, images, the share of the largest class)."""
     classifier.eval()
-    device, right, seen = classifier.positions.device, 0, torch.zeros(data.classes, dtype=torch.int64)
+    device, right, seen = next(classifier.parameters()).device, 0, torch.zeros(data.classes, dtype=torch.int64)
     for x, labels in samples.held_out(settings.batch_size):
         checked(labels, data.held_out)
         guess: Tensor = classifier(x.to(device)).argmax(-1).cpu()
