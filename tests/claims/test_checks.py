@@ -152,7 +152,7 @@ def test_iso_rate() -> None:
 def test_nothing_measured_is_no_verdict(name: str) -> None:
     claim = load_claim(name)
     settings = claim.at("cpu")
-    names = (*settings.sweeps, *settings.bench, *settings.elsewhere)
+    names = (*settings.sweeps, *settings.bench, *settings.elsewhere, *settings.probes)
     parts = {part: [RequestedCell(cell=part, label=part, seed=0)] for part in names}
     asked = Request(claim=name, scale="cpu", seeds=[0], parts=parts)
     empty = Evidence.of(claim, asked, [])

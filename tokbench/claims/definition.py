@@ -60,6 +60,18 @@ class Elsewhere(Strict):
     limit: PositiveInt | None = Field(None, description="at most so many images, spread evenly")
 
 
+class Probed(Strict):
+    """Linear probes (``tokbench probe``) of the tokenizers of other parts, or of ARs on their codes, by the classes
+    of the images they are trained on."""
+
+    of: list[str] = Field([], description="parts with sweeps; empty: all of them")
+    reads: Literal["linear", "ar"] = "linear"
+    steps: PositiveInt = 2000
+    batch_size: PositiveInt = 64
+    limit: PositiveInt | None = Field(None, description="at most so many training images")
+    eval_limit: PositiveInt | None = Field(None, description="at most so many held out")
+
+
 class ScaleSettings(Strict):
     """What runs at one scale. A part is a name the check asks for, and one sweep or a list of them."""
 
@@ -69,6 +81,7 @@ class ScaleSettings(Strict):
     sweeps: dict[str, Annotated[list[SweepSettings], BeforeValidator(_many)]] = {}
     bench: dict[str, SamplingBench] = Field({}, description="part: options of tokbench bench sampling")
     elsewhere: dict[str, Elsewhere] = Field({}, description="part: tokenizers of another part on other images")
+    probes: dict[str, Probed] = Field({}, description="part: linear probes of what other parts train")
     limits: str = Field("", description="what this scale cannot say")
 
     @model_validator(mode="before")
@@ -84,9 +97,11 @@ class ScaleSettings(Strict):
 
     @model_validator(mode="after")
     def _parts_are_different(self) -> ScaleSettings:
-        names = [*self.sweeps, *self.bench, *self.elsewhere]
+        names = [*self.sweeps, *self.bench, *self.elsewhere, *self.probes]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"{twice}: two parts have this name; sweeps, bench and elsewhere share their names")
+            raise ValueError(
+                f"{twice}: two parts have this name; sweeps, bench, elsewhere and probes share their names"
+            )
         return self
 
     @field_validator("sweeps")

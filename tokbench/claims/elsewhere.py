@@ -14,6 +14,7 @@ from tokbench.claims.definition import Elsewhere
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import content_hash
 from tokbench.results.record import Record
+from tokbench.sweeps.cell import Cell
 from tokbench.sweeps.grid import TokenizerCell
 
 
@@ -92,12 +93,12 @@ def _measured(cell: ElsewhereCell, folder: Path, cpu: bool) -> Record:
     return record.replace(experiment=cell.experiment)
 
 
-def elsewhere_cells(part: str, asked: Elsewhere, tokenizers: Sequence[TokenizerCell] | None) -> list[ElsewhereCell]:
+def elsewhere_cells(part: str, asked: Elsewhere, cells: Sequence[Cell] | None) -> list[ElsewhereCell]:
     """A cell for each tokenizer of the part ``asked.of``. TokbenchError: no such part, or no such metric."""
     from tokbench.metrics import get
 
-    if tokenizers is None:
+    if cells is None:
         raise TokbenchError(f"{part}: {asked.of} is not a part with sweeps")
     for metric in asked.metrics:
         get(metric)  # said before anything is trained
-    return [ElsewhereCell(tokenizer, asked) for tokenizer in tokenizers]
+    return [ElsewhereCell(cell, asked) for cell in cells if isinstance(cell, TokenizerCell)]

@@ -15,7 +15,7 @@ from rich.text import Text
 from tokbench.claims.definition import SCALES, Claim, load_claims
 from tokbench.claims.evidence import Evidence
 from tokbench.claims.findings import RULE, Finding, Verdict
-from tokbench.claims.results import Result, draw, find
+from tokbench.claims.results import Result, check_of, draw, find
 from tokbench.errors import noun_of, typed
 from tokbench.results.attributes import attribute
 from tokbench.results.entries import Entry
@@ -130,7 +130,7 @@ def claim_page(claim: Claim, results: Sequence[Result], home: Path) -> str:
         blocks.append("\n".join(["| figure | value | source |", "| --- | --- | --- |", *rows]))
     for result in results:
         blocks += _scale(claim, result, home)
-    blocks += ["## How it is judged", RULE]
+    blocks += ["## How it is judged", getattr(check_of(claim.name), "RULE", RULE)]
     if claim.limits:
         blocks += ["## Limits", claim.limits]
     return "\n\n".join(block.strip() for block in blocks) + "\n"

@@ -10,6 +10,7 @@ from tokbench.bench.sampling_cells import BenchCell, bench_cells
 from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.elsewhere import ElsewhereCell, elsewhere_cells
 from tokbench.claims.evidence import Request, RequestedCell
+from tokbench.claims.probed import ProbedCell, probed_cells
 from tokbench.claims.tuning import planned
 from tokbench.errors import TokbenchError
 from tokbench.sweeps.cell import Cell
@@ -27,6 +28,7 @@ class ClaimPlan:
     plan: Plan
     benches: list[BenchCell]
     elsewhere: list[ElsewhereCell]
+    probes: list[ProbedCell]
 
 
 def plan_claim(
@@ -49,7 +51,7 @@ def plan_claim(
     """
     settings = claim.at(scale)
     parts: dict[str, list[RequestedCell]] = {}
-    tokenizers: dict[str, list[TokenizerCell]] = {}
+    trained: dict[str, list[Cell]] = {}
     plans: list[Plan] = []
     impossible: list[tuple[str, str]] = []
     for part, sweeps in settings.sweeps.items():
@@ -62,7 +64,7 @@ def plan_claim(
                 continue
             plans.append(plan)
             cells += plan.cells
-        tokenizers[part] = [cell for cell in cells if isinstance(cell, TokenizerCell)]
+        trained[part] = cells
         parts[part] = [_asked(part, cell) for cell in {cell.key: cell for cell in cells}.values()]
     benches = []
     for part, bench in settings.bench.items():
@@ -71,9 +73,14 @@ def plan_claim(
         parts[part] = [_asked(part, cell) for cell in found]
     others: dict[str, ElsewhereCell] = {}
     for part, elsewhere in settings.elsewhere.items():
-        measured = elsewhere_cells(part, elsewhere, tokenizers.get(elsewhere.of))
+        measured = elsewhere_cells(part, elsewhere, trained.get(elsewhere.of))
         others |= {cell.key: cell for cell in measured}
         parts[part] = [_asked(part, cell) for cell in measured]
+    probes: dict[str, ProbedCell] = {}
+    for part, probe in settings.probes.items():
+        asked_of = probed_cells(part, probe, trained)
+        probes |= {cell.key: cell for cell in asked_of}
+        parts[part] = [_asked(part, cell) for cell in asked_of]
     merged = _merged(plans)
     impossible += merged.impossible
     if not any(parts.values()):
@@ -81,11 +88,11 @@ def plan_claim(
     asked = Request(
         claim=claim.name, scale=scale, data=data, seeds=list(seeds), parts=parts, impossible=impossible
     )  # fmt: skip
-    return ClaimPlan(asked, merged, benches, list(others.values()))
+    return ClaimPlan(asked, merged, benches, list(others.values()), list(probes.values()))
 
 
-def _asked(part: str, cell: Cell | BenchCell | ElsewhereCell) -> RequestedCell:
-    seed = cell.seed if isinstance(cell, BenchCell | ElsewhereCell) else cell.recipe.seed
+def _asked(part: str, cell: Cell | BenchCell | ElsewhereCell | ProbedCell) -> RequestedCell:
+    seed = cell.seed if isinstance(cell, BenchCell | ElsewhereCell | ProbedCell) else cell.recipe.seed
     return RequestedCell(cell=cell.key, label=f"{part}: {cell.label}", seed=seed)
 
 

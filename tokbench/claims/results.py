@@ -38,7 +38,8 @@ class Check(Protocol):
     def table(self, evidence: Evidence) -> str:
         """The numbers, as Markdown."""
 
-    # A check may also define ``shown(evidence) -> list[Shown]``: whose reconstructions stand on the page.
+    # A check may also define ``shown(evidence) -> list[Shown]``: whose reconstructions stand on the page; and ``RULE``,
+    # how it judges, where that is not by seeds.
 
 
 def check_of(claim: str) -> Check:
