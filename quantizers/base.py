@@ -40,6 +40,7 @@ class Quantizer(nn.Module):
     tunable: ClassVar[tuple[Tunable, ...]] = ()  # constructor arguments that a sweep may tune
     # A prefix of the depths decodes to a coarser version of the same map.
     decodes_prefix: bool = False
+    corners: ClassVar[bool] = False  # codes are corners of a cube: each of their bits the sign of a channel
     # Codes on a grid of their own, such as a pyramid of scales: the one grid of z they belong to, and the numbers of
     # codes that decode (the first n of N), coarse to fine, N last.
     latent_grid: tuple[int, ...] | None = None
@@ -152,10 +153,8 @@ class Quantizer(nn.Module):
             return self._embed_outside(flat).reshape(*positions, codes.shape[-1], self.dim)
 
     def neighbours(self, codes: Tensor, count: int) -> Tensor:
-        """codes (B, ..., D) -> (B, ..., D, count): the codes nearest to each by their vectors, itself first.
-
-        Raises ValueError where there are fewer, or too many to look through (``quantizers.neighbours``).
-        """
+        """codes (B, ..., D) -> (B, ..., D, count): the codes nearest to each by their vectors, itself first
+        (``quantizers.neighbours``). Raises ValueError where there are fewer, or too many to look through."""
         return neighbours(self, codes, count)
 
     def settle(self, grid: Sequence[int]) -> None:

@@ -44,6 +44,7 @@ class BSQ(Quantizer):
 
     summary = "lookup-free on the unit sphere: bounded error, entropies that factorise"
     paper = "Zhao et al. 2024, arXiv:2406.07548"
+    corners = True
     tunable = (
         Between("entropy_weight", 1e-3, 10.0),
         Between("temperature", 0.003, 3.0),

@@ -43,6 +43,7 @@ class GFQ(Quantizer):
 
     summary = "lookup-free in groups: 64 bits a position and more as several small codes"
     paper = "Zhuang et al. 2025, arXiv:2508.05599"
+    corners = True
     tunable = (
         Between("entropy_weight", 1e-4, 1.0),
         Between("temperature", 0.003, 3.0),

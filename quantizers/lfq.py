@@ -55,6 +55,7 @@ class LFQ(Quantizer):
 
     summary = "the sign of each channel is a bit: vocabularies of 2^18 without a codebook"
     paper = "Yu et al. 2023, arXiv:2310.05737"
+    corners = True
     tunable = (
         Between("entropy_weight", 1e-4, 1.0),
         Between("temperature", 0.003, 3.0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+from math import comb
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,10 +13,11 @@ if TYPE_CHECKING:
     from quantizers.base import Quantizer
 
 MOST = 2**20
-"""Codes of a depth that are looked through: a vector is made of each of them."""
+"""Codes of a depth that are looked through, a vector being made of each; of corners there may be any number."""
 
 _NUMBERS = 2**24  # distances held at a time
 _TIES = 1e-4  # of the squared distance of the nearest: what is nearer to it than that counts as equally near
+_MIX = -7046029254386353131  # an odd number whose products spread the bits (2^64 / golden ratio)
 
 
 @torch.no_grad()
@@ -22,26 +25,25 @@ def neighbours(quantizer: Quantizer, codes: Tensor, count: int) -> Tensor:
     """Codes (B, ..., D) -> (B, ..., D, count): of each code the ``count`` of its depth whose vectors are nearest to its
     own in code space, itself first, then the others in order of distance.
 
-    Codes that are equally near, as the n corners beside one of LFQ's are, come in a fixed order that was drawn once.
+    Codes that are equally near, as the n corners beside one of LFQ's are, come in an order that was drawn once.
 
     Raises:
-        ValueError: a depth has fewer codes than that, or more than ``MOST``.
+        ValueError: a depth has fewer codes than that, or more than can be looked through.
     """
     flat, positions = quantizer._check_codes(codes)
     for size in quantizer.codebook_sizes:
         if not 1 <= count <= size:
             raise ValueError(f"{quantizer.label} has no {count} codes near each other: a codebook has {size}")
-        if size > MOST:
-            raise ValueError(
-                f"{quantizer.label}: the nearest of {size:,} codes are not looked for, of {MOST:,} at most"
-            )
-    found = [_of_depth(quantizer, own, depth, count) for depth, own in enumerate(flat.unbind(-1))]
+    of_depth = _corners if quantizer.corners else _looked_through
+    found = [of_depth(quantizer, own, depth, count) for depth, own in enumerate(flat.unbind(-1))]
     return torch.stack(found, dim=-2).reshape(*positions, flat.shape[-1], count)
 
 
-def _of_depth(quantizer: Quantizer, codes: Tensor, depth: int, count: int) -> Tensor:
-    """Codes (B, T) of one depth -> (B, T, count)."""
+def _looked_through(quantizer: Quantizer, codes: Tensor, depth: int, count: int) -> Tensor:
+    """Codes (B, T) of one depth -> (B, T, count), by the distances to all."""
     size = quantizer.codebook_sizes[depth]
+    if size > MOST:
+        raise ValueError(f"{quantizer.label}: the nearest of {size:,} codes are not looked for, of {MOST:,} at most")
     stack = torch.zeros(1, size, quantizer.num_codebooks, dtype=torch.int64, device=codes.device)
     stack[0, :, depth] = torch.arange(size, device=codes.device)
     vectors = quantizer._embed(stack)[0, :, depth].float()
@@ -60,3 +62,20 @@ def _nearest(vectors: Tensor, codes: Tensor, order: Tensor, count: int) -> Tenso
     distances += _TIES * distances.amin(1, keepdim=True).nan_to_num(posinf=0.0) * order
     distances[rows, codes] = -1
     return distances.topk(count, largest=False).indices
+
+
+def _corners(quantizer: Quantizer, codes: Tensor, depth: int, count: int) -> Tensor:
+    """The same of corners of a cube, which are the nearer the fewer of their bits differ."""
+    bits = quantizer.codebook_sizes[depth].bit_length() - 1
+    most, held = 0, 1
+    while held < count:
+        most += 1
+        held += comb(bits, most)
+    if held > MOST:
+        raise ValueError(f"{quantizer.label}: the nearest {count:,} of 2^{bits} codes are too many to look through")
+    flips = [sum(1 << bit for bit in chosen) for n in range(most + 1) for chosen in combinations(range(bits), n)]
+    masks = torch.tensor(flips, dtype=torch.int64, device=codes.device)
+    number = torch.tensor([n for n in range(most + 1) for _ in range(comb(bits, n))], device=codes.device)
+    others = codes[..., None] ^ masks
+    drawn = ((others * _MIX >> 40) & (2**23 - 1)).float() / 2**23  # 0..1, a function of the code
+    return others.gather(-1, (number + drawn).topk(count, largest=False).indices)

@@ -122,8 +122,10 @@ def test_what_has_no_such_codes_says_so_and_the_rest_is_measured(space: FakeSpac
     ).metrics
     assert few["pfid"].value is None and few["pfid"].note == "VQ has no 8 codes near each other: a codebook has 4"
     assert all(few[name].value is not None for name in ("psnr", "rfid", "ifid"))
-    many = evaluate_tokenizer(make_tokenizer({"name": "bsq", "bits": 30}), pictures, metrics=["pfid"]).metrics["pfid"]
-    assert many.value is None and "nearest of 1,073,741,824 codes are not looked for" in str(many.note)
+    many = evaluate_tokenizer(make_tokenizer({"name": "fsq", "levels": [8] * 7}), pictures, metrics=["pfid"]).metrics[
+        "pfid"
+    ]
+    assert many.value is None and "nearest of 2,097,152 codes are not looked for" in str(many.note)
     other = evaluate_tokenizer(GreyTokenizer(), pictures, metrics=["psnr", "pfid", "ifid"]).metrics
     assert other["psnr"].value is not None and "no vectors" in str(other["pfid"].note)
     assert "no latents" in str(other["ifid"].note)

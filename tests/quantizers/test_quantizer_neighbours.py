@@ -16,10 +16,6 @@ def test_neighbours_are_the_codes_whose_vectors_are_nearest(name: str, kwargs: d
     q = make(name, kwargs).eval()
     codes = q.encode(rows(q, 2, 3, 3))
     count = min(4, *q.codebook_sizes)
-    if max(q.codebook_sizes) > 2**20:
-        with pytest.raises(ValueError, match="nearest of .* codes are not looked for"):
-            q.neighbours(codes, count)
-        return
     near = q.neighbours(codes, count)
     assert near.shape == (*codes.shape, count) and torch.equal(near[..., 0], codes)
     assert torch.equal(near, q.neighbours(codes, count)) and near.sort(-1).values.diff(dim=-1).gt(0).all()
@@ -52,3 +48,18 @@ def test_what_cannot_be_is_one_line() -> None:
             q.neighbours(codes, count)
     with pytest.raises(ValueError, match="outside their vocabularies"):
         q.neighbours(codes + 8, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("lfq", {"codebook_size": 2**40, "entropy_groups": [20, 20]}), ("bsq", {"bits": 80})]
+)
+def test_of_more_corners_than_can_be_looked_through_few_bits_differ(name: str, options: dict[str, Any]) -> None:
+    q = Q.build(name, **options)
+    codes = q.encode(torch.randn(3, 5, q.dim))
+    flipped = q.neighbours(codes, 60) ^ codes[..., None]
+    counts = torch.tensor([f"{number:b}".count("1") for number in flipped.flatten().tolist()]).view_as(flipped)
+    assert counts[..., 0].eq(0).all() and counts[..., 1:41].eq(1).all() and counts[..., 41:].eq(2).all()
+    assert all(len(set(row)) == 60 for row in flipped.flatten(0, -2).tolist())
+    q = Q.build("fsq", levels=[8] * 7)
+    with pytest.raises(ValueError, match=r"FSQ: the nearest of 2,097,152 codes are not looked for, of 1,048,576"):
+        q.neighbours(q.encode(torch.randn(1, 2, 7)), 8)
