@@ -30,6 +30,8 @@ class Gumbel(Quantizer):
             softened draw itself, a mixture of all vectors (DALL-E).
         temperature_start, temperature_end, temperature_steps: of the softened draw, falling along half a cosine over
             that many optimizer steps (DALL-E's: from 1 to 1/16 over 150,000); 0 steps: the end from the start.
+        one_hot: z is the logits, and a code's vector is an axis of its own, so that ``dim`` is K and what is learned
+            lies outside (DALL-E); false: a linear map and K vectors, learned here (taming).
         kl_weight: of KL(softmax(logits) || uniform) in nats per position. 5e-4 is the official class's, 1e-8 that of
             released f8 model.
 
@@ -58,6 +60,7 @@ class Gumbel(Quantizer):
         temperature_end: float = 0.0625,
         temperature_steps: int = 150_000,
         kl_weight: float = 5e-4,
+        one_hot: bool = False,
         channel_first: bool = False,
         check_finite: bool = True,
     ) -> None:
@@ -67,28 +70,34 @@ class Gumbel(Quantizer):
         low = 1e-6  # below it the softened draw is no longer finite in fp32
         require_between("Gumbel", low, math.inf, temperature_start=temperature_start, temperature_end=temperature_end)
         require_between("Gumbel", 0, math.inf, temperature_steps=temperature_steps, kl_weight=kl_weight)
-        self.straight_through, self.kl_weight = straight_through, kl_weight
+        if one_hot and dim != codebook_size:
+            raise ValueError(f"Gumbel: one_hot has a channel for each of the {codebook_size} codes, not dim={dim}")
+        self.straight_through, self.kl_weight, self.one_hot = straight_through, kl_weight, one_hot
         self.temperature_start, self.temperature_end = temperature_start, temperature_end
         self.temperature_steps = temperature_steps
-        self.logits = nn.Linear(dim, codebook_size)
-        self.weight = nn.Parameter(torch.randn(codebook_size, dim))
+        if not one_hot:
+            self.logits = nn.Linear(dim, codebook_size)
+            self.weight = nn.Parameter(torch.randn(codebook_size, dim))
         self.register_buffer("step", torch.tensor(0))
         self.update_every = 1  # forward passes an optimizer step: the temperature falls with the latter
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """The beginning: code vectors from N(0, 1), the temperature at its start."""
-        self.weight.normal_()
+        if not self.one_hot:
+            self.weight.normal_()
         self.step.zero_()
 
     @property
     def codebook(self) -> Tensor:
         """(K, d)."""
-        return self.weight.float()
+        return torch.eye(self.dim, device=self.step.device) if self.one_hot else self.weight.float()
 
     @torch.no_grad()
     def load_codebook(self, codebook: Tensor, *, logits: Tensor, bias: Tensor) -> None:
         """Take over code vectors (K, d) and the map to the logits (K, d) with its bias (K,)."""
+        if self.one_hot:
+            raise ValueError("Gumbel: with one_hot there is no codebook to take over")
         for name, ours, given in (
             ("codebook", self.weight, codebook), ("map to the logits", self.logits.weight, logits),
             ("bias of the logits", self.logits.bias, bias),
@@ -109,7 +118,7 @@ class Gumbel(Quantizer):
     def soft_targets(self, z: Tensor, temperature: float = 1.0) -> Tensor:
         """softmax of logits / temperature: (B, ..., 1, K)."""
         flat, positions = self._flatten(z)
-        return (_linear(flat, self.logits) / temperature).softmax(-1).reshape(*positions, 1, -1)
+        return (self._logits(flat) / temperature).softmax(-1).reshape(*positions, 1, -1)
 
     @torch.no_grad()
     def sample(self, z: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
@@ -119,20 +128,32 @@ class Gumbel(Quantizer):
         return drawn.reshape(*soft.shape[:-1])
 
     def _encode(self, z: Tensor) -> Tensor:
-        return _linear(z, self.logits).argmax(-1, keepdim=True)
+        return self._logits(z).argmax(-1, keepdim=True)
 
     def _embed(self, codes: Tensor) -> Tensor:
+        if self.one_hot:
+            zeros = torch.zeros(*codes.shape, self.dim, device=codes.device)
+            return zeros.scatter(-1, codes[..., None], 1.0)
         return F.embedding(codes, self.weight).float()
 
+    def _logits(self, z: Tensor) -> Tensor:
+        return z if self.one_hot else _linear(z, self.logits)
+
+    def _mixture(self, weights: Tensor, learned: bool) -> Tensor:
+        """Weights (B, T, K) of the code vectors -> their sum (B, T, d); whether the vectors learn from it."""
+        if self.one_hot:
+            return weights
+        return weights @ (self.codebook if learned else self.codebook.detach())
+
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-        logits, temperature = _linear(z, self.logits), self.temperature()
+        logits, temperature = self._logits(z), self.temperature()
         noise = -torch.empty_like(logits).exponential_().log()
         soft = ((logits + noise) / temperature).softmax(-1)
         codes = soft.argmax(-1, keepdim=True)
         if self.straight_through:
-            quantized = self._decode(codes) + (soft - soft.detach()) @ self.codebook.detach()
+            quantized = self._decode(codes) + self._mixture(soft - soft.detach(), learned=False)
         else:
-            quantized = soft @ self.codebook
+            quantized = self._mixture(soft, learned=True)
         p = logits.softmax(-1)
         kl = (p * (p * self.codebook_sizes[0] + 1e-10).log()).sum(-1).mean()  # the official epsilon
         if not is_recomputing():
@@ -144,6 +165,7 @@ class Gumbel(Quantizer):
         return [
             {"dim": 8, "codebook_size": 16},
             {"dim": 6, "codebook_size": 40, "straight_through": False, "temperature_steps": 0},
+            {"dim": 16, "codebook_size": 16, "one_hot": True},
         ]
 
     @classmethod

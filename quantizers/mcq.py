@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+
+from torch import Tensor
 
 from quantizers.grouped import Grouped, grouped_configurations
 from quantizers.registry import register
 from quantizers.tunable import Between, OneOf
+from quantizers.vq import VQ
 
 
 @register("mcq")
@@ -67,6 +70,13 @@ class MCQ(Grouped):
             channel_first=channel_first,
             check_finite=check_finite,
         )
+
+    def load_codebook(self, codebook: Tensor) -> None:
+        """Take over the code vectors (G, K, d)."""
+        if codebook.ndim != 3 or len(codebook) != self.groups:
+            raise ValueError(f"the codebooks are those of {self.groups} groups, not {tuple(codebook.shape)}")
+        for part, vectors in zip(self.parts, codebook, strict=True):
+            cast("VQ", part).load_codebook(vectors)
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:

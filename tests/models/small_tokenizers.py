@@ -23,6 +23,18 @@ SMALL: dict[str, dict[str, Any]] = {
     "pixels": {},
     "vit": {"patch_size": 4, "width": 16, "depth": 1, "heads": 2},
     "bsq-vit": {"patch_size": 4, "width": 16, "depth": 1, "heads": 2, "head_width": 8},
+    "unitok": {
+        "channels": [4, 8], "blocks": [1, 1], "width": 16, "depth": 1, "heads": 2, "code_channels": 8, "code_heads": 2,
+    },
+    "cosmos-di": {
+        "channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "patch_size": 2,
+        "spatial_compression": 4,
+    },
+    "dall-e": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "start_channels": 8, "code_channels": 16},
+    "gigatok": {
+        "channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "tokens": 16, "code_channels": 4,
+        "encoder": {"width": 16, "depth": 1, "heads": 2}, "decoder": {"width": 16, "depth": 1, "heads": 2},
+    },
     "maskgit": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8},
     "emu3": {"channels": 8, "multipliers": [1, 2], "blocks": 1},
     "maskbit": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "decoder_blocks": 2},

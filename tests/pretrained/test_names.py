@@ -48,7 +48,7 @@ def test_offline_it_says_what_to_fetch_and_where_to_put_it(cache: Path, checkpoi
         Tokenizer.from_pretrained("tiny-f2")
     told = str(caught.value)
     assert f"https://huggingface.co/{HUB}/blob/main/vq/tiny.pt" in told and str(cache) in told and "\n" not in told
-    with pytest.raises(TokbenchError, match=r"fetch last.ckpt and model.yaml from https://heibox\S+ and put it into"):
+    with pytest.raises(TokbenchError, match=r"fetch last.ckpt and model.yaml from https://heibox\S+ and put them into"):
         Tokenizer.from_pretrained("taming-f16-1024")
     cache.mkdir(parents=True, exist_ok=True)
     (cache / "weights-of-mine.pt").write_bytes(checkpoint.read_bytes())  # by any name, if it is the only one

@@ -20,7 +20,7 @@ from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results import published
 from tokbench.results.record import Record
 
-Unverified = Literal["hub", "revision", "weights", "config", "licence", "sha256", "megabytes"]
+Unverified = Literal["hub", "revision", "weights", "config", "licence", "sha256", "megabytes", "size"]
 
 
 class Row(Strict):
@@ -41,6 +41,7 @@ class Entry(Strict):
     revision: str = Field("main", description="of the repository: a branch, a tag or a commit")
     weights: str | None = Field(None, description="the file, within the repository")
     config: str | None = Field(None, description="its configuration's, likewise")
+    beside: str | None = Field(None, description="a second file of the weights, in the same folder")
     url: str | None = Field(None, description="where a person fetches it, if not from the hub")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="of the weights' file")
     importer: str
@@ -66,7 +67,7 @@ class Entry(Strict):
     @property
     def files(self) -> list[str]:
         """What is fetched."""
-        return [name for name in (self.weights, self.config) if name]
+        return [name for name in (self.weights, self.config, self.beside) if name]
 
     def measured_by_authors(self) -> Record | None:
         """Its published row, as a record."""

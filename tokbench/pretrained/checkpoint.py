@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 from tokbench.errors import TokbenchError, first_line, printable
 from tokbench.weights.readers import check_archive, read_torchscript
 
+from . import pickled_modules
+
 
 def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
     """A checkpoint's dictionary on the CPU: safetensors, a pickle that holds nothing but data, or a folder of them.
@@ -71,6 +73,8 @@ def read_file(path: Path, part_of_index: bool = False) -> dict[str, Any]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail in any way
         held = sorted(set(_foreign_names(path))) if isinstance(error, pickle.UnpicklingError) else []
+        if members and pickled_modules.only_modules(held):
+            return _read_modules(path, held)
         if not held:
             raise TokbenchError(f"{path}: truncated or not a checkpoint{_reason(error)}; copy it again") from error
         names = ", ".join(printable(name, 60) for name in held[:4]) + (", ..." if len(held) > 4 else "")
@@ -82,6 +86,14 @@ def read_file(path: Path, part_of_index: bool = False) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise TokbenchError(f"{path}: holds a {type(content).__name__}, not a dictionary of weights")
     return content
+
+
+def _read_modules(path: Path, names: list[str]) -> dict[str, Any]:
+    try:
+        return dict(pickled_modules.read(path, names))
+    except Exception as error:  # a damaged file can fail in any way
+        reason = printable(str(error).partition("\n")[0], 160)
+        raise TokbenchError(f"{path}: not a whole pickled module ({reason}); copy it again") from error
 
 
 _TORCH = (b"PK", b"\x80")  # torch's zip archive, a pickle

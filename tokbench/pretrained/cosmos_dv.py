@@ -69,7 +69,7 @@ LAYOUT = Layout(
     level=r"encoder\.down\.(\d+)\.",
 )
 
-_CONSTANTS = ("wavelets", "_arange", "patch_size_buffer")  # of the patches, where a file has them
+CONSTANTS = ("wavelets", "_arange", "patch_size_buffer")  # of the patches, where a file has them
 LEVELS = [8, 8, 8, 5, 5, 5]  # of every release
 
 
@@ -91,7 +91,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     model = _model(tensors, said, path)
     levels = section(config, "levels").get("levels") or LEVELS
     agree({"levels": len(levels)}, {"levels": model["code_channels"]}, path)
-    constants = {name for name in other if name.endswith(_CONSTANTS) or name.startswith("quantizer.")}
+    constants = {name for name in other if name.endswith(CONSTANTS) or name.startswith("quantizer.")}
     clip = clip_size(said.get("resolution") or 256, config)
     whole = config_of_weights(tensors, clip, model, {"name": "fsq", "levels": list(levels)}, path, 3)
     assert isinstance(whole.model, CosmosDVConfig)

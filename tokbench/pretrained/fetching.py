@@ -76,9 +76,10 @@ def _one(entry: Entry, lying: list[Path], name: str | None, suffixes: tuple[str,
 
 def _from_hub(entry: Entry, again: bool) -> tuple[Path, Path | None]:
     if entry.hub is None or entry.weights is None:
+        wanted = " and ".join(entry.files if entry.weights else ["its checkpoint", *entry.files])
         raise TokbenchError(
-            f"{entry.name}: not on the hub: fetch {entry.weights or 'its checkpoint'}"
-            f"{f' and {entry.config}' if entry.config else ''} from {entry.page} and put it into {home(entry)}"
+            f"{entry.name}: not on the hub: fetch {wanted} from {entry.page} and put "
+            f"{'them' if ' and ' in wanted else 'it'} into {home(entry)}"
         )
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

@@ -14,6 +14,7 @@ from .checkpoint import read_config, read_file
 # Beside the weights in the folder of a training run; never the model's.
 _NOT_WEIGHTS = re.compile(r"optim|sched|random_states|rng_state|scaler|training_args|sampler|dataloader")
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_PICKLES = (".pkl",)  # where nothing else is there: of a training run they are anything
 _PART = re.compile(r"-\d{5}-of-\d{5}$")
 
 
@@ -45,12 +46,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
 def _files(folder: Path) -> list[Path]:
     """Indices of sharded weights and whole files; of one model in two formats, the safetensors."""
     indices = sorted(folder.glob("*.index.json"))
-    whole = [
-        path
-        for suffix in _SUFFIXES
-        for path in sorted(folder.glob(f"*{suffix}"))
-        if path.is_file() and not _NOT_WEIGHTS.search(path.name.lower()) and not _PART.search(path.stem)
-    ]
+    whole = _whole(folder, _SUFFIXES) or _whole(folder, _PICKLES)
     kept: dict[str, Path] = {}
     for path in [*indices, *whole]:
         name = path.name.removesuffix(".index.json")
@@ -60,6 +56,15 @@ def _files(folder: Path) -> list[Path]:
         if stem not in kept or (kept[stem].suffix == ".json" and ".bin" in kept[stem].name and ".safe" in path.name):
             kept[stem] = path
     return list(kept.values())
+
+
+def _whole(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return [
+        path
+        for suffix in suffixes
+        for path in sorted(folder.glob(f"*{suffix}"))
+        if path.is_file() and not _NOT_WEIGHTS.search(path.name.lower()) and not _PART.search(path.stem)
+    ]
 
 
 def read_index(index: Path) -> dict[str, Any]:

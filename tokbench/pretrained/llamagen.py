@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from . import gigatok
 from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout
@@ -47,8 +48,8 @@ BETA, ENTROPY_RATIO = 0.25, 0.0
 
 
 def recognises(names: Collection[str]) -> bool:
-    """By the encoder's ``conv_blocks``."""
-    return any(name.startswith("encoder.conv_blocks.") for name in names)
+    """By the encoder's ``conv_blocks``, where nothing of GigaTok's stands behind them."""
+    return any(name.startswith("encoder.conv_blocks.") for name in names) and not gigatok.recognises(names)
 
 
 def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tokbench.errors import TokbenchError
 
+from . import gigatok
 from .checkpoint import section
 from .importer import Importer, TokenizerPlan, register
 from .names import Layout
@@ -47,7 +48,8 @@ COMMITMENT, ENTROPY, TEMPERATURE, LOG_EPSILON = 0.25, 0.1, 0.01, 1e-5
 
 def recognises(names: Collection[str]) -> bool:
     """By the decoder's adaptive GroupNorm beside 2D convolutions, not the 3D ones of its video form."""
-    return "decoder.adaptive.0.gamma.weight" in names and "encoder.conv_in.conv_1.weight" not in names
+    ours = "decoder.adaptive.0.gamma.weight" in names and "encoder.conv_in.conv_1.weight" not in names
+    return ours and not gigatok.recognises(names)
 
 
 def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> TokenizerPlan:

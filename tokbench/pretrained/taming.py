@@ -20,6 +20,7 @@ OTHERS = (  # that have names like these
     "encoder.mid.0.conv1.weight",  # MaskGIT's
     "encoder.mid.res_blocks.0.conv1.weight",  # MaskBit's
     "decoder.up.0.upsample.conv.weight",  # Janus's, in transformers
+    "quant_conv.conv.weight",  # Emu3's
 )
 AVERAGES = ("quantize.embedding.cluster_size", "quantize.embedding.embed_avg")  # of its EMAVQ
 # VectorQuantizer2's beta and its default ``legacy=True``, which every released model was trained with: beta weighs

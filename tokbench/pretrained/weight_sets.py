@@ -98,7 +98,8 @@ class Contents:
                 inner = tuple(a for a in self.averages if a.startswith(prefix) and a != prefix) or _NONE
                 own = {name: self.flat[prefix + name] for name in members if not (prefix + name).startswith(inner)}
                 kind: Literal["live", "EMA"] = "EMA" if _AVERAGE.search(prefix) else "live"
-                if recognises(own) and not any(one.kind == kind and _same(own, one.tensors) for one in found):
+                same = any(one.kind == kind and _same(own, one.tensors) for one in found)
+                if recognises(own) and not same and not _part(prefix, found, recognises):
                     found.append(WeightSet(prefix, kind, own))
         for live in [one for one in found if one.kind == "live"]:
             for prefix in [prefix for prefix in self.groups if _AVERAGE.search(prefix)]:
@@ -174,6 +175,15 @@ class Contents:
         if copies:
             copies = {name: tensor for name, tensor in live.tensors.items() if _BUFFER.search(name)} | copies
         return {name: copies[name] for name in live.tensors if name in copies}
+
+
+def _part(prefix: str, found: list[WeightSet], recognises: Recognises) -> bool:
+    """Whether what stands behind ``prefix`` is a part of one of the sets: without it, that would be none."""
+    for one in found:
+        inner = prefix.removeprefix(one.prefix)
+        if prefix.startswith(one.prefix) and not recognises([n for n in one.tensors if not n.startswith(inner)]):
+            return True
+    return False
 
 
 def _walk(value: Any, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
