@@ -13,6 +13,7 @@ from tokbench.cli.bench_codecs import bench_codecs
 from tokbench.cli.bench_data import data as bench_data
 from tokbench.cli.bench_generators import bench_generators
 from tokbench.cli.bench_gpu import bench_gpu
+from tokbench.cli.bench_import import bench_import
 from tokbench.cli.bench_load import bench_load
 from tokbench.cli.bench_metrics import bench_metrics
 from tokbench.cli.bench_quantizers import quantizers as bench_quantizers
@@ -95,6 +96,7 @@ _BENCHES: dict[str, Callable[..., object]] = {
     "metrics": bench_metrics,
     "codecs": bench_codecs,
     "load": bench_load,
+    "import": bench_import,
     "gpu": bench_gpu,
 }
 bench = typer.Typer(
