@@ -67,6 +67,20 @@ def test_the_weights_of_the_entropies_are_those_that_are_said(
     assert "gamma0 0 is not supported" in refusal(tmp_path / "bsq.pt", "bsq-vit", config=said)
 
 
+def test_entropies_are_of_the_groups_that_the_weights_show(golden: Any, tmp_path: Path) -> None:
+    weights = golden[0] | {"quantize.group_basis": torch.zeros(3)}
+    for said in ({}, {"embed_group_size": 3}):
+        asked = config()
+        asked["model"]["params"] |= said
+        tokenizer = pretrained.load("bsq-vit", save(weights, tmp_path / "bsq.pt"), asked)
+        assert tokenizer.quantizer.entropy_groups == (3, 3)
+    asked["model"]["params"]["embed_group_size"] = 2
+    assert "embed_group_size is 2 in the configuration but 3" in refusal(tmp_path / "bsq.pt", "bsq-vit", config=asked)
+    weights["quantize.group_basis"] = torch.zeros(4)
+    path = save(weights, tmp_path / "bsq.pt")
+    assert "embed_group_size 4 does not divide 6 bits" in refusal(path, "bsq-vit", config=config())
+
+
 def test_what_does_not_fit_is_said(golden: Any, tmp_path: Path) -> None:
     weights, _ = golden
     path = save(weights, tmp_path / "bsq.pt")

@@ -80,7 +80,8 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     }
     shown = {"patch_size": patch, "width": width, "layers": model["depth"], "image_size": places * patch}
     agree(vit, shown, path)
-    agree(said, {"embed_dim": bits}, path)
+    groups = {"embed_group_size": size(given, BITS[1], 0, path)} if BITS[1] in given else {}
+    agree(said, {"embed_dim": bits, **groups}, path)
     tensors: dict[str, Tensor] = {}
     other = set()
     for name, tensor in given.items():
@@ -93,7 +94,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         else:
             tensors[ours] = tensor
     return TokenizerPlan(
-        config=config_of_weights(tensors, places * patch, model, _quantizer(said, bits, path), path, 3),
+        config=config_of_weights(tensors, places * patch, model, _quantizer(said | groups, bits, path), path, 3),
         tensors=tensors,
         codebook={},
         layout=LAYOUT,
@@ -108,6 +109,9 @@ def _quantizer(said: dict[str, Any], bits: int, path: str) -> dict[str, Any]:
     sample, batch = (float(said.get(key, 1.0)) for key in ("gamma0", "gamma"))
     if not sample:
         raise TokbenchError(f"{path}: gamma0 0 is not supported")
+    group = int(said.get("embed_group_size") or 0)  # bits whose entropy is taken together; unsaid: nines
+    if group and bits % group:
+        raise TokbenchError(f"{path}: embed_group_size {group} does not divide {bits} bits")
     return {
         "name": "bsq",
         "bits": bits,
@@ -115,6 +119,7 @@ def _quantizer(said: dict[str, Any], bits: int, path: str) -> dict[str, Any]:
         "entropy_weight": float(said.get("zeta", WEIGHT)) * sample,
         "diversity_weight": batch / sample,
         "commitment_weight": float(said.get("beta") or 0.0),
+        **({"entropy_groups": [group] * (bits // group)} if group else {}),
     }
 
 
