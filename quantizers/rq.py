@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from quantizers.base import Quantizer
 from quantizers.checks import require_between, require_choice, require_size_or_bits
 from quantizers.codebook import Codebook
+from quantizers.functional.bits import MOST_BITS
 from quantizers.functional.gradient import mean_square, rotate_to, straight_through
 from quantizers.registry import register
 from quantizers.soft import sample_codes, soft_assignment
@@ -225,8 +226,8 @@ class RQ(Quantizer):
         if bits is None:
             return [{"codebook_size": codebook_size, "depth": 4 if depth is None else depth}]
         # Codebooks of fewer than 16 vectors are not codebooks that anyone trains; ask for the depth to have them.
-        depths = [d for d in (2, 4, 8) if bits % d == 0 and bits // d >= 4] if depth is None else [depth]
-        if not depths or bits % depths[0]:
+        depths = [d for d in (2, 4, 8) if bits % d == 0 and 4 <= bits // d <= MOST_BITS] if depth is None else [depth]
+        if not depths or bits % depths[0] or bits // depths[0] > MOST_BITS:
             asked = "2, 4 or 8" if depth is None else str(depth)
-            raise ValueError(f"rq cannot split {bits} bits evenly over {asked} codes of at least 4 bits")
+            raise ValueError(f"rq cannot split {bits} bits evenly over {asked} codes of 4 to {MOST_BITS} bits")
         return [{"codebook_size": 2 ** (bits // d), "depth": d} for d in depths]

@@ -43,6 +43,7 @@ README = Path(Q.__file__).with_name("README.md")
         (lambda: Q.get("vq").configurations(codebook_size=4, depth=3), "vq has one code a position"),
         (lambda: Q.get("lfq").configurations(codebook_size=1000), "power of two; 1000 is not (nearest 1024)"),
         (lambda: Q.get("rq").configurations(bits=13), "rq cannot split 13 bits"),
+        (lambda: Q.get("rq").configurations(bits=64, depth=1), "evenly over 1 codes of 4 to 62 bits"),
         (lambda: Q.get("fsq").configurations(bits=24), "fsq: no recommended levels near 2^24"),
     ],
 )
