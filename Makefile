@@ -96,6 +96,7 @@ MINUTES  ?= 25
 OWN      := $(wildcard $(BIN)/python)
 GPU_SITE := $(if $(OWN),,$(if $(wildcard gpu-bundle/part-*/*.whl),gpu-bundle/site))
 gpu: $(addsuffix /.ready,$(GPU_SITE))
+	@$(if $(OWN)$(GPU_SITE),,echo "no .venv and no wheels in gpu-bundle here: what $(PYTHON) has must do")
 	PYTHONPATH=$(CURDIR):$(addprefix $(CURDIR)/,$(GPU_SITE)):$(PYTHONPATH) $(or $(OWN),$(PYTHON)) -m tokbench bench gpu \
 	  --minutes $(MINUTES) $(if $(wildcard gpu-bundle/part-*),--bundle gpu-bundle) $(if $(DATA),--data $(DATA))
 

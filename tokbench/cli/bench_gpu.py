@@ -50,6 +50,7 @@ def bench_gpu(
     from tokbench.bench.gpu.step import Setting
     from tokbench.bench.gpu.unpacking import IMAGES, unpack
     from tokbench.cli.options import words
+    from tokbench.data import open_images
     from tokbench.errors import TokbenchError
     from tokbench.printing import say, terminal
     from tokbench.results.targets import check_writable
@@ -65,6 +66,8 @@ def bench_gpu(
     folder.mkdir(parents=True, exist_ok=True)
     for line in unpack(bundle or []):
         say(line)
+    if data is not None:
+        open_images(data, "train", image_size=64)  # what is not there is better known before the first step
     brought = f"zip:{IMAGES}" if bundle and IMAGES.is_file() else "photos"
     setting = Setting("cpu" if rehearse else "cuda", rehearse, folder, data or brought)
     results = run(setting, minutes=minutes, only=keys, say=say)

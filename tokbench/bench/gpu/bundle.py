@@ -151,8 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         room = asked.limit * 2**20 - checkout()
         for line in make(asked.out, asked.have, asked.data, asked.images, room):
             say(line)
-    except (TokbenchError, OSError) as error:
+    except TokbenchError as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}")
 
 
 def checkout() -> int:

@@ -99,5 +99,5 @@ def _tokbench(*arguments: str) -> None:
     command = [sys.executable, "-m", "tokbench", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing").split("\n")[-1]
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing").split("\n")[-1].removeprefix("tokbench: ")
         raise TokbenchError(f"tokbench {arguments[0]}: {said}")
