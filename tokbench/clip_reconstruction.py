@@ -44,35 +44,52 @@ def reconstruct_clip(tokenizer: Tokenizer, clip: Tensor) -> ClipReconstruction:
     Raises:
         TokbenchError: a tokenizer of images, or of one size of clips only.
     """
-    model = tokenizer.config.model
-    if len(model.factors) != 3:
-        raise TokbenchError(f"this is a video, and the tokenizer's {model.architecture} takes images")
-    weight = next(tokenizer.parameters())
-    count, (stride, *sides) = clip.shape[1], model.factors
-    frames, (height, width) = pad_to_multiple(rearrange(clip, "c t h w -> t c h w"), tuple(sides))
-    more = (int(model.causal) - count) % stride
-    frames = torch.cat([frames, frames[-1:].expand(more, -1, -1, -1)])
-    video = rearrange(to_float(frames), "t c h w -> 1 c t h w")
-    try:
-        codes, made = _through(tokenizer, video.to(weight.device))
-    except ValueError as error:
-        raise TokbenchError(str(error)) from None
-    if made.shape != video.shape:
-        raise TokbenchError(f"the tokenizer makes clips of {size_text(tokenizer.config.image_size)} only: cut this one")
-    made = to_uint8(made[0, :, :count, :height, :width])
-    bits = math.prod(codes.shape[1:-1]) * tokenizer.quantizer.bits_per_vector / (count * height * width)
+    codes = encode_clip(tokenizer, clip)
+    made = decode_clip(tokenizer, codes, tuple(clip.shape[1:]))
+    bits = math.prod(codes.shape[1:-1]) * tokenizer.quantizer.bits_per_vector / math.prod(clip.shape[1:])
     figures = psnr_and_ssim(*(rearrange(x, "c t h w -> t c h w") for x in (clip, made)))
     return ClipReconstruction(clip, made, codes[0].cpu(), bits, *figures)
 
 
 @torch.no_grad()
-def _through(tokenizer: Tokenizer, video: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes and pixels: in pieces where the networks are causal, else the clip at once."""
-    if not takes_pieces(tokenizer):
-        codes = tokenizer.encode(video)
-        return codes, tokenizer.decode(codes).cpu()
-    parts = list(encode_pieces(tokenizer, pieces(video, tokenizer.config.model.factors[0], _PIECE)))
-    return torch.cat(parts, 1), torch.cat([x.cpu() for x in decode_pieces(tokenizer, parts)], 2)
+def encode_clip(tokenizer: Tokenizer, clip: Tensor) -> Tensor:
+    """Clip uint8 (C, T, H, W) -> codes (1, *grid, D), those of the padding included, on the tokenizer's device: in
+    pieces where the networks are causal, else the clip at once. Raises as ``reconstruct_clip``."""
+    model = tokenizer.config.model
+    if len(model.factors) != 3:
+        raise TokbenchError(f"this is a video, and the tokenizer's {model.architecture} takes images")
+    frames, _ = pad_to_multiple(rearrange(clip, "c t h w -> t c h w"), tuple(model.factors[1:]))
+    more = _padded(tokenizer, tuple(clip.shape[1:]))[0] - clip.shape[1]
+    frames = torch.cat([frames, frames[-1:].expand(more, -1, -1, -1)])
+    video = rearrange(to_float(frames), "t c h w -> 1 c t h w").to(next(tokenizer.parameters()).device)
+    try:
+        if not takes_pieces(tokenizer):
+            return tokenizer.encode(video)
+        return torch.cat(list(encode_pieces(tokenizer, pieces(video, model.factors[0], _PIECE))), 1)
+    except ValueError as error:
+        raise TokbenchError(str(error)) from None
+
+
+@torch.no_grad()
+def decode_clip(tokenizer: Tokenizer, codes: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Codes of ``encode_clip``, or a prefix of them -> the clip uint8 (C, T, H, W) of that size, on the CPU."""
+    if takes_pieces(tokenizer):
+        length = -(-_PIECE // tokenizer.config.model.factors[0])  # of the pieces that were encoded, after a first code
+        parts = [codes[:, : 1 + length], *codes[:, 1 + length :].split(length, 1)]
+        made = torch.cat([x.cpu() for x in decode_pieces(tokenizer, (p for p in parts if p.shape[1]))], 2)
+    else:
+        made = tokenizer.decode(codes).cpu()
+    if tuple(made.shape[2:]) != _padded(tokenizer, size):
+        raise TokbenchError(f"the tokenizer makes clips of {size_text(tokenizer.config.image_size)} only: cut this one")
+    return to_uint8(made[0, :, : size[0], : size[1], : size[2]])
+
+
+def _padded(tokenizer: Tokenizer, size: tuple[int, ...]) -> tuple[int, ...]:
+    """The frames, height and width that the networks are given for a clip of ``size``."""
+    model = tokenizer.config.model
+    count, *sides = size
+    frames = count + (int(model.causal) - count) % model.factors[0]
+    return frames, *(side + -side % factor for side, factor in zip(sides, model.factors[1:], strict=True))
 
 
 def reconstruct_video_file(

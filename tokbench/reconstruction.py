@@ -30,7 +30,8 @@ from tokbench.pictures import grid, save_picture, to_pil
 from tokbench.results.targets import check_not_inputs, check_writable
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
-_FILMS = VIDEOS.suffixes - _SUFFIXES
+FILMS = VIDEOS.suffixes - _SUFFIXES
+"""What is taken for a video by its name: a .gif is an image."""
 OF_MAPS: dict[Kind, tuple[str, ...]] = {"labels": ("pixel_accuracy", "mean_iou"), "depth": ("depth_rmse",)}
 """The metrics that one label map or depth map is compared by."""
 MOST_FRAMES = 97
@@ -80,25 +81,11 @@ def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> Reconstruction:
     """Image uint8 (C, H, W), or a map, of any sides: those that the downsampling does not divide are padded by
     reflection before and cropped after. The tokenizer is in evaluation mode.
     """
-    device = next(tokenizer.parameters()).device
-    kind, channels, factors = tokenizer.config.kind, tokenizer.config.channels, tokenizer.config.model.factors
-    padded, (height, width) = pad_to_multiple(to_model(image[None].to(device), kind, channels), factors[-2:])
-    given = padded if len(factors) == 2 else padded[:, :, None]  # a clip of one frame
-    stages = []
-    try:
-        codes = tokenizer.encode(given)
-    except ValueError as error:
-        raise TokbenchError(str(error)) from None
+    kind, channels = tokenizer.config.kind, tokenizer.config.channels
+    codes = encode_image(tokenizer, image)
+    height, width = image.shape[-2:]
     prefixes = tokenizer.prefixes()
-    for prefix in prefixes:
-        with torch.no_grad():
-            made = tokenizer.decode(prefix.of(codes))
-        if made.shape != given.shape:
-            own = size_text(tokenizer.config.image_size)
-            raise TokbenchError(
-                f"the tokenizer takes images of {own} only, and this one is {height}x{width}: resize it"
-            )
-        stages.append(to_samples(made.reshape(padded.shape)[..., :height, :width], kind)[0].cpu())
+    stages = [decode_image(tokenizer, prefix.of(codes), (height, width)) for prefix in prefixes]
     image = image.cpu()
     bits = math.prod(codes.shape[1:-1]) * tokenizer.quantizer.bits_per_vector / (height * width)
     names = [prefix.name for prefix in prefixes]
@@ -107,6 +94,34 @@ def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> Reconstruction:
         scores = {name: of_pair(name, *compared, channels) for name in OF_MAPS[kind]}
         return Reconstruction(image, stages, names, codes[0].cpu(), bits, math.nan, math.nan, scores)
     return Reconstruction(image, stages, names, codes[0].cpu(), bits, *psnr_and_ssim(*compared))
+
+
+def encode_image(tokenizer: Tokenizer, image: Tensor) -> Tensor:
+    """A sample (C, H, W) of any sides -> codes (1, *grid, D), those of the padding included, on the tokenizer's device.
+
+    Raises:
+        TokbenchError: the tokenizer takes images of one size, and this is another.
+    """
+    config, device = tokenizer.config, next(tokenizer.parameters()).device
+    factors = config.model.factors
+    padded, _ = pad_to_multiple(to_model(image[None].to(device), config.kind, config.channels), factors[-2:])
+    try:
+        return tokenizer.encode(padded if len(factors) == 2 else padded[:, :, None])  # a clip of one frame
+    except ValueError as error:
+        raise TokbenchError(str(error)) from None
+
+
+@torch.no_grad()
+def decode_image(tokenizer: Tokenizer, codes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Codes of ``encode_image``, or a prefix of them -> the sample (C, H, W) of that size, on the CPU. Raises as it."""
+    config = tokenizer.config
+    made = tokenizer.decode(codes)
+    padded = tuple(side + -side % factor for side, factor in zip(size, config.model.factors[-2:], strict=True))
+    if tuple(made.shape[-2:]) != padded or made.shape[2:-2] not in ((), (1,)):
+        own = size_text(config.image_size)
+        raise TokbenchError(f"the tokenizer takes images of {own} only, and this one is {size_text(size)}: resize it")
+    made = made.reshape(*made.shape[:2], *padded)
+    return to_samples(made[..., : size[0], : size[1]], config.kind)[0].cpu()
 
 
 def reconstruct_files(
@@ -122,10 +137,10 @@ def reconstruct_files(
     rows: list[Reconstructed] = []
     skipped: list[tuple[Path, str]] = []
     kind = tokenizer.config.kind
-    named = _named(_files(sources, _SUFFIXES | _FILMS if kind == "image" else _SUFFIXES | {".npy"}))
+    named = _named(_files(sources, _SUFFIXES | FILMS if kind == "image" else _SUFFIXES | {".npy"}))
     more = {"depths": depths, "labels": kind == "labels"}
     folders = [out, out / "side-by-side", *(out / folder for folder, wanted in more.items() if wanted)]
-    ends = {path: "mp4" if path.suffix.lower() in _FILMS else "png" for path in named}
+    ends = {path: "mp4" if path.suffix.lower() in FILMS else "png" for path in named}
     check_not_inputs([folder / f"{name}.{ends[path]}" for folder in folders for path, name in named.items()], named)
     check_writable(out / "side-by-side" / "any.png")
     for path, name in named.items():

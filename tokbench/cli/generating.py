@@ -20,8 +20,6 @@ from tokbench.config.grid import Size, axes, typed
 from tokbench.data import read_image
 from tokbench.data.container import need_pyav
 from tokbench.data.decode import UnreadableImage
-from tokbench.data.map_view import view_of
-from tokbench.data.maps import to_model
 from tokbench.data.partner import load_partner, partner_tensor
 from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
@@ -165,13 +163,7 @@ def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_s
     assert settings.image is not None
     slide = pair.slide(settings.size)
     mask = keep_mask(settings.keep, pair.generator.grid if slide is None else slide.map)
-    try:
-        config = pair.tokenizer.config
-        view = view_of(config.kind, settings.size or pair.image_size, "adm", channels=config.channels)
-        image, _ = view.take(view.load(settings.image, str(settings.image)), 0, 0)
-    except UnreadableImage as error:
-        raise TokbenchError(f"{settings.image}: {error.reason}") from None
-    given = pair.encode(to_model(image[None], config.kind, config.channels))
+    given = pair.encode_file(settings.image, settings.size)
     condition, turn = pair.generator.condition, None
     if (asked := _conditions(pair, settings)) is not None or not condition.config.has_null:
         turn = pair.in_turn(asked, slide)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor
 from tokbench import threads
 from tokbench.config.condition import CodesConfig
 from tokbench.config.grid import Size, axes
-from tokbench.data.maps import to_samples, visible
+from tokbench.data.decode import UnreadableImage
+from tokbench.data.map_view import view_of
+from tokbench.data.maps import to_model, to_samples, visible
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator, Progress
 from tokbench.generators.building import (
@@ -87,11 +90,26 @@ class Pipeline:
         quantizer, kind = cast(Any, self.tokenizer.quantizer), self.tokenizer.config.kind
         return visible(to_samples(self.tokenizer.decode(quantizer.join(codes)), kind), kind).cpu()
 
+    def read(self, path: Path, size: Size | None = None) -> Tensor:
+        """An image file as a sample (C, H, W) of the generator's size, or of another. TokbenchError where it cannot be
+        read."""
+        config = self.tokenizer.config
+        view = view_of(config.kind, size or self.image_size, "adm", channels=config.channels)
+        try:
+            return view.take(view.load(path, str(path)), 0, 0)[0]
+        except UnreadableImage as error:
+            raise TokbenchError(f"{path}: {error.reason}") from None
+
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Float images (n, C, H, W) in [-1, 1] -> generator codes (n, *grid, D)."""
         quantizer: Any = self.tokenizer.quantizer
         return quantizer.subcodes(self.tokenizer.encode(images.to(self.generator.device)))
+
+    def encode_file(self, path: Path, size: Size | None = None) -> Tensor:
+        """An image file -> generator codes (1, *grid, D). Raises as ``read``."""
+        config = self.tokenizer.config
+        return self.encode(to_model(self.read(path, size)[None], config.kind, config.channels))
 
     def condition_codes(self, partners: Tensor) -> Tensor:
         """What goes with images (``tokbench.data.partner``), (n, ...) -> the codes (n, *grid, D) of the condition.
