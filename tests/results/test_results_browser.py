@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from browsers import NO_BROWSER, asked_for, check_contrast, chromium, complaints, seen_as_ever, seen_at
 from PIL import Image
 from results_synthetic import folder, scene
 
@@ -17,28 +16,15 @@ from tokbench.pictures import grid
 from tokbench.results.report import build
 from tokbench.results.store import Store
 
-selenium = pytest.importorskip("selenium", reason="selenium is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with chromedriver on this machine"),
-    pytest.mark.xdist_group("browser"),
-]
+pytest.importorskip("selenium", reason="selenium is not installed")
+pytestmark = [NO_BROWSER, pytest.mark.xdist_group("browser")]
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
     home = folder(tmp_path_factory.mktemp("results"))
     (home / "report.html").write_text(build(Store(home / "runs.jsonl").read(), home))
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for name in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1280,900"):
-        options.add_argument(f"--{name}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    driver = chromium()
     driver.get((home / "report.html").as_uri())
     yield driver
     driver.quit()
@@ -178,41 +164,21 @@ def test_any_two_models_lie_over_each_other(browser: Any) -> None:
     assert "45%" in box.find_element(By.CSS_SELECTOR, ".over").value_of_css_property("clip-path")
 
 
-def luminance(colour: str) -> float:
-    """Relative, of ``rgb(r, g, b)``, as WCAG has it."""
-    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
 @pytest.mark.parametrize(
     ("width", "scheme"), [(320, "light"), (400, "light"), (400, "dark"), (1400, "light"), (1400, "dark")]
 )
 def test_it_is_read_at_every_width_in_the_dark_too(browser: Any, width: int, scheme: str) -> None:
     """Nothing hangs over the page (tables scroll in themselves), and every text stands out from what is behind it."""
-    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 1000}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    seen_at(browser, width, scheme)
     try:
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         table = "const s = document.querySelector('.scroll'); return s.scrollWidth > s.clientWidth"
         assert browser.execute_script(table)
-        for ink, paper in browser.execute_script(
-            "const behind = (e) => { const c = getComputedStyle(e).backgroundColor;"
-            " return c === 'rgba(0, 0, 0, 0)' && e.parentElement ? behind(e.parentElement) : c; };"
-            "return ['body', '.detail', 'td', 'td strong', 'th button', 'tr.prefix td', 'nav a', 'select', 'summary']"
-            ".map((s) => document.querySelector(s)).filter(Boolean).map((e) => [getComputedStyle(e).color, behind(e)])"
-        ):
-            low, high = sorted(map(luminance, (ink, paper)))
-            assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, paper)
-            assert (luminance(paper) > 0.5) == (scheme == "light")
+        texts = ["body", ".detail", "td", "td strong", "th button", "tr.prefix td", "nav a", "select", "summary"]
+        check_contrast(browser, texts, scheme)
     finally:
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        seen_as_ever(browser)
 
 
 def test_the_page_asked_for_nothing_and_complained_of_nothing(browser: Any) -> None:
-    fetched = browser.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)")
-    assert [name for name in fetched if not name.startswith(("data:", "blob:"))] == []
-    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    assert asked_for(browser) == [] and complaints(browser) == []

@@ -29,6 +29,7 @@ from tokbench.cli.doctor import doctor
 from tokbench.cli.encode import encode
 from tokbench.cli.evaluate import evaluate
 from tokbench.cli.evaluate_generator import evaluate_generator
+from tokbench.cli.explore import explore
 from tokbench.cli.export import export
 from tokbench.cli.generate import generate
 from tokbench.cli.import_ import import_
@@ -76,6 +77,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "table": table,
         "plot": plot,
         "report": report,
+        "explore": explore,
         "show": show,
         "diff": diff,
         "check-records": check_records,

@@ -192,6 +192,14 @@ def _is_valid(kind: type[BaseModel], content: str | bytes) -> bool:
     return True
 
 
+def holds(folder: Path, kind: type[BaseModel]) -> bool:
+    """Whether the configuration in ``folder`` is one of ``kind``."""
+    try:
+        return _is_valid(kind, read_regular(folder / CONFIG, LARGEST_CONFIG))
+    except (OSError, ValueError):
+        return False
+
+
 def _nothing_there(folder: Path, kind: str) -> str:
     """What is wrong with a folder without a configuration: it is often the run's, in which the model's lies."""
     inside = next((f for f in (folder / kind, *sorted(folder.glob(f"*/{kind}"))[:1]) if (f / CONFIG).is_file()), None)
