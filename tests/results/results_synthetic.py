@@ -17,7 +17,7 @@ from tokbench.config.generator import ARConfig, MLMConfig
 from tokbench.config.model import TokenizerConfig
 from tokbench.data.pixels import to_tensor
 from tokbench.generators import Generator, for_tokenizer
-from tokbench.generators.record import generator_record
+from tokbench.generators.record import generator_record, rate_metrics
 from tokbench.metrics.evaluation import Evaluation
 from tokbench.metrics.record import tokenizer_record
 from tokbench.metrics.registry import get
@@ -116,6 +116,15 @@ def generated(kind: str, size: int, gfid: float) -> Record:
             recipe=recipe, cell=content_hash(recipe), seed=0, data=DATA,
         )  # fmt: skip
     return row.replace(id=content_hash([kind, size]), quantizer={"name": "lfq", "codebook_size": size, "depth": 1})
+
+
+def by_position(size: int, train_images: int) -> Record:
+    """The record of a new generator on codes drawn at random, with what each position costs."""
+    made, of = generator("ar", size).eval(), tokenizer(size, 1)
+    codes = torch.randint(size, (2, 16, 16, 1), generator=torch.Generator().manual_seed(0))
+    found = rate_metrics(made, of, codes, image_size=64, protocol="tokbench-v1", train_images=train_images)
+    row = generated("ar", size, 30.0)
+    return row.replace(metrics={**row.metrics, **found})
 
 
 def judged(gfid_by_rate: dict[float, float], judge: str = "efficientnet-lite0") -> list[Record]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from results_synthetic import folder, judged, metric, record, sweep
+from results_synthetic import by_position, folder, judged, metric, record, sweep
 
 from tokbench.errors import TokbenchError
 from tokbench.results.entries import gather
@@ -35,12 +35,24 @@ def lines(figure: Figure, colour: str) -> list[tuple[list[float], list[float], s
 def test_every_figure_draws_and_is_the_same_bytes_every_time(kind: str, home: Path, tmp_path: Path) -> None:
     records = [r for r in Store(home / "runs.jsonl").read() if kind != "usage" or r.quantizer["depth"] == 4]
     records += judged({1.0: 20.0, 0.5: 15.0}) if kind == "acceptance" else []
+    records += [by_position(64, 1000)] if kind == "positions" else []
     both = []
     for number in range(2):
         path = tmp_path / f"{number}.svg"
         save(draw(kind, records, home), path)
         both.append(path.read_bytes())
     assert both[0] == both[1] and both[0].startswith(b"<?xml") and len(both[0]) > 5000
+
+
+def test_positions_are_drawn_with_both_cliffs() -> None:
+    """Of a model that knows nothing every position costs about log2 K: 7 bits, so that 1,000 images end after two."""
+    (axis,) = draw("positions", [by_position(128, 1000), *sweep()]).axes
+    line, *marks = axis.get_lines()
+    assert list(line.get_xdata()) == list(range(1, 257)) and all(6 < bits < 8 for bits in line.get_ydata())
+    assert [(float(mark.get_xdata()[0]), mark.get_fillstyle()) for mark in marks] == [(2.0, "full"), (2.0, "none")]
+    assert axis.get_xlabel() == "position, as it is said" and axis.get_ylim()[0] == 0
+    with pytest.raises(TokbenchError, match="no record has the NLL of each position"):
+        draw("positions", sweep())
 
 
 def test_the_name_says_the_format_and_the_same_bytes_come_every_time(tmp_path: Path) -> None:
