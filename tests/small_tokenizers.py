@@ -30,7 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "patch_size": 2,
         "spatial_compression": 4,
     },
-    "dall-e": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "start_channels": 8, "code_channels": 16},
+    "dall-e": {"channels": 16, "multipliers": [1, 2], "blocks": 1, "start_channels": 8, "code_channels": 16},
     "gigatok": {
         "channels": 8, "multipliers": [1, 2], "blocks": 1, "latent_channels": 8, "tokens": 16, "code_channels": 4,
         "encoder": {"width": 16, "depth": 1, "heads": 2}, "decoder": {"width": 16, "depth": 1, "heads": 2},

@@ -116,4 +116,9 @@ class Decoder(nn.Module):
 def build(config: DallEConfig, size: Size, code_channels: int, image_channels: int) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``config``; any size."""
     settings = (config, code_channels, image_channels)
-    return Encoder(*settings), Decoder(*settings)
+    networks = Encoder(*settings), Decoder(*settings)
+    for layer in (layer for network in networks for layer in network.modules()):
+        if isinstance(layer, nn.Conv2d):  # as the official code begins
+            nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return networks

@@ -140,8 +140,6 @@ class CodeProjection(nn.Module):
     On the way to fewer channels the heads are averaged, on the way to more they lie side by side.
     """
 
-    looks_everywhere = True
-
     def __init__(self, channels_in: int, channels_out: int, heads: int) -> None:
         super().__init__()
         self.heads, self.channels_out, self.fewer = heads, channels_out, channels_in > channels_out
