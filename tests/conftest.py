@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,14 +24,18 @@ torch.set_num_threads(1)
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def photographs_scaled_once() -> Iterator[None]:
-    """Hundreds of tests open the built-in photographs; scaling these is a third of a tiny run."""
-    from tokbench.data import photos
+# The tests themselves, and what they import, are objects by the million that live to the end. Nobody has to look for
+# garbage among them: not while they are gathered, and not each time that a test leaves some.
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(photos, "_pyramid", functools.lru_cache(maxsize=64)(photos._pyramid))
-        yield
+
+def pytest_collection() -> None:
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,17 @@ from pathlib import Path
 
 _TESTS = Path(__file__).parent
 _SERVER = """
-import json, os, sys, traceback
+import gc, json, os, sys, traceback
 import torch, torch._dynamo
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
 import recipes_tiny, sweeps_tiny
 import tokbench.cli.encode, tokbench.generators.ar, tokbench.generators.mlm, tokbench.sweeps.plan, tokbench.sweeps.run
 import tokbench.training.generator_task, tokbench.training.loop, tokbench.training.tokenizer_task
+from tokbench.data import open_images
+for split in ("train", "eval"):  # scales the photographs as the tiny recipes ask for them
+    open_images("photos", split, image_size=16)
+gc.collect(), gc.freeze()  # none of it is garbage, and no child need copy it to find out
 
 def child(told):
     out = os.open(told["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from tokbench.errors import TokbenchError
@@ -34,12 +33,16 @@ def _hwc(images: Tensor, index: int) -> np.ndarray:
 
 
 def test_psnr_is_scikit_images() -> None:
+    from skimage.metrics import peak_signal_noise_ratio
+
     x, y = _pairs()
     expected = [peak_signal_noise_ratio(_hwc(x, i), _hwc(y, i), data_range=255) for i in range(len(x))]
     assert psnr(x, y).tolist() == pytest.approx(expected, rel=1e-9)
 
 
 def test_ssim_is_scikit_images() -> None:
+    from skimage.metrics import structural_similarity
+
     x, y = _pairs()
     expected = [
         structural_similarity(
@@ -59,6 +62,8 @@ def test_ssim_is_scikit_images() -> None:
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_ssim_is_scikit_images_on_flat_images(level: int) -> None:
     """Nearly flat images are where float32 second moments cancel."""
+    from skimage.metrics import structural_similarity
+
     x = torch.full((1, 3, 32, 32), level, dtype=torch.uint8)
     y = x.clone()
     y[..., ::7] = min(level + 1, 255) if level < 255 else 254

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import jaccard_score
 from typer.testing import CliRunner
 
 from tokbench.cli.app import app
@@ -140,6 +139,8 @@ def test_recipes_that_do_not_go_together(tiny: Tiny, settings: list[str], said: 
 
 
 def test_mean_iou_is_scikit_learns_over_all_batches() -> None:
+    from sklearn.metrics import jaccard_score
+
     random = torch.Generator().manual_seed(0)
     reference = torch.randint(0, 5, (6, 1, 8, 8), generator=random)
     sample = torch.where(torch.rand(reference.shape, generator=random) < 0.6, reference, 2)

@@ -23,10 +23,7 @@ from recipes_tiny import TINY
 from tokbench.config.loading import load_recipe
 from tokbench.training.loop import train
 for name, settings in {settings!r}.items():
-    # 40 channels make groups of two. Over a single channel the norm undoes the biases before it: their gradients are
-    # rounding alone, of which Adam makes whole steps.
-    wide = ["model.channels=40", "model.latent_channels=40", "training.precision=fp32", "training.steps=6"]
-    recipe = load_recipe("demo", [*TINY, *wide, *settings])
+    recipe = load_recipe("demo", [*TINY, *{same!r}, *settings])
     train(recipe, Path({out!r}) / name, quiet=True)
 
 from tokbench.training.tokenizer_task import TokenizerTask
@@ -46,6 +43,10 @@ result = train(recipe, Path({out!r}) / "skip", quiet=True)
 atexit._run_exitfuncs()
 assert not torch.distributed.is_initialized(), "at its end a process whose peers are still joined may abort"
 """
+
+# The demo's two groups a norm leave none over a single channel: that would undo the biases before it, whose gradients
+# would be rounding alone, of which Adam makes whole steps.
+_SAME = ["training.precision=fp32", "training.steps=6", "training.picture_every=0", "training.checkpoint_every=0"]
 
 # With batch statistics in the discriminator two processes could not equal one; with group they must.
 _GAN = (
@@ -69,7 +70,7 @@ _SKIPPING = [*_VQ, "training.on_nan=skip", "training.steps=4", "training.precisi
 
 
 def _run(forks: ForkServer, processes: int, out: Path) -> None:
-    script = _SCRIPT.format(settings=SETTINGS, skipping=_SKIPPING, out=str(out))
+    script = _SCRIPT.format(same=_SAME, settings=SETTINGS, skipping=_SKIPPING, out=str(out))
     run_processes(forks, out, script, processes=processes)
 
 

@@ -94,8 +94,12 @@ class ScaledPhoto:
         return f"{self.photo}@{min(self.pixels.shape[1:])}+{top}+{left}"
 
 
+@functools.lru_cache(maxsize=32)
 def _pyramid(photo: Photograph, size: Grid, zooms: tuple[float, ...]) -> list[ScaledPhoto]:
-    """The photograph just covering (H, W) times each zoom, as far as it has the pixels (1 always)."""
+    """The photograph just covering (H, W) times each zoom, as far as it has the pixels (1 always).
+
+    Every cell of a sweep opens the same; nobody writes into them.
+    """
     image = _decoded(photo)
     copies = [image.resize(scaled, Image.Resampling.BICUBIC) for scaled in covering_sizes(image, size, zooms)]
     return [ScaledPhoto(photo.name, np.ascontiguousarray(np.asarray(copy).transpose(2, 0, 1))) for copy in copies]

@@ -1,4 +1,7 @@
-"""Fully sharded training (FSDP2) of generators too large for one device: parts on every process, wholes on disk."""
+"""Fully sharded training (FSDP2) of generators too large for one device: parts on every process, wholes on disk.
+
+torch's own part of it takes a second to import, which every training would wait for: it is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
-from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.recipe import Recipe
@@ -43,6 +38,8 @@ def plugin(recipe: Recipe, precision: str) -> FullyShardedDataParallelPlugin:
         raise TokbenchError("training.precision=fp16 does not go together with FSDP: use bf16")
     if recipe.training.compile:
         raise TokbenchError("training.compile does not go together with FSDP: set training.compile=false")
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
     # Casting is autocast's work, as without FSDP; weights travel in bf16.
     half = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
     return FullyShardedDataParallelPlugin(
@@ -69,12 +66,16 @@ def is_sharded(accelerator: Accelerator) -> bool:
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
     """The model's state with whole tensors, in CPU memory, on the main process; empty on others. Collective."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     return cast(dict[str, Tensor], get_model_state_dict(model, options=options))
 
 
 def whole_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The optimizer's state by parameter names, as ``whole_weights``. Collective."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     return dict(get_optimizer_state_dict(model, optimizer, options=options))
 
@@ -83,6 +84,12 @@ def load_whole(
     model: nn.Module, optimizer: torch.optim.Optimizer, weights: dict[str, Any], states: dict[str, Any]
 ) -> None:
     """The inverse of both; every process gives the whole state and keeps its part."""
+    from torch.distributed.checkpoint.state_dict import (
+        StateDictOptions,
+        set_model_state_dict,
+        set_optimizer_state_dict,
+    )
+
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     set_model_state_dict(model, weights, options=options)
     set_optimizer_state_dict(model, optimizer, states, options=options)
