@@ -73,11 +73,11 @@ def test_a_measure_that_orders_as_gfid_does_holds_and_one_that_does_not_fails() 
     result = judge(seen)
     pfid, better = result.findings[:2]
     assert pfid.verdict is Verdict.holds and pfid.effect == 1 and "over 12 tokenizers" in pfid.detail
-    assert better.verdict is Verdict.holds and "higher than that of RFID_192" in better.statement
-    assert found(result.findings, "IFID_192 orders").verdict is Verdict.fails
+    assert better.verdict is Verdict.holds and better.statement == "PFID_192 orders them better than RFID_192"
+    assert found(result.findings, "IFID_192 orders tokenizers").verdict is Verdict.fails
     psnr = found(result.findings, "PSNR orders")
     assert psnr.verdict is Verdict.holds and psnr.informational and psnr.effect == 1
-    assert found(result.findings, "share of the fixed length").effect == 1  # 0.1 bpp of ever more
+    assert found(result.findings, "share that the AR needs").effect == 1  # 0.1 bpp of ever more
     assert found(result.findings, "bits of an image").verdict is Verdict.fails
     assert result.verdict == "holds in part"
     assert result.table.splitlines()[2].startswith("| PFID_192 | 1.00 |")

@@ -128,7 +128,7 @@ def _bars(axis: Axes, panel: Panel) -> None:
         )  # fmt: skip
         if series.label:  # the colours are those of the quantizers: the legend shows the shade alone
             axis.bar(0, 0, color="#444444", alpha=series.alpha, label=series.label)
-        elif len(panel.by) == 1:
+        elif len(panel.by) == 1 and len(names) <= 12:  # of more the numbers would lie over each other
             axis.bar_label(bars, [f"{s.mean:.3g}" for _, s in series.there], padding=2, fontsize=7)
     turned = (60, "right") if len(names) > 6 else (20, "center")
     axis.set_xticks(range(len(names)), list(map(str, names)), rotation=turned[0], ha=turned[1])

@@ -11,6 +11,7 @@ from tokbench.claims.numbers import spread_text, table_of
 from tokbench.claims.panels import Panel, Series
 from tokbench.claims.ranks import Correlation, correlation, difference
 from tokbench.results.entries import Entry, Spread
+from tokbench.results.figures.positions import nll_by_position
 
 TARGETS = ("gfid", "gfid_192")
 PUBLISHED = ("pfid", "ifid")  # of which it is claimed
@@ -20,6 +21,11 @@ OF_GENERATOR = ("nll_bits_per_code", "model_bpp", "chd", "entropy_cliff")
 OF_PROBES = ("linear_top1", "ar_top1")
 PER_PIXEL = "fixed_bpp"
 UNIT = "rank correlation"
+NOTE = (
+    "Active codes are usage times vocabulary, the mean over depths; the share that the AR needs is the model-coded "
+    "rate over that of fixed length. pFID: half of the codes become one of the eight nearest of their codebook; iFID: "
+    "halfway between two latents. NLL, model-coded rate, CHD, t* and the AR's probe are known when the generator is."
+)
 RULE = (
     "Tokenizers are the sample: each has one value of a measure and one gFID, means over its seeds. The effect is "
     "Spearman's rank correlation between the two, positive where what the measure calls better has the lower gFID (of "
@@ -67,7 +73,7 @@ def judge(evidence: Evidence) -> list[Finding]:
         label, other = (m.label if m else key for m, key in ((own, name), (base, BASE)))
         findings.append(_finding(f"{label} orders tokenizers as {target.label} does", _against(own, pairs, target)))
         found = _compared(own, base, pairs, target)
-        findings.append(_finding(f"its rank correlation with {target.label} is higher than that of {other}", found))
+        findings.append(_finding(f"{label} orders them better than {other}", found))
     published = {_in_layer(evidence, name) for name in PUBLISHED}
     for name, measure in measures.items():
         if name not in published:
@@ -82,11 +88,16 @@ def panels(evidence: Evidence) -> list[Panel]:
     found = [(m.label, _against(m, pairs, target)) for m in measures.values()]
     bars = sorted(((label, c) for label, c in found if c is not None), key=lambda bar: -bar[1].rho)
     points = [(label, Spread(c.rho, c.deviation)) for label, c in bars]
-    shown = [Panel("", f"rank correlation with {target.label}", [Series(points, "none")], bars=True, width=5.2)]
+    shown = [Panel("", f"rank correlation with {target.label}", [Series(points, "simvq")], bars=True, width=4.2)]
     for name in (*(_in_layer(evidence, key) for key in (BASE, *PUBLISHED)), "model_bpp"):
         if name in measures:
-            shown.append(Panel(evidence.heading(name), target.label, _scatter(pairs, name, target), width=2.8))
-    return shown
+            shown.append(Panel(evidence.heading(name), target.label, _scatter(pairs, name, target), width=4.2))
+    nll = [(pair.tokenizer.quantizer, bits) for pair in pairs if (bits := nll_by_position(pair.generator.first))]
+    lines = [
+        Series([(t, Spread(value, None)) for t, value in enumerate(bits, 1)], quantizer, marker=False)
+        for quantizer, bits in nll
+    ]
+    return [*shown, Panel("position", "NLL (bits a position)", lines, width=4.2)]
 
 
 def table(evidence: Evidence) -> str:
@@ -109,7 +120,7 @@ def table(evidence: Evidence) -> str:
         columns[evidence.heading(name)] = lambda pair, name=name: spread_text(pair.metric(name))  # type: ignore[misc]
     columns["seeds"] = lambda pair: str(len(pair.generator.records))
     ordered = sorted(pairs, key=lambda pair: -(target.of(pair) or 0.0))
-    return f"{correlations}\n{table_of(ordered, columns)}"
+    return f"{correlations}\n{NOTE}\n\n{table_of(ordered, columns)}"
 
 
 def _pairs(evidence: Evidence) -> list[Pair]:
@@ -142,7 +153,7 @@ def _measures(evidence: Evidence) -> dict[str, Measure]:
     if "usage" in found:
         found["active"] = Measure("active codes", _active)
     if evidence.measured("model_bpp", PER_PIXEL):
-        found["share"] = Measure("share of the fixed length that the AR needs", _share)
+        found["share"] = Measure("share that the AR needs", _share)
     found["bits"] = Measure("bits of an image", lambda pair: -(pair.tokenizer.bits() or 0.0))
     return found
 

@@ -61,12 +61,13 @@ def _panel(axis: Axes, entries: Sequence[Entry]) -> None:
 
 def _points(entry: Entry) -> list[Point]:
     """(1, bits), (2, bits) ...; nothing of a record without."""
-    rows = [row for record in entry.records if (row := _by_position(record))]
+    rows = [row for record in entry.records if (row := nll_by_position(record))]
     each = zip(*rows, strict=False)
     return [(float(place), sum(values) / len(values)) for place, values in enumerate(each, 1)]
 
 
-def _by_position(record: Record) -> list[float]:
+def nll_by_position(record: Record) -> list[float]:
+    """Bits of each position; empty of a record that does not say it."""
     row: Any = _metric(record, _NLL).get("by_position")
     whole = isinstance(row, list) and all(isinstance(value, int | float) and is_shown(value) for value in row)
     return row if whole else []
