@@ -38,6 +38,7 @@ from quantizers.rq import RQ  # noqa: E402
 from quantizers.simvq import SimVQ  # noqa: E402
 from quantizers.third_party import from_vector_quantize_pytorch  # noqa: E402
 from quantizers.usage import Usage  # noqa: E402
+from quantizers.vcq import VCQ  # noqa: E402
 from quantizers.vq import VQ  # noqa: E402
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "MGVQ",
     "MSRQ",
     "RQ",
+    "VCQ",
     "VQ",
     "Grouped",
     "Gumbel",

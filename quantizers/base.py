@@ -38,15 +38,12 @@ class Quantizer(nn.Module):
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     tunable: ClassVar[tuple[Tunable, ...]] = ()  # constructor arguments that a sweep may tune
-    # A prefix of the depths decodes to a coarser version of the same map.
-    decodes_prefix: bool = False
+    decodes_prefix: bool = False  # a prefix of the depths decodes to a coarser version of the same map
     corners: ClassVar[bool] = False  # codes are corners of a cube: each of their bits the sign of a channel
-    # Codes on a grid of their own, such as a pyramid of scales: the one grid of z they belong to, and the numbers of
-    # codes that decode (the first n of N), coarse to fine, N last.
+    # Codes on a grid of their own, as a pyramid has: the one grid of z they are of; which first n decode, N last.
     latent_grid: tuple[int, ...] | None = None
     prefixes: tuple[int, ...] = ()
-    # What each of the prefixes adds to the one before, by name: a scale.
-    prefix_names: tuple[str, ...] = ()
+    prefix_names: tuple[str, ...] = ()  # what each of the prefixes adds to the one before: a scale
 
     def __init__(
         self,
@@ -153,8 +150,7 @@ class Quantizer(nn.Module):
             return self._embed_outside(flat).reshape(*positions, codes.shape[-1], self.dim)
 
     def neighbours(self, codes: Tensor, count: int) -> Tensor:
-        """codes (B, ..., D) -> (B, ..., D, count): the codes nearest to each by their vectors, itself first
-        (``quantizers.neighbours``). Raises ValueError where there are fewer, or too many to look through."""
+        """codes (B, ..., D) -> (B, ..., D, count): the codes nearest to each by their vectors, itself first."""
         return neighbours(self, codes, count)
 
     def settle(self, grid: Sequence[int]) -> None:
@@ -184,6 +180,14 @@ class Quantizer(nn.Module):
         """Vocabulary of each of the ``subcodes``."""
         return self.codebook_sizes
 
+    def position_sizes(self, grid: Sequence[int]) -> tuple[int, ...]:
+        """The vocabulary at each position of codes (B, *grid, 1), in raster order; empty: ``codebook_sizes`` at all."""
+        return ()
+
+    def bits_of(self, grid: Sequence[int]) -> float:
+        """The rate, exactly: bits of the codes (B, *grid, D) of one z."""
+        return math.prod(grid) * self.bits_per_vector
+
     @property
     def num_codebooks(self) -> int:
         """D, the codes a position has."""
@@ -191,7 +195,7 @@ class Quantizer(nn.Module):
 
     @property
     def bits_per_vector(self) -> float:
-        """The rate: sum of log2 of the vocabularies, bits per position."""
+        """The sum of log2 of the vocabularies: bits per position, of the largest where they differ."""
         return math.fsum(math.log2(k) for k in self.codebook_sizes)
 
     @property
@@ -250,8 +254,7 @@ class Quantizer(nn.Module):
             raise ValueError(f"{self.label} got an empty z of shape {tuple(z.shape)}")
         if not z.is_floating_point():
             raise ValueError(f"{self.label} takes a floating-point z, not {z.dtype}")
-        if self.channel_first:
-            z = z.movedim(1, -1)
+        z = z.movedim(1, -1) if self.channel_first else z
         positions = tuple(z.shape[:-1])
         flat = z.float().reshape(z.shape[0], math.prod(positions[1:]), self.dim)
         if self.check_finite and has_values(flat):
@@ -279,18 +282,16 @@ class Quantizer(nn.Module):
         if codes.ndim < 2 or not (given == depth or (self.decodes_prefix and 1 <= given < depth)):
             wanted = f"1 to {depth}" if self.decodes_prefix and depth > 1 else f"{depth}"
             raise ValueError(f"{self.label} takes codes of shape (B, ..., D) with D = {wanted}, not {shape}")
-        positions = shape[:-1]
-        flat = codes.long().reshape(shape[0], math.prod(positions[1:]), given)
+        flat = codes.long().reshape(shape[0], math.prod(shape[1:-1]), given)
         if has_values(flat):
             sizes = torch.tensor(self.codebook_sizes[:given], device=codes.device)
             outside = int(((flat < 0) | (flat >= sizes)).sum())
             if outside:
-                low, high = int(flat.min()), int(flat.max())
                 raise ValueError(
                     f"{self.label}: {outside} of the codes of shape {shape} are outside their vocabularies "
-                    f"{list(self.codebook_sizes[:given])} (lowest {low}, highest {high})"
+                    f"{list(self.codebook_sizes[:given])} (lowest {int(flat.min())}, highest {int(flat.max())})"
                 )
-        return flat, positions
+        return flat, shape[:-1]
 
 
 def _linear(x: Tensor, layer: nn.Linear, with_bias: bool = True) -> Tensor:

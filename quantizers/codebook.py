@@ -80,6 +80,7 @@ class Codebook(nn.Module):
         self._kmeans_done = not self.kmeans_init
         self._seen: list[Tensor] = []
         self._pending: list[tuple[Tensor, Tensor]] = []
+        self._fresh: list[Tensor] = []
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Codebook:
         before = dict(self._buffers)
@@ -117,12 +118,14 @@ class Codebook(nn.Module):
     @property
     def vectors(self) -> Tensor:
         """(K, d) as they are compared and looked up, with their gradient if they have one."""
-        weight = self.weight.float()
-        return F.normalize(weight, dim=-1) if self.l2_norm else weight
+        return self._compared(self.weight)
 
-    def nearest(self, z: Tensor) -> Tensor:
-        """z (..., d) -> int64 (...)."""
-        return nearest_code(z, self.vectors)
+    def _compared(self, weight: Tensor) -> Tensor:
+        return F.normalize(weight.float(), dim=-1) if self.l2_norm else weight.float()
+
+    def nearest(self, z: Tensor, first: int | None = None) -> Tensor:
+        """z (..., d) -> int64 (...), among the ``first`` codes where a number is given."""
+        return nearest_code(z, self._compared(self.weight[:first]))
 
     def lookup(self, index: Tensor) -> Tensor:
         """int64 (...) -> (..., d)."""
@@ -155,31 +158,48 @@ class Codebook(nn.Module):
             self._seen.clear()
 
     @torch.no_grad()
-    def learn(self, assigned: Sequence[tuple[Tensor, Tensor]], *, evenly: bool = False) -> None:
+    def learn(
+        self,
+        assigned: Sequence[tuple[Tensor, Tensor]],
+        *,
+        evenly: bool = False,
+        fresh: Tensor | None = None,
+        reach: Tensor | float = 1.0,
+    ) -> None:
         """One training step's statistics: pairs of vectors (..., d) and the codes (...) they fell to.
 
-        All processes take part; the codebook is the same on each afterwards. ``evenly``: each pair counts alike,
-        however few its vectors are, in the averages and where unused codes restart. Or the one vector of an image that
-        the coarsest scale of a pyramid has would find few codes among those that the finer ones keep in use.
+        All processes take part; the codebook is the same on each afterwards.
+
+        Args:
+            evenly: each pair counts alike, however few its vectors are, in the averages and where unused codes restart.
+                Or the one vector of an image that the coarsest scale of a pyramid has would find few codes among those
+                that the finer ones keep in use.
+            fresh: vectors (..., d) that unused codes restart on; by default those of the pairs.
+            reach: hits that a code (K,) can expect in units of their mean, where not all may choose it.
         """
         if (not self.is_average and not self.restart_threshold) or is_recomputing():
             return
         require_may_learn("the codebook")
         self._keep_precision()
         # A new list: the replicas of DataParallel share the old one.
-        self._pending = self._pending + [(z.detach().reshape(-1, self.dim).float(), i.reshape(-1)) for z, i in assigned]
+        self._pending = self._pending + [(self._rows(z), i.reshape(-1)) for z, i in assigned]
+        self._fresh = self._fresh + ([] if fresh is None else [self._rows(fresh)])
         if len(self._pending) < self.update_every * len(assigned):
             return
         pending, self._pending = self._pending, []
+        rows, self._fresh = self._fresh or [z for z, _ in pending], []
         hits_per_code = self._average(pending, evenly)
         if self.restart_threshold:
-            self._restart([z for z, _ in pending], hits_per_code, evenly)
+            self._restart(rows, hits_per_code * reach, evenly)
         if self.is_average:
             total = self.cluster_size.sum()
             smoothed = (self.cluster_size + self.eps) * (total / (total + self.size * self.eps))
             torch.div(self.embed_sum, smoothed[:, None], out=self.weight)
             if self.l2_norm:
                 self.weight.copy_(F.normalize(self.weight, dim=-1))
+
+    def _rows(self, z: Tensor) -> Tensor:
+        return z.detach().reshape(-1, self.dim).float()
 
     def _average(self, pending: Sequence[tuple[Tensor, Tensor]], evenly: bool) -> Tensor:
         """Updates the averages; returns the hits a code had in this batch, on average."""
@@ -199,8 +219,8 @@ class Codebook(nn.Module):
             self.embed_sum.mul_(self.decay).add_(sums, alpha=1 - self.decay)
         return hits_per_code
 
-    def _restart(self, rows: list[Tensor], hits_per_code: Tensor, evenly: bool) -> None:
-        bar = (0.1 * hits_per_code).clamp_max(self.restart_threshold)
+    def _restart(self, rows: list[Tensor], expected: Tensor, evenly: bool) -> None:
+        bar = (0.1 * expected).clamp_max(self.restart_threshold)
         dead = (self.cluster_size < bar).nonzero()[:, 0]
         if not len(dead):
             return

@@ -112,7 +112,8 @@ def make_parts(
     if isinstance(quantizer, str):
         if dim is None:
             raise ValueError(f"{label}: a quantizer given by name needs dim")
-        return [build(quantizer, dim=dim, check_finite=False, **options) for _ in range(count)]
+        parts = [build(quantizer, dim=dim, check_finite=False, **options) for _ in range(count)]
+        return _of_any_position(label, parts)
     if options:
         raise ValueError(f"{label}: {', '.join(options)} belong to a quantizer given by name, not to one that is built")
     parts = [quantizer] + [copy.deepcopy(quantizer) for _ in range(count - 1)]
@@ -123,6 +124,13 @@ def make_parts(
                 reset()
     for part in parts:
         part.channel_first = part.check_finite = False
+    return _of_any_position(label, parts)
+
+
+def _of_any_position(label: str, parts: list[Quantizer]) -> list[Quantizer]:
+    """ValueError where which codes there are depends on the position, which no part is told."""
+    if parts[0].position_sizes((1,)):
+        raise ValueError(f"{label}: {parts[0].name} counts the positions of a whole map; use it alone")
     return parts
 
 

@@ -28,9 +28,11 @@ def neighbours(quantizer: Quantizer, codes: Tensor, count: int) -> Tensor:
     Codes that are equally near, as the n corners beside one of LFQ's are, come in an order that was drawn once.
 
     Raises:
-        ValueError: a depth has fewer codes than that, or more than can be looked through.
+        ValueError: a depth has fewer codes than that, more than can be looked through, or positions have other codes.
     """
     flat, positions = quantizer._check_codes(codes)
+    if quantizer.position_sizes(positions[1:]):
+        raise ValueError(f"{quantizer.label}: a position need not have the codes that lie near its own")
     for size in quantizer.codebook_sizes:
         if not 1 <= count <= size:
             raise ValueError(f"{quantizer.label} has no {count} codes near each other: a codebook has {size}")

@@ -46,7 +46,7 @@ def reconstruct_clip(tokenizer: Tokenizer, clip: Tensor) -> ClipReconstruction:
     """
     codes = encode_clip(tokenizer, clip)
     made = decode_clip(tokenizer, codes, tuple(clip.shape[1:]))
-    bits = math.prod(codes.shape[1:-1]) * tokenizer.quantizer.bits_per_vector / math.prod(clip.shape[1:])
+    bits = tokenizer.quantizer.bits_of(codes.shape[1:-1]) / math.prod(clip.shape[1:])
     figures = psnr_and_ssim(*(rearrange(x, "c t h w -> t c h w") for x in (clip, made)))
     return ClipReconstruction(clip, made, codes[0].cpu(), bits, *figures)
 

@@ -87,7 +87,7 @@ def reconstruct_image(tokenizer: Tokenizer, image: Tensor) -> Reconstruction:
     prefixes = tokenizer.prefixes()
     stages = [decode_image(tokenizer, prefix.of(codes), (height, width)) for prefix in prefixes]
     image = image.cpu()
-    bits = math.prod(codes.shape[1:-1]) * tokenizer.quantizer.bits_per_vector / (height * width)
+    bits = tokenizer.quantizer.bits_of(codes.shape[1:-1]) / (height * width)
     names = [prefix.name for prefix in prefixes]
     compared = image[None], stages[-1][None]
     if kind != "image":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from tokbench.errors import TokbenchError
 from tokbench.models.titok_start import centres, spread
 from tokbench.models.tokenizer import chosen_size
 from tokbench.reconstruction import reconstruct_image
+from tokbench.results.entries import Entry
+from tokbench.results.record import Rate, Record, decode
 
 SMALL = {"width": 32, "depth": 1, "heads": 2}
 
@@ -92,6 +95,20 @@ def test_in_training_the_tail_is_dropped_for_the_whole_batch_and_never_in_evalua
         assert not torch.equal(tokenizer.decode(codes), tokenizer.decode(codes[:, :8]))
     assert [prefix.positions for prefix in tokenizer.prefixes()] == [8, 12]
     assert tokenizer.rate()["prefixes"] == [8, 12]
+
+
+def test_the_rate_of_tokens_whose_codebook_grows_is_their_sum() -> None:
+    """In a record, and of each of its prefixes."""
+    tokenizer = make("titok", {"name": "vcq", "codebook_size": 64}, tail_drop=0.5)
+    sizes = tokenizer.quantizer.position_sizes((12,))
+    rate = Rate(**tokenizer.rate())
+    assert rate.bits_per_image == sum(map(math.log2, sizes)) == 12 * rate.bits_per_position < 12 * 6
+    fields = {"id": "a", "cell": "a", "created": "", "name": "x", "recipe": {}, "environment": {}}
+    entry = Entry((decode(Record.of(**fields, rate=rate).line),))
+    found = [Entry(entry.records, prefix).bits() for prefix in (1, 2)]
+    assert found == [sum(map(math.log2, sizes[:8])), rate.bits_per_image]
+    with pytest.raises(ValueError, match="position_sizes are of each position"):
+        decode(Record.of(**fields, rate={**tokenizer.rate(), "position_sizes": [2, 64]}).line)
 
 
 def test_every_prefix_of_the_tokens_covers_the_image() -> None:

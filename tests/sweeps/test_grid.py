@@ -53,6 +53,7 @@ def test_bits_are_the_rate_of_an_image_whatever_its_codes_are() -> None:
     assert _bits(varied) == pytest.approx([8 * 64] * 2, rel=0.01)
     rows = SweepSettings(encoder=["vqgan", "titok"], image_bits=[256], quantizer=["vq"], set=[*TINY, "model.tokens=16"])
     assert _bits(rows) == [256] * 2
+    assert _bits(SweepSettings(quantizer=["vcq"], bits=[4], set=TINY)) == [4 * 64], "a codebook that grows: 2 to 2^7"
     for bits in (1, 160):
         with pytest.raises(TokbenchError, match="for each of its 155 codes, which hold 1 to 62"):
             tokenizer_cells(SweepSettings(quantizer=["ms-rq"], bits=[bits], set=TINY))

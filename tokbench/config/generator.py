@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
@@ -66,9 +67,12 @@ class GeneratorConfig(Grown):
     pyramid: QuantizerConfig | None = Field(
         None, description="the tokenizer's quantizer, where `var` goes by its scales"
     )
+    limits: Annotated[tuple[PositiveInt, ...], Field(max_length=2**20)] = Field(
+        (), description="codes that each position has, the first of the vocabulary; empty: all"
+    )
     tokenizer: TokenizerRef | None = None
 
-    later = ("pyramid",)
+    later = ("pyramid", "limits")
 
     @model_validator(mode="after")
     def _fits(self) -> GeneratorConfig:
@@ -103,6 +107,7 @@ class GeneratorConfig(Grown):
         if (generator.input == "codes") != (self.code_channels is not None):
             raise ValueError(f"generator.input {generator.input} with code_channels {self.code_channels}")
         self._fits_vocabulary()
+        self._fits_limits()
         if self.shared_codes and len(set(self.vocabulary)) > 1:
             raise ValueError("shared_codes needs equal vocabularies")
         if (generator.name == "var") != (self.pyramid is not None):
@@ -132,6 +137,19 @@ class GeneratorConfig(Grown):
         for key in ("head", "input"):
             if key not in by_bits and (said := too_many_rows(key, getattr(generator, key), most)):
                 raise ValueError(said)
+
+    def _fits_limits(self) -> None:
+        if not self.limits:
+            return
+        if len(self.limits) != math.prod(self.grid) or len(self.vocabulary) != 1:
+            raise ValueError(f"{len(self.limits)} limits for codes of shape {size_text(self.shape)}")
+        if max(self.limits) > self.vocabulary[0]:
+            raise ValueError(f"limits of {max(self.limits)} codes in a vocabulary of {self.vocabulary[0]}")
+        if self.generator.head != "softmax":
+            raise ValueError(
+                f"generator.head {self.generator.head} says all bits of a code, and these positions have fewer codes "
+                "than others (quantizer vcq); use generator.head=softmax"
+            )
 
     def _fits_maps(self, generator: PixelSNAILConfig) -> None:
         if len(self.grid) != 2:

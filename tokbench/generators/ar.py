@@ -106,9 +106,9 @@ class AR(Autoregressive):
         if self.by_bits:
             parts = [head.in_order(x, bits) for head, x, bits in self._parts(contexts, sequence)]
             return before, list(two_logits(torch.cat(parts, dim=-1)).unbind(-2))
-        if len(self.classifiers) == 1:  # one product: apart, each depth's gradient would be one of all of them
+        if len(self.classifiers) == 1 and self.limits is None:  # one product, or each depth's gradient is one of all
             return before, self.classifiers[0](contexts)
-        return before, [head(x) for head, x in zip(self.classifiers, contexts.unbind(2), strict=True)]
+        return before, [self.within(head(x)) for head, x in zip(self.classifiers, contexts.unbind(2), strict=True)]
 
     def _parts(self, contexts: Tensor, sequence: Tensor) -> Iterator[tuple[BitHead, Tensor, Tensor]]:
         """For each unit its head, its contexts (B, T, C) and its bits (B, T, n)."""
@@ -167,6 +167,8 @@ class AR(Autoregressive):
         kept = uniform(place_keys(keys[:, None], noise)).view(sequence.shape) < self.settings.pkeep
         kept[:, : self.settled] = True
         sizes = torch.tensor(self.vocabulary, device=keys.device)
+        if self.limits is not None:
+            sizes = self.in_order(self.limits[None, :, None])
         drawn = place_keys(keys[:, None], noise - 1).view(sequence.shape)
         others = (uniform(drawn) * sizes).long().minimum(sizes - 1)  # a uniform of fp32 may round up to 1
         if self.by_bits:  # of these it would have too few bits, and the vocabularies are powers of two

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -141,8 +142,8 @@ class Draw:
         if head is not None:
             bits, _ = head.draw(logits, keys, self.sampling, scale if self.doubled else None)
             return to_codes(bits, self.model.by_bits[unit.start : unit.stop])
-        logits = logits.float()
-        return draw(guided(logits, scale) if self.doubled else logits, keys, self.sampling)[..., None]
+        logits = guided(logits.float(), scale) if self.doubled else logits.float()
+        return draw(self.model.within(logits, t, -math.inf), keys, self.sampling)[..., None]
 
 
 class GraphedSampler:

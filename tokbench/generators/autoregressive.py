@@ -15,6 +15,7 @@ from tokbench.generators.base import Drawing
 from tokbench.generators.bits import BitHead
 from tokbench.generators.condition import Given
 from tokbench.generators.exact import Exact
+from tokbench.generators.limits import NEVER, limited
 from tokbench.generators.orders import order_of
 
 
@@ -55,6 +56,13 @@ class Autoregressive(Exact):
         order = None if self.order_name == "raster" else order_of(self.order_name, self.grid)
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("ordinals", None if order is None else order.argsort(), persistent=False)
+
+    def within(self, logits: Tensor, place: int | slice = slice(None), fill: float = NEVER) -> Tensor:
+        """Logits (..., T, K) in the order of drawing, or (..., K) of one place, without codes that are not there."""
+        if self.limits is None:
+            return logits
+        limits = self.limits if self.order is None else self.limits[self.order]
+        return limited(logits, limits[place], fill)
 
     def in_order(self, x: Tensor) -> Tensor:
         """(B, T, ...) in raster order -> in the order of drawing."""

@@ -17,6 +17,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators.card import generator_card
 from tokbench.generators.codes_condition import CodesCondition  # noqa: F401  (a kind that build_condition knows)
 from tokbench.generators.condition import Given, build_condition
+from tokbench.generators.limits import check_vocabulary
 from tokbench.generators.noise import image_keys, random_keys
 from tokbench.generators.sampling import Sampling
 from tokbench.generators.text_condition import TextCondition  # noqa: F401  (a kind that build_condition knows)
@@ -62,6 +63,8 @@ class Generator(SavedModel):
         self.condition = build_condition(config.condition, config.condition_width)
         self.settled = config.condition.settled  # positions that the condition gives
         self.by_bits = config.by_bits
+        limits = torch.tensor(config.limits) if config.limits else None
+        self.register_buffer("limits", limits, persistent=False)
 
     def loss(
         self,
@@ -215,14 +218,7 @@ class Generator(SavedModel):
 
     def check_codes(self, codes: Tensor, grid: Grid | None = None) -> None:
         """TokbenchError where a code is outside its vocabulary. A look at every value: not for the training loop."""
-        self.sequence(codes, grid)
-        for depth, size in enumerate(self.vocabulary):
-            low, high = int(codes[..., depth].min()), int(codes[..., depth].max())
-            if low < 0 or high >= size:
-                raise TokbenchError(
-                    f"code {low if low < 0 else high} at depth {depth + 1} is outside the generator's vocabulary "
-                    f"of {size}: these are not this tokenizer's codes"
-                )
+        check_vocabulary(Generator.sequence(self, codes, grid), self.vocabulary, self.limits)
 
     def _kept(self, given: Tensor | None, mask: Tensor | None, n: int, grid: Grid) -> tuple[Tensor | None, Tensor]:
         """Given codes (n, T, D) and where they hold (n, T), on this grid."""
@@ -264,6 +260,7 @@ class Generator(SavedModel):
         embedding.vectors.copy_(rows)
 
     embedding: Any
+    limits: Tensor | None  # codes that each position has, (T,) in raster order; None: all
     _pair: tuple[Any, Any] = (None, None)  # a plain tuple: their weights are not the generator's
 
     def come_with(self, tokenizer: Any, condition_tokenizer: Any = None) -> None:

@@ -91,6 +91,7 @@ def configure(
             generator=generator,
             shape=(*tokenizer.grid(image_size), len(sizes)),
             vocabulary=sizes,
+            limits=quantizer.position_sizes(tokenizer.grid(image_size)),
             num_classes=num_classes if generator.class_conditional else 0,
             conditioned_on=conditioned_on or _text(generator.text),
             given=_given(generator.frames, tokenizer.config, image_size),
@@ -245,14 +246,9 @@ def for_tokenizer(
     the memory of its weights."""
     tables = code_vectors(tokenizer.quantizer) if generator.input == "codes" else []
     config = configure(
-        generator,
-        tokenizer,
-        source=source,
-        image_size=image_size,
-        num_classes=num_classes,
-        tables=tables,
+        generator, tokenizer, source=source, image_size=image_size, num_classes=num_classes, tables=tables,
         conditioned_on=conditioned_on,
-    )
+    )  # fmt: skip
     with torch.device("meta") if meta else nullcontext():
         made = build(config)
     if tables:
@@ -276,6 +272,8 @@ def check_tokenizer(generator: Generator, tokenizer: Any, source: str = "the tok
         raise TokbenchError(
             f"{source}: images of {size_text(size)} are {size_text(grid)} codes, the generator's are {mine}"
         )
+    if quantizer.position_sizes(grid) != config.limits:
+        raise TokbenchError(f"{source}: its positions have other numbers of codes than the generator's")
     if config.tokenizer is not None:
         if (found := tokenizer.sha256()) != config.tokenizer.sha256:
             raise TokbenchError(

@@ -24,6 +24,7 @@ from tokbench.generators.bits import BitHead, signs, to_bits, to_codes, two_logi
 from tokbench.generators.condition import Given
 
 _GRID = 512  # steps of a logit in base 2: the rounding costs under 1e-6 bits per code
+_LEAST = -(2.0**60)  # in such steps, of a code that is not there
 _TABLE = np.array([round(2 ** (i / _GRID) * 2**30) for i in range(_GRID)], dtype=np.int64)
 
 Words = np.ndarray[Any, Any]
@@ -57,7 +58,7 @@ class ModelCoder:
                 own = slice(unit.start, unit.stop)
                 logits, wanted = decoder.logits(t, unit.start), None if codes is None else codes[:, t, own]
                 if (head := model.bit_head(unit)) is None:
-                    out[:, t, own] = _coded(logits, coder, wanted)
+                    out[:, t, own] = _coded(model.within(logits, t), coder, wanted)
                 else:
                     bits = None if wanted is None else to_bits(wanted, model.by_bits[own])
                     out[:, t, own] = to_codes(_coded_bits(head, logits, coder, bits), model.by_bits[own])
@@ -141,7 +142,7 @@ class HistogramCoder:
 
 def frequencies(logits: Tensor) -> Words:
     """Logits float64 (n, K) -> whole numbers proportional to the rounded probabilities, as float64 (n, K)."""
-    steps = torch.round(logits * (_GRID / math.log(2))).to(torch.int64)
+    steps = torch.round(logits * (_GRID / math.log(2))).clamp_min(_LEAST).to(torch.int64)
     below = (steps.amax(-1, keepdim=True) - steps).numpy()  # how far below the likeliest, from 0 up
     whole = -(-below // _GRID)
     return (_TABLE[whole * _GRID - below] >> np.minimum(whole, 62)).astype(np.float64)

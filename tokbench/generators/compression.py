@@ -74,6 +74,11 @@ class Codec:
             )
         if tokenizer.quantizer.latent_grid is not None:
             raise TokbenchError(f"compress is for maps of codes, and {tokenizer.quantizer.name} makes a row of scales")
+        if tokenizer.quantizer.position_sizes((1,)):
+            raise TokbenchError(
+                f"compress cuts maps of any size into tiles, and the codes of {tokenizer.quantizer.name} depend on "
+                "where in the whole map they stand"
+            )
         if generator is not None and not isinstance(generator.condition, ClassCondition):
             raise TokbenchError("compress is for generators of classes or without a condition; a file has no other")
         quantizer: Any = tokenizer.quantizer

@@ -11,6 +11,7 @@ d, C width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,6 +23,7 @@ from tokbench.generators.base import Drawing, Generator
 from tokbench.generators.bits import BitHead, symbols, to_codes, two_logits
 from tokbench.generators.condition import Given
 from tokbench.generators.embedding import CodeEmbedding
+from tokbench.generators.limits import limited, smoothed_cross_entropy
 from tokbench.generators.noise import gumbel, place_keys, uniform
 from tokbench.generators.sampling import Sampling, draw, guided, mask_fraction
 from tokbench.generators.transformer import Dropouts, Transformer, axial_rotation, initialise
@@ -76,7 +78,7 @@ class MLM(Generator):
         x = self._contexts(sequence, masked, condition)
         if self.by_bits:
             return list(two_logits(self.bit_head.in_order(x, symbols(sequence, self.by_bits))).unbind(-2))
-        return [head(x) for head in self.classifiers]
+        return [limited(head(x), self.limits) for head in self.classifiers]
 
     def _contexts(self, sequence: Tensor, masked: Tensor, condition: Tensor) -> Tensor:
         """(B, T, C), what the heads read."""
@@ -118,6 +120,10 @@ class MLM(Generator):
             bits = symbols(sequence, self.by_bits)[masked]
             at = place_keys(mine[:, None], torch.arange(self.places, device=keys.device))[masked]
             loss = self.bit_head.nats(contexts, bits, at, smoothing).mean() / self.depth
+        elif self.limits is not None:
+            limits = self.limits.expand_as(masked)[masked]
+            found = self._logits(sequence, masked, condition)[0][masked]
+            loss = smoothed_cross_entropy(found, sequence[..., 0][masked], limits, smoothing)
         else:
             logits = self._logits(sequence, masked, condition)
             parts = [
@@ -190,7 +196,7 @@ class MLM(Generator):
         confidence, drawn = torch.zeros(len(keys), self.places, device=self.device), []
         for d, head in enumerate(self.classifiers):
             logits = head(contexts).float()
-            logits = logits if scale is None else guided(logits, scale)
+            logits = limited(logits if scale is None else guided(logits, scale), self.limits, -math.inf)
             drawn.append(draw(logits, place_keys(keys, first + d), sampling))
             confidence += logits.log_softmax(-1).gather(-1, drawn[-1][..., None])[..., 0]
         return torch.stack(drawn, dim=-1), confidence

@@ -159,7 +159,7 @@ class PixelSNAIL(Autoregressive):
         features = self.features(self.first(x), self.where, self.spread(condition))
         x, found = features.flatten(2).transpose(1, 2), []
         for depth in range(self.depth):
-            found.append(self.classify(x, depth))
+            found.append(self.within(self.classify(x, depth)))
             if depth + 1 < self.depth:
                 x = x + self.depth_vectors[depth](sequence[..., depth])
         return found

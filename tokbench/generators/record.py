@@ -55,6 +55,8 @@ def rate_metrics(
         stored, protocol = stored[:, generator.config.given :], f"{protocol}-given{frames}"
         area -= pixels((frames, *axes(image_size)[1:]))
     fixed = fixed_bits(tuple(int(k) for k in quantizer.codebook_sizes), stored[0, ..., 0].numel())
+    if limits := generator.config.limits[generator.settled :]:
+        fixed = math.fsum(map(math.log2, limits))
     bound = "" if generator.exact_nll else "_bound"
     spread = float(bits.std()) / math.sqrt(n) if n > 1 else None
 

@@ -39,6 +39,10 @@ def slide_of(config: GeneratorConfig, size: Sequence[int]) -> Slide | None:
             f"{size_text(wanted)} codes were asked for, and the generator draws {size_text(own)}: only over rows and "
             "columns does a window slide"
         )
+    if config.limits:
+        raise TokbenchError(
+            f"the generator's {size_text(own)} codes have vocabularies by place (quantizer vcq): leave out the size"
+        )
     if model.name == "mlm":
         raise TokbenchError(
             f"mlm fills in its {size_text(own)} codes together: only of ar and pixelsnail are there larger maps"

@@ -26,7 +26,8 @@ def takes_pieces(tokenizer: Tokenizer) -> bool:
     """Whether ``encode_pieces`` and ``decode_pieces`` serve this tokenizer: one of videos, causal throughout."""
     networks = (tokenizer.encoder, tokenizer.decoder)
     causal = all(looks_at_every_frame(network) is None for network in networks)
-    return causal and isinstance(tokenizer.config.model, VideoArchitecture)
+    anywhere = not tokenizer.quantizer.position_sizes((1,))  # the same codes at every position
+    return causal and anywhere and isinstance(tokenizer.config.model, VideoArchitecture)
 
 
 def pieces(video: Tensor, stride: int, frames: int = 16) -> Iterator[Tensor]:
@@ -50,6 +51,10 @@ def encode_pieces(tokenizer: Tokenizer, videos: Iterable[Tensor]) -> Iterator[Te
     model = tokenizer.config.model
     if not isinstance(model, VideoArchitecture):
         raise TokbenchError(f"a {model.architecture} tokenizer takes images, which have no frames to take in pieces")
+    if tokenizer.quantizer.position_sizes((1,)):
+        raise TokbenchError(
+            f"the codes of {tokenizer.quantizer.name} depend on the length of the clip: encode it at once"
+        )
     stride, first = model.frame_downsampling, 1
     encoder = CausalStream(tokenizer.encoder)
     for video in videos:

@@ -177,7 +177,8 @@ class Entry:
         if self.prefix is None:
             return rate.bits_per_image
         if self.lengths:
-            return self.lengths[self.prefix - 1] * rate.bits_per_position
+            count, sizes = self.lengths[self.prefix - 1], rate.position_sizes
+            return math.fsum(map(math.log2, sizes[:count])) if sizes else count * rate.bits_per_position
         return math.prod(rate.tokens[:-1]) * sum(math.log2(size) for size in rate.codebook_sizes[: self.prefix])
 
     def bits_per_pixel(self) -> float | None:

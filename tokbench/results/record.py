@@ -67,7 +67,8 @@ def defined(name: str, value: float | None, n: int, version: str, *, stderr: flo
 class Rate(msgspec.Struct, frozen=True, gc=False):
     """What the codes cost. ``tokens`` is (\\*grid, D) of one image's code stack, as (H, W, D); bits are those of all
     positions, sum(log2 K_d) each. ``prefixes``: the positions of each part that decodes, coarse to fine, where these
-    refine and not the depths; ``by_depth`` is then over them."""
+    refine and not the depths; ``by_depth`` is then over them. ``position_sizes``: the vocabulary of each position,
+    where they differ; the bits of a position are then their mean."""
 
     tokens: Annotated[list[Side], msgspec.Meta(min_length=2, max_length=16)]
     codebook_sizes: Annotated[list[Size], msgspec.Meta(min_length=1)]
@@ -75,6 +76,7 @@ class Rate(msgspec.Struct, frozen=True, gc=False):
     bits_per_image: Positive
     bits_per_pixel: Positive
     prefixes: list[Count] | None = None
+    position_sizes: Annotated[list[Size], msgspec.Meta(min_length=1)] | None = None
 
 
 class DataRef(msgspec.Struct, frozen=True, gc=False):
@@ -207,6 +209,9 @@ def decode(line: bytes) -> Record:
             raise ValueError(f"{name}.{problem}")
     if record.rate is not None and record.rate.tokens[-1] != len(record.rate.codebook_sizes):
         raise ValueError("rate: tokens are (*grid, D), with D codebook sizes")
+    if (rate := record.rate) is not None and rate.position_sizes is not None:
+        if len(rate.position_sizes) != math.prod(rate.tokens[:-1]):
+            raise ValueError("rate: position_sizes are of each position of the grid")
     msgspec.structs.force_setattr(record, "raw", line)
     return record
 
