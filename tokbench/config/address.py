@@ -35,6 +35,11 @@ def address_settings(recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in _CALLED}
 
 
+def experiment_settings(recipe: Recipe) -> dict[str, Any]:
+    """The same without the seed: what all seeds of an experiment have."""
+    return {key: value for key, value in address_settings(recipe).items() if key != "seed"}
+
+
 def unlike_default(model: BaseModel) -> dict[str, Any]:
     """The settings of ``model`` that differ from the defaults of its class, recursively.
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
-from tokbench.config.address import address_settings
+from tokbench.config.address import experiment_settings
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.errors import TokbenchError, counted, did_you_mean
 from tokbench.results.environment import content_hash, describe
@@ -69,11 +69,11 @@ class Budget:
 
     def _seconds(self, recipe: TokenizerRecipe) -> float:
         known_at = self.out / "step-seconds.json"
-        settings = address_settings(recipe)
+        settings = experiment_settings(recipe)
         settings["training"] = {k: v for k, v in settings.get("training", {}).items() if k != "steps"}
         here = describe()
         machine = {"cpu": here["cpu"], "cores": here["cores"], "gpus": [] if self.cpu else here["gpus"]}
-        key = content_hash({"recipe": {k: v for k, v in settings.items() if k != "seed"}, "machine": machine})
+        key = content_hash({"recipe": settings, "machine": machine})
         known = _read(known_at)
         if key not in known:
             known[key] = timed(recipe, self.cpu)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokbench.codes.soft import need_latents, training_codes
-from tokbench.config.address import address_settings
+from tokbench.config.address import address_settings, experiment_settings
 from tokbench.config.condition import need_classes
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.loading import Draft, draft_recipe
@@ -40,8 +40,7 @@ class GeneratorCell:
     @property
     def experiment(self) -> str:
         """The address of all seeds of it together."""
-        settings = {k: v for k, v in address_settings(self.recipe).items() if k != "seed"}
-        return _address(settings, self.tokenizer.experiment, self.passes)
+        return _address(experiment_settings(self.recipe), self.tokenizer.experiment, self.passes)
 
     @property
     def latents(self) -> bool:

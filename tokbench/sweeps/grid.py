@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import quantizers
-from tokbench.config.address import address_settings
+from tokbench.config.address import address_settings, experiment_settings
 from tokbench.config.architecture import SETTINGS, Architecture
 from tokbench.config.grid import Grid, typed
 from tokbench.config.loading import Draft, apply_overrides, draft_recipe
@@ -43,7 +43,7 @@ class TokenizerCell:
     @property
     def experiment(self) -> str:
         """The address of all seeds of it together."""
-        return content_hash({k: v for k, v in address_settings(self.recipe).items() if k != "seed"})
+        return content_hash(experiment_settings(self.recipe))
 
 
 def tokenizer_cells(settings: SweepSettings, cpu: bool = False) -> tuple[list[TokenizerCell], list[tuple[str, str]]]:

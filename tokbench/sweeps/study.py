@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokbench.config.address import address_settings
+from tokbench.config.address import experiment_settings
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import content_hash
@@ -54,9 +54,8 @@ class Study:
 
     def __init__(self, cell: TokenizerCell, space: Space, search: Search, journal: Path) -> None:
         self.cell, self.space, self.search, self.journal = cell, space, search, journal
-        asked = {k: v for k, v in address_settings(cell.recipe).items() if k != "seed"}
         how = [search.metric, search.validation, search.seed, search.sampler, search.pruner]
-        self.name = content_hash({"recipe": asked, "space": space.described(), "how": how})
+        self.name = content_hash({"recipe": experiment_settings(cell.recipe), "space": space.described(), "how": how})
         self.study = open_study(journal, self.name, search.higher, search.pruner)
         if not self._trials():
             self.study.enqueue_trial(space.start)
