@@ -3,16 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tokbench.claims.evidence import Evidence
 from tokbench.claims.findings import Finding, better, judged
 from tokbench.claims.numbers import SeedValues, against
 from tokbench.claims.panels import Line, Panel, Series, metric_panels
+from tokbench.claims.pictures import Shown
 from tokbench.results.attributes import attribute
 from tokbench.results.entries import Entry, Spread
 
 METRICS = ("psnr", "ssim", "lpips", "rfvd_tf1")
 FLICKER = "flicker"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The whole check of a claim that one tokenizer of clips is better than another.
+
+    Args:
+        names: what the two parts are called, by part.
+        best: the part that is said to be better.
+        better: what is said of a metric, ``{metric}`` among the words.
+        first: what is said of first frames.
+    """
+
+    names: Mapping[str, str]
+    best: str
+    better: str
+    first: str
+
+    def judge(self, evidence: Evidence) -> list[Finding]:
+        """Every metric of clips; for information flicker and the first frames."""
+        (other,) = (evidence.row(part) for part in self.names if part != self.best)
+        one = evidence.row(self.best)
+        return [*of_clips(evidence, self.better, one, other), of_first_frames(self.first, one, other)]
+
+    def shown(self, evidence: Evidence) -> list[Shown]:
+        """Clips through both."""
+        return [Shown(name, row.first) for name, row in evidence.named(self.names)]
+
+    def panels(self, evidence: Evidence) -> list[Panel]:
+        """A bar for each."""
+        return panels(evidence, self.names)
+
+    def table(self, evidence: Evidence) -> str:
+        """A row for each."""
+        return table(evidence, self.names)
 
 
 def of_clips(evidence: Evidence, what: str, a: Entry | None, b: Entry | None) -> list[Finding]:

@@ -125,6 +125,21 @@ class Claim(Strict):
     scales: dict[ScaleName, ScaleSettings]
     limits: str = Field("", description="what no scale of this recipe set can say")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _at_every_scale(cls, values: Any) -> Any:
+        """``sweeps`` beside the scales are those of every scale that has none of its own."""
+        if not isinstance(values, dict) or "sweeps" not in values or not isinstance(values.get("scales"), dict):
+            return values
+        shared = values["sweeps"]
+        if not isinstance(shared, dict) or not shared:
+            raise ValueError("sweeps: parts, each one sweep or a list of them")
+        scales = {
+            name: {**scale, "sweeps": shared} if isinstance(scale, dict) and "sweeps" not in scale else scale
+            for name, scale in values["scales"].items()
+        }
+        return {key: value for key, value in values.items() if key != "sweeps"} | {"scales": scales}
+
     def at(self, scale: ScaleName) -> ScaleSettings:
         """What runs at that scale. Raises TokbenchError where the claim has none."""
         if scale not in self.scales:
