@@ -54,6 +54,10 @@ def test_bits_are_the_rate_of_an_image_whatever_its_codes_are() -> None:
     rows = SweepSettings(encoder=["vqgan", "titok"], image_bits=[256], quantizer=["vq"], set=[*TINY, "model.tokens=16"])
     assert _bits(rows) == [256] * 2
     assert _bits(SweepSettings(quantizer=["vcq"], bits=[4], set=TINY)) == [4 * 64], "a codebook that grows: 2 to 2^7"
+    own = ["ms-rq:quantizer.scales=[8]", "vcq:quantizer.growth=0.5"]
+    assert _bits(SweepSettings(quantizer=["vq", "ms-rq", "vcq"], bits=[5], set=[*TINY, *own])) == pytest.approx(
+        [5 * 64] * 3, rel=0.05
+    )
     for bits in (1, 160):
         with pytest.raises(TokbenchError, match="for each of its 155 codes, which hold 1 to 62"):
             tokenizer_cells(SweepSettings(quantizer=["ms-rq"], bits=[bits], set=TINY))

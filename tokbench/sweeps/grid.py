@@ -5,26 +5,28 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import quantizers
 from tokbench.config.address import address_settings, experiment_settings
-from tokbench.config.architecture import SETTINGS, Architecture
 from tokbench.config.grid import Grid, typed
 from tokbench.config.loading import Draft, apply_overrides, draft_recipe
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.config.yaml_files import parse_value
-from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.errors import TokbenchError
 from tokbench.results.environment import content_hash
 from tokbench.sweeps.budget import Budget
+from tokbench.sweeps.encoders import check_model_keys, with_downsampling, with_encoder
 from tokbench.sweeps.pruning import TrialRef
 from tokbench.sweeps.settings import SweepSettings
 from tokbench.training.checks import check_recipe
 
 _DOWNSAMPLING, _ENCODER = "model.downsampling", "model.architecture"
+
+Block = tuple[dict[str, Any], str]  # of a quantizer, and why it cannot be; empty: it can
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def tokenizer_cells(settings: SweepSettings, cpu: bool = False) -> tuple[list[To
         raise TokbenchError("--bits are of a position and --image-bits of all of them: give one of the two")
     common, own = by_quantizer(settings.set)
     base = draft_recipe(settings.recipe, common)
-    _check_model_keys(base.values.get("model", {}), settings.encoder)
+    check_model_keys(base.values.get("model", {}), settings.encoder)
     budget = Budget.of(settings.budget, Path(settings.out), cpu) if settings.budget is not None else None
     cells: dict[str, TokenizerCell] = {}
     impossible: dict[str, str] = {}
@@ -70,7 +72,7 @@ def tokenizer_cells(settings: SweepSettings, cpu: bool = False) -> tuple[list[To
     axes += [_varied(text) for text in settings.vary]
     for values in itertools.product(*axes):
         chosen = {key: value for pair in values for key, value in pair.items()}
-        for quantizer, problem in _quantizers(settings, base, chosen):
+        for quantizer, problem in _quantizers(settings, base, chosen, own):
             label = _label(quantizer, chosen)
             try:
                 if problem:
@@ -99,43 +101,62 @@ def _varied(text: str) -> list[dict[str, Any]]:
     return [{key.strip(): value} for value in parsed]
 
 
-def _quantizers(settings: SweepSettings, base: Draft, chosen: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
-    """Quantizer blocks (name and constructor arguments) to run, with a reason where one is impossible."""
-    own = base.values.get("quantizer", {})
-    by_bits = [*settings.bits, *settings.image_bits]
-    if not (settings.quantizer or settings.codebook_size or settings.depth or by_bits):
-        return [(dict(own), "")]
-    blocks: list[tuple[dict[str, Any], str]] = []
+def _quantizers(
+    settings: SweepSettings, base: Draft, chosen: dict[str, Any], own: Mapping[str, Sequence[str]]
+) -> list[Block]:
+    """Quantizer blocks (name and constructor arguments) to run, with a reason where one is impossible. ``own``: what
+    is set of one quantizer alone, by its name."""
+    recipes = base.values.get("quantizer", {})
+    rates: Sequence[int | None] = [*settings.bits, *settings.image_bits]
+    if not (settings.quantizer or settings.codebook_size or settings.depth or rates):
+        return [(dict(recipes), "")]
     # Without a size of its own, every quantizer is compared at the recipe's.
-    default = None if by_bits else own.get("codebook_size")
-    grid = _grid(base, chosen) if by_bits else None
-    for name in dict.fromkeys(settings.quantizer or [own.get("name", "rq")]):
-        try:
-            has_depth = not {"depth", "groups", "num_quantizers"}.isdisjoint(quantizers.options(name))
-        except ValueError as error:
-            raise TokbenchError(f"--quantizer {name}: {error}") from None
-        sizes: Sequence[int | None] = list(settings.codebook_size) or [default]
+    sizes: Sequence[int | None] = settings.codebook_size or [None if rates else recipes.get("codebook_size")]
+    grid = _grid(base, chosen) if rates else None
+    blocks: list[Block] = []
+    for name in dict.fromkeys(settings.quantizer or [recipes.get("name", "rq")]):
         # Depth means nothing to a quantizer with one code per position: it is one cell, not one for each depth.
-        depths: Sequence[int | None] = (list(settings.depth) if has_depth else []) or [None]
-        varied = {
-            key.removeprefix("quantizer."): value for key, value in chosen.items() if key.startswith("quantizer.")
-        }
-        options = {**_kept(base, name), **varied}
-        rates: Sequence[int | None] = by_bits or [None]
-        for size, depth, bits in itertools.product(sizes, depths, rates):
+        depths: Sequence[int | None] = (settings.depth if _has_depth(name) else []) or [None]
+        options = _options(base, name, chosen, own.get(name, ()))
+        for size, depth, bits in itertools.product(sizes, depths, rates or [None]):
             request = {"codebook_size": size, "depth": depth, "bits": bits}
-            if settings.image_bits and grid is None:
-                blocks.append(({"name": name}, ""))  # its recipe says why
-                continue
-            try:
-                if settings.image_bits and grid is not None:
-                    request["bits"] = _of_position(bits or 0, grid)
-                found = quantizers.configurations(name, **request, grid=grid, options=options)
-                blocks += [({"name": name, **configuration}, "") for configuration in found]
-            except ValueError as error:
-                given = {key: value for key, value in request.items() if value is not None}
-                blocks.append(({"name": name, **given}, str(error)))
+            blocks += _blocks(name, request, grid, options, of_image=bool(settings.image_bits))
     return blocks
+
+
+def _blocks(
+    name: str, request: dict[str, int | None], grid: Grid | None, options: Mapping[str, Any], *, of_image: bool
+) -> list[Block]:
+    """Those of one quantizer at one point of the grid. ``of_image``: the bits asked for are of a whole image."""
+    if of_image and grid is None:
+        return [({"name": name}, "")]  # its recipe says why
+    try:
+        if of_image and grid is not None:
+            request = {**request, "bits": _of_position(request["bits"] or 0, grid)}
+        found = quantizers.configurations(name, **request, grid=grid, options=options)
+    except ValueError as error:
+        given = {key: value for key, value in request.items() if value is not None}
+        return [({"name": name, **given}, str(error))]
+    return [({"name": name, **configuration}, "") for configuration in found]
+
+
+def _has_depth(name: str) -> bool:
+    try:
+        return not {"depth", "groups", "num_quantizers"}.isdisjoint(quantizers.options(name))
+    except ValueError as error:
+        raise TokbenchError(f"--quantizer {name}: {error}") from None
+
+
+def _options(base: Draft, name: str, chosen: dict[str, Any], own: Sequence[str]) -> dict[str, Any]:
+    """What is said of a quantizer beside what the grid says: by the recipe, and by an axis or ``--set`` of its keys."""
+    draft = copy.deepcopy(base)
+    draft.values["quantizer"] = dict(_kept(base, name))
+    for key, value in chosen.items():
+        if key.startswith("quantizer."):
+            draft.set(key, value, "sweep")
+    apply_overrides(draft, own)
+    found: dict[str, Any] = draft.values["quantizer"]
+    return found
 
 
 def _grid(base: Draft, chosen: dict[str, Any]) -> Grid | None:
@@ -171,9 +192,9 @@ def _drafted(base: Draft, quantizer: dict[str, Any], chosen: dict[str, Any]) -> 
         draft.origin.setdefault(f"quantizer.{key}", "sweep")
     for key, value in chosen.items():
         if key == _ENCODER:
-            draft.values["model"] = _with_encoder(draft.values.get("model", {}), value)
+            draft.values["model"] = with_encoder(draft.values.get("model", {}), value)
         elif key == _DOWNSAMPLING:
-            draft.values["model"] = _with_downsampling(draft.values.get("model", {}), value)
+            draft.values["model"] = with_downsampling(draft.values.get("model", {}), value)
         else:
             draft.set(key, value, f"sweep {key}={value}")
     return draft
@@ -243,52 +264,3 @@ def _label(quantizer: dict[str, Any], chosen: dict[str, Any]) -> str:
     rest = [f"{short.get(key, key)}={value}" for key, value in quantizer.items() if key != "name"]
     rest += [f"{key.rpartition('.')[2]}={value}" for key, value in chosen.items()]
     return " ".join([str(quantizer.get("name", "?")), *rest])
-
-
-def _with_encoder(model: dict[str, Any], name: str) -> dict[str, Any]:
-    """The model block for another architecture: settings that it has too stay, so that sizes compare."""
-    if (settings := SETTINGS.find(name)) is None:
-        raise TokbenchError(f"--encoder {name}: unknown architecture{did_you_mean(name, SETTINGS)}")
-    fields, own = settings.model_fields, SETTINGS.find(model.get("architecture", "vqgan"))
-    # What has the same name need not be the same setting: the other's values are then not its own.
-    other = {key for key, field in fields.items() if _type(own, key) not in (None, field.annotation)}
-    kept = {key: value for key, value in model.items() if key in fields and key not in other}
-    if model.get("architecture") == name:
-        return kept
-    if _of_patches(settings) and "multipliers" in model:
-        kept.setdefault("patch_size", 2 ** (len(model["multipliers"]) - 1))
-    elif "patch_size" in model and "multipliers" in settings.model_fields:
-        kept = _with_downsampling({**kept, "architecture": name}, model["patch_size"])
-    return {**kept, "architecture": name}
-
-
-def _with_downsampling(model: dict[str, Any], factor: int) -> dict[str, Any]:
-    """The model block with levels taken away or the last one repeated until one code covers factor x factor."""
-    name = model.get("architecture", "vqgan")
-    if (settings := SETTINGS.find(name)) is not None and _of_patches(settings):
-        return {**model, "patch_size": factor}
-    if settings is not None and "multipliers" not in settings.model_fields:
-        raise TokbenchError(f"--downsampling {factor}: {name} has no levels; --vary its own keys")
-    levels = factor.bit_length()
-    if factor < 1 or factor != 1 << (levels - 1):
-        raise TokbenchError(f"downsampling {factor} is not a power of two")
-    given = list(model.get("multipliers") or [1, 1, 2, 2, 4])
-    return {**model, "multipliers": (given + given[-1:] * levels)[:levels]}
-
-
-def _check_model_keys(model: dict[str, Any], encoders: Sequence[str]) -> None:
-    """TokbenchError for a setting that none of the architectures has: each of them is given its own alone."""
-    found = [SETTINGS.find(name) for name in (model.get("architecture", "vqgan"), *encoders)]
-    known = {key for settings in found if settings is not None for key in settings.model_fields}
-    for key in model if encoders else ():
-        if key not in known:
-            raise TokbenchError(f"model.{key}: no setting of {', '.join(encoders)}{did_you_mean(key, known)}")
-
-
-def _type(settings: type[Architecture] | None, key: str) -> Any:
-    return settings.model_fields[key].annotation if settings is not None and key in settings.model_fields else None
-
-
-def _of_patches(settings: type[Architecture]) -> bool:
-    """Whether a patch is what a position stands for: there are no levels that reduce it further."""
-    return "patch_size" in settings.model_fields and "multipliers" not in settings.model_fields
