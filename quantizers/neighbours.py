@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from math import comb
 from typing import TYPE_CHECKING
@@ -28,11 +29,11 @@ def neighbours(quantizer: Quantizer, codes: Tensor, count: int) -> Tensor:
     Codes that are equally near, as the n corners beside one of LFQ's are, come in an order that was drawn once.
 
     Raises:
-        ValueError: a depth has fewer codes than that, more than can be looked through, or positions have other codes.
+        ValueError: a depth or a position has fewer codes than that, or more than can be looked through.
     """
     flat, positions = quantizer._check_codes(codes)
-    if quantizer.position_sizes(positions[1:]):
-        raise ValueError(f"{quantizer.label}: a position need not have the codes that lie near its own")
+    if sizes := quantizer.position_sizes(positions[1:]):
+        return _by_position(quantizer, flat, sizes, count).reshape(*codes.shape, count)
     for size in quantizer.codebook_sizes:
         if not 1 <= count <= size:
             raise ValueError(f"{quantizer.label} has no {count} codes near each other: a codebook has {size}")
@@ -41,9 +42,21 @@ def neighbours(quantizer: Quantizer, codes: Tensor, count: int) -> Tensor:
     return torch.stack(found, dim=-2).reshape(*positions, flat.shape[-1], count)
 
 
-def _looked_through(quantizer: Quantizer, codes: Tensor, depth: int, count: int) -> Tensor:
-    """Codes (B, T) of one depth -> (B, T, count), by the distances to all."""
-    size = quantizer.codebook_sizes[depth]
+def _by_position(quantizer: Quantizer, codes: Tensor, sizes: Sequence[int], count: int) -> Tensor:
+    """Codes (B, T, 1) where position t has the first sizes[t] -> (B, T, count), each among its own."""
+    if not 1 <= count <= min(sizes):
+        label, least = quantizer.label, min(sizes)
+        raise ValueError(f"{label} has no {count} codes near each other: position {sizes.index(least)} has {least}")
+    found = codes.new_empty(*codes.shape[:2], count)
+    for size in set(sizes):
+        at = torch.tensor([own == size for own in sizes], device=codes.device)
+        found[:, at] = _looked_through(quantizer, codes[:, at, 0], 0, count, size)
+    return found
+
+
+def _looked_through(quantizer: Quantizer, codes: Tensor, depth: int, count: int, first: int | None = None) -> Tensor:
+    """Codes (B, T) of one depth -> (B, T, count), by the distances to all, or to the first so many."""
+    size = first or quantizer.codebook_sizes[depth]
     if size > MOST:
         raise ValueError(f"{quantizer.label}: the nearest of {size:,} codes are not looked for, of {MOST:,} at most")
     stack = torch.zeros(1, size, quantizer.num_codebooks, dtype=torch.int64, device=codes.device)

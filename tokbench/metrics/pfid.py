@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -40,9 +41,8 @@ class Perturbation(Alteration):
         quantizer, count = tokenizer.quantizer, int(self.delta)
         if not hasattr(quantizer, "neighbours"):
             raise TokbenchError("codes of this tokenizer have no vectors that could be near each other")
-        device = next(iter(tokenizer.parameters())).device
-        # What a quantizer has no neighbours for is said before anything is decoded.
-        quantizer.neighbours(torch.zeros(1, 1, quantizer.num_codebooks, dtype=torch.int64, device=device), count)
+        for given, _ in itertools.islice(images(), 1):  # what has no such neighbours is said before anything is decoded
+            quantizer.neighbours(tokenizer.encode(given[:1]), count)
         return lambda _, codes, positions: self.perturbed(quantizer, codes, positions)
 
     def perturbed(self, quantizer: Any, codes: Tensor, positions: Tensor) -> Tensor:
