@@ -23,14 +23,14 @@ from tokbench.results.store import Store
 def test_of_equally_likely_codes_it_is_the_papers_formula(images: int, size: int) -> None:
     formula = math.ceil(math.log2(images) / math.log2(size) - 1e-12)
     assert cliff([math.log2(size)] * 256, images) == formula
-    assert cliff_value([math.log2(size)] * 256, math.log2(size), images, 5, "p").extra["of_equally_likely"] == formula
+    assert cliff_value([1.0] * 256, [math.log2(size)] * 256, images, 5, "p").extra["of_equally_likely"] == formula
 
 
 def test_it_comes_later_where_codes_are_predictable_and_may_not_come_at_all() -> None:
     assert cliff([1.0, 3.0, 3.0, 3.0], 2**7) == 3
-    found = cliff_value([0.5] * 4, 8.0, 2**7, 5, "p")
+    found = cliff_value([0.5] * 4, [1.0, 2.0, 4.0, 8.0], 2**7, 5, "p")
     assert found.value is None and found.note == "all codes of an image cost fewer than log2 of 128 images"
-    assert found.extra == {"images": 128, "of_equally_likely": 1}
+    assert found.extra == {"images": 128, "of_equally_likely": 3}
 
 
 def test_positions_add_up_to_the_code_length_and_each_is_what_the_model_says(tmp_path: Path, rq_folder: Path) -> None:

@@ -29,12 +29,14 @@ def cliff(by_position: Sequence[float], images: int) -> int | None:
     return None
 
 
-def cliff_value(by_position: Sequence[float], bits: float, images: int, n: int, protocol: str) -> MetricValue:
+def cliff_value(
+    by_position: Sequence[float], fixed: Sequence[float], images: int, n: int, protocol: str
+) -> MetricValue:
     """t* by the mean NLL of held-out images at each position, beside that of codes which are all equally likely.
 
     Args:
         by_position: bits of all codes of a position, in the order in which the generator says them.
-        bits: of a position at a fixed length.
+        fixed: bits of each position at a fixed length.
         images: N, the training images.
         n: held-out images that the NLL is a mean over.
     """
@@ -49,5 +51,5 @@ def cliff_value(by_position: Sequence[float], bits: float, images: int, n: int, 
         unit=DEFINITION.unit,
         note=note,
         shown=DEFINITION.shown,
-        extra={"images": images, "of_equally_likely": math.ceil(math.log2(images) / bits - 1e-12)},
+        extra={"images": images, "of_equally_likely": cliff(fixed, images)},
     )

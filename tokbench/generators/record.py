@@ -75,7 +75,8 @@ def rate_metrics(
     if by_position:
         found[nll] = replace(found[nll], extra={"by_position": [round(value, 5) for value in by_position]})
         if train_images is not None and train_images > 1:
-            found[NAME] = cliff_value(by_position, float(quantizer.bits_per_vector), train_images, n, protocol)
+            each_fixed = [math.log2(size) for size in limits] or [float(quantizer.bits_per_vector)] * len(by_position)
+            found[NAME] = cliff_value(by_position, each_fixed, train_images, n, protocol)
     return found
 
 
