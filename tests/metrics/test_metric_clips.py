@@ -16,10 +16,10 @@ from tokbench.data.base import ImageDataset
 from tokbench.data.pixels import frames, to_float, to_uint8
 from tokbench.errors import TokbenchError
 from tokbench.metrics import evaluate_images, evaluate_tokenizer, extractors
-from tokbench.metrics.evaluation import default_metrics
 from tokbench.metrics.flicker import flicker
 from tokbench.metrics.psnr import psnr
 from tokbench.metrics.record import evaluation_record
+from tokbench.metrics.registry import default_metrics
 from tokbench.models import Tokenizer
 from tokbench.results.table import comparison
 

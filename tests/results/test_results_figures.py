@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.colors import to_hex
@@ -13,6 +14,8 @@ from tokbench.errors import TokbenchError
 from tokbench.results.entries import gather
 from tokbench.results.figures import FIGURES, draw, save
 from tokbench.results.figures.base import legend, panels
+from tokbench.results.figures.series import reading
+from tokbench.results.record import Record
 from tokbench.results.store import Store
 from tokbench.results.styles import style
 
@@ -31,11 +34,28 @@ def lines(figure: Figure, colour: str) -> list[tuple[list[float], list[float], s
     return found
 
 
+def read(*more: Any) -> Record:
+    """A record of text at 8 and 16 pixels; ``more`` rows stand beside."""
+    rows = [{"size": size, "n": 2, "cer_originals": 0.01, "cer": 4 / size} for size in (8, 16)]
+    said = {"n": 4, "version": "tokbench-v1/text_accuracy-1", "label": "text accuracy", "direction": "higher"}
+    return record("vq", 4096, metrics={"text_accuracy": {**said, "value": 62.5, "by_size": [*rows, *more]}})
+
+
+def test_error_rates_stand_over_the_size_of_the_text_as_far_as_they_are_numbers() -> None:
+    row = read({"size": 0, "cer": 1, "cer_originals": 1}, {"size": "32", "cer": 0, "cer_originals": 0}, 7, {"size": 9})
+    panel = reading(gather([row, record("rq", 256, 4)]).entries, "text_accuracy")
+    assert panel is not None
+    own, originals = panel.series
+    assert own.points == [(8, 0.5), (16, 0.25)] and originals.points == [(8, 0.01), (16, 0.01)]
+    assert own.quantizer == "vq" and originals.quantizer is None
+
+
 @pytest.mark.parametrize("kind", FIGURES)
 def test_every_figure_draws_and_is_the_same_bytes_every_time(kind: str, home: Path, tmp_path: Path) -> None:
     records = [r for r in Store(home / "runs.jsonl").read() if kind != "usage" or r.quantizer["depth"] == 4]
     records += judged({1.0: 20.0, 0.5: 15.0}) if kind == "acceptance" else []
     records += [by_position(64, 1000)] if kind == "positions" else []
+    records += [read()] if kind == "reading" else []
     both = []
     for number in range(2):
         path = tmp_path / f"{number}.svg"

@@ -59,7 +59,7 @@ def bench_metrics(
     for name in metrics or ():
         if get(name).name not in known:
             raise TokbenchError(f"{name!r} measures generated images, not reconstructions")
-    chosen = [name for name in metrics or known if get(name).unavailable(size) is None]
+    chosen = [name for name in metrics or known if get(name).no_value(size, "image", "") is None]
     parts = _parts(chosen, _batch(images, count).to(where), where)
 
     seconds: dict[str, list[float]] = {name: [] for name in parts}

@@ -53,6 +53,7 @@ def evaluate(
     from tokbench.models import Tokenizer
     from tokbench.printing import progress_bar, terminal
     from tokbench.results.store import Store, records_of
+    from tokbench.sweeps.pictures import with_pictures
 
     wanted = words(metrics) or None
     for metric in wanted or []:
@@ -100,6 +101,8 @@ def evaluate(
         weights_which=saved_weights(model.home or tokenizer),
     )
     record = with_images(record, result, file.parent)
+    if any(get(metric).source and value.value is not None for metric, value in result.metrics.items()):
+        record = with_pictures(record, model, dataset, file.parent)
     if not as_json:
         _show(result)
     keep(record, file)
@@ -137,6 +140,9 @@ def _show(result: Evaluation) -> None:
         if (first := value.extra.get("first_frame")) is not None:
             later = value.extra["later_frames"]
             console.print(f"{value.label}: {_number(first)} in first frames, {_number(later)} in later ones")
+        for row in value.extra.get("by_size", ()):
+            read = f"{row['cer']:.1%} of characters wrong at {row['size']} pixels"
+            console.print(f"{value.label}: {read} ({row['cer_originals']:.1%} in the originals, n={row['n']})")
     tokens = "x".join(map(str, rate.tokens))
     noun = noun_of(data.size)
     bits = f"{rate.bits_per_image:,.0f} bits per {noun}, {rate.bits_per_pixel:.4f} bits per pixel"

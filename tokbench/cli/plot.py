@@ -17,6 +17,7 @@ class Figure(str, Enum):
     depth = "depth"
     compute = "compute"
     acceptance = "acceptance"
+    reading = "reading"
     usage = "usage"
     positions = "positions"
     training = "training"
@@ -35,8 +36,8 @@ def plot(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="FIGURE.svg, .pdf or .png")] = None,
 ) -> None:
-    """A figure: quality against rate, codebook size, depth, compute or acceptance; speed; code usage; the NLL of
-    each position; training."""
+    """A figure: quality against rate, codebook size, depth, compute or acceptance; text read; speed; code usage; the
+    NLL of each position; training."""
     from tokbench.cli._results import check_page, load
     from tokbench.printing import say
     from tokbench.results.figures import draw, save

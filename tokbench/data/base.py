@@ -121,6 +121,10 @@ class ImageDataset(Dataset[Sample]):
             "shards), or a table with a column called caption or text"
         )
 
+    def truth(self, index: int) -> Any:
+        """What the source knows that a sample shows, for the metrics that are of this source alone."""
+        raise NotImplementedError
+
     @property
     def content(self) -> str:
         """Hash of what the images are, before anything is done to them."""

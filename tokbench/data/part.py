@@ -42,6 +42,9 @@ class Part(ImageDataset):
         """As in the whole, with its index: those left to train on keep their crops and flips by chance."""
         return self.whole.sample(self.indices[index], epoch)
 
+    def truth(self, index: int) -> Any:
+        return self.whole.truth(self.indices[index])
+
     def read_captions(self) -> None:
         """Of the whole, whose images without one are left out and were numbered until now."""
         own = set(self.whole.kept[self.indices].tolist())

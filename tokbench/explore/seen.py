@@ -187,7 +187,7 @@ def scores(tokenizer: Tokenizer, original: Tensor, made: Tensor) -> list[str]:
     config, said = tokenizer.config, []
     for name in OF_MAPS.get(config.kind, ("psnr", "lpips")):
         metric = get(name)
-        if (why := metric.no_value(tuple(original.shape[1:]), config.kind)) is not None:
+        if (why := metric.no_value(tuple(original.shape[1:]), config.kind, "")) is not None:
             said.append(why)
             continue
         value, digits = of_pair(name, original[None], made[None], config.channels), metric.definition.shown.digits

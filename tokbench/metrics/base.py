@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
@@ -45,6 +45,7 @@ class Metric(ABC):
     min_size: ClassVar[int] = 1  # the smallest image side it is defined for, in pixels
     axes: ClassVar[tuple[int, ...]] = (2, 3)  # 2: images; 3: clips
     kinds: ClassVar[tuple[Kind, ...]] = ("image",)  # what it can be measured on
+    source: ClassVar[str] = ""  # the data source whose ``truth`` it needs; empty: any
     default: ClassVar[bool] = True  # measured when nobody says which metrics
 
     @property
@@ -64,10 +65,13 @@ class Metric(ABC):
     def direction(self) -> Direction:
         return self.definition.direction
 
-    def no_value(self, size: Size | None, kind: Kind) -> str | None:
-        """One line on why there can be no value of such images or maps here; None when it can be computed."""
+    def no_value(self, size: Size | None, kind: Kind, source: str) -> str | None:
+        """One line on why there can be no value of such images or maps of a source (a spec string) here; None when it
+        can be computed."""
         if kind not in self.kinds:
             return f"{self.label} is of {' and '.join(SHOWN[k] for k in self.kinds)}; these are {SHOWN[kind]}"
+        if self.source and source.partition(":")[0] != self.source:
+            return f"{self.label} is of images whose content is known: use the data source {self.source!r}"
         return self.unavailable(size)
 
     def unavailable(self, size: Size | None = None) -> str | None:
@@ -122,12 +126,13 @@ class Pairs:
     (``tokbench.data.maps``) as these are: labels int64, depth float.
 
     Of clips (B, C, T, H, W) the frames are the images: (B * T, C, H, W).
+    ``truth``: ``ImageDataset.truth`` of each, where a metric is of that source alone.
     """
 
-    def __init__(self, reference: Tensor, sample: Tensor) -> None:
+    def __init__(self, reference: Tensor, sample: Tensor, truth: Sequence[Any] = ()) -> None:
         from tokbench.data.pixels import frames
 
-        self.count = len(reference)
+        self.count, self.truth = len(reference), truth
         self.reference, self.sample = frames(reference), frames(sample)
         self._found: dict[Any, Any] = {}
 

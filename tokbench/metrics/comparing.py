@@ -14,10 +14,10 @@ from tokbench.config.grid import Size
 from tokbench.data import ImageDataset, open_images
 from tokbench.errors import TokbenchError, size_text
 from tokbench.memory import ELSEWHERE, is_out_of_memory, told
-from tokbench.metrics.evaluation import Evaluation, default_metrics, evaluate_tokenizer
+from tokbench.metrics.evaluation import Evaluation, evaluate_tokenizer
 from tokbench.metrics.protocol import check_protocol
 from tokbench.metrics.record import evaluation_cell, evaluation_record, saved_weights, with_images
-from tokbench.metrics.registry import by_name
+from tokbench.metrics.registry import by_name, default_metrics
 from tokbench.models import Tokenizer
 from tokbench.models.tokenizer import chosen_size
 from tokbench.results.record import Record
@@ -79,7 +79,7 @@ def _one(
     crop = PROTOCOLS.get(asked.protocol).crop
     shape: Any = {"image_size": size, "channels": config.channels, "kind": config.kind, "crop": crop}
     dataset = open_images(asked.data, asked.split, limit=asked.limit, **shape)  # type: ignore[arg-type]
-    metrics = list(asked.metrics) if asked.metrics else default_metrics(size, kind=config.kind)
+    metrics = list(asked.metrics) if asked.metrics else default_metrics(size, kind=config.kind, source=asked.data)
     protocol = check_protocol(asked.protocol, dataset)
     versions = {name: metric.result(None, 0, protocol).version for name, metric in by_name(metrics).items()}
     known = store.find(evaluation_cell(model, dataset.fingerprint, protocol, False, versions))

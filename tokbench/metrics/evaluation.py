@@ -22,7 +22,7 @@ from tokbench.metrics.batches import batches, place
 from tokbench.metrics.clock import Clock
 from tokbench.metrics.per_image import PerImage
 from tokbench.metrics.protocol import check_protocol
-from tokbench.metrics.registry import by_name, get, names
+from tokbench.metrics.registry import wanted_metrics
 from tokbench.metrics.spaces import FeatureSpaces
 from tokbench.metrics.statistics import CodeHistogram, Mean, sum_over_processes, union_over_processes
 from tokbench.models.one_frame import for_samples
@@ -42,13 +42,6 @@ class Evaluation:
     histogram: list[Tensor]
     per_image: str = ""
     warnings: list[str] = field(default_factory=list)
-
-
-def default_metrics(size: Size | None, task: str = "reconstruction", kind: Kind = "image") -> list[str]:
-    """The usual metrics that can be computed here: no weights missing, images large enough; None: any images."""
-    chosen = [get(name) for name in names(task)]
-    usual = [metric for metric in chosen if metric.default and (size is not None or 2 in metric.axes)]
-    return [metric.name for metric in usual if metric.no_value(size, kind) is None]
 
 
 @torch.inference_mode()
@@ -92,7 +85,7 @@ def evaluate_tokenizer(
     device = torch.device(device or (accelerator.device if accelerator is not None else _device_of(tokenizer)))
     image_size: Size = dataset.image_size
     protocol = check_protocol(protocol, dataset)
-    wanted = _wanted(metrics, image_size, kind_of(dataset))
+    wanted = wanted_metrics(metrics, image_size, kind_of(dataset), dataset.source)
     tokenizer = for_samples(tokenizer, image_size)
     rate = Rate(**tokenizer.rate(image_size))
     parts = tokenizer.prefixes()[0 if by_depth else -1 :]
@@ -158,7 +151,7 @@ class _Pass:
         self.dataset, self.protocol, self.kind = dataset, protocol, kind_of(dataset)
         self.channels = dataset.view.channels if self.kind == "labels" else 3  # of images nothing depends on it
         size = dataset.image_size
-        reasons = {name: metric.no_value(size, self.kind) for name, metric in metrics.items()}
+        reasons = {name: metric.no_value(size, self.kind, dataset.source) for name, metric in metrics.items()}
         self.reasons = {name: reason for name, reason in reasons.items() if reason is not None}
         for name, metric in metrics.items():
             if getattr(metric, "reference_split", "same") == "train" and train_dataset is None:
@@ -233,7 +226,8 @@ class _Pass:
         self.spaces.update_sample(which, decoded, positions)
         if which not in self.depths:
             return
-        pairs = Pairs(images, decoded)
+        truth = [self.dataset.truth(k) for k in positions.tolist()] if any(m.source for m in self.pairs) else ()
+        pairs = Pairs(images, decoded, truth)
         found = {metric.name: metric.update(self.means[metric.name, which], pairs) for metric in self.pairs}
         if which == self.depths[-1]:
             self.per_image.update(positions, {name: values for name, values in found.items() if values is not None})
@@ -266,7 +260,7 @@ class _Pass:
             means = [self.means[metric.name, depth] for depth in self.depths]
             by_depth = [mean.value() for mean in means] if len(means) > 1 else None
             last = means[-1]
-            extra: dict[str, Any] = last.by_frame()
+            extra: dict[str, Any] = last.beside()
             return metric.result(last.value(), n, self.protocol, stderr=last.stderr(), by_depth=by_depth, **extra)
         return self.spaces.value(metric, self.protocol, paired=True)
 
@@ -282,17 +276,6 @@ class _Pass:
             note=note,
             positions=codes,
         )
-
-
-def _wanted(metrics: Sequence[str] | None, size: Size, kind: Kind) -> dict[str, Metric]:
-    chosen = list(metrics) if metrics is not None else default_metrics(size, kind=kind)
-    for name in chosen:
-        if "reconstruction" not in get(name).tasks:
-            raise TokbenchError(
-                f"{name!r} measures generated images, not reconstructions; "
-                f"metrics of reconstructions: {', '.join(names('reconstruction'))}"
-            )
-    return by_name(chosen)
 
 
 def _device_of(tokenizer: Any) -> torch.device:

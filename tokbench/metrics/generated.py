@@ -17,10 +17,9 @@ from tokbench.config.grid import Size, axes
 from tokbench.errors import TokbenchError, size_text
 from tokbench.metrics.base import DistributionMetric, Metric, ScoreMetric, check_uint8
 from tokbench.metrics.batches import batches, place
-from tokbench.metrics.evaluation import default_metrics
 from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.protocol import check_protocol
-from tokbench.metrics.registry import by_name, get, names
+from tokbench.metrics.registry import by_name, default_metrics, get, names
 from tokbench.metrics.spaces import FeatureSpaces
 from tokbench.results.record import MetricValue
 

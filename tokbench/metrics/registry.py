@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from tokbench.config.grid import Size
+from tokbench.config.kind import Kind
 from tokbench.errors import TokbenchError
 from tokbench.metrics.base import Metric
 from tokbench.registry import Registry
@@ -61,3 +63,27 @@ def _settings(name: str, given: Sequence[str]) -> dict[str, float]:
             raise TokbenchError(f"{name}: {key.strip()} is given twice")
         found[key.strip()] = number
     return found
+
+
+def default_metrics(
+    size: Size | None, task: str = "reconstruction", kind: Kind = "image", source: str = ""
+) -> list[str]:
+    """The usual metrics that can be computed here: no weights missing, images large enough; None: any images.
+
+    ``source``: a spec string, of a data source that may have metrics of its own.
+    """
+    chosen = [get(name) for name in names(task)]
+    usual = [metric for metric in chosen if metric.default and (size is not None or 2 in metric.axes)]
+    return [metric.name for metric in usual if metric.no_value(size, kind, source) is None]
+
+
+def wanted_metrics(metrics: Sequence[str] | None, size: Size, kind: Kind, source: str) -> dict[str, Metric]:
+    """Metrics of reconstructions by name, by default the usual ones. Raises TokbenchError for others."""
+    chosen = list(metrics) if metrics is not None else default_metrics(size, kind=kind, source=source)
+    for name in chosen:
+        if "reconstruction" not in get(name).tasks:
+            raise TokbenchError(
+                f"{name!r} measures generated images, not reconstructions; "
+                f"metrics of reconstructions: {', '.join(names('reconstruction'))}"
+            )
+    return by_name(chosen)

@@ -79,8 +79,8 @@ class PairStatistics(Statistics):
         """The standard error of the value; None where it is not known."""
         return None
 
-    def by_frame(self) -> dict[str, Any]:
-        """What there is to say of a clip's first frame and of its others; nothing of images."""
+    def beside(self) -> dict[str, Any]:
+        """What the record of the value says beside it."""
         return {}
 
 
@@ -118,7 +118,7 @@ class Mean(PairStatistics):
     def value(self) -> float:
         return self.total / self.n if self.n else math.nan
 
-    def by_frame(self) -> dict[str, Any]:
+    def beside(self) -> dict[str, Any]:
         """``first_frame`` and ``later_frames``, the means over clips of each; nothing where there were no clips."""
         if not self.clips:
             return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 from tokbench.clips import film, save_clip
 from tokbench.data import open_split
 from tokbench.data.maps import to_model, to_samples, visible
+from tokbench.errors import TokbenchError, TokbenchWarning
 from tokbench.models import Tokenizer
 from tokbench.pictures import grid as picture_grid
 from tokbench.pictures import save_picture
@@ -81,3 +83,17 @@ def comparison_picture(cells: Sequence[TokenizerCell], records: Sequence[Record]
 def _samples(images: Any) -> Tensor:
     step = max(1, len(images) // MOST)
     return torch.stack([images[i]["image"] for i in range(0, len(images), step)][:MOST])
+
+
+def with_pictures(record: Record, tokenizer: Tokenizer, images: Any, folder: Path) -> Record:
+    """The record, naming pictures beneath ``folder`` of what was measured, as a cell of a sweep has them.
+
+    Where they cannot be written the record stays as it is: the measurement is not lost over them.
+    """
+    home = Path("images") / record.id
+    try:
+        files = tokenizer_pictures(tokenizer, images, folder / home)
+    except (TokbenchError, OSError) as error:
+        warnings.warn(f"{error}; the record is kept without pictures", TokbenchWarning, stacklevel=2)
+        return record
+    return record.replace(artifacts=record.artifacts | {role: str(home / file.name) for role, file in files.items()})

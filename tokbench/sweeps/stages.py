@@ -24,8 +24,8 @@ from tokbench.errors import TokbenchError
 from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.record import generator_record
 from tokbench.metrics import evaluate_tokenizer
-from tokbench.metrics.evaluation import default_metrics
 from tokbench.metrics.record import tokenizer_record
+from tokbench.metrics.registry import default_metrics
 from tokbench.models import Tokenizer
 from tokbench.results.files import write
 from tokbench.results.locks import locked

@@ -155,7 +155,7 @@ def _search(cells: Sequence[TokenizerCell], settings: SweepSettings) -> Search:
     if "reconstruction" not in metric.tasks or metric.direction == "none":
         raise TokbenchError(f"--tune-metric {settings.tune_metric}: neither more nor less of it is better")
     for data in {cell.recipe.data.image_size: cell.recipe.data for cell in cells}.values():
-        if (why := metric.no_value(data.image_size, data.kind)) is not None:
+        if (why := metric.no_value(data.image_size, data.kind, data.source)) is not None:
             raise TokbenchError(f"--tune-metric {settings.tune_metric}: it would have no value: {why}")
     seeds = {cell.recipe.seed for cell in cells}
     return Search(

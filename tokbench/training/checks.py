@@ -62,7 +62,7 @@ def check_metrics(recipe: Recipe) -> None:
 def without_value(recipe: Recipe) -> list[str]:
     """Why metrics that the recipe asks for will have no value here: images too small or of another kind, no weights."""
     chosen = [metrics.get(name) for name in recipe.evaluation.metrics or ()]
-    reasons = [metric.no_value(recipe.data.image_size, recipe.data.kind) for metric in chosen]
+    reasons = [metric.no_value(recipe.data.image_size, recipe.data.kind, recipe.data.source) for metric in chosen]
     return [f"evaluation.metrics: no value of {m.name}: {why}" for m, why in zip(chosen, reasons, strict=True) if why]
 
 

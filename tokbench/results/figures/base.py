@@ -30,9 +30,11 @@ _ROWS = {
     "depth": series.depth,
     "compute": series.compute,
     "acceptance": series.acceptance,
+    "reading": series.reading,
 }
 FIGURES = (*_ROWS, "usage", "positions", "training", "speed")
 _OTHERWISE = {"codebook": "rfid", "acceptance": "is"}
+_OWN = {"reading": "text_accuracy"}
 FORMATS = (".svg", ".pdf", ".png")
 MOST_PANELS, MOST_RUNS = 12, 40
 
@@ -90,7 +92,7 @@ def _by_rows(kind: str, entries: Sequence[Entry], metric: str | None) -> Figure:
     """One panel for each set of images; error bars are standard deviations over seeds."""
     if metric is None and kind in _OTHERWISE:
         metric = "gfid" if any(entry.metric("gfid") for entry in entries) else _OTHERWISE[kind]
-    metric = metric or "psnr"
+    metric = metric or _OWN.get(kind, "psnr")
     found = [(context, own, _ROWS[kind](own, metric)) for context, own in by_context(entries).items()]
     drawable = [(context, own, panel) for context, own, panel in found if panel is not None]
     if not drawable:
@@ -141,7 +143,7 @@ def draw_panel(axis: Axes, panel: Panel) -> None:
         log2_axis(axis, [2.0**power for power in range(low, max(high, low + 1) + 1)], lambda value: f"{value:g}")
     elif panel.scale == "sizes":
         log2_axis(axis, places, _power)
-    elif panel.scale in ("batches", "shares"):
+    elif panel.scale in ("batches", "shares", "pixels"):
         log2_axis(axis, places, lambda value: f"{value:g}")
         if panel.scale == "batches":
             axis.set_ylim(bottom=0)

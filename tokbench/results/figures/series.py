@@ -53,7 +53,7 @@ class Panel(NamedTuple):
     x: str
     y: str
     series: list[Series]
-    scale: Literal["rates", "sizes", "depths", "steps", "batches", "compute", "shares"]
+    scale: Literal["rates", "sizes", "depths", "steps", "batches", "compute", "shares", "pixels"]
 
 
 def metric_label(entries: Sequence[Entry], metric: str) -> str:
@@ -155,6 +155,36 @@ def acceptance(entries: Sequence[Entry], metric: str) -> Panel | None:
         for number, ((quantizer, name), points) in enumerate(sorted(lines.items()))
     ]
     return Panel("acceptance rate", metric_label(entries, metric), series, "shares") if series else None
+
+
+def reading(entries: Sequence[Entry], metric: str) -> Panel | None:
+    """Character error rates against the size of the text, where the metric says them (``by_size``); grey: what was
+    misread of the originals."""
+    drawn, originals = [], {}
+    for number, entry in enumerate(entries):
+        of_size: dict[float, list[float]] = {}
+        for record in entry.records:
+            for size, cer, original in _read_by_size(record, metric):
+                of_size.setdefault(size, []).append(cer)
+                originals[size] = original
+        spreads = [(size, Spread.over(found)) for size, found in sorted(of_size.items())]
+        points = [(size, spread) for size, spread in spreads if spread is not None]
+        if points:
+            line = LINES[number % len(LINES)]
+            drawn.append(_spreads(entry.label, entry.quantizer, points, line, _about(entry)))
+    if not drawn:
+        return None
+    drawn.append(Series("originals", None, sorted(originals.items())))
+    return Panel("size of the text (pixels)", "character error rate ↓", drawn, "pixels")
+
+
+def _read_by_size(record: Record, metric: str) -> list[tuple[float, float, float]]:
+    """(size, error rate, that of the originals), as far as the record says so in numbers."""
+    found = record.plain()["metrics"].get(metric, {}) if b'"by_size"' in record.raw else {}
+    rows = found.get("by_size")
+    numbers = [_numbers(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    whole = [row for row in numbers if {"size", "cer", "cer_originals"} <= row.keys() and row["size"] > 0]
+    return [(row["size"], row["cer"], row["cer_originals"]) for row in whole]
 
 
 def codebook(entries: Sequence[Entry], metric: str) -> Panel | None:

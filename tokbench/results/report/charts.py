@@ -27,6 +27,7 @@ def charts(entries: Sequence[Entry], folder: Path) -> list[dict[str, Any]]:
         if context.kind == "tokenizer":
             made.append(_chart("Rate and distortion", about, together, _rate))
             made.append(_chart("Depth by depth", about, together, series.depth))
+            made.append(_chart("Text read", about, together, series.reading))
         made.append(_chart("Codebook size", about, together, _codebook))
         made.append(_chart("Rejection sampling", about, together, _acceptance))
     logs = series.read_logs(own, folder, _MOST_LINES)
