@@ -7,6 +7,7 @@ without rich (``say``) passes it too.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
@@ -41,18 +42,19 @@ class _Console(Console):
         super().print(*objects, soft_wrap=lines if soft_wrap is None else soft_wrap, **options)
 
 
-_hushed = False
+_QUIET = "TOKBENCH_QUIET"  # in the environment: processes started from here are as quiet
 
 
 def hush(wanted: bool) -> None:
     """From now on consoles on stderr (progress, what is being done) show nothing; results, warnings and errors stay."""
-    global _hushed
-    _hushed = wanted
+    os.environ.pop(_QUIET, None)
+    if wanted:
+        os.environ[_QUIET] = "1"
 
 
 def terminal(*, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> Console:
     """A console of rich's for everything that is printed: on stdout results, on stderr what is being done."""
-    quiet = _hushed and stderr
+    quiet = stderr and _QUIET in os.environ
     return _Console(stderr=stderr, file=file, width=width, quiet=quiet, markup=False, emoji=False, highlight=False)
 
 
@@ -86,13 +88,29 @@ def fitted(
 
 
 def print_fitted(
-    to: Console, columns: Sequence[tuple[str, JustifyMethod]], rows: Sequence[Sequence[str]], dispensable: Sequence[str]
+    to: Console,
+    columns: Sequence[tuple[str, JustifyMethod]],
+    rows: Sequence[Sequence[str]],
+    dispensable: Sequence[str],
+    *,
+    title: str = "",
 ) -> None:
-    """Print a table that is ``fitted``, and which of its columns had to go."""
+    """Print a table that is ``fitted``, and which of its columns had to go; ``title``: a line above it."""
     table, gone = fitted(to, columns, rows, dispensable)
+    if title:
+        to.print(title)
     to.print(table)
     if gone:
         to.print(f"left out for lack of space: {', '.join(gone)}", style="dim")
+
+
+def print_numbers(
+    to: Console, headers: Sequence[str], rows: Sequence[Sequence[str]], dispensable: Sequence[str], *, title: str = ""
+) -> None:
+    """``print_fitted`` of words in the first column and numbers in the others."""
+    words, *numbers = headers
+    columns: list[tuple[str, JustifyMethod]] = [(words, "left"), *((header, "right") for header in numbers)]
+    print_fitted(to, columns, rows, dispensable, title=title)
 
 
 class _Description(ProgressColumn):

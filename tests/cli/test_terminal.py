@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +71,21 @@ def test_many_depths_fit_80_columns_and_what_went_is_said(monkeypatch: pytest.Mo
     table, gone = page.getvalue().split("left out for lack of space: ")
     assert max(map(len, table.splitlines())) <= 80 and "depth 16" in table and "depth 1 " in table
     assert gone.startswith("depth 2, depth 3")
+
+
+def test_quiet_reaches_what_is_started_from_here() -> None:
+    printing.hush(True)
+    script = "from tokbench.printing import terminal; terminal(stderr=True).print('doing'); terminal().print('result')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("result\n", "")
+
+
+def test_commands_make_no_table_of_numbers_that_does_not_fit() -> None:
+    """``print_fitted`` and ``print_numbers`` do; a table of rich's own is for sentences, which it folds."""
+    commands = Path(__file__).parents[2] / "tokbench" / "cli"
+    own = {
+        path.stem
+        for path in commands.glob("*.py")
+        if "import Table" in path.read_text() or "Table(" in path.read_text()
+    }
+    assert own == {"diff", "doctor", "list"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,21 +20,25 @@ SMALL = bench.Case("small", (2, 8, 4), ("lfq", {"codebook_size": 16}), ("LFQ", {
 def test_bench_quantizers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "CPU_CASES", [SMALL])
     result = quantizers(repeats=1, memory=False, cpu=True, out=tmp_path)
-    (row,) = json.loads((tmp_path / "quantizers-cpu.json").read_text())["rows"]
+    (row,) = json.loads((tmp_path / "quantizers-no-memory-cpu.json").read_text())["rows"]
     assert row == result["rows"][0] and row["ratio"] == row["theirs_seconds"] / row["seconds"]
     assert row["floor_seconds"] is None and row["peak_mib"] is None
     with pytest.raises(TokbenchError, match="no case contains 'other'"):
         bench.bench_quantizers(only="other")
 
 
-def test_some_cases_leave_the_record_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_cases_and_time_alone_leave_the_record_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_peak", lambda *_: 1.0)
     monkeypatch.setattr(bench, "CPU_CASES", [SMALL.alone(), replace(SMALL.alone(), label="LFQ 2^4, K=16")])
-    quantizers(repeats=1, memory=False, cpu=True, out=tmp_path)
+    quantizers(repeats=1, cpu=True, out=tmp_path)
     whole = (tmp_path / "quantizers-cpu.json").read_bytes()
     for only, name in {"small": "small", "2^4, K=": "2-4-k", ",": "part"}.items():
-        quantizers(repeats=1, memory=False, cpu=True, out=tmp_path, only=only)
+        quantizers(repeats=1, cpu=True, out=tmp_path, only=only)
         (row,) = json.loads((tmp_path / f"quantizers-{name}-cpu.json").read_text())["rows"]
         assert only in row["case"]
+    quantizers(repeats=1, memory=False, cpu=True, out=tmp_path)
+    quantizers(repeats=1, memory=False, cpu=True, out=tmp_path, only="small")
+    assert {"quantizers-no-memory-cpu.json", "quantizers-small-no-memory-cpu.json"} <= set(os.listdir(tmp_path))
     assert (tmp_path / "quantizers-cpu.json").read_bytes() == whole
     assert len(json.loads(whole)["rows"]) == 2
 

@@ -38,8 +38,6 @@ def bench_codecs(
     """Bits per pixel and quality of video codecs on clips, and of tokenizers beside them."""
     import json
 
-    from rich.table import Table
-
     from tokbench.bench.codecs import chosen, ffmpeg
     from tokbench.bench.rate_distortion import bench_codecs as run
     from tokbench.bench.token_rates import contender
@@ -50,7 +48,7 @@ def bench_codecs(
     from tokbench.generators import Generator
     from tokbench.metrics.batches import batches
     from tokbench.models import Tokenizer
-    from tokbench.printing import progress_bar, terminal
+    from tokbench.printing import print_numbers, progress_bar, terminal
     from tokbench.results.figures import save
     from tokbench.results.figures.base import check_format
     from tokbench.results.figures.codecs import coded_as, draw_codecs, label
@@ -82,17 +80,16 @@ def bench_codecs(
         )  # fmt: skip
     result = {"data": source, "protocol": videos.protocol, "fingerprint": videos.fingerprint, **result}
     metrics = list(result["rows"][0]["metrics"])
-    table = Table(
-        "name", "coded as", "quality", "bpp", "with headers", *map(label, metrics),
-        title=f"{source}: {result['frames']:,} frames of {counted(result['videos'], 'video')}, {size}",
-    )  # fmt: skip
+    headers = ["name", "coded as", "quality", "bpp", "with headers", *map(label, metrics)]
+    title = f"{source}: {result['frames']:,} frames of {counted(result['videos'], 'video')}, {size}"
+    rows = []
     for row in result["rows"]:
         quality = "" if row["quality"] is None else f"{row['quality']}"
-        headers = "" if row["bpp_stream"] is None else f"{row['bpp_stream']:.4f}"
+        stream = "" if row["bpp_stream"] is None else f"{row['bpp_stream']:.4f}"
         found = [f"{row['metrics'][name]:.4g}" for name in metrics]
-        table.add_row(row["name"], coded_as(row), quality, f"{row['bpp']:.4f}", headers, *found)
+        rows.append([row["name"], coded_as(row), quality, f"{row['bpp']:.4f}", stream, *found])
     console = terminal()
-    console.print(table)
+    print_numbers(console, headers, rows, ["with headers", *map(label, metrics[:0:-1]), "coded as"], title=title)
     console.print(result["note"] + ".")
     if out is not None:
         write(out, json.dumps(result, indent=2) + "\n")

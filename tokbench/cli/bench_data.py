@@ -24,14 +24,13 @@ def data(
     ] = None,
 ) -> None:
     """Images per second by the number of worker processes, as a training run would load them."""
-    from rich.table import Table
 
     from tokbench.cli.options import numbers
     from tokbench.config.grid import axes, parse_size
     from tokbench.cores import available
     from tokbench.data import open_images
     from tokbench.data.throughput import beside_pyav, measure
-    from tokbench.printing import terminal
+    from tokbench.printing import print_numbers, terminal
 
     cores = available()
     tried = sorted(set(numbers("--workers", workers))) or [0, *(n for n in (1, 2, 4, 8, 16) if n <= cores)]
@@ -40,16 +39,9 @@ def data(
     images = open_images(source, "train", image_size=size, crop=crop, flip=flip)
     console = terminal()
     console.print(images.describe())
-    table = Table(
-        "workers",
-        "clips/s" if clips else "images/s",
-        "x 0 workers" if tried[0] == 0 else f"x {tried[0]}",
-        "first batch, s",
-    )
-    for column in table.columns:
-        column.justify = "right"
-    if need is not None:
-        table.add_column(f"keeps up with {need:,.0f}/s")
+    headers = ["workers", "clips/s" if clips else "images/s", "x 0 workers" if tried[0] == 0 else f"x {tried[0]}"]
+    headers += ["first batch, s"] + ([f"keeps up with {need:,.0f}/s"] if need is not None else [])
+    rows = []
     first = None
     for count in tried:
         with console.status(f"{count} workers"):
@@ -59,8 +51,8 @@ def data(
         row = [str(count), f"{rate:,.0f}", f"{rate / first:.2f}", f"{result.first_batch:.2f}"]
         if need is not None:
             row.append("yes" if rate >= need else f"no: {need / rate:.1f} times too slow")
-        table.add_row(*row)
-    console.print(table)
+        rows.append(row)
+    print_numbers(console, headers, rows, ["first batch, s"])
     console.print(f"batch {batch_size}, {cores} CPU cores, {seconds:g} s each", style="dim")
     if clips:
         every = open_images(source, "train", image_size=size, crop=crop or "adm", windows="all")

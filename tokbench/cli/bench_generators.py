@@ -43,13 +43,11 @@ def bench_generators(
     """
     import json
 
-    from rich.table import Table
-
     from tokbench.bench.generators import OURS, Size
     from tokbench.bench.generators import bench_generators as run
     from tokbench.cli.options import device, numbers
     from tokbench.generators import Sampling
-    from tokbench.printing import terminal
+    from tokbench.printing import print_numbers, terminal
     from tokbench.results.files import write
     from tokbench.results.targets import check_target
 
@@ -67,16 +65,14 @@ def bench_generators(
         seed=seed,
     )
     kind = "cpu_seconds" if result["device"].endswith("threads") else "seconds"
-    table = Table(
-        "part", "batch", OURS, beside, "x as fast (turns)",
-        title=f"{result['parameters'] / 1e6:.1f}M parameters, {result['device']}, {kind.replace('_', ' ')}: ms a code",
-    )  # fmt: skip
+    title = f"{result['parameters'] / 1e6:.1f}M parameters, {result['device']}, {kind.replace('_', ' ')}: ms a code"
+    rows = []
     for row in result["rows"]:
         times = [f"{row[kind][who] / row['codes'] * 1e3:.3f}" for who in (OURS, beside)]
         speedup = "{median:.2f} ({lowest:.2f} to {highest:.2f})".format(**row["speedup"])
-        table.add_row(row["part"], str(row["batch_size"]), *times, speedup)
+        rows.append([row["part"], str(row["batch_size"]), *times, speedup])
     console = terminal()
-    console.print(table)
+    print_numbers(console, ["part", "batch", OURS, beside, "x as fast (turns)"], rows, [], title=title)
     for given in result["given"]:
         console.print(
             f"a condition, batch {given['batch_size']}: {given['given'] / given['plain']:.2f} of the time without one; "

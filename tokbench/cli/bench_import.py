@@ -28,12 +28,10 @@ def bench_import(
     """Import beside torch.load and load_state_dict, encode beside the official module, of the same (random) weights."""
     import json
 
-    from rich.table import Table
-
     from tokbench.bench.importing import OURS
     from tokbench.bench.importing import bench_import as run
     from tokbench.cli.options import device
-    from tokbench.printing import terminal
+    from tokbench.printing import print_numbers, terminal
     from tokbench.results.files import write
     from tokbench.results.targets import check_target
 
@@ -41,9 +39,8 @@ def bench_import(
         check_target(out, [])
     result = run(models or (), batch_size=batch_size, repeats=repeats, memory=memory, device=device(cpu), side=size)
     columns = ["model", "file", "import s", "of official", "peak of file", "encode ms", "of official"]
-    table = Table(*columns, title=f"batch {batch_size}, {result['device']}")
-    for row in result["rows"]:
-        table.add_row(
+    rows = [
+        (
             f"{row['model']} ({row['official']})",
             f"{row['bytes'] / 1e6:.0f} MB",
             f"{row['import'][OURS]:.2f}",
@@ -52,7 +49,10 @@ def bench_import(
             f"{1000 * row['encode'][OURS]:.0f}",
             f"{row['encode']['ratio']:.3f}x",
         )
-    terminal().print(table)
+        for row in result["rows"]
+    ]
+    title = f"batch {batch_size}, {result['device']}"
+    print_numbers(terminal(), columns, rows, ["file", "peak of file"], title=title)
     if out is not None:
         write(out, json.dumps(result, indent=2) + "\n")
     return result

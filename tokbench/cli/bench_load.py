@@ -18,19 +18,18 @@ def bench_load(
     """Steps a second of the demo, alone and beside busy processes: threads chosen by the load against one a core."""
     import json
 
-    from rich.table import Table
-
     from tokbench.bench.load import CHOSEN, FIXED
     from tokbench.bench.load import bench_load as run
-    from tokbench.printing import terminal
+    from tokbench.printing import print_numbers, terminal
     from tokbench.results.files import write
 
     result = run(busy=busy, steps=steps, seconds=seconds, repeats=repeats)
-    table = Table("busy processes", CHOSEN, FIXED, "ratio", title=f"demo, {result['cores']} cores, steps per second")
+    rows = []
     for row in result["rows"]:
         rates = [", ".join(f"{rate:.3g}" for rate in row["steps_per_second"][kind]) for kind in (CHOSEN, FIXED)]
-        table.add_row(str(row["busy"]), *rates, f"{row['ratio']:.2f}")
-    terminal().print(table)
+        rows.append([str(row["busy"]), *rates, f"{row['ratio']:.2f}"])
+    title = f"demo, {result['cores']} cores, steps per second"
+    print_numbers(terminal(), ["busy processes", CHOSEN, FIXED, "ratio"], rows, [], title=title)
     if out is not None:
         write(out, json.dumps(result, indent=2) + "\n")
     return result

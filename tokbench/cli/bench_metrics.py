@@ -24,14 +24,12 @@ def bench_metrics(
     """What each metric adds to the time of the Inception network, alone and all in one pass."""
     import json
 
-    from rich.table import Table
-
     from tokbench.bench.metrics import bench_metrics as run
     from tokbench.cli.options import device, words
     from tokbench.config.grid import parse_size
     from tokbench.data import open_images
     from tokbench.errors import size_text
-    from tokbench.printing import progress_bar, terminal
+    from tokbench.printing import print_numbers, progress_bar, terminal
     from tokbench.results.files import write
     from tokbench.results.targets import check_target
 
@@ -45,15 +43,14 @@ def bench_metrics(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
     n = result["images"]
-    table = Table(
-        "metric", "s", "pairs/s", "beside Inception", "originals known",
-        title=f"{source} {size_text(images.image_size)}, {n} pairs, {result['device']}",
-    )  # fmt: skip
+    title = f"{source} {size_text(images.image_size)}, {n} pairs, {result['device']}"
+    rows = []
     for row in result["rows"]:
         whole = row["name"].startswith(("Inception", "everything"))
         ratios = [f"{row[key]:.2f}x" if whole else f"+{100 * row[key]:.1f} %" for key in ("ratio", "ratio_cached")]
-        table.add_row(row["name"], f"{row['seconds']:.3f}", f"{n / row['seconds']:.1f}", *ratios)
-    terminal().print(table)
+        rows.append([row["name"], f"{row['seconds']:.3f}", f"{n / row['seconds']:.1f}", *ratios])
+    headers = ["metric", "s", "pairs/s", "beside Inception", "originals known"]
+    print_numbers(terminal(), headers, rows, ["pairs/s", "originals known"], title=title)
     if out is not None:
         write(out, json.dumps(result, indent=2) + "\n")
     return result

@@ -17,7 +17,9 @@ def quantizers(
         typer.Option("--only", help="Run only the cases whose label contains this; their file is named after it."),
     ] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed turns; the median is shown.")] = 5,
-    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Also measure peak memory.")] = True,
+    memory: Annotated[
+        bool, typer.Option("--memory/--no-memory", help="Also measure peak memory; without, a file of its own.")
+    ] = True,
     heavy: Annotated[
         bool, typer.Option("--heavy", help="Run vector-quantize-pytorch's LFQ at 2^16 too: 7.4 GiB, minutes.")
     ] = False,
@@ -29,11 +31,9 @@ def quantizers(
     """Training steps of VQ, RQ and LFQ beside vector-quantize-pytorch's: time, memory, ratio, floor."""
     import json
 
-    from rich.table import Table
-
     from tokbench.bench.quantizers import bench_quantizers
     from tokbench.cli.options import device
-    from tokbench.printing import terminal
+    from tokbench.printing import print_numbers, terminal
     from tokbench.results.files import write
     from tokbench.results.targets import check_writable
 
@@ -42,22 +42,23 @@ def quantizers(
     load = f", load {result['load']:.1f} at the start" if result["load"] is not None else ""
     title = f"Train step, fp32, {result['device']}, {result['threads']} threads{load}"
     columns = ("case", "seconds", "vqp seconds", "ratio", "matrix product", "peak MiB", "vqp peak MiB")
-    table = Table(*columns, title=title)
+    rows = []
     for row in result["rows"]:
         cells = [f"{row['seconds']:.4f}", _shown(row["theirs_seconds"], ".4f"), _shown(row["ratio"], ".1f", "x")]
         cells += [_shown(row["floor_seconds"], ".4f")]
         cells += [_shown(row[key], ".0f") for key in ("peak_mib", "theirs_peak_mib")]
-        table.add_row(row["case"], *cells)
-    terminal().print(table)
-    path = out / f"quantizers-{_part(only)}{'cpu' if result['device'] == 'CPU' else 'gpu'}.json"
+        rows.append([row["case"], *cells])
+    print_numbers(terminal(), columns, rows, ["matrix product", "vqp peak MiB", "vqp seconds"], title=title)
+    path = out / f"quantizers-{_part(only, memory)}{'cpu' if result['device'] == 'CPU' else 'gpu'}.json"
     write(path, json.dumps(result, indent=2) + "\n")
     terminal().print(f"written to {path}")
     return result
 
 
-def _part(only: str | None) -> str:
-    """What tells the file of some cases from that of all, which is not written over by them."""
-    return f"{'-'.join(re.findall(r'[a-z0-9]+', only.lower())) or 'part'}-" if only else ""
+def _part(only: str | None, memory: bool) -> str:
+    """What tells the file of some cases, or of time alone, from that of all, which is not written over by them."""
+    cases = ["-".join(re.findall(r"[a-z0-9]+", only.lower())) or "part"] if only else []
+    return "".join(f"{part}-" for part in (*cases, *([] if memory else ["no-memory"])))
 
 
 def _shown(value: float | None, form: str, unit: str = "") -> str:

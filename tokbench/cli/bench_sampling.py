@@ -43,7 +43,6 @@ def bench_sampling(
     each row is kept: tokbench plot speed results/bench/sampling.jsonl draws speed and ratio against batch.
     """
     import torch
-    from rich.table import Table
 
     from tokbench.bench.next_scale import compare_next_scale
     from tokbench.bench.sampling import compare
@@ -53,7 +52,7 @@ def bench_sampling(
     from tokbench.config.generator import SIZES
     from tokbench.errors import TokbenchError, counted, did_you_mean
     from tokbench.generators import Sampling
-    from tokbench.printing import terminal
+    from tokbench.printing import print_numbers, terminal
     from tokbench.results.store import Store
 
     where = device(cpu)
@@ -78,12 +77,10 @@ def bench_sampling(
         timings = compare(batches, layers=layers, depth_layers=depth_layers, **asked)
     base = " by ar" if next_scale else "VQ"
     against = f"x {base.split()[-1]}"
-    table = Table("codes", "parameters", "batch", "s/image", "images/s", against, "memory", "floor s", "x floor")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    headers = ["codes", "parameters", "batch", "s/image", "images/s", against, "memory", "floor s", "x floor"]
     slow = {timing.batch: timing.per_image for timing in timings if base in timing.name}
-    for timing in timings:
-        table.add_row(
+    rows = [
+        (
             timing.name,
             f"{timing.parameters / 1e6:.1f}M",
             str(timing.batch),
@@ -94,8 +91,10 @@ def bench_sampling(
             f"{timing.floor:.3f}" if timing.floor is not None else "",
             f"{timing.seconds / timing.floor:.1f}" if timing.floor else "",
         )
+        for timing in timings
+    ]
     console = terminal()
-    console.print(table)
+    print_numbers(console, headers, rows, ["floor s", "images/s", "parameters", "x floor", "memory"])
     name = torch.cuda.get_device_name() if where == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     kind = "bf16" if low else "fp32"
     settings = {

@@ -37,12 +37,10 @@ def bench_tokenizer(
     """Images per second of encode, decode and train step; any option is compared with plain fp32 in the same run."""
     import json
 
-    from rich.table import Table
-
     from tokbench.bench.tokenizer import PARTS, StepOptions
     from tokbench.bench.tokenizer import bench_tokenizer as run
     from tokbench.cli.options import device
-    from tokbench.printing import terminal
+    from tokbench.printing import print_numbers, terminal
     from tokbench.results.files import write
     from tokbench.results.targets import check_target
 
@@ -54,10 +52,8 @@ def bench_tokenizer(
         check_target(out, [what])
     settings: dict[str, Any] = {"batch_size": batch_size, "repeats": repeats, "device": device(cpu), "memory": memory}
     result = run(config, variants, beside=beside, **settings)
-    columns = ["images/s"] + [f"{part}" for part in PARTS]
-    table = Table(
-        *columns, title=f"{what}: {result['parameters']:,} parameters, batch {batch_size}, {result['device']}"
-    )
+    title = f"{what}: {result['parameters']:,} parameters, batch {batch_size}, {result['device']}"
+    rows = []
     for row in result["rows"]:
         cells = []
         for part in PARTS:
@@ -65,8 +61,8 @@ def bench_tokenizer(
             cell += f" ({row['speedup'][part]:.2f}x)" if row is not result["rows"][0] else ""
             cell += f", {row['peak_mib'][part]:.0f} MiB" if part in row.get("peak_mib", {}) else ""
             cells.append(cell)
-        table.add_row(row["variant"], *cells)
-    terminal().print(table)
+        rows.append([row["variant"], *cells])
+    print_numbers(terminal(), ["images/s", *PARTS], rows, [], title=title)
     if out is not None:
         write(out, json.dumps(result, indent=2) + "\n")
     return result

@@ -155,16 +155,14 @@ def evaluate_generator(
 
 def _show(found: GeneratorEvaluation) -> None:
     """A row a metric; below, what needs saying."""
-    from rich.table import Table
+    from tokbench.printing import print_numbers, terminal
 
-    from tokbench.printing import terminal
-
-    table = Table("metric", "value", "±", "n")
+    rows = []
     for value in found.metrics.values():
         shown = "-" if value.value is None else f"{value.value:.4g}"
         error_bar = "" if value.stderr is None else f"{value.stderr:.2g}"
-        table.add_row(f"{value.label}{f' ({value.unit})' if value.unit else ''}", shown, error_bar, f"{value.n:,}")
-    terminal().print(table)
+        rows.append([f"{value.label}{f' ({value.unit})' if value.unit else ''}", shown, error_bar, f"{value.n:,}"])
+    print_numbers(terminal(), ["metric", "value", "±", "n"], rows, ["n", "±"])
     for line in [*(f"{v.label}: {v.note}" for v in found.metrics.values() if v.note), *found.warnings]:
         terminal(stderr=True).print(line)
     if (cost := found.timing.get("rejection")) is not None:

@@ -132,23 +132,20 @@ def probe(
 
 def _show(records: list[Record]) -> None:
     """A row for each classifier; below, what a blind guess would reach."""
-    from rich.table import Table
+    from tokbench.printing import print_numbers, terminal
 
-    from tokbench.printing import terminal
-
-    table = Table("reads", "seed", "top-1 (%) ↑", "±", "n", "parameters", "of them input", "training (s)")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    headers = ["reads", "seed", "top-1 (%) ↑", "±", "n", "parameters", "of them input", "training (s)"]
+    rows = []
     for record in records:
         (top1,), model = record.metrics.values(), record.model
-        table.add_row(
+        rows.append([
             record.name if model["reads"] == "pixels" else f"{model['reads']} ({record.name})",
             str(record.seed), f"{top1.value:.2f}", f"{top1.stderr:.2f}", f"{top1.n:,}",
             f"{model['parameters']:,}", f"{model['input_parameters']:,}", f"{record.training.seconds or 0:.0f}",
-        )  # fmt: skip
+        ])  # fmt: skip
     (extra,) = records[0].plain()["metrics"].values()
     console = terminal()
-    console.print(table)
+    print_numbers(console, headers, rows, ["of them input", "training (s)", "parameters", "n"])
     console.print(
         f"± is the standard error over the n held-out images. The largest of {extra['classes']} classes alone "
         f"reaches {extra['largest_class']:.2f} %."

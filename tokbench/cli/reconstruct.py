@@ -24,26 +24,24 @@ def reconstruct(
     cpu: Cpu = False,
 ) -> None:
     """Put your own images, or videos, through a tokenizer and look at what comes back."""
-    from rich.table import Table
-
     from tokbench.cli.options import device
     from tokbench.metrics.registry import get
     from tokbench.models import Tokenizer
-    from tokbench.printing import terminal
+    from tokbench.printing import print_numbers, terminal
     from tokbench.reconstruction import MOST_FRAMES, reconstruct_files
 
     model = Tokenizer.from_pretrained(tokenizer).to(device(cpu)).eval()
     console = terminal()
     rows, skipped = reconstruct_files(model, images, out, depths=depths, frames=frames or MOST_FRAMES)
     scores = [get(name).label for name in rows[0].scores] or ["PSNR dB", "SSIM"]
-    table = Table("image", "size", "codes", "bits per pixel", *scores)
+    table = []
     for row in rows:
         size = f"{row.width}x{row.height}" + (f", {row.frames} frames" if row.frames else "")
         codes = "x".join(str(n) for n in row.codes)
         similarity = "–" if isnan(row.ssim) else f"{row.ssim:.3f}"  # smaller than SSIM's window
         values = [f"{value:.4f}" for value in row.scores.values()] or [f"{row.psnr:.2f}", similarity]
-        table.add_row(row.name, size, codes, f"{row.bits_per_pixel:.3f}", *values)
-    console.print(table)
+        table.append([row.name, size, codes, f"{row.bits_per_pixel:.3f}", *values])
+    print_numbers(console, ["image", "size", "codes", "bits per pixel", *scores], table, ["size", "codes"])
     for _, reason in skipped:
         console.print(f"skipped {reason}")
     console.print(f"images in {out} (side by side: {out / 'side-by-side'})")
