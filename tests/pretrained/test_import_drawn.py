@@ -214,6 +214,10 @@ def test_pickled_modules_are_read_without_their_code(tmp_path: Path, capsys: pyt
     found = read_checkpoint(tmp_path / "net.pt")
     assert found.keys() == net.state_dict().keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in net.state_dict().items())
+    net.own = net  # type: ignore[assignment]
+    torch.save(net, tmp_path / "net.pt")
+    assert "more than 10,000 modules, or 20 within each other" in refusal(tmp_path / "net.pt", None)
+    del net.own
     net.evil = Evil()
     torch.save(net, tmp_path / "net.pt")
     assert "code in a pickle is never run here" in refusal(tmp_path / "net.pt", None)

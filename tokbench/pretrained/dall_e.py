@@ -45,6 +45,8 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         count(official, pattern) - 1
         for pattern in (r"encoder\.blocks\.group_(\d+)\.", r"encoder\.blocks\.group_1\.block_(\d+)\.")
     )
+    if groups * blocks > len(official):
+        raise TokbenchError(f"{path}: names of {groups} groups of {blocks} blocks, and {len(official)} weights in all")
     layout = _layout(groups, blocks)
     tensors: dict[str, Tensor] = {}
     other = set()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 MODULES = ("torch.nn.modules.", "dall_e.")
 """Whose classes are modules, as far as files that people publish have them."""
-_DEEPEST = 20
+_MOST, _DEEPEST = 10_000, 20
 
 
 class _Holder:
@@ -46,15 +46,20 @@ def read(path: Path, names: Collection[str]) -> dict[str, Tensor]:
         module = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(module, _Holder):
         raise ValueError(f"a {type(module).__name__}, not a module")
-    return dict(_state(module, "", 0))
+    return dict(_state(module))
 
 
-def _state(module: _Holder, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-    held = vars(module)
-    for kind in ("_parameters", "_buffers"):
-        for name, value in held.get(kind, {}).items():
-            if isinstance(value, Tensor):
-                yield f"{prefix}{name}", value.detach()
-    for name, inner in held.get("_modules", {}).items():
-        if isinstance(inner, _Holder) and depth < _DEEPEST:
-            yield from _state(inner, f"{prefix}{name}.", depth + 1)
+def _state(top: _Holder) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors. ValueError where modules hold each other without end."""
+    waiting, seen = [("", top)], 0
+    while waiting:
+        prefix, module = waiting.pop()
+        held, seen = vars(module), seen + 1
+        if seen > _MOST or prefix.count(".") > _DEEPEST:
+            raise ValueError(f"more than {_MOST:,} modules, or {_DEEPEST} within each other")
+        for kind in ("_parameters", "_buffers"):
+            for name, value in held.get(kind, {}).items():
+                if isinstance(value, Tensor):
+                    yield f"{prefix}{name}", value.detach()
+        inner = held.get("_modules", {}).items()
+        waiting += [(f"{prefix}{name}.", one) for name, one in inner if isinstance(one, _Holder)]

@@ -1,7 +1,8 @@
 """UniTok (FoundationVision/UniTok): a training checkpoint of ``args`` and ``trainer``, and in it a model of images and
 texts, of which the side of images is the tokenizer.
 
-The number of attention heads is not in the weights: that of a width of 64 each, as in all of ViTamin's sizes.
+The number of attention heads is not in the weights: that of a width of 64 each, as ViTamin has it up to Large. Nor is
+whether the attention on either side of the codes is causal, as it was in the file that was published before April 2025.
 """
 
 from __future__ import annotations
