@@ -46,6 +46,17 @@ def test_every_architecture_is_seen_at_every_step(architecture: str, tmp_path: P
     assert after.image == before.image and after.caption == before.caption and seen.at == at
 
 
+def test_a_position_has_the_codes_that_are_there() -> None:
+    """Of a codebook that grows along the row: in what is counted, and in what may be typed."""
+    tokenizer = make("titok", {"name": "vcq", "codebook_size": 16}, tail_drop=0.5).eval()
+    seen = Seen(tokenizer, torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8))
+    whole = tokenizer.rate()["bits_per_image"]
+    bits = [int(seen.view(step + 1).caption.partition(" ")[0]) for step in range(2)]
+    assert bits == [sum(size.bit_length() - 1 for size in tokenizer.quantizer.position_sizes((12,))[:8]), whole]
+    with pytest.raises(TokbenchError, match="codes '2': give 1 whole number, below 2"):
+        seen.change("2")
+
+
 def test_it_is_the_reconstruction_of_the_command(rq_tokenizer: Tokenizer, tmp_path: Path) -> None:
     """Of an image of odd sides: its pixels at each depth, its figures, its bits."""
     path = an_image(tmp_path / "a.png")

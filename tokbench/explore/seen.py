@@ -105,13 +105,19 @@ class Seen:
 
     def change(self, text: str) -> None:
         """Put other codes at the marked position. TokbenchError where they are not ones of the quantizer."""
-        sizes, numbers = [int(k) for k in self.tokenizer.quantizer.codebook_sizes], whole_numbers(text)
+        sizes, numbers = self._sizes(self.position), whole_numbers(text)
         if len(numbers) != len(sizes) or not all(n < size for n, size in zip(numbers, sizes, strict=False)):
             below = ", ".join(f"below {size:,}" for size in dict.fromkeys(sizes))
             raise TokbenchError(f"codes {text!r}: give {counted(len(sizes), 'whole number')}, {below}")
         changed = self.codes.clone()
         changed[0].flatten(0, -2)[self.position] = torch.tensor(numbers, device=changed.device)
         self._take(changed)
+
+    def _sizes(self, position: int) -> list[int]:
+        """Codes that there are at a position, of each depth."""
+        quantizer = self.tokenizer.quantizer
+        own = quantizer.position_sizes(self.grid)
+        return [own[position]] if own else [int(k) for k in quantizer.codebook_sizes]
 
     def restore(self) -> None:
         """The codes as they were encoded."""
@@ -136,8 +142,8 @@ class Seen:
         return self._made[key]
 
     def _caption(self, step: int, prefix: Prefix) -> str:
-        sizes = [int(k) for k in self.tokenizer.quantizer.codebook_sizes][: prefix.depth]
-        bits = (prefix.positions or math.prod(self.grid)) * sum(map(math.log2, sizes))
+        positions = range(prefix.positions or math.prod(self.grid))
+        bits = math.fsum(math.log2(size) for place in positions for size in self._sizes(place)[: prefix.depth])
         part = f" ({prefix.name})" if self._refines else ""
         figures = [f"{bits:,.0f} bits{part}", f"{bits / math.prod(self.original.shape[1:]):.3f} bpp"]
         changed = int((self.codes != self.encoded).any(-1).sum())

@@ -116,9 +116,9 @@ def _search(tokenizer: Tokenizer) -> float:
     """Comparing each position with every code, where there is a codebook to compare with."""
     quantizer = tokenizer.quantizer
     tables = {tuple(t.shape) for t in [*quantizer.parameters(), *quantizer.buffers()] if t.ndim == 2}
-    positions = math.prod(tokenizer.grid())
+    own, positions = quantizer.position_sizes(tokenizer.grid()), math.prod(tokenizer.grid())
     return sum(
-        2.0 * positions * size * max(shape[1] for shape in tables if shape[0] == size)
+        2.0 * (sum(own) or positions * size) * max(shape[1] for shape in tables if shape[0] == size)
         for size in quantizer.codebook_sizes
         if any(shape[0] == size for shape in tables)
     )
