@@ -49,9 +49,12 @@ def test_a_traced_step_draws_and_guards_as_the_plain_one(tiny: Tiny, monkeypatch
 
 def test_a_compiler_that_fails_is_one_line(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(graph: object, inputs: object) -> None:
-        raise RuntimeError("C++ compile error\n\nCommand:\ng++ made.cpp\n\nOutput:\nvec.h:3:1: error: no such vector\n")
+        raise RuntimeError(
+            "C++ compile error\n\nCommand:\ng++ made.cpp\n\nOutput:\nvec512.h:3:1: error: no such name\n"
+        )
 
     through(monkeypatch, broken)
-    with pytest.raises(TokbenchError, match=r"^training.compile: vec.h:3:1: error: no such vector; set it to false"):
+    told = r"^training.compile: vec512.h:3:1: error: no such name \(ATEN_CPU_CAPABILITY=avx2 .*\); set it to false"
+    with pytest.raises(TokbenchError, match=told):
         train(tiny(ON), tmp_path / "run", quiet=True, accelerator=Accelerator(cpu=True))
     assert compiler_fault(RuntimeError("another's")) is None

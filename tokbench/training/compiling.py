@@ -20,5 +20,6 @@ def compiler_fault(error: BaseException) -> str | None:
     if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return None
     lines = [line.strip() for line in str(error).split("\n")]
-    found = next((line for line in lines if " error: " in line), None)  # of a C++ compiler, behind its own command
-    return printable(found, 300) if found else first_line(error, 300)
+    found = next((line for line in lines if " error: " in line), "")  # of a C++ compiler, behind its own command
+    cure = " (ATEN_CPU_CAPABILITY=avx2 does without AVX-512)" if "512" in found else ""
+    return f"{printable(found, 300)}{cure}" if found else first_line(error, 300)

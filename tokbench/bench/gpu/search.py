@@ -151,4 +151,4 @@ def _ratio(ours: float | None, theirs: float | None) -> float | None:
 
 
 def _times(ratio: float | None) -> str:
-    return "alone" if ratio is None else f"{ratio:.2f}x"
+    return "alone" if ratio is None else f"{ratio:.2f}x the peer's speed"
