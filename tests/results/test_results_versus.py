@@ -63,6 +63,9 @@ def test_what_is_not_laid_out_alike_is_left_out(tmp_path: Path) -> None:
     images, _ = gather_images(gather(records).entries, home, 24)
     groups = [[choice["label"] for choice in group["choices"]] for group in versus(images)]
     assert groups == [["original", "vq K=256", "fsq K=256", "rq K=256 D=2"], ["original", "lfq K=256"]]
+    for odd in ((64,), 0, (0, 64), (0, 64, 64), (2**20, 2**20, 2**20)):  # what a record from elsewhere may say
+        assert Sheet.of(odd, 96, (518, 258)) is None
+    assert Sheet.of(64, 0, (518, 258)) is None
 
 
 def test_rows_of_one_label_are_told_apart(tmp_path: Path) -> None:

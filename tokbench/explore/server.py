@@ -42,6 +42,7 @@ def serve(models: Opened, port: int | None, browser: bool) -> None:
 
     gradio = need_gradio()
     with TemporaryDirectory() as scratch:
+        os.environ["GRADIO_TEMP_DIR"] = scratch  # what is dropped and shown is gone when the page is
         blocks = page(gradio, models, an_example(models, Path(scratch)))
         address = start(gradio, blocks, port)
         say(f"{address}  (Ctrl-C ends it)")

@@ -32,7 +32,10 @@ class Sheet(NamedTuple):
             n: how many images there were to show.
             pixels: the sheet's width and height.
         """
-        *frames, height, width = (size, size) if isinstance(size, int) else size
+        axes = (size, size) if isinstance(size, int) else tuple(size)
+        if len(axes) < 2:  # of codes of something that is no image
+            return None
+        *frames, height, width = axes
         shown = min(MOST, n)
         columns, rows = min(COLUMNS, shown), -(-shown // COLUMNS)
         scale = zoom(width) if width else 1
