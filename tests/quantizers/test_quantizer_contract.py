@@ -16,7 +16,15 @@ CASES = [(name, kwargs) for name in Q.names() for kwargs in Q.get(name).examples
 IDS = [f"{name}-{i}" for name in Q.names() for i in range(len(Q.get(name).examples()))]
 LAYOUTS = {"vector": (3,), "sequence": (2, 7), "map": (2, 3, 5), "video": (1, 2, 3, 4), "batch of one": (1, 4, 4)}
 
-every = pytest.mark.parametrize(("name", "kwargs"), CASES, ids=IDS)
+# A search among 196,560 codes in each of fifty tests; the linear maps that its second example adds are in many others.
+_SLOW = {"leech-1"}
+every = pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        pytest.param(*case, id=name, marks=[pytest.mark.slow] if name in _SLOW else [])
+        for case, name in zip(CASES, IDS, strict=True)
+    ],
+)
 
 
 def make(name: str, kwargs: dict[str, Any], **more: Any) -> Q.Quantizer:
