@@ -142,8 +142,9 @@ class Seen:
         return self._made[key]
 
     def _caption(self, step: int, prefix: Prefix) -> str:
-        positions = range(prefix.positions or math.prod(self.grid))
-        bits = math.fsum(math.log2(size) for place in positions for size in self._sizes(place)[: prefix.depth])
+        quantizer, positions = self.tokenizer.quantizer, prefix.positions or math.prod(self.grid)
+        own, sizes = quantizer.position_sizes(self.grid), quantizer.codebook_sizes[: prefix.depth]
+        bits = math.fsum(map(math.log2, own[:positions])) if own else positions * math.fsum(map(math.log2, sizes))
         part = f" ({prefix.name})" if self._refines else ""
         figures = [f"{bits:,.0f} bits{part}", f"{bits / math.prod(self.original.shape[1:]):.3f} bpp"]
         changed = int((self.codes != self.encoded).any(-1).sum())
