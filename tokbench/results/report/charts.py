@@ -72,7 +72,7 @@ def _of_lines(panel: Panel | None) -> Panel | None:
 def _figure(panel: Panel) -> dict[str, Any]:
     axis: dict[str, Any] = {"zeroline": False, "automargin": True}
     scale: dict[str, Any] = {"type": "log", "dtick": "D2", "tickformat": "~g"}
-    scale = {"depths": {"dtick": 1}, "steps": {}}.get(panel.scale, scale)
+    scale = {"depths": {"dtick": 1}, "steps": {}, "pixels": {}}.get(panel.scale, scale)
     layout = {
         "xaxis": {**axis, **scale, "title": {"text": escape(panel.x)}},
         "yaxis": {**axis, "title": {"text": escape(panel.y)}},
