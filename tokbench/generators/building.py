@@ -25,6 +25,7 @@ from tokbench.generators.texts import TextTokenizer
 from tokbench.models.folder import explain
 from tokbench.models.tokenizer import Tokenizer, chosen_size
 from tokbench.models.unweighted import unweighted
+from tokbench.models.weightless import weightless
 
 # Folders inside a generator's, of tokenizers that came with it.
 TOKENIZER, CONDITION_TOKENIZER = "tokenizer", "condition_tokenizer"
@@ -55,7 +56,7 @@ def without_weights(
     """
     settings = generator.model_copy(update={"class_conditional": False})
     made = unweighted(tokenizer)
-    with torch.device("meta"):
+    with weightless():
         return made, build(configure(settings, made, source=source, image_size=image_size))
 
 
@@ -249,7 +250,7 @@ def for_tokenizer(
         generator, tokenizer, source=source, image_size=image_size, num_classes=num_classes, tables=tables,
         conditioned_on=conditioned_on,
     )  # fmt: skip
-    with torch.device("meta") if meta else nullcontext():
+    with weightless() if meta else nullcontext():
         made = build(config)
     if tables:
         made.set_code_vectors(tables)

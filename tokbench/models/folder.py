@@ -20,6 +20,7 @@ from tokbench.config.generator import GeneratorConfig
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError, first_line, printable
+from tokbench.models.weightless import weightless
 from tokbench.reading import read_regular
 from tokbench.registry import Registry
 from tokbench.results.card import NAME as CARD
@@ -155,7 +156,7 @@ def _load(build: Callable[[], AnyModel], folder: Path) -> AnyModel:
     before there is memory for it: a line in a text file may say anything."""
     tensors = read_weights(folder / WEIGHTS)
     try:
-        with torch.device("meta"):
+        with weightless():
             wanted = build().state_dict()
     except TokbenchError as error:
         raise TokbenchError(f"{folder / CONFIG}: {printable(str(error), 300)}") from None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import torch
-
 import quantizers
 from tokbench.config.model import TokenizerConfig
 from tokbench.models.tokenizer import Tokenizer
+from tokbench.models.weightless import weightless
 
 
 def unweighted(config: TokenizerConfig) -> Tokenizer:
@@ -27,5 +26,5 @@ def unweighted(config: TokenizerConfig) -> Tokenizer:
 
 @functools.lru_cache(maxsize=64)
 def _unweighted(model: Any, quantizer: Any, config: str) -> Tokenizer:
-    with torch.device("meta"):
+    with weightless():
         return Tokenizer(TokenizerConfig.model_validate_json(config))

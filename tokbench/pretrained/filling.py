@@ -12,6 +12,7 @@ from tokbench.errors import TokbenchError, printable
 from tokbench.models import Tokenizer
 from tokbench.models.fitting import mismatches
 from tokbench.models.tokenizer import quantizer_of
+from tokbench.models.weightless import weightless
 
 from .importer import TokenizerPlan
 from .report import ImportReport
@@ -23,7 +24,7 @@ def fill(plan: TokenizerPlan, source: str, chosen: Chosen, path: str) -> tuple[T
     names = official_names(plan.tensors, plan) | {f"the quantizer's {key}": t for key, t in plan.codebook.items()}
     require_sound(names, path)
     _require_whole(plan, path)
-    with torch.device("meta"):  # no memory before it is known that the weights fit
+    with weightless():  # no memory before it is known that the weights fit
         empty = Tokenizer(plan.config)
     wanted = {name: tensor for name, tensor in empty.state_dict().items() if not name.startswith("quantizer.")}
     problems = mismatches(official_names(wanted, plan), official_names(plan.tensors, plan))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from tokbench.generators import Generator
 from tokbench.models import Tokenizer
 from tokbench.models.folder import SavedModel, read_config
+from tokbench.models.weightless import weightless
 from tokbench.results.card import Card, write_card
 from tokbench.results.record import Record
 
@@ -23,5 +22,5 @@ def measured_card(record: Record, out: Path) -> None:
 
 def _about(folder: Path, kind: str) -> Card:
     model: type[SavedModel] = Tokenizer if kind == "tokenizer" else Generator
-    with torch.device("meta"):  # its configuration says it all
+    with weightless():  # its configuration says it all
         return model.of(read_config(folder, model.Config)).card()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from tokbench import metrics, weights
 from tokbench.codes.cache import CodeCache
 from tokbench.config.generator import GeneratorRecipe
@@ -17,6 +15,7 @@ from tokbench.metrics.lpips import SMALLEST
 from tokbench.metrics.registry import names
 from tokbench.models.discriminator import build_discriminator
 from tokbench.models.unweighted import unweighted
+from tokbench.models.weightless import weightless
 
 
 def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
@@ -38,7 +37,7 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
     try:
         tokenizer = unweighted(recipe.tokenizer)
         if recipe.loss.adversarial is not None:
-            with torch.device("meta"):
+            with weightless():
                 build_discriminator(recipe.loss.adversarial.discriminator, data.image_size, data.channels)
     except (ValueError, TokbenchError, RuntimeError, OverflowError, TypeError, ZeroDivisionError) as error:
         raise TokbenchError(f"{source}: {printable(str(error), 300)}") from None  # some of them are torch's

@@ -19,6 +19,7 @@ from tokbench.generators.building import without_weights
 from tokbench.generators.judges import without_its_weights
 from tokbench.models import Tokenizer
 from tokbench.models.discriminator import build_discriminator
+from tokbench.models.weightless import weightless
 
 
 def _linear(x: Any, weight: Any, *rest: Any, **named: Any) -> int:
@@ -72,7 +73,7 @@ def train_step_flops(recipe: Recipe, tokenizer: TokenizerRecipe | None = None) -
 
 def _tokenizer(recipe: TokenizerRecipe) -> float:
     size, channels = recipe.data.image_size, recipe.data.channels
-    with torch.device("meta"):
+    with weightless():
         tokenizer = Tokenizer(recipe.tokenizer)
         images = torch.zeros(1, channels, *axes(size), requires_grad=True)
         latents = torch.zeros(1, tokenizer.quantizer.dim, *tokenizer.latent_grid(), requires_grad=True)
@@ -103,7 +104,7 @@ def _tokenizer(recipe: TokenizerRecipe) -> float:
 def _generator(recipe: GeneratorRecipe, tokenizer_recipe: TokenizerRecipe) -> float:
     config, size = tokenizer_recipe.tokenizer, recipe.data.image_size
     _, generator = without_weights(recipe.generator, config, source=recipe.tokenizer, image_size=size)
-    with torch.device("meta"):
+    with weightless():
         codes = torch.zeros(1, *generator.shape, dtype=torch.int64)
         try:
             return _counted(lambda: generator.loss(codes).backward())

@@ -24,6 +24,7 @@ from tokbench.generators.noise import batch_keys
 from tokbench.generators.pipeline import Pipeline
 from tokbench.models import Tokenizer
 from tokbench.models.folder import CONFIG, read_config
+from tokbench.models.weightless import weightless
 from tokbench.pictures import grid, save_picture
 from tokbench.training.ema import averaged
 from tokbench.training.finite import check_finite
@@ -263,7 +264,7 @@ def count_parameters(recipe: GeneratorRecipe) -> int:
     settings = recipe.generator
     folder = Path(recipe.tokenizer)
     if not (folder / CONFIG).is_file():
-        with torch.device("meta"):
+        with weightless():
             return sum(p.numel() for stack in class_of(settings).stacks(settings) for p in stack.parameters())
     tokenizer, size = read_config(folder, TokenizerConfig), recipe.data.image_size
     _, made = without_weights(settings, tokenizer, source=recipe.tokenizer, image_size=size)
