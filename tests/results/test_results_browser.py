@@ -91,7 +91,7 @@ def test_pointing_at_a_mark_says_what_it_is(browser: Any) -> None:
 
     plot = browser.find_element(By.CSS_SELECTOR, ".plot")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
-    wait = WebDriverWait(browser, 15)
+    wait = WebDriverWait(browser, 120)
     mark = wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".plot .scatterlayer .trace path.point"))[0]
     ActionChains(browser).move_to_element(mark).perform()
     text = wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".plot .hoverlayer .hovertext"))[0]
@@ -104,7 +104,7 @@ def test_another_metric_redraws(browser: Any) -> None:
 
     chart = browser.find_element(By.CSS_SELECTOR, ".chart")
     Select(chart.find_element(By.CSS_SELECTOR, ".metric")).select_by_visible_text("SSIM ↑")
-    WebDriverWait(browser, 15).until(lambda b: "SSIM" in chart.find_element(By.CSS_SELECTOR, ".ytitle").text)
+    WebDriverWait(browser, 120).until(lambda b: "SSIM" in chart.find_element(By.CSS_SELECTOR, ".ytitle").text)
 
 
 def test_the_slider_moves_by_key_and_by_hand(browser: Any) -> None:
