@@ -39,6 +39,6 @@ class TimeAttention(_ClipAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (rearrange(conv(h), "b c t h w -> b h w t c") for conv in (self.q, self.k, self.v))
-        h = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return x + self.out(rearrange(h, "b h w t c -> b c t h w"))
+        q, k, v = (rearrange(conv(h), "b c t h w -> b (h w) t c") for conv in (self.q, self.k, self.v))
+        h = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # of four axes: ONNX has it of no other number
+        return x + self.out(rearrange(h, "b (h w) t c -> b c t h w", h=x.shape[-2]))
