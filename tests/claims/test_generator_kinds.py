@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 from claims_generators import SEEDS, curve, generator
-from claims_tiny import drawn, evidence, found
+from claims_tiny import drawn, evidence, found, row
 
 from tokbench.claims.definition import load_claim
 from tokbench.claims.findings import Verdict
@@ -135,3 +135,33 @@ def test_a_transformer_is_held_against_pixelsnail_twice() -> None:
     assert len(drawn("pixelsnail", parts)) == 2
     worse = judge(evidence("pixelsnail", beside_pixelsnail(time=4.9, steps=5.3, seconds=24.0)))
     assert worse.verdict == "holds in part" and found(worse.findings, "train step").effect == pytest.approx(-0.5)
+
+
+# --- context-rich -----------------------------------------------------------------------------------------------------
+
+
+def contexts(**distances: float) -> dict[str, list[Record]]:
+    """A part for each f: this distance of what is drawn, 8 / f seconds an image; its tokenizer on whole images."""
+    made = {}
+    for part, distance in distances.items():
+        factor = int(part[1:])
+        made[part] = [
+            generator("vq", 256, s, mark=part, drawing=96 * 8 / factor, gfid_192=distance + s / 90) for s in SEEDS
+        ]
+        made[f"{part}-whole"] = [row("vq", 256, 1, s, options={"f": factor}, psnr=30 - factor + s / 90) for s in SEEDS]
+    return made
+
+
+def test_larger_codes_are_better_and_faster_at_a_price() -> None:
+    parts = contexts(f1=9.0, f2=7.0, f4=5.0, f8=4.0)
+    result = judge(evidence("context-rich", parts))
+    assert result.verdict == "holds"
+    assert found(result.findings, "GFID_192 of whole images", "1, 2, 4, 8").effect == pytest.approx(1.0)
+    assert found(result.findings, "less time with f").effect == pytest.approx(1.0)
+    ends = found(result.findings, "less time at f = 8 than at f = 1")
+    assert ends.informational and ends.effect == pytest.approx(7.0) and "8 against 1 s" in ends.detail
+    price = found(result.findings, "PSNR of reconstructions is better at f = 1")
+    assert price.informational and price.effect == pytest.approx(7.0)
+    assert "| f = 4 | 1,000 | 5.011 ± 0.01" in result.table and len(drawn("context-rich", parts)) == 2
+    worse = judge(evidence("context-rich", contexts(f1=9.0, f2=7.0, f4=8.0)))
+    assert worse.verdict == "holds in part" and found(worse.findings, "of whole").verdict is Verdict.fails

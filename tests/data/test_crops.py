@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,10 @@ from PIL import Image
 
 from tokbench import splitmix
 from tokbench.config.crop import CROPS, PROTOCOLS
+from tokbench.config.data import DataConfig
+from tokbench.data import open_split
 from tokbench.data.adm import adm_center_crop
-from tokbench.data.crops import View, bilinear_center_crop, center_crop, random_crop, taming_center_crop
+from tokbench.data.crops import View, bilinear_center_crop, center_crop, random_crop, random_cut, taming_center_crop
 from tokbench.data.draws import below, uniforms
 from tokbench.errors import TokbenchError
 
@@ -58,7 +62,7 @@ def test_taming_does_not_antialias() -> None:
     assert np.asarray(center_crop(Image.fromarray(edge), 1)).max() > 0
 
 
-@pytest.mark.parametrize("name", sorted(set(CROPS) - {"none"}))
+@pytest.mark.parametrize("name", sorted(set(CROPS) - {"none", "cut"}))
 @pytest.mark.parametrize("size", [(1, 1), (9, 31), (31, 9), (64, 48), (130, 257)])
 def test_every_crop_gives_the_square(name: str, size: tuple[int, int]) -> None:
     assert CROPS.get(name)(noise(*size), 16).size == (16, 16)
@@ -77,6 +81,34 @@ def test_protocols_name_crops() -> None:
         "adm": "adm",
         "taming": "taming",
     }
+
+
+def test_cuts_keep_the_scale_of_the_image() -> None:
+    """The middle for measuring, for training any place: both ends are reached, and a pixel stays what it is."""
+    image = noise(40, 30)
+    assert np.array_equal(CROPS.get("cut")(image, (16, 24)), image.crop((8, 7, 32, 23)))
+    assert np.array_equal(random_cut(image, 16, (0.0, 0.9999)), image.crop((24, 0, 40, 16)))
+    view = View(16, "random-cut", True, 1)
+    places = [np.asarray(view(image, epoch, 3)).tobytes() for epoch in range(20)]
+    assert len(set(places)) > 15 and places[4] == np.asarray(View(16, "random-cut", True, 1)(image, 4, 3)).tobytes()
+    for crop in ("cut", "random-cut"):
+        with pytest.raises(ValueError, match="is 30x40 .height x width., and the crop takes 32x16 of it"):
+            View((32, 16), crop).examine(image)
+        assert View(16, crop).examines != View(16, "none").examines  # remembered apart
+
+
+@pytest.mark.parametrize("source", ["photos", "folder"])
+def test_what_is_trained_on_cuts_is_measured_on_cuts(source: str, tmp_path: Path) -> None:
+    for k in range(12):
+        place = tmp_path / "folder" / ("val" if k % 3 == 0 else "train") / f"{k}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        noise(20 + k, 30).save(place)
+    spec = "photos" if source == "photos" else f"folder:{tmp_path}/folder"
+    data = DataConfig(source=spec, image_size=16, crop="random-cut", limit=6, eval_limit=3)
+    assert open_split(data, "eval").protocol == "cut" and open_split(data, "train").protocol == "random-cut"
+    held_out = open_split(data.model_copy(update={"validation": 0.25}), "eval")
+    assert held_out.protocol == "cut" and held_out[0]["image"].shape == (3, 16, 16)
+    assert open_split(data, "train")[0]["image"].shape == (3, 16, 16)
 
 
 def test_random_crop_keeps_its_range() -> None:
@@ -129,7 +161,7 @@ def test_two_different_sides_are_covered_and_cropped(size: tuple[int, int]) -> N
     for width, height in ((1, 1), (99, 20), (20, 99), (31, 12), (200, 300)):
         image = noise(width, height)
         for crop in (
-            *(CROPS.get(name) for name in CROPS if name != "none"),
+            *(CROPS.get(name) for name in CROPS if name not in ("none", "cut")),
             lambda i, s: random_crop(i, s, (0.9, 0.1, 0.9)),
         ):
             assert crop(image, size).size == size[::-1]

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from sweeps_tiny import comparable, grid
+from tiny_tokenizer import MODEL
 
+from tokbench.config.condition import CodesConfig
+from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
+from tokbench.models import Tokenizer
 from tokbench.results.store import Store
 from tokbench.sweeps import stages
 from tokbench.sweeps.cell import read_job_spec, write_job_spec
 from tokbench.sweeps.generating import generator_cells
 from tokbench.sweeps.grid import tokenizer_cells
 from tokbench.sweeps.run import run_sweep
+
+VQ = {"name": "vq", "codebook_size": 16}
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -111,6 +119,60 @@ def test_generators_of_a_failed_tokenizer_are_not_run(
     (record,) = Store(tmp_path / "runs.jsonl").read()
     assert record.kind == "tokenizer" and record.error == "RuntimeError: out of luck"
     assert capsys.readouterr().err.count("not run: its tokenizer failed") == 2
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> tuple[str, dict[int, Path]]:
+    """A source of images with masks of three labels, and two tokenizers of such masks by their seeds."""
+    for k in range(24):
+        split = "val" if k % 3 == 0 else "train"
+        for kind in ("images", "masks"):
+            (tmp_path / kind / split).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (10 * k, 0, 90)).save(tmp_path / "images" / split / f"{k}.png")
+        Image.new("L", (16, 16), k % 3).save(tmp_path / "masks" / split / f"{k}.png")
+    config = {"image_size": 16, "channels": 3, "kind": "labels", "model": MODEL, "quantizer": VQ}
+    folders = {}
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        folders[seed] = tmp_path / f"labels-{seed}"
+        Tokenizer(TokenizerConfig.model_validate(config)).save_pretrained(folders[seed])
+    return f"folder:{tmp_path / 'images'},masks={tmp_path / 'masks'}", folders
+
+
+def test_a_sweep_over_pairs_trains_every_generator_on_their_masks(
+    pairs: tuple[str, dict[int, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, folders = pairs
+
+    def asked(seed: int, **more: Any) -> Any:
+        of = [f"condition.tokenizer={folders[seed]}", "evaluation.metrics=[]", "mlm:evaluation.steps=2"]
+        of += ["pixelsnail:generator.hidden=16", "pixelsnail:generator.blocks=1"]
+        return grid("vq", "lfq", set=[f"data.source={source}"], set_generator=of, out=tmp_path / "out", **more)
+
+    cells, impossible = generator_cells(asked(0, generator=["ar", "mlm", "pixelsnail"]), tokenizer_cells(asked(0))[0])
+    assert len(cells) == 6 and not impossible and len({cell.key for cell in cells}) == 6
+    other, _ = generator_cells(asked(1, generator=["ar"]), tokenizer_cells(asked(1))[0])
+    assert other[0].key != cells[0].key and other[0].codes_key != cells[0].codes_key
+    shutil.copytree(folders[0], tmp_path / "elsewhere")
+    folders[2] = tmp_path / "elsewhere"
+    moved, _ = generator_cells(asked(2, generator=["ar"]), tokenizer_cells(asked(2))[0])
+    assert moved[0].key == cells[0].key and moved[0].experiment == cells[0].experiment
+    write_job_spec(cells[0], tmp_path / "spec")
+    assert read_job_spec(cells[0].key, tmp_path / "spec") == cells[0]
+
+    assert run_sweep(asked(0, generator=["ar", "pixelsnail"])) == 0
+    found = [record for record in Store(tmp_path / "out" / "runs.jsonl").read() if record.kind == "generator"]
+    assert [record.model["architecture"] for record in found] == ["ar", "pixelsnail"] * 2
+    assert all(record.error is None and record.metrics["nll_bits_per_code"].value for record in found)
+    made = Generator.from_pretrained(tmp_path / "out" / found[0].artifacts["generator"]).config.conditioned_on
+    assert isinstance(made, CodesConfig) and made.partner == "masks"
+
+    shutil.rmtree(folders[0])
+    shutil.copytree(folders[1], folders[0])  # trained anew since the plan
+    with pytest.raises(TokbenchError, match="has other weights .* than when the sweep was planned"):
+        stages.encoded(cells[1], tmp_path / "none" / "tokenizer", stages.RunContext(tmp_path / "out", ""))
+    with pytest.raises(TokbenchError, match="nothing reads them: set condition.tokenizer"):
+        generator_cells(grid("vq", set=[f"data.source={source}"], generator=["ar"]), tokenizer_cells(asked(1))[0])
 
 
 def test_addresses_are_of_what_matters() -> None:

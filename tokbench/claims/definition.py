@@ -54,7 +54,7 @@ class Elsewhere(Strict):
     """Tokenizers of another part of the claim on other images than their recipes' (``claims.elsewhere``)."""
 
     of: str = Field(description="a part with sweeps: its tokenizers")
-    data: str = Field(description="of which the held-out split is taken")
+    data: str | None = Field(None, description="of which the held-out split is taken; empty: the tokenizers' own")
     image_size: Size
     metrics: list[str]
     limit: PositiveInt | None = Field(None, description="at most so many images, spread evenly")

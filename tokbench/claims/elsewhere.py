@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.claims.definition import Elsewhere
+from tokbench.config.crop import measured_by
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import content_hash
 from tokbench.results.record import Record
@@ -37,7 +38,12 @@ class ElsewhereCell:
 
     @property
     def label(self) -> str:
-        return f"{self.tokenizer.label} on {self.asked.data}"
+        return f"{self.tokenizer.label} on {self.data}"
+
+    @property
+    def data(self) -> str:
+        """The source of the images."""
+        return self.asked.data or self.tokenizer.recipe.data.source
 
     @property
     def seed(self) -> int:
@@ -77,8 +83,9 @@ def _measured(cell: ElsewhereCell, folder: Path, cpu: bool) -> Record:
     tokenizer = Tokenizer.from_pretrained(folder)
     tokenizer.to("cuda" if torch.cuda.is_available() and not cpu else "cpu").eval()
     images: Any = open_images(
-        asked.data, "eval", image_size=asked.image_size, limit=asked.limit, channels=tokenizer.config.channels
-    )
+        cell.data, "eval", image_size=asked.image_size, limit=asked.limit, channels=tokenizer.config.channels,
+        crop=measured_by(recipe.data.crop),
+    )  # fmt: skip
     found = evaluate_tokenizer(
         tokenizer,
         images,

@@ -44,6 +44,7 @@ def encode(
 
     from tokbench.cli.options import device, size_of, smaller_batch
     from tokbench.codes.encoding import already_written, write_codes
+    from tokbench.config.crop import measured_by
     from tokbench.data import open_images
     from tokbench.data.base import Split
     from tokbench.errors import counted, size_text
@@ -68,7 +69,7 @@ def encode(
                 data,
                 split,
                 image_size=size,
-                crop=crop if training else None,
+                crop=crop if training else measured_by(crop),
                 flip=flip and training,
                 seed=seed,
                 limit=limit if training else eval_limit,

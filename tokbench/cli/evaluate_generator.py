@@ -42,6 +42,9 @@ def evaluate_generator(
     judge: Annotated[
         str | None, typer.Option("--judge", help="What ranks them: efficientnet-lite0, timm:NAME, timm:NAME=FILE.")
     ] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", help="Pixels of the images drawn, HEIGHTxWIDTH: by a window that slides.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1)] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     train_images: Annotated[
@@ -64,7 +67,9 @@ def evaluate_generator(
     from tokbench.cli._results import keep
     from tokbench.cli.options import device, smaller_batch, words
     from tokbench.config.address import unlike_default
+    from tokbench.config.crop import measured_by
     from tokbench.config.generator import GeneratorEvaluationConfig
+    from tokbench.config.grid import parse_size
     from tokbench.data import open_images
     from tokbench.errors import TokbenchError
     from tokbench.generators.judges import check_judge
@@ -84,7 +89,7 @@ def evaluate_generator(
     given = {
         "samples": n, "metrics": words(metrics) or None, "batch_size": batch_size, "temperature": temperature,
         "top_k": top_k, "top_p": top_p, "guidance": guidance, "steps": steps, "judge": judge,
-        "bit_steps": bit_steps,
+        "bit_steps": bit_steps, "size": parse_size(size, "--size") if size else None,
     }  # fmt: skip
     base = recipe.evaluation.model_dump() if recipe else {}
     base |= {key: value for key, value in given.items() if value is not None}
@@ -104,7 +109,9 @@ def evaluate_generator(
     Store(file).check()
     pair = Pipeline.load(generator, tokenizer, device=device(cpu))
     shape: Any = {"channels": pair.tokenizer.config.channels, "kind": pair.tokenizer.config.kind}
-    images = open_images(data, split, image_size=pair.image_size, limit=limit, **shape)  # type: ignore[arg-type]
+    if recipe is not None:
+        shape["crop"] = measured_by(recipe.data.crop)
+    images = open_images(data, split, image_size=first.size or pair.image_size, limit=limit, **shape)  # type: ignore[arg-type]
     console = terminal(stderr=True)
     if images.share:
         console.print(images.share)

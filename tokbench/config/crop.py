@@ -17,8 +17,16 @@ if TYPE_CHECKING:
 
     CropFunction = Callable[[Image.Image, Size], Image.Image]
 
-RANDOM = "random"
-"""The one crop with chance, the usual one for training; it is part of :class:`tokbench.data.crops.View`."""
+RANDOM, RANDOM_CUT = "random", "random-cut"
+"""The crops with chance, which are part of :class:`tokbench.data.crops.View`: ADM's, the usual one for training, and a
+random place of the image as it is, never rescaled."""
+
+CHANCE = (RANDOM, RANDOM_CUT)
+
+
+def measured_by(crop: str | None) -> str:
+    """The crop that what was trained on another is measured with, where no protocol says one."""
+    return "cut" if crop in (RANDOM_CUT, "cut") else "adm"
 
 
 @dataclass(frozen=True)

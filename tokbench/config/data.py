@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from tokbench.config.base import Strict
-from tokbench.config.crop import CROPS, RANDOM
+from tokbench.config.crop import CHANCE, CROPS
 from tokbench.config.grid import Size, axes
 from tokbench.config.kind import Kind, check_channels
 from tokbench.errors import did_you_mean, shown
@@ -33,7 +33,8 @@ class DataConfig(Strict):
     crop: str | None = Field(
         None,
         description="how training images become square; unset: random, ADM's random crop, which also rescales "
-        "(images that have the size already want adm). Evaluation always uses the protocol's crop",
+        "(images that have the size already want adm); random-cut: a random place, not rescaled. Evaluation uses the "
+        "protocol's crop, of random-cut the middle of the image, cut",
     )
     flip: bool = Field(True, description="mirror half of the training images, by chance")
     workers: int = Field(0, ge=0, description="processes that decode images beside the training one")
@@ -58,8 +59,8 @@ class DataConfig(Strict):
     @field_validator("crop")
     @classmethod
     def _crop_exists(cls, value: str | None) -> str | None:
-        if value not in (None, RANDOM) and value not in CROPS:
-            raise ValueError(f"unknown crop {shown(value)}{did_you_mean(value, [*CROPS, RANDOM])}")
+        if value not in (None, *CHANCE) and value not in CROPS:
+            raise ValueError(f"unknown crop {shown(value)}{did_you_mean(value, [*CROPS, *CHANCE])}")
         return value
 
     @field_validator("validation")

@@ -31,6 +31,7 @@ from tokbench.config.generator_model import (
     PixelSNAILConfig,
     VARGeneratorConfig,
 )
+from tokbench.config.grid import Size
 from tokbench.config.model import QuantizerConfig
 from tokbench.config.training import TrainingConfig
 from tokbench.errors import size_text
@@ -213,6 +214,11 @@ class GeneratorEvaluationConfig(Strict):
     top_p: float = Field(1.0, gt=0, le=1)
     guidance: float = Field(1.0, ge=0, description="s in u + s (c - u); 1 is none")
     guidance_schedule: Literal["constant", "linear", "cosine", "scales"] = "constant"
+    size: Size | None = Field(
+        None,
+        description="pixels of the images drawn, where larger than those trained on: by a window that slides. What "
+        "codes cost is then measured on the middles of such images, of the size trained on",
+    )
     steps: PositiveInt = Field(12, description="decoding steps of mlm")
     bit_steps: PositiveInt | None = Field(
         None, description="in which the bits of a position are drawn, by head masked-bits; empty: one bit a step"
@@ -234,7 +240,7 @@ class GeneratorEvaluationConfig(Strict):
     @property
     def sampling(self) -> dict[str, Any]:
         """The settings of a draw."""
-        return self.model_dump(exclude={"metrics", "samples", "batch_size", "reject", "judge"})
+        return self.model_dump(exclude={"metrics", "samples", "batch_size", "size", "reject", "judge"})
 
 
 def too_many_rows(key: str, value: str, codes: int) -> str:

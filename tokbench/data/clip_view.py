@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tokbench.config.crop import CHANCE
 from tokbench.config.grid import Size, axes
 from tokbench.data.container import UnreadableVideo, need_pyav
-from tokbench.data.crops import View
+from tokbench.data.crops import OWN_SCALE, View
 from tokbench.data.draws import below, uniforms
 from tokbench.data.media import VIDEOS
 from tokbench.data.video import Video
@@ -105,7 +106,7 @@ class ClipView(View):
 
     def _square(self, frame: np.ndarray, epoch: int, index: int) -> np.ndarray:
         """A frame (H, W, 3), as the sample has it. No crop without chance changes one that has the size already."""
-        if frame.shape[:2] != axes(self.image_size) or self.crop == "random":
+        if frame.shape[:2] != axes(self.image_size) or self.crop in CHANCE:
             return np.asarray(self(Image.fromarray(frame), epoch, index))
         mirrored = self.flip and uniforms(4, self.seed, epoch, index)[3] < 0.5
         return frame[:, ::-1] if mirrored else frame
@@ -133,7 +134,7 @@ class ClipView(View):
         """
         with Video(loaded.source, name=loaded.name) as video:
             lost, shown = video.lost(), self.steps(video)
-            super().examine(Image.fromarray(video.read([0])[0]) if self.crop == "none" else None)
+            super().examine(Image.fromarray(video.read([0])[0]) if self.crop in OWN_SCALE else None)
             gone = np.flatnonzero(np.isin(shown, lost)).tolist()
             said = video.declared if video.declared > len(video) + 1 else len(video)  # one more is said of whole ones
             rate = round(1000 * video.rate) if len(video) > 1 else 0

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tokbench.config.crop import CROPS, RANDOM, crop
+from tokbench.config.crop import CHANCE, CROPS, RANDOM, RANDOM_CUT, crop
 from tokbench.config.grid import Size, axes, checked_size
 from tokbench.config.kind import Kind, check_channels
 from tokbench.data.adm import covering, middle, shrink_to
@@ -74,6 +74,32 @@ def exact(image: Image.Image, size: Size) -> Image.Image:
     return image
 
 
+@crop("cut", {"cut": "the middle of the image as it is, not rescaled"})
+def middle_cut(image: Image.Image, size: Size) -> Image.Image:
+    """The middle at the image's own scale. Raises ValueError where it is smaller than that."""
+    return middle(_large_enough(image, size), *axes(size))
+
+
+def random_cut(image: Image.Image, size: Size, draws: tuple[float, float]) -> Image.Image:
+    """A random place at the image's own scale, whose top and left follow from two numbers in [0, 1). Raises ValueError
+    where the image is smaller.
+
+    As VQ-GAN trains its generators on patches (Esser et al. 2021, arXiv:2012.09841, section 3.2): every patch then has
+    the scale of the images that a window draws out of such patches.
+    """
+    height, width = axes(size)
+    image = _large_enough(image, size)
+    top, left = below(image.height - height + 1, draws[0]), below(image.width - width + 1, draws[1])
+    return image.crop((left, top, left + width, top + height))
+
+
+def _large_enough(image: Image.Image, size: Size) -> Image.Image:
+    if image.height < axes(size)[0] or image.width < axes(size)[1]:
+        given = size_text((image.height, image.width))
+        raise ValueError(f"is {given} (height x width), and the crop takes {size_text(size)} of it without rescaling")
+    return image
+
+
 def random_crop(image: Image.Image, size: Size, draws: tuple[float, float, float]) -> Image.Image:
     """ADM's training crop: shrunk to cover 1 to 1 / 0.8 times the size, by chance, then a random place.
 
@@ -85,6 +111,9 @@ def random_crop(image: Image.Image, size: Size, draws: tuple[float, float, float
     image = shrink_to(image, round(height * zoomed / short), round(width * zoomed / short))
     top, left = below(image.height - height + 1, draws[1]), below(image.width - width + 1, draws[2])
     return image.crop((left, top, left + width, top + height))
+
+
+OWN_SCALE = ("none", "cut", RANDOM_CUT)  # which not every image is large enough for
 
 
 @dataclass(frozen=True)
@@ -105,7 +134,7 @@ class View:
             raise TokbenchError(f"image_size is {size_text(self.image_size)}; this source has images, not clips")
         if wrong := check_channels(self.kind, self.channels):
             raise TokbenchError(wrong)
-        if self.crop != RANDOM:
+        if self.crop not in CHANCE:
             CROPS.get(self.crop)
 
     @property
@@ -121,7 +150,7 @@ class View:
     @property
     def protocol(self) -> str:
         """What figures on these samples are called by."""
-        return self.named(self.crop if self.crop == RANDOM else CROPS.get(self.crop).protocol)
+        return self.named(self.crop if self.crop in CHANCE else CROPS.get(self.crop).protocol)
 
     def named(self, protocol: str) -> str:
         """A protocol's name for these samples; those of grey and of colour never meet."""
@@ -149,11 +178,13 @@ class View:
     @property
     def examines(self) -> str:
         """What ``examine`` depends on, beside the file."""
-        return str(self.image_size) if self.crop == "none" else ""
+        if self.crop == "none":
+            return str(self.image_size)
+        return f"cut {self.image_size}" if self.crop in OWN_SCALE else ""
 
     def examine(self, loaded: Any) -> list[int]:
         """Make sure that ``take`` works on it; numbers on what is in it. Raises UnreadableImage, ValueError."""
-        if self.crop == "none":
+        if self.crop in OWN_SCALE:
             self(loaded, 0, 0)
         return []
 
@@ -172,7 +203,7 @@ class View:
     @property
     def random(self) -> bool:
         """Whether the same image differs from epoch to epoch."""
-        return self.flip or self.crop == RANDOM
+        return self.flip or self.crop in CHANCE
 
     def __call__(self, image: Image.Image, epoch: int, index: int) -> Image.Image:
         """RGB image -> RGB image of the size, a pure function of the image and (seed, epoch, index)."""
@@ -181,6 +212,8 @@ class View:
         scale, top, left, flip = uniforms(4, self.seed, epoch, index)
         if self.crop == RANDOM:
             image = random_crop(image, self.image_size, (scale, top, left))
+        elif self.crop == RANDOM_CUT:
+            image = random_cut(image, self.image_size, (top, left))
         else:
             image = CROPS.get(self.crop)(image, self.image_size)
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip and flip < 0.5 else image

@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tokbench.config.crop import measured_by
 from tokbench.data.base import ImageDataset, Sample, digest, evenly
 from tokbench.errors import TokbenchError
 
@@ -17,7 +18,7 @@ class Part(ImageDataset):
     """Some of the training images: those that are left, as they were, or those held out, in the protocol's crop."""
 
     def __init__(self, whole: WholePictures, share: float, held_out: bool) -> None:
-        view = replace(whole.view, crop="adm", flip=False) if held_out else whole.view
+        view = replace(whole.view, crop=measured_by(whole.view.crop), flip=False) if held_out else whole.view
         super().__init__(whole.source, "validation" if held_out else "train", view)
         self.whole = copy.copy(whole)  # in the part's view, what goes with an image too
         self.whole.view, self.classes = view, whole.classes

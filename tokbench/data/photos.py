@@ -1,7 +1,8 @@
 """The images everyone has: colour photographs that ship inside the packages tokbench depends on. No network.
 
 Photographs, not crops, are held out. Training crops are drawn at random places and scales, evaluation crops lie on a
-fixed grid that covers each held-out photograph at four scales. Both are cut from copies scaled once, on opening.
+fixed grid that covers each held-out photograph at four scales. Both are cut from copies scaled once, on opening; by the
+crops ``random-cut`` and ``cut`` from the photographs at their own scale alone.
 
 ``photos:dense`` is the same with thousands of overlapping evaluation crops, as many as a Fréchet distance needs for its
 covariance. They show three photographs over and over: such a distance compares models measured on these very crops,
@@ -23,10 +24,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tokbench.config.crop import CHANCE, measured_by
 from tokbench.config.grid import Grid, axes
 from tokbench.data.adm import covering_sizes
 from tokbench.data.base import ImageDataset, Sample, Split, digest, evenly
-from tokbench.data.crops import View
+from tokbench.data.crops import OWN_SCALE, View
 from tokbench.data.decode import load_image
 from tokbench.data.draws import below, uniforms
 from tokbench.data.media import IMAGES
@@ -96,12 +98,18 @@ class ScaledPhoto:
 
 @functools.lru_cache(maxsize=32)
 def _pyramid(photo: Photograph, size: Grid, zooms: tuple[float, ...]) -> list[ScaledPhoto]:
-    """The photograph just covering (H, W) times each zoom, as far as it has the pixels (1 always).
+    """The photograph just covering (H, W) times each zoom, as far as it has the pixels (1 always); without zooms as it
+    is.
 
     Every cell of a sweep opens the same; nobody writes into them.
     """
     image = _decoded(photo)
     copies = [image.resize(scaled, Image.Resampling.BICUBIC) for scaled in covering_sizes(image, size, zooms)]
+    if not copies and (image.height < size[0] or image.width < size[1]):
+        raise TokbenchError(
+            f"photos: {photo.name} is {size_text(image.size[::-1])}, smaller than the {size_text(size)} cut of it"
+        )
+    copies = copies or [image]
     return [ScaledPhoto(photo.name, np.ascontiguousarray(np.asarray(copy).transpose(2, 0, 1))) for copy in copies]
 
 
@@ -128,6 +136,7 @@ class _Photos(ImageDataset):
         super().__init__(source, split, view)
         self.photographs = list(photographs) or [p for p in PHOTOGRAPHS if p.split == split]
         self.shape = axes(view.image_size)
+        zooms = () if view.crop in OWN_SCALE else zooms
         self.levels = [_pyramid(p, self.shape, zooms) for p in self.photographs]
 
     @property
@@ -157,7 +166,7 @@ class TrainPhotos(_Photos):
                 f"{self.source}: of its {len(self.photographs)} training photographs none would be left"
             )
         if held_out:
-            view = replace(self.view, crop="adm", flip=False)
+            view = replace(self.view, crop=measured_by(self.view.crop), flip=False)
             return ValidationPhotos(view, photographs=self.photographs[left:])
         return TrainPhotos(self.view, self.length, self.source, self.photographs[:left])
 
@@ -277,7 +286,7 @@ class DensePhotos(_HeldOut):
 )
 def open_photos(source: str, rest: str, split: Split, view: View, limit: int | None) -> ImageDataset:
     """``photos``, or ``photos:dense``. Its crops are part of what it is, so another crop is refused."""
-    if view.crop != ("random" if split == "train" else "adm"):
+    if view.crop not in (CHANCE if split == "train" else ("adm", "cut")):
         raise TokbenchError(
             f"photos cuts its own crops ({'random' if split == 'train' else 'a fixed grid'} at several scales); "
             f"crop {view.crop!r} is for whole images: leave it out, or use another data source"

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from rich.progress import TaskID
 
+from tokbench.config.crop import CHANCE
 from tokbench.config.grid import axes
 from tokbench.cores import available
 from tokbench.data.base import ImageDataset, Sample, Split, digest
@@ -109,8 +110,10 @@ def open_predecoded(source: str, rest: str, split: Split, view: View, limit: int
     """
     from tokbench.data.sources import open_images
 
-    if view.crop == "random":
-        raise TokbenchError(f"{source}: a random crop differs in every epoch and cannot be kept; set data.crop to adm")
+    if view.crop in CHANCE:
+        raise TokbenchError(
+            f"{source}: a {view.crop} crop differs in every epoch and cannot be kept; set data.crop to adm"
+        )
     whole = open_images(rest, split, image_size=view.image_size, crop=view.crop, seed=view.seed, limit=limit)
     if not isinstance(whole, WholePictures):
         raise TokbenchError(f"{source}: {rest.partition(':')[0]} has no whole images to keep; drop 'cached:'")

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from tokbench.config.crop import measured_by
 from tokbench.config.data import DataConfig
 from tokbench.config.grid import Grid, Size, axes, checked_size, plain
 from tokbench.config.kind import Kind
@@ -114,7 +115,7 @@ def open_split(data: DataConfig, split: Split, seed: int = 0) -> ImageDataset:
 
         return open_part(data, data.validation, split, seed)
     settings: dict[str, Any] = {
-        "crop": data.crop if training else None,
+        "crop": data.crop if training else measured_by(data.crop),
         "flip": data.flip and training,
         "seed": seed,
         "limit": data.limit if training else data.eval_limit,

@@ -46,9 +46,7 @@ def build(config: GeneratorConfig) -> Generator:
     return class_of(config.generator)(config)
 
 
-def without_weights(
-    generator: Any, tokenizer: TokenizerConfig, *, source: str, image_size: Size
-) -> tuple[Tokenizer, Generator]:
+def without_weights(generator: Any, tokenizer: TokenizerConfig, **of: Any) -> tuple[Tokenizer, Generator]:
     """A tokenizer and a generator of its codes on the meta device: to count, and to say what cannot be before training.
 
     Unconditional: the classes are the data's, which is not read for this; all they change is a few rows of a table.
@@ -57,7 +55,7 @@ def without_weights(
     settings = generator.model_copy(update={"class_conditional": False})
     made = unweighted(tokenizer)
     with weightless():
-        return made, build(configure(settings, made, source=source, image_size=image_size))
+        return made, build(configure(settings, made, **of))
 
 
 def configure(

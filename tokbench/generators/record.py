@@ -145,9 +145,10 @@ def held_out_codes(
     *,
     batch_size: int = 64,
     partners: Callable[[Tensor], Tensor] | None = None,
+    size: Size | None = None,
 ) -> tuple[Tensor, Tensor, DataRef]:
     """Generator codes (n, *grid, D), their conditions (n, ...) and the reference of a split of images
-    (``open_images``)."""
+    (``open_images``); where a ``size`` in pixels is given, of the images' middles."""
     from tokbench.data import loader
     from tokbench.data.maps import to_model
 
@@ -157,11 +158,20 @@ def held_out_codes(
     condition.ask(images)
     for batch in loader(images, batch_size=batch_size, shuffle=False, seed=0):
         threads.adapt()
-        given = to_model(batch["image"].to(device), config.kind, config.channels)
+        given = to_model(_middle(batch["image"], size).to(device), config.kind, config.channels)
         codes.append(quantizer.subcodes(tokenizer.encode(given)).cpu())
         whole: dict[str, Any] = {**batch, "codes": codes[-1]}
         if partners is not None and "partner" in whole:
-            whole["condition"] = partners(whole["partner"])
+            whole["condition"] = partners(_middle(whole["partner"], size))
         conditions.append(condition.of(whole).cpu())
     stack = torch.cat(codes)
     return stack, torch.cat(conditions), measured_on(images, len(stack))
+
+
+def _middle(samples: Tensor, size: Size | None) -> Tensor:
+    """Of (B, C, H, W) the middle of a size."""
+    if size is None:
+        return samples
+    (height, width), (down, across) = axes(size), samples.shape[2:]
+    top, left = (down - height) // 2, (across - width) // 2
+    return samples[..., top : top + height, left : left + width]

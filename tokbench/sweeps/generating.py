@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokbench.codes.soft import need_latents, training_codes
-from tokbench.config.address import address_settings, experiment_settings
-from tokbench.config.condition import need_classes
+from tokbench.config.address import address_settings
+from tokbench.config.condition import CodesConfig, need_classes, partner_of
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.loading import Draft, draft_recipe
 from tokbench.config.yaml_files import parse_value
 from tokbench.data import open_images
 from tokbench.errors import TokbenchError, did_you_mean
-from tokbench.generators.building import without_weights
+from tokbench.generators.building import codes_of, without_weights
+from tokbench.generators.window import slide_of
+from tokbench.models.tokenizer import Tokenizer, chosen_size
 from tokbench.results.environment import content_hash
 from tokbench.sweeps.grid import TokenizerCell, reasons
 from tokbench.sweeps.settings import SweepSettings
@@ -36,11 +38,13 @@ class GeneratorCell:
     tokenizer: TokenizerCell
     passes: int  # over the training images, into the code cache
     parameters: int
+    condition: str = ""  # hash of the weights of the tokenizer whose codes are the condition, where they are
 
     @property
     def experiment(self) -> str:
         """The address of all seeds of it together."""
-        return _address(experiment_settings(self.recipe), self.tokenizer.experiment, self.passes)
+        settings = {k: v for k, v in _settings(self.recipe, self.condition).items() if k != "seed"}
+        return _address(settings, self.tokenizer.experiment, self.passes)
 
     @property
     def latents(self) -> bool:
@@ -50,7 +54,8 @@ class GeneratorCell:
     @property
     def codes_key(self) -> str:
         """The content address of the code cache, among those of one tokenizer."""
-        return content_hash({"passes": self.passes, "latents": self.latents, "seed": self.recipe.seed})
+        of = {"condition": self.condition} if self.condition else {}
+        return content_hash({"passes": self.passes, "latents": self.latents, "seed": self.recipe.seed, **of})
 
     def recorded(self) -> dict[str, Any]:
         """The recipe as the record keeps it: with the tokenizer's settings in place of the folder it lies in."""
@@ -69,11 +74,12 @@ def generator_cells(
     cells: dict[str, GeneratorCell] = {}
     impossible: dict[str, str] = {}
     classes: dict[str, int] = {}
+    others: dict[str, Tokenizer] = {}
     for tokenizer in tokenizers:
         for kind, draft in drafts.items():
             label = f"{kind} on {tokenizer.label}"
             try:
-                cell = _cell(draft, tokenizer, label, settings.encode_passes, classes)
+                cell = _cell(draft, tokenizer, label, settings.encode_passes, classes, others)
             except TokbenchError as error:
                 impossible.setdefault(label, str(error).removeprefix("the file: ").removeprefix("Value error, "))
                 continue
@@ -113,7 +119,14 @@ def _draft(settings: SweepSettings, kind: str) -> Draft:
     return draft
 
 
-def _cell(base: Draft, tokenizer: TokenizerCell, label: str, passes: int, classes: dict[str, int]) -> GeneratorCell:
+def _cell(
+    base: Draft,
+    tokenizer: TokenizerCell,
+    label: str,
+    passes: int,
+    classes: dict[str, int],
+    others: dict[str, Tokenizer],
+) -> GeneratorCell:
     draft = copy.deepcopy(base)
     draft.values |= {
         "tokenizer": f"cells/{tokenizer.key}/tokenizer",
@@ -123,11 +136,21 @@ def _cell(base: Draft, tokenizer: TokenizerCell, label: str, passes: int, classe
     recipe = draft.check()
     assert isinstance(recipe, GeneratorRecipe)
     check_metrics(recipe)
-    parameters = _parameters(recipe, tokenizer)
+    condition = _condition(recipe, others)
+    parameters = _parameters(recipe, tokenizer, condition)
     if recipe.generator.class_conditional:
         need_classes(True, _classes(recipe, classes), recipe.data.source)
-    key = _address(address_settings(recipe), tokenizer.key, passes)
-    return GeneratorCell(recipe, key, label, tokenizer, passes, parameters)
+    weights = condition.tokenizer.sha256 if condition is not None and condition.tokenizer is not None else ""
+    key = _address(_settings(recipe, weights), tokenizer.key, passes)
+    return GeneratorCell(recipe, key, label, tokenizer, passes, parameters, weights)
+
+
+def _settings(recipe: GeneratorRecipe, condition: str) -> dict[str, Any]:
+    """What decides the result: the tokenizer of the condition by its weights, wherever it lies."""
+    settings = address_settings(recipe)
+    if condition:
+        settings["condition"] = {**settings["condition"], "tokenizer": condition}
+    return settings
 
 
 def _address(settings: dict[str, Any], tokenizer: str, passes: int) -> str:
@@ -150,11 +173,27 @@ def _override(draft: Draft, kind: str, text: str) -> None:
         draft.set(rest, parse_value(value), f"--set-generator {text}")
 
 
-def _parameters(recipe: GeneratorRecipe, cell: TokenizerCell) -> int:
+def _condition(recipe: GeneratorRecipe, known: dict[str, Tokenizer]) -> CodesConfig | None:
+    """The codes that stand first, of what the images are paired with; None where the recipe has no such condition."""
+    settings, partner = recipe.condition, partner_of(recipe.data.source)[1]
+    if settings is None or partner is None:
+        return None
+    source = settings.tokenizer
+    if source not in known:
+        known[source] = Tokenizer.from_pretrained(source)
+    asked: Any = {"source": source, "dropout": settings.dropout, "read": settings.read}
+    return codes_of(known[source], partner, image_size=recipe.data.image_size, **asked)
+
+
+def _parameters(recipe: GeneratorRecipe, cell: TokenizerCell, condition: CodesConfig | None) -> int:
     """What the generator cannot do with these codes is said before any training."""
     config, settings = cell.recipe.tokenizer, recipe.generator
-    tokenizer, made = without_weights(settings, config, source=recipe.tokenizer, image_size=config.image_size)
+    tokenizer, made = without_weights(
+        settings, config, source=recipe.tokenizer, image_size=config.image_size, conditioned_on=condition
+    )
     training_codes(tokenizer, settings)
+    if recipe.evaluation.size is not None:
+        slide_of(made.config, tokenizer.grid(chosen_size(tokenizer, recipe.evaluation.size, "evaluation.size")))
     return sum(p.numel() for p in made.parameters())
 
 

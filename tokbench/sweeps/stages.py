@@ -21,6 +21,7 @@ from tokbench.config.recipe import Recipe
 from tokbench.data import open_split
 from tokbench.data.base import Split
 from tokbench.errors import TokbenchError
+from tokbench.generators.pairs import Conditioned, conditioned
 from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.record import generator_record
 from tokbench.metrics import evaluate_tokenizer
@@ -109,7 +110,7 @@ def _generator(cell: GeneratorCell, context: RunContext) -> Record | None:
     if tokenizer is None:
         raise TokbenchError(f"its tokenizer (cell {cell.tokenizer.key}) is not there")
     codes, encoding = encoded(cell, tokenizer, context)
-    kept = recipe.data.model_dump(include={"image_size", "channels", "kind", "workers"})
+    kept = recipe.data.model_dump(include={"image_size", "channels", "kind", "crop", "workers"})
     data = DataConfig(source=f"codes:{codes}", **kept)
     placed = recipe.model_copy(update={"tokenizer": str(tokenizer), "data": data})
     accelerator = make_accelerator(placed, context.cpu)
@@ -118,8 +119,11 @@ def _generator(cell: GeneratorCell, context: RunContext) -> Record | None:
         return None
     context.stage("evaluate")
     pair = Pipeline.load(folder / "generator", str(tokenizer), device=str(accelerator.device))
-    images = open_split(recipe.data, "eval")
     config = recipe.evaluation
+    size = {"image_size": config.size} if config.size is not None else {}
+    images: Any = open_split(recipe.data.model_copy(update=size), "eval")
+    if pair.condition_tokenizer is not None:
+        images.label_count = pair.condition_tokenizer.config.channels
     if config.metrics is None and images.view.kind == "image" and not default_metrics(images.image_size, "generation"):
         usual = "gfvd_tf1" if len(axes(images.image_size)) == 3 else "gfid"
         config = config.model_copy(update={"metrics": [usual]})  # the record says what is missing
@@ -164,7 +168,7 @@ def encoded(cell: GeneratorCell, tokenizer: Path, context: RunContext) -> tuple[
     data = cell.recipe.data
     splits: tuple[Split, ...] = ("train", "eval")
     with locked(folder.with_name(f".{folder.name}.lock")):
-        images = {split: open_split(data, split, cell.recipe.seed) for split in splits}
+        images: dict[Split, Any] = {split: open_split(data, split, cell.recipe.seed) for split in splits}
         for split in splits:  # a split's folder appears when it is whole
             passes = cell.passes if split == "train" else 1
             if (folder / split).is_dir() and not is_of(folder / split, images[split], passes):
@@ -176,11 +180,14 @@ def encoded(cell: GeneratorCell, tokenizer: Path, context: RunContext) -> tuple[
             pass
         context.stage("encode")
         device = "cuda" if torch.cuda.is_available() and not context.cpu else "cpu"
+        pairs = _pairs(cell, device)
         model = Tokenizer.from_pretrained(tokenizer).to(device).eval()
         start, pictures = time.perf_counter(), 0
         for split in splits:
             if (folder / split).is_dir():
                 continue
+            if pairs is not None:
+                images[split].label_count = pairs.labels
             pictures += write_codes(
                 model,
                 images[split],
@@ -189,11 +196,27 @@ def encoded(cell: GeneratorCell, tokenizer: Path, context: RunContext) -> tuple[
                 batch_size=cell.recipe.evaluation.batch_size,
                 passes=cell.passes if split == "train" else 1,
                 latents=cell.latents,
+                condition=None if pairs is None else pairs.config,
+                partners=None if pairs is None else pairs.codes,
                 workers=data.workers,
             )
         made = {"address": cell.codes_key, "seconds": round(time.perf_counter() - start, 3), "pictures": pictures}
         write(folder / _ENCODED, json.dumps(made) + "\n")
         return folder, made
+
+
+def _pairs(cell: GeneratorCell, device: str) -> Conditioned | None:
+    """What the other half of pairs is encoded with. TokbenchError where that is not the tokenizer of the plan."""
+    settings, data = cell.recipe.condition, cell.recipe.data
+    named = settings.tokenizer if settings is not None else None
+    pairs = conditioned(data.source, named, data.image_size, device)
+    reference = pairs.config.tokenizer if pairs is not None else None
+    if settings is not None and reference is not None and reference.sha256 != cell.condition:
+        raise TokbenchError(
+            f"condition.tokenizer {settings.tokenizer}: has other weights ({reference.sha256[:12]}) than when the "
+            f"sweep was planned ({cell.condition[:12]}): run the sweep again"
+        )
+    return pairs
 
 
 def _trained(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ from torch import Tensor
 from tokbench.config.generator import GeneratorEvaluationConfig, GeneratorRecipe
 from tokbench.config.kind import SHOWN
 from tokbench.config.yaml_files import read_yaml
+from tokbench.data import loader
 from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
 from tokbench.generators.pipeline import Pipeline
@@ -73,6 +74,7 @@ def evaluate_generator(
     the metrics of generated images; those of captions also each with its own (``tokbench.metrics.retrieval``).
 
     Args:
+        images: of the generator's size, or of ``config.size``.
         reference: a file of statistics (``.npz`` with mu and sigma) to compare with in place of these images.
         candidates: a folder that keeps what ``config.reject`` drew and judged, for other rates; empty: nothing is kept.
         coded: what an earlier call found of these images, which no setting of drawing changes.
@@ -89,26 +91,39 @@ def evaluate_generator(
     if config.guidance != 1.0:
         kind.check_guidance(kind.usual)
     Sampling(**config.sampling).check(pair.generator.config.generator.head)
+    pair.slide(config.size)
     with _rejecting(pair, config, candidates) as rejection:
-        coded = coded or _coded(pair, images, config.batch_size, protocol, train_images)
+        coded = coded or _coded(pair, images, config, protocol, train_images)
         return _measured(pair, images, config, seed, protocol, reference, rejection, coded, progress)
 
 
-def _coded(pair: Pipeline, images: Any, batch_size: int, protocol: str | None, train_images: int | None) -> CodedRate:
-    start = time.perf_counter()
+def _coded(
+    pair: Pipeline, images: Any, config: GeneratorEvaluationConfig, protocol: str | None, train_images: int | None
+) -> CodedRate:
+    start, batch_size = time.perf_counter(), config.batch_size
+    part = pair.image_size if config.size is not None else None
     codes, condition, data = held_out_codes(
-        pair.tokenizer, images, pair.generator.condition, batch_size=batch_size, partners=pair.condition_codes
+        pair.tokenizer,
+        images,
+        pair.generator.condition,
+        batch_size=batch_size,
+        partners=pair.condition_codes,
+        size=part,
     )
+    measured = protocol or data.protocol
     metrics = rate_metrics(
         pair.generator,
         pair.tokenizer,
         codes,
         condition,
-        image_size=images.image_size,
-        protocol=protocol or data.protocol,
+        image_size=pair.image_size,
+        protocol=measured if part is None or measured == "cut" else f"{measured}-cut",
         batch_size=batch_size,
         train_images=train_images,
     )
+    if part is not None and pair.condition_tokenizer is not None:
+        batches = loader(images, batch_size=batch_size, shuffle=False, seed=0)
+        condition = torch.cat([pair.condition_codes(cast(Any, batch)["partner"]).cpu() for batch in batches])
     return CodedRate(metrics, condition, _counted(pair, codes), data, time.perf_counter() - start)
 
 
@@ -148,6 +163,7 @@ def _measured(
     def drawn() -> Iterator[Tensor]:
         nonlocal drawing
         settings: dict[str, Any] = {"seed": seed, "sampling": sampling, "batch_size": config.batch_size}
+        settings["size"] = config.size
         settings["progress"] = None if progress is None else lambda done: progress("drawing", done)
         begun = time.perf_counter()
         if rejection is not None:
