@@ -53,10 +53,13 @@ def generate(
     ] = None,
     reject: Annotated[
         float | None,
-        typer.Option("--reject", help="Keep this share of the images drawn of each class: those --judge is surest of."),
+        typer.Option(
+            "--reject", help="Keep this share of the images of each class or text: those --judge is surest of."
+        ),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option("--judge", help="efficientnet-lite0 (or 1, 2), timm:NAME, or timm:NAME=FILE.")
+        str | None,
+        typer.Option("--judge", help="efficientnet-lite0 (1, 2), timm:NAME, timm:NAME=FILE; of texts clip:NAME."),
     ] = None,
     given: Annotated[
         Path | None, typer.Option("--given", help="Clips: go on from the first frames of this video.")

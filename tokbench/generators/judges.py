@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tokbench.weights.convert import read_state
 
 PACKAGED = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 KNOWN = (*PACKAGED, "timm:NAME", "timm:NAME=FILE")
+TEXTS = "clip:"  # what the names of judges of texts begin with, see ``text_judge``
 _MEASURES = ("inception-fid", "inception_v3", "inception-v3")
 
 
@@ -28,6 +30,8 @@ class Judge:
         network: float (B, 3, h, w) to logits (B, classes), in evaluation mode.
         config: timm's ``pretrained_cfg`` of it: the size, crop, interpolation, mean and deviation of its input.
     """
+
+    measure = "probability"  # what ``sure`` gives
 
     def __init__(self, name: str, network: nn.Module, config: dict[str, Any], device: str = "cpu") -> None:
         self.name, self.network = name, network.to(device).eval()
@@ -41,6 +45,10 @@ class Judge:
         """uint8 (B, C, H, W), RGB or grey -> float32 (B, classes) on the CPU."""
         x = self.prepared(images).to(self.device)
         return torch.cat([self.network(part).float().softmax(-1).cpu() for part in x.split(64)])
+
+    def sure(self, images: Tensor, asked: Sequence[Any]) -> Tensor:
+        """Images (B, C, H, W) and the class asked for of each -> its probability, float32 (B,)."""
+        return self(images).gather(1, torch.tensor(asked)[:, None])[:, 0]
 
     def prepared(self, images: Tensor) -> Tensor:
         """The middle of images whose shorter side is resized to the network's over its share of the crop."""
@@ -57,6 +65,11 @@ class Judge:
 
 def check_judge(name: str, asked: str = "--judge") -> None:
     """TokbenchError where ``name`` cannot be a judge; what it is of is not read. ``asked``: by what, in messages."""
+    if name.startswith(TEXTS):
+        raise TokbenchError(
+            f"{asked} {name}: ranks what `generate --text` draws by its text; classes are ranked by one of "
+            f"{', '.join(KNOWN)}"
+        )
     model, _, file = name.removeprefix("timm:").partition("=")
     if model.startswith(_MEASURES):
         raise TokbenchError(

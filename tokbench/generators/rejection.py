@@ -1,4 +1,4 @@
-"""Rejection sampling: of the images drawn of each class, those are kept that a classifier is surest of.
+"""Rejection sampling: of the images drawn of each class, or text, those are kept that a judge is surest of.
 
 As in VQ-VAE-2 (Razavi et al. 2019, arXiv:1906.00446) and after it VQ-GAN and RQ-Transformer: of each class N / a images
 are drawn and the N with the highest probability of that class are kept. a is the acceptance rate.
@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tokbench.config.condition import ClassConfig
+from tokbench.config.condition import ClassConfig, TextConfig
 from tokbench.errors import TokbenchError
-from tokbench.generators.judges import Judge, load_judge
+from tokbench.generators.judges import TEXTS, Judge, load_judge
 from tokbench.generators.pipeline import Pipeline, batches_of
+from tokbench.generators.text_judge import load_text_judge
 from tokbench.results.files import written
 
 MOST = 10**8  # candidates
@@ -36,6 +37,7 @@ class Quota:
     n: int
     rate: float
     classes: int
+    of: str = "classes"
 
     def check(self) -> None:
         """TokbenchError for a rate that is not above 0 and at most 1, or fewer images than classes."""
@@ -43,8 +45,8 @@ class Quota:
             raise TokbenchError(f"--reject {self.rate:g}: the share that is kept, above 0 and at most 1")
         if self.n < self.classes:
             raise TokbenchError(
-                f"--reject {self.rate:g}: {self.n} images of {self.classes} classes are less than one of each: ask for "
-                f"{self.classes} at least, or for fewer classes"
+                f"--reject {self.rate:g}: {self.n} images of {self.classes} {self.of} are less than one of each: ask "
+                f"for {self.classes} at least, or for fewer {self.of}"
             )
         if self.n / self.rate > MOST:
             raise TokbenchError(f"--reject {self.rate:g}: {self.n} images of {self.n / self.rate:.1e} drawn: too many")
@@ -71,8 +73,8 @@ class Quota:
 
 
 class Candidates:
-    """Codes that were drawn and the probability of the class asked for, in a folder: a file for every batch, so that a
-    run that was stopped judges none of them again."""
+    """Codes that were drawn and the probability of the class asked for (of a text the cosine), in a folder: a file for
+    every batch, so that a run that was stopped judges none of them again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -121,9 +123,10 @@ class Rejection:
     Args:
         rate: the share that is kept of every class.
         classes: class ids to draw, each once; empty: all.
+        texts: the same of a generator of texts, whose judge is a ``TextJudge``.
 
     Raises:
-        TokbenchError: a generator without classes, a rate out of range, fewer images than classes.
+        TokbenchError: a generator without what the judge ranks by, a rate out of range, fewer images than classes.
     """
 
     pair: Pipeline
@@ -132,29 +135,48 @@ class Rejection:
     n: int
     rate: float
     classes: tuple[int, ...] = ()
+    texts: tuple[str, ...] = ()
 
     @classmethod
     def open(
-        cls, pair: Pipeline, judge: str, folder: Path, *, n: int, rate: float, classes: tuple[int, ...] = ()
+        cls,
+        pair: Pipeline,
+        judge: str,
+        folder: Path,
+        *,
+        n: int,
+        rate: float,
+        classes: tuple[int, ...] = (),
+        texts: tuple[str, ...] = (),
     ) -> Rejection:
         """With the judge of that name and the candidates that lie in a folder."""
-        ranks = load_judge(judge, check_classes(pair), str(pair.generator.device))
-        return cls(pair, ranks, Candidates(folder), n, rate, classes)
+        device = str(pair.generator.device)
+        if not judge.startswith(TEXTS):
+            return cls(pair, load_judge(judge, check_classes(pair), device), Candidates(folder), n, rate, classes)
+        check_texts(pair, texts)
+        return cls(pair, load_text_judge(judge, device), Candidates(folder), n, rate, texts=texts)
 
     def __post_init__(self) -> None:
-        check_classes(self.pair)
-        if bool((self.turn < 0).any()):
-            raise TokbenchError("--class -1 and --reject: a judge knows no image without a class")
+        if self.texts:
+            check_texts(self.pair, self.texts)
+        else:
+            check_classes(self.pair)
+            if bool((self.turn < 0).any()):
+                raise TokbenchError("--class -1 and --reject: a judge knows no image without a class")
         self.quota.check()
 
     @property
     def turn(self) -> Tensor:
-        """int64 (m,): the class of the candidates 0 .. m - 1, and then around."""
-        return self.pair.in_turn(tuple(dict.fromkeys(self.classes)) or None)
+        """int64 (m, ...): the class or text of the candidates 0 .. m - 1, and then around."""
+        return self.pair.in_turn(self._texts or tuple(dict.fromkeys(self.classes)) or None)
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.texts))
 
     @property
     def quota(self) -> Quota:
-        return Quota(self.n, self.rate, len(self.turn))
+        return Quota(self.n, self.rate, len(self.turn), "texts" if self.texts else "classes")
 
     def draw(
         self, *, batch_size: int, progress: Callable[[float], None] | None = None, **settings: Any
@@ -162,17 +184,15 @@ class Rejection:
         """Draw and judge the candidates that are missing; yields how many were before each batch is kept. The settings
         are those of ``Pipeline.codes``."""
         turn, held = self.turn, self.candidates.probabilities
+        asked: Sequence[Any] = self._texts or turn.tolist()
         missing = [k for k in self.quota.candidates if k not in held]
         for numbers, places, codes in self.pair.codes(
-            missing, conditions=turn.tolist(), batch_size=batch_size, progress=progress, **settings
+            missing, conditions=asked, batch_size=batch_size, progress=progress, **settings
         ):
             images = self.pair.decode(codes)[places]
-            wanted = turn.cpu()[torch.tensor(numbers) % len(turn)]
-            probabilities = self.judge(images).gather(1, wanted[:, None])[:, 0]
+            probabilities = self.judge.sure(images, [asked[number % len(asked)] for number in numbers])
             if not bool(probabilities.isfinite().all()):
-                raise TokbenchError(
-                    f"--judge {self.judge.name}: finds probabilities that are no numbers: damaged weights"
-                )
+                raise TokbenchError(f"--judge {self.judge.name}: finds what is no number: damaged weights")
             yield len(numbers)
             self.candidates.add(numbers, codes[places.to(codes.device)], probabilities)
 
@@ -196,8 +216,8 @@ class Rejection:
             "drawn": len(drawn),
             "kept": self.n,
             "drawn_per_kept": round(len(drawn) / self.n, 4),
-            "probability_drawn": round(math.fsum(held[k] for k in drawn) / len(drawn), 6),
-            "probability_kept": round(math.fsum(held[k] for k in kept) / self.n, 6),
+            f"{self.judge.measure}_drawn": round(math.fsum(held[k] for k in drawn) / len(drawn), 6),
+            f"{self.judge.measure}_kept": round(math.fsum(held[k] for k in kept) / self.n, 6),
         }
 
 
@@ -207,6 +227,17 @@ def check_classes(pair: Pipeline) -> int:
     if not isinstance(config, ClassConfig) or not config.num_classes:
         raise TokbenchError(
             "--reject: images are ranked by the class that was asked for, and the generator's condition is "
-            f"{config.describe()}"
+            f"{config.describe()}{' (--judge clip:NAME ranks by texts)' if isinstance(config, TextConfig) else ''}"
         )
     return config.num_classes
+
+
+def check_texts(pair: Pipeline, texts: Sequence[str]) -> None:
+    """TokbenchError where there are no texts that images could be ranked by."""
+    config = pair.generator.config.condition
+    if not isinstance(config, TextConfig):
+        raise TokbenchError(
+            f"--judge clip: ranks images by their texts, and the generator's condition is {config.describe()}"
+        )
+    if not texts:
+        raise TokbenchError("--judge clip: ranks images by the texts asked for: give --text")

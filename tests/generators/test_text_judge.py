@@ -1,0 +1,118 @@
+"""A CLIP as the judge of images drawn of texts: its scores are transformers', the best of each text are kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_pipeline import saved, settings
+
+from tokbench.cli.generating import generate_files
+from tokbench.config.generator import ARConfig
+from tokbench.errors import TokbenchError
+from tokbench.generators import for_tokenizer
+from tokbench.generators.judges import check_judge
+from tokbench.generators.pipeline import Pipeline
+from tokbench.generators.text_judge import load_text_judge
+from tokbench.models import Tokenizer
+
+tokenizers = pytest.importorskip("tokenizers")
+TEXTS = ("red square", "blue square")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of one of 12-pixel images with random weights, made and saved by its own classes."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("clip") / "tiny"
+    folder.mkdir()
+    letters = sorted({*"redblusqa"})
+    words = {name: i for i, name in enumerate([*letters, *(f"{a}</w>" for a in letters)])}
+    words |= {"<|startoftext|>": len(words), "<|endoftext|>": len(words) + 1}
+    (folder / "vocab.json").write_text(json.dumps(words))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    small: Any = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"bos_token_id": len(words) - 2, "eos_token_id": len(words) - 1, "pad_token_id": len(words) - 1}
+    torch.manual_seed(0)
+    config = transformers.CLIPConfig(
+        text_config={**small, **ends, "vocab_size": len(words), "max_position_embeddings": 16},
+        vision_config={**small, "image_size": 12, "patch_size": 4},
+        projection_dim=8,
+    )
+    network = transformers.CLIPModel(config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(8.0)  # or it is indifferent
+    network.save_pretrained(folder)
+    transformers.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
+    size = {"size": {"shortest_edge": 12}, "crop_size": {"height": 12, "width": 12}}
+    transformers.CLIPImageProcessor(**size).save_pretrained(folder)
+    return f"clip:{folder}"
+
+
+@pytest.fixture(scope="module")
+def drawer(tmp_path_factory: pytest.TempPathFactory, rq_folder: Path) -> str:
+    """The folder of a generator of texts."""
+    root = tmp_path_factory.mktemp("drawer")
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "red": 1, "blue": 2, "square": 3}, "[UNK]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.save(str(root / "words.json"))
+    torch.manual_seed(0)
+    text = {"tokenizer": str(root / "words.json"), "length": 3}
+    config = ARConfig.model_validate({"width": 16, "heads": 2, "layers": 1, "text": text})
+    tokenizer = Tokenizer.from_pretrained(rq_folder)
+    for_tokenizer(config, tokenizer, source=str(rq_folder), image_size=16).save_pretrained(root / "g")
+    return str(root / "g")
+
+
+def test_scores_are_the_cosines_of_transformers(clip: str) -> None:
+    from transformers import AutoProcessor, CLIPModel
+
+    ranks = load_text_judge(clip)
+    images = torch.randint(256, (3, 3, 12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    asked = ["blue square", "red square", "blue square"]
+    folder = clip.removeprefix("clip:")
+    model, processor = CLIPModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
+    given = processor(text=list(TEXTS), images=list(images), return_tensors="pt", padding=True)
+    with torch.no_grad():
+        out = model(**given)
+    cosines = out.logits_per_image / model.logit_scale.exp()
+    expected = cosines[torch.arange(3), torch.tensor([1, 0, 1])]
+    torch.testing.assert_close(ranks.sure(images, asked), expected, rtol=1e-4, atol=1e-5)
+    assert float(expected.std()) > 1e-3 and len(ranks.digest) == 32
+    assert ranks.sure(images[:1, :1], ["red square " * 40]).shape == (1,)  # grey, and a text too long
+
+
+def test_the_best_of_each_text_are_kept(clip: str, drawer: str, tmp_path: Path) -> None:
+    asked = settings(drawer, reject=0.5, judge=clip, texts=TEXTS)
+    assert generate_files(asked, 4, tmp_path / "a", batch_size=3) == 4
+    cost = json.loads((tmp_path / "a" / "rejection.json").read_text())
+    assert (cost["drawn"], cost["kept"], cost["judge"]) == (8, 4, clip)
+    pair, ranks = Pipeline.load(drawer), load_text_judge(clip)
+    drawn = torch.cat([images for _, images in pair.stream(range(8), conditions=TEXTS, batch_size=3)])
+    sure = ranks.sure(drawn, [TEXTS[k % 2] for k in range(8)])
+    best = [sorted(range(place, 8, 2), key=lambda k: -float(sure[k]))[:2] for place in range(2)]
+    assert cost["cosine_kept"] == pytest.approx(float(sure[best[0] + best[1]].mean()), abs=1e-4)
+    assert cost["cosine_kept"] > cost["cosine_drawn"]
+
+
+def test_what_no_text_judge_can_rank_is_one_line(clip: str, drawer: str, tmp_path: Path, rq_folder: Path) -> None:
+    classes = saved(tmp_path / "g", "ar", rq_folder, classes=3)
+    (tmp_path / "empty").mkdir()
+    wrong: list[tuple[str, dict[str, Any], str]] = [
+        (drawer, {"judge": clip}, "give --text"),
+        (drawer, {"judge": clip, "texts": TEXTS, "n": 1}, "1 images of 2 texts are less than one of each"),
+        (drawer, {"judge": f"clip:{tmp_path / 'empty'}", "texts": TEXTS}, "cannot be read as a CLIP of transformers"),
+        (drawer, {"judge": "timm:test_resnet", "texts": TEXTS}, "--judge clip:NAME ranks by texts"),
+        (classes, {"judge": clip}, "ranks images by their texts, and the generator's condition is 3 classes"),
+    ]
+    for generator, changes, said in wrong:
+        n = changes.pop("n", 4)
+        with pytest.raises(TokbenchError, match=said):
+            generate_files(settings(generator, reject=0.5, **changes), n, tmp_path / "out")
+    assert not (tmp_path / "out" / "settings.json").exists()
+    with pytest.raises(TokbenchError, match="evaluation.judge clip:x: ranks what `generate --text` draws"):
+        check_judge("clip:x", "evaluation.judge")
