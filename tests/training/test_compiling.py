@@ -24,6 +24,7 @@ ON = "training.compile=true"
 
 def through(monkeypatch: pytest.MonkeyPatch, backend: Any) -> None:
     """``torch.compile`` hands its graphs to this in place of compiling them, which takes minutes."""
+    torch.compiler.reset()  # what another test has had traced is not traced again
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
 
 

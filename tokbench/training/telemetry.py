@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -59,8 +59,9 @@ class Telemetry:
         if not self._count:
             yield
             return
-        # Compiled graphs are left aside while a dispatch mode looks on: this step runs operator by operator.
-        with StepFlops(self.training.activation_checkpointing) as counter:
+        # Operator by operator: while a dispatch mode looks on torch leaves its graphs aside, and torch 2.11 for good.
+        eager = torch.compiler.set_stance("force_eager") if self.training.compile else nullcontext()
+        with eager, StepFlops(self.training.activation_checkpointing) as counter:
             yield
         self.flops, self._count = counter.total, False
         self._warm_up = max(self._warm_up, 1)  # a counted step is a slow one
