@@ -31,8 +31,9 @@ class _Norm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, groups: int, weight: Tensor | None, bias: Tensor | None, epsilon: float, swish: bool
     ) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
         n, c, h, w = x.shape
+        # Of a batch of one the first stride may be anything, and torch 2.11 takes no other than this.
+        x = x.contiguous(memory_format=torch.channels_last).as_strided(x.shape, (c * h * w, 1, c * w, c))
         y, mean, rstd = torch.native_group_norm(x, weight, bias, n, c, h * w, groups, epsilon)
         ctx.save_for_backward(x, mean, rstd, weight, bias)
         ctx.swish = swish
