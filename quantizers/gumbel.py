@@ -91,7 +91,7 @@ class Gumbel(Quantizer):
     @property
     def codebook(self) -> Tensor:
         """(K, d)."""
-        return torch.eye(self.dim, device=self.step.device) if self.one_hot else self.weight.float()
+        return torch.eye(self.dim, dtype=torch.float32, device=self.step.device) if self.one_hot else self.weight.float()
 
     @torch.no_grad()
     def load_codebook(self, codebook: Tensor, *, logits: Tensor, bias: Tensor) -> None:
@@ -132,7 +132,7 @@ class Gumbel(Quantizer):
 
     def _embed(self, codes: Tensor) -> Tensor:
         if self.one_hot:
-            zeros = torch.zeros(*codes.shape, self.dim, device=codes.device)
+            zeros = torch.zeros(*codes.shape, self.dim, dtype=torch.float32, device=codes.device)
             return zeros.scatter(-1, codes[..., None], 1.0)
         return F.embedding(codes, self.weight).float()
 

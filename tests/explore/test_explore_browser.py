@@ -21,7 +21,6 @@ from tokbench.explore.server import HOST, need_gradio, start
 from tokbench.generators import for_tokenizer
 from tokbench.generators.pipeline import Pipeline
 
-pytest.importorskip("gradio", reason="gradio is not installed: pip install 'tokbench[explore]'")
 pytest.importorskip("selenium", reason="selenium is not installed")
 pytestmark = [NO_BROWSER, pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
@@ -40,7 +39,11 @@ def models() -> Opened:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """The page, and every address beside this machine's that the server's process would have spoken to."""
+    """The page, and every address beside this machine's that the server's process would have spoken to.
+
+    gradio is not among what tests need: it holds Pillow back, and brings a server's packages along.
+    """
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install 'tokbench[explore]'")
     outside: list[Any] = []
     connect, resolve = socket.socket.connect, socket.getaddrinfo
 
