@@ -91,7 +91,9 @@ class Gumbel(Quantizer):
     @property
     def codebook(self) -> Tensor:
         """(K, d)."""
-        return torch.eye(self.dim, dtype=torch.float32, device=self.step.device) if self.one_hot else self.weight.float()
+        if self.one_hot:
+            return torch.eye(self.dim, dtype=torch.float32, device=self.step.device)
+        return self.weight.float()
 
     @torch.no_grad()
     def load_codebook(self, codebook: Tensor, *, logits: Tensor, bias: Tensor) -> None:
