@@ -67,6 +67,6 @@ def test_the_notebook_runs_top_to_bottom(tmp_path: Path, monkeypatch: pytest.Mon
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     monkeypatch.setenv("TOKBENCH_STEPS", "40")
-    client = nbclient.NotebookClient(nbformat.read(NOTEBOOK, 4), resources={"metadata": {"path": str(tmp_path)}})
-    made = client.execute(timeout=300)
+    where = {"metadata": {"path": str(tmp_path)}}
+    made = nbclient.NotebookClient(nbformat.read(NOTEBOOK, 4), timeout=300, resources=where).execute()
     assert any("image/png" in output.get("data", {}) for cell in made.cells for output in cell.get("outputs", ()))
