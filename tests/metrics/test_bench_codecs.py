@@ -158,6 +158,25 @@ def test_an_encoder_that_refuses_says_why_in_one_line(video: Tensor) -> None:
     assert "\n" not in str(refusal.value) and "0x" not in str(refusal.value)
 
 
+def test_what_one_codec_refuses_is_left_out_by_name(video: Tensor) -> None:
+    """At one of its qualities, and nothing of the others is lost; a codec that refuses all is told by an error."""
+    x264 = dataclasses.replace(CODECS["x264"], qualities=(42,))
+    refuses = dataclasses.replace(
+        x264,
+        name="fake",
+        qualities=(0, 1, 42),
+        settings=lambda quality, period: x264.settings(quality, period) if quality == 42 else ["-c:v", "none"],
+    )
+    result = bench_codecs([video], [refuses, x264], frames=5)
+    assert [row["name"] for row in result["rows"]] == ["fake", "fake", "x264", "x264"]
+    assert [row["quality"] for row in result["rows"]] == [42] * 4
+    told = [(each["name"], each["footing"], each["quality"]) for each in result["refused"]]
+    assert told == [("fake", footing, quality) for footing in ("clips", "random access") for quality in (0, 1)]
+    assert all(each["why"].startswith("fake: ") for each in result["refused"])
+    with pytest.raises(TokbenchError, match="^fake: "):
+        bench_codecs([video], [dataclasses.replace(refuses, qualities=(0, 1))], frames=5)
+
+
 def test_a_program_that_is_not_there_is_one_line(video: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
     with pytest.raises(TokbenchError, match="/nowhere/ffmpeg: cannot be run: No such file"):

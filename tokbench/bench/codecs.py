@@ -78,6 +78,10 @@ CODECS = {
 }
 
 
+class Refused(TokbenchError):
+    """What one encoder does not take, which says nothing of the others."""
+
+
 @dataclass(frozen=True)
 class Coded:
     """A clip through a codec: the stream's bytes, those of them that carry pictures, and the clip (3, T, H, W)."""
@@ -113,7 +117,8 @@ def code(clip: Tensor, codec: VideoCodec, quality: int, period: int) -> Coded:
         period: an intra frame at least every so many frames.
 
     Raises:
-        TokbenchError: other sides, no ffmpeg, or an encoder that refuses.
+        Refused: the encoder fails, or gives other frames than it was given.
+        TokbenchError: other sides, no ffmpeg.
     """
     frames, height, width = clip.shape[1:]
     if height % 8 or width % 8 or min(height, width) < 32:
@@ -129,7 +134,7 @@ def code(clip: Tensor, codec: VideoCodec, quality: int, period: int) -> Coded:
         shown = _run(codec, ["-f", codec.stream, "-i", str(file), *_CONVERSION, *raw, "-"])
     if len(shown) != len(pixels):
         got = len(shown) // (3 * height * width)
-        raise TokbenchError(f"{codec.name}: of {frames} frames {got} came back")
+        raise Refused(f"{codec.name}: of {frames} frames {got} came back")
     decoded = torch.frombuffer(bytearray(shown), dtype=torch.uint8).view(frames, height, width, 3)
     return Coded(len(stream), picture_bytes(stream, codec.stream), decoded.permute(3, 0, 1, 2).contiguous())
 
@@ -143,5 +148,5 @@ def _run(codec: VideoCodec, arguments: list[str], given: bytes | None = None) ->
     if done.returncode:
         said = re.sub(r"(?m)^(\[[^\]]*\] )+", "", done.stderr.decode("utf-8", "replace")).strip().splitlines()
         why = printable(said[0], 160) if said else f"it ended with {done.returncode}"
-        raise TokbenchError(f"{codec.name}: {why}")
+        raise Refused(f"{codec.name}: {why}")
     return done.stdout

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tokbench.bench.codecs import VideoCodec, code, ffmpeg
+from tokbench.bench.codecs import Refused, VideoCodec, code, ffmpeg
 from tokbench.config.grid import Size, plain
 from tokbench.errors import TokbenchError
 from tokbench.metrics import get
@@ -99,6 +99,8 @@ def bench_codecs(
 ) -> dict[str, Any]:
     """The table of ``codecs`` on ``videos``, and of what stands beside them.
 
+    What a codec refuses is left out and told: the others' work stays.
+
     Args:
         videos: uint8 (3, T, H, W) of one size, T of at least ``frames``.
         frames: of a clip. Both footings code the same frames.
@@ -106,10 +108,11 @@ def bench_codecs(
         beside: (videos, frames) -> points of a tokenizer (``tokbench.bench.token_rates``).
 
     Returns:
-        ``created``, ``git``, ``environment``, the settings, ``note`` and ``rows``: ``Point`` as JSON.
+        ``created``, ``git``, ``environment``, the settings, ``note``, ``rows``: ``Point`` as JSON, and ``refused``:
+        ``name``, ``footing``, ``quality`` and ``why`` of each point that is not among them.
 
     Raises:
-        TokbenchError: no video with enough frames, sides that a codec cannot take, no ffmpeg.
+        TokbenchError: no video with enough frames, sides that a codec cannot take, no ffmpeg, nothing but refusals.
     """
     if frames < 1 or period < 32 or period % 32:
         raise TokbenchError(f"clips of {frames} frames, intra period {period}: a multiple of 32 is needed, and a frame")
@@ -120,13 +123,19 @@ def bench_codecs(
     count = sum(whole(video, frames).shape[1] for video in long)
     tokenizers = [point for contender in beside for point in contender(long, frames)]  # first: these may not fit
     found: list[Point] = []
+    refused: list[dict[str, Any]] = []
     cut = any(video.shape[1] >= 2 * frames for video in long)  # else both footings are the same
     footings = (CLIPS, RANDOM_ACCESS) if cut else (CLIPS,)
     turns = [(codec, footing, q) for codec in codecs for footing in footings for q in codec.qualities]
     for done, (codec, footing, quality) in enumerate(turns):
-        found.append(_coded(codec, footing, quality, long, frames, period))
+        try:
+            found.append(_coded(codec, footing, quality, long, frames, period))
+        except Refused as error:
+            refused.append({"name": codec.name, "footing": footing, "quality": quality, "why": str(error)})
         if progress is not None:
             progress(done + 1, len(turns))
+    if refused and not found + tokenizers:
+        raise TokbenchError(refused[0]["why"])
     return {
         **provenance(),
         "ffmpeg": f"{metadata.version('imageio-ffmpeg')} ({ffmpeg_version()})",
@@ -137,6 +146,7 @@ def bench_codecs(
         "clip_frames": frames,
         "intra_period": period,
         "note": NOTE,
+        "refused": refused,
         "rows": [asdict(point) for point in found + tokenizers],
     }
 

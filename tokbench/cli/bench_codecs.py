@@ -37,6 +37,7 @@ def bench_codecs(
 ) -> dict[str, Any]:
     """Bits per pixel and quality of video codecs on clips, and of tokenizers beside them."""
     import json
+    from collections import Counter
 
     from tokbench.bench.codecs import chosen, ffmpeg
     from tokbench.bench.rate_distortion import bench_codecs as run
@@ -90,6 +91,8 @@ def bench_codecs(
         rows.append([row["name"], coded_as(row), quality, f"{row['bpp']:.4f}", stream, *found])
     console = terminal()
     print_numbers(console, headers, rows, ["with headers", *map(label, metrics[:0:-1]), "coded as"], title=title)
+    for why, points in Counter(each["why"] for each in result["refused"]).items():
+        console.print(f"left out, {counted(points, 'row')}: {why}")
     console.print(result["note"] + ".")
     if out is not None:
         write(out, json.dumps(result, indent=2) + "\n")
