@@ -82,17 +82,12 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     agree(vit, shown, path)
     groups = {"embed_group_size": size(given, BITS[1], 0, path)} if BITS[1] in given else {}
     agree(said, {"embed_dim": bits, **groups}, path)
-    tensors: dict[str, Tensor] = {}
-    other = set()
-    for name, tensor in given.items():
-        if (ours := LAYOUT.ours(name, 0)) is None:
-            other.add(name)
-        elif name == "encoder.conv1.weight":
-            tensors[ours] = tensor.unflatten(1, (-1, patch, patch))
-        elif name.endswith("positional_embedding"):
-            tensors[ours] = tensor.T.unflatten(1, (-1, places))[None]
-        else:
-            tensors[ours] = tensor
+    tensors, other = LAYOUT.split(given, 0)
+    for name, tensor in tensors.items():
+        if name == "encoder.patches.weight":
+            tensors[name] = tensor.unflatten(1, (-1, patch, patch))
+        elif name.endswith("positions.grid"):
+            tensors[name] = tensor.T.unflatten(1, (-1, places))[None]
     return TokenizerPlan(
         config=config_of_weights(tensors, places * patch, model, _quantizer(said | groups, bits, path), path, 3),
         tensors=tensors,

@@ -48,13 +48,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     if groups * blocks > len(official):
         raise TokbenchError(f"{path}: names of {groups} groups of {blocks} blocks, and {len(official)} weights in all")
     layout = _layout(groups, blocks)
-    tensors: dict[str, Tensor] = {}
-    other = set()
-    for name, tensor in official.items():
-        if (ours := layout.ours(name, groups)) is None:
-            other.add(name)
-        else:
-            tensors[ours] = tensor
+    tensors, other = layout.split(official, groups)
     model, codes, channels = _model(tensors, groups, blocks, path)
     agree(config, {"vocab_size": codes, "n_hid": model["channels"], "n_blk_per_group": blocks}, path)
     for part in ("weight", "bias"):

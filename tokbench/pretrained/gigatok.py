@@ -97,13 +97,8 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     said = section(config, "codebook_l2_norm") or section(config, "num_latent_tokens")
     require(said, path, **_AS_PUBLISHED)
     levels = LAYOUT.levels(given)
-    tensors: dict[str, Tensor] = {}
-    other = set()
-    for name, tensor in given.items():
-        if (ours := LAYOUT.ours(name, levels)) is None:
-            other.add(name)
-        else:
-            tensors[ours] = _as_ours(ours, tensor)
+    tensors, other = LAYOUT.split(given, levels)
+    tensors = {name: _as_ours(name, tensor) for name, tensor in tensors.items()}
     model, side = _model(tensors, path)
     codes, dim = (size(given, CODEBOOK, axis, path) for axis in (0, 1))
     tokens = model["tokens"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,17 @@ class Layout:
     def ours(self, official: str, levels: int) -> str | None:
         """Our name of an official weight, None when the layout has no such module."""
         return self._rename(official, levels, 0)
+
+    def split(self, official: Mapping[str, T], levels: int) -> tuple[dict[str, T], set[str]]:
+        """What has a name of ours, by it, and the official names of the rest."""
+        ours: dict[str, T] = {}
+        other = set()
+        for name, value in official.items():
+            if (renamed := self.ours(name, levels)) is None:
+                other.add(name)
+            else:
+                ours[renamed] = value
+        return ours, other
 
     def official(self, ours: str, levels: int) -> str | None:
         """The official name of our weight, None when the layout has no such module."""

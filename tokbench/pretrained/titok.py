@@ -134,16 +134,11 @@ def _renamed(given: dict[str, Tensor], layout: Layout, path: str) -> tuple[dict[
     for name in (*_NEEDED, head):
         size(given, name, 0, path)
     levels = layout.levels(given)
-    tensors: dict[str, Tensor] = {}
-    other = set()
-    for name, tensor in given.items():
-        if name in (CODEBOOK, *_SUMMED):
-            continue
-        if (ours := layout.ours(name, levels)) is None:
-            other.add(name)
-        else:
-            flat = tensor.ndim == 4 and _is_linear(ours)
-            tensors[ours] = tensor[..., 0, 0] if flat else tensor
+    apart = (CODEBOOK, *_SUMMED)
+    tensors, other = layout.split({name: t for name, t in given.items() if name not in apart}, levels)
+    for name, tensor in tensors.items():
+        if tensor.ndim == 4 and _is_linear(name):
+            tensors[name] = tensor[..., 0, 0]
     for side in ("encoder", "decoder"):  # the class token has a place of its own, at the start
         places = tensors[f"{side}.sequence.positions"]
         tensors[f"{side}.sequence.class_token"] = tensors[f"{side}.sequence.class_token"] + places[:1]

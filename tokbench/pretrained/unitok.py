@@ -71,13 +71,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     books = [take(BOOK.format(i)) for i in range(groups)]
     if len({book.shape for book in books}) > 1:
         raise TokbenchError(f"{path}: codebooks of several shapes: {', '.join(str(list(b.shape)) for b in books[:4])}")
-    tensors: dict[str, Tensor] = {}
-    other = set()
-    for name, tensor in official.items():
-        if (ours := LAYOUT.ours(name, 0)) is None:
-            other.add(name)
-        else:
-            tensors[ours] = tensor
+    tensors, other = LAYOUT.split(official, 0)
     model, codes = _model(tensors, path), size(tensors, "encoder.to_code.proj.weight", 0, path)
     agree(said, {"num_codebooks": groups, "vocab_size": len(books[0]) * groups, "vocab_width": codes}, path)
     if other & {PLACES} and bool(given[PLACES].any()):

@@ -57,14 +57,7 @@ def rename(
     levels = layout.levels(tensors)
     if not levels:
         raise TokbenchError(f"{path}: no encoder in it; its first weights: {', '.join(list(tensors)[:5])}")
-    ours: dict[str, Tensor] = {}
-    other = set()
-    for name, tensor in tensors.items():
-        renamed = layout.ours(name, levels)
-        if renamed is None:
-            other.add(name)
-        else:
-            ours[renamed] = tensor
+    ours, other = layout.split(tensors, levels)
     official = (layout.official(name, levels) for name in ends if name not in ours)
     if missing := [name for name in official if name]:
         raise TokbenchError(f"{path}: the checkpoint has no weight for {', '.join(missing)}")
