@@ -16,7 +16,7 @@ from tokbench.claims.definition import SCALES, Claim, load_claims
 from tokbench.claims.evidence import Evidence
 from tokbench.claims.findings import RULE, Finding, Verdict
 from tokbench.claims.results import Result, check_of, draw, find
-from tokbench.errors import noun_of, typed
+from tokbench.errors import counted, noun_of, typed
 from tokbench.results.attributes import attribute
 from tokbench.results.entries import Entry
 from tokbench.results.files import write
@@ -170,12 +170,13 @@ def facts(evidence: Evidence) -> list[str]:
     records, asked = evidence.records, evidence.asked
     lines = [f"{len(records)} of {len(asked.cells)} cells measured, seeds {', '.join(map(str, asked.seeds))}"]
     measured = (
-        f"{r.data.n:,} {noun_of(r.data.size)}s of {r.data.spec} ({r.data.split}) at {typed(r.data.size)} pixels, "
+        f"{counted(r.data.n, noun_of(r.data.size))} of {r.data.spec} ({r.data.split}) at {typed(r.data.size)} pixels, "
         f"protocol {r.data.protocol}"
         for r in records if r.data is not None
     )  # fmt: skip
     trained = (
-        f"{r.training['steps']:,} steps of {r.training.get('batch_size')} on {r.training.get('data')} ({r.kind}s)"
+        f"{counted(r.training['steps'], 'step')} of {r.training.get('batch_size')} on {r.training.get('data')} "
+        f"({r.kind}s)"
         for r in records if r.training.get("steps")
     )  # fmt: skip
     revisions = (str(attribute("revision").value(Entry((r,)))) for r in records)
@@ -226,9 +227,9 @@ def print_result(result: Result, console: Console) -> None:
         line.append(f"{' (informational)' if finding.informational else ''}: {finding.statement}", "default")
         console.print(Padding(line, (0, 0, 0, 2)))
         if finding.effect is not None:
-            seeds = f"{finding.seeds} seed{'s' if finding.seeds > 1 else ''}"
             detail = f"; {finding.detail}" if finding.detail else ""
-            console.print(Padding(Text(f"{finding.size} over {seeds}{detail}", style="dim"), (0, 0, 0, 6)))
+            numbers = f"{finding.size} over {counted(finding.seeds, 'seed')}{detail}"
+            console.print(Padding(Text(numbers, style="dim"), (0, 0, 0, 6)))
     for name, why in evidence.failed.items():
         console.print(Text(f"failed: {name}: {why}", style="red"))
     for label, why in evidence.asked.impossible:
