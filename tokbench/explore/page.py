@@ -135,7 +135,7 @@ class _Column:
             view = found.view(int(step or 1), frame=int(frame or 0), error=kind == ERROR)
         except TokbenchError as error:
             return [None, paragraph(str(error)), None, "", ""]
-        return [view.image, paragraph(view.caption), view.codes, found.place, view.at]
+        return [view.image, paragraph(view.caption), view.codes, found.place, found.at]
 
     def answer(self, gr: Any, seen: Any, frame: Any, what: Any, said: Any) -> None:
         """Connect what belongs to this tokenizer alone."""

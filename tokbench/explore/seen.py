@@ -15,6 +15,7 @@ from tokbench.clip_reconstruction import decode_clip, encode_clip
 from tokbench.config.grid import axes
 from tokbench.data.maps import read_sample, visible
 from tokbench.data.pixels import to_channels
+from tokbench.data.video import Video
 from tokbench.errors import TokbenchError, counted
 from tokbench.explore.code_map import code_map, place_text, places, position_at, position_of, whole_numbers
 from tokbench.memory import IMAGE_TOO_LARGE, explained
@@ -34,7 +35,6 @@ class View(NamedTuple):
     image: Image.Image
     codes: Image.Image
     caption: str
-    at: str  # the codes of the marked position
 
 
 class Seen:
@@ -46,37 +46,30 @@ class Seen:
 
     def __init__(self, tokenizer: Tokenizer, original: Tensor) -> None:
         self.tokenizer, self.original, self.position = tokenizer, original, 0
+        self._prefixes = tokenizer.prefixes()
+        self._refines = len(self._prefixes) > 1
         with explained("encoding", *IMAGE_TOO_LARGE):
             self.encoded = (encode_image if original.ndim == 3 else encode_clip)(tokenizer, original)
         self.codes, self.grid = self.encoded, tuple(self.encoded.shape[1:-1])
         self.where = places(self.grid, tokenizer.quantizer)
-        self._made: dict[int, Tensor] = {}
-        self._scores: dict[int, list[str]] = {}
+        self._made: dict[Prefix, tuple[Tensor, list[str]]] = {}  # samples and their figures
 
     @property
     def frames(self) -> int:
         """Of a clip; 1 of an image."""
         return self.original.shape[1] if self.original.ndim == 4 else 1
 
-    @property
-    def _prefixes(self) -> list[Prefix]:
-        return self.tokenizer.prefixes()
-
-    @property
-    def _refines(self) -> bool:
-        return len(self._prefixes) > 1
-
     def view(self, step: int, *, frame: int = 0, error: bool = False) -> View:
         """What the codes up to ``step``, from 1, give: an image or its error, the map of the last of them, figures."""
-        prefix = self._prefixes[step - 1] if self._refines else self._prefixes[-1]
-        made = self._decoded(step if self._refines else 0, prefix)
-        original, made = (self._frame(sample, frame) for sample in (self.original, made))
+        prefix = self._prefixes[step - 1 if self._refines else -1]
+        whole, figures = self._decoded(prefix)
+        original, made = (self._frame(sample, frame) for sample in (self.original, whole))
         shown = error_map(original, made, self.tokenizer.config.kind) if error else self._image(made)
         depth = prefix.depth if self._refines else step
         codes = self.codes[0, ..., depth - 1].flatten().cpu()
         if prefix.positions is not None:
             codes = torch.where(torch.arange(len(codes)) < prefix.positions, codes, -1)
-        return View(shown, code_map(codes, self.where, self.position), self._caption(step, prefix), self.at)
+        return View(shown, code_map(codes, self.where, self.position), self._caption(prefix, figures))
 
     def shown_original(self, frame: int = 0) -> Image.Image:
         """The original as the tokenizer's images are."""
@@ -105,7 +98,7 @@ class Seen:
 
     def change(self, text: str) -> None:
         """Put other codes at the marked position. TokbenchError where they are not ones of the quantizer."""
-        sizes, numbers = self._sizes(self.position), whole_numbers(text)
+        sizes, numbers = self._sizes(), whole_numbers(text)
         if len(numbers) != len(sizes) or not all(n < size for n, size in zip(numbers, sizes, strict=False)):
             below = ", ".join(f"below {size:,}" for size in dict.fromkeys(sizes))
             raise TokbenchError(f"codes {text!r}: give {counted(len(sizes), 'whole number')}, {below}")
@@ -113,11 +106,11 @@ class Seen:
         changed[0].flatten(0, -2)[self.position] = torch.tensor(numbers, device=changed.device)
         self._take(changed)
 
-    def _sizes(self, position: int) -> list[int]:
-        """Codes that there are at a position, of each depth."""
+    def _sizes(self) -> list[int]:
+        """Codes that there are at the marked position, of each depth."""
         quantizer = self.tokenizer.quantizer
         own = quantizer.position_sizes(self.grid)
-        return [own[position]] if own else [int(k) for k in quantizer.codebook_sizes]
+        return [own[self.position]] if own else [int(k) for k in quantizer.codebook_sizes]
 
     def restore(self) -> None:
         """The codes as they were encoded."""
@@ -126,29 +119,27 @@ class Seen:
     def _take(self, codes: Tensor) -> None:
         self.codes = codes
         self._made.clear()
-        self._scores.clear()
 
     # Figures -----------------------------------------------------------------------------------------------------
 
-    def _decoded(self, key: int, prefix: Prefix) -> Tensor:
-        if key not in self._made:
+    def _decoded(self, prefix: Prefix) -> tuple[Tensor, list[str]]:
+        if prefix not in self._made:
             part, size = prefix.of(self.codes), tuple(self.original.shape[1:])
             with explained("decoding", *IMAGE_TOO_LARGE):
                 if self.original.ndim == 3:
-                    self._made[key] = decode_image(self.tokenizer, part, (size[0], size[1]))
+                    made = decode_image(self.tokenizer, part, (size[0], size[1]))
                 else:
-                    self._made[key] = decode_clip(self.tokenizer, part, size)
-            self._scores[key] = scores(self.tokenizer, self.original, self._made[key])
-        return self._made[key]
+                    made = decode_clip(self.tokenizer, part, size)
+            self._made[prefix] = made, scores(self.tokenizer, self.original, made)
+        return self._made[prefix]
 
-    def _caption(self, step: int, prefix: Prefix) -> str:
+    def _caption(self, prefix: Prefix, scored: list[str]) -> str:
         quantizer, positions = self.tokenizer.quantizer, prefix.positions or math.prod(self.grid)
         own, sizes = quantizer.position_sizes(self.grid), quantizer.codebook_sizes[: prefix.depth]
         bits = math.fsum(map(math.log2, own[:positions])) if own else positions * math.fsum(map(math.log2, sizes))
         part = f" ({prefix.name})" if self._refines else ""
-        figures = [f"{bits:,.0f} bits{part}", f"{bits / math.prod(self.original.shape[1:]):.3f} bpp"]
+        figures = [f"{bits:,.0f} bits{part}", f"{bits / math.prod(self.original.shape[1:]):.3f} bpp", *scored]
         changed = int((self.codes != self.encoded).any(-1).sum())
-        figures += self._scores[step if self._refines else 0]
         return " · ".join([*figures, *([f"{counted(changed, 'position')} changed"] if changed else [])])
 
     def _frame(self, sample: Tensor, frame: int) -> Tensor:
@@ -182,8 +173,6 @@ def read(path: Path, tokenizer: Tokenizer) -> Tensor:
         raise TokbenchError(
             f"{path.name}: this is a video, and the tokenizer's {config.model.architecture} takes images"
         )
-    from tokbench.data.video import Video
-
     with Video(path, name=path.name) as video:
         frames = torch.from_numpy(video.frames(range(min(size[0], len(video)))))
     return rearrange(to_channels(rearrange(frames, "t h w c -> t c h w"), config.channels), "t c h w -> c t h w")
