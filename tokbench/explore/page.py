@@ -75,26 +75,22 @@ def _look_tab(gr: Any, blocks: Any, tokenizers: dict[str, Tokenizer], file: Any,
     steps = [column.step for column in columns]
 
     def show(state: dict[str, Any], at: int, kind: str, *chosen: int) -> list[Any]:
-        return [v for c, step in zip(columns, chosen, strict=True) for v in c.values(gr, state, step, at, kind)]
+        there = [each for each in state.values() if isinstance(each, Seen)]
+        first = max(there, key=lambda each: each.frames).shown_original(int(at or 0)) if there else None
+        made = [v for c, step in zip(columns, chosen, strict=True) for v in c.values(state, step, at, kind)]
+        return [first, *made]
 
     def begin(path: str | None, kind: str, *chosen: int) -> list[Any]:
         state: dict[str, Any] = {} if path is None else {c.label: c.look(Path(path)) for c in columns}
-        there = [each for each in state.values() if isinstance(each, Seen)]
-        most = max((each.frames for each in there), default=1)
-        first = max(there, key=lambda each: each.frames).shown_original(0) if there else None
+        most = max((each.frames for each in state.values() if isinstance(each, Seen)), default=1)
         slider = gr.update(maximum=max(1, most - 1), value=0, visible=most > 1)
-        return [state, paragraph(""), first, slider, *show(state, 0, kind, *chosen)]
+        return [state, paragraph(""), slider, *show(state, 0, kind, *chosen)]
 
-    def turn(state: dict[str, Any], at: int, kind: str, *chosen: int) -> list[Any]:
-        there = [each for each in state.values() if isinstance(each, Seen)]
-        first = max(there, key=lambda each: each.frames).shown_original(int(at or 0)) if there else None
-        return [first, *show(state, at, kind, *chosen)]
-
-    begun = {"fn": begin, "inputs": [file, what, *steps], "outputs": [seen, said, original, frame, *outputs]}
+    begun = {"fn": begin, "inputs": [file, what, *steps], "outputs": [seen, said, frame, original, *outputs]}
     file.change(**begun)
     blocks.load(**begun)
     for control in (what, frame):
-        control.change(turn, [seen, frame, what, *steps], [original, *outputs], show_progress="hidden")
+        control.change(show, [seen, frame, what, *steps], [original, *outputs], show_progress="hidden")
     for column in columns:
         column.answer(gr, seen, frame, what, said)
 
@@ -126,7 +122,7 @@ class _Column:
         except TokbenchError as error:
             return str(error)
 
-    def values(self, gr: Any, state: dict[str, Any], step: int, frame: int, kind: str) -> list[Any]:
+    def values(self, state: dict[str, Any], step: int, frame: int, kind: str) -> list[Any]:
         """For ``outputs``."""
         found = state.get(self.label)
         if not isinstance(found, Seen):
@@ -146,7 +142,7 @@ class _Column:
                 with telling() as told:
                     if isinstance(found := state.get(self.label), Seen):
                         change(found, given)
-                return [paragraph(told[0]), *self.values(gr, state, step, at, kind)]
+                return [paragraph(told[0]), *self.values(state, step, at, kind)]
 
             return handler
 
