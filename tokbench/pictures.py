@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from tokbench.results.files import written
-from tokbench.results.sheets import FRAMES, GAP
+from tokbench.results.sheets import FRAMES, GAP, extent
 
 _INK, _PAPER = "#282828", "#ffffff"
 
@@ -47,7 +47,7 @@ def grid(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom:
     lines = max((len(_wrap(title, font, width)) for title in columns), default=0)
     top = lines * (size + 3) + 4 if columns else 0
     mode = "L" if all(image.shape[0] == 1 for row in rows for image in row) else "RGB"
-    canvas = Image.new(mode, (count * (width + GAP) - GAP, top + len(rows) * (height + GAP) - GAP), _PAPER)
+    canvas = Image.new(mode, (extent(count, width), top + extent(len(rows), height)), _PAPER)
     draw = ImageDraw.Draw(canvas)
     for x, title in enumerate(columns):
         for i, line in enumerate(_wrap(title, font, width)):

@@ -10,6 +10,11 @@ GAP = 2  # pixels between two images
 FRAMES = 6  # of a clip, side by side
 
 
+def extent(count: int, side: int) -> int:
+    """Pixels that so many images take, one after the other."""
+    return count * (side + GAP) - GAP
+
+
 def zoom(width: int) -> int:
     """How many pixels of a sheet a pixel of images of this width is wide and high."""
     return max(1, 128 // width)
@@ -40,5 +45,5 @@ class Sheet(NamedTuple):
         columns, rows = min(COLUMNS, shown), -(-shown // COLUMNS)
         scale = zoom(width) if width else 1
         tile = width * scale * min(FRAMES, frames[0] if frames else 1), height * scale
-        right = (columns * (tile[0] + GAP) - GAP, rows * (tile[1] + GAP) - GAP)
+        right = (extent(columns, tile[0]), extent(rows, tile[1]))
         return cls(*tile, columns, shown) if shown and pixels == right else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokbench.results.entries import Context, Entry
 from tokbench.results.report.images import Shown, detail
-from tokbench.results.sheets import GAP, Sheet
+from tokbench.results.sheets import GAP, Sheet, extent
 from tokbench.results.table import context_title
 
 
@@ -50,8 +50,7 @@ def _choices(number: int, shown: Shown, label: str, sheet: Sheet) -> list[dict[s
     """A row's reconstructions, where they are laid out as the originals, after those of its first codes."""
     choices, entry = [], shown.entry
     width, height = shown.pixels.get("depths", (0, 0))
-    across, down = (entry.steps + 1) * (sheet.width + GAP) - GAP, sheet.tiles * (sheet.height + GAP) - GAP
-    if width == across and height > down:
+    if width == extent(entry.steps + 1, sheet.width) and height > extent(sheet.tiles, sheet.height):
         for part in range(1, entry.steps):
             name = f"{label}, first {part} of {entry.steps}"
             choices.append(_choice(name, detail(Entry(entry.records, part)), number, "depths", part))
