@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from test_pipeline import saved
+from tiny_tokenizer import make_tokenizer
 from typer.testing import CliRunner
 
 from tokbench.cli.app import app
+from tokbench.config.generator import ARConfig
 from tokbench.data import open_images
+from tokbench.generators import for_tokenizer
 from tokbench.generators.cliff import cliff, cliff_value
+from tokbench.generators.orders import order_of
 from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.rate import bits_by_position, model_bits
 from tokbench.generators.record import held_out_codes, rate_metrics
@@ -49,6 +53,19 @@ def test_positions_add_up_to_the_code_length_and_each_is_what_the_model_says(tmp
     )
     assert found["nll_bits_per_code"].extra["by_position"] == pytest.approx(each.mean(0).tolist(), abs=1e-4)
     assert found["entropy_cliff"].value == cliff(each.mean(0).tolist(), 1000)
+
+
+def test_what_positions_can_say_is_in_the_order_in_which_they_are_said() -> None:
+    """The first of a spiral are the last of a codebook that grows along the rows."""
+    tokenizer = make_tokenizer({"name": "vcq", "codebook_size": 64})
+    settings = ARConfig(width=16, heads=2, layers=1, order="spiral-in")
+    generator = for_tokenizer(settings, tokenizer, source="here", image_size=16)
+    codes = tokenizer.encode(torch.rand(3, 3, 16, 16) * 2 - 1)
+    found = rate_metrics(generator, tokenizer, codes, image_size=16, protocol="own", train_images=2**12)
+    bits = [math.log2(size) for size in tokenizer.quantizer.position_sizes((4, 4))]
+    spiral = [bits[place] for place in order_of("spiral-in", (4, 4)).tolist()]
+    assert found["entropy_cliff"].extra["of_equally_likely"] == cliff(spiral, 2**12) == 3
+    assert cliff(bits, 2**12) == 7 and found["fixed_bpp"].value == pytest.approx(math.fsum(bits) / 256)
 
 
 def test_the_command_measures_cliff_and_histograms_and_draws_the_positions(tmp_path: Path, rq_folder: Path) -> None:

@@ -166,9 +166,8 @@ class AR(Autoregressive):
         noise = -2 - 2 * torch.arange(sequence[0].numel(), device=keys.device)  # places that no code's own noise has
         kept = uniform(place_keys(keys[:, None], noise)).view(sequence.shape) < self.settings.pkeep
         kept[:, : self.settled] = True
-        sizes = torch.tensor(self.vocabulary, device=keys.device)
-        if self.limits is not None:
-            sizes = self.in_order(self.limits[None, :, None])
+        limits = self.limits_in_order
+        sizes = torch.tensor(self.vocabulary, device=keys.device) if limits is None else limits[:, None]
         drawn = place_keys(keys[:, None], noise - 1).view(sequence.shape)
         others = (uniform(drawn) * sizes).long().minimum(sizes - 1)  # a uniform of fp32 may round up to 1
         if self.by_bits:  # of these it would have too few bits, and the vocabularies are powers of two

@@ -59,10 +59,13 @@ class Autoregressive(Exact):
 
     def within(self, logits: Tensor, place: int | slice = slice(None), fill: float = NEVER) -> Tensor:
         """Logits (..., T, K) in the order of drawing, or (..., K) of one place, without codes that are not there."""
-        if self.limits is None:
-            return logits
-        limits = self.limits if self.order is None else self.limits[self.order]
-        return limited(logits, limits[place], fill)
+        limits = self.limits_in_order
+        return logits if limits is None else limited(logits, limits[place], fill)
+
+    @property
+    def limits_in_order(self) -> Tensor | None:
+        """``limits``, the positions in the order of drawing."""
+        return self.limits if self.limits is None or self.order is None else self.limits[self.order]
 
     def in_order(self, x: Tensor) -> Tensor:
         """(B, T, ...) in raster order -> in the order of drawing."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from tokbench import threads
 from tokbench.config.grid import Size, axes, pixels
 from tokbench.data.base import measured_on
+from tokbench.generators.autoregressive import Autoregressive
 from tokbench.generators.base import Generator
 from tokbench.generators.building import image_size
 from tokbench.generators.cliff import NAME, cliff_value
@@ -55,8 +56,10 @@ def rate_metrics(
         stored, protocol = stored[:, generator.config.given :], f"{protocol}-given{frames}"
         area -= pixels((frames, *axes(image_size)[1:]))
     fixed = fixed_bits(tuple(int(k) for k in quantizer.codebook_sizes), stored[0, ..., 0].numel())
-    if limits := generator.config.limits[generator.settled :]:
-        fixed = math.fsum(map(math.log2, limits))
+    limits = generator.limits_in_order if isinstance(generator, Autoregressive) else generator.limits
+    by_limit = [] if limits is None else [math.log2(size) for size in limits[generator.settled :].tolist()]
+    if by_limit:
+        fixed = math.fsum(by_limit)
     bound = "" if generator.exact_nll else "_bound"
     spread = float(bits.std()) / math.sqrt(n) if n > 1 else None
 
@@ -75,7 +78,7 @@ def rate_metrics(
     if by_position:
         found[nll] = replace(found[nll], extra={"by_position": [round(value, 5) for value in by_position]})
         if train_images is not None and train_images > 1:
-            each_fixed = [math.log2(size) for size in limits] or [float(quantizer.bits_per_vector)] * len(by_position)
+            each_fixed = by_limit or [float(quantizer.bits_per_vector)] * len(by_position)
             found[NAME] = cliff_value(by_position, each_fixed, train_images, n, protocol)
     return found
 
