@@ -150,7 +150,7 @@ class Transformer(nn.Module):
         mask = self._mask(length, shown, x.device)
         rotation = None if rotation is None else rotation[:length]
         if caches is None:
-            own = self.blocks if blocks is None else nn.ModuleList(self.blocks[:blocks])
+            own = self.blocks if blocks is None else self.blocks[:blocks]
             return through(own, x, self.checkpointing, rotation, mask)
         for block, cache in zip(self.blocks, caches, strict=True):
             x = block(x, rotation, mask, cache)

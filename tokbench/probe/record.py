@@ -86,7 +86,7 @@ def probe_record(
     images, metric = data.held_out, NAMES.get(recipe["reads"], "probe_top1")
     definition, label = OWN.get(metric) or DEFINITIONS[metric], settings.label
     if metric in OWN:
-        label = "-".join([settings.trained, *(f"block{recipe[key]}" for key in ("block",) if key in recipe)])
+        label = settings.trained + (f"-block{recipe['block']}" if "block" in recipe else "")
     top1 = MetricValue(
         value=found.top1,
         n=found.n,
