@@ -12,21 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from quantizers.base import Quantizer
 from quantizers.checks import power_of_two_bits, require_between, require_one_code, require_positive
-from quantizers.codebook import Codebook
-from quantizers.functional.gradient import rotate_to, straight_through
 from quantizers.graphs import has_values
 from quantizers.registry import register
 from quantizers.soft import sample_codes, soft_assignment
 from quantizers.tunable import Between, OneOf
-from quantizers.vq import loss_weights
+from quantizers.vq import VQ
 
 _MOST = 24  # bits of the largest codebook that a sweep asks for
 
 
 @register("vcq")
-class VCQ(Quantizer):
+class VCQ(VQ):
     """Variable codebook size quantization: position t of T, in raster order, has the nearest of the first K_t vectors.
 
     Args:
@@ -81,34 +78,21 @@ class VCQ(Quantizer):
     ) -> None:
         super().__init__(
             dim,
-            code_dim=dim if codebook_dim is None else codebook_dim,
-            codebook_sizes=[codebook_size],
+            codebook_size,
+            codebook_dim=codebook_dim,
+            l2_norm=l2_norm,
+            codebook_update=codebook_update,
+            decay=decay,
+            eps=eps,
+            commitment_weight=commitment_weight,
+            codebook_weight=codebook_weight,
+            restart_threshold=restart_threshold,
+            rotation_trick=rotation_trick,
             channel_first=channel_first,
             check_finite=check_finite,
         )
         _check_growth(codebook_size, min_size, growth)
-        if codebook_update == "ema" and codebook_weight is not None:
-            raise ValueError('VCQ: codebook_weight needs codebook_update="gradient"; EMA has no such loss')
-        if restart_threshold is None:
-            restart_threshold = 1.0 if codebook_update == "ema" else 0.0
-        self.commitment_weight, self.codebook_weight = loss_weights(
-            "VCQ", commitment_weight, codebook_weight, None, "commitment"
-        )
-        self.min_size, self.growth, self.rotation_trick = min_size, growth, rotation_trick
-        self.codes = Codebook(
-            codebook_size,
-            self.code_dim,
-            update=codebook_update,
-            decay=decay,
-            eps=eps,
-            restart_threshold=restart_threshold,
-            l2_norm=l2_norm,
-        )
-
-    @property
-    def codebook(self) -> Tensor:
-        """(K, d), as compared: unit vectors with ``l2_norm``."""
-        return self.codes.vectors
+        self.min_size, self.growth = min_size, growth
 
     def position_sizes(self, grid: Sequence[int]) -> tuple[int, ...]:
         return grown_sizes(math.prod(grid), self.codebook_sizes[0], self.min_size, self.growth)
@@ -156,9 +140,6 @@ class VCQ(Quantizer):
                 )
         return flat, positions
 
-    def _normalize(self, z: Tensor) -> Tensor:
-        return F.normalize(z, dim=-1) if self.codes.l2_norm else z
-
     def _nearest(self, z: Tensor) -> Tensor:
         """(B, T, d) -> codes (B, T)."""
         if torch.jit.is_tracing():
@@ -175,26 +156,10 @@ class VCQ(Quantizer):
         beyond = torch.arange(self.codes.size, device=z.device) >= sizes[:, None]
         return scores.masked_fill(beyond, -torch.inf).argmax(-1)
 
-    def _encode(self, z: Tensor) -> Tensor:
-        return self._nearest(z)[..., None]
-
-    def _embed(self, codes: Tensor) -> Tensor:
-        return self.codes.lookup(codes)
-
-    def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-        with torch.no_grad():
-            index = self._nearest(z)
-        chosen = self.codes.lookup(index)
-        losses = {"commitment": F.mse_loss(z, chosen.detach())}
-        loss = self.commitment_weight * losses["commitment"]
-        if not self.codes.is_average:
-            losses["codebook"] = F.mse_loss(chosen, z.detach())
-            loss = loss + self.codebook_weight * losses["codebook"]
+    def _learn(self, z: Tensor, index: Tensor) -> None:
         sizes = self.position_sizes(z.shape[1:2])
         most = next(t for t, size in enumerate(sizes) if 2 * size >= self.codes.size)
         self.codes.learn([(z, index)], fresh=z[:, most:], reach=reach(sizes, z.device))
-        quantized = rotate_to(z, chosen) if self.rotation_trick else straight_through(z, chosen)
-        return quantized, index[..., None], loss, {k: v.detach() for k, v in losses.items()}
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:

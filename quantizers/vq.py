@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from quantizers.functional.entropy import assignment_entropy
 from quantizers.functional.gradient import mean_square, rotate_to, straight_through
 from quantizers.registry import register
 from quantizers.soft import sample_codes, soft_assignment
-from quantizers.tunable import Between, OneOf
+from quantizers.tunable import Between, OneOf, Tunable
 
 
 @register("vq")
@@ -50,7 +50,7 @@ class VQ(Quantizer):
 
     summary = "nearest of K learned vectors"
     paper = "van den Oord et al. 2017, arXiv:1711.00937; Esser et al. 2021, arXiv:2012.09841"
-    tunable = (
+    tunable: ClassVar[tuple[Tunable, ...]] = (
         Between("commitment_weight", 0.01, 4.0, unset=0.25),
         Between("decay", 0.8, 0.999, "linear"),
         Between("restart_threshold", 0.01, 4.0, unset=1.0),
@@ -89,14 +89,14 @@ class VQ(Quantizer):
         )
         if codebook_update == "ema" and (beta_on == "codebook" or codebook_weight is not None):
             given = 'beta_on="codebook"' if codebook_weight is None else "codebook_weight"
-            raise ValueError(f'VQ: {given} needs codebook_update="gradient"; EMA has no such loss')
+            raise ValueError(f'{self.label}: {given} needs codebook_update="gradient"; EMA has no such loss')
         if restart_threshold is None:
             restart_threshold = 1.0 if codebook_update == "ema" else 0.0
         self.commitment_weight, self.codebook_weight = loss_weights(
-            "VQ", commitment_weight, codebook_weight, beta, beta_on
+            self.label, commitment_weight, codebook_weight, beta, beta_on
         )
-        require_between("VQ", 0, math.inf, entropy_weight=entropy_weight)
-        require_between("VQ", 1e-6, math.inf, entropy_temperature=entropy_temperature)
+        require_between(self.label, 0, math.inf, entropy_weight=entropy_weight)
+        require_between(self.label, 1e-6, math.inf, entropy_temperature=entropy_temperature)
         self.rotation_trick = rotation_trick
         self.entropy_weight, self.entropy_temperature = entropy_weight, entropy_temperature
         self.codes = Codebook(
@@ -140,8 +140,15 @@ class VQ(Quantizer):
     def _normalize(self, z: Tensor) -> Tensor:
         return F.normalize(z, dim=-1) if self.codes.l2_norm else z
 
+    def _nearest(self, z: Tensor) -> Tensor:
+        """(B, T, d) -> codes (B, T)."""
+        return self.codes.nearest(z)
+
+    def _learn(self, z: Tensor, index: Tensor) -> None:
+        self.codes.learn([(z, index)])
+
     def _encode(self, z: Tensor) -> Tensor:
-        return self.codes.nearest(z)[..., None]
+        return self._nearest(z)[..., None]
 
     def _embed(self, codes: Tensor) -> Tensor:
         return self.codes.lookup(codes)
@@ -149,7 +156,7 @@ class VQ(Quantizer):
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         self.codes.prepare(z)
         with torch.no_grad():
-            index = self.codes.nearest(z)
+            index = self._nearest(z)
         chosen = self.codes.lookup(index)
         commitment, _ = mean_square(z, z.detach() - chosen.detach())
         losses = {"commitment": commitment}
@@ -165,7 +172,7 @@ class VQ(Quantizer):
                 z, 2 * vectors, self.entropy_temperature, bias=-vectors.square().sum(1)
             )
             loss = loss + self.entropy_weight * (per_sample - diversity)
-        self.codes.learn([(z, index)])
+        self._learn(z, index)
         quantized = rotate_to(z, chosen) if self.rotation_trick else straight_through(z, chosen)
         return quantized, index[..., None], loss, {k: v.detach() for k, v in losses.items()}
 

@@ -133,6 +133,11 @@ def test_unknown_weights_are_listed(tmp_path: Path) -> None:
     [
         (official.taming, "rqvae", "rqvae's layout holds an rq quantizer"),
         (official.rqvae, "taming", "taming's layout holds a vq quantizer"),
+        (
+            lambda: official.tokenizer(official.VQGAN, {"name": "vcq", "codebook_size": 16}),
+            "taming",
+            "holds a vq quantizer, this tokenizer has vcq",
+        ),
         (official.llamagen, "taming", "no l2-normalised codebook"),
         (official.magvit2, "taming", "no architecture like magvit2"),
         (official.taming, "tamin", "did you mean 'taming'"),

@@ -35,7 +35,7 @@ def plain(quantizer: quantizers.Quantizer, holder: str) -> None:
 
 def plain_vq(quantizer: quantizers.Quantizer, holder: str) -> quantizers.VQ:
     """The quantizer, a plain codebook as ``holder`` has it; TokbenchError for another."""
-    if not isinstance(quantizer, quantizers.VQ):
+    if not isinstance(quantizer, quantizers.VQ) or quantizer.name != "vq":  # vcq is one whose positions count
         raise TokbenchError(f"{holder} holds a vq quantizer, this tokenizer has {quantizer.name}")
     plain(quantizer, holder)
     if quantizer.codes.l2_norm:
