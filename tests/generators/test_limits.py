@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_tokenizer import make_tokenizer
 from torch import Tensor
 
 from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig
 from tokbench.errors import TokbenchError
-from tokbench.generators import Generator, build
+from tokbench.generators import Generator, build, for_tokenizer
 
 Make = Callable[..., Generator]
 LIMITS = (2, 2, 4, 8, 8, 16)
@@ -126,6 +127,9 @@ def test_what_does_not_go_together(changes: dict[str, Any], message: str) -> Non
     values = {"generator": ARConfig(input="learned"), "shape": (2, 2, 1), "vocabulary": (16,), "limits": (2, 4, 8, 16)}
     with pytest.raises(ValueError, match=message):
         GeneratorConfig(**{**values, **changes})
+    tokenizer = make_tokenizer({"name": "vcq", "codebook_size": 16})
+    with pytest.raises(TokbenchError, match="^generator.head bits says all bits of a code, .*; use [^ ]*=softmax$"):
+        for_tokenizer(ARConfig(head="bits", input="bits"), tokenizer, source="here", image_size=16)
     assert "limits" not in GeneratorConfig(**{**values, "limits": ()}).model_dump(), (
         "files of before stay what they are"
     )

@@ -213,9 +213,10 @@ def explain(error: ValidationError | Exception) -> str:
     if not isinstance(error, ValidationError):
         return printable(" ".join(str(error).split()), 200)
     first = error.errors(include_url=False)[0]
-    where = printable(".".join(str(part) for part in first["loc"]), 80) or "the file"
+    where = printable(".".join(str(part) for part in first["loc"]), 80)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: {printable(first['msg'], 240)}{more}"
+    said = printable(first["msg"].removeprefix("Value error, "), 240)
+    return f"{where}: {said}{more}" if where else f"{said}{more}"
 
 
 def is_hub_name(source: str) -> bool:

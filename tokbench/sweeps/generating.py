@@ -81,7 +81,7 @@ def generator_cells(
             try:
                 cell = _cell(draft, tokenizer, label, settings.encode_passes, classes, others)
             except TokbenchError as error:
-                impossible.setdefault(label, str(error).removeprefix("the file: ").removeprefix("Value error, "))
+                impossible.setdefault(label, str(error))
                 continue
             cells.setdefault(cell.key, cell)
     if drafts and not cells:
