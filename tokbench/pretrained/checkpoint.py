@@ -92,8 +92,7 @@ def _read_modules(path: Path, names: list[str]) -> dict[str, Any]:
     try:
         return dict(pickled_modules.read(path, names))
     except Exception as error:  # a damaged file can fail in any way
-        reason = printable(str(error).partition("\n")[0], 160)
-        raise TokbenchError(f"{path}: not a whole pickled module ({reason}); copy it again") from error
+        raise TokbenchError(f"{path}: not a whole pickled module ({first_line(error, 160)}); copy it again") from error
 
 
 _TORCH = (b"PK", b"\x80")  # torch's zip archive, a pickle

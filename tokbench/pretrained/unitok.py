@@ -72,16 +72,16 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
     if len({book.shape for book in books}) > 1:
         raise TokbenchError(f"{path}: codebooks of several shapes: {', '.join(str(list(b.shape)) for b in books[:4])}")
     tensors, other = LAYOUT.split(official, 0)
-    model, codes = _model(tensors, path), size(tensors, "encoder.to_code.proj.weight", 0, path)
-    agree(said, {"num_codebooks": groups, "vocab_size": len(books[0]) * groups, "vocab_width": codes}, path)
-    if other & {PLACES} and bool(given[PLACES].any()):
+    model = _model(tensors, path)
+    shown = {"num_codebooks": groups, "vocab_size": len(books[0]) * groups, "vocab_width": model["code_channels"]}
+    agree(said, shown, path)
+    if PLACES in other and bool(given[PLACES].any()):
         raise TokbenchError(f"{path}: {PLACES} is not zero, as UniTok's is: another model")
     side = int(said.get("img_size") or 256)
-    usage = {name for name in other if name.endswith(USAGE)}
     ignored = {
         "text and its side of CLIP": sorted(name for name in other if name.startswith(TEXT)),
         "a place that is zero": sorted(other & {PLACES}),
-        "monitoring": sorted(usage),
+        "monitoring": sorted(name for name in other if name.endswith(USAGE)),
     }
     quantizer = {
         "name": "mcq",
@@ -92,7 +92,7 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
         "entropy_temperature": float(said.get("e_temp") or 0.01),
     }
     return TokenizerPlan(
-        config=config_of_weights(tensors, side, {**model, "code_channels": codes}, quantizer, path, 3),
+        config=config_of_weights(tensors, side, model, quantizer, path, 3),
         tensors=tensors,
         codebook={"codebook": torch.stack(books)},
         layout=LAYOUT,
@@ -129,6 +129,7 @@ def _model(tensors: dict[str, Tensor], path: str) -> dict[str, Any]:
         "heads": max(1, width // HEAD),
         "mlp_ratio": size(tensors, "encoder.transformer.blocks.0.mlp.w0.weight", 0, path) / width,
         "code_heads": width // codes,
+        "code_channels": codes,
     }
 
 
