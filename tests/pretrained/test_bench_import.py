@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tokbench.bench import official
+from tokbench.bench import importing, official
 from tokbench.bench.importing import bench_import, peak
 from tokbench.cli.bench_import import bench_import as command
 from tokbench.errors import TokbenchError
@@ -51,6 +51,12 @@ def test_what_is_not_known_or_not_the_same_is_said(small: None, monkeypatch: pyt
         TokbenchError, match=r"no package is known that has the model of 'tamin' \(did you mean 'taming'"
     ):
         bench_import(["tamin"])
+    missing = replace(official.OFFICIAL["taming"], package="no-such-package")
+    monkeypatch.setattr(official, "OFFICIAL", {**official.OFFICIAL, "missing": missing})
+    with monkeypatch.context() as patched:
+        patched.setattr(importing, "_row", None)  # it is said before anything is timed
+        with pytest.raises(TokbenchError, match="^no-such-package is not here: pip install no-such-package$"):
+            bench_import()
     with pytest.raises(TokbenchError, match="nothing to time: batch size 0"):
         bench_import(batch_size=0)
     other = replace(official.OFFICIAL["taming"], encode=lambda module, images: 1 + module.encode(images))

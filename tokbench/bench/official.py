@@ -49,7 +49,11 @@ class Official:
 
     @property
     def version(self) -> str:
-        return f"{self.package} {importlib.metadata.version(self.package)}"
+        """The package's name and version. TokbenchError where it is missing."""
+        try:
+            return f"{self.package} {importlib.metadata.version(self.package)}"
+        except importlib.metadata.PackageNotFoundError:
+            raise TokbenchError(f"{self.package} is not here: pip install {self.package}") from None
 
 
 def _taming(settings: dict[str, Any]) -> nn.Module:
