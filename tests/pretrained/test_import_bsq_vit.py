@@ -53,10 +53,15 @@ def test_codes_and_images_of_the_official_model(golden: Any, source: str, tmp_pa
 
 @pytest.mark.parametrize(
     ("params", "weights"),
-    [({}, (0.1, 1.0)), ({"zeta": 0.0, "gamma": 0.0}, (0.0, 0.0)), ({"zeta": 0.2, "gamma0": 0.5}, (0.1, 2.0))],
+    [
+        ({}, (0.1, 1.0)),
+        ({"zeta": None, "gamma": None}, (0.1, 1.0)),
+        ({"zeta": 0.0, "gamma": 0.0}, (0.0, 0.0)),
+        ({"zeta": 0.2, "gamma0": 0.5}, (0.1, 2.0)),
+    ],
 )
 def test_the_weights_of_the_entropies_are_those_that_are_said(
-    golden: Any, params: dict[str, float], weights: tuple[float, float], tmp_path: Path
+    golden: Any, params: dict[str, float | None], weights: tuple[float, float], tmp_path: Path
 ) -> None:
     """Of zeta (gamma0 per-sample entropy - gamma codebook entropy); nothing is a weight too."""
     said = config()

@@ -101,7 +101,8 @@ def read(given: dict[str, Tensor], config: dict[str, Any], path: str) -> Tokeniz
 
 
 def _quantizer(said: dict[str, Any], bits: int, path: str) -> dict[str, Any]:
-    sample, batch = (float(said.get(key, 1.0)) for key in ("gamma0", "gamma"))
+    weights = {"zeta": WEIGHT, "gamma0": 1.0, "gamma": 1.0} | {k: v for k, v in said.items() if v is not None}
+    weight, sample, batch = (float(weights[key]) for key in ("zeta", "gamma0", "gamma"))
     if not sample:
         raise TokbenchError(f"{path}: gamma0 0 is not supported")
     group = int(said.get("embed_group_size") or 0)  # bits whose entropy is taken together; unsaid: nines
@@ -111,7 +112,7 @@ def _quantizer(said: dict[str, Any], bits: int, path: str) -> dict[str, Any]:
         "name": "bsq",
         "bits": bits,
         "temperature": 1 / float(said.get("inv_temperature") or 1 / TEMPERATURE),
-        "entropy_weight": float(said.get("zeta", WEIGHT)) * sample,
+        "entropy_weight": weight * sample,
         "diversity_weight": batch / sample,
         "commitment_weight": float(said.get("beta") or 0.0),
         **({"entropy_groups": [group] * (bits // group)} if group else {}),
