@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tokbench.bench.sampling_cells import BenchCell, bench_cells
 from tokbench.claims.definition import Claim, ScaleName
-from tokbench.claims.elsewhere import ElsewhereCell, elsewhere_cells
+from tokbench.claims.elsewhere import elsewhere_cells
 from tokbench.claims.evidence import Request, RequestedCell
-from tokbench.claims.probed import ProbedCell, probed_cells
+from tokbench.claims.follow_ups import FollowUp
+from tokbench.claims.probed import probed_cells
 from tokbench.claims.tuning import planned
 from tokbench.errors import TokbenchError
 from tokbench.sweeps.cell import Cell
@@ -27,8 +28,7 @@ class ClaimPlan:
     asked: Request
     plan: Plan
     benches: list[BenchCell]
-    elsewhere: list[ElsewhereCell]
-    probes: list[ProbedCell]
+    follow_ups: list[FollowUp]
 
 
 def plan_claim(
@@ -71,28 +71,24 @@ def plan_claim(
         found = bench_cells(bench, seeds)
         benches += found
         parts[part] = [_asked(part, cell) for cell in found]
-    others: dict[str, ElsewhereCell] = {}
-    for part, elsewhere in settings.elsewhere.items():
-        measured = elsewhere_cells(part, elsewhere, trained.get(elsewhere.of))
-        others |= {cell.key: cell for cell in measured}
-        parts[part] = [_asked(part, cell) for cell in measured]
-    probes: dict[str, ProbedCell] = {}
-    for part, probe in settings.probes.items():
-        asked_of = probed_cells(part, probe, trained)
-        probes |= {cell.key: cell for cell in asked_of}
-        parts[part] = [_asked(part, cell) for cell in asked_of]
+    follow_ups: dict[str, Sequence[FollowUp]] = {
+        **{part: elsewhere_cells(part, asked, trained.get(asked.of)) for part, asked in settings.elsewhere.items()},
+        **{part: probed_cells(part, probe, trained) for part, probe in settings.probes.items()},
+    }
+    parts |= {part: [_asked(part, cell) for cell in own] for part, own in follow_ups.items()}
     merged = _merged(plans)
     impossible += merged.impossible
     if not any(parts.values()):
         raise TokbenchError(f"claim {claim.name}: nothing of it is possible: {'; '.join(why for _, why in impossible)}")
-    asked = Request(
+    request = Request(
         claim=claim.name, scale=scale, data=data, seeds=list(seeds), parts=parts, impossible=impossible
     )  # fmt: skip
-    return ClaimPlan(asked, merged, benches, list(others.values()), list(probes.values()))
+    different = {cell.key: cell for own in follow_ups.values() for cell in own}
+    return ClaimPlan(request, merged, benches, list(different.values()))
 
 
-def _asked(part: str, cell: Cell | BenchCell | ElsewhereCell | ProbedCell) -> RequestedCell:
-    seed = cell.seed if isinstance(cell, BenchCell | ElsewhereCell | ProbedCell) else cell.recipe.seed
+def _asked(part: str, cell: Cell | BenchCell | FollowUp) -> RequestedCell:
+    seed = cell.seed if isinstance(cell, BenchCell | FollowUp) else cell.recipe.seed
     return RequestedCell(cell=cell.key, label=f"{part}: {cell.label}", seed=seed)
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from tokbench.bench.sampling_cells import run_bench
 from tokbench.claims.cost import ASSUMPTION, Cost, costs
 from tokbench.claims.definition import Claim, ScaleName
-from tokbench.claims.elsewhere import run_elsewhere
 from tokbench.claims.evidence import Evidence, Request
+from tokbench.claims.follow_ups import run_follow_ups
 from tokbench.claims.page import print_result, write_pages
 from tokbench.claims.plan import ClaimPlan, as_given, plan_claim
-from tokbench.claims.probed import run_probed
 from tokbench.claims.results import asked_before, judge, save, stored
 from tokbench.claims.tuning import run_trials
 from tokbench.errors import counted
@@ -98,7 +95,7 @@ class Session:
         return bool(sweeps)
 
     def _finish(self, found: ClaimPlan) -> int:
-        """Every cell that is not yet in ``work/runs.jsonl``, also of benches, elsewhere and probes; how many failed.
+        """Every cell that is not yet in ``work/runs.jsonl``, also benches and follow-ups; how many failed.
 
         Cells lie by the content of their recipes, so that claims which ask for the same cell share it. What was
         interrupted continues from its checkpoint. A failed cell is a record that says why.
@@ -112,11 +109,9 @@ class Session:
         done = store.cells()
         for record in run_bench([cell for cell in found.benches if cell.key not in done], cpu=self.cpu):
             store.append(record)
-        others = [cell for cell in found.elsewhere if cell.key not in done]
-        probes = [cell for cell in found.probes if cell.key not in done]
-        failed += len(others) + len(probes)
-        where: Any = (self.work, console.print)
-        for record in chain(run_elsewhere(others, *where, cpu=self.cpu), run_probed(probes, *where, cpu=self.cpu)):
+        missing = [cell for cell in found.follow_ups if cell.key not in done]
+        failed += len(missing)
+        for record in run_follow_ups(missing, self.work, console.print, cpu=self.cpu):
             store.append(record)
             failed -= 1
         return failed

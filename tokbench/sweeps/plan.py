@@ -17,7 +17,7 @@ from tokbench.sweeps.estimate import Estimates
 from tokbench.sweeps.generating import GeneratorCell, generator_cells
 from tokbench.sweeps.grid import TokenizerCell, tokenizer_cells
 from tokbench.sweeps.settings import SweepSettings
-from tokbench.sweeps.stages import tokenizer_folder
+from tokbench.sweeps.stages import model_folder
 from tokbench.training.checks import check_data, check_recipe, check_weights
 from tokbench.training.progress import duration
 
@@ -50,7 +50,7 @@ class Plan:
             return self
         self.done = Store(out / "runs.jsonl").cells() & keys
         waiting = {cell.tokenizer.key: cell.tokenizer for cell in self.generators if cell.key not in self.done}
-        self.redone = {k for k, cell in waiting.items() if k in self.done and tokenizer_folder(cell, out) is None}
+        self.redone = {k for k, cell in waiting.items() if k in self.done and model_folder(cell, out) is None}
         self.done -= self.redone
         return self
 

@@ -106,7 +106,7 @@ def _tokenizer(cell: TokenizerCell, context: RunContext) -> Record | None:
 
 def _generator(cell: GeneratorCell, context: RunContext) -> Record | None:
     recipe = cell.recipe
-    tokenizer = tokenizer_folder(cell.tokenizer, context.out)
+    tokenizer = model_folder(cell.tokenizer, context.out)
     if tokenizer is None:
         raise TokbenchError(f"its tokenizer (cell {cell.tokenizer.key}) is not there")
     codes, encoding = encoded(cell, tokenizer, context)
@@ -150,12 +150,12 @@ def _generator(cell: GeneratorCell, context: RunContext) -> Record | None:
     )
 
 
-def tokenizer_folder(cell: TokenizerCell, out: Path) -> Path | None:
-    """Where the newest recorded tokenizer of a cell lies; None where there is none (any more)."""
+def model_folder(cell: TokenizerCell | GeneratorCell, out: Path) -> Path | None:
+    """Where the newest recorded model of a cell lies; None where there is none (any more)."""
     record = Store(out / "runs.jsonl").find(cell.key)
-    if record is None or "tokenizer" not in record.artifacts:
+    if record is None or record.kind not in record.artifacts:
         return None
-    folder = out / record.artifacts["tokenizer"]
+    folder = out / record.artifacts[record.kind]
     # Codes will be written beside it: a record from elsewhere may name any place.
     inside = folder.resolve().is_relative_to(out.resolve())
     return folder if inside and (folder / "config.json").is_file() else None

@@ -94,7 +94,7 @@ def _launch(given: argparse.Namespace) -> int:
     from tokbench.results.store import Store
     from tokbench.sweeps.cell import failure, lock_of, read_job_spec, reason, recording_stages
     from tokbench.sweeps.generating import GeneratorCell
-    from tokbench.sweeps.stages import RunContext, encoded, tokenizer_folder
+    from tokbench.sweeps.stages import RunContext, encoded, model_folder
 
     cell, store = read_job_spec(given.key, given.out), Store(given.out / "runs.jsonl")
     context = recording_stages(cell, RunContext(given.out, cell.label, given.again, given.cpu))
@@ -104,7 +104,7 @@ def _launch(given: argparse.Namespace) -> int:
     if isinstance(cell, GeneratorCell):
         # Here, not in one of the processes: the others would wait for it until their connection times out.
         try:
-            tokenizer = tokenizer_folder(cell.tokenizer, given.out)
+            tokenizer = model_folder(cell.tokenizer, given.out)
             if tokenizer is not None:
                 encoded(cell, tokenizer, context)
         except Exception as error:
