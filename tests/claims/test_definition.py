@@ -13,6 +13,7 @@ from tokbench.claims.plan import plan_claim
 from tokbench.claims.results import check_of
 from tokbench.config.loading import recipe_names
 from tokbench.errors import TokbenchError
+from tokbench.sweeps import budget as budgets
 
 CHECKS = Path(__file__).resolve().parents[2] / "tokbench" / "claims" / "checks"
 
@@ -59,6 +60,17 @@ def test_data_and_seeds_are_the_commands(tmp_path: Path) -> None:
     (first, _) = found.asked.parts["one"]
     assert first.name.startswith("one: vq K=16") and first.name.count("seed=3") == 1
     assert RequestedCell(cell="x", label="one: vq", seed=3).name == "one: vq seed=3"
+
+
+def test_a_budget_of_seconds_is_of_the_device_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = budgets.describe()
+    monkeypatch.setattr(budgets, "describe", lambda: {**here, "gpus": ["a GPU"]})
+    monkeypatch.setattr(budgets, "timed", lambda recipe, cpu: 0.5 if cpu else 0.25)
+    sweep = {"quantizer": "vq", "codebook_size": 16, "budget": "seconds=10"}
+    claim = load_claim(str(tiny(tmp_path, "mine", {"one": sweep})))
+    for cpu, steps in [(False, 40), (True, 20)]:
+        (cell,) = plan_claim(claim, "cpu", tmp_path, seeds=[0], cpu=cpu).plan.cells
+        assert cell.recipe.training.steps == steps
 
 
 def test_what_every_sweep_says_is_said_once(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def plan_claim(
     data: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     costing: bool = False,
+    cpu: bool = False,
 ) -> ClaimPlan:
     """The cells of a claim.
 
@@ -46,6 +47,7 @@ def plan_claim(
         work: the folder of cells and records that all claims share.
         data: in place of every recipe's ``data.source``.
         costing: for counting only: images that are not at hand are not asked for their classes.
+        cpu: a budget's seconds are of the CPU where there is a GPU.
 
     Raises TokbenchError when nothing of it is possible.
     """
@@ -58,7 +60,7 @@ def plan_claim(
         cells: list[Cell] = []
         for sweep in sweeps:
             try:
-                plan = planned(as_given(sweep, work, data, seeds, costing), costing)
+                plan = planned(as_given(sweep, work, data, seeds, costing), costing, cpu)
             except TokbenchError as error:
                 impossible.append((part, str(error)))
                 continue

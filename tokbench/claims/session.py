@@ -82,7 +82,9 @@ class Session:
 
     def _plan(self, claim: Claim, costing: bool = False) -> ClaimPlan:
         seeds = self.seeds or SEEDS
-        return plan_claim(claim, self.scale, self.work, data=self.data, seeds=seeds, costing=costing)
+        return plan_claim(
+            claim, self.scale, self.work, data=self.data, seeds=seeds, costing=costing, cpu=self.cpu
+        )  # fmt: skip
 
     def _tune(self, claim: Claim) -> bool:
         """Run what its tuned parts need, trials first; whether it has any."""

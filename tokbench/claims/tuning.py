@@ -13,22 +13,22 @@ from tokbench.sweeps.settings import SweepSettings
 from tokbench.sweeps.tune import FOLDER, JOURNAL, finish_tuned, trial_cells, tuned_plan
 
 
-def planned(sweep: SweepSettings, costing: bool = False) -> Plan:
+def planned(sweep: SweepSettings, costing: bool = False, cpu: bool = False) -> Plan:
     """What a sweep runs; of one that tunes, the best settings that its trials have found.
 
     ``costing``: where no trial has begun, as many cells as there will be, and the start in place of the best: they
-    cost about the same.
+    cost about the same. ``cpu``: a budget's seconds are of the CPU where there is a GPU.
 
     Raises TokbenchError when nothing of it is possible, or no trial has begun.
     """
     if sweep.tune is None:
-        return Plan.make(sweep)
+        return Plan.make(sweep, cpu=cpu)
     journal = Path(sweep.out) / FOLDER / JOURNAL
     if journal.exists():
-        return tuned_plan(sweep).less_done(Path(sweep.out))
+        return tuned_plan(sweep, cpu).less_done(Path(sweep.out))
     if not costing:
         raise TokbenchError(f"nothing was tuned in {journal.parent} yet")
-    plan = Plan.make(sweep)
+    plan = Plan.make(sweep, cpu=cpu)
     plan.tokenizers = [*trial_cells(plan.tokenizers, sweep), *plan.tokenizers]
     return plan
 
@@ -38,6 +38,6 @@ def run_trials(sweeps: Iterable[SweepSettings], console: Console, *, cpu: bool) 
     that cannot be tuned is one line, and the others go on."""
     for sweep in sweeps:
         try:
-            finish_tuned(Plan.make(sweep), sweep, console, cpu=cpu)
+            finish_tuned(Plan.make(sweep, cpu=cpu), sweep, console, cpu=cpu)
         except TokbenchError as error:
             console.print(f"not tuned: {error}")
