@@ -153,10 +153,11 @@ class Evidence:
         for section in table.sections if parts else ():
             section.columns.insert(0, Column("part", "model", numeric=False))
             for row in section.rows:
-                row.cells.insert(0, TableCell(None, self._part_of(row.entry.first, parts or {})))
+                row.cells.insert(0, TableCell(None, self.part_of(row.entry.first, parts or {})))
         return to_markdown(table)
 
-    def _part_of(self, record: Record, names: Mapping[str, str]) -> str:
+    def part_of(self, record: Record, names: Mapping[str, str]) -> str:
+        """What the first of these parts is called that asked for the record's cell; empty where none did."""
         asked = self.asked.parts
         return next((names[part] for part in names if any(c.cell == record.cell for c in asked.get(part, ()))), "")
 

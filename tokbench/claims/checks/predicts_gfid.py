@@ -113,10 +113,9 @@ def table(evidence: Evidence) -> str:
             "tokenizers": lambda row: str(row[1].n),
         },
     )
-    names = [*(_in_layer(evidence, key) for key in OF_TOKENIZER), *OF_GENERATOR, *OF_PROBES]
     columns: dict[str, Callable[[Pair], str]] = {"tokenizer": lambda pair: _label(evidence, pair.tokenizer)}
     columns["bits/image"] = lambda pair: f"{pair.tokenizer.bits() or 0:,.0f}"
-    for name in (*evidence.measured(*names), *evidence.measured(*TARGETS)[:1]):
+    for name in (*_measured(evidence), *evidence.measured(*TARGETS)[:1]):
         columns[evidence.heading(name)] = lambda pair, name=name: spread_text(pair.metric(name))  # type: ignore[misc]
     columns["seeds"] = lambda pair: str(len(pair.generator.records))
     ordered = sorted(pairs, key=lambda pair: -(target.of(pair) or 0.0))
@@ -137,19 +136,26 @@ def _pairs(evidence: Evidence) -> list[Pair]:
 
 
 def _target(evidence: Evidence) -> Measure:
-    name = next(iter(evidence.measured(*TARGETS)), TARGETS[0])
-    return _measure(evidence, name)
+    return _measure(evidence, _target_name(evidence))
+
+
+def _target_name(evidence: Evidence) -> str:
+    return next(iter(evidence.measured(*TARGETS)), TARGETS[0])
 
 
 def _in_layer(evidence: Evidence, name: str) -> str:
     """The distance of that name in the features that the target is measured in."""
-    layer = next(iter(evidence.measured(*TARGETS)), TARGETS[0]).removeprefix(TARGETS[0])
+    layer = _target_name(evidence).removeprefix(TARGETS[0])
     return name + layer if name in (BASE, *PUBLISHED) else name
 
 
+def _measured(evidence: Evidence) -> list[str]:
+    """The metrics that are held against the target."""
+    return evidence.measured(*(_in_layer(evidence, key) for key in OF_TOKENIZER), *OF_GENERATOR, *OF_PROBES)
+
+
 def _measures(evidence: Evidence) -> dict[str, Measure]:
-    names = [*(_in_layer(evidence, key) for key in OF_TOKENIZER), *OF_GENERATOR, *OF_PROBES]
-    found = {name: _measure(evidence, name) for name in evidence.measured(*names)}
+    found = {name: _measure(evidence, name) for name in _measured(evidence)}
     if "usage" in found:
         found["active"] = Measure("active codes", _active)
     if evidence.measured("model_bpp", PER_PIXEL):
@@ -217,12 +223,10 @@ def _scatter(pairs: Sequence[Pair], name: str, target: Measure) -> list[Series]:
 
 def _label(evidence: Evidence, entry: Entry) -> str:
     """``lfq K=256, entropy weight 0``: with what the claim changes beside quantizer, vocabulary and depth."""
-    parts = {cell.cell: part for part, cells in evidence.asked.parts.items() for cell in cells}
-    record = entry.first
-    part, quantizer = parts.get(record.cell, ""), record.quantizer
+    quantizer = entry.first.quantizer
     more = {
         "penalty": f", entropy weight {quantizer.get('entropy_weight')}",
-        "channels": f", {record.model.get('code_channels')} channels",
+        "channels": f", {entry.first.model.get('code_channels')} channels",
         "collapse": ", no restarts",
     }
-    return entry.label + more.get(part, "")
+    return entry.label + evidence.part_of(entry.first, more)
