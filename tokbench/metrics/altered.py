@@ -52,7 +52,7 @@ class AlteredMetric(FrechetMetric):
         return self.alters.variant
 
     def with_settings(self, settings: dict[str, float]) -> AlteredMetric:
-        known = {field.name: field.type for field in fields(self.alteration)}  # type: ignore[arg-type]
+        known = [field.name for field in fields(self.alteration)]  # type: ignore[arg-type]
         for key in settings:
             if key not in known:
                 raise TokbenchError(f"{self.name} has no setting {key!r}{did_you_mean(key, known)}")
