@@ -49,7 +49,7 @@ def _psnr_of(part: str) -> Callable[[Entry], Spread | None]:
         data = entry.first.data
         if data is None or noun_of(data.size) != "clip" or entry.prefix is not None:
             return None
-        found = [record.plain()["metrics"].get("psnr", {}).get(part) for record in entry.records]
+        found = [record.said_of("psnr").get(part) for record in entry.records]
         return Spread.over(x if type(x) in (int, float) and is_shown(x) else None for x in found)
 
     return value

@@ -175,6 +175,10 @@ class Record(msgspec.Struct, kw_only=True, frozen=True, gc=False):
         """Everything the line holds, keys of a newer tokbench included."""
         return dict(json.loads(self.line))
 
+    def said_of(self, metric: str) -> dict[str, Any]:
+        """All that the line says of a metric, keys of this metric alone included; empty where it is not measured."""
+        return dict(self.plain()["metrics"][metric]) if metric in self.metrics else {}
+
     @property
     def recipe(self) -> dict[str, Any]:
         """The resolved recipe, decoded anew each time."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tokbench.errors import TokbenchError
 from tokbench.results.entries import Entry, Spread
 from tokbench.results.figures.base import by_context, draw_panel, panels, titled
-from tokbench.results.figures.series import LINES, Panel, Point, Series
+from tokbench.results.figures.series import LINES, Panel, Point, Series, numbers_in
 from tokbench.results.record import Record, is_shown
 from tokbench.results.styles import style
 
@@ -52,7 +52,7 @@ def _panel(axis: Axes, entries: Sequence[Entry]) -> None:
     for entry, own in zip(entries, lines, strict=True):
         bits, look = dict(own.points), style(entry.quantizer)
         for key, fill in (("value", "full"), ("of_equally_likely", "none")):
-            place = Spread.over(_number(record, key) for record in entry.records)
+            place = Spread.over(numbers_in(record.said_of(_CLIFF)).get(key) for record in entry.records)
             if place is not None and round(place.mean) in bits:
                 at = round(place.mean)
                 axis.plot([at], [bits[at]], look.marker, color=look.colour, fillstyle=fill)  # type: ignore[arg-type]
@@ -68,16 +68,6 @@ def _points(entry: Entry) -> list[Point]:
 
 def nll_by_position(record: Record) -> list[float]:
     """Bits of each position; empty of a record that does not say it."""
-    row: Any = _metric(record, _NLL).get("by_position")
+    row: Any = record.said_of(_NLL).get("by_position")
     whole = isinstance(row, list) and all(isinstance(value, int | float) and is_shown(value) for value in row)
     return row if whole else []
-
-
-def _number(record: Record, key: str) -> float | None:
-    value = _metric(record, _CLIFF).get(key)
-    return float(value) if isinstance(value, int | float) and is_shown(value) else None
-
-
-def _metric(record: Record, name: str) -> dict[str, Any]:
-    """Of the line itself: what a metric alone says is kept there."""
-    return dict(record.plain()["metrics"].get(name) or {}) if name in record.metrics else {}

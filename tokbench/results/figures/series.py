@@ -180,9 +180,8 @@ def reading(entries: Sequence[Entry], metric: str) -> Panel | None:
 
 def _read_by_size(record: Record, metric: str) -> list[tuple[float, float, float]]:
     """(size, error rate, that of the originals), as far as the record says so in numbers."""
-    found = record.plain()["metrics"].get(metric, {}) if b'"by_size"' in record.raw else {}
-    rows = found.get("by_size")
-    numbers = [_numbers(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    rows = record.said_of(metric).get("by_size") if b'"by_size"' in record.raw else None
+    numbers = [numbers_in(row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     whole = [row for row in numbers if {"size", "cer", "cer_originals"} <= row.keys() and row["size"] > 0]
     return [(row["size"], row["cer"], row["cer_originals"]) for row in whole]
 
@@ -247,11 +246,12 @@ def _read_log(record: Record, folder: Path) -> list[dict[str, float]]:
         lines = [json.loads(line) for line in (artifact_text(folder, file) or "" if file else "").splitlines()]
     except (ValueError, RecursionError):
         return []
-    numbers = [_numbers(line) for line in lines if isinstance(line, dict)]
+    numbers = [numbers_in(line) for line in lines if isinstance(line, dict)]
     return [line for line in numbers if "step" in line]
 
 
-def _numbers(line: dict[str, Any]) -> dict[str, float]:
+def numbers_in(line: dict[str, Any]) -> dict[str, float]:
+    """What of it can be drawn."""
     return {key: value for key, value in line.items() if isinstance(value, int | float) and is_shown(value)}
 
 
