@@ -1,10 +1,12 @@
-"""A headless Chromium for tests of pages, and what of a page can be asked of any: contrast, width, names, silence."""
+"""A headless Chromium for tests of pages, and what of a page can be asked of any: contrast, width, silence."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -27,18 +29,18 @@ def chromium() -> Any:
     return webdriver.Chrome(options=options, service=Service(str(DRIVER)))
 
 
-def seen_at(driver: Any, width: int, scheme: str) -> None:
-    """Show the page on a screen so wide, light or dark."""
+@contextmanager
+def seen_at(driver: Any, width: int, scheme: str) -> Iterator[None]:
+    """The page on a screen so wide, light or dark, and afterwards as before."""
     metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 1000}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-def seen_as_ever(driver: Any) -> None:
-    """Undo ``seen_at``."""
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    try:
+        yield
+    finally:
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def check_contrast(driver: Any, selectors: list[str], scheme: str) -> None:

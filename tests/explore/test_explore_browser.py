@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from browsers import NO_BROWSER, asked_for, check_contrast, chromium, complaints, seen_as_ever, seen_at
+from browsers import NO_BROWSER, asked_for, check_contrast, chromium, complaints, seen_at
 from PIL import Image
 from tiny_tokenizer import make_tokenizer
 
@@ -185,15 +185,12 @@ def test_a_generator_draws_and_completes(browser: Any) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
 def test_it_is_read_at_both_widths_light_and_dark(browser: Any, width: int, scheme: str) -> None:
-    seen_at(browser, width, scheme)
-    try:
+    with seen_at(browser, width, scheme):
         until(browser, lambda d: d.execute_script("return document.documentElement.scrollWidth") <= width)
         texts = ["h1", ".model h2", ".model .said p", ".model label span", "[role=tab]", ".model textarea"]
         dark = "return document.body.classList.contains('dark')"
         until(browser, lambda d: d.execute_script(dark) == (scheme == "dark"))
         check_contrast(browser, texts, scheme)
-    finally:
-        seen_as_ever(browser)
 
 
 def test_everything_is_reached_by_tab_and_has_a_name(browser: Any) -> None:

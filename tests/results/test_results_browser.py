@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browsers import NO_BROWSER, asked_for, check_contrast, chromium, complaints, seen_as_ever, seen_at
+from browsers import NO_BROWSER, asked_for, check_contrast, chromium, complaints, seen_at
 from PIL import Image
 from results_synthetic import folder, scene
 
@@ -169,15 +169,12 @@ def test_any_two_models_lie_over_each_other(browser: Any) -> None:
 )
 def test_it_is_read_at_every_width_in_the_dark_too(browser: Any, width: int, scheme: str) -> None:
     """Nothing hangs over the page (tables scroll in themselves), and every text stands out from what is behind it."""
-    seen_at(browser, width, scheme)
-    try:
+    with seen_at(browser, width, scheme):
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         table = "const s = document.querySelector('.scroll'); return s.scrollWidth > s.clientWidth"
         assert browser.execute_script(table)
         texts = ["body", ".detail", "td", "td strong", "th button", "tr.prefix td", "nav a", "select", "summary"]
         check_contrast(browser, texts, scheme)
-    finally:
-        seen_as_ever(browser)
 
 
 def test_the_page_asked_for_nothing_and_complained_of_nothing(browser: Any) -> None:
