@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,9 @@ def test_a_log_with_numbers_without_end(tmp_path: Path) -> None:
 
 @contextmanager
 def full_disk(size: int = 1000) -> Iterator[None]:
-    """No file can become larger than ``size`` bytes."""
+    """No file can become larger than ``size`` bytes. Python would keep what it compiled of a module cut off there, and
+    trust it ever after."""
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -57,6 +60,7 @@ def full_disk(size: int = 1000) -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
+        sys.dont_write_bytecode = writes
 
 
 @pytest.mark.parametrize("what", ["checkpoint", "tokenizer", "export", "picture", "log", "file"])
