@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -18,6 +18,9 @@ from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.recipe import Recipe
 from tokbench.errors import TokbenchError
 from tokbench.training.ema import warm_decay
+
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
 
 
 def wanted() -> bool:
@@ -66,33 +69,32 @@ def is_sharded(accelerator: Accelerator) -> bool:
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
     """The model's state with whole tensors, in CPU memory, on the main process; empty on others. Collective."""
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+    from torch.distributed.checkpoint import state_dict
 
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return cast(dict[str, Tensor], get_model_state_dict(model, options=options))
+    return cast(dict[str, Tensor], state_dict.get_model_state_dict(model, options=_wholes()))
 
 
 def whole_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The optimizer's state by parameter names, as ``whole_weights``. Collective."""
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+    from torch.distributed.checkpoint import state_dict
 
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return dict(get_optimizer_state_dict(model, optimizer, options=options))
+    return dict(state_dict.get_optimizer_state_dict(model, optimizer, options=_wholes()))
 
 
 def load_whole(
     model: nn.Module, optimizer: torch.optim.Optimizer, weights: dict[str, Any], states: dict[str, Any]
 ) -> None:
     """The inverse of both; every process gives the whole state and keeps its part."""
-    from torch.distributed.checkpoint.state_dict import (
-        StateDictOptions,
-        set_model_state_dict,
-        set_optimizer_state_dict,
-    )
+    from torch.distributed.checkpoint import state_dict
 
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    set_model_state_dict(model, weights, options=options)
-    set_optimizer_state_dict(model, optimizer, states, options=options)
+    state_dict.set_model_state_dict(model, weights, options=_wholes())
+    state_dict.set_optimizer_state_dict(model, optimizer, states, options=_wholes())
+
+
+def _wholes() -> StateDictOptions:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
+
+    return StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class ShardedAverage:
