@@ -201,6 +201,19 @@ def test_the_command_prints_keeps_and_draws(tmp_path: Path) -> None:
     assert (tmp_path / "rd.svg").read_text().count("<svg") == 1
 
 
+def test_the_command_says_what_it_left_out_and_keeps_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tokbench.cli.app import app
+
+    good = dataclasses.replace(CODECS["x264"], qualities=(42,))
+    bad = dataclasses.replace(good, name="fake", qualities=(0, 1), settings=lambda quality, period: ["-c:v", "none"])
+    monkeypatch.setattr(codecs_module, "CODECS", {"x264": good, "fake": bad})
+    line = f"bench codecs --data clips --size 5x32x32 --frames 5 --limit 1 --cpu --out {tmp_path}/found.json"
+    done = CliRunner().invoke(app, line.split(), catch_exceptions=False)
+    assert done.exit_code == 0 and "left out, 2 rows: fake: " in done.output
+    kept = json.loads((tmp_path / "found.json").read_text())
+    assert [row["name"] for row in kept["rows"]] == ["x264"] and len(kept["refused"]) == 2
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
