@@ -87,8 +87,11 @@ def random_cut(image: Image.Image, size: Size, draws: tuple[float, float]) -> Im
     As VQ-GAN trains its generators on patches (Esser et al. 2021, arXiv:2012.09841, section 3.2): every patch then has
     the scale of the images that a window draws out of such patches.
     """
+    return _placed(_large_enough(image, size), size, draws)
+
+
+def _placed(image: Image.Image, size: Size, draws: tuple[float, float]) -> Image.Image:
     height, width = axes(size)
-    image = _large_enough(image, size)
     top, left = below(image.height - height + 1, draws[0]), below(image.width - width + 1, draws[1])
     return image.crop((left, top, left + width, top + height))
 
@@ -109,8 +112,7 @@ def random_crop(image: Image.Image, size: Size, draws: tuple[float, float, float
     short = min(height, width)
     zoomed = short + below(math.ceil(short / 0.8) - short + 1, draws[0])
     image = shrink_to(image, round(height * zoomed / short), round(width * zoomed / short))
-    top, left = below(image.height - height + 1, draws[1]), below(image.width - width + 1, draws[2])
-    return image.crop((left, top, left + width, top + height))
+    return _placed(image, size, draws[1:])
 
 
 OWN_SCALE = ("none", "cut", RANDOM_CUT)  # which not every image is large enough for
