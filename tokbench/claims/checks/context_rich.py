@@ -3,6 +3,7 @@ arXiv:2012.09841, section 4.3)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 from tokbench.claims.evidence import Evidence, Named
@@ -74,8 +75,8 @@ def table(evidence: Evidence) -> str:
     whole = dict(_tokenizers(evidence))
     drawn, kept = evidence.measured(*DRAWN), evidence.measured(*RECONSTRUCTED)
 
-    def of_whole(metric: str, row: Named) -> str:
-        return spread_text(whole[row[0]].metric(metric)) if row[0] in whole else "-"
+    def of_whole(column: Callable[[Named], str]) -> Callable[[Named], str]:
+        return lambda row: column((row[0], whole[row[0]])) if row[0] in whole else "-"
 
     columns = {
         "codes": lambda row: row[0],
@@ -83,24 +84,24 @@ def table(evidence: Evidence) -> str:
         **evidence.by_metric(drawn),
         "seconds an image": lambda row: spread_text(_seconds(row[1]).spread, ".3g"),
         "NLL of a patch (bits/code)": lambda row: spread_text(row[1].metric("nll_bits_per_code"), ".3f"),
-        **{
-            f"{evidence.heading(m)} of reconstructions": lambda row, metric=m: of_whole(metric, row)  # type: ignore[misc]
-            for m in kept
-        },
+        **{f"{head} of reconstructions": of_whole(column) for head, column in evidence.by_metric(kept).items()},
         "seeds": lambda row: str(len(row[1].records)),
     }
     return table_of(_generators(evidence), columns)
 
 
 def _generators(evidence: Evidence) -> list[Named]:
-    parts = {f"f{factor}": f"f = {factor}" for factor in FACTORS if f"f{factor}" in evidence.asked.parts}
-    return evidence.named(parts, "generator")
+    return _by_factor(evidence, "", "generator")
 
 
 def _tokenizers(evidence: Evidence) -> list[Named]:
     """On whole images."""
-    parts = {f"f{k}-whole": f"f = {k}" for k in FACTORS if f"f{k}-whole" in evidence.asked.parts}
-    return evidence.named(parts)
+    return _by_factor(evidence, "-whole", "tokenizer")
+
+
+def _by_factor(evidence: Evidence, suffix: str, kind: str) -> list[Named]:
+    parts = {f"f{factor}{suffix}": f"f = {factor}" for factor in FACTORS}
+    return evidence.named({part: name for part, name in parts.items() if part in evidence.asked.parts}, kind)
 
 
 def _factor(name: str) -> float:
