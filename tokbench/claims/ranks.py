@@ -25,7 +25,7 @@ class Correlation(NamedTuple):
 
     @property
     def text(self) -> str:
-        """``-0.12 to 0.54 over 25 tokenizers``."""
+        """``95 % interval -0.12 to 0.54 over 25 tokenizers``."""
         return f"95 % interval {self.low:.2f} to {self.high:.2f} over {self.n} tokenizers"
 
 
