@@ -59,6 +59,12 @@ def step_seconds(entry: Entry | None) -> SeedValues:
     )
 
 
+def drawing_seconds(entry: Entry) -> SeedValues:
+    """Seconds that drawing the samples and decoding them took, of every seed."""
+    found = {record.seed: record.timing.get("drawing") for record in entry.records}
+    return SeedValues({seed: float(value) for seed, value in found.items() if seed is not None and value})
+
+
 def curves(entry: Entry | None, name: str) -> dict[int, dict[int, float]]:
     """Bits per code by training step, of every seed that has the curve; ``name`` is ``TRAIN`` or ``HELD_OUT``."""
     kept = {r.seed: r.training.get("curve") or {} for r in (entry.records if entry is not None else ())}

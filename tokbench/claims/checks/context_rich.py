@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from tokbench.claims.evidence import Evidence, Named
 from tokbench.claims.findings import Finding, better, judged, rising, weakest
-from tokbench.claims.numbers import SeedValues, against, spread_text, table_of
+from tokbench.claims.numbers import SeedValues, against, drawing_seconds, spread_text, table_of
 from tokbench.claims.panels import Line, Panel, Series, metric_panels
 from tokbench.results.entries import Entry
 
@@ -51,12 +51,11 @@ def _faster(slow: Named, fast: Named, informational: bool = False) -> Finding:
 
 def _seconds(entry: Entry) -> SeedValues:
     """That an image took to draw, of every seed."""
-    found = {}
-    for record in entry.records:
-        drawn = max((record.metrics[name].n for name in DRAWN if name in record.metrics), default=0)
-        if record.seed is not None and drawn and record.timing.get("drawing"):
-            found[record.seed] = record.timing["drawing"] / drawn
-    return SeedValues(found)
+    drawn = {
+        record.seed: max((record.metrics[name].n for name in DRAWN if name in record.metrics), default=0)
+        for record in entry.records
+    }
+    return drawing_seconds(entry) / SeedValues({seed: n for seed, n in drawn.items() if seed is not None and n})
 
 
 def panels(evidence: Evidence) -> list[Panel]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tokbench.claims.evidence import Evidence, stack
 from tokbench.claims.findings import Finding, better, judged, rising, weakest
-from tokbench.claims.numbers import HELD_OUT, SeedValues, mean_curve, spread_text, table_of
+from tokbench.claims.numbers import HELD_OUT, drawing_seconds, mean_curve, spread_text, table_of
 from tokbench.claims.panels import Line, Panel, Series, metric_panels
 from tokbench.claims.pictures import Shown
 from tokbench.results.entries import Entry, Spread
@@ -49,12 +49,6 @@ def _faster(generators: list[Entry], factors: str) -> Finding:
     pairs = zip(seconds, seconds[1:], strict=False)
     steps = [judged("", slow / fast - 1, unit="(ratio - 1)") for slow, fast in pairs]
     return weakest(f"samples come faster with every step of f = {factors}", steps)
-
-
-def drawing_seconds(entry: Entry) -> SeedValues:
-    """Seconds that drawing the samples and decoding them took, of every seed."""
-    found = {record.seed: record.timing.get("drawing") for record in entry.records}
-    return SeedValues({seed: float(value) for seed, value in found.items() if seed is not None and value})
 
 
 def factor(entry: Entry) -> int:
