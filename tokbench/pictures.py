@@ -22,6 +22,12 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.cpu().numpy()))
 
 
+def zoomed(picture: Image.Image, times: int) -> Image.Image:
+    """Whole pixels, so many times as wide and high, made of each of its own."""
+    size = (picture.width * times, picture.height * times)
+    return picture.resize(size, Image.Resampling.NEAREST) if times > 1 else picture
+
+
 def spread(clip: Tensor, count: int) -> list[Tensor]:
     """``count`` frames (C, H, W) of a clip (C, T, H, W), or all where it has fewer, from the first to the last."""
     count = min(count, clip.shape[1])
@@ -54,10 +60,7 @@ def grid(rows: Sequence[Sequence[Tensor]], *, columns: Sequence[str] = (), zoom:
             draw.text((x * (width + GAP) + 2, 1 + i * (size + 3)), line, _INK, font)
     for y, row in enumerate(rows):
         for x, image in enumerate(row):
-            tile = to_pil(image)
-            if zoom > 1:
-                tile = tile.resize((width, height), Image.Resampling.NEAREST)
-            canvas.paste(tile, (x * (width + GAP), top + y * (height + GAP)))
+            canvas.paste(zoomed(to_pil(image), zoom), (x * (width + GAP), top + y * (height + GAP)))
     return canvas
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tokbench.config.grid import Grid
 from tokbench.data.maps import colours
 from tokbench.errors import TokbenchError, size_text
-from tokbench.pictures import to_pil
+from tokbench.pictures import to_pil, zoomed
 
 SIDE = 384
 """Pixels that the longer side of a map has at least."""
@@ -53,8 +53,8 @@ def code_map(codes: Tensor, where: Tensor, marked: int | None = None) -> Image.I
     """
     shown = torch.where(where >= 0, codes[where.clamp_min(0)], -1)
     cells = torch.where((shown >= 0)[..., None], colours(shown.clamp_min(0)), _NOTHING).to(torch.uint8)
-    image, side = to_pil(cells.movedim(-1, 0)), cell_side(where)
-    image = image.resize((image.width * side, image.height * side), Image.Resampling.NEAREST)
+    side = cell_side(where)
+    image = zoomed(to_pil(cells.movedim(-1, 0)), side)
     if marked is not None:
         row, column = (int(n) for n in (where == marked).nonzero()[0])
         x, y = column * side, row * side

@@ -22,7 +22,7 @@ from tokbench.memory import IMAGE_TOO_LARGE, explained
 from tokbench.metrics.registry import get
 from tokbench.models import Tokenizer
 from tokbench.models.prefixes import Prefix
-from tokbench.pictures import to_pil
+from tokbench.pictures import to_pil, zoomed
 from tokbench.reconstruction import FILMS, OF_MAPS, decode_image, encode_image, of_pair
 
 SMALLEST, FULL = 384, 64
@@ -207,5 +207,4 @@ def error_map(original: Tensor, made: Tensor, kind: str) -> Image.Image:
 
 def enlarged(image: Image.Image) -> Image.Image:
     """The image with whole pixels made of each of its own, where it is small."""
-    times = -(-SMALLEST // max(image.size))
-    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST) if times > 1 else image
+    return zoomed(image, -(-SMALLEST // max(image.size)))
