@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
@@ -79,7 +80,7 @@ def position_at(x: int, y: int, where: Tensor) -> int | None:
 
 def place_text(position: int, grid: Grid) -> str:
     """``3, 5``: row and column of a map; the inverse of ``position_of``."""
-    return ", ".join(str(int(n)) for n in torch.unravel_index(torch.tensor(position), grid))
+    return ", ".join(map(str, np.unravel_index(position, grid)))
 
 
 def position_of(text: str, grid: Grid) -> int:
@@ -88,10 +89,7 @@ def position_of(text: str, grid: Grid) -> int:
     numbers = whole_numbers(text)
     if len(numbers) != len(grid) or not all(0 <= n < side for n, side in zip(numbers, grid, strict=False)):
         raise TokbenchError(f"position {text!r}: give {' and '.join(names)}, from 0, within {size_text(grid)}")
-    position = 0
-    for number, side in zip(numbers, grid, strict=True):
-        position = position * side + number
-    return position
+    return int(np.ravel_multi_index(numbers, grid))
 
 
 def whole_numbers(text: str) -> list[int]:

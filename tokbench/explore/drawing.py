@@ -138,8 +138,7 @@ def _conditions(pair: Pipeline, text: str) -> Sequence[int] | Sequence[str] | No
 
 
 def _check(n: Any, seed: Any) -> None:
-    for name, value, most in (("images", n, MOST), ("seed", seed, 2**63 - 1)):
-        low = int(name == "images")
+    for name, value, low, most in (("images", n, 1, MOST), ("seed", seed, 0, 2**63 - 1)):
         if not isinstance(value, int) or not low <= value <= most:
             raise TokbenchError(f"{name}: a whole number from {low} to {most}, not {value}")
 
