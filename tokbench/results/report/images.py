@@ -21,13 +21,11 @@ class Shown:
     """What there is to see of one row. A missing one is None, and ``missing`` says why."""
 
     entry: Entry
-    label: str
     detail: str
     originals: str | None = None
     reconstructions: str | None = None
     depths: str | None = None
     samples: str | None = None
-    depth: int = 1
     missing: list[str] = field(default_factory=list)
     pixels: dict[str, tuple[int, int]] = field(default_factory=dict)  # width and height of each that is a PNG
     same: int | None = None  # the row before it whose originals are the same image: the page carries one
@@ -60,7 +58,7 @@ def _shown(entry: Entry, folder: Path) -> Shown:
     record = entry.first
     seed = f"seed {record.seed}" if record.seed is not None and len(entry.records) > 1 else ""
     about = " · ".join(filter(None, [record.name, detail(entry), seed]))
-    shown = Shown(entry, entry.label, about, depth=entry.steps)
+    shown = Shown(entry, about)
     for key in _KINDS:
         if key in record.artifacts:
             try:

@@ -29,11 +29,11 @@ def versus(images: Sequence[Shown]) -> list[dict[str, Any]]:
         if sheet is None:
             continue
         choices = [_choice("original", "", numbers[0], "originals")]
-        twice = Counter(images[number].label for number in numbers)
-        for number in numbers:
-            shown, record = images[number], images[number].entry.first
-            label = shown.label + (f" · {record.name} {record.id[:6]}" if twice[shown.label] > 1 else "")
-            choices += _choices(number, shown, label, sheet)
+        twice = Counter(entry.label for entry in entries)
+        for number, entry in zip(numbers, entries, strict=True):
+            label, record = entry.label, entry.first
+            label += f" · {record.name} {record.id[:6]}" if twice[label] > 1 else ""
+            choices += _choices(number, images[number], label, sheet)
         title = context_title(Context.of(entries[0].first), entries)
         tile = [sheet.width, sheet.height]
         shape = {"tile": tile, "columns": sheet.columns, "count": sheet.tiles, "gap": GAP}
