@@ -17,7 +17,7 @@ from tokbench.errors import TokbenchError, size_text
 from tokbench.models import Tokenizer
 from tokbench.models.streaming import decode_pieces, encode_pieces, pieces, takes_pieces
 from tokbench.models.tokenizer import pad_to_multiple
-from tokbench.reconstruction import psnr_and_ssim
+from tokbench.reconstruction import padded_sides, psnr_and_ssim
 
 _PIECE = 16  # frames that are in the networks at a time, where they are causal
 
@@ -89,7 +89,7 @@ def _padded(tokenizer: Tokenizer, size: tuple[int, ...]) -> tuple[int, ...]:
     model = tokenizer.config.model
     count, *sides = size
     frames = count + (int(model.causal) - count) % model.factors[0]
-    return frames, *(side + -side % factor for side, factor in zip(sides, model.factors[1:], strict=True))
+    return frames, *padded_sides(sides, model.factors[1:])
 
 
 def reconstruct_video_file(

@@ -116,12 +116,17 @@ def decode_image(tokenizer: Tokenizer, codes: Tensor, size: tuple[int, int]) -> 
     """Codes of ``encode_image``, or a prefix of them -> the sample (C, H, W) of that size, on the CPU. Raises as it."""
     config = tokenizer.config
     made = tokenizer.decode(codes)
-    padded = tuple(side + -side % factor for side, factor in zip(size, config.model.factors[-2:], strict=True))
+    padded = padded_sides(size, config.model.factors[-2:])
     if tuple(made.shape[-2:]) != padded or made.shape[2:-2] not in ((), (1,)):
         own = size_text(config.image_size)
         raise TokbenchError(f"the tokenizer takes images of {own} only, and this one is {size_text(size)}: resize it")
     made = made.reshape(*made.shape[:2], *padded)
     return to_samples(made[..., : size[0], : size[1]], config.kind)[0].cpu()
+
+
+def padded_sides(sides: Sequence[int], factors: Sequence[int]) -> tuple[int, ...]:
+    """What ``pad_to_multiple`` makes of an image's height and width."""
+    return tuple(side + -side % factor for side, factor in zip(sides, factors, strict=True))
 
 
 def reconstruct_files(
