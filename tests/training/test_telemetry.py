@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from quantizers.functional import nearest
+from quantizers.functional.nearest import most_aligned_code, nearest_code
 from tokbench.config.recipe import TokenizerRecipe
 from tokbench.errors import TokbenchError
 from tokbench.training import tracking
@@ -43,6 +45,20 @@ def test_flops_are_those_of_the_formulas_and_recomputation_is_not_counted(recomp
     linear = 2 * 7 * (6 * 10 + 10 * 4)
     convolved = 2 * (2 * 5 * 8 * 8) * 3 * 3 * 3  # its images need no gradient: two passes, not three
     assert counter.total == 3 * linear + 2 * convolved
+
+
+@pytest.mark.parametrize("search", [nearest_code, most_aligned_code])
+def test_a_search_costs_the_same_flops_by_either_product(
+    search: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which of the two a process takes is decided by what it measures, and a record's FLOPs are the model's."""
+    z, codebook, found = torch.randn(70, 16), torch.randn(32, 16), []
+    for by_onednn in [True, False] if nearest._HAS_ONEDNN else [False]:
+        monkeypatch.setattr(nearest, "_onednn_is_faster", lambda by_onednn=by_onednn: by_onednn)
+        with StepFlops() as counter:
+            search(z, codebook)
+        found.append(counter.total)
+    assert set(found) == {2 * 70 * 32 * (16 + 1)}  # the bias as one more channel
 
 
 def test_counting_does_not_change_a_step(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

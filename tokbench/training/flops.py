@@ -22,9 +22,10 @@ from tokbench.models.discriminator import build_discriminator
 from tokbench.models.weightless import weightless
 
 
-def _linear(x: Any, weight: Any, *rest: Any, **named: Any) -> int:
-    """oneDNN's linear map, which the code search takes where it is faster: as much work as a matrix product."""
-    return 2 * x.numel() * weight.shape[0]
+def _linear(x: Any, weight: Any, bias: Any, *rest: Any, **named: Any) -> int:
+    """oneDNN's linear map, which the code search takes where it is faster: as much work as torch's matrix product
+    there, which has the bias as one more channel. Which is faster is no property of the model."""
+    return 2 * (x.numel() + x.shape[0] * (bias is not None)) * weight.shape[0]
 
 
 _FORMULAS = dict(flop_registry)
