@@ -53,7 +53,7 @@ def _find(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
 
 def find_code(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
     """The search for fp32 z (N, d), on whatever suits the device."""
-    if z.device.type == "cuda" and _HAS_TRITON:
+    if z.device.type == "cuda" and _HAS_TRITON and torch.cuda.get_device_capability(z.device) >= (8, 0):
         with torch.cuda.device(z.device):
             return find_fused(z, codebook, by_length)
     return find_in_pieces(z, codebook, by_length)
@@ -84,9 +84,9 @@ def find_by_formula(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
 
 def find_fused(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
     """The search by one Triton kernel; the few rows whose runner-up is too close are searched again in pieces."""
-    from quantizers.functional.fused_search import best_two
+    from quantizers.functional.fused_search import best_two, rounding
 
-    centred, columns, bias, tolerance = _prepare(z, codebook, by_length, input_rounding=0.0)
+    centred, columns, bias, tolerance = _prepare(z, codebook, by_length, rounding(z.shape[1]))
     best, second, index = best_two(centred, columns, bias)
     doubtful = (second >= best - tolerance).nonzero()[:, 0]
     if len(doubtful):
@@ -94,10 +94,9 @@ def find_fused(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
     return index
 
 
-def _prepare(
-    z: Tensor, codebook: Tensor, by_length: bool, input_rounding: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """z (N, d), codebook (K, d), bias (K,) of the scores z.c + bias, and the tolerance (N,) of a row's scores."""
+def _prepare(z: Tensor, codebook: Tensor, by_length: bool, relative: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """z (N, d), codebook (K, d), bias (K,) of the scores z.c + bias, and the tolerance (N,) of a row's scores, whose
+    rounding is below ``relative`` times |z||c| + |c|^2 / 2."""
     columns, centred = codebook, z
     if by_length:
         # A shift changes no distance, but an offset that z and codes share would make every row doubtful.
@@ -105,8 +104,6 @@ def _prepare(
         columns, centred = codebook - centre, z - centre
     half_norms = 0.5 * torch.linalg.vecdot(columns, columns)
     bias = -half_norms if by_length else torch.zeros_like(half_norms)
-    # Rounding of a score is below this times |z||c| + |c|^2 / 2, for any order of summation.
-    relative = (z.shape[1] + 4) * 2.0**-23 + input_rounding
     largest = half_norms.max()
     tolerance = 2 * relative * (torch.linalg.vector_norm(centred, dim=1) * (2 * largest).sqrt() + largest)
     return centred, columns, bias, tolerance
@@ -118,7 +115,8 @@ def find_in_pieces(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
     size = codebook.shape[0]
     width = _group_width(size)
     padded = -(-size // width) * width
-    centred, columns, bias, tolerance = _prepare(z, codebook, by_length, _input_rounding(z.device))
+    relative = (d + 4) * 2.0**-23 + _input_rounding(z.device)  # for any order of summation
+    centred, columns, bias, tolerance = _prepare(z, codebook, by_length, relative)
     if padded != size:
         columns = torch.cat([columns, columns.new_zeros(padded - size, d)])
         bias = torch.cat([bias, bias.new_full((padded - size,), -math.inf)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -44,11 +45,11 @@ def test_in_the_interpreter() -> None:
 
 @pytest.mark.slow
 def test_every_block_and_its_edges_in_the_interpreter() -> None:
-    """One less than a block of rows, codes and channels, the block, and one more; several blocks; a single of each."""
-    edges = [
-        (n, k, d) for n in (1, 63, 64, 65, 130) for k in (1, 2, 63, 64, 65, 200) for d in (1, 15, 16, 17, 31, 32, 33)
-    ]
-    interpreted([*edges, (70, 1000, 256), (3, 4096, 8), (200, 5, 64)])
+    """One less than a block of rows, codes and channels (three numbers stand for one), the block, and one more; several
+    blocks; a single of each; codes that few rows share out."""
+    rows, codes, channels = (1, 63, 64, 65, 130), (1, 2, 127, 128, 129, 300), (1, 9, 10, 11, 21, 22)
+    edges = list(itertools.product(rows, codes, channels))
+    interpreted([*edges, (127, 257, 43), (129, 129, 64), (70, 1000, 256), (3, 4096, 8), (200, 5, 64), (300, 5000, 12)])
 
 
 @on_gpu

@@ -83,6 +83,7 @@ def test_stopped_and_resumed_is_bit_equal(
 def test_one_process_joined_trains_as_one_alone(tmp_path: Path) -> None:
     """NCCL with one rank: what the quantizers send is sent, and comes back the same."""
     environment = {"MASTER_ADDR": "127.0.0.1", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     done = subprocess.run(
         [sys.executable, "-c", JOINED, DEVICE, str(tmp_path / "store")],
         env=os.environ | environment, capture_output=True, text=True,
@@ -97,6 +98,7 @@ import torch.distributed as dist
 import quantizers
 from quantizers import distributed
 device, store = sys.argv[1:]
+torch.use_deterministic_algorithms(True, warn_only=True)  # sums over a code's vectors come in any order otherwise
 
 def trained():
     found = []

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tokbench.bench.o2_magvit2 import O2MAGVIT2, PeerOutput
 from tokbench.errors import TokbenchError
+from tokbench.metrics.extractors import exact_convolutions
 from tokbench.models import Tokenizer
 from tokbench.pretrained.exporter import official_layout
 
@@ -78,7 +79,8 @@ def peer_of(tokenizer: Tokenizer, name: str, images: Tensor) -> Any:
         raise TokbenchError(f"no peer {name!r} (known: {', '.join(PEERS)})")
     peer: Any = PEERS[name](tokenizer).to(images.device)
     codes = tokenizer.eval().encode(images)
-    apart = float((peer.eval().decode(codes) - tokenizer.decode(codes)).abs().max())
+    with exact_convolutions():
+        apart = float((peer.eval().decode(codes) - tokenizer.decode(codes)).abs().max())
     if not apart < _AGREE:
         raise TokbenchError(f"{name} decodes the same codes to other images (by {apart:.2g}): not the same network")
     return peer

@@ -70,7 +70,7 @@ def bench_tokenizer(
     Returns:
         ``created``, ``git``, ``environment``, the settings, and ``rows``: one a variant, with ``seconds`` (median, a
         batch), ``images_per_second``, ``speedup`` over the first variant, and on a GPU or with
-        ``memory`` ``peak_mib``, by part.
+        ``memory`` ``peak_mib``, by part. On a GPU also ``tf32_convolutions``: whether "fp32" has them.
     """
     if batch_size < 1 or repeats < 1 or warmup < 0:
         raise TokbenchError(f"nothing to time: batch size {batch_size}, repeats {repeats}, warm-up {warmup}")
@@ -106,6 +106,7 @@ def bench_tokenizer(
     return {
         **provenance(),
         "device": device_name(where),
+        **({"tf32_convolutions": torch.backends.cudnn.allow_tf32} if where.type == "cuda" else {}),
         "config": config.model_dump(mode="json"),
         "parameters": sum(p.numel() for p in Tokenizer(config).parameters()),
         "batch_size": batch_size,
