@@ -59,15 +59,16 @@ def find_code(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
     return find_in_pieces(z, codebook, by_length)
 
 
-def find_by_formula(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
+def find_by_formula(z: Tensor, codebook: Tensor, by_length: bool, codes: int = _EXPORTED_CODES) -> Tensor:
     """The search without a branch on data, in operators that every exporter knows and torch.func transforms.
 
-    In fp64 throughout, which settles near ties; the pieces are of the codebook, since z has as many rows as it likes.
+    In fp64 throughout, which settles near ties; the pieces are of the codebook, ``codes`` at a time, since z has as
+    many rows as it likes.
     """
     z, codebook = z.double(), codebook.double()
     best, index = None, None
-    for start in range(0, codebook.shape[0], _EXPORTED_CODES):
-        piece = codebook[start : start + _EXPORTED_CODES]
+    for start in range(0, codebook.shape[0], codes):
+        piece = codebook[start : start + codes]
         scores = z @ piece.T
         if by_length:
             scores = scores - 0.5 * piece.square().sum(1)
@@ -83,20 +84,28 @@ def find_by_formula(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
 
 
 def find_fused(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
-    """The search by one Triton kernel; the few rows whose runner-up is too close are searched again in pieces."""
-    from quantizers.functional.fused_search import best_two, rounding
+    """The search by Triton kernels; the few rows whose runner-up is too close are searched again."""
+    from quantizers.functional.fused_search import best_code
 
-    centred, columns, bias, tolerance = _prepare(z, codebook, by_length, rounding(z.shape[1]))
-    best, second, index = best_two(centred, columns, bias)
-    doubtful = (second >= best - tolerance).nonzero()[:, 0]
+    index, doubtful = best_code(z, codebook, by_length)
     if len(doubtful):
-        index[doubtful] = find_in_pieces(z[doubtful], codebook, by_length)
+        rows = z[doubtful]
+        if _is_fast_in_double(z.device):
+            index[doubtful] = find_by_formula(rows, codebook, by_length, 2**24 // len(rows) + 1)
+        else:
+            index[doubtful] = find_in_pieces(rows, codebook, by_length)
     return index
 
 
-def _prepare(z: Tensor, codebook: Tensor, by_length: bool, relative: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """z (N, d), codebook (K, d), bias (K,) of the scores z.c + bias, and the tolerance (N,) of a row's scores, whose
-    rounding is below ``relative`` times |z||c| + |c|^2 / 2."""
+def _is_fast_in_double(device: torch.device) -> bool:
+    """Data-centre GPUs, of which fp64 has a half of the speed of fp32: of others it is a sixty-fourth."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) in ((8, 0), (9, 0), (10, 0))
+
+
+def _prepare(
+    z: Tensor, codebook: Tensor, by_length: bool, input_rounding: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """z (N, d), codebook (K, d), bias (K,) of the scores z.c + bias, and the tolerance (N,) of a row's scores."""
     columns, centred = codebook, z
     if by_length:
         # A shift changes no distance, but an offset that z and codes share would make every row doubtful.
@@ -104,6 +113,8 @@ def _prepare(z: Tensor, codebook: Tensor, by_length: bool, relative: float) -> t
         columns, centred = codebook - centre, z - centre
     half_norms = 0.5 * torch.linalg.vecdot(columns, columns)
     bias = -half_norms if by_length else torch.zeros_like(half_norms)
+    # Rounding of a score is below this times |z||c| + |c|^2 / 2, for any order of summation.
+    relative = (z.shape[1] + 4) * 2.0**-23 + input_rounding
     largest = half_norms.max()
     tolerance = 2 * relative * (torch.linalg.vector_norm(centred, dim=1) * (2 * largest).sqrt() + largest)
     return centred, columns, bias, tolerance
@@ -115,8 +126,7 @@ def find_in_pieces(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
     size = codebook.shape[0]
     width = _group_width(size)
     padded = -(-size // width) * width
-    relative = (d + 4) * 2.0**-23 + _input_rounding(z.device)  # for any order of summation
-    centred, columns, bias, tolerance = _prepare(z, codebook, by_length, relative)
+    centred, columns, bias, tolerance = _prepare(z, codebook, by_length, _input_rounding(z.device))
     if padded != size:
         columns = torch.cat([columns, columns.new_zeros(padded - size, d)])
         bias = torch.cat([bias, bias.new_full((padded - size,), -math.inf)])

@@ -10,7 +10,7 @@ import torch
 from elsewhere import On, without_inference_mode
 from recorded_graphs import Graph, NotPermitted, _captured, recorded_graphs  # noqa: F401  (a fixture)
 
-from tokbench.generators import Generator, Sampling, sampling
+from tokbench.generators import Generator, Sampling, sampling, stepping
 from tokbench.generators.ar_decoding import Draw, GraphedSampler
 
 pytestmark = pytest.mark.usefixtures("recorded_graphs")
@@ -32,7 +32,8 @@ def test_replayed_graphs_draw_what_plain_steps_draw(
     make_generator: Callable[..., Generator], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Three batches with other conditions and other images, out of one recording."""
-    monkeypatch.setattr(sampling, "_HAS_TRITON", False)  # whose kernels are not for a device that is not there
+    for room in (sampling, stepping):  # whose kernels are not for a device that is not there
+        monkeypatch.setattr(room, "_HAS_TRITON", False)
     without_inference_mode(monkeypatch, Draw, "position")
     model = make_generator("ar", classes=4, **MODELS[how])
     settings, labels = SAMPLINGS[how], torch.tensor([[0, 1, 2], [3, 0, 1], [2, 2, 3]])

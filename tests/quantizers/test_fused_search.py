@@ -62,3 +62,5 @@ def test_on_a_gpu(size: int, dim: int) -> None:
     z, codebook = z.to(DEVICE), codebook.to(DEVICE)
     parts = [(part.double()[:, None] - codebook.double()).square().sum(-1).argmin(1) for part in z.split(20)]
     assert torch.equal(find_code(z, codebook, True), torch.cat(parts))
+    twice = torch.cat([codebook, codebook])  # of equal codes the lower index is taken
+    assert torch.equal(find_code(z, twice, True), torch.cat(parts))

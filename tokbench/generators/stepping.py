@@ -8,12 +8,16 @@ Shape legend: R rows, N places, C width, h heads, c channels a head.
 
 from __future__ import annotations
 
+import importlib.util
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokbench.generators.transformer import Block, Cache, Transformer, rotate
+
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 
 class _Weights(NamedTuple):
@@ -53,6 +57,8 @@ class Steps:
     def __call__(self, x: Tensor, at: int, rotation: Tensor | None = None, shown: Tensor | None = None) -> Tensor:
         """The output (R, C) of the place ``at`` from its input x (R, C), in evaluation. ``at`` is a plain number, so
         that every shape is known when a CUDA graph is captured."""
+        if fuses(x, self.caches[0].keys):
+            return self._fused(x, at, rotation, shown)
         mask = None if shown is None else shown[:, None, None, : at + 1]
         turns = None if rotation is None else rotation[at : at + 1]
         rows, width = x.shape
@@ -71,6 +77,25 @@ class Steps:
             up = F.linear(F.layer_norm(x, (width,), *weights.norm2), *weights.up)
             x = _sum(F.linear(F.gelu(up), *weights.down), x)
         return x
+
+    def _fused(self, x: Tensor, at: int, rotation: Tensor | None, shown: Tensor | None) -> Tensor:
+        """The same, with what lies between products in kernels of our own."""
+        from tokbench.generators.fused_step import attend, sum_and_norm
+
+        turns = None if rotation is None else rotation[at]
+        norms = [weights.norm1 for weights, *_ in self.layers[1:]]
+        normed = F.layer_norm(x, x.shape[1:], *self.layers[0][0].norm1)
+        for (weights, keys, values), norm in zip(self.layers, [*norms, None], strict=True):
+            seen = attend(F.linear(normed, *weights.qkv), keys, values, at, turns, shown)
+            x, normed = sum_and_norm(F.linear(seen, *weights.out), x, *weights.norm2)
+            product = F.linear(F.gelu(F.linear(normed, *weights.up)), *weights.down)
+            x, normed = (product.add_(x), normed) if norm is None else sum_and_norm(product, x, *norm)
+        return x
+
+
+def fuses(x: Tensor, cache: Tensor) -> bool:
+    """Whether a step has kernels of its own here: on a GPU with Triton, in one precision."""
+    return _HAS_TRITON and x.device.type == "cuda" and x.dtype == cache.dtype and not torch.is_autocast_enabled("cuda")
 
 
 def _sum(product: Tensor, x: Tensor) -> Tensor:

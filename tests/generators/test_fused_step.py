@@ -1,0 +1,49 @@
+"""A decoding step's Triton kernels in Triton's interpreter; on a GPU: ``test_generators_gpu``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def test_a_fused_step_is_the_plain_one() -> None:
+    """In a process of its own: Triton decides whether to interpret when it is imported."""
+    pytest.importorskip("triton")
+    done = subprocess.run(
+        [sys.executable, "-c", FUSED], env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+FUSED = """
+import torch
+from tokbench.generators import stepping
+from tokbench.generators.transformer import Transformer, axial_rotation
+torch.manual_seed(0)
+rows, length = 2, 71
+for width, heads, turned, hidden in ((12, 3, True, False), (20, 2, False, True), (18, 3, True, True)):
+    stack = Transformer(width, heads, 2).eval()
+    for parameter in stack.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    turns = axial_rotation((7, 10), width // heads) if turned else None
+    shown = torch.rand(rows, length) > 0.3 if hidden else None
+    if shown is not None:
+        shown[:, 0] = True
+    plain, fused = stepping.Steps(stack, rows, length), stepping.Steps(stack, rows, length)
+    for cache, other in zip(plain.caches, fused.caches):
+        for kept, copy in zip(cache, other):
+            copy.copy_(torch.nn.init.normal_(kept))
+    with torch.no_grad():
+        for at in (0, 1, 32, 33, 70):  # of blocks of 32 places
+            x = torch.randn(rows, width)
+            stepping.fuses = lambda x, cache: False
+            wanted = plain(x, at, turns, shown)
+            stepping.fuses = lambda x, cache: True
+            found = fused(x, at, turns, shown)
+            assert torch.allclose(found, wanted, atol=1e-4), (width, at, (found - wanted).abs().max())
+    for cache, other in zip(plain.caches, fused.caches):
+        assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(cache, other)), (width, "caches")
+"""
