@@ -40,7 +40,7 @@ STEPS: list[Step] = [
     _search(16384, (8, 64, 256), "3x the speed, a quarter of the memory"),
     Step(
         "step-image", "VQ-GAN's step at 256x256, beside taming's module", step_of(_IMAGE, "taming", 8, bar=1.5),
-        step_work(_IMAGE, 8), fixed=120, most=300,
+        step_work(_IMAGE, 8), fixed=150, most=300,
     ),
     _draw(500, "8x8x4 at 500: under 0.002 s an image", 240, only="RQ"),
     _tests("generators", "CUDA graphs draw what plain steps draw", 120),
@@ -53,7 +53,7 @@ STEPS: list[Step] = [
     _search(1024, (8, 64, 256), "a small codebook"),
     Step(
         "step-video", "MAGVIT-v2's video step, beside Open-MAGVIT2's layers",
-        step_of(_VIDEO, "o2", 2, video=True), step_work(_VIDEO, 2), fixed=150, most=400,
+        step_of(_VIDEO, "o2", 2, video=True), step_work(_VIDEO, 2), fixed=210, most=400,
     ),
     Step("next-scale", "VAR's drawing scale by scale against code by code", next_scale, next_scale_work, 25, 180),
     Step("loading", "whether workers keep up with a step", loading, loading_work, fixed=40, most=120),
