@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,8 @@ import torch
 from tokbench.bench.gpu import group, memory, run
 from tokbench.bench.gpu.account import BANDWIDTH, GPU, SHARE, counted
 from tokbench.bench.gpu.plan import STEPS, chosen
-from tokbench.bench.gpu.step import Bar, Setting
+from tokbench.bench.gpu.process import processes
+from tokbench.bench.gpu.step import Bar, Setting, Step
 from tokbench.bench.sampling import Contender
 from tokbench.cli.bench_gpu import bench_gpu
 from tokbench.errors import TokbenchError
@@ -32,16 +34,22 @@ def began(monkeypatch: pytest.MonkeyPatch) -> Began:
     clock = [0.0]
     monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: clock[0]))
 
-    def at_once(step: run.Step, setting: Setting, seconds: float) -> str:
-        keys.append(step.key)
+    def at_once(running: SimpleNamespace, setting: Setting, seconds: float) -> str:
+        keys.append(running.step.key)
         clock[0] += 2.0
-        if step.key == "lfq":
+        if running.step.key == "lfq":
             return "Traceback\nRuntimeError: no luck"
-        run._keep(step, setting, run.DONE, 2.0, says="fine", bars=[])
+        run._keep(running.step, setting, run.DONE, 2.0, says="fine", bars=[])
         return ""
 
     monkeypatch.setattr(run, "_in_own_process", at_once)
+    monkeypatch.setattr(run, "processes", none_started)
     return keys
+
+
+def none_started(steps: list[Step], setting: Setting) -> Iterator[SimpleNamespace]:
+    """In the place of processes that would import for seconds."""
+    yield from (SimpleNamespace(step=step) for step in steps)
 
 
 def quiet(line: str) -> None:
@@ -90,11 +98,12 @@ def test_what_the_end_of_the_time_stopped_goes_first_where_there_is_far_more(
     clock = [0.0]
     monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: clock[0]))
 
-    def forever(step: run.Step, setting: Setting, seconds: float) -> str:
+    def forever(running: SimpleNamespace, setting: Setting, seconds: float) -> str:
         clock[0] += seconds
         return f"stopped after {seconds:.0f} s"
 
     monkeypatch.setattr(run, "_in_own_process", forever)
+    monkeypatch.setattr(run, "processes", none_started)
     setting, (first, second, *rest) = Setting("cuda", False, tmp_path), STEPS
     had = second.most / 2
     found = run.run(setting, minutes=(first.most + had) / 60, say=quiet)
@@ -161,13 +170,26 @@ def test_what_a_step_started_has_time_to_save(tmp_path: Path) -> None:
 
 def test_a_step_ends_with_who_waits_for_it_however_that_ends() -> None:
     process = started(
-        "from tokbench.bench.gpu.group import end_with_parent; import subprocess; end_with_parent();"
-        "p = subprocess.Popen(['sleep', '600']); print('on', flush=True); p.wait()"
+        "from tokbench.bench.gpu.group import wait_for_word; import subprocess; print('on', flush=True);"
+        "wait_for_word(); p = subprocess.Popen(['sleep', '600']); print('at work', flush=True); p.wait()"
     )
     assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == b"at work\n"
     process.stdin.close()
     assert process.stdout.read() == b"" and process.wait() == -signal.SIGTERM
     process.stdout.close()
+
+
+def test_who_never_had_the_word_leaves_nothing(tmp_path: Path) -> None:
+    """The second step's process is there while the first has its turn, and gone with whoever asked for them."""
+    running = processes(STEPS[:3], Setting("cpu", True, tmp_path))
+    first = next(running)
+    assert sorted(log.name for log in tmp_path.glob("*.log")) == sorted(f"{step.key}.log" for step in STEPS[:2])
+    assert first.step is STEPS[0] and first.process.poll() is None
+    running.close()
+    assert first.process.poll() is not None and not list(tmp_path.iterdir())
 
 
 def test_one_call_at_a_time(tmp_path: Path, began: Began) -> None:

@@ -33,9 +33,11 @@ def _any_left(process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def end_with_parent() -> None:
-    """Have this process's group end with the process that holds the other end of its standard input, however that
-    ends: what nobody waits for would run beside the next measurement."""
+def wait_for_word() -> None:
+    """Wait for a byte on standard input, and from then on have this process's group end with the process that holds the
+    other end of it, however that ends: what nobody waits for would run beside the next measurement."""
+    if not os.read(0, 1):
+        os._exit(0)
 
     def wait() -> None:
         os.read(0, 1)

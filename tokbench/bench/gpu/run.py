@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import sys
 import time
 import traceback
@@ -15,8 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from tokbench.bench.gpu import group
 from tokbench.bench.gpu.plan import chosen
+from tokbench.bench.gpu.process import Process, processes
 from tokbench.bench.gpu.step import Setting, Step
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import provenance
@@ -87,20 +86,21 @@ def run(setting: Setting, *, minutes: float, only: Sequence[str] = (), say: Call
     """
     steps, ends = chosen(only), time.monotonic() + 60 * minutes
     with alone(setting.folder / ".lock", f"{setting.folder}: another `bench gpu` is at work here; wait for its end"):
-        for step in order(steps, setting, 60 * minutes, again=bool(only)):
-            left = ends - time.monotonic()
+        for running in processes(order(steps, setting, 60 * minutes, again=bool(only)), setting):
+            step, left = running.step, ends - time.monotonic()
             if left < max(1.0, 0.0 if setting.tiny else _ROOM * step.most):
                 say(f"{step.key}: left for another call, {max(0.0, left):.0f} s are not enough")
                 continue
             say(f"{step.key}: {step.asks}")
-            _one(step, setting, left, say)
+            _one(running, setting, left, say)
     return [found(step, setting) for step in steps]
 
 
-def _one(step: Step, setting: Setting, left: float, say: Callable[[str], None]) -> None:
+def _one(running: Process, setting: Setting, left: float, say: Callable[[str], None]) -> None:
     """A step, and what became of it."""
+    step = running.step
     began, most = time.monotonic(), left if setting.tiny else min(step.most, left)
-    outcome = _in_own_process(step, setting, most)
+    outcome = _in_own_process(running, setting, most)
     took = time.monotonic() - began
     if outcome and found(step, setting).state == DONE:
         say(f"  {outcome.splitlines()[-1]}; its earlier record stays")
@@ -114,29 +114,16 @@ def _one(step: Step, setting: Setting, left: float, say: Callable[[str], None]) 
         say(f"  {bar.text}")
 
 
-def _in_own_process(step: Step, setting: Setting, seconds: float) -> str:
+def _in_own_process(running: Process, setting: Setting, seconds: float) -> str:
     """Empty where it wrote its record; else why it did not, its last words at the end, and what was there stays."""
-    record = setting.folder / f"{step.key}.json"
+    record = setting.folder / f"{running.step.key}.json"
     before = record.read_bytes() if record.is_file() else b""
-    code = "import sys; from tokbench.bench.gpu import group, run; group.end_with_parent(); run.child(*sys.argv[1:])"
-    command = [sys.executable, "-c", code, step.key, setting.device, str(int(setting.tiny)), str(setting.folder)]
-    log = setting.folder / f"{step.key}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, setting.data], stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
-        )
-        try:
-            process.wait(seconds)
-            stopped = ""
-        except subprocess.TimeoutExpired:
-            stopped = f"stopped after {seconds:.0f} s"
-        finally:
-            group.end(process)
-    said = log.read_text(errors="replace").strip()[-2000:]
-    if found(step, setting).state == DONE and record.read_bytes() != before:  # it says when it was made
-        log.unlink()
+    stopped = running.finish(seconds)
+    said = running.log.read_text(errors="replace").strip()[-2000:]
+    if found(running.step, setting).state == DONE and record.read_bytes() != before:  # it says when it was made
+        running.log.unlink()
         return ""
-    return "\n".join(filter(None, [said, stopped])) or f"ended with {process.returncode} and said nothing"
+    return "\n".join(filter(None, [said, stopped])) or f"ended with {running.process.returncode} and said nothing"
 
 
 def child(key: str, device: str, tiny: str, folder: str, data: str) -> None:
