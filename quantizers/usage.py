@@ -130,7 +130,8 @@ class Usage:
                         part = part + total[self._offsets[d] : self._offsets[d] + size].cpu()
             else:
                 values, hits = self._nonzero(d)
-                part = torch.sparse_coo_tensor(values[None], hits, (size,), check_invariants=False)
+                with torch.sparse.check_sparse_tensor_invariants(False):  # as an argument, torch 2.11 warns of it
+                    part = torch.sparse_coo_tensor(values[None], hits, (size,))
             result.append(part)
         return result
 
