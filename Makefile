@@ -21,7 +21,7 @@ help:
 	@echo "make drills    training killed thirty times, preempted, on a full disk   (minutes)"
 	@echo "make docs      the documentation site, in build/docs"
 	@echo "make dist      source distribution, wheel and constraints of a release, in dist"
-	@echo "make test-torch211  the tests on Python 3.12 with torch 2.11, in an environment of their own"
+	@echo "make test-torch211  the tests on Python 3.12 with torch 2.11, in an environment of their own; some: TESTS='tests/models -m slow'"
 	@echo "make gpu       all that only a GPU can show, in MINUTES (25); again for what is left"
 	@echo "make gpu-bundle  what that needs where there is no network: HAVE=packages.txt DATA=source, in parts of 64 MiB"
 	@echo "make setup     only the .venv"
@@ -80,14 +80,19 @@ fuzz: $(READY)
 drills: $(READY)
 	$(BIN)/python -m pytest tests/drills -m "drill or not drill" -s
 
-TORCH211 := .venv-torch211
+# What a GPU may come with, beside the newest of everything in .venv: the code has one form that is right on both.
+TORCH211  := .venv-torch211
 PYTHON312 ?= python3.12
+IS_312    := import sys; sys.exit(sys.version_info[:2] != (3, 12))
 $(TORCH211)/.ready: pyproject.toml $(READY)
-	$(BIN)/uv venv --quiet --clear --python $(PYTHON312) $(TORCH211)
-	$(BIN)/uv pip install --quiet --python $(TORCH211)/bin/python -e '.[test]' 'torch==2.11.*'
+	@echo "setting up $(TORCH211): Python 3.12 with torch 2.11 (once; 6 GB)"
+	@$(BIN)/uv venv --quiet --clear --python $(PYTHON312) $(TORCH211) && $(TORCH211)/bin/python -c '$(IS_312)' \
+	  || { echo "$(PYTHON312) is not a Python 3.12, or there is none: set PYTHON312=/path/to/python3.12"; exit 1; }
+	@$(BIN)/uv pip install --quiet --python $(TORCH211)/bin/python -e '.[test]' 'torch==2.11.*'
 	@touch $@
 
 test-torch211: $(TORCH211)/.ready
+	@$(TORCH211)/bin/python -c 'import sys, torch; print(f"Python {sys.version.split()[0]}, torch {torch.__version__}")'
 	$(TORCH211)/bin/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 # Sets nothing up: where there is a GPU there may be no network. Without a .venv it is the machine's own python3 with
