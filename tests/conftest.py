@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 torch.set_num_threads(1)
 
+_USERS_CACHE = os.environ.get("TOKBENCH_CACHE")
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
@@ -35,7 +36,27 @@ def pytest_collection() -> None:
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
+    # What is imported later is not frozen: at Python's own thresholds every tenth of the time goes into it.
+    gc.set_threshold(20_000, 20, 20)
     gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests and their processes leave the user's cache alone. Where measuring weights are at hand, every run of two
+    images would be measured with them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOKBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache of whoever runs the tests, for tests of the weights that may be in it."""
+    if _USERS_CACHE is None:
+        monkeypatch.delenv("TOKBENCH_CACHE")
+    else:
+        monkeypatch.setenv("TOKBENCH_CACHE", _USERS_CACHE)
 
 
 @pytest.fixture(scope="session")

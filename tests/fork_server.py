@@ -24,6 +24,7 @@ from tokbench.data import open_images
 for split in ("train", "eval"):  # scales the photographs as the tiny recipes ask for them
     open_images("photos", split, image_size=16)
 gc.collect(), gc.freeze()  # none of it is garbage, and no child need copy it to find out
+gc.set_threshold(20_000, 20, 20)
 
 def child(told):
     out = os.open(told["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -32,7 +32,7 @@ def test_missing_lpips_weights_are_one_line_with_the_command(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("net", ["alex", "vgg"])
-def test_lpips_is_added_with_its_gradient(net: str) -> None:
+def test_lpips_is_added_with_its_gradient(users_cache: None, net: str) -> None:
     if weights.find(f"lpips-{net}") is None:
         pytest.skip(f"the weights lpips-{net} are not in the cache")
     torch.manual_seed(0)

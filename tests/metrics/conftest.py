@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ from metric_fakes import FakeSpace, GreyTokenizer, Pictures
 
 from tokbench import weights
 from tokbench.metrics import extractors, inception
-
-_USERS = os.environ.get("TOKBENCH_CACHE")
 
 
 @pytest.fixture
@@ -28,15 +25,6 @@ def tokenizer() -> GreyTokenizer:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-@pytest.fixture
-def users_cache(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache of whoever runs the tests: the only place where weights can be."""
-    if _USERS is None:
-        monkeypatch.delenv("TOKBENCH_CACHE")
-    else:
-        monkeypatch.setenv("TOKBENCH_CACHE", _USERS)
 
 
 @pytest.fixture
