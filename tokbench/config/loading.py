@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from tokbench.errors import TokbenchError, did_you_mean, printable, shown
 
 # In a checkout recipes/ stands beside the package; in a wheel it is inside.
 _FOLDERS = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[2] / "recipes")
+_GRIDS = ("sweeps", "claims")  # folders of grids of runs, not of runs
 # A block whose kind changes is replaced, not merged: the old kind's settings mean nothing to the new one.
 _KIND_KEYS = ("name", "architecture")
 # What people write for it.
@@ -89,7 +90,7 @@ def recipe_names() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in _FOLDERS:
         for path in sorted(folder.rglob("*.yaml")) if folder.is_dir() else ():
-            if path.parent not in (folder / "sweeps", folder / "claims"):  # grids of runs, not runs
+            if str(path.parent.relative_to(folder)) not in _GRIDS:
                 found.setdefault(str(path.relative_to(folder).with_suffix("")), path)
     return found
 
@@ -98,15 +99,23 @@ def find_recipe(name: str) -> Path:
     """A file as given, or a recipe that ships with tokbench."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.is_file():
-        if not path.is_file() and name.removesuffix(".yaml") not in recipe_names():
+        if not path.is_file() and _shipped(name.removesuffix(".yaml")) is None:
             raise TokbenchError(f"{name}: no such recipe file")
         if path.is_file():
             return path
-    names = recipe_names()
     key = name.removesuffix(".yaml")
-    if key not in names:
-        raise TokbenchError(f"{name}: no such recipe{did_you_mean(key, names)}; a file's path works too")
-    return names[key]
+    found = _shipped(key)
+    if found is None:
+        raise TokbenchError(f"{name}: no such recipe{did_you_mean(key, recipe_names())}; a file's path works too")
+    return found
+
+
+def _shipped(key: str) -> Path | None:
+    """The recipe that ``recipe_names`` has under this name, without reading the folders for it."""
+    plain = PurePosixPath(key)
+    if not key or str(plain) != key or plain.is_absolute() or ".." in plain.parts or str(plain.parent) in _GRIDS:
+        return None
+    return next((path for folder in _FOLDERS if (path := folder / f"{key}.yaml").is_file()), None)
 
 
 def draft_recipe(name: str, overrides: Sequence[str] = ()) -> Draft:
