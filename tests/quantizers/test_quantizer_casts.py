@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_quantizer_contract import every, make, rows, trained
+from test_quantizer_contract import every, make, one_each, rows, trained
 from torch.utils.checkpoint import checkpoint
 
 import quantizers as Q
@@ -32,7 +32,7 @@ def step(q: Q.Quantizer, dtype: torch.dtype) -> Q.QuantizerOutput:
     return out
 
 
-@every
+@one_each
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_a_cast_module_trains(name: str, kwargs: dict[str, Any], dtype: torch.dtype) -> None:
     q = make(name, kwargs).to(dtype)
@@ -50,7 +50,7 @@ def test_a_cast_module_trains(name: str, kwargs: dict[str, Any], dtype: torch.dt
         assert torch.equal(twin.eval()(z).indices, codes)
 
 
-@every
+@one_each
 @pytest.mark.parametrize("assign", [False, True])
 def test_weights_of_another_dtype_load_and_train(name: str, kwargs: dict[str, Any], assign: bool) -> None:
     q = trained(make(name, kwargs))
@@ -73,7 +73,7 @@ def test_averages_are_as_exact_in_a_cast_model_as_in_fp32() -> None:
         assert torch.equal(cast.state_dict()[key], value), key
 
 
-@every
+@one_each
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_another_default_dtype(name: str, kwargs: dict[str, Any], dtype: torch.dtype, default_dtype: None) -> None:
     torch.set_default_dtype(dtype)
@@ -104,7 +104,7 @@ def test_created_empty(name: str, kwargs: dict[str, Any]) -> None:
     assert all(value.isfinite().all() and value.min() > -(2**40) for value in empty.state_dict().values())
 
 
-@every
+@one_each
 def test_inference_mode_first(name: str, kwargs: dict[str, Any]) -> None:
     q = make(name, kwargs)
     with torch.inference_mode():
@@ -114,7 +114,7 @@ def test_inference_mode_first(name: str, kwargs: dict[str, Any]) -> None:
     assert q.usage.total == 3 * seen
 
 
-@every
+@one_each
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_recomputed_activations_are_counted_once(name: str, kwargs: dict[str, Any], reentrant: bool) -> None:
     q = trained(make(name, kwargs)).train()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -16,15 +17,19 @@ CASES = [(name, kwargs) for name in Q.names() for kwargs in Q.get(name).examples
 IDS = [f"{name}-{i}" for name in Q.names() for i in range(len(Q.get(name).examples()))]
 LAYOUTS = {"vector": (3,), "sequence": (2, 7), "map": (2, 3, 5), "video": (1, 2, 3, 4), "batch of one": (1, 4, 4)}
 
+
+def _parametrized(slow: Collection[str]) -> pytest.MarkDecorator:
+    cases = zip(CASES, IDS, strict=True)
+    marks = {name: [pytest.mark.slow] if name in slow else [] for name in IDS}
+    return pytest.mark.parametrize(
+        ("name", "kwargs"), [pytest.param(*case, id=name, marks=marks[name]) for case, name in cases]
+    )
+
+
 # A search among 196,560 codes in each of fifty tests; the linear maps that its second example adds are in many others.
-_SLOW = {"leech-1"}
-every = pytest.mark.parametrize(
-    ("name", "kwargs"),
-    [
-        pytest.param(*case, id=name, marks=[pytest.mark.slow] if name in _SLOW else [])
-        for case, name in zip(CASES, IDS, strict=True)
-    ],
-)
+every = _parametrized({"leech-1"})
+# Of what a class does whatever its settings: its first example; the others are slow, and so is every search in Leech's.
+one_each = _parametrized([name for name in IDS if name.startswith("leech") or not name.endswith("-0")])
 
 
 def make(name: str, kwargs: dict[str, Any], **more: Any) -> Q.Quantizer:
@@ -55,27 +60,27 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 @every
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
-def test_layouts(name: str, kwargs: dict[str, Any], layout: str, train: bool) -> None:
-    last = make(name, kwargs)
-    first = make(name, kwargs, channel_first=True)
-    first.load_state_dict(last.state_dict())
-    z = rows(last, *LAYOUTS[layout])
-    positions = (len(z), *last.code_grid(z.shape[1:-1]))
-    torch.manual_seed(2)
-    a = last.train(train)(z)
-    torch.manual_seed(2)
-    b = first.train(train)(z.movedim(-1, 1))
-    assert a.quantized.shape == z.shape and a.quantized.dtype == z.dtype
-    assert a.indices.shape == (*positions, last.num_codebooks) and a.indices.dtype == torch.int64
-    assert a.loss.shape == ()
-    for d, size in enumerate(last.codebook_sizes):
-        assert 0 <= a.indices[..., d].min() and a.indices[..., d].max() < size
-    assert torch.equal(a.indices, b.indices)
-    assert torch.allclose(a.quantized, b.quantized.movedim(1, -1), atol=1e-6)
-    quantized, indices, loss = a
-    assert quantized is a.quantized and indices is a.indices and loss is a.loss
+def test_layouts(name: str, kwargs: dict[str, Any], train: bool) -> None:
+    last = make(name, kwargs).train(train)
+    first = make(name, kwargs, channel_first=True).train(train)
+    for layout, shape in LAYOUTS.items():
+        first.load_state_dict(last.state_dict())
+        z = rows(last, *shape)
+        positions = (len(z), *last.code_grid(z.shape[1:-1]))
+        torch.manual_seed(2)
+        a = last(z)
+        torch.manual_seed(2)
+        b = first(z.movedim(-1, 1))
+        assert a.quantized.shape == z.shape and a.quantized.dtype == z.dtype, layout
+        assert a.indices.shape == (*positions, last.num_codebooks) and a.indices.dtype == torch.int64, layout
+        assert a.loss.shape == ()
+        for d, size in enumerate(last.codebook_sizes):
+            assert 0 <= a.indices[..., d].min() and a.indices[..., d].max() < size, layout
+        assert torch.equal(a.indices, b.indices), layout
+        assert torch.allclose(a.quantized, b.quantized.movedim(1, -1), atol=1e-6), layout
+        quantized, indices, loss = a
+        assert quantized is a.quantized and indices is a.indices and loss is a.loss
 
 
 @every
@@ -125,7 +130,7 @@ def test_gradients_reach_z_and_parameters(name: str, kwargs: dict[str, Any]) -> 
     assert all(not value.requires_grad for value in out.losses.values())
 
 
-@every
+@one_each
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_dtypes_are_quantized_in_fp32(name: str, kwargs: dict[str, Any], dtype: torch.dtype) -> None:
     q = trained(make(name, kwargs))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_quantizer_contract import CASES, every, make, rows, trained
+from test_quantizer_contract import CASES, every, make, one_each, rows, trained
 from torch import Tensor, nn
 
 import quantizers as Q
@@ -77,7 +77,7 @@ def test_torch_export_of_every_example(name: str, kwargs: dict[str, Any]) -> Non
     check_torch_export(name, kwargs)
 
 
-@every
+@one_each
 def test_jit_trace(name: str, kwargs: dict[str, Any]) -> None:
     q, example, _ = tried(name, kwargs)
     z = rows(q, 3, 5, 2)  # another height and width too
@@ -147,7 +147,7 @@ def test_a_codebook_that_learns_says_that_it_cannot_be_exported(kwargs: dict[str
     untouched(q)
 
 
-@every
+@one_each
 def test_torch_func(name: str, kwargs: dict[str, Any]) -> None:
     q = trained(make(name, kwargs))
     q.usage.reset()
@@ -179,7 +179,7 @@ def test_torch_func_grad_of_a_training_step(name: str) -> None:
     torch.testing.assert_close(torch.func.grad(objective)(z.detach()), z.grad)
 
 
-@every
+@one_each
 def test_abstract_tensors_leave_nothing(name: str, kwargs: dict[str, Any]) -> None:
     from torch._subclasses import FakeTensorMode
 
