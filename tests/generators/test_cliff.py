@@ -40,7 +40,7 @@ def test_it_comes_later_where_codes_are_predictable_and_may_not_come_at_all() ->
 def test_positions_add_up_to_the_code_length_and_each_is_what_the_model_says(tmp_path: Path, rq_folder: Path) -> None:
     pair = Pipeline.load(saved(tmp_path / "g", "ar", rq_folder))
     images = open_images("photos", "eval", image_size=16, limit=6)
-    codes, condition, data = held_out_codes(pair.tokenizer, images, pair.generator.condition)
+    codes, condition, data, _ = held_out_codes(pair.tokenizer, images, pair.generator.condition)
     each = bits_by_position(pair.generator, codes, condition, batch_size=4)  # type: ignore[arg-type]
     assert each.shape == (6, 16)
     torch.testing.assert_close(each.sum(1), model_bits(pair.generator, codes, condition))

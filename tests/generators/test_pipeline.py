@@ -159,7 +159,7 @@ def _projected(quantizer: dict[str, object]) -> torch.nn.Module:
 def test_the_record_holds_the_rates_side_by_side(tmp_path: Path, rq_folder: Path, name: str) -> None:
     pair = Pipeline.load(saved(tmp_path / "g", name, rq_folder))
     images = open_images("photos", "eval", image_size=16, limit=12)
-    codes, labels, data = held_out_codes(pair.tokenizer, images, pair.generator.condition)
+    codes, labels, data, _ = held_out_codes(pair.tokenizer, images, pair.generator.condition)
     metrics = rate_metrics(
         pair.generator, pair.tokenizer, codes, labels, image_size=16, protocol=data.protocol, batch_size=5
     )

@@ -8,16 +8,21 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from pydantic import ValidationError
 from test_pipeline import saved, settings
+from typer.testing import CliRunner
 
+from tokbench.cli.app import app
 from tokbench.cli.generating import generate_files
-from tokbench.config.generator import ARConfig
+from tokbench.config.generator import ARConfig, GeneratorRecipe
 from tokbench.errors import TokbenchError
 from tokbench.generators import for_tokenizer
 from tokbench.generators.judges import check_judge
 from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.text_judge import load_text_judge
 from tokbench.models import Tokenizer
+from tokbench.results.store import Store
 
 tokenizers = pytest.importorskip("tokenizers")
 TEXTS = ("red square", "blue square")
@@ -99,6 +104,45 @@ def test_the_best_of_each_text_are_kept(clip: str, drawer: str, tmp_path: Path) 
     assert cost["cosine_kept"] > cost["cosine_drawn"]
 
 
+def test_the_captions_of_held_out_images_are_judged_in_turn(clip: str, drawer: str, tmp_path: Path) -> None:
+    """Two images of one caption and a caption longer than the generator reads; fewer images than captions too."""
+    captions = ["red square", "blue square", "red square", "blue square red square"]
+    for k, caption in enumerate(captions):
+        Image.new("RGB", (16, 16), (60 * k, 0, 0)).save(tmp_path / f"{k}.png")
+        (tmp_path / f"{k}.txt").write_text(caption)
+    command = ["evaluate-generator", drawer, "--data", f"folder:train={tmp_path},eval={tmp_path}", "--cpu"]
+    command += ["--metrics", "chd", "--judge", clip, "--out", str(tmp_path), "--batch-size", "3"]
+    found = CliRunner().invoke(app, [*command, "-n", "5", "--reject", "1", "--reject", "0.5"])
+    assert found.exit_code == 0, found.exception
+    whole, half = (record.timing["rejection"] for record in Store(tmp_path / "runs.jsonl").read())
+    assert (whole["drawn"], half["drawn"], half["kept"], half["judge"]) == (5, 10, 5, clip)
+    pair, ranks = Pipeline.load(drawer), load_text_judge(clip)
+    read = [*captions[:3], "blue square red"]
+    drawn = torch.cat([images for _, images in pair.stream(range(16), conditions=read, batch_size=3)])
+    sure = ranks.sure(drawn, [captions[k % 4] for k in range(16)])
+    best = [max(range(place, 8, 4), key=lambda k: float(sure[k])) for place in range(1, 4)]
+    best += sorted(range(0, 16, 4), key=lambda k: -float(sure[k]))[:2]
+    assert half["cosine_kept"] == pytest.approx(float(sure[best].mean()), abs=1e-4)
+    assert half["cosine_kept"] > half["cosine_drawn"]
+    few = CliRunner().invoke(app, [*command, "-n", "2", "--reject", "0.5"])
+    assert few.exit_code == 0 and "4 drawn, 2 for each" in few.output
+
+
+def test_a_recipe_names_the_judge_of_its_condition() -> None:
+    values: dict[str, Any] = {"name": "x", "tokenizer": "t", "evaluation": {"reject": 0.5, "judge": "clip:x"}}
+    text = {"name": "ar", "text": {"tokenizer": "w.json"}}
+    assert GeneratorRecipe.model_validate({**values, "generator": text}).evaluation.judge == "clip:x"
+    for generator, judge, said in (
+        ({"name": "ar", "class_conditional": True}, "clip:x", "set generator.text"),
+        ({"name": "pixelsnail"}, "clip:x", "set generator.text"),
+        (text, "efficientnet-lite0", "set generator.class_conditional, or judge clip:NAME"),
+        ({"name": "ar"}, "timm:resnet18", "set generator.class_conditional"),
+    ):
+        asked = {"generator": generator, "evaluation": {"reject": 0.5, "judge": judge}}
+        with pytest.raises(ValidationError, match=said):
+            GeneratorRecipe.model_validate({**values, **asked})
+
+
 def test_what_no_text_judge_can_rank_is_one_line(clip: str, drawer: str, tmp_path: Path, rq_folder: Path) -> None:
     classes = saved(tmp_path / "g", "ar", rq_folder, classes=3)
     (tmp_path / "empty").mkdir()
@@ -114,5 +158,5 @@ def test_what_no_text_judge_can_rank_is_one_line(clip: str, drawer: str, tmp_pat
         with pytest.raises(TokbenchError, match=said):
             generate_files(settings(generator, reject=0.5, **changes), n, tmp_path / "out")
     assert not (tmp_path / "out" / "settings.json").exists()
-    with pytest.raises(TokbenchError, match="evaluation.judge clip:x: ranks what `generate --text` draws"):
-        check_judge("clip:x", "evaluation.judge")
+    with pytest.raises(TokbenchError, match="loss.logits.net clip:x: ranks by texts; a classifier is one of"):
+        check_judge("clip:x", "loss.logits.net")

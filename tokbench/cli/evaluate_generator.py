@@ -37,10 +37,13 @@ def evaluate_generator(
     ] = None,
     reject: Annotated[
         list[float] | None,
-        typer.Option("--reject", help="Share kept of the images of each class; often: a record for each, a curve."),
+        typer.Option(
+            "--reject", help="Share kept of the images of each class or caption; often: a record each, a curve."
+        ),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option("--judge", help="What ranks them: efficientnet-lite0, timm:NAME, timm:NAME=FILE.")
+        str | None,
+        typer.Option("--judge", help="What ranks them: efficientnet-lite0, timm:NAME, timm:NAME=FILE; clip:NAME."),
     ] = None,
     size: Annotated[
         str | None, typer.Option("--size", help="Pixels of the images drawn, HEIGHTxWIDTH: by a window that slides.")
@@ -72,9 +75,9 @@ def evaluate_generator(
     from tokbench.config.grid import parse_size
     from tokbench.data import open_images
     from tokbench.errors import TokbenchError
-    from tokbench.generators.judges import check_judge
     from tokbench.generators.pipeline import Pipeline
     from tokbench.generators.record import generator_record
+    from tokbench.generators.rejection import check_ranks
     from tokbench.memory import explained
     from tokbench.metrics import get
     from tokbench.metrics.record import saved_weights
@@ -102,7 +105,7 @@ def evaluate_generator(
         raise TokbenchError(f"--reference {reference}: no such file")
     first = configs[0]
     if first.judge is not None:
-        check_judge(first.judge)
+        check_ranks(first.judge)
     for metric in first.metrics or []:
         get(metric)  # a misspelt name costs a second, not a pass over the images
     file = records_of(out)

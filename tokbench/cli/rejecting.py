@@ -38,8 +38,9 @@ class Judged:
         if settings.image is not None or pair.draws_clips:
             wrong = "--image and --reject: leave out one of the two" if settings.image else "--reject: is not for clips"
             raise TokbenchError(wrong)
+        texts = tuple(dict.fromkeys(settings.texts))
         rejection = Rejection.open(
-            pair, judge, out / _CANDIDATES, n=n, rate=rate, classes=settings.classes, texts=settings.texts
+            pair, judge, out / _CANDIDATES, n=n, rate=rate, classes=settings.classes, texts=texts
         )
         return cls(rejection, settings, out)
 

@@ -22,16 +22,15 @@ from tokbench.config.condition import (
     partner_of,
 )
 from tokbench.config.data import DataConfig
+from tokbench.config.generator_evaluation import GeneratorEvaluationConfig
 from tokbench.config.generator_model import (
     SIZES,
     ARConfig,
     GeneratorModel,
-    Head,
     MLMConfig,
     PixelSNAILConfig,
     VARGeneratorConfig,
 )
-from tokbench.config.grid import Size
 from tokbench.config.model import QuantizerConfig
 from tokbench.config.training import TrainingConfig
 from tokbench.errors import size_text
@@ -203,60 +202,10 @@ class GeneratorConfig(Grown):
         )
 
 
-class GeneratorEvaluationConfig(Strict):
-    """What is measured of a finished generator, and how its samples are drawn (``generators.sampling.Sampling``)."""
-
-    metrics: list[str] | None = Field(None, description="of generated images; null = all whose weights are at hand")
-    samples: PositiveInt = Field(10_000, description="images drawn for them (papers: 50,000)")
-    batch_size: PositiveInt = 64
-    temperature: float = Field(1.0, ge=0)
-    top_k: PositiveInt | None = None
-    top_p: float = Field(1.0, gt=0, le=1)
-    guidance: float = Field(1.0, ge=0, description="s in u + s (c - u); 1 is none")
-    guidance_schedule: Literal["constant", "linear", "cosine", "scales"] = "constant"
-    size: Size | None = Field(
-        None,
-        description="pixels of the images drawn, where larger than those trained on: by a window that slides. What "
-        "codes cost is then measured on the middles of such images, of the size trained on",
-    )
-    steps: PositiveInt = Field(12, description="decoding steps of mlm")
-    bit_steps: PositiveInt | None = Field(
-        None, description="in which the bits of a position are drawn, by head masked-bits; empty: one bit a step"
-    )
-    choice_temperature: float = Field(4.5, ge=0, description="of the noise by which mlm chooses what to keep")
-    reject: float | None = Field(
-        None, gt=0, le=1, description="share kept of the images drawn of each class: those that `judge` is surest of"
-    )
-    judge: str | None = Field(
-        None, min_length=1, description="what ranks them: efficientnet-lite0, timm:NAME or timm:NAME=FILE"
-    )
-
-    @model_validator(mode="after")
-    def _judged(self) -> GeneratorEvaluationConfig:
-        if (self.reject is None) != (self.judge is None):
-            raise ValueError("reject and judge go together: the share that is kept, and the network that ranks")
-        return self
-
-    @property
-    def sampling(self) -> dict[str, Any]:
-        """The settings of a draw."""
-        return self.model_dump(exclude={"metrics", "samples", "batch_size", "size", "reject", "judge"})
-
-
 def too_many_rows(key: str, value: str, codes: int) -> str:
     """One line where a table or classifier for each of so many codes does not fit in memory; else nothing."""
     said = f"generator.{key} {value} has a row for each of {codes} codes, too many for memory; use generator.{key}=bits"
     return f"{said} (of ar or mlm)" if codes > _ROWS else ""
-
-
-def check_head(head: Head, sampling: Any) -> None:
-    """ValueError where samples are to be drawn (settings ``top_k``, ``top_p``, ``bit_steps``) as this head cannot."""
-    if head != "softmax":
-        for key, usual in (("top_k", None), ("top_p", 1.0)):
-            if (value := getattr(sampling, key)) != usual:
-                raise ValueError(f"{key} {value} is of whole codes, and head {head} draws bits: use temperature")
-    if head != "masked-bits" and sampling.bit_steps is not None:
-        raise ValueError(f"bit_steps {sampling.bit_steps} is for head masked-bits, not for {head}; leave it out")
 
 
 class GeneratorRecipe(Strict):
@@ -280,7 +229,7 @@ class GeneratorRecipe(Strict):
     @model_validator(mode="after")
     def _fits(self) -> GeneratorRecipe:
         try:
-            check_head(self.generator.head, self.evaluation)
+            self.evaluation.check(self.generator)
         except ValueError as error:
             raise ValueError(f"evaluation.{error}") from None
         if self.training.freeze:
@@ -290,8 +239,6 @@ class GeneratorRecipe(Strict):
             raise ValueError("condition needs pairs: data.source=folder:IMAGES,depth=MAPS (or masks=, or images=)")
         if self.condition is None and partner is not None:
             raise ValueError(f"data.source has {partner}=, and nothing reads them: set condition.tokenizer")
-        if self.evaluation.reject is not None and not self.generator.class_conditional:
-            raise ValueError("evaluation.reject ranks by the class asked for: set generator.class_conditional")
         if self.condition is not None and (self.generator.class_conditional or self.generator.frames):
             raise ValueError("a generator has one condition: leave out condition, class_conditional or frames")
         return self

@@ -66,10 +66,7 @@ class Judge:
 def check_judge(name: str, asked: str = "--judge") -> None:
     """TokbenchError where ``name`` cannot be a judge; what it is of is not read. ``asked``: by what, in messages."""
     if name.startswith(TEXTS):
-        raise TokbenchError(
-            f"{asked} {name}: ranks what `generate --text` draws by its text; classes are ranked by one of "
-            f"{', '.join(KNOWN)}"
-        )
+        raise TokbenchError(f"{asked} {name}: ranks by texts; a classifier is one of {', '.join(KNOWN)}")
     model, _, file = name.removeprefix("timm:").partition("=")
     if model.startswith(_MEASURES):
         raise TokbenchError(

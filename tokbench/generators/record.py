@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from msgspec.structs import replace
@@ -141,6 +141,15 @@ def generator_record(
     )
 
 
+class HeldOut(NamedTuple):
+    """A split of images as a generator sees it."""
+
+    codes: Tensor  # (n, *grid, D)
+    condition: Tensor  # (n, ...)
+    data: DataRef
+    texts: tuple[str, ...]  # the captions, where the condition asked for them
+
+
 def held_out_codes(
     tokenizer: Tokenizer,
     images: Any,
@@ -149,15 +158,15 @@ def held_out_codes(
     batch_size: int = 64,
     partners: Callable[[Tensor], Tensor] | None = None,
     size: Size | None = None,
-) -> tuple[Tensor, Tensor, DataRef]:
-    """Generator codes (n, *grid, D), their conditions (n, ...) and the reference of a split of images
-    (``open_images``); where a ``size`` in pixels is given, of the images' middles."""
+) -> HeldOut:
+    """Codes and conditions of a split of images (``open_images``); where a ``size`` in pixels is given, of the images'
+    middles."""
     from tokbench.data import loader
     from tokbench.data.maps import to_model
 
     quantizer: Any = tokenizer.quantizer
     config, device = tokenizer.config, next(tokenizer.parameters()).device
-    codes, conditions = [], []
+    codes, conditions, texts = [], [], []
     condition.ask(images)
     for batch in loader(images, batch_size=batch_size, shuffle=False, seed=0):
         threads.adapt()
@@ -167,8 +176,9 @@ def held_out_codes(
         if partners is not None and "partner" in whole:
             whole["condition"] = partners(_middle(whole["partner"], size))
         conditions.append(condition.of(whole).cpu())
+        texts += whole.get("text", [])
     stack = torch.cat(codes)
-    return stack, torch.cat(conditions), measured_on(images, len(stack))
+    return HeldOut(stack, torch.cat(conditions), measured_on(images, len(stack)), tuple(texts))
 
 
 def _middle(samples: Tensor, size: Size | None) -> Tensor:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from tokbench.config.condition import ClassConfig, TextConfig
 from tokbench.errors import TokbenchError
-from tokbench.generators.judges import TEXTS, Judge, load_judge
+from tokbench.generators.judges import TEXTS, Judge, check_judge, load_judge
 from tokbench.generators.pipeline import Pipeline, batches_of
-from tokbench.generators.text_judge import load_text_judge
+from tokbench.generators.text_judge import TextJudge, check_text_judge, load_text_judge
 from tokbench.results.files import written
 
 MOST = 10**8  # candidates
@@ -123,7 +123,9 @@ class Rejection:
     Args:
         rate: the share that is kept of every class.
         classes: class ids to draw, each once; empty: all.
-        texts: the same of a generator of texts, whose judge is a ``TextJudge``.
+        texts: what the judge of a generator of texts, a ``TextJudge``, reads; candidate k is of text k modulo their
+            number.
+        ids: the same as the generator reads it, (m, length); empty: the texts' tokens.
 
     Raises:
         TokbenchError: a generator without what the judge ranks by, a rate out of range, fewer images than classes.
@@ -136,29 +138,18 @@ class Rejection:
     rate: float
     classes: tuple[int, ...] = ()
     texts: tuple[str, ...] = ()
+    ids: Tensor | None = None
 
     @classmethod
-    def open(
-        cls,
-        pair: Pipeline,
-        judge: str,
-        folder: Path,
-        *,
-        n: int,
-        rate: float,
-        classes: tuple[int, ...] = (),
-        texts: tuple[str, ...] = (),
-    ) -> Rejection:
-        """With the judge of that name and the candidates that lie in a folder."""
-        device = str(pair.generator.device)
-        if not judge.startswith(TEXTS):
-            return cls(pair, load_judge(judge, check_classes(pair), device), Candidates(folder), n, rate, classes)
-        check_texts(pair, texts)
-        return cls(pair, load_text_judge(judge, device), Candidates(folder), n, rate, texts=texts)
+    def open(cls, pair: Pipeline, judge: str, folder: Path, *, n: int, rate: float, **asked: Any) -> Rejection:
+        """With the judge of that name and the candidates that lie in a folder; ``asked``: classes or texts."""
+        return cls(pair, judge_for(pair, judge), Candidates(folder), n, rate, **asked)
 
     def __post_init__(self) -> None:
-        if self.texts:
-            check_texts(self.pair, self.texts)
+        if isinstance(self.judge, TextJudge):
+            check_texts(self.pair)
+            if not self.texts:
+                raise TokbenchError("--judge clip: ranks images by the texts asked for: give --text")
         else:
             check_classes(self.pair)
             if bool((self.turn < 0).any()):
@@ -168,11 +159,9 @@ class Rejection:
     @property
     def turn(self) -> Tensor:
         """int64 (m, ...): the class or text of the candidates 0 .. m - 1, and then around."""
-        return self.pair.in_turn(self._texts or tuple(dict.fromkeys(self.classes)) or None)
-
-    @property
-    def _texts(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.texts))
+        if self.ids is not None:
+            return self.pair.in_turn(self.ids)
+        return self.pair.in_turn(self.texts or tuple(dict.fromkeys(self.classes)) or None)
 
     @property
     def quota(self) -> Quota:
@@ -184,10 +173,10 @@ class Rejection:
         """Draw and judge the candidates that are missing; yields how many were before each batch is kept. The settings
         are those of ``Pipeline.codes``."""
         turn, held = self.turn, self.candidates.probabilities
-        asked: Sequence[Any] = self._texts or turn.tolist()
+        asked: Sequence[Any] = self.texts or turn.tolist()
         missing = [k for k in self.quota.candidates if k not in held]
         for numbers, places, codes in self.pair.codes(
-            missing, conditions=asked, batch_size=batch_size, progress=progress, **settings
+            missing, conditions=turn, batch_size=batch_size, progress=progress, **settings
         ):
             images = self.pair.decode(codes)[places]
             probabilities = self.judge.sure(images, [asked[number % len(asked)] for number in numbers])
@@ -232,12 +221,24 @@ def check_classes(pair: Pipeline) -> int:
     return config.num_classes
 
 
-def check_texts(pair: Pipeline, texts: Sequence[str]) -> None:
-    """TokbenchError where there are no texts that images could be ranked by."""
+def check_texts(pair: Pipeline) -> None:
+    """TokbenchError for a generator of anything but texts."""
     config = pair.generator.config.condition
     if not isinstance(config, TextConfig):
         raise TokbenchError(
             f"--judge clip: ranks images by their texts, and the generator's condition is {config.describe()}"
         )
-    if not texts:
-        raise TokbenchError("--judge clip: ranks images by the texts asked for: give --text")
+
+
+def check_ranks(name: str, asked: str = "--judge") -> None:
+    """TokbenchError where ``name`` cannot be a judge of classes or of texts; what it is of is not read."""
+    (check_text_judge if name.startswith(TEXTS) else check_judge)(name, asked)
+
+
+def judge_for(pair: Pipeline, name: str) -> Judge:
+    """The judge of that name for what the generator draws. TokbenchError where it cannot judge that."""
+    device = str(pair.generator.device)
+    if not name.startswith(TEXTS):
+        return load_judge(name, check_classes(pair), device)
+    check_texts(pair)
+    return load_text_judge(name, device)

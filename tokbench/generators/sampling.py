@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from tokbench.config.generator import check_head
+from tokbench.config.generator_evaluation import check_head
 from tokbench.config.generator_model import Head
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.generators.noise import gumbel

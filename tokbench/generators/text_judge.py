@@ -3,6 +3,7 @@ arXiv:2103.00020), by which RQ-Transformer's notebook orders what it draws (kaka
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,17 +46,22 @@ class TextJudge(Judge):
         return nn.functional.cosine_similarity(of_images, of_texts)
 
 
+def check_text_judge(name: str, asked: str = "--judge") -> None:
+    """TokbenchError where the package that reads ``clip:NAME`` is not installed; it is not imported for that."""
+    if importlib.util.find_spec("transformers") is None:
+        raise TokbenchError(f"{asked} {name}: needs the package transformers: pip install 'tokbench[clip]'")
+
+
 def load_text_judge(name: str, device: str = "cpu") -> TextJudge:
     """``clip:FOLDER`` or ``clip:HUB_NAME``, a CLIP as ``transformers`` saves it with its tokenizer and preprocessor.
 
     Raises:
         TokbenchError: the package is not installed, or there is no such model.
     """
+    check_text_judge(name)
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
     source = name.removeprefix(TEXTS)
-    try:
-        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-    except ImportError:
-        raise TokbenchError(f"--judge {name}: needs the package transformers: pip install 'tokbench[clip]'") from None
     try:
         network, words = AutoModel.from_pretrained(source), AutoTokenizer.from_pretrained(source)
         pixels = AutoImageProcessor.from_pretrained(source)

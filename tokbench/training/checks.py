@@ -11,6 +11,7 @@ from tokbench.data import open_split
 from tokbench.data.base import ImageDataset, evenly
 from tokbench.errors import TokbenchError, printable
 from tokbench.generators.judges import check_judge
+from tokbench.generators.rejection import check_ranks
 from tokbench.metrics.lpips import SMALLEST
 from tokbench.metrics.registry import names
 from tokbench.models.discriminator import build_discriminator
@@ -47,7 +48,7 @@ def check_recipe(recipe: Recipe, source: str = "recipe") -> int:
 def check_metrics(recipe: Recipe) -> None:
     """TokbenchError for a metric that does not exist, or not for what the recipe trains; or for no such judge."""
     if isinstance(recipe, GeneratorRecipe) and recipe.evaluation.judge is not None:
-        check_judge(recipe.evaluation.judge)
+        check_ranks(recipe.evaluation.judge, "evaluation.judge")
     task = "generation" if isinstance(recipe, GeneratorRecipe) else "reconstruction"
     for name in recipe.evaluation.metrics or ():
         try:

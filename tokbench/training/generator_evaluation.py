@@ -21,9 +21,11 @@ from tokbench.config.yaml_files import read_yaml
 from tokbench.data import loader
 from tokbench.errors import TokbenchError
 from tokbench.generators import Sampling
+from tokbench.generators.judges import Judge
 from tokbench.generators.pipeline import Pipeline
 from tokbench.generators.record import held_out_codes, rate_metrics
-from tokbench.generators.rejection import Rejection
+from tokbench.generators.rejection import Candidates, Quota, Rejection, check_classes, judge_for
+from tokbench.generators.text_judge import TextJudge
 from tokbench.metrics import get
 from tokbench.metrics.chd import CodebookHistogramDistance
 from tokbench.metrics.generated import evaluate_images
@@ -34,10 +36,12 @@ from tokbench.results.record import DataRef, MetricValue
 
 @dataclass
 class CodedRate:
-    """What the codes of held-out images cost a generator, their conditions (n, ...), and how often each code occurs."""
+    """What the codes of held-out images cost a generator, their conditions (n, ...) and captions, and how often each
+    code occurs."""
 
     metrics: dict[str, MetricValue]
     condition: Tensor
+    texts: tuple[str, ...]
     histogram: CodeHistogram
     data: DataRef
     seconds: float
@@ -92,8 +96,9 @@ def evaluate_generator(
         kind.check_guidance(kind.usual)
     Sampling(**config.sampling).check(pair.generator.config.generator.head)
     pair.slide(config.size)
-    with _rejecting(pair, config, candidates) as rejection:
-        coded = coded or _coded(pair, images, config, protocol, train_images)
+    judge = _judge(pair, config)
+    coded = coded or _coded(pair, images, config, protocol, train_images)
+    with _rejecting(pair, judge, config, coded, candidates) as rejection:
         return _measured(pair, images, config, seed, protocol, reference, rejection, coded, progress)
 
 
@@ -102,7 +107,7 @@ def _coded(
 ) -> CodedRate:
     start, batch_size = time.perf_counter(), config.batch_size
     part = pair.image_size if config.size is not None else None
-    codes, condition, data = held_out_codes(
+    codes, condition, data, texts = held_out_codes(
         pair.tokenizer,
         images,
         pair.generator.condition,
@@ -124,7 +129,7 @@ def _coded(
     if part is not None and pair.condition_tokenizer is not None:
         batches = loader(images, batch_size=batch_size, shuffle=False, seed=0)
         condition = torch.cat([pair.condition_codes(cast(Any, batch)["partner"]).cpu() for batch in batches])
-    return CodedRate(metrics, condition, _counted(pair, codes), data, time.perf_counter() - start)
+    return CodedRate(metrics, condition, texts, _counted(pair, codes), data, time.perf_counter() - start)
 
 
 def _counted(pair: Pipeline, codes: Tensor | None = None) -> CodeHistogram:
@@ -220,14 +225,30 @@ def _counting(
         yield numbers, pair.decode(codes)[places]
 
 
-@contextmanager
-def _rejecting(pair: Pipeline, config: GeneratorEvaluationConfig, folder: Path | None) -> Iterator[Rejection | None]:
-    """What ``config.reject`` asks for, its candidates in the folder or, for the time being, in one of its own."""
+def _judge(pair: Pipeline, config: GeneratorEvaluationConfig) -> Judge | None:
+    """What ``config.reject`` ranks by; what is wrong with it is said before anything is measured."""
     if config.reject is None or config.judge is None:
+        return None
+    judge = judge_for(pair, config.judge)
+    if not isinstance(judge, TextJudge):
+        Quota(config.samples, config.reject, check_classes(pair)).check()
+    return judge
+
+
+@contextmanager
+def _rejecting(
+    pair: Pipeline, judge: Judge | None, config: GeneratorEvaluationConfig, coded: CodedRate, folder: Path | None
+) -> Iterator[Rejection | None]:
+    """What ``config.reject`` asks for, of the classes or of the held-out captions in turn; its candidates in the folder
+    or, for the time being, in one of its own."""
+    if config.reject is None or judge is None:
         yield None
         return
+    texts = coded.texts[: config.samples]
+    ids = coded.condition[: len(texts)] if texts else None
     with tempfile.TemporaryDirectory(prefix="tokbench-") as scratch:
-        yield Rejection.open(pair, config.judge, folder or Path(scratch), n=config.samples, rate=config.reject)
+        kept = Candidates(folder or Path(scratch))
+        yield Rejection(pair, judge, kept, config.samples, config.reject, texts=texts, ids=ids)
 
 
 def _retrieval(images: Any, seed: int) -> Retrieval | None:
