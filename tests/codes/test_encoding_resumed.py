@@ -22,6 +22,7 @@ from tokbench.models import Tokenizer
 HEADER = CodeHeader(
     tokenizer="made", tokenizer_sha256="ab" * 32, codebook_sizes=(70000, 5), shape=(2, 3, 2), image_size=8,
     source="made", split="train", preprocessing="", fingerprint="", latent_channels=2,
+    captions=True,
 )  # fmt: skip
 
 
@@ -32,7 +33,8 @@ def files(folder: Path) -> dict[str, bytes]:
 def add(writer: CodeWriter, batch: int, marked: bool = True) -> None:
     torch.manual_seed(batch)
     codes = torch.stack([torch.randint(70000, (7, 2, 3)), torch.randint(5, (7, 2, 3))], dim=-1)
-    writer.add(codes, torch.full((7,), batch), torch.randn(7, 2, 3, 2), (0, batch + 1) if marked else None)
+    position, texts = (0, batch + 1) if marked else None, [f"{batch} é\u2028{'x' * k}" for k in range(7)]
+    writer.add(codes, torch.full((7,), batch), torch.randn(7, 2, 3, 2), position, texts=texts)
 
 
 def whole(folder: Path) -> dict[str, bytes]:

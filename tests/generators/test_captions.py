@@ -12,7 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tokbench.cli.app import app
+from tokbench.codes.cache import CodeCache
 from tokbench.config.condition import TextConfig
+from tokbench.config.data import DataConfig
 from tokbench.config.generator import ARConfig, GeneratorConfig, GeneratorRecipe
 from tokbench.data import loader, open_images, read_image, to_float
 from tokbench.errors import TokbenchError
@@ -137,6 +139,36 @@ def test_captions_of_a_table(captioned: Path, tmp_path: Path) -> None:
     assert len(images) == len(files) - 1 and images.skipped[-1][1] == "no caption"
     found = images.sample(2)
     assert COLOURS[found["text"]] == tuple(int(v) for v in found["image"][:, 0, 0])
+
+
+def test_a_cache_of_codes_has_the_captions_of_its_images(
+    captioned: Path, words: Path, rq_folder: Path, tmp_path: Path
+) -> None:
+    def encoded(name: str, *more: str) -> str:
+        command = ["encode", str(rq_folder), "--data", f"folder:{captioned}", "--out", str(tmp_path / name), "--cpu"]
+        found = CliRunner().invoke(app, [*command, "--image-size", "16", *more])
+        assert found.exit_code == 0, found.output
+        return f"codes:{tmp_path / name}"
+
+    source, bare = encoded("codes", "--captions", "--passes", "2"), encoded("bare")
+    recipe = recipe_of(captioned, words, rq_folder, {}, data={"source": source, "image_size": 16})
+    short = {**recipe.training.model_dump(), "steps": 2, "warmup_steps": 1}
+    recipe = GeneratorRecipe.model_validate({**recipe.model_dump(), "training": short})
+    check_run(recipe, tmp_path / "run", cpu=True)
+    assert train(recipe, tmp_path / "run", accelerator=make_accelerator(recipe, cpu=True), quiet=True).finished
+    cache = CodeCache(tmp_path / "codes", "train")
+    assert "text" not in cache.read([0])
+    cache.read_captions()
+    images = open_images(f"folder:{captioned}", "train", image_size=16)
+    images.read_captions()
+    assert images.captions is not None and cache.read([9, 2])["text"] == [images.captions[1], images.captions[2]]
+    with pytest.raises(TokbenchError, match="holds no captions; encode images that have some with --captions"):
+        check_run(recipe.model_copy(update={"data": DataConfig(source=bare, image_size=16)}), tmp_path / "x", cpu=True)
+    file = tmp_path / "codes" / "train" / "captions.jsonl"
+    for damaged in (file.read_text().partition("\n")[2], file.read_text().replace('"night"', "7"), "["):
+        file.write_text(damaged)
+        with pytest.raises(TokbenchError, match="captions.jsonl: not the captions of 16 images"):
+            cache.read_captions()
 
 
 def test_what_has_no_captions_is_one_line(captioned: Path, words: Path, rq_folder: Path, tmp_path: Path) -> None:

@@ -175,6 +175,36 @@ def test_a_sweep_over_pairs_trains_every_generator_on_their_masks(
         generator_cells(grid("vq", set=[f"data.source={source}"], generator=["ar"]), tokenizer_cells(asked(1))[0])
 
 
+def test_a_sweep_over_captions_keeps_them_with_the_codes(tmp_path: Path) -> None:
+    library = pytest.importorskip("tokenizers")
+    for k in range(24):
+        folder = tmp_path / "images" / ("val" if k % 3 == 0 else "train")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (10 * k, 0, 90)).save(folder / f"{k}.png")
+        (folder / f"{k}.txt").write_text("dark" if k < 12 else "light")
+    for name, words in (("words", ["[UNK]", "dark", "light"]), ("others", ["[UNK]", "light", "dark"])):
+        made = library.Tokenizer(library.models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+        made.pre_tokenizer = library.pre_tokenizers.Whitespace()
+        made.save(str(tmp_path / f"{name}.json"))
+    shutil.copy(tmp_path / "words.json", tmp_path / "moved.json")
+
+    def asked(words: str) -> Any:
+        text = [f"generator.text={{tokenizer: {tmp_path / words}.json, length: 2, loss_weight: 0.0}}"]
+        data = [f"data.source=folder:{tmp_path / 'images'}"]
+        of = [*text, "evaluation.metrics=[]", "mlm:evaluation.steps=2"]
+        return grid("vq", set=data, set_generator=of, generator=["ar", "mlm"], out=tmp_path / "out")
+
+    tokenizers, _ = tokenizer_cells(asked("words"))
+    keys = {words: generator_cells(asked(words), tokenizers)[0][0].key for words in ("words", "moved", "others")}
+    assert keys["words"] == keys["moved"] != keys["others"]  # by what the text's tokenizer is, wherever it lies
+    assert run_sweep(asked("words")) == 0
+    records = Store(tmp_path / "out" / "runs.jsonl").read()
+    assert [record.model["architecture"] for record in records[1:]] == ["ar", "mlm"]
+    assert not any(record.error for record in records)
+    (cache,) = (tmp_path / "out" / "cells" / tokenizers[0].key).glob("codes-*")  # both generators have the same codes
+    assert sorted(set((cache / "train" / "captions.jsonl").read_text().splitlines())) == ['"dark"', '"light"']
+
+
 def test_addresses_are_of_what_matters() -> None:
     tokenizers, _ = tokenizer_cells(grid("rq", "lfq"))
 

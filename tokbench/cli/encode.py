@@ -30,6 +30,9 @@ def encode(
         str | None,
         typer.Option("--condition", help="Of pairs (folder:A,masks=B): the tokenizer of what goes with the images."),
     ] = None,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Keep the images' captions, for generators of texts.")
+    ] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many training images.")] = None,
     eval_limit: Annotated[int | None, typer.Option("--eval-limit", min=1, help="At most so many held out.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,
@@ -80,7 +83,10 @@ def encode(
             )
             if images.share:
                 bar.console.print(images.share)
+            if captions:
+                images.read_captions()
             asked: Any = {"source": tokenizer, "passes": passes if training else 1, "latents": latents}
+            asked["captions"] = captions
             asked["condition"] = pairs.config if pairs is not None else None
             if pairs is not None:
                 images.label_count = pairs.labels  # type: ignore[attr-defined]

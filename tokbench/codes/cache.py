@@ -6,6 +6,7 @@ What its files are: ``header``; how they are written: ``writer``.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 from collections.abc import Iterator
@@ -17,20 +18,21 @@ import torch
 from torch import Tensor
 
 from quantizers.usage import DENSE_LIMIT
-from tokbench.codes.header import HISTOGRAM, LABELS, read_header
+from tokbench.codes.header import CAPTIONS, HISTOGRAM, LABELS, read_header
 from tokbench.data.base import evenly
 from tokbench.errors import TokbenchError
 
 
 class CodeBatch(TypedDict, total=False):
     """``codes`` int64 (B, *grid, D), ``label`` int64 (B,), ``id`` B strings, ``latents`` float16 (B, *grid, C); of
-    pairs ``condition`` int64 (B, *grid, D), of its own grid and depth."""
+    pairs ``condition`` int64 (B, *grid, D), of its own grid and depth; ``text`` B captions, once asked for."""
 
     codes: Tensor
     label: Tensor
     id: list[str]
     latents: Tensor
     condition: Tensor
+    text: list[str]
 
 
 class CodeCache:
@@ -56,6 +58,7 @@ class CodeCache:
             self._conditions = [self._mapped(f"condition-{i:05d}.bin", "<u4", (n, *of)) for i, n in enumerate(h.shards)]
         self._starts = np.cumsum([0, *h.shards])
         self._chosen = np.asarray(evenly(h.count, limit), dtype=np.int64)
+        self._captions: list[str] = []
 
     def _mapped(self, name: str, dtype: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         path, wanted = self.folder / name, math.prod(shape) * np.dtype(dtype).itemsize
@@ -71,6 +74,23 @@ class CodeCache:
 
     def __len__(self) -> int:
         return len(self._chosen)
+
+    def read_captions(self) -> None:
+        """Have batches come with their captions.
+
+        Raises:
+            TokbenchError: the cache has none, or their file was changed.
+        """
+        path, count = self.folder / CAPTIONS, self.header.count
+        if not self.header.captions:
+            raise TokbenchError(f"{self.folder}: holds no captions; encode images that have some with --captions")
+        try:
+            found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError, RecursionError):
+            found = []
+        if len(found) != count or not all(isinstance(text, str) for text in found):
+            raise TokbenchError(f"{path}: not the captions of {count} images: cut short or changed; encode again")
+        self._captions = found
 
     def check_tokenizer(self, sha256: str, source: str) -> None:
         """TokbenchError unless the codes are of the tokenizer with these weights."""
@@ -98,6 +118,8 @@ class CodeCache:
             batch["latents"] = torch.from_numpy(self._gather(self._latents, rows))
         if self._conditions:
             batch["condition"] = torch.from_numpy(self._gather(self._conditions, rows).astype(np.int64))
+        if self._captions:
+            batch["text"] = [self._captions[row] for row in rows]
         return batch
 
     def _check(self, codes: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> None:

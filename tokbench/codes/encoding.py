@@ -31,6 +31,7 @@ def code_header(
     passes: int = 1,
     latents: bool = False,
     condition: CodesConfig | None = None,
+    captions: bool = False,
 ) -> CodeHeader:
     """What the cache that ``write_codes`` makes of the same will say of itself, less how many images there are."""
     shape = tokenizer.grid(images.image_size)
@@ -50,6 +51,7 @@ def code_header(
         latent_channels=int(quantizer.dim) if latents else None,
         latent_grid=quantizer.latent_grid if latents else None,
         condition=condition,
+        captions=captions,
     )
 
 
@@ -95,6 +97,7 @@ def write_codes(
     passes: int = 1,
     latents: bool = False,
     condition: CodesConfig | None = None,
+    captions: bool = False,
     partners: Callable[[Tensor], Tensor] | None = None,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -108,10 +111,11 @@ def write_codes(
         source: where the tokenizer was read from.
         passes: over the images, each with other random crops and flips.
         latents: keep the latents too (float16), for soft targets and stochastic codes.
+        captions: keep them too; the images were asked for theirs.
         condition, partners: of pairs: what the codes of the other half are, and what makes them of a batch of it.
         progress: called with the images done and to do.
     """
-    asked: Any = {"passes": passes, "latents": latents, "condition": condition}
+    asked: Any = {"passes": passes, "latents": latents, "condition": condition, "captions": captions}
     header = code_header(tokenizer, images, source=source, **asked)
     config = tokenizer.config
     device, quantizer = next(tokenizer.parameters()).device, cast(Any, tokenizer.quantizer)
@@ -130,7 +134,8 @@ def write_codes(
                 counted = len(images.skipped) == skipped or (isinstance(batches, Loader) and images.split == "train")
                 whole: Any = batch
                 beside = partners(whole["partner"]) if partners is not None else None
-                writer.add(quantizer.encode(z), batch["label"], kept, (number, index) if counted else None, beside)
+                position, texts = (number, index) if counted else None, whole.get("text", ())
+                writer.add(quantizer.encode(z), batch["label"], kept, position, beside, texts)
                 done += len(z)
                 if progress is not None:
                     progress(done, len(images) * passes)

@@ -4,7 +4,7 @@ A cache is a folder with a folder for each split; a split holds ``header.json``,
 little-endian, (count, *grid, D)), ``labels.bin`` (int64), ``histogram.bin`` (int64, the counts of each depth's codes
 one after the other; of a vocabulary past 2^22 the number of codes that occur, these codes and their counts) and, where
 asked for, ``latents-00000.bin`` (float16, (count, *latent grid, C)); of pairs also ``condition-00000.bin`` (uint32),
-the codes of what goes with the images.
+the codes of what goes with the images, and of captions ``captions.jsonl``, a JSON string a line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tokbench.config.grid import Grid, Size
 from tokbench.errors import TokbenchError, printable
 
 FORMAT = 1
-HEADER, LABELS, HISTOGRAM = "header.json", "labels.bin", "histogram.bin"
+HEADER, LABELS, HISTOGRAM, CAPTIONS = "header.json", "labels.bin", "histogram.bin", "captions.jsonl"
 
 
 class CodeHeader(Grown):
@@ -51,8 +51,9 @@ class CodeHeader(Grown):
     latent_channels: PositiveInt | None = None
     condition: CodesConfig | None = None  # of pairs: what the codes of the other half are
     latent_grid: Grid | None = None  # where it is not that of the codes: of a pyramid
+    captions: bool = False  # whether they are kept
 
-    later = ("condition", "latent_grid")
+    later = ("condition", "latent_grid", "captions")
 
     @model_validator(mode="after")
     def _adds_up(self) -> CodeHeader:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from quantizers.usage import Usage
-from tokbench.codes.header import HEADER, HISTOGRAM, LABELS, CodeHeader
+from tokbench.codes.header import CAPTIONS, HEADER, HISTOGRAM, LABELS, CodeHeader
 from tokbench.errors import TokbenchError
 from tokbench.results.locks import flock
 
@@ -73,6 +74,8 @@ class CodeWriter:
             self.shards, self.position = list(done["shards"]), tuple(done["position"])
             # What was written after the last mark may be half a batch.
             _cut(self.scratch / LABELS, sum(self.shards) * 8)
+            if self.header.captions:
+                _cut_lines(self.scratch / CAPTIONS, sum(self.shards))
             for number, count in enumerate(self.shards):
                 for kind, dtype, row in self._kinds():
                     _cut(self._file(kind, number), count * math.prod(row) * dtype.itemsize)
@@ -101,9 +104,10 @@ class CodeWriter:
         latents: Tensor | None = None,
         position: tuple[int, ...] | None = None,
         condition: Tensor | None = None,
+        texts: Sequence[str] = (),
     ) -> None:
         """codes int64 (B, *grid, D), labels (B,), latents (B, *grid, C) where the header has latent channels, the
-        condition's codes (B, *its shape) where it has a condition.
+        condition's codes (B, *its shape) where it has a condition, B captions where it has those.
 
         ``position``: by which whoever continues later finds the batch after this one; without it, not from here.
         """
@@ -114,6 +118,10 @@ class CodeWriter:
         self.usage.update(codes.cpu())
         given = {"codes": codes, "latents": latents, "condition": condition}
         self._append(self.scratch / LABELS, labels.cpu().numpy().astype("<i8"))
+        if self.header.captions:
+            assert len(texts) == len(codes)
+            lines = "".join(f"{json.dumps(text)}\n" for text in texts)
+            self._append(self.scratch / CAPTIONS, np.frombuffer(lines.encode(), np.uint8))
         start = 0
         while start < len(codes):
             if not self.shards or self.shards[-1] == self.shard:
@@ -153,7 +161,8 @@ class CodeWriter:
             self._lock.close()
 
     def _finish(self) -> None:
-        (self.scratch / LABELS).touch()
+        for name in (LABELS, *([CAPTIONS] if self.header.captions else [])):
+            (self.scratch / name).touch()
         (self.scratch / HISTOGRAM).write_bytes(b"".join(map(_packed, self.usage.counts)))
         header = self.header.model_copy(update={"count": sum(self.shards), "shards": tuple(self.shards)})
         (self.scratch / HEADER).write_text(header.model_dump_json(indent=2) + "\n")
@@ -166,6 +175,13 @@ def _cut(file: Path, size: int) -> None:
     if file.stat().st_size < size:
         raise ValueError(f"{file}: shorter than it was")
     os.truncate(file, size)
+
+
+def _cut_lines(file: Path, count: int) -> None:
+    with file.open("rb+") as lines:
+        if not all(lines.readline().endswith(b"\n") for _ in range(count)):
+            raise ValueError(f"{file}: shorter than it was")
+        lines.truncate(lines.tell())
 
 
 def _packed(counts: Tensor) -> bytes:

@@ -70,10 +70,7 @@ class TextCondition(nn.Embedding, Condition):
         return found.to(self.weight.device, non_blocking=True)
 
     def ask(self, images: Any) -> None:
-        read = getattr(images, "read_captions", None)
-        if read is None:
-            raise TokbenchError("generator.text: a cache of codes has no captions; train on images")
-        read()
+        images.read_captions()
 
     @cached_property
     def _words(self) -> TextTokenizer:

@@ -9,12 +9,13 @@ from typing import Any
 
 from tokbench.codes.soft import need_latents, training_codes
 from tokbench.config.address import address_settings
-from tokbench.config.condition import CodesConfig, need_classes, partner_of
+from tokbench.config.condition import CodesConfig, TextConfig, need_classes, partner_of
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.loading import Draft, draft_recipe
 from tokbench.config.yaml_files import parse_value
 from tokbench.data import open_images
 from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.generators.base import Generator
 from tokbench.generators.building import codes_of, without_weights
 from tokbench.generators.window import slide_of
 from tokbench.models.tokenizer import Tokenizer, chosen_size
@@ -39,11 +40,12 @@ class GeneratorCell:
     passes: int  # over the training images, into the code cache
     parameters: int
     condition: str = ""  # hash of the weights of the tokenizer whose codes are the condition, where they are
+    words: str = ""  # hash of the text's tokenizer, where the condition is texts
 
     @property
     def experiment(self) -> str:
         """The address of all seeds of it together."""
-        settings = {k: v for k, v in _settings(self.recipe, self.condition).items() if k != "seed"}
+        settings = {k: v for k, v in _settings(self.recipe, self.condition, self.words).items() if k != "seed"}
         return _address(settings, self.tokenizer.experiment, self.passes)
 
     @property
@@ -54,7 +56,8 @@ class GeneratorCell:
     @property
     def codes_key(self) -> str:
         """The content address of the code cache, among those of one tokenizer."""
-        of = {"condition": self.condition} if self.condition else {}
+        of: dict[str, Any] = {"condition": self.condition} if self.condition else {}
+        of |= {"captions": True} if self.words else {}
         return content_hash({"passes": self.passes, "latents": self.latents, "seed": self.recipe.seed, **of})
 
     def recorded(self) -> dict[str, Any]:
@@ -137,19 +140,25 @@ def _cell(
     assert isinstance(recipe, GeneratorRecipe)
     check_metrics(recipe)
     condition = _condition(recipe, others)
-    parameters = _parameters(recipe, tokenizer, condition)
+    made = _made(recipe, tokenizer, condition)
     if recipe.generator.class_conditional:
         need_classes(True, _classes(recipe, classes), recipe.data.source)
     weights = condition.tokenizer.sha256 if condition is not None and condition.tokenizer is not None else ""
-    key = _address(_settings(recipe, weights), tokenizer.key, passes)
-    return GeneratorCell(recipe, key, label, tokenizer, passes, parameters, weights)
+    texts = made.config.conditioned_on
+    words = content_hash(texts.tokenizer) if isinstance(texts, TextConfig) else ""
+    key = _address(_settings(recipe, weights, words), tokenizer.key, passes)
+    parameters = sum(p.numel() for p in made.parameters())
+    return GeneratorCell(recipe, key, label, tokenizer, passes, parameters, weights, words)
 
 
-def _settings(recipe: GeneratorRecipe, condition: str) -> dict[str, Any]:
-    """What decides the result: the tokenizer of the condition by its weights, wherever it lies."""
+def _settings(recipe: GeneratorRecipe, condition: str, words: str) -> dict[str, Any]:
+    """What decides the result: the tokenizer of the condition by its weights or its definition, wherever it lies."""
     settings = address_settings(recipe)
     if condition:
         settings["condition"] = {**settings["condition"], "tokenizer": condition}
+    if words:
+        text = {**settings["generator"]["text"], "tokenizer": words}
+        settings["generator"] = {**settings["generator"], "text": text}
     return settings
 
 
@@ -185,8 +194,8 @@ def _condition(recipe: GeneratorRecipe, known: dict[str, Tokenizer]) -> CodesCon
     return codes_of(known[source], partner, image_size=recipe.data.image_size, **asked)
 
 
-def _parameters(recipe: GeneratorRecipe, cell: TokenizerCell, condition: CodesConfig | None) -> int:
-    """What the generator cannot do with these codes is said before any training."""
+def _made(recipe: GeneratorRecipe, cell: TokenizerCell, condition: CodesConfig | None) -> Generator:
+    """The generator without weights: what it cannot do with these codes is said before any training."""
     config, settings = cell.recipe.tokenizer, recipe.generator
     tokenizer, made = without_weights(
         settings, config, source=recipe.tokenizer, image_size=config.image_size, conditioned_on=condition
@@ -194,7 +203,7 @@ def _parameters(recipe: GeneratorRecipe, cell: TokenizerCell, condition: CodesCo
     training_codes(tokenizer, settings)
     if recipe.evaluation.size is not None:
         slide_of(made.config, tokenizer.grid(chosen_size(tokenizer, recipe.evaluation.size, "evaluation.size")))
-    return sum(p.numel() for p in made.parameters())
+    return made
 
 
 def _classes(recipe: GeneratorRecipe, known: dict[str, int]) -> int:

@@ -165,10 +165,11 @@ def encoded(cell: GeneratorCell, tokenizer: Path, context: RunContext) -> tuple[
     """The code cache of a cell, made unless it is there already, of the images as they are: its folder, and how long it
     took."""
     folder = tokenizer.parent / f"codes-{cell.codes_key}"
-    data = cell.recipe.data
     splits: tuple[Split, ...] = ("train", "eval")
     with locked(folder.with_name(f".{folder.name}.lock")):
-        images: dict[Split, Any] = {split: open_split(data, split, cell.recipe.seed) for split in splits}
+        images: dict[Split, Any] = {split: open_split(cell.recipe.data, split, cell.recipe.seed) for split in splits}
+        for source in images.values() if cell.words else ():
+            source.read_captions()
         for split in splits:  # a split's folder appears when it is whole
             passes = cell.passes if split == "train" else 1
             if (folder / split).is_dir() and not is_of(folder / split, images[split], passes):
@@ -181,6 +182,7 @@ def encoded(cell: GeneratorCell, tokenizer: Path, context: RunContext) -> tuple[
         context.stage("encode")
         device = "cuda" if torch.cuda.is_available() and not context.cpu else "cpu"
         pairs = _pairs(cell, device)
+        beside: Any = {"condition": pairs.config, "partners": pairs.codes} if pairs is not None else {}
         model = Tokenizer.from_pretrained(tokenizer).to(device).eval()
         start, pictures = time.perf_counter(), 0
         for split in splits:
@@ -196,9 +198,9 @@ def encoded(cell: GeneratorCell, tokenizer: Path, context: RunContext) -> tuple[
                 batch_size=cell.recipe.evaluation.batch_size,
                 passes=cell.passes if split == "train" else 1,
                 latents=cell.latents,
-                condition=None if pairs is None else pairs.config,
-                partners=None if pairs is None else pairs.codes,
-                workers=data.workers,
+                captions=bool(cell.words),
+                workers=cell.recipe.data.workers,
+                **beside,
             )
         made = {"address": cell.codes_key, "seconds": round(time.perf_counter() - start, 3), "pictures": pictures}
         write(folder / _ENCODED, json.dumps(made) + "\n")
