@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, model_validator
 
 from tokbench.bench.sampling_cells import SamplingBench
 from tokbench.config.base import Strict
@@ -79,6 +79,11 @@ class ScaleSettings(Strict):
         {}, description="what each of the sweeps says too; its own keys win, mappings are put together"
     )
     sweeps: dict[str, Annotated[list[SweepSettings], BeforeValidator(_many)]] = {}
+    condition: SweepSettings | None = Field(
+        None,
+        description="the tokenizer whose codes all generators are given: of what the images are paired with, with the "
+        "options of tokbench sweep; it is trained first and is the part `condition`",
+    )
     bench: dict[str, SamplingBench] = Field({}, description="part: options of tokbench bench sampling")
     elsewhere: dict[str, Elsewhere] = Field({}, description="part: tokenizers of another part on other images")
     probes: dict[str, Probed] = Field({}, description="part: linear probes of what other parts train")
@@ -97,20 +102,19 @@ class ScaleSettings(Strict):
 
     @model_validator(mode="after")
     def _parts_are_different(self) -> ScaleSettings:
-        names = [*self.sweeps, *self.bench, *self.elsewhere, *self.probes]
+        names = [*self.sweeps, *self.bench, *self.elsewhere, *self.probes, *(["condition"] if self.condition else [])]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(
-                f"{twice}: two parts have this name; sweeps, bench, elsewhere and probes share their names"
+                f"{twice}: two parts have this name; sweeps, bench, elsewhere, probes and condition share names"
             )
         return self
 
-    @field_validator("sweeps")
-    @classmethod
-    def _given_by_the_command(cls, sweeps: dict[str, list[SweepSettings]]) -> dict[str, list[SweepSettings]]:
-        for part, found in sweeps.items():
+    @model_validator(mode="after")
+    def _given_by_the_command(self) -> ScaleSettings:
+        for part, found in {**self.sweeps, "condition": [self.condition] if self.condition else []}.items():
             for key in sorted(_GIVEN & {key for sweep in found for key in sweep.model_fields_set}):
                 raise ValueError(f"{part}: {key} is the command's to say, for all sweeps of a claim")
-        return sweeps
+        return self
 
 
 class Claim(Strict):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tokbench.bench.sampling_cells import BenchCell, bench_cells
+from tokbench.claims.conditions import PART, condition_plan, given
 from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.elsewhere import elsewhere_cells
 from tokbench.claims.evidence import Request, RequestedCell
@@ -56,11 +57,16 @@ def plan_claim(
     trained: dict[str, list[Cell]] = {}
     plans: list[Plan] = []
     impossible: list[tuple[str, str]] = []
+    condition = condition_plan(settings, work, data, cpu)
+    if condition is not None:
+        plans.append(condition)
+        parts[PART] = [_asked(PART, cell) for cell in condition.cells]
     for part, sweeps in settings.sweeps.items():
         cells: list[Cell] = []
         for sweep in sweeps:
             try:
-                plan = planned(as_given(sweep, work, data, seeds, costing), costing, cpu)
+                own = given(as_given(sweep, work, data, seeds, costing), condition, work, costing)
+                plan = planned(own, costing, cpu)
             except TokbenchError as error:
                 impossible.append((part, str(error)))
                 continue

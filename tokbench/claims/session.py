@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tokbench.bench.sampling_cells import run_bench
+from tokbench.claims.conditions import condition_plan
 from tokbench.claims.cost import ASSUMPTION, Cost, costs
 from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.evidence import Evidence, Request
@@ -48,7 +49,7 @@ class Session:
         check_writable(self.out / claim.name / "README.md")
         found = self._plan(claim)
         self.console.rule(f"{claim.name}, {self.scale} scale", style="dim")
-        if self._tune(claim):
+        if self._tune(claim) or self._condition(claim):
             found = self._plan(claim)
         failed = self._finish(found)
         self._conclude(claim, found.asked)
@@ -95,6 +96,13 @@ class Session:
         ]  # fmt: skip
         run_trials(sweeps, terminal(stderr=True), cpu=self.cpu)
         return bool(sweeps)
+
+    def _condition(self, claim: Claim) -> bool:
+        """Train what its generators are conditioned on; whether there is anything."""
+        plan = condition_plan(claim.at(self.scale), self.work, self.data, self.cpu)
+        if plan is not None:
+            finish(plan, SweepSettings(out=str(self.work)), terminal(stderr=True), cpu=self.cpu)
+        return plan is not None
 
     def _finish(self, found: ClaimPlan) -> int:
         """Every cell that is not yet in ``work/runs.jsonl``, also benches and follow-ups; how many failed.
