@@ -48,10 +48,12 @@ demo-emoji: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[text]"
 	$(BIN)/tokbench tokenizer-text train emoji --vocab 1024 --out $(EMOJI)/text.json
 	$(BIN)/tokbench train demo-emoji --out $(EMOJI)/vq
+	$(BIN)/tokbench encode $(EMOJI)/vq/tokenizer --data emoji --crop adm --no-flip --captions --out $(EMOJI)/codes
 	$(BIN)/tokbench train generators/demo-emoji --out $(EMOJI)/ar
 	$(BIN)/tokbench evaluate-generator $(EMOJI)/ar/generator --data emoji --results $(EMOJI)/runs.jsonl
-	$(BIN)/tokbench generate $(EMOJI)/ar/generator --out $(EMOJI)/drawn -n 64 --guidance 3 --text "red heart" --text "blue heart" \
-	  --text "red circle" --text "green square" --text "grinning cat" --text "dog face" --text "down arrow" --text "orange heart"
+	$(BIN)/tokbench generate $(EMOJI)/ar/generator --out $(EMOJI)/drawn -n 80 --guidance 3 --top-p 0.9 --text "red heart" \
+	  --text "blue heart" --text "orange heart" --text "red circle" --text "blue circle" --text "red square" \
+	  --text "green square" --text "grinning cat" --text "dog face" --text "down arrow"
 
 demo-fid: $(READY)
 	$(BIN)/tokbench weights get inception-fid
