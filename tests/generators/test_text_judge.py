@@ -20,6 +20,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators import for_tokenizer
 from tokbench.generators.judges import check_judge
 from tokbench.generators.pipeline import Pipeline
+from tokbench.generators.rejection import check_ranks
 from tokbench.generators.text_judge import load_text_judge
 from tokbench.models import Tokenizer
 from tokbench.results.store import Store
@@ -158,5 +159,7 @@ def test_what_no_text_judge_can_rank_is_one_line(clip: str, drawer: str, tmp_pat
         with pytest.raises(TokbenchError, match=said):
             generate_files(settings(generator, reject=0.5, **changes), n, tmp_path / "out")
     assert not (tmp_path / "out" / "settings.json").exists()
+    with pytest.raises(TokbenchError, match="evaluation.judge clip:/none/x: /none/x: no such folder"):
+        check_ranks("clip:/none/x", "evaluation.judge")
     with pytest.raises(TokbenchError, match="loss.logits.net clip:x: ranks by texts; a classifier is one of"):
         check_judge("clip:x", "loss.logits.net")

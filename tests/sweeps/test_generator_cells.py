@@ -195,8 +195,11 @@ def test_a_sweep_over_captions_keeps_them_with_the_codes(tmp_path: Path) -> None
         return grid("vq", set=data, set_generator=of, generator=["ar", "mlm"], out=tmp_path / "out")
 
     tokenizers, _ = tokenizer_cells(asked("words"))
-    keys = {words: generator_cells(asked(words), tokenizers)[0][0].key for words in ("words", "moved", "others")}
+    cells = {words: generator_cells(asked(words), tokenizers)[0][0] for words in ("words", "moved", "others")}
+    keys = {words: cell.key for words, cell in cells.items()}
     assert keys["words"] == keys["moved"] != keys["others"]  # by what the text's tokenizer is, wherever it lies
+    write_job_spec(cells["words"], tmp_path / "spec")
+    assert read_job_spec(keys["words"], tmp_path / "spec") == cells["words"]
     assert run_sweep(asked("words")) == 0
     records = Store(tmp_path / "out" / "runs.jsonl").read()
     assert [record.model["architecture"] for record in records[1:]] == ["ar", "mlm"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,9 +48,13 @@ class TextJudge(Judge):
 
 
 def check_text_judge(name: str, asked: str = "--judge") -> None:
-    """TokbenchError where the package that reads ``clip:NAME`` is not installed; it is not imported for that."""
+    """TokbenchError where the package that reads ``clip:NAME`` is not installed (it is not imported for that), or where
+    a path is no folder."""
+    source = Path(name.removeprefix(TEXTS))
     if importlib.util.find_spec("transformers") is None:
         raise TokbenchError(f"{asked} {name}: needs the package transformers: pip install 'tokbench[clip]'")
+    if (source.is_absolute() or name.startswith(f"{TEXTS}.")) and not source.is_dir():
+        raise TokbenchError(f"{asked} {name}: {source}: no such folder")
 
 
 def load_text_judge(name: str, device: str = "cpu") -> TextJudge:

@@ -150,7 +150,7 @@ def write_job_spec(cell: Cell, out: Path) -> None:
         order |= {"trial": asdict(cell.trial) if cell.trial is not None else None, "tuning": cell.tuning}
     if isinstance(cell, GeneratorCell):
         order |= {"tokenizer": cell.tokenizer.key, "passes": cell.passes, "parameters": cell.parameters}
-        order |= {"condition": cell.condition}
+        order |= {"condition": cell.condition, "words": cell.words}
         write_job_spec(cell.tokenizer, out)
     folder_of(cell, out).mkdir(parents=True, exist_ok=True)
     write(folder_of(cell, out) / _JOB_SPEC, json.dumps(order, indent=2) + "\n")
@@ -170,5 +170,5 @@ def read_job_spec(key: str, out: Path) -> Cell:
     tokenizer = read_job_spec(order["tokenizer"], out)
     assert isinstance(tokenizer, TokenizerCell)
     recipe = GeneratorRecipe.model_validate(order["recipe"])
-    numbers = order["passes"], order["parameters"]
-    return GeneratorCell(recipe, key, order["label"], tokenizer, *numbers, order.get("condition", ""))
+    rest = {of: order[of] for of in ("passes", "parameters", "condition", "words") if of in order}
+    return GeneratorCell(recipe, key, order["label"], tokenizer, **rest)
