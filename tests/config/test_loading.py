@@ -24,6 +24,32 @@ def test_every_shipped_recipe_is_valid(name: str) -> None:
     assert recipe.description
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "../demo", "generators/../demo", "./demo", "/demo", "generators//demo-ar", "generators", "x" * 252],
+)
+def test_a_recipe_has_one_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TokbenchError, match=r"^[^\n]*: no such recipe[^\n]*; a file's path works too$"):
+        load_recipe(name)
+
+
+@pytest.mark.parametrize("folder", ["sweeps", "claims"])
+def test_a_grid_is_no_recipe(folder: str) -> None:
+    (path, *_) = (Path(__file__).parents[2] / "recipes" / folder).glob("*.yaml")
+    with pytest.raises(TokbenchError, match="no such recipe"):
+        load_recipe(f"{folder}/{path.stem}")
+    assert load_recipe("claims/base/cpu").name and f"{folder}/{path.stem}" not in recipe_names()
+
+
+def test_what_is_done_to_a_recipe_is_not_in_the_next(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.yaml", "extends: demo\nmodel: {multipliers: [1, 2]}\n")
+    draft_recipe(path).values["model"]["multipliers"].append(4)
+    assert draft_recipe(path).values["model"]["multipliers"] == [1, 2]
+    write(tmp_path / "r.yaml", "extends: demo\nmodel: {multipliers: [1, 1]}\n")
+    assert draft_recipe(path).values["model"]["multipliers"] == [1, 1]
+
+
 def test_override_wins_and_order_does_not_matter() -> None:
     one = load_recipe("demo", ["quantizer.codebook_size=64", "quantizer.name=lfq"])
     two = load_recipe("demo", ["quantizer.name=lfq", "quantizer.codebook_size=64"])

@@ -115,7 +115,10 @@ def _shipped(key: str) -> Path | None:
     plain = PurePosixPath(key)
     if not key or str(plain) != key or plain.is_absolute() or ".." in plain.parts or str(plain.parent) in _GRIDS:
         return None
-    return next((path for folder in _FOLDERS if (path := folder / f"{key}.yaml").is_file()), None)
+    try:
+        return next((path for folder in _FOLDERS if (path := folder / f"{key}.yaml").is_file()), None)
+    except OSError:  # a name longer than a file's may be
+        return None
 
 
 def draft_recipe(name: str, overrides: Sequence[str] = ()) -> Draft:

@@ -53,7 +53,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=128)
 def _parsed(text: str) -> Any:
     """What a text stands for. The shipped recipes build on each other: a sweep or a claim asks for a few hundreds of
     times, and PyYAML takes milliseconds for each."""
