@@ -33,7 +33,8 @@ def test_claims_are_no_recipes_but_their_bases_are() -> None:
     assert "claims/base/cpu" in names and not {f"claims/{name}" for name in claims()} & names.keys()
 
 
-@pytest.mark.parametrize("name", sorted(claims()))
+# The plan of predicts-gfid, the longest of them, is looked at in test_predicts_gfid.
+@pytest.mark.parametrize("name", sorted({*claims()} - {"predicts-gfid"}))
 def test_what_ships_can_run_at_cpu_and_gpu_scale(name: str, tmp_path: Path) -> None:
     claim = load_claim(name)
     assert set(claim.scales) == set(SCALES)

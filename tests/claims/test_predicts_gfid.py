@@ -93,7 +93,7 @@ def test_a_measure_that_orders_as_gfid_does_holds_and_one_that_does_not_fails() 
 def test_the_cells_are_one_generator_on_many_tokenizers(tmp_path: Path) -> None:
     for scale in ("cpu", "gpu"):
         found = plan_claim(load_claim("predicts-gfid"), scale, tmp_path, seeds=[0], costing=True)  # type: ignore[arg-type]
-        assert not found.asked.impossible and len(found.plan.tokenizers) >= 20
+        assert not found.asked.impossible and len(found.plan.tokenizers) >= 20 and found.asked.cells
         assert len(found.plan.generators) == len(found.plan.tokenizers)
         assert len({cell.recipe.generator.model_dump_json() for cell in found.plan.generators}) == 1
         assert len({cell.recipe.training.model_dump_json() for cell in found.plan.tokenizers}) == 1

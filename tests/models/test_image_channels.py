@@ -16,7 +16,8 @@ from tokbench.models import Tokenizer
 from tokbench.models.discriminator import build_discriminator
 
 
-@pytest.mark.parametrize("channels", [1, 3, 5])
+# Three are what all other tests have, and five are to a network what one is.
+@pytest.mark.parametrize("channels", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5))])
 def test_as_many_channels_come_out_as_go_in(architecture: str, channels: int, tmp_path: Path) -> None:
     tokenizer = make(architecture, image_channels=channels)
     images = torch.rand(2, channels, 16, 16) * 2 - 1

@@ -125,9 +125,9 @@ def _parts(x: Tensor, first: int, rest: int) -> Iterator[Tensor]:
 @pytest.mark.parametrize("networks", STREAMS, indirect=True)
 @pytest.mark.parametrize(("first", "rest"), [(17, 16), (1, 4), (5, 12)])
 def test_pieces_are_the_whole_in_the_memory_of_one(networks: Networks, first: int, rest: int) -> None:
-    """105 frames: the largest map that any layer makes is that of a single piece."""
+    """57 frames: the largest map that any layer makes is that of a single piece."""
     encoder, decoder = networks
-    x = clip(105)
+    x = clip(57)
     z = encoder(x)
     y = decoder(z)
     largest = [0]

@@ -164,11 +164,14 @@ def test_a_file_that_is_not_whole_or_not_of_the_layout_is_one_line(name: str, tm
     ("architecture", "model"),
     [
         ("movq", {"attention_resolutions": [8], "latent_channels": 8}),
-        ("movq", {"attention_resolutions": [], "latent_channels": 8, "middle_attention": False}),
         ("vqgan", {"attention_resolutions": [16], "norm_groups": 8, "code_channels": 6}),
-        ("llamagen", {"latent_channels": 6}),
+        pytest.param(
+            "movq", {"attention_resolutions": [], "latent_channels": 8, "middle_attention": False},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("llamagen", {"latent_channels": 6}, marks=pytest.mark.slow),
     ],
-)
+)  # fmt: skip
 def test_to_diffusers_and_back(architecture: str, model: dict[str, Any], tmp_path: Path) -> None:
     """And in diffusers itself, where that is installed."""
     shape = {"architecture": architecture, "multipliers": [1, 2], "blocks": 1, "channels": 32, **model}

@@ -8,7 +8,7 @@ import io
 import json
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,17 +38,21 @@ UNPACKING = ("extractall", "unpack_archive")
 SAFELY = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
 
 
-def calls() -> Iterator[tuple[str, str, ast.Call]]:
-    for root in ROOTS:
-        for path in sorted(root.rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Call):
-                    yield f"{path.relative_to(root.parent)}:{node.lineno}", ast.unparse(node.func), node
+@pytest.fixture(scope="module")
+def calls() -> list[tuple[str, str, ast.Call]]:
+    """Every call in the project: where it is, what is called."""
+    return [
+        (f"{path.relative_to(root.parent)}:{node.lineno}", ast.unparse(node.func), node)
+        for root in ROOTS
+        for path in sorted(root.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
 
 
-def test_no_call_in_the_project_can_run_what_a_file_says() -> None:
+def test_no_call_in_the_project_can_run_what_a_file_says(calls: list[tuple[str, str, ast.Call]]) -> None:
     seen = set()
-    for where, name, call in calls():
+    for where, name, call in calls:
         options = {k.arg: getattr(k.value, "value", None) for k in call.keywords}
         assert name not in FORBIDDEN, f"{where}: {name}"
         assert name.rpartition(".")[2] not in UNPACKING, f"{where}: {name}"
@@ -69,8 +73,8 @@ def test_our_yaml_loader_makes_plain_values_only() -> None:
     assert issubclass(_Loader, yaml.SafeLoader)
 
 
-def test_pickles_are_read_only_where_every_name_is_refused_but_a_few() -> None:
-    users = {where.partition(":")[0] for where, name, _ in calls() if name.endswith("Unpickler")}
+def test_pickles_are_read_only_where_every_name_is_refused_but_a_few(calls: list[tuple[str, str, ast.Call]]) -> None:
+    users = {where.partition(":")[0] for where, name, _ in calls if name.endswith("Unpickler")}
     assert users == {"tokbench/weights/readers.py"}
 
 

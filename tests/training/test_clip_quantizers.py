@@ -50,7 +50,16 @@ def settings_of(name: str) -> dict[str, Any]:
         return {key: value for key, value in quantizers.get(name).examples()[0].items() if key != "dim"}
 
 
-@pytest.mark.parametrize("name", [name for name in quantizers.names() if name != "ms-rq"])  # of maps alone
+# Codes by average, by gradient, of bits, and of several quantizers within one; the others are slow.
+FEW = ("vq", "fsq", "lfq", "grouped")
+EVERY = [
+    pytest.param(name, marks=() if name in FEW else pytest.mark.slow)
+    for name in quantizers.names()
+    if name != "ms-rq"  # of maps alone
+]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_every_quantizer_learns_from_clips_and_a_discriminator(name: str, tmp_path: Path) -> None:
     quantizer = json.dumps({"name": name, **settings_of(name)})
     more = ["model.code_channels=8"] if "quantizer" in settings_of(name) else []  # its parts share the channels

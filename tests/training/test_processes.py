@@ -46,7 +46,7 @@ assert not torch.distributed.is_initialized(), "at its end a process whose peers
 
 # The demo's two groups a norm leave none over a single channel: that would undo the biases before it, whose gradients
 # would be rounding alone, of which Adam makes whole steps.
-_SAME = ["training.precision=fp32", "training.steps=6", "training.picture_every=0", "training.checkpoint_every=0"]
+_SAME = ["training.precision=fp32", "training.steps=4", "training.picture_every=0", "training.checkpoint_every=0"]
 
 # With batch statistics in the discriminator two processes could not equal one; with group they must.
 _GAN = (

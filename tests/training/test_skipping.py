@@ -104,6 +104,8 @@ def test_a_skipped_step_changes_nothing_and_is_counted(
     assert "samples of the batch: " in events[0]["message"]
     assert [line["skipped"] for line in lines if line["step"] in (6, 12) and "loss" in line] == [1, 2]
     assert json.loads((tmp_path / "whole" / "training.json").read_text())["skipped_steps"] == 2
+    if how == "gradient":
+        return  # a resume does not ask why a step was skipped
     train(recipe, tmp_path / "parts", stop_at=6, quiet=True)
     resumed = train(recipe, tmp_path / "parts", resume=True, quiet=True)
     assert resumed.skipped == 2
@@ -159,7 +161,8 @@ def test_where_only_the_discriminator_is_not_finite_nothing_moves(
     """Neither half of the step: weights, averages, moments, codebooks, the discriminator's buffers, usage."""
     spoiled_discriminator(monkeypatch, {0, 3})  # k-means writes the codebook in the first step
     changed = poison({0, 3}, "nothing else")
-    result = train(tiny("quantizer.codebook_size=16", GAN, *settings, "training.on_nan=skip"), tmp_path, quiet=True)
+    more = ["training.on_nan=skip", "training.steps=5"]
+    result = train(tiny("quantizer.codebook_size=16", GAN, *settings, *more), tmp_path, quiet=True)
     assert result.finished and result.skipped == 2
     assert [[key for key in keys if not key.endswith("/lr")] for keys in changed] == [[], []]
     events = [line for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"skipped"' in line]

@@ -50,7 +50,10 @@ def same(one: object, two: object) -> bool:
     "settings",
     [
         (),
-        ("training.gradient_accumulation=2", "loss.adversarial.weighting=adaptive"),
+        # Accumulated it is in the default run too: test_log_resumed.
+        pytest.param(
+            ("training.gradient_accumulation=2", "loss.adversarial.weighting=adaptive"), marks=pytest.mark.slow
+        ),
         ("quantizer={name: lfq, codebook_size: 16}", "loss.adversarial.loss=non-saturating"),
     ],
     ids=["rq", "accumulated", "lfq"],
