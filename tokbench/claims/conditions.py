@@ -3,6 +3,7 @@ because what is conditioned on codes has the hash of their tokenizer's weights i
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tokbench.claims.definition import ScaleSettings
@@ -57,7 +58,8 @@ def given(sweep: SweepSettings, condition: Plan | None, work: Path, costing: boo
         return sweep
     folder = model_folder(condition.tokenizers[0], work)
     if folder is not None:
-        return sweep.model_copy(update={"set_generator": [*sweep.set_generator, f"condition.tokenizer={folder}"]})
+        named = f"condition.tokenizer={json.dumps(str(folder))}"  # a path may look like other YAML
+        return sweep.model_copy(update={"set_generator": [*sweep.set_generator, named]})
     if not costing:
         raise TokbenchError("the tokenizer of its condition is not trained yet")
     sources = [parse_value(text.removeprefix(_SOURCE)) for text in sweep.set if text.startswith(_SOURCE)]
