@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("own_hub_cache")
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "_hub_answers", lambda endpoint: False)
+    monkeypatch.setattr("tokbench.hub.answers", lambda endpoint: False)
 
 
 def table(count: int, image: str = "image", label: str | None = "label") -> Any:
@@ -46,7 +46,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], list[tupl
             asked.append((path, name, split))
             return splits[split].to_iterable_dataset(num_shards=3) if streaming else splits[split]
 
-        monkeypatch.setattr(hub_module, "_hub_answers", lambda endpoint: True)
+        monkeypatch.setattr("tokbench.hub.answers", lambda endpoint: True)
         monkeypatch.setattr(datasets, "load_dataset", load)
         monkeypatch.setattr(datasets, "get_dataset_split_names", lambda path, name=None: list(splits))
         return asked

@@ -47,7 +47,10 @@ def test_offline_it_says_what_to_fetch_and_where_to_put_it(cache: Path, checkpoi
     with pytest.raises(TokbenchError) as caught:
         Tokenizer.from_pretrained("tiny-f2")
     told = str(caught.value)
-    assert f"https://huggingface.co/{HUB}/blob/main/vq/tiny.pt" in told and str(cache) in told and "\n" not in told
+    assert told == (
+        "tiny-f2: the hub did not give it (HF_HUB_OFFLINE is set): fetch "
+        f"https://huggingface.co/{HUB}/resolve/main/vq/tiny.pt and put it into {cache}"
+    )
     with pytest.raises(TokbenchError, match=r"fetch last.ckpt and model.yaml from https://heibox\S+ and put them into"):
         Tokenizer.from_pretrained("taming-f16-1024")
     cache.mkdir(parents=True, exist_ok=True)
@@ -62,6 +65,21 @@ def test_offline_it_says_what_to_fetch_and_where_to_put_it(cache: Path, checkpoi
         Tokenizer.from_pretrained("tiny-f2")
 
 
+def test_a_hub_that_is_not_there_is_not_waited_for(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("tokbench.hub.answers", lambda endpoint: False)
+    with pytest.raises(TokbenchError, match=r"^tiny-f2: the hub did not give it \(no connection\): fetch "):
+        Tokenizer.from_pretrained("tiny-f2")
+    monkeypatch.chdir(cache.parents[2])
+    Path("runs").mkdir()
+    told = r"here \(runs is here, without it\), and the hub did not give it: no connection$"
+    with pytest.raises(TokbenchError, match=told):
+        Tokenizer.from_pretrained("runs/tokenizer")
+    assert constants.HF_HUB_OFFLINE is False
+
+
 def test_what_is_not_the_model_of_the_catalogue_is_refused(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "entries", lambda: {"tiny-f2": entry(bits=5)})
     with pytest.raises(TokbenchError, match="a model of 256 positions of 4 bits, and tiny-f2 has 256 of 5"):
@@ -71,6 +89,8 @@ def test_what_is_not_the_model_of_the_catalogue_is_refused(hub: Path, monkeypatc
         Tokenizer.from_pretrained("tiny-f2")
     with pytest.raises(TokbenchError, match=r"no published model of that name \(did you mean 'tiny-f2'\?\)"):
         Tokenizer.from_pretrained("tiny-f4")
+    with pytest.raises(TokbenchError, match=r"no published model of that name \(did you mean 'tiny-f2'\?\)"):
+        Tokenizer.from_pretrained("Tiny_")
     with pytest.raises(TokbenchError, match=r"no published model of that name \(`tokbench models`\)"):
         Tokenizer.from_pretrained("elsewhere")
 

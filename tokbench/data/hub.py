@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tokbench.data.base import Split
 from tokbench.data.crops import View
@@ -18,6 +15,7 @@ from tokbench.data.stream import StreamedImages, streamed_evaluation
 from tokbench.data.table import TableImages, columns_of, split_beside, table_images, undecoded
 from tokbench.data.whole import own_cache
 from tokbench.errors import TokbenchError
+from tokbench.hub import reachable_or_offline
 
 EVAL_SPLITS = ("validation", "valid", "val", "test", "eval")
 
@@ -68,7 +66,7 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
         raise TokbenchError(f"{source}: {beside.kind}= goes with a table that is there as a whole: no :streaming")
     known = KNOWN.get(name)
     repository = known.repository if known else name
-    with reachable_or_offline(repository), _explained(source, name, known):
+    with _at_hub(repository), _explained(source, name, known):
         import datasets
 
         if known:
@@ -104,7 +102,7 @@ def open_hub(source: str, rest: str, split: Split, view: View, limit: int | None
         """Labels of the other splits, which came with this one; numbers stand for themselves."""
         for other in names if _is_text(rows, column) else ():
             if other != chosen:
-                with reachable_or_offline(repository), _explained(source, name, known):
+                with _at_hub(repository), _explained(source, name, known):
                     yield from datasets.load_dataset(repository, config, split=other, **cache).unique(column)
 
     settings: dict[str, Any] = {"divide": divide, "image": image, "label": label, "positions": positions}
@@ -146,32 +144,8 @@ def _split_of(names: list[str], split: Split, source: str) -> tuple[str, bool]:
     raise TokbenchError(f"{source}: it has no {split} split (it has: {', '.join(names)})")
 
 
-@contextmanager
-def reachable_or_offline(repository: str) -> Iterator[None]:
-    """Where the hub does not answer within three seconds, look in the cache only: its own retries take a minute."""
-    import datasets
-    from huggingface_hub import constants
-
-    if Path(repository).exists() or _hub_answers(constants.ENDPOINT):
-        yield
-        return
-    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
-
-
-def _hub_answers(endpoint: str) -> bool:
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True  # only the proxy knows
-    address = urlsplit(endpoint)
-    try:
-        socket.create_connection((address.hostname or "", address.port or 443), timeout=3).close()
-    except OSError:
-        return False
-    return True
+def _at_hub(repository: str) -> AbstractContextManager[None]:
+    return nullcontext() if Path(repository).exists() else reachable_or_offline()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from tokbench.config.generator import GeneratorConfig
 from tokbench.config.model import TokenizerConfig
 from tokbench.config.yaml_files import read_yaml
 from tokbench.errors import TokbenchError, first_line, printable
+from tokbench.hub import reachable_or_offline, reason
 from tokbench.models.weightless import weightless
 from tokbench.reading import read_regular
 from tokbench.registry import Registry
@@ -243,10 +244,13 @@ def find_folder(source: str | PathLike[str], revision: str | None = None) -> Pat
             "repository (owner/repository)"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TokbenchError(f"{name}: no such folder here, and the hub did not give it: {reason}") from error
+        with reachable_or_offline():
+            return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        place = f" ({folder.parent} is here, without it)" if folder.parent.is_dir() else ""
+        raise TokbenchError(
+            f"{name}: no such folder here{place}, and the hub did not give it: {reason(error)}"
+        ) from error

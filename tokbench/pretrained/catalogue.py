@@ -109,5 +109,8 @@ def get(name: str) -> Entry:
 
 
 def near(name: str) -> str | None:
-    """The name that ``name`` may be a slip of."""
-    return next(iter(difflib.get_close_matches(name.lower()[:64], entries(), n=1, cutoff=0.75)), None)
+    """The names that begin with ``name``, or the one that it may be a slip of; None where there are none."""
+    asked = name.lower().replace("_", "-")[:64]
+    begun = [known for known in entries() if len(asked) > 2 and known.startswith(asked)]
+    names = begun or difflib.get_close_matches(asked, entries(), n=1, cutoff=0.75)
+    return ", ".join(map(repr, names[:6])) or None

@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokbench.errors import TokbenchError, first_line, printable
+from tokbench.errors import TokbenchError, printable
+from tokbench.hub import reachable_or_offline, reason
 from tokbench.reading import sha256_of
 from tokbench.weights.store import cache_dir
 
@@ -82,16 +83,17 @@ def _from_hub(entry: Entry, again: bool) -> tuple[Path, Path | None]:
             f"{'them' if ' and ' in wanted else 'it'} into {home(entry)}"
         )
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
     fetched = []
-    for name in entry.files:
-        try:
-            fetched.append(Path(hf_hub_download(entry.hub, name, revision=entry.revision, force_download=again)))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
-            reason = first_line(error, 160)
-            address = f"{entry.page}/blob/{entry.revision}/{name}"
-            raise TokbenchError(
-                f"{entry.name}: the hub did not give it ({reason}): fetch {address} and put it into {home(entry)}"
-            ) from error
+    try:
+        with reachable_or_offline():
+            for name in entry.files:
+                fetched.append(Path(hf_hub_download(entry.hub, name, revision=entry.revision, force_download=again)))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        addresses = " and ".join(f"{entry.page}/resolve/{entry.revision}/{name}" for name in entry.files)
+        raise TokbenchError(
+            f"{entry.name}: the hub did not give it ({reason(error)}): fetch {addresses} and put "
+            f"{'them' if len(entry.files) > 1 else 'it'} into {home(entry)}"
+        ) from error
     return fetched[0], fetched[1] if entry.config else None

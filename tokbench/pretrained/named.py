@@ -33,7 +33,7 @@ def folder_of(name: str) -> Path | None:
     if (entry := find(name)) is not None:
         return fetched(entry)
     if (meant := near(name)) is not None:
-        raise TokbenchError(f"{name}: no such folder and no published model of that name (did you mean {meant!r}?)")
+        raise TokbenchError(f"{name}: no such folder and no published model of that name (did you mean {meant}?)")
     return None
 
 
