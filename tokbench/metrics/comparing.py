@@ -11,6 +11,7 @@ import torch
 
 from tokbench.config.crop import PROTOCOLS
 from tokbench.config.grid import Size
+from tokbench.config.model import TokenizerConfig
 from tokbench.data import ImageDataset, open_images
 from tokbench.errors import TokbenchError, size_text
 from tokbench.memory import ELSEWHERE, is_out_of_memory, told
@@ -19,6 +20,7 @@ from tokbench.metrics.protocol import check_protocol
 from tokbench.metrics.record import evaluation_cell, evaluation_record, saved_weights, with_images
 from tokbench.metrics.registry import by_name, default_metrics
 from tokbench.models import Tokenizer
+from tokbench.models.folder import KINDS
 from tokbench.models.tokenizer import chosen_size
 from tokbench.results.record import Record
 from tokbench.results.store import Store
@@ -59,8 +61,10 @@ def measured(
 
 
 def names(sources: Sequence[str]) -> list[str]:
-    """What to call each: the end of its path, with as many folders before it as tell it from the others'."""
-    paths = [Path(source).resolve().parts for source in sources]
+    """What to call each: the end of its path, with as many folders before it as tell it from the others'. The tokenizer
+    of a run goes by the run's name."""
+    found = [Path(source).resolve() for source in sources]
+    paths = [(path.parent if path.name == KINDS[TokenizerConfig] else path).parts for path in found]
 
     def name(parts: tuple[str, ...]) -> str:
         ends = range(1, len(parts) + 1)

@@ -122,13 +122,18 @@ def _metric_cell(section: Section, column: Column, variant: Variant, entry: Entr
     metric = entry.measured(variant.name)
     if metric is None or metric.value is None:
         cell = _cell(column, None)
-        cell.note = section.note(f"{column.label}: {(metric and metric.note) or _UNMEASURED}")
+        cell.note = section.note(told(column.label, (metric and metric.note) or _UNMEASURED))
         return cell
     if not variant.is_of(metric):
         return _cell(column, None)  # its value stands in the column of its own definition
     cell = _cell(column, entry.metric(variant.name))
-    cell.note = section.note(f"{column.label}: {metric.note}") if metric.note else None
+    cell.note = section.note(told(column.label, metric.note)) if metric.note else None
     return cell
+
+
+def told(label: str, note: str) -> str:
+    """A metric's note under its label, unless it begins with that."""
+    return note if note.startswith(label) else f"{label}: {note}"
 
 
 def _prefix_cell(section: Section, column: Column, variant: Variant, entry: Entry) -> TableCell:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tokbench.errors import noun_of, typed
 from tokbench.results.columns import Column
 from tokbench.results.definitions import in_order, shown
-from tokbench.results.layout import Section, Table, TableCell
+from tokbench.results.layout import Section, Table, TableCell, told
 from tokbench.results.table import comparison
 
 if TYPE_CHECKING:
@@ -27,10 +27,22 @@ def world(records: Sequence[Record], published: Mapping[str, Record]) -> Table:
     metrics = in_order(dict.fromkeys(name for record in records for name in record.metrics))
     usual = [name for name in metrics if any(_is_usual(record, name, published) for record in records)]
     clips = any(record.data is not None and noun_of(record.data.size) == "clip" for record in records)
-    table = comparison(records, columns=[*_BEFORE, *(["kbps"] if clips else []), *usual, *_AFTER])
+    empty = [name for name in usual if not any(_has_value(record, name, published) for record in records)]
+    filled = [name for name in usual if name not in empty]
+    table = comparison(records, columns=[*_BEFORE, *(["kbps"] if clips else []), *filled, *_AFTER])
     for section in table.sections:
         _beside(section, published)
+        found = [
+            row.entry.first.metrics[name] for name in empty for row in section.rows if name in row.entry.first.metrics
+        ]
+        reasons = dict.fromkeys(told(metric.label, metric.note) for metric in found if metric.note)
+        section.remarks += [f"No column: {reason}." for reason in reasons]
     return table
+
+
+def _has_value(record: Record, name: str, published: Mapping[str, Record]) -> bool:
+    metrics = (each.metrics.get(name) for each in (record, published.get(record.name)) if each is not None)
+    return any(metric is not None and metric.value is not None for metric in metrics)
 
 
 def _is_usual(record: Record, name: str, published: Mapping[str, Record]) -> bool:
