@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tokbench.claims.definition import load_claim
 from tokbench.claims.findings import Verdict
 from tokbench.claims.plan import plan_claim
-from tokbench.claims.results import judge
+from tokbench.claims.results import check_of, judge
 from tokbench.cli.app import app
 from tokbench.results.record import Record
 from tokbench.results.store import Store
@@ -81,3 +81,6 @@ def test_tuned_stands_beside_tuned() -> None:
     assert gain.informational and gain.effect == pytest.approx(2.0)
     assert found(result.findings, "lfq: PSNR").effect == pytest.approx(-1.0)  # as it comes, beside VQ as it comes
     assert "commitment_weight=1.0" in result.table and result.table.count("| lfq ") == 2
+    drawn = check_of("iso-rate").panels(result.evidence)[0].by
+    marks = {series.label: series.marks for series in drawn}
+    assert marks["vq"] == "full" and marks["vq, tuned"] == "none"  # of one point there is no dotted line to see

@@ -29,6 +29,7 @@ class Series:
     label: str = ""
     line: str = "-"  # matplotlib's; without one the points are not connected
     marker: bool = True
+    marks: str = "full"  # matplotlib's fill style; ``none``: hollow
     alpha: float = 1.0
 
     @property
@@ -60,6 +61,7 @@ class Line:
     look: str
     points: Sequence[tuple[float | str, Entry]]
     line: str = "-"
+    marks: str = "full"
 
 
 def metric_panels(lines: Sequence[Line], metrics: Sequence[str], x: str = "", **options: Any) -> list[Panel]:
@@ -67,7 +69,9 @@ def metric_panels(lines: Sequence[Line], metrics: Sequence[str], x: str = "", **
     found = []
     for metric in metrics:
         series = [
-            Series([(at, entry.metric(metric)) for at, entry in line.points], line.look, line.label, line.line)
+            Series(
+                [(at, e.metric(metric)) for at, e in line.points], line.look, line.label, line.line, marks=line.marks
+            )
             for line in lines
         ]
         entries = [entry for line in lines for _, entry in line.points]
@@ -98,7 +102,7 @@ def _lines(axis: Axes, panel: Panel) -> None:
         axis.errorbar(
             [x for x, _ in series.there], [s.mean for _, s in series.there], deviations,  # type: ignore[arg-type]
             fmt=(look.marker if series.marker else "") + series.line, color=look.colour, elinewidth=0.8,
-            label=series.label or None,
+            label=series.label or None, fillstyle=series.marks,
         )  # fmt: skip
         xs += [x for x, _ in series.there]
     numbers = sorted({x for x in xs if not isinstance(x, str)})

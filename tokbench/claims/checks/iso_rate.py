@@ -86,16 +86,16 @@ def _by_rate(evidence: Evidence, rows: Sequence[Entry], name: Callable[[Entry], 
 
 
 def panels(evidence: Evidence) -> list[Panel]:
-    """Each metric over the bits per position, one line per quantizer, and one for it tuned."""
+    """Each metric over the bits per position, one line per quantizer, and a hollow one for it tuned."""
     usual, tuned = _lines(evidence), _tuned(evidence)
     lines = [_line(name, name, own) for name, own in usual.items()]
-    lines += [_line(f"{name}, tuned", name, own, ":") for name, own in tuned.items()]
+    lines += [_line(f"{name}, tuned", name, own, ":", "none") for name, own in tuned.items()]
     return metric_panels(lines, evidence.measured(*SHOWN), "bits per position")
 
 
-def _line(label: str, quantizer: str, own: Rates, style: str = "-") -> Line:
+def _line(label: str, quantizer: str, own: Rates, style: str = "-", marks: str = "full") -> Line:
     points = [(rate, best) for rate in sorted(own) if (best := best_of(own[rate], "psnr")) is not None]
-    return Line(label, quantizer, points, style)
+    return Line(label, quantizer, points, style, marks)
 
 
 def table(evidence: Evidence) -> str:
