@@ -86,6 +86,7 @@ drills: $(READY)
 	$(BIN)/python -m pytest tests/drills -m "drill or not drill" -s
 
 # What a GPU may come with, beside the newest of everything in .venv: the code has one form that is right on both.
+# The interpreter of its Triton, in which tests run kernels, knows no newer numpy.
 TORCH211  := .venv-torch211
 PYTHON312 ?= python3.12
 IS_312    := import sys; sys.exit(sys.version_info[:2] != (3, 12))
@@ -93,7 +94,7 @@ $(TORCH211)/.ready: pyproject.toml $(READY)
 	@echo "setting up $(TORCH211): Python 3.12 with torch 2.11 (once; 6 GB)"
 	@$(BIN)/uv venv --quiet --clear --python $(PYTHON312) $(TORCH211) && $(TORCH211)/bin/python -c '$(IS_312)' \
 	  || { echo "$(PYTHON312) is not a Python 3.12, or there is none: set PYTHON312=/path/to/python3.12"; exit 1; }
-	@$(BIN)/uv pip install --quiet --python $(TORCH211)/bin/python -e '.[test]' 'torch==2.11.*'
+	@$(BIN)/uv pip install --quiet --python $(TORCH211)/bin/python -e '.[test]' 'torch==2.11.*' 'numpy<2.4'
 	@touch $@
 
 test-torch211: $(TORCH211)/.ready

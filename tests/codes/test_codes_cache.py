@@ -204,6 +204,7 @@ def test_a_cache_of_imagenets_size_is_read_only_where_it_is_asked(tmp_path: Path
     assert torch.equal(cache.read([16384 * 50 + 7])["codes"][0], rows[7])
 
 
+@pytest.mark.filterwarnings("error:Sparse invariant checks")
 def test_codes_of_a_large_vocabulary_are_counted_as_they_occur(tmp_path: Path) -> None:
     codes = torch.tensor([2**31, 5, 5, 2**31 + 1, 5, 0]).reshape(1, 2, 3, 1)
     header = HEADER.model_copy(update={"codebook_sizes": (2**32,), "shape": (2, 3, 1)})
