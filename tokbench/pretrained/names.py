@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ class Layout:
         return None
 
 
+@functools.cache
 def _pattern(path: str) -> str:
     """A regular expression of a path that ends at a component's boundary."""
     text = re.escape(path.replace("{-i}", "{i}"))
