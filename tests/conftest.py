@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 from collections.abc import Iterator
@@ -47,6 +48,16 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     images would be measured with them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOKBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_command_line() -> Iterator[None]:
+    """typer makes all commands anew for each one that a test types, which takes longer than most of them do."""
+    import typer.testing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.testing, "_get_command", functools.cache(typer.main.get_command), raising=False)
         yield
 
 

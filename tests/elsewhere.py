@@ -7,8 +7,9 @@ waits for (a look at a value) is counted. Training needs a device whose gradient
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -16,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
+from torch.utils._pytree import tree_map_only
 
 _aten = torch.ops.aten
 # Copies are how tensors cross; a CPU tensor of one number is taken as a number.
@@ -104,7 +105,7 @@ def _autocast_of(autocast: Any, device: str) -> Any:
 def _run(
     func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], looks: Counter[str], device: torch.device | None = None
 ) -> Any:
-    leaves, spec = tree_flatten((args, kwargs))
+    leaves = [*_leaves(args), *_leaves(kwargs.values())]
     there = {leaf.device for leaf in leaves if isinstance(leaf, Elsewhere)}
     asked = kwargs.get("device")
     asked = torch.device(asked) if asked is not None else None
@@ -116,8 +117,7 @@ def _run(
         _check(func, leaves, where)
     if there and (func in _LOOKS or (func in _CROSSING and asked is not None and asked.type == "cpu")):
         looks[str(func)] += 1
-    bare = [leaf.values if isinstance(leaf, Elsewhere) else leaf for leaf in leaves]
-    bare_args, bare_kwargs = tree_unflatten(bare, spec)
+    bare_args, bare_kwargs = _bare(args), {name: _bare(value) for name, value in kwargs.items()}
     target = where if asked is None else asked
     if asked is not None:
         bare_kwargs = {**bare_kwargs, "device": torch.device("cpu")}
@@ -131,6 +131,21 @@ def _run(
     return tree_map_only(Tensor, lambda x: x if isinstance(x, Elsewhere) else Elsewhere(x, target), result)
 
 
+def _leaves(given: Iterable[Any]) -> Iterator[Any]:
+    """What operators are given: tensors and numbers, or lists of them. torch's pytrees take several times as long."""
+    for value in given:
+        if isinstance(value, list | tuple):
+            yield from _leaves(value)
+        else:
+            yield value
+
+
+def _bare(given: Any) -> Any:
+    if isinstance(given, Elsewhere):
+        return given.values
+    return type(given)(map(_bare, given)) if type(given) in (list, tuple) else given
+
+
 def _check(func: Any, leaves: list[Any], where: torch.device) -> None:
     for leaf in leaves:
         if isinstance(leaf, torch.Generator) and leaf.device.type != where.type:
@@ -141,6 +156,7 @@ def _check(func: Any, leaves: list[Any], where: torch.device) -> None:
             raise DeviceMismatch(f"{func} of tensors on {where} and on {leaf.device}")
 
 
+@functools.cache
 def _writes(func: Any) -> bool:
     return any(a.alias_info is not None and a.alias_info.is_write for a in func._schema.arguments)
 

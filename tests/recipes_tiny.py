@@ -12,6 +12,6 @@ TINY = [
     "training.batch_size=8",
     "training.steps=12",
     "training.warmup_steps=2",
-    "training.picture_every=5",
+    "training.picture_every=12",
     "training.checkpoint_every=4",
 ]

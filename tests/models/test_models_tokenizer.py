@@ -194,7 +194,7 @@ def test_a_few_steps_learn(architecture: str, images: torch.Tensor) -> None:
     tokenizer = make(architecture, {"name": "lfq", "codebook_size": 16})
     optimizer = torch.optim.Adam(tokenizer.parameters(), lr=3e-3)
     losses = []
-    for _ in range(12):
+    for _ in range(6):
         loss = (tokenizer(images).reconstruction - images).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -204,7 +204,7 @@ def test_a_few_steps_learn(architecture: str, images: torch.Tensor) -> None:
 
 
 def test_compiled_networks_are_the_same_under_the_same_names(images: torch.Tensor) -> None:
-    tokenizer = make("vqgan").eval()
+    tokenizer = make("vqgan", attention_resolutions=[]).eval()  # the middle has attention
     compiled = copy.deepcopy(tokenizer)
     compiled.compile_networks(backend="aot_eager", fullgraph=True)  # a graph break is an error
     assert torch.equal(compiled.encode(images), tokenizer.encode(images))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ SOURCES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }
 
 
+@functools.cache
 def weights(folder: Path, *files: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The state dict by the official names, and everything in the files."""
     data: dict[str, Tensor] = {}

@@ -69,8 +69,9 @@ def test_averages_are_as_exact_in_a_cast_model_as_in_fp32() -> None:
         torch.manual_seed(2)
         b = cast.train()(z)
         assert torch.equal(a.indices, b.indices)
+    found = cast.state_dict()
     for key, value in plain.state_dict().items():
-        assert torch.equal(cast.state_dict()[key], value), key
+        assert torch.equal(found[key], value), key
 
 
 @one_each
@@ -124,8 +125,9 @@ def test_recomputed_activations_are_counted_once(name: str, kwargs: dict[str, An
     torch.manual_seed(3)
     once(z), once(z)
     assert q.usage.total == once.usage.total
+    found = q.state_dict()
     for key, value in once.state_dict().items():
-        assert torch.equal(q.state_dict()[key], value), key
+        assert torch.equal(found[key], value), key
 
 
 def test_replicas_do_not_share_what_is_waiting_for_an_update() -> None:

@@ -31,8 +31,9 @@ def test_training_on_both_goes_on_where_it_stopped(tmp_path: Path) -> None:
     train(recipe, tmp_path / "parts", stop_at=2, quiet=True)
     train(recipe, tmp_path / "parts", resume=True, quiet=True)
     whole, parts = (Tokenizer.from_pretrained(tmp_path / run / "tokenizer") for run in ("whole", "parts"))
+    weights = parts.state_dict()
     for name, weight in whole.state_dict().items():
-        assert torch.equal(weight, parts.state_dict()[name]), name
+        assert torch.equal(weight, weights[name]), name
     clips = open_images("clips", "eval", image_size=(5, 16, 16), limit=2)
     result = evaluate_tokenizer(whole, clips, metrics=["psnr"], protocol="tokbench-v1")
     assert (result.data.protocol, result.data.n, result.data.size) == ("tokbench-v1-all", 2, (5, 16, 16))

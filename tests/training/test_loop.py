@@ -35,7 +35,8 @@ def assert_same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> N
 
 
 def test_a_run_leaves_what_it_promises_and_learns(tiny: Tiny, tmp_path: Path) -> None:
-    result = train(tiny("training.steps=40", "training.log_every=5"), tmp_path / "run", quiet=True)
+    settings = ["training.steps=40", "training.log_every=5", "training.picture_every=5"]
+    result = train(tiny(*settings), tmp_path / "run", quiet=True)
     assert result.finished and result.steps == 40 and result.images == 320
     folder = tmp_path / "run"
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -69,7 +70,7 @@ def test_stopped_and_resumed_is_bit_equal_to_undisturbed(tiny: Tiny, tmp_path: P
 
 
 def test_pictures_and_checkpoints_do_not_change_what_is_trained(tiny: Tiny, tmp_path: Path) -> None:
-    train(tiny(), tmp_path / "a", quiet=True)
+    train(tiny("training.picture_every=5"), tmp_path / "a", quiet=True)
     train(tiny("training.picture_every=0", "training.checkpoint_every=0"), tmp_path / "b", quiet=True)
     assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
