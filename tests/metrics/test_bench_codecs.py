@@ -33,12 +33,12 @@ def video() -> Tensor:
     return (torch.stack(waves) * 60 + 128).round().to(torch.uint8)
 
 
-def _tokenizer(architecture: str) -> Tokenizer:
+def _tokenizer(architecture: str, size: int | None = None) -> Tokenizer:
     torch.manual_seed(0)
     of_clips = architecture == "magvit2-video"
     model = {"architecture": architecture, "channels": 8, "multipliers": [1, 2], "blocks": 1}
     model |= {"halve_frames": [True]} if of_clips else {}
-    size = [5, 64, 96] if of_clips else [64, 96]
+    size = size or ([5, 64, 96] if of_clips else [64, 96])  # type: ignore[assignment]
     quantizer = {"name": "rq", "codebook_size": 16, "depth": 2}
     return Tokenizer(TokenizerConfig.model_validate({"image_size": size, "model": model, "quantizer": quantizer}))
 
@@ -212,6 +212,22 @@ def test_the_command_says_what_it_left_out_and_keeps_the_rest(tmp_path: Path, mo
     assert done.exit_code == 0 and "left out, 2 rows: fake: " in done.output
     kept = json.loads((tmp_path / "found.json").read_text())
     assert [row["name"] for row in kept["rows"]] == ["x264"] and len(kept["refused"]) == 2
+
+
+def test_tokenizers_go_by_their_quantizer_or_where_two_share_it_by_their_folders(tmp_path: Path) -> None:
+    from tokbench.cli.app import app
+
+    _tokenizer("magvit2", size=32).save_pretrained(tmp_path / "one" / "tokenizer")
+    _tokenizer("magvit2", size=32).save_pretrained(tmp_path / "two" / "tokenizer")
+    line = "bench codecs --data clips --size 5x32x32 --frames 5 --codecs x264 --limit 1 --cpu"
+    folders = [f"--tokenizer={tmp_path / name / 'tokenizer'}" for name in ("one", "two")]
+    called = []
+    for given in (folders[:1], folders):
+        out = tmp_path / f"{len(given)}.json"
+        done = CliRunner().invoke(app, [*line.split(), *given, "--out", str(out)], catch_exceptions=False)
+        assert done.exit_code == 0 and "coded as" in done.output.split("left out for lack of space")[0]
+        called.append(list(dict.fromkeys(row["name"] for row in json.loads(out.read_text())["rows"])))
+    assert called == [["x264", "rq"], ["x264", "one", "two"]]
 
 
 @pytest.mark.parametrize(

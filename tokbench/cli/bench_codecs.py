@@ -23,7 +23,12 @@ def bench_codecs(
         int, typer.Option("--intra-period", min=32, help="Of random access, in frames: a multiple of 32.")
     ] = 32,
     tokenizers: Annotated[
-        list[str] | None, typer.Option("--tokenizer", help="A tokenizer's folder, to stand beside; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--tokenizer",
+            help="A tokenizer's folder, to stand beside under its quantizer's name, or its own where two share that; "
+            "repeatable.",
+        ),
     ] = None,
     generator: Annotated[
         str | None, typer.Option("--generator", help="A generator of the tokenizer's codes: its model-coded rate too.")
@@ -48,6 +53,7 @@ def bench_codecs(
     from tokbench.errors import TokbenchError, counted
     from tokbench.generators import Generator
     from tokbench.metrics.batches import batches
+    from tokbench.metrics.comparing import names
     from tokbench.models import Tokenizer
     from tokbench.printing import print_numbers, progress_bar, terminal
     from tokbench.results.figures import save
@@ -70,7 +76,11 @@ def bench_codecs(
     ffmpeg()
     where = device(cpu)
     model = None if generator is None else Generator.from_pretrained(generator)
-    beside = [contender(name, Tokenizer.from_pretrained(name), model, where) for name in tokenizers or ()]
+    loaded = [Tokenizer.from_pretrained(folder) for folder in tokenizers or ()]
+    called = [tokenizer.quantizer.name for tokenizer in loaded]
+    if len(set(called)) < len(called):
+        called = names(tokenizers or ())
+    beside = [contender(name, each, model, where) for name, each in zip(called, loaded, strict=True)]
     videos = open_images(source, "eval", image_size=shape, limit=limit)
     clips = [clip for batch, _ in batches(videos, 1) for clip in batch]
     with progress_bar(terminal(stderr=True), transient=True) as bar:
@@ -90,7 +100,7 @@ def bench_codecs(
         found = [f"{row['metrics'][name]:.4g}" for name in metrics]
         rows.append([row["name"], coded_as(row), quality, f"{row['bpp']:.4f}", stream, *found])
     console = terminal()
-    print_numbers(console, headers, rows, ["with headers", *map(label, metrics[:0:-1]), "coded as"], title=title)
+    print_numbers(console, headers, rows, ["with headers", *map(label, metrics[:0:-1])], title=title)
     for why, points in Counter(each["why"] for each in result["refused"]).items():
         console.print(f"left out, {counted(points, 'row')}: {why}")
     console.print(result["note"] + ".")

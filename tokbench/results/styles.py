@@ -65,6 +65,12 @@ _KNOWN = {
     "grq": ("vermillion", "h"),
     "rotation": ("yellow", "*"),
     "none": ("black", "*"),
+    # codecs of videos, which stand beside them
+    "x264": ("vermillion", "X"),
+    "x265": ("orange", "<"),
+    "kvazaar": ("yellow", "v"),
+    "vvenc": ("black", "D"),
+    "svt-av1": ("sky", "v"),
 }
 
 # Of one rate: how many bits are really spent. Solid is what is stored, the others what a coder would need.

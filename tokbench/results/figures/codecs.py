@@ -36,9 +36,11 @@ def draw_codecs(result: Mapping[str, Any]) -> Figure:
         figure, axes = panels(len(metrics))
         for axis, metric in zip(axes, metrics, strict=True):
             draw_panel(axis, _panel([row for row in rows if metric in row["metrics"]], metric))
-        for axis in axes[1:]:
+        names = axes[0].get_legend_handles_labels()
+        for axis in axes:
             if (legend := axis.get_legend()) is not None:
                 legend.remove()
+        figure.legend(*names, loc="outside right upper")  # a dozen lines have no room among the curves
         figure.supxlabel("\n".join(textwrap.wrap(_caption(result), _ACROSS * min(3, len(metrics)))), fontsize=6)
     return figure
 
