@@ -27,7 +27,7 @@ def run(*arguments: object) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("name", ["ar", "mlm", "pixelsnail"])
+@pytest.mark.parametrize("name", ["ar", "mlm", pytest.param("pixelsnail", marks=pytest.mark.slow)])
 def test_a_generator_of_images_that_are_not_square(name: str, rq_folder: Path, tmp_path: Path) -> None:
     limits = ("--limit", 12, "--eval-limit", 6)
     said = run("encode", rq_folder, "--data", "photos", "--image-size", "16x24", "--out", tmp_path / "codes", *limits)

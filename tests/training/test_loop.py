@@ -53,7 +53,8 @@ def test_a_run_leaves_what_it_promises_and_learns(tiny: Tiny, tmp_path: Path) ->
     "settings",
     [
         [],
-        ["quantizer.name=lfq", "quantizer.codebook_size=16"],
+        # LFQ is gone on with in the default run too: test_tokenizer_task.
+        pytest.param(["quantizer.name=lfq", "quantizer.codebook_size=16"], marks=pytest.mark.slow),
         ["quantizer.name=vq", "quantizer.codebook_size=16", "training.ema_decay=0", "training.gradient_accumulation=2"],
     ],
     ids=["rq", "lfq", "vq-accumulated"],

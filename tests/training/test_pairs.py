@@ -113,7 +113,7 @@ def command(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-@pytest.mark.parametrize("kind", ["depth", "masks", "images"])
+@pytest.mark.parametrize("kind", ["depth", "masks", pytest.param("images", marks=pytest.mark.slow)])
 def test_train_evaluate_and_generate_on_the_command_line(
     pairs: Path, tokenizers: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
