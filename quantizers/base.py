@@ -38,6 +38,7 @@ class Quantizer(nn.Module):
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     tunable: ClassVar[tuple[Tunable, ...]] = ()  # constructor arguments that a sweep may tune
+    closed_inside: ClassVar[tuple[str, ...]] = ()  # those of a quantizer that this one is made of, and does not use
     decodes_prefix: bool = False  # a prefix of the depths decodes to a coarser version of the same map
     corners: ClassVar[bool] = False  # codes are corners of a cube: each of their bits the sign of a channel
     # Codes on a grid of their own, as a pyramid has: the one grid of z they are of; which first n decode, N last.

@@ -56,6 +56,7 @@ class MSRQ(Scaled):
     summary = "a pyramid of scales, each on what the coarser ones left over: next-scale codes"
     paper = "Tian et al. 2024, arXiv:2404.02905; Han et al. 2024, arXiv:2412.04431"
     tunable = (Between("quant_resi", 0.0, 1.0, "linear"), Between("scale_dropout", 0.0, 0.5, "linear"))
+    closed_inside = ("rotation_trick",)  # the gradient passes in its own way over the scales
 
     def __init__(
         self,
@@ -89,8 +90,7 @@ class MSRQ(Scaled):
         if normalized_search and not isinstance(inner, VQ):
             raise ValueError(f"MSRQ: normalized_search is for vq, not {quantizer}; leave it out")
         self._by_codebook = isinstance(inner, VQ) and not inner.codes.l2_norm
-        # The gradient passes in its own way over the scales, and by a codebook the loss is VAR's.
-        unread = ("rotation_trick", "entropy_weight") if self._by_codebook else ("rotation_trick",)
+        unread = (*self.closed_inside, *(("entropy_weight",) if self._by_codebook else ()))  # whose loss is VAR's
         for key in filter(options.get, unread):
             raise ValueError(f"MSRQ: {key} of {quantizer} is not used over scales; leave it out")
         if quant_resi and not share_quant_resi and scales is None:

@@ -55,14 +55,30 @@ def options(name: str) -> dict[str, inspect.Parameter]:
 
 
 def tunable(name: str, **given: Any) -> tuple[Tunable, ...]:
-    """What is open of the quantizer of that name, and of one that it is made of (``quantizer="vq"`` among ``given``).
+    """What is open of the quantizer of that name, and of one that it is made of (``quantizer="vq"`` among ``given``, or
+    as its constructor has it).
 
     None of vector-quantize-pytorch's classes says.
     """
     if name.startswith(_THIRD_PARTY):
         return ()
-    inner = given.get("quantizer")
-    return (*get(name).tunable, *(tunable(inner) if isinstance(inner, str) else ()))
+    kind, inner = get(name), _inner(name, given)
+    passed_on = [each for each in tunable(inner) if each.name not in kind.closed_inside] if inner else []
+    return (*kind.tunable, *passed_on)
+
+
+def defaults(name: str, **given: Any) -> dict[str, Any]:
+    """Each option that has a default, those of a quantizer that it is made of too."""
+    inner = _inner(name, given)
+    own = {key: option.default for key, option in options(name).items() if option.default is not option.empty}
+    return {**(defaults(inner) if inner else {}), **own}
+
+
+def _inner(name: str, given: Mapping[str, Any]) -> str | None:
+    """The name of the quantizer that this one is made of, where it is given by name."""
+    option = options(name).get("quantizer")
+    inner = given.get("quantizer", option.default if option else None)
+    return inner if isinstance(inner, str) else None
 
 
 def configurations(

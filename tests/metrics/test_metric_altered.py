@@ -76,7 +76,10 @@ def test_halfway_is_before_the_quantizer(space: FakeSpace) -> None:
         return decode(codes)
 
     model.decode = spy  # type: ignore[method-assign]
+    passes: list[int] = []
+    model.encoder.register_forward_hook(lambda *_: passes.append(1))
     evaluate_tokenizer(model, images, metrics=["ifid"], batch_size=20)
+    assert len(passes) == 2  # to look for neighbours in, and to measure
     z = model.latents(to_float(images.batch()))
     other = torch.cdist(z.flatten(1), z.flatten(1)).fill_diagonal_(torch.inf).argmin(1)
     assert torch.equal(seen[-1], model.quantizer.encode((z + z[other]) / 2))

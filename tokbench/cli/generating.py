@@ -131,7 +131,17 @@ def _draw_missing(
     elif settings.given is not None or settings.frames is not None:
         batches = _films(pair, settings, missing, batch_size)
     elif settings.image is not None:
-        batches = _completions(pair, settings, missing, batch_size)
+        slide = pair.slide(settings.size)
+        batches = pair.completions(
+            settings.image,
+            keep_mask(settings.keep, pair.generator.grid if slide is None else slide.map),
+            missing,
+            conditions=_conditions(pair, settings),
+            seed=settings.seed,
+            sampling=settings.sampling,
+            batch_size=batch_size,
+            size=settings.size,
+        )
     else:
         batches = pair.stream(
             missing,
@@ -156,30 +166,6 @@ def _draw_missing(
     config = pair.tokenizer.config
     _write_grid(out, n, config.channels if config.kind == "image" else 3, 1 if pair.draws_clips else GRID_COLUMNS)
     return len(missing)
-
-
-def _completions(pair: Pipeline, settings: Settings, numbers: list[int], batch_size: int) -> Any:
-    """As ``Pipeline.stream``, around the kept part of one image."""
-    assert settings.image is not None
-    slide = pair.slide(settings.size)
-    mask = keep_mask(settings.keep, pair.generator.grid if slide is None else slide.map)
-    given = pair.encode_file(settings.image, settings.size)
-    condition, turn = pair.generator.condition, None
-    if (asked := _conditions(pair, settings)) is not None or not condition.config.has_null:
-        turn = pair.in_turn(asked, slide)
-    for first, wanted in batches_of(numbers, batch_size):
-        drawn = torch.arange(first, first + batch_size, device=pair.generator.device)
-        codes = pair.generator.generate(
-            batch_size,
-            condition=None if turn is None else turn[drawn % len(turn)],
-            size=None if slide is None else slide.map,
-            seed=settings.seed,
-            first=first,
-            sampling=settings.sampling,
-            given=given,
-            mask=mask,
-        )
-        yield wanted, pair.decode(codes)[[number - first for number in wanted]]
 
 
 def _conditions(pair: Pipeline, settings: Settings) -> Any:

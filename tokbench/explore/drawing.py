@@ -59,13 +59,10 @@ def complete(
     _check(n, seed)
     mask = ~region_mask(region, map_of(pair))
     with explained(f"drawing {counted(n, 'image')}", "fewer images", *ELSEWHERE):
-        given = pair.encode_file(path)
-        kind, turn = pair.generator.condition, None
-        if (asked := _conditions(pair, condition)) is not None or not kind.config.has_null:
-            turn = pair.in_turn(asked)
-            turn = turn[torch.arange(n, device=turn.device) % len(turn)]
-        codes = pair.generator.generate(n, condition=turn, seed=seed, sampling=sampling, given=given, mask=mask)
-        return [_shown(image) for image in pair.decode(codes)]
+        batches = pair.completions(
+            path, mask, range(n), conditions=_conditions(pair, condition), seed=seed, sampling=sampling, batch_size=n
+        )
+        return [_shown(image) for _, images in batches for image in images]
 
 
 def with_region(pair: Pipeline, path: Path, region: str) -> Image.Image:

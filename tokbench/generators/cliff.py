@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from tokbench.results.definitions import Definition, Shown
-from tokbench.results.record import MetricValue
+from tokbench.results.record import MetricValue, defined
 
 NAME, VERSION = "entropy_cliff", 1
 DEFINITION = Definition("entropy cliff t*", "none", "positions", Shown(0))
@@ -42,14 +42,5 @@ def cliff_value(
     """
     found = cliff(by_position, images)
     note = None if found is not None else f"all codes of an image cost fewer than log2 of {images:,} images"
-    return MetricValue(
-        value=found,
-        n=n,
-        version=f"{protocol}/{NAME}-{VERSION}",
-        label=DEFINITION.label,
-        direction=DEFINITION.direction,
-        unit=DEFINITION.unit,
-        note=note,
-        shown=DEFINITION.shown,
-        extra={"images": images, "of_equally_likely": cliff(fixed, images)},
-    )
+    extra = {"images": images, "of_equally_likely": cliff(fixed, images)}
+    return defined(NAME, found, n, f"{protocol}/{NAME}-{VERSION}", DEFINITION, note=note, extra=extra)

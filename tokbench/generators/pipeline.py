@@ -192,6 +192,37 @@ class Pipeline:
         for wanted, places, codes in self.codes(numbers, **settings):
             yield wanted, self.decode(codes)[places]
 
+    def completions(
+        self,
+        image: Path,
+        keep: Tensor,
+        numbers: Sequence[int],
+        *,
+        conditions: Tensor | Sequence[int] | Sequence[str] | None = None,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+        batch_size: int = 16,
+        size: Size | None = None,
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        """As ``stream``, around what is kept of an image file: the positions of the map where ``keep`` is true."""
+        slide, turn = self.slide(size), None
+        given = self.encode_file(image, size)
+        if conditions is not None or not self.generator.condition.config.has_null:
+            turn = self.in_turn(conditions, slide)
+        for first, wanted in batches_of(numbers, batch_size):
+            drawn = torch.arange(first, first + batch_size, device=self.generator.device)
+            codes = self.generator.generate(
+                batch_size,
+                condition=None if turn is None else turn[drawn % len(turn)],
+                size=None if slide is None else slide.map,
+                seed=seed,
+                first=first,
+                sampling=sampling,
+                given=given,
+                mask=keep,
+            )
+            yield wanted, self.decode(codes)[[number - first for number in wanted]]
+
 
 def _where(model: Generator, folder: str, source: str) -> str:
     """Where a tokenizer of a generator lies: in this folder of the generator's own, where it came with it."""

@@ -17,14 +17,16 @@ from tokbench.metrics.inception import EARLIER, NAME
 from tokbench.metrics.registry import register
 from tokbench.results.definitions import Definition, Shown
 
-Altered = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Images as the model takes them, their codes (B, *grid, D) and their places in the data set (B,) -> other codes."""
+Altered = Callable[[Tensor | None, Tensor, Tensor], Tensor]
+"""Latents, where the alteration is of them, codes (B, *grid, D) and places in the data set (B,) -> other codes."""
 Images = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 """All of this process's images once, as the model takes them, with their places in the data set."""
 
 
 class Alteration(ABC):
     """How codes are altered; a frozen dataclass of its settings. Equal ones are decoded once for all their metrics."""
+
+    of_latents: ClassVar[bool] = False
 
     @property
     def variant(self) -> str:
@@ -85,9 +87,6 @@ class Alterations:
         self._metrics = [metric for metric in metrics if isinstance(metric, AlteredMetric)]
         self._begun: dict[Alteration, Altered] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._begun)
-
     def begin(self, tokenizer: Any, images: Images) -> dict[str, str]:
         """Why there will be no value, by the names of the metrics of which there will be none."""
         refused: dict[Alteration, str] = {}
@@ -99,7 +98,15 @@ class Alterations:
         return {metric.name: refused[metric.alters] for metric in self._metrics if metric.alters in refused}
 
     @torch.no_grad()
-    def codes(self, images: Tensor, codes: Tensor, positions: Tensor) -> Iterator[tuple[Alteration, Tensor]]:
-        """Each alteration with its codes of a batch."""
+    def encode(self, tokenizer: Any, images: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Images as the model takes them -> latents, where an alteration is of them, and codes."""
+        if not any(alteration.of_latents for alteration in self._begun):
+            return None, tokenizer.encode(images)
+        latents = tokenizer.latents(images)
+        return latents, tokenizer.quantizer.encode(latents)
+
+    @torch.no_grad()
+    def codes(self, latents: Tensor | None, codes: Tensor, positions: Tensor) -> Iterator[tuple[Alteration, Tensor]]:
+        """Each alteration with its codes of a batch that went through ``encode``."""
         for alteration, altered in self._begun.items():
-            yield alteration, altered(images, codes, positions)
+            yield alteration, altered(latents, codes, positions)

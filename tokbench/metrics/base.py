@@ -22,8 +22,8 @@ from tokbench.config.kind import SHOWN, Kind
 from tokbench.errors import TokbenchError, size_text
 from tokbench.metrics.feature_statistics import FeatureStatistics
 from tokbench.metrics.statistics import CodeHistogram, Mean, PairStatistics, Statistics
-from tokbench.results.definitions import DEFINITIONS, Definition, Direction
-from tokbench.results.record import MetricValue
+from tokbench.results.definitions import Definition, Direction
+from tokbench.results.record import MetricValue, defined
 
 Task = Literal["reconstruction", "generation"]
 
@@ -103,19 +103,9 @@ class Metric(ABC):
         """The value with everything a table needs. ``version`` names protocol, metric, its own version and settings."""
         if value is not None and not math.isfinite(value):
             value, note = None, note or f"{self.label} came out as {value}"
-        return MetricValue(
-            value=value,
-            n=n,
-            version=f"{protocol}/{self.name}-{self.version}{self.variant}",
-            label=self.label,
-            direction=self.direction,
-            unit=self.definition.unit,
-            stderr=stderr,
-            by_depth=by_depth,
-            note=note,
-            shown=None if self.name in DEFINITIONS else self.definition.shown,
-            extra=extra,
-        )
+        version = f"{protocol}/{self.name}-{self.version}{self.variant}"
+        beside = {"stderr": stderr, "by_depth": by_depth, "note": note, "extra": extra}
+        return defined(self.name, value, n, version, self.definition, **beside)
 
 
 T = TypeVar("T")

@@ -192,13 +192,13 @@ class _Pass:
             check_uint8("evaluate", images, "the data set's images")
         images = images.to(self.device)
         with self.clock.lap("encode", len(images)):
-            codes = tokenizer.encode(self._given(images))
+            latents, codes = self.altered.encode(tokenizer, self._given(images))
         self.histogram.update(codes)
         self.seen += len(images)
         if not self.compares:
             return
         finite = torch.ones(len(images), dtype=torch.bool, device=self.device)
-        for which, own in self._stacks(images, codes, positions):
+        for which, own in self._stacks(latents, codes, positions):
             with self.clock.lap("decode" if which == self.depths[-1] else "decode others", len(images)):
                 decoded = tokenizer.decode(own)
             good = decoded.isfinite().flatten(1).all(1)
@@ -216,11 +216,10 @@ class _Pass:
         with self.clock.lap("metrics", 0):
             self.spaces.update_reference(images, positions)
 
-    def _stacks(self, images: Tensor, codes: Tensor, positions: Tensor) -> Iterator[tuple[Hashable, Tensor]]:
+    def _stacks(self, latents: Tensor | None, codes: Tensor, positions: Tensor) -> Iterator[tuple[Hashable, Tensor]]:
         """What is decoded of a batch: each part of its codes, by depth, and the codes that metrics alter."""
         yield from ((depth, part.of(codes)) for depth, part in enumerate(self.parts, 1))
-        if self.altered:
-            yield from self.altered.codes(self._given(images), codes, positions)
+        yield from self.altered.codes(latents, codes, positions)
 
     def _measure(self, which: Hashable, images: Tensor, decoded: Tensor, positions: Tensor) -> None:
         self.spaces.update_sample(which, decoded, positions)

@@ -27,6 +27,7 @@ class Interpolation(Alteration):
     hold. Of two equal images the other one is the neighbour, and nothing moves.
     """
 
+    of_latents = True
     weight: float = 0.5
 
     def __post_init__(self) -> None:
@@ -40,8 +41,8 @@ class Interpolation(Alteration):
         if len(kept) < 2:
             raise TokbenchError("an image alone has no neighbour; it takes two or more")
 
-        def altered(images: Tensor, _: Tensor, positions: Tensor) -> Tensor:
-            z = tokenizer.latents(images)
+        def altered(z: Tensor | None, _: Tensor, positions: Tensor) -> Tensor:
+            assert z is not None
             other = kept[nearest(z.flatten(1), kept, positions.to(z.device), places)].view_as(z)
             codes: Tensor = tokenizer.quantizer.encode(torch.lerp(z, other.to(z.dtype), self.weight))
             return codes

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tokbench.data.draws import uniforms
 from tokbench.results.definitions import Definition, Shown
-from tokbench.results.record import MetricValue
+from tokbench.results.record import MetricValue, defined
 
 AMONG = 20
 MOST = 1000  # captions that are asked for, where there are more
@@ -67,15 +67,13 @@ class Retrieval:
         seen = self.draws > 0
         shares = self.hits[seen] / self.draws[seen]
         n = int(seen.sum())
-        return MetricValue(
-            value=100 * float(shares.mean()) if n else None,
-            n=n,
-            version=f"{protocol}/{NAME}-1",
-            label=DEFINITION.label,
-            direction=DEFINITION.direction,
-            unit=DEFINITION.unit,
+        return defined(
+            NAME,
+            100 * float(shares.mean()) if n else None,
+            n,
+            f"{protocol}/{NAME}-1",
+            DEFINITION,
             stderr=100 * float(shares.std()) / math.sqrt(n) if n > 1 else None,
-            shown=DEFINITION.shown,
             extra={"chance": 100 / AMONG, "draws": int(self.draws.sum()), "seed": self.seed},
         )
 

@@ -191,19 +191,17 @@ class Tokenizer(SavedModel):
         return self.decode(codes if depth is None else codes[..., :depth])
 
     def rate(self, size: Size | None = None) -> dict[str, Any]:
-        """The exact rate of fixed-length codes: positions times the sum of log2 K_d over the depths, in bits; where
-        positions have vocabularies of their own, the sum over them."""
+        """The exact rate of fixed-length codes, ``Quantizer.bits_of``: of positions with vocabularies of their own the
+        bits of one are their mean."""
         grid = self.grid(size)
         sizes = [int(k) for k in self.quantizer.codebook_sizes]
-        at, positions = self.quantizer.position_sizes(grid), math.prod(grid)
-        bits = self.quantizer.bits_of(grid) / positions if at else sum(math.log2(k) for k in sizes)
-        lengths = self._prefix_lengths
+        at, bits, lengths = self.quantizer.position_sizes(grid), self.quantizer.bits_of(grid), self._prefix_lengths
         return {
             "tokens": [*grid, len(sizes)],
             "codebook_sizes": sizes,
-            "bits_per_position": bits,
-            "bits_per_image": positions * bits,
-            "bits_per_pixel": positions * bits / pixels(self.config.image_size if size is None else size),
+            "bits_per_position": bits / math.prod(grid),
+            "bits_per_image": bits,
+            "bits_per_pixel": bits / pixels(self.config.image_size if size is None else size),
             **({"prefixes": list(lengths)} if lengths else {}),
             **({"position_sizes": list(at)} if at else {}),
         }

@@ -14,9 +14,9 @@ from tokbench.models import Tokenizer
 from tokbench.probe.classifier import ProbeSettings
 from tokbench.probe.run import Recognition
 from tokbench.probe.samples import Labelled
-from tokbench.results.definitions import DEFINITIONS, Definition, Shown
+from tokbench.results.definitions import Definition, Shown
 from tokbench.results.environment import content_hash, new_id, provenance
-from tokbench.results.record import MetricValue, Rate, Record
+from tokbench.results.record import Rate, Record, defined
 
 VERSION = 1
 FEW_HELD_OUT, FEW_A_CLASS = 1000, 50
@@ -84,19 +84,17 @@ def probe_record(
 ) -> Record:
     """``tokenizer`` is None for pixels, which have no rate and no quantizer."""
     images, metric = data.held_out, NAMES.get(recipe["reads"], "probe_top1")
-    definition, label = OWN.get(metric) or DEFINITIONS[metric], settings.label
+    label = settings.label
     if metric in OWN:
         label = settings.trained + (f"-block{recipe['block']}" if "block" in recipe else "")
-    top1 = MetricValue(
-        value=found.top1,
-        n=found.n,
-        version=f"{images.protocol}/{metric}-{VERSION}-{len(data.train)}-{label}",
-        label=definition.label,
-        direction=definition.direction,
-        unit=definition.unit,
+    top1 = defined(
+        metric,
+        found.top1,
+        found.n,
+        f"{images.protocol}/{metric}-{VERSION}-{len(data.train)}-{label}",
+        OWN.get(metric),
         stderr=found.stderr,
         note=few(data),
-        shown=definition.shown if metric in OWN else None,
         extra={"classes": data.classes, "largest_class": 100 * found.most, "train_loss": found.train_loss},
     )
     of_tokenizer: dict[str, Any] = {}

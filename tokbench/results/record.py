@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from tokbench.results.blocks import MOST, Block, Environment, Model, Quantizer, Timing, Training, Weights
-from tokbench.results.definitions import DEFINITIONS, Direction, Shown
+from tokbench.results.definitions import DEFINITIONS, Definition, Direction, Shown
 from tokbench.secrets import redacted, without_secrets
 
 SCHEMA = 1
@@ -58,10 +58,17 @@ class MetricValue(msgspec.Struct, frozen=True, gc=False):
         return plain
 
 
-def defined(name: str, value: float | None, n: int, version: str, *, stderr: float | None = None) -> MetricValue:
-    """A value of a metric among ``DEFINITIONS``, under its label, direction and unit."""
-    d = DEFINITIONS[name]
-    return MetricValue(value, n, version, d.label, d.direction, d.unit, stderr=stderr)
+def defined(
+    name: str, value: float | None, n: int, version: str, definition: Definition | None = None, **more: Any
+) -> MetricValue:
+    """A value under its metric's label, direction and unit. ``more``: other fields.
+
+    Args:
+        definition: of a metric that is not among ``DEFINITIONS``; its records say how it is shown.
+    """
+    d = definition or DEFINITIONS[name]
+    own = None if name in DEFINITIONS else d.shown
+    return MetricValue(value, n, version, d.label, d.direction, d.unit, shown=own, **more)
 
 
 class Rate(msgspec.Struct, frozen=True, gc=False):

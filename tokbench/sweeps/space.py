@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import quantizers
-from quantizers.registry import tunable
+from quantizers.registry import defaults, tunable
 from quantizers.tunable import Between, OneOf, Tunable
 from tokbench.config.recipe import TokenizerRecipe
 
@@ -27,13 +26,14 @@ class Space:
     @classmethod
     def of(cls, recipe: TokenizerRecipe, fixed: Iterable[str]) -> Space:
         """``fixed``: settings of quantizers that an option of the sweep gives."""
-        options, defaults = recipe.quantizer.options, quantizers.options(recipe.quantizer.name)
+        options = recipe.quantizer.options
+        usual = defaults(recipe.quantizer.name, **options)
         fixed = set(fixed)
         settings: list[Tunable] = []
         start: dict[str, Any] = {}
         for setting in tunable(recipe.quantizer.name, **options):
-            default = defaults[setting.name].default if setting.name in defaults else None
-            value = next((v for v in (options.get(setting.name), default, setting.unset) if v is not None), None)
+            known = (options.get(setting.name), usual.get(setting.name), setting.unset)
+            value = next((v for v in known if v is not None), None)
             widened = None if setting.name in fixed else _containing(setting, value)
             if widened is not None:
                 settings.append(widened)
