@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from fake_hub import HUB, command, entry
 from PIL import Image
+from safetensors.torch import save_file
 
 from tokbench import pretrained
 from tokbench.errors import TokbenchError
@@ -78,6 +80,49 @@ def test_a_hub_that_is_not_there_is_not_waited_for(cache: Path, monkeypatch: pyt
     with pytest.raises(TokbenchError, match=told):
         Tokenizer.from_pretrained("runs/tokenizer")
     assert constants.HF_HUB_OFFLINE is False
+
+
+def test_weights_in_parts_are_taken_by_their_index_and_files_where_the_repository_has_them(
+    cache: Path, checkpoint: Path
+) -> None:
+    (cache / "vq").mkdir(parents=True)
+    (cache / "vq" / "tiny.pt").write_bytes(checkpoint.read_bytes())
+    whole = Tokenizer.from_pretrained("tiny-f2").sha256()
+    (cache / "vq" / "tiny.pt").unlink()
+    tensors = list(torch.load(checkpoint)["ema"].items())
+    where = {}
+    for number, part in enumerate((tensors[::2], tensors[1::2]), 1):
+        name = f"model-0000{number}-of-00002.safetensors"
+        save_file({key: tensor.contiguous() for key, tensor in part}, cache / name)
+        where |= {key: name for key, _ in part}
+    shutil.rmtree(cache / "tokenizer")
+    with pytest.raises(TokbenchError, match=r"parts of a model; put the index of them \(\*.index.json\) beside them"):
+        Tokenizer.from_pretrained("tiny-f2")
+    (cache / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    assert Tokenizer.from_pretrained("tiny-f2").sha256() == whole
+
+
+def test_what_was_imported_is_made_again_where_it_is_not_whole_and_read_where_nothing_can_be_written(
+    hub: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Tokenizer.from_pretrained("tiny-f2").sha256()
+    (cache / "tokenizer" / "model.safetensors").write_bytes(b"cut")
+    assert Tokenizer.from_pretrained("tiny-f2").sha256() == first
+
+    def read_only(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(named, "locked", read_only)
+        assert Tokenizer.from_pretrained("tiny-f2").sha256() == first
+        (cache / "tokenizer" / "config.json").unlink()
+        with pytest.raises(TokbenchError, match=r"tiny-f2: cannot be written: Permission denied; TOKBENCH_CACHE says"):
+            Tokenizer.from_pretrained("tiny-f2")
+    monkeypatch.setenv("TOKBENCH_CACHE", str(hub))
+    with pytest.raises(TokbenchError, match=r"tiny-f2: cannot be written: Not a directory"):
+        Tokenizer.from_pretrained("tiny-f2")
+    with pytest.raises(TokbenchError, match=r"^x+ \.\.\.: File name too long$"):
+        Tokenizer.from_pretrained("x" * 5000)
 
 
 def test_what_is_not_the_model_of_the_catalogue_is_refused(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:

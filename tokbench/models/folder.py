@@ -230,10 +230,13 @@ def find_folder(source: str | PathLike[str], revision: str | None = None) -> Pat
 
     TokbenchError where there is none of them.
     """
-    folder = Path(source)
-    if folder.is_dir():
+    folder, name = Path(source), str(source)
+    try:
+        there = folder.is_dir()
+    except OSError as error:
+        raise TokbenchError(f"{printable(name, 80)}: {error.strerror}") from None
+    if there:
         return folder
-    name = str(source)
     if folder.exists():
         raise TokbenchError(f"{name}: a file, not a model's folder; published checkpoints come in by `tokbench import`")
     if not is_hub_name(name):

@@ -16,6 +16,7 @@ from tokbench.reading import sha256_of
 from tokbench.weights.store import cache_dir
 
 from .catalogue import Entry
+from .folders import INDEX, PART
 
 _WEIGHTS = (".ckpt", ".pt", ".pth", ".bin", ".safetensors", ".jit", ".pkl")
 _CONFIGS = (".yaml", ".yml", ".json")
@@ -55,17 +56,27 @@ def files(entry: Entry, *, again: bool = False) -> Files:
 
 
 def given(entry: Entry) -> tuple[Path, Path | None] | None:
-    """What somebody put into the model's folder, by its own names or as the only files of their kind."""
+    """What somebody put into the model's folder, by its own names or as the only files of their kind; of weights in
+    parts their index."""
     folder = home(entry)
     if not folder.is_dir():
         return None
-    lying = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    weights = _one(entry, lying, entry.weights, _WEIGHTS)
-    return None if weights is None else (weights, _one(entry, lying, entry.config, _CONFIGS))
+    inside = [folder / name for name in entry.files if Path(name).name != name]  # as the repository has them
+    lying = sorted(path for path in [*folder.iterdir(), *inside] if path.is_file() and not path.name.startswith("."))
+    indices = [path for path in lying if path.name.endswith(INDEX)]
+    whole = [path for path in lying if path not in indices and not PART.search(path.stem)]
+    if not indices and any(PART.search(path.stem) for path in lying) and not _of(whole, _WEIGHTS):
+        raise TokbenchError(f"{folder}: parts of a model; put the index of them (*{INDEX}) beside them")
+    weights = _one(entry, [*indices, *whole], entry.weights, (*_WEIGHTS, INDEX))
+    return None if weights is None else (weights, _one(entry, whole, entry.config, _CONFIGS))
 
 
-def _one(entry: Entry, lying: list[Path], name: str | None, suffixes: tuple[str, ...]) -> Path | None:
-    found = [path for path in lying if path.suffix.lower() in suffixes]
+def _of(paths: list[Path], endings: tuple[str, ...]) -> list[Path]:
+    return [path for path in paths if path.name.lower().endswith(endings)]
+
+
+def _one(entry: Entry, lying: list[Path], name: str | None, endings: tuple[str, ...]) -> Path | None:
+    found = _of(lying, endings)
     named = [path for path in found if name is not None and path.name == Path(name).name]
     if len(named or found) > 1:
         names = ", ".join(printable(path.name, 60) for path in found[:4])

@@ -15,7 +15,9 @@ from .checkpoint import read_config, read_file
 _NOT_WEIGHTS = re.compile(r"optim|sched|random_states|rng_state|scaler|training_args|sampler|dataloader")
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _PICKLES = (".pkl",)  # where nothing else is there: of a training run they are anything
-_PART = re.compile(r"-\d{5}-of-\d{5}$")
+PART = re.compile(r"-\d{5}-of-\d{5}$")
+INDEX = ".index.json"
+"""How the names of parts of a model end before their suffix, and that of their index."""
 
 
 def read_folder(folder: Path) -> dict[str, Any]:
@@ -45,11 +47,11 @@ def read_folder(folder: Path) -> dict[str, Any]:
 
 def _files(folder: Path) -> list[Path]:
     """Indices of sharded weights and whole files; of one model in two formats, the safetensors."""
-    indices = sorted(folder.glob("*.index.json"))
+    indices = sorted(folder.glob(f"*{INDEX}"))
     whole = _whole(folder, _SUFFIXES) or _whole(folder, _PICKLES)
     kept: dict[str, Path] = {}
     for path in [*indices, *whole]:
-        name = path.name.removesuffix(".index.json")
+        name = path.name.removesuffix(INDEX)
         same = {"pytorch_model": "model", "diffusion_pytorch_model": "model"}
         stem = name.rpartition(".")[0]
         stem = next((stem.replace(long, short) for long, short in same.items() if stem.startswith(long)), stem)
@@ -63,7 +65,7 @@ def _whole(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         path
         for suffix in suffixes
         for path in sorted(folder.glob(f"*{suffix}"))
-        if path.is_file() and not _NOT_WEIGHTS.search(path.name.lower()) and not _PART.search(path.stem)
+        if path.is_file() and not _NOT_WEIGHTS.search(path.name.lower()) and not PART.search(path.stem)
     ]
 
 

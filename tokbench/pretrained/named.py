@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.errors import TokbenchError
-from tokbench.models.folder import BY_NAME, ORIGIN
+from tokbench.models.folder import BY_NAME, CONFIG, ORIGIN, WEIGHTS
 from tokbench.reading import read_regular
 from tokbench.results.environment import content_hash
-from tokbench.results.files import write
+from tokbench.results.files import refused, write
 from tokbench.results.locks import locked
 
 from .catalogue import Entry, find, near
@@ -40,15 +40,27 @@ def folder_of(name: str) -> Path | None:
 def fetched(entry: Entry, *, again: bool = False, told: Callable[[str], None] = lambda line: None) -> Path:
     """Where the imported model lies; ``again``: fetch and import it anew. ``told`` hears what an import has to say."""
     folder = home(entry) / "tokenizer"
-    with locked(home(entry) / ".tokbench-import.lock"):  # of many processes one imports, and the others find it
-        if again or not _current(entry, folder):
-            (folder / ORIGIN).unlink(missing_ok=True)
-            found = files(entry, again=again)
-            for line in _import(entry, found, folder):
-                told(line)
-            origin = {"model": entry.name, "imported": _key(entry), "sha256": found.sha256, **_identity(found.weights)}
-            write(folder / ORIGIN, json.dumps(origin, indent=2) + "\n")
+    if not again and _current(entry, folder):  # of a cache, too, that may only be read
+        return folder
+    try:
+        with locked(home(entry) / ".tokbench-import.lock"):  # of many processes one imports, and the others find it
+            if again or not _current(entry, folder):
+                _make(entry, folder, again, told)
+    except OSError as error:
+        raise TokbenchError(
+            f"{home(entry)}: cannot be written: {refused(error) or error}; TOKBENCH_CACHE says where else"
+        ) from error
     return folder
+
+
+def _make(entry: Entry, folder: Path, again: bool, told: Callable[[str], None]) -> None:
+    (folder / ORIGIN).unlink(missing_ok=True)
+    found = files(entry, again=again)
+    for line in _import(entry, found, folder):
+        told(line)
+    of_file = {"sha256": found.sha256, **_identity(found.weights)}
+    origin = {"model": entry.name, "imported": _key(entry), **of_file, "holds": _held(folder)}
+    write(folder / ORIGIN, json.dumps(origin, indent=2) + "\n")
 
 
 def origin(entry: Entry) -> dict[str, Any] | None:
@@ -61,9 +73,9 @@ def origin(entry: Entry) -> dict[str, Any] | None:
 
 
 def _current(entry: Entry, folder: Path) -> bool:
-    """Whether the folder holds this import: of the same entry, by this tokbench, of the files that lie there."""
+    """Whether the folder holds this import, whole: of the same entry, by this tokbench, of the files that lie there."""
     said = origin(entry)
-    if said is None or said.get("imported") != _key(entry):
+    if said is None or said.get("imported") != _key(entry) or said.get("holds") != _held(folder):
         return False
     lying = given(entry)
     return lying is None or _identity(lying[0]).items() <= said.items()
@@ -71,6 +83,14 @@ def _current(entry: Entry, folder: Path) -> bool:
 
 def _key(entry: Entry) -> str:
     return content_hash({**entry.model_dump(mode="json", include=_IMPORTED), "form": FORM})
+
+
+def _held(folder: Path) -> dict[str, int] | None:
+    """The bytes of the model's files; None where one is missing."""
+    try:
+        return {name: (folder / name).stat().st_size for name in (CONFIG, WEIGHTS)}
+    except OSError:
+        return None
 
 
 def _identity(file: Path) -> dict[str, Any]:
