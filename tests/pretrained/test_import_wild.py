@@ -262,7 +262,8 @@ def test_weights_that_cannot_be_right_are_named(change: Any, message: str, state
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_become_float32_and_are_told(dtype: torch.dtype, state: State, tmp_path: Path) -> None:
-    torch.save({name: tensor.to(dtype) for name, tensor in state.items()}, tmp_path / "a.pt")
+    large = {CONV: torch.full_like(state[CONV], 6e4)}  # all of them are finite, and their sum in float16 is not
+    torch.save({name: tensor.to(dtype) for name, tensor in (state | large).items()}, tmp_path / "a.pt")
     made, report = pretrained.read(None, tmp_path / "a.pt")
     assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in made.state_dict().values())
     assert any(str(dtype).removeprefix("torch.") in note for note in report.notes)

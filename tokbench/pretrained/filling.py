@@ -81,7 +81,7 @@ def require_sound(given: dict[str, Tensor], path: str) -> None:
     kinds = {
         "empty": lambda t: not t.numel(),
         "not plain floating-point numbers (quantized, sparse or without values)": lambda t: not _plain(t),
-        "not finite": lambda t: not bool(torch.isfinite(t).all()),
+        "not finite": lambda t: not _finite(t),
     }
     for fault, has in kinds.items():
         if names := [name for name, tensor in given.items() if has(tensor)]:
@@ -98,6 +98,12 @@ def _require_whole(plan: TokenizerPlan, path: str) -> None:
     parts = ("encoder.", "decoder.", "quant", "post_quant")
     if unplaced := [name for name in plan.left_over if name.startswith(parts)]:
         raise TokbenchError(f"{path}: weights of the model that this layout has no place for: {_few(unplaced)}")
+
+
+def _finite(tensor: Tensor) -> bool:
+    """A sum reads the tensor once, a tenth of the time of ``isfinite``, and is finite of nothing else; one that is not
+    may have overflowed."""
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def _plain(tensor: Tensor) -> bool:
