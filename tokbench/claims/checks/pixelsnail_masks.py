@@ -16,8 +16,8 @@ def table(evidence: Evidence) -> str:
     masks = {
         "what both are given": lambda row: row[0],
         "codes": lambda row: stack(row[1]),
-        "pixel accuracy (%)": lambda row: spread_text(row[1].metric("pixel_accuracy"), ".1f"),
-        "mean IoU (%)": lambda row: spread_text(row[1].metric("mean_iou"), ".1f"),
+        "pixel accuracy": lambda row: spread_text(row[1].metric("pixel_accuracy"), ".3f"),
+        "mean IoU": lambda row: spread_text(row[1].metric("mean_iou"), ".3f"),
     }
     given = evidence.named({PART: "masks"})
     return pixelsnail.table(evidence) + (f"\n{table_of(given, masks)}" if given else "")
