@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tokbench.errors import TokbenchError
-from tokbench.generators import Generator, Sampling
+from tokbench.generators import Generator, Sampling, ar_decoding
 from tokbench.generators.noise import gumbel, image_keys, place_keys
 from tokbench.generators.sampling import draw, filtered, guided
 
@@ -26,6 +26,24 @@ def test_an_image_is_the_same_in_any_batch(make_generator: Make, name: str, sett
     alone = model.generate(1, condition=labels[5], seed=11, first=5, **settings)
     assert torch.equal(together[2:4], pair)
     assert torch.equal(together[5:], alone)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"top_p": 0.8, "temperature": 0.7}, {"guidance": 2.0, "top_k": 7}, {"top_k": 3}]
+)
+def test_noise_made_ahead_changes_no_code(
+    make_generator: Make, settings: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of vocabularies that differ, for as many places as there are and for two; a second image has its own."""
+    model = make_generator("ar", shape=(2, 3, 2), vocabulary=(7, 4), classes=4)
+    drawn = []
+    for ahead in (2**16, 2 * 2 * 7, 0):
+        monkeypatch.setattr(ar_decoding, "_AHEAD", ahead)
+        sample = model.batch_sampler(2, Sampling(**settings))
+        labels = torch.tensor([1, 2])
+        drawn.append(torch.cat([sample(labels, 3, torch.arange(2) + first) for first in (0, 2)]))
+    assert torch.equal(drawn[0], drawn[2]) and torch.equal(drawn[1], drawn[2])
+    assert not torch.equal(drawn[0][:2], drawn[0][2:])
 
 
 @EACH

@@ -59,7 +59,7 @@ def test_drawn_codes_are_the_official_ones(
     model, data = official
     uniforms = iter(data["18x21_uniforms"].flatten(1).unbind(1))
 
-    def by_uniform(logits: Tensor, keys: Tensor, sampling: Sampling) -> Tensor:
+    def by_uniform(logits: Tensor, keys: Tensor, sampling: Sampling, noise: Tensor | None) -> Tensor:
         """The official code's draw: how many entries of the cumulative distribution are not above u."""
         edge = logits.topk(7).values[:, -1:]
         share = (logits / 1.3).masked_fill(logits < edge, -torch.inf).softmax(-1).double().cumsum(-1)

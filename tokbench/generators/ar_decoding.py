@@ -12,9 +12,11 @@ from tokbench.generators.ar import AR
 from tokbench.generators.autoregressive import Autoregressive
 from tokbench.generators.base import Drawing, Progress
 from tokbench.generators.bits import to_codes
-from tokbench.generators.noise import image_keys, place_keys
+from tokbench.generators.noise import gumbel, image_keys, place_keys
 from tokbench.generators.sampling import Sampling, draw, guided
 from tokbench.generators.stepping import Steps
+
+_AHEAD = 2**16  # numbers of noise that are made at once
 
 
 class ARDecoder:
@@ -105,6 +107,7 @@ class Draw:
         self.decoder = model.decoder(2 * n if self.doubled else n)
         self.codes = torch.zeros(*kept.shape, model.depth, dtype=torch.int64, device=model.device)
         self.keys = torch.zeros(n, self.codes[0].numel(), dtype=torch.int64, device=model.device)  # of every code
+        self.noise = NoiseAhead(self.keys, max(model.vocabulary))
 
     def restart(self, condition: Tensor, keys: Tensor) -> None:
         """Begin a batch, the first or another of as many images in the same memory."""
@@ -114,6 +117,7 @@ class Draw:
     def take(self, keys: Tensor) -> None:
         """Draw by these noise keys (n,)."""
         self.keys.copy_(place_keys(keys[:, None], torch.arange(self.keys.shape[1], device=keys.device)))
+        self.noise.forget()
 
     def move(self, condition: Tensor, seen: Tensor | None = None) -> None:
         """Go on with these conditions, after these codes (n, t, D) of the grid."""
@@ -129,21 +133,50 @@ class Draw:
         scale = self.sampling.scale(place / max(1, self.codes.shape[1] - 1))
         self.decoder.begin(t)
         for unit in self.model.units:
-            drawn = self._drawn(t, unit, self.keys[:, place * self.model.depth + unit.start], scale)
+            drawn = self._drawn(t, unit, place * self.model.depth + unit.start, scale)
             for d, chosen in zip(unit, drawn.unbind(-1), strict=True):
                 if self.known is not None:
                     chosen = torch.where(self.kept[:, place], self.known[:, place, d], chosen)
                 self.codes[:, place, d] = chosen
                 self.decoder.push(t, d, torch.cat([chosen, chosen]) if self.doubled else chosen)
 
-    def _drawn(self, t: int, unit: range, keys: Tensor, scale: float) -> Tensor:
-        """Codes (n, depths of the unit), whatever is given."""
-        logits, head = self.decoder.logits(t, unit.start), self.model.bit_head(unit)
+    def _drawn(self, t: int, unit: range, code: int, scale: float) -> Tensor:
+        """Codes (n, depths of the unit), whatever is given; the first is the ``code``-th that an image has."""
+        logits, head, keys = self.decoder.logits(t, unit.start), self.model.bit_head(unit), self.keys[:, code]
         if head is not None:
             bits, _ = head.draw(logits, keys, self.sampling, scale if self.doubled else None)
             return to_codes(bits, self.model.by_bits[unit.start : unit.stop])
         logits = guided(logits.float(), scale) if self.doubled else logits.float()
-        return draw(self.model.within(logits, t, -math.inf), keys, self.sampling)[..., None]
+        noise = self.noise.of(code, logits.shape[-1], self.sampling)
+        return draw(self.model.within(logits, t, -math.inf), keys, self.sampling, noise)[..., None]
+
+
+class NoiseAhead:
+    """The noise of all codes, made for several places at once on a CPU: of few rows the calls cost more than the
+    numbers. As many places as stay in the cache.
+
+    Args:
+        keys: (n, places), of every place.
+        size: codes of the largest vocabulary.
+    """
+
+    def __init__(self, keys: Tensor, size: int) -> None:
+        self.keys, self.size = keys, size
+        self.count = _AHEAD // (len(keys) * size) if keys.device.type == "cpu" else 0
+        self.forget()
+
+    def forget(self) -> None:
+        """The keys are others now."""
+        self.first, self.made = 0, torch.empty(0, 0, 0)
+
+    def of(self, place: int, size: int, sampling: Sampling) -> Tensor | None:
+        """(n, size) of one place; None where as much is made at a time anyway, or not of all codes."""
+        if self.count < 2 or sampling.temperature == 0 or (sampling.top_k or size) < size:
+            return None
+        if not 0 <= place - self.first < self.made.shape[1]:
+            self.first = place
+            self.made = gumbel(self.keys[:, place : place + self.count], torch.arange(self.size))
+        return self.made[:, place - self.first, :size]
 
 
 class GraphedSampler:

@@ -127,8 +127,9 @@ def _likeliest(logits: Tensor, mass: float, few: int = 1024) -> Tensor:
     return logits.sort(dim=-1, descending=True).values
 
 
-def draw(logits: Tensor, keys: Tensor, sampling: Sampling) -> Tensor:
-    """Logits (n, K) and a noise key each (n,) -> codes (n,): the Gumbel-max trick, robust where batches round apart."""
+def draw(logits: Tensor, keys: Tensor, sampling: Sampling, noise: Tensor | None = None) -> Tensor:
+    """Logits (n, K) and a noise key each (n,) -> codes (n,): the Gumbel-max trick, robust where batches round apart.
+    ``noise`` (n, K): that of all codes under these keys, where it is at hand."""
     logits = logits.float()
     if sampling.temperature == 0:
         return logits.argmax(-1)
@@ -147,6 +148,8 @@ def draw(logits: Tensor, keys: Tensor, sampling: Sampling) -> Tensor:
             if sampling.top_p < 1:
                 return argmax_with_noise(filtered(logits, sampling), keys, 1.0)
             return argmax_with_noise(logits, keys, sampling.temperature)
+    if noise is not None:
+        return (filtered(logits, sampling) + noise).argmax(-1)
     codes = torch.arange(size, device=logits.device)
     if logits.device.type != "cpu" or logits.numel() <= _IN_CACHE:
         return (filtered(logits, sampling) + gumbel(keys, codes)).argmax(-1)

@@ -46,9 +46,11 @@ class Steps:
 
     def __init__(self, stack: Transformer, rows: int, length: int) -> None:
         self.stack, self.heads = stack, stack.heads
-        self.caches = [Cache.empty(stack.like, rows, stack.heads, length, stack.width) for _ in stack.blocks]
+        shape = (2, rows, stack.heads, length, stack.width // stack.heads)
+        both = [stack.like.new_zeros(shape) for _ in stack.blocks]  # keys and values, which one copy fills
+        self.caches = [Cache(*of.unbind()) for of in both]
         blocks: list[Block] = list(stack.blocks)  # type: ignore[arg-type]
-        self.layers = [(_Weights.of(block), *cache) for block, cache in zip(blocks, self.caches, strict=True)]
+        self.layers = list(zip(map(_Weights.of, blocks), both, strict=True))
 
     def fill(self, x: Tensor, rotation: Tensor | None, shown: Tensor | None = None) -> None:
         """See the first M places, x (R, M, C), at once. ``shown`` (R, N): which of all are attended to."""
@@ -63,15 +65,15 @@ class Steps:
         turns = None if rotation is None else rotation[at : at + 1]
         rows, width = x.shape
         split = (rows, 3, self.heads, 1, width // self.heads)
-        for weights, keys, values in self.layers:
-            q, k, v = F.linear(F.layer_norm(x, (width,), *weights.norm1), *weights.qkv).view(split).unbind(1)
+        for weights, both in self.layers:
+            qkv = F.linear(F.layer_norm(x, (width,), *weights.norm1), *weights.qkv).view(split).transpose(0, 1)
             if turns is not None:
-                q, k = rotate(q, turns), rotate(k, turns)
-            keys.narrow(2, at, 1).copy_(k)
-            values.narrow(2, at, 1).copy_(v)
+                qkv = torch.cat([rotate(qkv[:2], turns), qkv[2:]])
+            both.narrow(3, at, 1).copy_(qkv[1:])
+            v = qkv[2]
             if at:
-                k, v = keys.narrow(2, 0, at + 1), values.narrow(2, 0, at + 1)
-                v = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+                k, v = both.narrow(3, 0, at + 1).unbind()
+                v = F.scaled_dot_product_attention(qkv[0], k, v, attn_mask=mask)
             # Of one key the softmax is 1.
             x = _sum(F.linear(v.reshape(rows, width), *weights.out), x)
             up = F.linear(F.layer_norm(x, (width,), *weights.norm2), *weights.up)
@@ -85,8 +87,8 @@ class Steps:
         turns = None if rotation is None else rotation[at]
         norms = [weights.norm1 for weights, *_ in self.layers[1:]]
         normed = F.layer_norm(x, x.shape[1:], *self.layers[0][0].norm1)
-        for (weights, keys, values), norm in zip(self.layers, [*norms, None], strict=True):
-            seen = attend(F.linear(normed, *weights.qkv), keys, values, at, turns, shown)
+        for (weights, both), norm in zip(self.layers, [*norms, None], strict=True):
+            seen = attend(F.linear(normed, *weights.qkv), both[0], both[1], at, turns, shown)
             x, normed = sum_and_norm(F.linear(seen, *weights.out), x, *weights.norm2)
             product = F.linear(F.gelu(F.linear(normed, *weights.up)), *weights.down)
             x, normed = (product.add_(x), normed) if norm is None else sum_and_norm(product, x, *norm)
