@@ -54,6 +54,8 @@ class Layout:
 
     def _rename(self, name: str, levels: int, side: int) -> str | None:
         for pair in self.prefixes:
+            if not name.startswith(pair[side].partition("{")[0]):  # most of them, and of every weight
+                continue
             match = re.match(_pattern(pair[side]), name)
             if match is None:
                 continue
