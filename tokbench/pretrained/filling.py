@@ -21,14 +21,15 @@ from .weight_sets import Chosen
 
 def fill(plan: TokenizerPlan, source: str, chosen: Chosen, path: str) -> tuple[Tokenizer, ImportReport]:
     """Build the plan's tokenizer and load it; TokbenchError lists weights missing, left over or of other shapes."""
-    names = official_names(plan.tensors, plan) | {f"the quantizer's {key}": t for key, t in plan.codebook.items()}
-    require_sound(names, path)
+    if not all(map(_sound, [*plan.tensors.values(), *plan.codebook.values()])):
+        beside = {f"the quantizer's {key}": tensor for key, tensor in plan.codebook.items()}
+        require_sound(official_names(plan.tensors, plan) | beside, path)
     _require_whole(plan, path)
     with weightless():  # no memory before it is known that the weights fit
         empty = Tokenizer(plan.config)
     wanted = {name: tensor for name, tensor in empty.state_dict().items() if not name.startswith("quantizer.")}
-    problems = mismatches(official_names(wanted, plan), official_names(plan.tensors, plan))
-    if problems:
+    if not _alike(wanted, plan.tensors):
+        problems = mismatches(official_names(wanted, plan), official_names(plan.tensors, plan))
         told = printable("; ".join(problems), 400)
         raise TokbenchError(f"{path}: not the weights of a whole {source} model: {told}")
     tokenizer = _with_weights(empty, plan)
@@ -109,6 +110,15 @@ def _finite(tensor: Tensor) -> bool:
 def _plain(tensor: Tensor) -> bool:
     types = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
     return tensor.dtype in types and tensor.layout == torch.strided and tensor.device.type != "meta"
+
+
+def _sound(tensor: Tensor) -> bool:
+    return bool(tensor.numel()) and _plain(tensor) and _finite(tensor)
+
+
+def _alike(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> bool:
+    """Whether names and shapes are the same."""
+    return {name: t.shape for name, t in wanted.items()} == {name: t.shape for name, t in given.items()}
 
 
 def _few(names: list[str]) -> str:
