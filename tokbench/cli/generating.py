@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from tokbench.results.locks import alone
 from tokbench.results.targets import check_target
 
 _SETTINGS, _GRID = "settings.json", "grid.png"
-GRID_MOST, GRID_COLUMNS = 64, 8
+GRID_MOST, GRID_COLUMNS, GRID_TITLES = 64, 8, 16
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,9 @@ def _draw_missing(
         if progress is not None and numbers:
             progress(done / len(missing))
     config = pair.tokenizer.config
-    _write_grid(out, n, config.channels if config.kind == "image" else 3, 1 if pair.draws_clips else GRID_COLUMNS)
+    titles = settings.texts if 1 < len(settings.texts) <= GRID_TITLES else ()
+    columns = len(titles) or (1 if pair.draws_clips else GRID_COLUMNS)
+    _write_grid(out, n, config.channels if config.kind == "image" else 3, columns, titles)
     return len(missing)
 
 
@@ -252,8 +254,10 @@ def _claim(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _write_grid(out: Path, n: int, channels: int, columns: int) -> None:
-    shown = min(n, GRID_MOST)
+def _write_grid(out: Path, n: int, channels: int, columns: int, titles: Sequence[str]) -> None:
+    """The first images in whole rows; under titles, which are drawn in turn, a column each."""
+    shown = min(n, GRID_MOST // columns * columns)
     images = [read_image(out / f"{i:06d}.png", channels) for i in range(shown)]
     rows = [images[start : start + columns] for start in range(0, shown, columns)]
-    save_picture(grid(rows, zoom=max(1, 128 // images[0].shape[-1])), out / _GRID)
+    zoom = max(1, 128 // images[0].shape[-1])
+    save_picture(grid(rows, columns=titles[:shown], zoom=zoom), out / _GRID)
