@@ -18,7 +18,7 @@ from tokbench.claims.page import print_result, write_pages
 from tokbench.claims.plan import ClaimPlan, as_given, plan_claim
 from tokbench.claims.results import asked_before, judge, save, stored
 from tokbench.claims.tuning import run_trials
-from tokbench.errors import counted
+from tokbench.errors import TokbenchError, counted
 from tokbench.printing import terminal
 from tokbench.results.store import Store
 from tokbench.results.targets import check_writable
@@ -69,7 +69,13 @@ class Session:
         """Print cells and counted cost of each claim, and of all together, shared cells once."""
         total: dict[str, Cost] = {}
         for claim in claims:
-            found = self._plan(claim, costing=True)
+            try:
+                found = self._plan(claim, costing=True)
+            except TokbenchError as error:
+                if len(claims) == 1:
+                    raise
+                self._say(f"{claim.name}: {error}")
+                continue
             self.console.rule(f"{claim.name}, {self.scale} scale", style="dim")
             if found.plan.cells:
                 print_plan(found.plan, self.work)

@@ -41,7 +41,8 @@ def claims(
 
     from tokbench.claims.definition import load_claim, load_claims
     from tokbench.claims.page import judged, print_list
-    from tokbench.printing import terminal
+    from tokbench.errors import TokbenchError
+    from tokbench.printing import say, terminal
 
     console = terminal()
     if not names:
@@ -60,6 +61,14 @@ def claims(
         if not dry_run:
             console.print("nothing was run: --scale paper runs with --yes")
         return
-    failed = [session.judge(claim) if judge else session.run(claim) for claim in chosen]
-    if any(failed):
+    failed = 0
+    for claim in chosen:
+        try:
+            failed += session.judge(claim) if judge else session.run(claim)
+        except TokbenchError as error:
+            if len(chosen) == 1:
+                raise
+            failed += 1
+            say(f"{claim.name}: {error}")
+    if failed:
         raise typer.Exit(1)
