@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from claims_tiny import evidence, row
 
+from tokbench.claims.conditions import PART
 from tokbench.claims.definition import claims, load_claim
 from tokbench.claims.evidence import Evidence, Request, RequestedCell
 from tokbench.claims.findings import Finding, Verdict, overall
@@ -153,6 +154,7 @@ def test_nothing_measured_is_no_verdict(name: str) -> None:
     claim = load_claim(name)
     settings = claim.at("cpu")
     names = (*settings.sweeps, *settings.bench, *settings.elsewhere, *settings.probes)
+    names += () if settings.condition is None else (PART,)
     parts = {part: [RequestedCell(cell=part, label=part, seed=0)] for part in names}
     asked = Request(claim=name, scale="cpu", seeds=[0], parts=parts)
     empty = Evidence.of(claim, asked, [])

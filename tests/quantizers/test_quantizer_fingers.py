@@ -112,9 +112,8 @@ def test_the_skeleton_of_contributing_passes_the_contract(monkeypatch: pytest.Mo
     assert Q.configurations("mine", bits=8) == [{"codebook_size": 256}]
     contract.test_described("mine")
     for kwargs in Q.get("mine").examples():
-        for layout in contract.LAYOUTS:
-            for train in (True, False):
-                contract.test_layouts("mine", kwargs, layout, train)
+        for train in (True, False):
+            contract.test_layouts("mine", kwargs, train)
         contract.test_other_dtypes_are_quantized_in_fp32("mine", kwargs, torch.bfloat16)
         for check in (
             contract.test_eval_is_a_function_of_the_codes,
