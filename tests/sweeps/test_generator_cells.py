@@ -139,6 +139,7 @@ def pairs(tmp_path: Path) -> tuple[str, dict[int, Path]]:
     return f"folder:{tmp_path / 'images'},masks={tmp_path / 'masks'}", folders
 
 
+@pytest.mark.slow  # of what cells are conditioned on, captions are in the default run
 def test_a_sweep_over_pairs_trains_every_generator_on_their_masks(
     pairs: tuple[str, dict[int, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,7 +48,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "binary"])
+@pytest.mark.parametrize("loss", ["cross_entropy", pytest.param("binary", marks=pytest.mark.slow)])
 def test_a_tokenizer_of_labels_learns_is_measured_and_drawn(tiny: Tiny, maps: Path, tmp_path: Path, loss: str) -> None:
     recipe = tiny(
         f"data.source=folder:{maps}/labels", "data.kind=labels", "data.channels=5", f"loss.reconstruction={loss}",

@@ -85,7 +85,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
     [
         ("loss", []),
         ("gradient", ["quantizer.name=vq", "quantizer.codebook_size=16", "quantizer.kmeans_init=true"]),
-        ("latents", ["training.gradient_accumulation=2"]),
+        pytest.param("latents", ["training.gradient_accumulation=2"], marks=pytest.mark.slow),
         ("latents", ["quantizer.name=lfq", "quantizer.codebook_size=16", GAN]),
     ],
 )

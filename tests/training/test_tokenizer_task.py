@@ -54,7 +54,9 @@ def same(one: object, two: object) -> bool:
         pytest.param(
             ("training.gradient_accumulation=2", "loss.adversarial.weighting=adaptive"), marks=pytest.mark.slow
         ),
-        ("quantizer={name: lfq, codebook_size: 16}", "loss.adversarial.loss=non-saturating"),
+        pytest.param(
+            ("quantizer={name: lfq, codebook_size: 16}", "loss.adversarial.loss=non-saturating"), marks=pytest.mark.slow
+        ),
     ],
     ids=["rq", "accumulated", "lfq"],
 )
