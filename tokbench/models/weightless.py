@@ -21,11 +21,13 @@ _DRAWS = {
 def weightless() -> Iterator[None]:
     """The meta device, without the draws of weights that have no values: torch takes milliseconds over each of them,
     most of the time that building a network takes there."""
-    with torch.device("meta"), _Undrawn():
+    with torch.device("meta"), Undrawn():
         yield
 
 
-class _Undrawn(TorchFunctionMode):
+class Undrawn(TorchFunctionMode):
+    """Weights that would be drawn stay what their memory holds: for those that are written over."""
+
     def __torch_function__(
         self,
         func: Callable[..., Any],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from tokbench.errors import TokbenchError, printable
 from tokbench.models import Tokenizer
 from tokbench.models.fitting import mismatches
 from tokbench.models.tokenizer import quantizer_of
-from tokbench.models.weightless import weightless
+from tokbench.models.weightless import Undrawn, weightless
 
 from .importer import TokenizerPlan
 from .report import ImportReport
@@ -60,7 +61,13 @@ def _with_weights(empty: Tokenizer, plan: TokenizerPlan) -> Tokenizer:
         tokenizer = Tokenizer(plan.config)
         tokenizer.load_state_dict(tensors, strict=False)
         return tokenizer
-    empty.quantizer = quantizer_of(plan.config)
+    # VQ draws nothing but its codebook, which the plan's is written over.
+    drawn = {name for name, _ in empty.quantizer.named_parameters()} | {
+        name for name, _ in empty.quantizer.named_buffers()
+    }
+    only_codes = "codebook" in plan.codebook and all(name.startswith("codes.") for name in drawn)
+    with Undrawn() if only_codes else contextlib.nullcontext():
+        empty.quantizer = quantizer_of(plan.config)
     return empty
 
 
