@@ -12,7 +12,7 @@ from elsewhere import Elsewhere, On, without_inference_mode
 
 from tokbench.config.generator import GeneratorConfig, VARGeneratorConfig
 from tokbench.config.model import QuantizerConfig
-from tokbench.generators import Generator, Sampling, build, sampling, stepping
+from tokbench.generators import Generator, Sampling, build, kernels
 from tokbench.generators.ar_decoding import Draw
 
 Make = Callable[..., Generator]
@@ -65,8 +65,7 @@ def test_learns_where_it_is_put(make_generator: Make, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_draws_on_a_gpu_what_it_draws_here(make_generator: Make, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    for room in (sampling, stepping):  # whose kernels are not for a device that is not there
-        monkeypatch.setattr(room, "_HAS_TRITON", False)
+    monkeypatch.setattr(kernels, "HAVE_TRITON", False)  # they are not for a device that is not there
     without_inference_mode(monkeypatch, Draw, "position")
     model = _make(make_generator, kind)
     codes = {how: model.generate(3, condition=1, seed=4, sampling=of) for how, of in SAMPLINGS.items()}

@@ -10,7 +10,7 @@ import torch
 from elsewhere import On, without_inference_mode
 from recorded_graphs import Graph, NotPermitted, _captured, recorded_graphs  # noqa: F401  (a fixture)
 
-from tokbench.generators import Generator, Sampling, sampling, stepping
+from tokbench.generators import Generator, Sampling, kernels
 from tokbench.generators.ar_decoding import Draw, GraphedSampler
 
 pytestmark = pytest.mark.usefixtures("recorded_graphs")
@@ -32,8 +32,7 @@ def test_replayed_graphs_draw_what_plain_steps_draw(
     make_generator: Callable[..., Generator], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Three batches with other conditions and other images, out of one recording."""
-    for room in (sampling, stepping):  # whose kernels are not for a device that is not there
-        monkeypatch.setattr(room, "_HAS_TRITON", False)
+    monkeypatch.setattr(kernels, "HAVE_TRITON", False)  # they are not for a device that is not there
     without_inference_mode(monkeypatch, Draw, "position")
     model = make_generator("ar", classes=4, **MODELS[how])
     settings, labels = SAMPLINGS[how], torch.tensor([[0, 1, 2], [3, 0, 1], [2, 2, 3]])

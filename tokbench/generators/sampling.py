@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -14,11 +13,11 @@ from torch import Tensor
 from tokbench.config.generator_evaluation import check_head
 from tokbench.config.generator_model import Head
 from tokbench.errors import TokbenchError, did_you_mean
+from tokbench.generators.kernels import have_kernels
 from tokbench.generators.noise import gumbel
 
 # Logits a CPU draws from at a time: noise is a chain of steps over int64, eight times slower where it leaves the cache.
 _IN_CACHE = 2**16
-_HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 Schedule = Literal["constant", "linear", "cosine", "scales"]
 MaskSchedule = Literal["cosine", "arccos", "linear"]
@@ -141,7 +140,7 @@ def draw(logits: Tensor, keys: Tensor, sampling: Sampling, noise: Tensor | None 
         best = (values + gumbel(keys, candidates)).argmax(-1, keepdim=True)
         return candidates.gather(-1, best)[..., 0]
     size = logits.shape[-1]
-    if logits.device.type == "cuda" and _HAS_TRITON:
+    if have_kernels(logits):
         from tokbench.generators.fused_draw import argmax_with_noise
 
         with torch.cuda.device(logits.device):  # Triton starts kernels on the current one

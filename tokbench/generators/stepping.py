@@ -8,16 +8,14 @@ Shape legend: R rows, N places, C width, h heads, c channels a head.
 
 from __future__ import annotations
 
-import importlib.util
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tokbench.generators.kernels import have_kernels
 from tokbench.generators.transformer import Block, Cache, Transformer, rotate
-
-_HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 
 class _Weights(NamedTuple):
@@ -60,7 +58,8 @@ class Steps:
         """The output (R, C) of the place ``at`` from its input x (R, C), in evaluation. ``at`` is a plain number, so
         that every shape is known when a CUDA graph is captured."""
         if fuses(x, self.caches[0].keys):
-            return self._fused(x, at, rotation, shown)
+            with torch.cuda.device_of(x):  # Triton starts kernels on the current one
+                return self._fused(x, at, rotation, shown)
         mask = None if shown is None else shown[:, None, None, : at + 1]
         turns = None if rotation is None else rotation[at : at + 1]
         rows, width = x.shape
@@ -97,7 +96,7 @@ class Steps:
 
 def fuses(x: Tensor, cache: Tensor) -> bool:
     """Whether a step has kernels of its own here: on a GPU with Triton, in one precision."""
-    return _HAS_TRITON and x.device.type == "cuda" and x.dtype == cache.dtype and not torch.is_autocast_enabled("cuda")
+    return have_kernels(x) and x.dtype == cache.dtype and not torch.is_autocast_enabled("cuda")
 
 
 def _sum(product: Tensor, x: Tensor) -> Tensor:
