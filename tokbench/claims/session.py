@@ -49,7 +49,7 @@ class Session:
         check_writable(self.out / claim.name / "README.md")
         found = self._plan(claim)
         self.console.rule(f"{claim.name}, {self.scale} scale", style="dim")
-        if self._tune(claim) or self._condition(claim):
+        if any([self._condition(claim), self._tune(claim)]):
             found = self._plan(claim)
         failed = self._finish(found)
         self._conclude(claim, found.asked)
