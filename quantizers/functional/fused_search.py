@@ -73,9 +73,8 @@ def _search_kernel(  # type: ignore[no-untyped-def]
         scores = tl.zeros((BLOCK_N, BLOCK_K), tl.float32)
         for d in range(0, DIM, BLOCK_D):
             scores = tl.dot(tl.load(z_rows + d), tl.load(code_columns + d), scores)
-        squares = tl.load(squares_ptr + codes, mask=codes < size, other=float("inf"))
         if BY_LENGTH:
-            scores -= 0.5 * squares[None, :]
+            scores -= 0.5 * tl.load(squares_ptr + codes, mask=codes < size, other=float("inf"))[None, :]
         else:
             scores = tl.where(codes[None, :] < size, scores, float("-inf"))
         top, place = tl.max(scores, axis=1, return_indices=True)

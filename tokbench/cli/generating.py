@@ -130,28 +130,17 @@ def _draw_missing(
         batches = judged.batches(missing, batch_size, progress)
     elif settings.given is not None or settings.frames is not None:
         batches = _films(pair, settings, missing, batch_size)
-    elif settings.image is not None:
-        slide = pair.slide(settings.size)
-        batches = pair.completions(
-            settings.image,
-            keep_mask(settings.keep, pair.generator.grid if slide is None else slide.map),
-            missing,
-            conditions=_conditions(pair, settings),
-            seed=settings.seed,
-            sampling=settings.sampling,
-            batch_size=batch_size,
-            size=settings.size,
-        )
     else:
-        batches = pair.stream(
-            missing,
-            conditions=_conditions(pair, settings),
-            seed=settings.seed,
-            sampling=settings.sampling,
-            batch_size=batch_size,
-            size=settings.size,
-            progress=progress,
-        )
+        asked: dict[str, Any] = {
+            "conditions": _conditions(pair, settings), "seed": settings.seed, "sampling": settings.sampling,
+            "batch_size": batch_size, "size": settings.size,
+        }  # fmt: skip
+        if settings.image is None:
+            batches = pair.stream(missing, **asked, progress=progress)
+        else:
+            slide = pair.slide(settings.size)
+            keep = keep_mask(settings.keep, pair.generator.grid if slide is None else slide.map)
+            batches = pair.completions(settings.image, keep, missing, **asked)
     done = 0
     for numbers, images in batches:
         if held is None:  # only now, when it is known that these settings can be drawn with

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ def fill(plan: TokenizerPlan, source: str, chosen: Chosen, path: str) -> tuple[T
     with weightless():  # no memory before it is known that the weights fit
         empty = Tokenizer(plan.config)
     wanted = {name: tensor for name, tensor in empty.state_dict().items() if not name.startswith("quantizer.")}
-    if not _alike(wanted, plan.tensors):
+    if mismatches(wanted, plan.tensors):
         problems = mismatches(official_names(wanted, plan), official_names(plan.tensors, plan))
         told = printable("; ".join(problems), 400)
         raise TokbenchError(f"{path}: not the weights of a whole {source} model: {told}")
@@ -62,9 +62,7 @@ def _with_weights(empty: Tokenizer, plan: TokenizerPlan) -> Tokenizer:
         tokenizer.load_state_dict(tensors, strict=False)
         return tokenizer
     # VQ draws nothing but its codebook, which the plan's is written over.
-    drawn = {name for name, _ in empty.quantizer.named_parameters()} | {
-        name for name, _ in empty.quantizer.named_buffers()
-    }
+    drawn = [name for name, _ in (*empty.quantizer.named_parameters(), *empty.quantizer.named_buffers())]
     only_codes = "codebook" in plan.codebook and all(name.startswith("codes.") for name in drawn)
     with Undrawn() if only_codes else contextlib.nullcontext():
         empty.quantizer = quantizer_of(plan.config)
@@ -86,12 +84,7 @@ def _held(module: nn.Module) -> Iterator[Tensor]:
 
 def require_sound(given: dict[str, Tensor], path: str) -> None:
     """TokbenchError that names weights which cannot be right: empty, not floating-point, not finite."""
-    kinds = {
-        "empty": lambda t: not t.numel(),
-        "not plain floating-point numbers (quantized, sparse or without values)": lambda t: not _plain(t),
-        "not finite": lambda t: not _finite(t),
-    }
-    for fault, has in kinds.items():
+    for fault, has in _FAULTS.items():
         if names := [name for name, tensor in given.items() if has(tensor)]:
             types = {str(given[name].dtype).removeprefix("torch.") for name in names} if "plain" in fault else ()
             raise TokbenchError(f"{path}: {_few(names)}: {', '.join([*sorted(types), fault])}")
@@ -119,13 +112,15 @@ def _plain(tensor: Tensor) -> bool:
     return tensor.dtype in types and tensor.layout == torch.strided and tensor.device.type != "meta"
 
 
+_FAULTS: dict[str, Callable[[Tensor], bool]] = {
+    "empty": lambda t: not t.numel(),
+    "not plain floating-point numbers (quantized, sparse or without values)": lambda t: not _plain(t),
+    "not finite": lambda t: not _finite(t),
+}
+
+
 def _sound(tensor: Tensor) -> bool:
-    return bool(tensor.numel()) and _plain(tensor) and _finite(tensor)
-
-
-def _alike(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> bool:
-    """Whether names and shapes are the same."""
-    return {name: t.shape for name, t in wanted.items()} == {name: t.shape for name, t in given.items()}
+    return not any(has(tensor) for has in _FAULTS.values())
 
 
 def _few(names: list[str]) -> str:

@@ -30,7 +30,7 @@ def tests(folder: str) -> Callable[[Setting], Answer]:
         if not (_TESTS / folder).is_dir():
             raise TokbenchError(f"tests/{folder} is not here: run this from a checkout")
         command = [sys.executable, "-m", "pytest", str(_TESTS / folder), "-m", "gpu", "-p", "no:cacheprovider", "-rA"]
-        command += ["--show-capture=no"]  # torch's compiler logs more than is kept below
+        command.append("--show-capture=no")  # torch's compiler logs more than is kept below
         environment = {**os.environ, REHEARSAL: "" if setting.device == "cuda" else setting.device}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=_TESTS.parent)
         counts = {what: int(number) for number, what in _COUNT.findall(done.stdout.strip().split("\n")[-1])}
