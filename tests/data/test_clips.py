@@ -16,6 +16,8 @@ import torch
 from data_videos import encode, moving, plain, sound_only
 
 from tokbench.data import loader, open_images
+from tokbench.data.clip_view import ClipView, VideoFile
+from tokbench.data.pixels import to_float, to_uint8
 from tokbench.errors import TokbenchError, TokbenchWarning
 
 pytest.importorskip("av")
@@ -83,7 +85,10 @@ def test_every_source_gives_the_same_clips(kind: str, tmp_path: Path) -> None:
     assert len(train) == 4 and len(held_out) == 1 + 4 and len(train.classes) == 2
     whole = torch.from_numpy(plain(videos()[5])).permute(3, 0, 1, 2)
     clips = [held_out[k] for k in range(5)]
-    assert all(clip["image"].dtype == torch.uint8 and clip["image"].is_contiguous() for clip in clips)
+    assert all(clip["image"].dtype == torch.uint8 for clip in clips)
+    batch = next(iter(loader(held_out, batch_size=5, shuffle=False, seed=0)))["image"]
+    assert torch.equal(batch, torch.stack([clip["image"] for clip in clips]))
+    assert to_float(batch).is_contiguous() and torch.equal(to_uint8(to_float(batch)), batch)
     places = [clip["id"].rpartition("@")[2] for clip in clips]
     longer = clips[:4] if places[1] == "9" else clips[1:]
     assert [clip["id"].rpartition("@")[2] for clip in longer] == ["0", "9", "18", "27"]
@@ -275,3 +280,15 @@ def test_a_built_in_clip_that_was_changed_is_one_line(monkeypatch: pytest.Monkey
     (tmp_path / "cockatoo.mp4").write_bytes(b"another")
     with pytest.raises(TokbenchError, match="cockatoo.mp4 is not the file that tokbench ships; reinstall"):
         open_images("clips", "eval", image_size=(17, 64, 64))
+
+
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    file, view = tmp_path / "a.mp4", ClipView(image_size=32, crop="adm", frames=5, windows="first")
+    for seed, count in ((0, 30), (1, 20), (2, 40), (1, 20)):
+        file.write_bytes(encode(moving(count, 32, 32, seed=seed)))
+        for _ in range(3):  # the second and third time, the file was closed for others in between
+            clip, _ = view.take(VideoFile(file, "a.mp4"), 0, 0)
+            assert np.array_equal(clip.permute(1, 2, 3, 0), plain(file.read_bytes())[:5])
+            for k in range(2):
+                (tmp_path / f"{k}.mp4").write_bytes(encode(moving(9, 32, 32)))
+                view.take(VideoFile(tmp_path / f"{k}.mp4", "other"), 0, 0)

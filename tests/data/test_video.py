@@ -39,6 +39,8 @@ def test_any_frame_is_what_decoding_from_the_front_gives(kind: str) -> None:
     assert len(whole) == 50 and np.array_equal(read(data), whole)
     for indices in ([49], [0], [13, 14, 15], [11, 12, 30], [30, 30, 7]):
         assert np.array_equal(read(data, indices), whole[indices]), indices
+    with Video(data, name="first") as first, Video(data, name="again", index=first.index) as again:
+        assert np.array_equal(again.frames([11, 12, 30]), whole[[11, 12, 30]]) and again.lost() == first.lost() == []
 
 
 def test_a_file_and_its_bytes_are_the_same(tmp_path: Path) -> None:

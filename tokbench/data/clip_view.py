@@ -20,8 +20,8 @@ from tokbench.data.container import UnreadableVideo, need_pyav
 from tokbench.data.crops import OWN_SCALE, View
 from tokbench.data.draws import below, uniforms
 from tokbench.data.media import VIDEOS
-from tokbench.data.video import Video
-from tokbench.data.whole import stamped
+from tokbench.data.video import FrameIndex, Video
+from tokbench.data.whole import stamp
 from tokbench.errors import TokbenchError, counted, did_you_mean
 
 Windows = Literal["random", "first", "all"]
@@ -91,6 +91,9 @@ class ClipView(View):
     def take(self, loaded: VideoFile, epoch: int, index: int) -> tuple[Tensor, str]:
         """(uint8 (channels, T, H, W), ``@START``) of one clip: a pure function of the video and (seed, epoch, index).
 
+        The bytes stay in the decoder's order (T, H, W, channels): they are put into that of the axes where they become
+        floats anyway, which costs a third of doing it here.
+
         Raises:
             UnreadableVideo: it is damaged in these frames, or too short.
         """
@@ -99,10 +102,10 @@ class ClipView(View):
         if loaded.start is None and self.windows == "random":
             start = below(len(shown) - self.span + 1, uniforms(5, self.seed, epoch, index)[4])
         frames = video.read(shown[start : start + self.span : self.stride].tolist())
-        clip = np.empty((3, self.frames, *axes(self.image_size)), np.uint8)
+        clip = np.empty((self.frames, *axes(self.image_size), 3), np.uint8)
         for t, frame in enumerate(frames):
-            clip[:, t] = self._square(frame, epoch, index).transpose(2, 0, 1)
-        return self.seen(torch.from_numpy(clip)), f"@{start}"
+            clip[t] = self._square(frame, epoch, index)
+        return self.seen(torch.from_numpy(clip).permute(3, 0, 1, 2)), f"@{start}"
 
     def _square(self, frame: np.ndarray, epoch: int, index: int) -> np.ndarray:
         """A frame (H, W, 3), as the sample has it. No crop without chance changes one that has the size already."""
@@ -189,22 +192,31 @@ class ClipView(View):
 
 
 _kept = threading.local()
+INDICES = 10_000
+"""Of as many files at most it is kept where their frames are, some kilobytes each."""
 
 
 def _opened(file: VideoFile) -> Video:
-    """The video, open. The last two stay open in each thread: clips one behind another need no search in the file."""
-    source = id(file.source) if isinstance(file.source, bytes) else _stamped(file)
+    """The video, open. The last two stay open in each thread: clips one behind another need no search in the file. Of
+    files the index is kept: without, every epoch would read all of a file for one clip."""
+    source = id(file.source) if isinstance(file.source, bytes) else _stamped(file.source, file.name)
     key = (os.getpid(), source)  # a process that was forked must not read through its parent's place in the file
     videos: dict[tuple[int, int | str], Video] = _kept.__dict__.setdefault("videos", {})
-    found = videos.pop(key, None) or Video(file.source, name=file.name)
+    indices: dict[str, FrameIndex] = _kept.__dict__.setdefault("indices", {})
+    if (found := videos.pop(key, None)) is None:
+        found = Video(file.source, name=file.name, index=indices.get(source) if isinstance(source, str) else None)
+        if isinstance(source, str):
+            indices[source] = found.index
+        if len(indices) > INDICES:
+            indices.pop(next(iter(indices)))
     while len(videos) > 1:
         videos.pop(next(iter(videos)))
     videos[key] = found
     return found
 
 
-def _stamped(file: VideoFile) -> str:
+def _stamped(file: Path, name: str) -> str:
     try:
-        return stamped(Path(file.source))  # type: ignore[arg-type]
+        return f"{os.path.abspath(file)} {stamp(os.stat(file))}"
     except OSError as error:
-        raise UnreadableVideo(file.name, error.strerror or "cannot be opened") from error
+        raise UnreadableVideo(name, error.strerror or "cannot be opened") from error

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tokbench.data.base import Batch, ImageDataset
+from tokbench.data.pixels import stacked
 from tokbench.data.stream import StreamedImages
 from tokbench.data.stream_loader import StreamLoader
 from tokbench.data.workers import ignore_sigterm, watched
@@ -174,7 +175,7 @@ class _Fetch(Dataset[Any]):
         epoch, indices = key
         samples, bad = self.dataset.samples(indices, epoch)
         # A batch of nothing has no shape: whoever goes through the batches leaves it out.
-        images = torch.stack([s["image"] for s in samples]) if samples else torch.empty(0, dtype=torch.uint8)
+        images = stacked([s["image"] for s in samples]) if samples else torch.empty(0, dtype=torch.uint8)
         labels = torch.tensor([s["label"] for s in samples], dtype=torch.int64)
         batch: Any = {"image": images, "label": labels, "id": [s["id"] for s in samples]}
         if samples and "partner" in samples[0]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,13 @@ __all__ = ["UnreadableImage", "load_image", "read_image", "to_channels", "to_flo
 
 
 def to_float(image: Tensor) -> Tensor:
-    """uint8 in 0..255 -> float32 in [-1, 1], any shape: ``x / 127.5 - 1``. Exactly undone by :func:`to_uint8`."""
+    """uint8 in 0..255 -> float32 in [-1, 1], any shape: ``x / 127.5 - 1``. Exactly undone by :func:`to_uint8`.
+
+    Whatever order the bytes lie in (a clip's are as the decoder leaves them), the floats lie in that of the axes.
+    """
     if image.dtype != torch.uint8:
         raise TypeError(f"to_float takes a uint8 tensor, not {image.dtype}")
-    return image.to(torch.float32) / 127.5 - 1.0
+    return image.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1.0)
 
 
 def to_uint8(image: Tensor) -> Tensor:
@@ -37,6 +41,13 @@ def to_uint8(image: Tensor) -> Tensor:
 def read_image(path: Path, channels: int = 3, *, any_shape: bool = False) -> Tensor:
     """An image file -> uint8 (channels, H, W). Raises UnreadableImage, and TokbenchError as :func:`to_channels`."""
     return to_channels(to_tensor(load_image(path, any_shape=any_shape)), channels)
+
+
+def stacked(images: Sequence[Tensor]) -> Tensor:
+    """As ``torch.stack``, but the batch's memory is in the order of the first one's: a clip's bytes go in one copy."""
+    order = images[0].dim_order()
+    batch = torch.stack([image.permute(order) for image in images])
+    return batch.permute(0, *(1 + order.index(axis) for axis in range(len(order))))
 
 
 def frames(images: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from tokbench.data.base import Batch, Split, digest
 from tokbench.data.captions import NAMES, caption_column, caption_in
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
+from tokbench.data.pixels import stacked
 from tokbench.data.table import TableImages, class_names, encoded_of, table_images
 from tokbench.data.whole import share_of
 from tokbench.errors import TokbenchError
@@ -138,7 +139,7 @@ class StreamedImages:
             labels.append(label)
             names.append(name + place)
             texts.append(captions[beside])
-        batch: Batch = {"image": torch.stack(images), "label": torch.tensor(labels, dtype=torch.int64), "id": names}
+        batch: Batch = {"image": stacked(images), "label": torch.tensor(labels, dtype=torch.int64), "id": names}
         if self.caption_column:
             batch["text"] = texts
         return batch, bad

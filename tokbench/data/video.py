@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,34 +27,51 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class FrameIndex:
+    """Where the frames of a file are: ``times``, int64 (N,), as they are shown; ``keys``, the numbers of key frames;
+    ``order``, those of all as they are decoded, or None where they are counted from the front."""
+
+    times: np.ndarray
+    keys: np.ndarray
+    order: np.ndarray | None
+
+
 class Video:
     """The largest video stream of a file, open until ``close`` (or the end of a ``with`` block).
 
+    Args:
+        index: of the same file, from the last time that it was open; without, all packets are read for it.
+
     Attributes:
         declared: frames by the container's header; 0 where it says nothing. It may be wrong.
-        times: int64 (N,), when each frame is shown, in units of ``base`` (seconds), ascending.
+        index: of its frames.
 
     Raises:
         UnreadableVideo: missing, empty, no video in a known format, no frames, or it breaks off.
     """
 
-    def __init__(self, source: bytes | Path, *, name: str) -> None:
+    def __init__(self, source: bytes | Path, *, name: str, index: FrameIndex | None = None) -> None:
         self.source, self.name = source, name
         self._av = need_pyav()
         self._container: InputContainer | None = None
         self._stream = self._open()
         self.declared, self.base = self._stream.frames, self._stream.time_base
-        self.times = self._keys = np.zeros(0, dtype=np.int64)
-        self._order: np.ndarray | None = None  # frames as they are decoded; None where they are counted from the front
         self._reformatter = self._av.video.reformatter.VideoReformatter()
-        self._numbers: dict[int, int] = {}
         self._running: Iterator[tuple[int, VideoFrame]] | None = None
         self._at, self._broken = -1, set[int]()
+        self._numbers: dict[int, int] = {}
+        self.index = index or FrameIndex(_NONE, _NONE, None)
         try:
-            self._index()
+            self.index = index or self._indexed()
         except UnreadableVideo:
             self.close()
             raise
+        if self.index.order is not None:
+            self._numbers = {time: number for number, time in enumerate(self.times.tolist())}
 
     def __len__(self) -> int:
         return len(self.times)
@@ -73,6 +91,11 @@ class Video:
         if self._container is not None:
             self._container.close()
             self._container = None
+
+    @property
+    def times(self) -> np.ndarray:
+        """int64 (N,): when each frame is shown, in units of ``base`` (seconds), ascending."""
+        return self.index.times
 
     @property
     def seconds(self) -> np.ndarray:
@@ -166,7 +189,7 @@ class Video:
                 self._broken |= self._depending_on(self._number(packet))
                 continue
             for frame in frames:
-                index = self._number(frame) if self._order is not None else next(count)
+                index = self._number(frame) if self.index.order is not None else next(count)
                 if frame.is_corrupt:
                     self._broken |= self._depending_on(index)
                 if index is not None:
@@ -186,23 +209,22 @@ class Video:
         """A frame, and those behind it in the order of decoding up to the next key frame: they may be made from it."""
         if index is None:
             return set()
-        if self._order is None:
+        order = self.index.order
+        if order is None:
             return {index}
-        place = int(np.flatnonzero(self._order == index)[0])
-        keys = np.isin(self._order[place + 1 :], self._keys)
-        until = place + 1 + int(keys.argmax()) if keys.any() else len(self._order)
-        return set(self._order[place:until].tolist())
+        place = int(np.flatnonzero(order == index)[0])
+        keys = np.isin(order[place + 1 :], self.index.keys)
+        until = place + 1 + int(keys.argmax()) if keys.any() else len(order)
+        return set(order[place:until].tolist())
 
     def _key_before(self, index: int) -> int | None:
         """The last key frame that is shown no later."""
-        before = int(np.searchsorted(self._keys, index, side="right")) - 1
-        return int(self._keys[before]) if before >= 0 else None
+        before = int(np.searchsorted(self.index.keys, index, side="right")) - 1
+        return int(self.index.keys[before]) if before >= 0 else None
 
-    def _index(self) -> None:
-        """Find out ``times``, the numbers of the key frames, and those of the frames in the order of decoding.
-
-        From the packets, without decoding them. Where these have no times, or two of them the same, frames are decoded
-        once and from then on counted from the front.
+    def _indexed(self) -> FrameIndex:
+        """From the packets, without decoding them. Where these have no times, or two of them the same, frames are
+        decoded once and from then on counted from the front.
         """
         assert self._container is not None
         times: list[int | None] = []
@@ -222,21 +244,18 @@ class Video:
         if not times:
             raise UnreadableVideo(self.name, "no frames in its video stream")
         if None in times or len(set(times)) < len(times):
-            self._count()
-            return
+            return self._counted()
         decoded = np.array(times, dtype=np.int64)
-        self.times = np.sort(decoded)
-        self._order = np.searchsorted(self.times, decoded)
-        self._numbers = {time: number for number, time in enumerate(self.times.tolist())}
-        self._keys = np.searchsorted(self.times, np.sort(np.array(keys, dtype=np.int64)))
+        shown = np.sort(decoded)
+        return FrameIndex(shown, *(np.searchsorted(shown, of) for of in (np.sort(np.array(keys, np.int64)), decoded)))
 
-    def _count(self) -> None:
+    def _counted(self) -> FrameIndex:
         self._stream = self._open()
         rate = float(self._stream.average_rate or 25) * float(self.base or 1)
         times = [round(k / rate) if frame.pts is None else frame.pts for k, (_, frame) in enumerate(self._shown(None))]
         if not times:
             raise UnreadableVideo(self.name, "none of its frames can be decoded")
-        self.times = np.maximum.accumulate(np.array(times, dtype=np.int64))
+        return FrameIndex(np.maximum.accumulate(np.array(times, np.int64)), _NONE, None)
 
     def _open(self) -> VideoStream:
         """Open the file anew and find its video stream."""
