@@ -101,10 +101,18 @@ class ClipView(View):
         shown, start = self.steps(video), loaded.start or 0
         if loaded.start is None and self.windows == "random":
             start = below(len(shown) - self.span + 1, uniforms(5, self.seed, epoch, index)[4])
-        frames = video.read(shown[start : start + self.span : self.stride].tolist())
+        wanted = shown[start : start + self.span : self.stride]
         clip = np.empty((self.frames, *axes(self.image_size), 3), np.uint8)
-        for t, frame in enumerate(frames):
-            clip[t] = self._square(frame, epoch, index)
+
+        def take(number: int, frame: np.ndarray) -> None:
+            square = self._square(frame, epoch, index)
+            for t in places[number]:
+                clip[t] = square
+
+        places: dict[int, list[int]] = {}
+        for t, number in enumerate(wanted.tolist()):
+            places.setdefault(number, []).append(t)
+        video.each(list(places), take)
         return self.seen(torch.from_numpy(clip).permute(3, 0, 1, 2)), f"@{start}"
 
     def _square(self, frame: np.ndarray, epoch: int, index: int) -> np.ndarray:

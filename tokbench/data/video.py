@@ -9,7 +9,7 @@ size). A phone's rotation is applied; pixels that are not square stay as they ar
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -118,20 +118,29 @@ class Video:
         Raises:
             UnreadableVideo: one of them cannot be decoded, or is damaged, or they differ in size.
         """
+        found: dict[int, np.ndarray] = {}
+        self.each(indices, found.__setitem__)
+        return [found[k] for k in indices]
+
+    def each(self, indices: Sequence[int], take: Callable[[int, np.ndarray], object]) -> None:
+        """``take(index, frame)`` as soon as a frame is decoded: none waits for the others.
+
+        Raises:
+            UnreadableVideo: as ``read``, when some were taken. A damaged frame may be taken, and one be taken twice.
+        """
         wanted = sorted(set(indices))
         key = self._key_before(wanted[0])
         if self._running is None or not (key or 0) - 1 <= self._at < wanted[0]:
             self._start(key)
-        found = self._decoded(wanted)
-        if len(found) < len(wanted):  # what the flag of a key frame, or an index, promises need not be true
+        shapes = self._decoded(wanted, take)
+        if len(shapes) < len(wanted):  # what the flag of a key frame, or an index, promises need not be true
             self._start(None)
-            found |= self._decoded(wanted)
-        missing = next((k for k in wanted if k not in found), None)
+            shapes |= self._decoded(wanted, take)
+        missing = next((k for k in wanted if k not in shapes), None)
         if missing is not None:
             raise UnreadableVideo(self.name, f"frame {missing} of {len(self)} is damaged")
-        if len({frame.shape for frame in found.values()}) > 1:
+        if len(set(shapes.values())) > 1:
             raise UnreadableVideo(self.name, "its frames change their size")
-        return [found[k] for k in indices]
 
     def lost(self) -> list[int]:
         """The frames that cannot be decoded, or with damage that the decoder notices. Decodes all of them."""
@@ -147,21 +156,23 @@ class Video:
         """Decode from frame ``key`` on (None: from the front): the next frames behind need no search."""
         self._running, self._at, self._broken = self._shown(key), -1, set()
 
-    def _decoded(self, wanted: list[int]) -> dict[int, np.ndarray]:
-        """Those of the frames that decoding on gives whole."""
-        found: dict[int, np.ndarray] = {}
+    def _decoded(self, wanted: list[int], take: Callable[[int, np.ndarray], object]) -> dict[int, tuple[int, ...]]:
+        """The shapes of those of the frames that decoding on gives whole."""
+        found: dict[int, tuple[int, ...]] = {}
         missing = set(wanted)
         assert self._running is not None
         for index, frame in self._running:
             self._at = index
             if index in missing:
-                found[index] = self._rgb(frame)
+                pixels = self._rgb(frame)
+                found[index] = pixels.shape
+                take(index, pixels)
                 missing.remove(index)
             if not missing or index >= wanted[-1]:
                 break
         else:
             self._running = None
-        return {index: pixels for index, pixels in found.items() if index not in self._broken}
+        return {index: shape for index, shape in found.items() if index not in self._broken}
 
     def _rgb(self, frame: VideoFrame) -> np.ndarray:
         pixels = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
