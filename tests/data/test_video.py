@@ -29,6 +29,9 @@ KINDS = {
     "MPEG-4 in AVI with B frames, which has no times": {"kind": "avi", "codec": "mpeg4", "bf": "2"},
     "MPEG-2": {"kind": "mpegts", "codec": "mpeg2video", "bf": "2"},
     "H.264 in a transport stream": {"kind": "mpegts"},
+    "RGB as it is": {"kind": "mov", "codec": "rawvideo", "pix_fmt": "rgb24"},
+    "RGB from the bottom up": {"kind": "avi", "codec": "rawvideo", "pix_fmt": "bgr24"},
+    "H.264 of colours in full": {"pix_fmt": "yuv444p"},
 }  # fmt: skip
 
 

@@ -175,7 +175,13 @@ class Video:
         return {index: shape for index, shape in found.items() if index not in self._broken}
 
     def _rgb(self, frame: VideoFrame) -> np.ndarray:
-        pixels = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        in_rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        if in_rgb is frame:
+            pixels = frame.to_ndarray()
+        else:  # the converted frame's own memory: whoever keeps it longer copies it anyway
+            plane = in_rgb.planes[0]
+            rows = np.frombuffer(plane, np.uint8).reshape(in_rgb.height, plane.line_size)  # type: ignore[call-overload]
+            pixels = rows[:, : 3 * in_rgb.width].reshape(in_rgb.height, in_rgb.width, 3)
         turns = round(frame.rotation / 90) % 4
         return np.rot90(pixels, turns) if turns else pixels
 
