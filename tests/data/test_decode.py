@@ -96,7 +96,7 @@ def test_16_bit_files_of_every_kind_are_scaled() -> None:
     "mode, color, kind, expected",
     [
         ("LAB", (255, 128, 128), "TIFF", (255, 255, 255)),
-        ("YCbCr", (128, 128, 128), "TIFF", (128, 128, 128)),
+        ("YCbCr", (76, 85, 255), "TIFF", (254, 0, 0)),
         ("CMYK", (0, 0, 0, 255), "TIFF", (0, 0, 0)),
         ("CMYK", (0, 0, 0, 0), "JPEG", (255, 255, 255)),
         ("RGBA", (9, 9, 9, 0), "WEBP", (255, 255, 255)),

@@ -64,6 +64,9 @@ def load_image(
         with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
             if not any_shape:
                 _check_shape(image, label)
+            plain = _plain_ycbcr(image, data)
+            if plain is not None:
+                return plain.convert("RGB")
             image.load()
             _turn_upright(image)
             return _to_rgb(image, label)
@@ -78,6 +81,20 @@ def _check_shape(image: Image.Image, label: str) -> None:
     width, height = image.size
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UnreadableImage(label, f"{width}x{height} is more than {MAX_ASPECT} times longer than wide")
+
+
+def _plain_ycbcr(image: Image.Image, data: bytes) -> Image.Image | None:
+    """A TIFF of uncompressed YCbCr, upright and not subsampled, from its strips: Pillow before 13 takes a pixel of them
+    for four bytes, and a whole file for one that is truncated. None for everything else."""
+    tags = getattr(image, "tag_v2", {})
+    wanted = {259: 1, 262: 6, 274: 1, 284: 1}  # compression, photometric, orientation, planes
+    if any(tags.get(tag, 1) != value for tag, value in wanted.items()) or tags.get(530) != (1, 1):
+        return None
+    starts, sizes = tags.get(273, ()), tags.get(279, ())
+    if len(starts) != len(sizes) or sum(sizes) != 3 * image.width * image.height:
+        return None
+    strips = (data[start : start + size] for start, size in zip(starts, sizes, strict=True))
+    return Image.frombytes("YCbCr", image.size, b"".join(strips))
 
 
 def _turn_upright(image: Image.Image) -> None:
