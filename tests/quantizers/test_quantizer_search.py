@@ -151,6 +151,7 @@ def test_lfq_entropy_extremes_are_finite() -> None:
         assert per_sample.isfinite() and codebook.isfinite() and z.grad is not None and z.grad.isfinite().all()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(0, 2**31))
 def test_factorize_and_bit_orders_round_trip(bits: list[int], seed: int) -> None:
     n = sum(bits)

@@ -156,7 +156,7 @@ def test_any_two_models_lie_over_each_other(browser: Any) -> None:
     wanted = {".left-image": scene(2, 4 + ord("l") % 7), ".right-image": scene(2, 9)}
     for selector, pixels in wanted.items():
         tile = grid([[pixels]], zoom=2)
-        WebDriverWait(browser, 10).until(lambda b, s=selector, t=tile: shown_pixels(b, s).tobytes() == t.tobytes())
+        WebDriverWait(browser, 120).until(lambda b, s=selector, t=tile: shown_pixels(b, s).tobytes() == t.tobytes())
         assert "image 3" in box.find_element(By.CSS_SELECTOR, selector).get_attribute("aria-label")
     assert "bpp" in box.find_element(By.CSS_SELECTOR, ".right-detail").text
     control = box.find_element(By.CSS_SELECTOR, ".slider input")

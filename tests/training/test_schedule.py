@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokbench.config.training import TrainingConfig
@@ -12,6 +12,7 @@ from tokbench.training.ema import averaged
 from tokbench.training.schedule import learning_rate_factor
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     steps=st.integers(2, 500),
     warmup=st.floats(0, 0.9),
