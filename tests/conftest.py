@@ -9,18 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# Before torch is loaded, and for the processes that tests start: threads of theirs would spin against each other.
+# Before torch is loaded, and for the processes that tests start: threads of theirs would spin against each other. What
+# hands the tests out to workers runs none itself, and has no need of torch: two seconds.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest  # noqa: E402
-import torch  # noqa: E402
 
 if TYPE_CHECKING:
     from fork_server import ForkServer
 
     from tokbench.models import Tokenizer
-
-torch.set_num_threads(1)
 
 _USERS_CACHE = os.environ.get("TOKBENCH_CACHE")
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"

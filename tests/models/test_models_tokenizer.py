@@ -11,10 +11,11 @@ from tokbench.errors import TokbenchError
 from tokbench.models import Tokenizer, pad_to_multiple
 from tokbench.models.layout import channels_last_
 
+# What an architecture does with one code of several depths it does with one.
 QUANTIZERS = [
-    {"name": "vq", "codebook_size": 16},
+    pytest.param({"name": "vq", "codebook_size": 16}, marks=pytest.mark.slow),
     {"name": "rq", "codebook_size": 16, "depth": 3},
-    {"name": "lfq", "codebook_size": 16},
+    pytest.param({"name": "lfq", "codebook_size": 16}, marks=pytest.mark.slow),
 ]
 
 

@@ -113,6 +113,13 @@ def test_all_weights_have_gradients(networks: Networks) -> None:
 
 
 STREAMS = [name for name in MADE if name != "cosmos-dv"]
+CUTS = [(17, 16), (1, 4), (5, 12)]
+# By default each of the networks at one cut, and each cut with one of them.
+PIECES = [
+    pytest.param(name, *cut, marks=() if k % len(CUTS) == j else pytest.mark.slow)
+    for k, name in enumerate(STREAMS)
+    for j, cut in enumerate(CUTS)
+]
 
 
 def _parts(x: Tensor, first: int, rest: int) -> Iterator[Tensor]:
@@ -122,8 +129,7 @@ def _parts(x: Tensor, first: int, rest: int) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("networks", STREAMS, indirect=True)
-@pytest.mark.parametrize(("first", "rest"), [(17, 16), (1, 4), (5, 12)])
+@pytest.mark.parametrize(("networks", "first", "rest"), PIECES, indirect=["networks"])
 def test_pieces_are_the_whole_in_the_memory_of_one(networks: Networks, first: int, rest: int) -> None:
     """57 frames: the largest map that any layer makes is that of a single piece."""
     encoder, decoder = networks

@@ -146,7 +146,10 @@ def spoiled_discriminator(monkeypatch: pytest.MonkeyPatch, bad: Collection[int])
     [
         ["quantizer.name=rq", "training.ema_decay=0.9"],
         ["quantizer.name=vq", "quantizer.kmeans_init=true", "quantizer.restart_threshold=1"],
-        ["quantizer.name=vq", "quantizer.codebook_update=gradient", "quantizer.kmeans_init=true"],
+        pytest.param(
+            ["quantizer.name=vq", "quantizer.codebook_update=gradient", "quantizer.kmeans_init=true"],
+            marks=pytest.mark.slow,
+        ),
         ["quantizer.name=vq", "quantizer.codebook_update=ema", "training.gradient_accumulation=2"],
         ["quantizer.name=lfq", "loss.adversarial.discriminator.norm=batch"],
     ],
