@@ -13,22 +13,32 @@ from tokbench.data.base import Split
 from tokbench.errors import TokbenchError
 
 
-def captions(split: Split) -> list[str]:
-    images = open_images("emoji", split, image_size=16)
+def captions(split: Split, source: str = "emoji") -> list[str]:
+    images = open_images(source, split, image_size=16)
     images.read_captions()
     assert images.captions is not None and not images.skipped
     return images.captions
 
 
-def test_held_out_names_are_new_combinations_of_known_words() -> None:
-    train, held_out = captions("train"), captions("eval")
-    assert (len(train), len(held_out)) == (1317, 60) and not set(train) & set(held_out)
+@pytest.mark.parametrize(("source", "count"), [("emoji", 60), ("emoji:1", 57)])
+def test_held_out_names_are_new_combinations_of_known_words(source: str, count: int) -> None:
+    train, held_out = captions("train", source), captions("eval", source)
+    assert (len(train), len(held_out)) == (1377 - count, count) and not set(train) & set(held_out)
     words = [set(re.findall(r"\w+", name.lower())) for name in train]
     known = Counter(word for found in words for word in found)
     for name in held_out:
         found = set(re.findall(r"\w+", name.lower()))
         assert len(found) >= 2 and all(known[word] >= 3 for word in found), name
-    assert {"blue heart", "red circle"} <= set(held_out) and {"red heart", "green heart"} <= set(train)
+    if source == "emoji":
+        assert {"blue heart", "red circle"} <= set(held_out) and {"red heart", "green heart"} <= set(train)
+    else:
+        assert not set(held_out) & set(captions("eval")) and held_out != captions("eval", "emoji:2")
+
+
+@pytest.mark.parametrize("rest", ["0", "x", "1,2", "-1"])
+def test_what_draws_no_names_is_one_line(rest: str) -> None:
+    with pytest.raises(TokbenchError, match=f"emoji:{rest}: after the colon stands a number from 1 on"):
+        open_images(f"emoji:{rest}", "eval", image_size=16)
 
 
 def test_a_glyph_goes_with_its_name() -> None:
