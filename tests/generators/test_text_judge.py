@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from sweeps_tiny import grid
 from test_pipeline import saved, settings
 from typer.testing import CliRunner
 
@@ -24,6 +25,7 @@ from tokbench.generators.rejection import check_ranks
 from tokbench.generators.text_judge import load_text_judge
 from tokbench.models import Tokenizer
 from tokbench.results.store import Store
+from tokbench.sweeps.run import run_sweep
 
 tokenizers = pytest.importorskip("tokenizers")
 TEXTS = ("red square", "blue square")
@@ -127,6 +129,29 @@ def test_the_captions_of_held_out_images_are_judged_in_turn(clip: str, drawer: s
     assert half["cosine_kept"] > half["cosine_drawn"]
     few = CliRunner().invoke(app, [*command, "-n", "2", "--reject", "0.5"])
     assert few.exit_code == 0 and "4 drawn, 2 for each" in few.output
+
+
+def test_a_sweep_keeps_what_the_judge_is_surest_of(clip: str, tmp_path: Path) -> None:
+    """From tokenizer to record, and again without drawing anew; a judge that is not there ends it before training."""
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "heart": 1}, "[UNK]"))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    words.save(str(tmp_path / "words.json"))
+
+    def asked(judge: str) -> Any:
+        text = f"generator.text={{tokenizer: {tmp_path}/words.json, length: 2, loss_weight: 0.0}}"
+        rejecting = ["evaluation.reject=0.5", f"evaluation.judge={judge}", "evaluation.samples=20"]
+        of = [text, "generator.depth_layers=0", "evaluation.metrics=[]", *rejecting]
+        data = ["data.source=emoji", "data.eval_limit=20"]
+        return grid("vq", set=data, depth=[], set_generator=of, generator=["ar"], out=tmp_path / "out")
+
+    with pytest.raises(TokbenchError, match="evaluation.judge clip:/none/x: /none/x: no such folder"):
+        run_sweep(asked("clip:/none/x"))
+    assert not (tmp_path / "out").exists()
+    assert run_sweep(asked(clip)) == 0 == run_sweep(asked(clip))
+    _, record = Store(tmp_path / "out" / "runs.jsonl").read()
+    cost = record.timing["rejection"]
+    assert (cost["judge"], cost["drawn"], cost["kept"]) == (clip, 40, 20)
+    assert cost["cosine_kept"] > cost["cosine_drawn"] and record.metrics["retrieval_20"].n == 20
 
 
 def test_a_recipe_names_the_judge_of_its_condition() -> None:
