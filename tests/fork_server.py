@@ -79,6 +79,11 @@ class ForkServer:
             os.kill(child, kill())  # one that has finished is there until it is waited for
         return self.wait(child)
 
+    def check(self, code: str, *arguments: str, printed: Path) -> None:
+        """AssertionError with what ``code`` printed, where it does not come to its end."""
+        failed = self.wait(self.start(code, *arguments, output=printed))
+        assert not failed, printed.read_text()[-2000:]
+
     def _answer(self, told: Mapping[str, object]) -> str:
         assert self._server.stdin is not None
         self._server.stdin.write(f"{json.dumps(told)}\n")
@@ -96,7 +101,8 @@ class ForkServer:
 @contextmanager
 def fork_server() -> Iterator[ForkServer]:
     """A server that is ready; it ends when its input is closed."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_TESTS.parent)}
+    # Triton decides when it is imported, as torch's compiler does, whether its kernels run without a GPU.
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_TESTS.parent), "TRITON_INTERPRET": "1"}
     with subprocess.Popen(
         [sys.executable, "-c", _SERVER.format(tests=str(_TESTS))],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,

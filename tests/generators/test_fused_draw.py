@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from fork_server import ForkServer
 
 
-def interpreted(sizes: list[int]) -> None:
-    """In a process of its own: Triton decides whether to interpret when it is imported."""
+@pytest.fixture
+def interpreted(forks: ForkServer, tmp_path: Path) -> Callable[[list[int]], None]:
+    """In a process in which Triton interprets its kernels."""
     pytest.importorskip("triton")
-    done = subprocess.run(
-        [sys.executable, "-c", DRAWN, repr(sizes)],
-        env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    return lambda sizes: forks.check(DRAWN, repr(sizes), printed=tmp_path / "printed")
 
 
 DRAWN = """
@@ -39,10 +36,10 @@ assert different <= rows / 100, (different, rows)  # near ties
 """
 
 
-def test_draws_the_same_codes() -> None:
+def test_draws_the_same_codes(interpreted: Callable[[list[int]], None]) -> None:
     interpreted([1, 3, 1025, 5000])
 
 
 @pytest.mark.slow
-def test_draws_the_same_codes_at_every_edge_of_a_block() -> None:
+def test_draws_the_same_codes_at_every_edge_of_a_block(interpreted: Callable[[list[int]], None]) -> None:
     interpreted([*range(1, 20), 255, 256, 257, 1023, 1024, 1025, 2047, 2048, 2049, 16384, 2**18])

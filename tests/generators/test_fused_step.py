@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
+from fork_server import ForkServer
 
 
-def test_a_fused_step_is_the_plain_one() -> None:
-    """In a process of its own: Triton decides whether to interpret when it is imported."""
+def test_a_fused_step_is_the_plain_one(forks: ForkServer, tmp_path: Path) -> None:
+    """In a process in which Triton interprets its kernels."""
     pytest.importorskip("triton")
-    done = subprocess.run(
-        [sys.executable, "-c", FUSED], env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    forks.check(FUSED, printed=tmp_path / "printed")
 
 
 FUSED = """

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from fork_server import ForkServer
 from gpu_device import DEVICE, on_gpu
 
+Interpreted = Callable[[list[tuple[int, int, int]]], None]
 
-def interpreted(shapes: list[tuple[int, int, int]]) -> None:
-    """Every shape (N, K, d) against a brute force in fp64, in a process of its own: Triton decides whether to interpret
-    when it is imported."""
+
+@pytest.fixture
+def interpreted(forks: ForkServer, tmp_path: Path) -> Interpreted:
+    """Every shape (N, K, d) against a brute force in fp64, in a process in which Triton interprets its kernels."""
     pytest.importorskip("triton")
-    done = subprocess.run(
-        [sys.executable, "-c", FUSED, repr(shapes)],
-        env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    return lambda shapes: forks.check(FUSED, repr(shapes), printed=tmp_path / "printed")
 
 
 FUSED = """
@@ -39,12 +37,12 @@ for n, size, dim in ast.literal_eval(sys.argv[1]):
 """
 
 
-def test_in_the_interpreter() -> None:
+def test_in_the_interpreter(interpreted: Interpreted) -> None:
     interpreted([(70, 130, 24), (1, 1, 3), (64, 64, 16)])
 
 
 @pytest.mark.slow
-def test_every_block_and_its_edges_in_the_interpreter() -> None:
+def test_every_block_and_its_edges_in_the_interpreter(interpreted: Interpreted) -> None:
     """One less than a block of rows, codes and channels (three numbers stand for one), the block, and one more; several
     blocks; a single of each; codes that few rows share out."""
     rows, codes, channels = (1, 63, 64, 65, 130), (1, 2, 127, 128, 129, 300), (1, 9, 10, 11, 21, 22)
