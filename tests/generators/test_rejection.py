@@ -130,6 +130,8 @@ def test_a_grey_and_an_oblong_image_are_judged(judge: str) -> None:
         ({"reject": 0.5, "judge": "other"}, "knows 5 classes, and the generator draws 3"),
         ({"reject": 0.5, "judge": "wrong"}, "the weights do not fit"),
         ({"reject": 0.5, "judge": "own", "image": Path("x.png")}, "--image and --reject"),
+        ({"reject": 0.5, "judge": "own", "conditions": (Path("x.png"),)}, "--condition and --reject"),
+        ({"reject": 0.5, "judge": "own", "classes": (1,), "texts": ("a",)}, "--class and --text: a generator has one"),
     ],
 )
 def test_what_cannot_be_judged_is_one_line(

@@ -105,6 +105,9 @@ def test_the_best_of_each_text_are_kept(clip: str, drawer: str, tmp_path: Path) 
     best = [sorted(range(place, 8, 2), key=lambda k: -float(sure[k]))[:2] for place in range(2)]
     assert cost["cosine_kept"] == pytest.approx(float(sure[best[0] + best[1]].mean()), abs=1e-4)
     assert cost["cosine_kept"] > cost["cosine_drawn"]
+    twice = settings(drawer, reject=0.5, judge=clip, texts=(*TEXTS, TEXTS[0]))  # once each, under its own heading
+    generate_files(twice, 4, tmp_path / "b", batch_size=3)
+    assert (tmp_path / "b" / "grid.png").read_bytes() == (tmp_path / "a" / "grid.png").read_bytes()
 
 
 def test_the_captions_of_held_out_images_are_judged_in_turn(clip: str, drawer: str, tmp_path: Path) -> None:

@@ -105,6 +105,9 @@ def generate_files(
     low = settings.precision == "bf16" or (settings.precision == "auto" and device == "cuda")
     dtype = torch.bfloat16 if low else torch.float32
     check_target(out / _GRID, [settings.image, settings.given, *settings.conditions])
+    given = {"--class": settings.classes, "--text": settings.texts, "--condition": settings.conditions}
+    if len(named := [name for name, value in given.items() if value]) > 1:
+        raise TokbenchError(f"{' and '.join(named)}: a generator has one condition; leave out the others")
     pair = Pipeline.load(settings.generator, settings.tokenizer, device=device, dtype=dtype)
     _check_clips(settings, pair)
     with alone(out / ".tokbench-generate.lock", f"{out}: another process is drawing there; choose another --out"):
@@ -153,7 +156,8 @@ def _draw_missing(
         if progress is not None and numbers:
             progress(done / len(missing))
     config = pair.tokenizer.config
-    titles = settings.texts if 1 < len(settings.texts) <= GRID_TITLES else ()
+    texts = settings.texts if judged is None else judged.rejection.texts
+    titles = texts if 1 < len(texts) <= GRID_TITLES else ()
     columns = len(titles) or (1 if pair.draws_clips else GRID_COLUMNS)
     _write_grid(out, n, config.channels if config.kind == "image" else 3, columns, titles)
     return len(missing)
@@ -162,9 +166,6 @@ def _draw_missing(
 def _conditions(pair: Pipeline, settings: Settings) -> Any:
     """What is drawn in turn: the classes or texts asked for, or the codes of the files of ``--condition``; None for
     none of them."""
-    given = {"--class": settings.classes, "--text": settings.texts, "--condition": settings.conditions}
-    if len(named := [name for name, value in given.items() if value]) > 1:
-        raise TokbenchError(f"{' and '.join(named)}: a generator has one condition; leave out the others")
     if not settings.conditions:
         return settings.texts or settings.classes or None
     config = pair.generator.config.condition

@@ -35,9 +35,11 @@ class Judged:
             raise TokbenchError("--reject and --judge go together: the share that is kept, and the network that ranks")
         if rate is None or judge is None:
             return None
-        if settings.image is not None or pair.draws_clips:
-            wrong = "--image and --reject: leave out one of the two" if settings.image else "--reject: is not for clips"
-            raise TokbenchError(wrong)
+        for option, given in (("--image", settings.image), ("--condition", settings.conditions)):
+            if given:
+                raise TokbenchError(f"{option} and --reject: leave out one of the two")
+        if pair.draws_clips:
+            raise TokbenchError("--reject: is not for clips")
         texts = tuple(dict.fromkeys(settings.texts))
         rejection = Rejection.open(
             pair, judge, out / _CANDIDATES, n=n, rate=rate, classes=settings.classes, texts=texts
