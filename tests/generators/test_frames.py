@@ -11,7 +11,7 @@ import torch
 from tiny_clips import make_clip_tokenizer
 from torch import Tensor
 
-from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig
+from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig, PixelSNAILConfig
 from tokbench.config.loading import load_recipe
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build, configure
@@ -19,14 +19,15 @@ from tokbench.generators.mlm import MLM
 from tokbench.generators.noise import random_keys
 from tokbench.generators.sampling import Sampling
 
-BOTH = pytest.mark.parametrize("name", ["ar", "mlm"])
+EACH = pytest.mark.parametrize("name", ["ar", "mlm", "pixelsnail"])
 
 
 def made(name: str, given: int = 2, shape: tuple[int, ...] = (3, 2, 2, 2), vocabulary: int = 7) -> Generator:
     torch.manual_seed(0)
-    kind = ARConfig if name == "ar" else MLMConfig
+    kind = {"ar": ARConfig, "mlm": MLMConfig, "pixelsnail": PixelSNAILConfig}[name]
+    more = {"hidden": 8, "kernel": 3, "blocks": 1} if name == "pixelsnail" else {}
     settings = kind.model_validate(
-        {"width": 24, "heads": 2, "layers": 1, "input": "learned", "frames": 5 if given else 0}
+        {"width": 24, "heads": 2, "layers": 1, "input": "learned", "frames": 5 if given else 0, **more}
     )
     config = GeneratorConfig(generator=settings, shape=shape, vocabulary=(vocabulary,) * shape[-1], given=given)
     generator = build(config).eval()
@@ -61,7 +62,7 @@ def test_decoding_is_magvits_step_by_step(mode: str, golden_video: Path, monkeyp
     assert torch.equal(codes[..., 0], torch.from_numpy(golden[f"decode/{mode}/out"]).long())
 
 
-@BOTH
+@EACH
 def test_given_frames_stay_and_the_rest_follows_them(name: str) -> None:
     generator = made(name)
     given = torch.randint(0, 7, (4, 2, 2, 2, 2), generator=torch.Generator().manual_seed(1))
@@ -74,14 +75,14 @@ def test_given_frames_stay_and_the_rest_follows_them(name: str) -> None:
     assert torch.equal(sample(given, 3, torch.arange(4)), drawn)
 
 
-@BOTH
+@EACH
 def test_a_loss_and_a_code_length_are_of_the_drawn_codes(name: str) -> None:
     generator = made(name)
     codes = torch.randint(0, 7, (6, 3, 2, 2, 2), generator=torch.Generator().manual_seed(1))
     given = generator.condition.of({"codes": codes})
     with torch.no_grad():
-        for head in generator.classifiers:  # type: ignore[union-attr]
-            head.weight.zero_()
+        for head in generator.heads if name == "pixelsnail" else generator.classifiers:  # type: ignore[union-attr]
+            (head.scale if name == "pixelsnail" else head.weight).zero_()
             head.bias.zero_()
     bits = generator.nll(codes, given)
     assert generator.codes_per_image == 8
@@ -96,7 +97,7 @@ def test_training_masks_leave_out_what_is_given() -> None:
     assert masks[:, 8:].any(dim=0).all() and masks.sum(-1).min() >= 1 and masks.sum(-1).max() == 4
 
 
-@BOTH
+@EACH
 def test_without_frames_or_with_wrong_ones_it_is_one_line(name: str) -> None:
     generator = made(name)
     with pytest.raises(TokbenchError, match="none were given"):
@@ -128,7 +129,7 @@ def test_the_frames_of_a_recipe_become_positions() -> None:
         given(5)
 
 
-@BOTH
+@EACH
 def test_they_come_back_from_disk(name: str, tmp_path: Path) -> None:
     generator = made(name)
     generator.save_pretrained(tmp_path / "generator")

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from tokbench.config.condition import TextConfig
 from tokbench.config.generator import GeneratorConfig, PixelSNAILConfig
 from tokbench.config.loading import load_recipe
-from tokbench.generators import Generator, build
+from tokbench.generators import Generator, PixelSNAIL, build
 from tokbench.generators.coder import ModelCoder
 from tokbench.training.generator_task import count_parameters
 
@@ -25,8 +26,27 @@ VARIANTS = {
     "wide kernel": {"kernel": 7, "out_layers": 2, "shape": (4, 3, 1)},
     "one column": {"shape": (5, 1, 2)},
     "one place": {"shape": (1, 1, 3)},
+    "a row of tokens": {"shape": (6, 2)},
+    "a clip": {"shape": (2, 3, 2, 1)},
 }
 EACH = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def told(padding: str, shape: tuple[int, ...] = (2, 2, 1), **more: object) -> PixelSNAIL:
+    """Given a text of three tokens, of which 0 is padding; weights that are not timid."""
+    torch.manual_seed(0)
+    text = TextConfig.model_validate(
+        {"length": 3, "vocabulary": 5, "loss_weight": 0.0, "padding": padding, "dropout": 0.2}
+    )
+    values = {"width": 24, "heads": 2, "hidden": 16, "kernel": 3, "blocks": 2, "layers": 1, "input": "learned", **more}
+    settings = PixelSNAILConfig.model_validate(values)
+    config = GeneratorConfig(generator=settings, shape=shape, vocabulary=(3,) * shape[-1], conditioned_on=text)
+    model = build(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4.0 if parameter.dim() > 1 else 1.0)
+    assert isinstance(model, PixelSNAIL)
+    return model.eval()
 
 
 def random_codes(generator: Generator, n: int = 3) -> torch.Tensor:
@@ -42,7 +62,7 @@ def some_classes(generator: Generator, n: int = 3) -> torch.Tensor | None:
 def test_rows_one_by_one_equal_the_whole_map(make_generator: Make, variant: str) -> None:
     model = make_generator("pixelsnail", **VARIANTS[variant])
     codes, labels = random_codes(model), some_classes(model)
-    sequence, decoder = codes.flatten(1, 2), model.decoder(3)
+    sequence, decoder = codes.flatten(1, -2), model.decoder(3)
     with torch.no_grad():
         full = model.logits(codes, labels)
         for _ in range(2):  # a decoder that held other codes before
@@ -58,11 +78,12 @@ def test_rows_one_by_one_equal_the_whole_map(make_generator: Make, variant: str)
 def test_a_code_depends_on_those_before_it_and_on_no_other(make_generator: Make, variant: str) -> None:
     model = make_generator("pixelsnail", **VARIANTS[variant])
     codes, labels = random_codes(model, 1), some_classes(model, 1)
-    _, width, depth = model.shape
+    depth = model.depth
     before = model.logits(codes, labels)
     for t, d in {(0, 0), (model.places // 2, depth - 1), (model.places - 1, 0)}:
         changed = codes.clone()
-        changed[0, t // width, t % width, d] = (changed[0, t // width, t % width, d] + 1) % model.vocabulary[d]
+        place = changed.view(-1, depth)[t]
+        place[d] = (place[d] + 1) % model.vocabulary[d]
         after = model.logits(changed, labels)
         places = itertools.product(range(model.places), range(depth))
         moved = {(u, e): not torch.equal(before[e][0, u], after[e][0, u]) for u, e in places}
@@ -117,7 +138,7 @@ def test_parameters_as_in_the_official_one() -> None:
     [
         ({"kernel": 4}, "kernel 4 is not odd and at least 3"),
         ({"width": 20, "heads": 8}, "half of the width 20 is not a multiple of heads 8"),
-        ({"shape": (2, 3, 3, 1)}, "codes in rows and columns; these have 3 axes"),
+        ({"frames": 5, "class_conditional": True}, "frames and class_conditional: a generator has one condition"),
         ({"input": "onehot", "vocabulary": (4096, 1)}, "4097 codes are more than 4096 channels; use generator.input"),
         ({"condition_layers": 1}, "condition_layers and condition_width are for a condition that is a map"),
     ],
@@ -125,3 +146,36 @@ def test_parameters_as_in_the_official_one() -> None:
 def test_settings_that_do_not_fit_are_one_line(make_generator: Make, settings: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make_generator("pixelsnail", **settings)
+
+
+@pytest.mark.parametrize(("padding", "shape"), [("read", (2, 2, 1)), ("masked", (4, 1))])
+def test_a_text_is_told_and_every_token_counts_but_masked_padding(padding: str, shape: tuple[int, ...]) -> None:
+    model = told(padding, shape)
+    stacks = torch.tensor(list(itertools.product(range(3), repeat=4))).view(-1, *shape)
+    found = [(-model.nll(stacks, torch.tensor(text))).exp() for text in ([1, 2, 0], [2, 1, 0], [1, 3, 0], [1, 2, 4])]
+    assert all(float(each.sum()) == pytest.approx(1.0, abs=1e-5) for each in found)
+    assert all(not torch.allclose(a, b, rtol=1e-3) for a, b in itertools.combinations(found, 2))
+    assert model.place is not None
+    with torch.no_grad():
+        model.place[2] += 3.0  # where the first text has padding
+    moved = (-model.nll(stacks, torch.tensor([1, 2, 0]))).exp()
+    assert torch.allclose(moved, found[0], rtol=1e-4) == (padding == "masked")
+
+
+def test_what_is_told_holds_row_by_row_in_any_batch_and_with_guidance() -> None:
+    model, texts = told("masked", (3, 3, 2)), torch.tensor([[1, 2, 3], [4, 0, 0], [2, 2, 0]])
+    for settings in ({}, {"guidance": 2.0}):
+        drawn = model.generate(3, condition=texts, seed=1, **settings)
+        assert torch.equal(drawn[1:2], model.generate(1, condition=texts[1:2], seed=1, first=1, **settings))
+    likeliest = model.generate(3, condition=texts, temperature=0)
+    whole = torch.stack([x.argmax(-1) for x in model.logits(likeliest, texts)], dim=-1)
+    assert torch.equal(whole, likeliest.flatten(1, 2))
+    coder = ModelCoder(model)
+    assert torch.equal(coder.decode(coder.encode(drawn, texts), 3, texts), drawn)
+    model.train().loss(drawn, texts).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_a_sequence_without_attention_to_read_it_is_one_line() -> None:
+    with pytest.raises(ValueError, match="attention false: a condition of 3 places is read by attention"):
+        told("read", attention=False)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from tokbench import pretrained
 from tokbench.cli.app import app
 from tokbench.config.condition import TextConfig
-from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig
+from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig, PixelSNAILConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build
 from tokbench.generators.ar import AR
@@ -104,7 +104,7 @@ def test_a_configuration_that_does_not_fit(
 
 def make(name: str = "ar", **more: Any) -> Generator:
     torch.manual_seed(0)
-    kind = ARConfig if name == "ar" else MLMConfig
+    kind = {"ar": ARConfig, "mlm": MLMConfig, "pixelsnail": PixelSNAILConfig}[name]
     settings = kind.model_validate({"width": 16, "heads": 2, "layers": 1, "input": "learned"})
     text = TextConfig.model_validate({"length": 4, "vocabulary": 7, "dropout": 0.5, **more})
     return build(GeneratorConfig(generator=settings, shape=(2, 2, 2), vocabulary=(3, 3), conditioned_on=text))
@@ -167,8 +167,9 @@ def test_guidance_needs_a_dropout_and_a_text() -> None:
 def test_mlm_reads_a_text_and_predicts_none_of_it() -> None:
     model, text = make("mlm", loss_weight=0.0).eval(), torch.tensor([[1, 2, 3, 0]])
     assert model.generate(2, condition=text).shape == (2, 2, 2, 2)
-    with pytest.raises(ValueError, match="mlm reads a text whole and predicts none of it; set it to 0"):
-        make("mlm")
+    for name in ("mlm", "pixelsnail"):
+        with pytest.raises(ValueError, match=f"{name} reads a text whole and predicts none of it; set it to 0"):
+            make(name)
 
 
 @pytest.mark.parametrize("wrong", [{"pad": 7}, {"length": 0}, {"loss_weight": 1.0}, {"vocabulary": 0}, {"many": 1}])

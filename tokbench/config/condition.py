@@ -184,7 +184,7 @@ class TextSettings(Strict):
     length: int = Field(32, ge=1, le=100_000, description="tokens of a text; longer captions are cut in training")
     dropout: float = Field(0.1, ge=0, lt=1, description="chance that a training sample loses its text")
     loss_weight: float = Field(
-        0.1, ge=0, lt=1, description="share of predicting the text in the training loss; 0 where the generator is mlm"
+        0.1, ge=0, lt=1, description="share of predicting the text in the training loss; 0 for all but ar"
     )
     bpe_dropout: float = Field(0.0, ge=0, lt=1, description="chance that a training text's merge is left out (BPE)")
     padding: Padding = Field("read", description="read: attended to and predicted, as published; masked: neither")

@@ -102,8 +102,8 @@ class GeneratorConfig(Grown):
             raise ValueError(
                 f"condition.read both is for generator ar: {generator.name} reads a condition whole anyway"
             )
-        if generator.name == "mlm" and isinstance(self.conditioned_on, TextConfig) and self.conditioned_on.predicts:
-            raise ValueError("loss_weight: mlm reads a text whole and predicts none of it; set it to 0")
+        if generator.name != "ar" and isinstance(self.conditioned_on, TextConfig) and self.conditioned_on.predicts:
+            raise ValueError(f"loss_weight: {generator.name} reads a text whole and predicts none of it; set it to 0")
         if (generator.input == "codes") != (self.code_channels is not None):
             raise ValueError(f"generator.input {generator.input} with code_channels {self.code_channels}")
         self._fits_vocabulary()
@@ -152,22 +152,28 @@ class GeneratorConfig(Grown):
             )
 
     def _fits_maps(self, generator: PixelSNAILConfig) -> None:
-        if len(self.grid) != 2:
-            raise ValueError(f"generator pixelsnail is for codes in rows and columns; these have {len(self.grid)} axes")
         if generator.input == "onehot" and sum(self.vocabulary) > _ONE_HOT:
             raise ValueError(
                 f"generator.input onehot: {sum(self.vocabulary)} codes are more than {_ONE_HOT} channels; "
                 "use generator.input=learned"
             )
         side = self.condition.map
-        if not side and self.condition.places > 1:
-            raise ValueError("generator pixelsnail is conditioned on a class or a map of codes, not on a sequence")
-        if side and (len(side) != 2 or any(mine % its for mine, its in zip(self.grid, side, strict=True))):
+        if self.spread and any(mine % its for mine, its in zip(self.grid, side, strict=True)):
             raise ValueError(f"the condition's map {size_text(side)} does not divide the codes' {size_text(self.grid)}")
-        if (generator.condition_layers or generator.condition_width) and not side:
+        if not self.spread and self.condition.places > 1 and not generator.attention:
+            raise ValueError(
+                f"generator.attention false: a condition of {self.condition.places} places is read by attention; "
+                "leave it out"
+            )
+        if (generator.condition_layers or generator.condition_width) and not self.spread:
             raise ValueError(
                 "generator.condition_layers and condition_width are for a condition that is a map; leave them out"
             )
+
+    @property
+    def spread(self) -> bool:
+        """Whether the condition lies over the codes: a map of as many axes as theirs."""
+        return len(self.condition.map) == len(self.grid) > 1
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -239,8 +245,9 @@ class GeneratorRecipe(Strict):
             raise ValueError("condition needs pairs: data.source=folder:IMAGES,depth=MAPS (or masks=, or images=)")
         if self.condition is None and partner is not None:
             raise ValueError(f"data.source has {partner}=, and nothing reads them: set condition.tokenizer")
-        if self.condition is not None and (self.generator.class_conditional or self.generator.frames):
-            raise ValueError("a generator has one condition: leave out condition, class_conditional or frames")
+        generator = self.generator
+        if self.condition is not None and (generator.class_conditional or generator.frames or generator.text):
+            raise ValueError("a generator has one condition: leave out condition, class_conditional, frames or text")
         return self
 
     def resolved(self) -> dict[str, Any]:

@@ -58,13 +58,18 @@ class _Transformer(Headed):
 
     @model_validator(mode="after")
     def _go_together(self) -> _Transformer:
-        if self.frames and self.class_conditional:
-            raise ValueError("frames and class_conditional: a generator has one condition; leave out one of the two")
+        _one_condition(self)
         if self.head == "softmax" and self.bit_layers != type(self).model_fields["bit_layers"].default:
             raise ValueError("bit_layers are of a head of bits: set head to bits or masked-bits, or leave it out")
         if self.positions == "rotary" and self.width // self.heads % 4:
             raise ValueError(f"rotary positions need a multiple of 4 channels a head, not {self.width // self.heads}")
         return self
+
+
+def _one_condition(settings: Any) -> None:
+    named = [key for key in ("frames", "text", "class_conditional") if getattr(settings, key)]
+    if len(named) > 1:
+        raise ValueError(f"{' and '.join(named)}: a generator has one condition; leave out the others")
 
 
 class ARConfig(_Transformer):
@@ -128,9 +133,7 @@ class PixelSNAILConfig(Strict):
     """Gated causal convolutions and attention over the map: PixelSNAIL (Chen et al. 2017, arXiv:1712.09763), as used on
     codes by VQ-VAE-2 (arXiv:1906.00446) and compared with by VQ-GAN (arXiv:2012.09841, table 1)."""
 
-    frames: ClassVar[int] = 0  # the codes of a clip have three axes
     head: ClassVar[Head] = "softmax"
-    text: ClassVar[None] = None  # its condition stands at the positions of a map
 
     name: Literal["pixelsnail"] = "pixelsnail"
     width: PositiveInt = Field(256, description="channels of the residual stream")
@@ -155,8 +158,12 @@ class PixelSNAILConfig(Strict):
         0.1, ge=0, lt=1, description="chance that a training sample loses its label; 0 rules out guidance"
     )
 
+    text: TextSettings | None = Field(None, description="condition on the captions of the data; read by attention")
+    frames: int = Field(0, ge=0, description="of a clip that are given, the others being drawn")
+
     @model_validator(mode="after")
     def _sides(self) -> PixelSNAILConfig:
+        _one_condition(self)
         if self.kernel % 2 == 0 or self.kernel < 3:
             raise ValueError(f"kernel {self.kernel} is not odd and at least 3")
         if self.attention and (self.width % 2 or self.width // 2 % self.heads):
@@ -203,6 +210,7 @@ class VARGeneratorConfig(Headed):
 
     @model_validator(mode="after")
     def _flips_have_a_share(self) -> VARGeneratorConfig:
+        _one_condition(self)
         if self.flipped_scales is not None and not self.bit_flips:
             raise ValueError("flipped_scales says where bits are flipped: give bit_flips too, or leave it out")
         return self

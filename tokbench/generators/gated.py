@@ -5,9 +5,22 @@ Shape legend: B batch, C channels, H rows, W columns.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Made = TypeVar("Made")
+
+
+class Told(NamedTuple):
+    """A condition that is a sequence of N places, which every position attends to."""
+
+    vectors: Tensor  # (B, C, 1, N)
+    shown: Tensor | None  # bool (B, N): where there is something to see; None: everywhere
 
 
 class Past:
@@ -19,13 +32,14 @@ class Past:
     def __init__(self) -> None:
         self._rows: dict[nn.Module, Tensor] = {}
         self._latest: dict[nn.Module, Tensor] = {}
-        self._weights: dict[nn.Module, Tensor] = {}
+        self._once: dict[nn.Module, Any] = {}
 
-    def weight(self, conv: CausalConv) -> Tensor:
-        """The weight of a convolution, which does not change meanwhile."""
-        if conv not in self._weights:
-            self._weights[conv] = conv.weight()
-        return self._weights[conv]
+    def once(self, module: nn.Module, make: Callable[[], Made]) -> Made:
+        """What a module makes that does not change meanwhile: a convolution its weight."""
+        if module not in self._once:
+            self._once[module] = make()
+        found: Made = self._once[module]
+        return found
 
     def above(self, module: nn.Module) -> Tensor | None:
         """What was committed last."""
@@ -89,7 +103,7 @@ class CausalConv(nn.Module):
             x = F.pad(x, (0, 0, self.rows, 0)) if above is None else torch.cat([above, x], dim=2)
             if past is not None:
                 past.keep(self, x[:, :, -self.rows :])
-        weight = self.weight() if past is None else past.weight(self)
+        weight = self.weight() if past is None else past.once(self, self.weight)
         return F.conv2d(F.pad(x, self.padding), weight, self.bias)
 
 
@@ -155,25 +169,30 @@ class Gated(nn.Module):
 
 
 class StrictAttention(nn.Module):
-    """Attention to all positions before, the own one left out; the first position, which has none, gets zeros."""
+    """Attention to all positions before, the own one left out, and to what is ``told``, of so many channels; the first
+    position gets zeros where nothing is."""
 
-    def __init__(self, query: int, key: int, made: int, heads: int, dropout: float) -> None:
+    def __init__(self, query: int, key: int, made: int, heads: int, dropout: float, told: int = 0) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.query, self.key, self.value = CausalConv(query, made), CausalConv(key, made), CausalConv(key, made)
+        self.told = CausalConv(told, 2 * made) if told else None
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, heads, H W, C / heads)."""
         return x.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
 
-    def forward(self, query: Tensor, key: Tensor, past: Past | None = None) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, past: Past | None = None, told: Told | None = None) -> Tensor:
         """Maps (B, C, H, W) -> (B, made, H, W)."""
         q, k, v = (
             self._heads(self.query(query, past)),
             self._heads(self.key(key, past)),
             self._heads(self.value(key, past)),
         )
-        y = self._of_rows(q, k, v, past) if past is not None else self._of_all(q, k, v)
+        if told is not None:
+            y = self._of_told(q, k, v, past, told)
+        else:
+            y = self._of_rows(q, k, v, past) if past is not None else self._of_all(q, k, v)
         return y.transpose(2, 3).flatten(1, 2).unflatten(2, query.shape[2:])
 
     def _of_all(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -183,13 +202,39 @@ class StrictAttention(nn.Module):
         return F.pad(y, (0, 0, 1, 0))
 
     def _of_rows(self, q: Tensor, k: Tensor, v: Tensor, past: Past) -> Tensor:
-        length = q.shape[2]
-        if (above := past.above(self)) is not None:
-            k, v = (torch.cat([old, new], dim=2) for old, new in zip(above, (k, v), strict=True))
-        past.keep(self, torch.stack([k, v]))
-        before = k.shape[2] - length
-        seen = torch.ones(length, before + length, dtype=torch.bool, device=q.device).tril(before - 1)
-        if before:
+        k, v = self._with_rows_above(k, v, past)
+        seen = _before(q, k)
+        if k.shape[2] > q.shape[2]:
             return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         y = F.scaled_dot_product_attention(q[:, :, 1:], k, v, attn_mask=seen[1:])
         return F.pad(y, (0, 0, 1, 0))
+
+    def _of_told(self, q: Tensor, k: Tensor, v: Tensor, past: Past | None, told: Told) -> Tensor:
+        assert self.told is not None
+        read = functools.partial(self.told, told.vectors)
+        if past is not None:
+            k, v = self._with_rows_above(k, v, past)
+        of_told: Tensor = read() if past is None else past.once(self, read)
+        seen, (told_k, told_v) = _before(q, k), map(self._heads, of_told.chunk(2, dim=1))
+        places = told_k.shape[2]
+        if told.shown is None:
+            seen = F.pad(seen, (places, 0), value=True)
+        else:
+            length, batch = q.shape[2], len(q)
+            shown = told.shown[:, None, None].expand(batch, 1, length, places)
+            seen = torch.cat([shown, seen.expand(batch, 1, *seen.shape)], dim=-1)
+        k, v = torch.cat([told_k, k], dim=2), torch.cat([told_v, v], dim=2)
+        chance = self.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=chance)
+
+    def _with_rows_above(self, k: Tensor, v: Tensor, past: Past) -> tuple[Tensor, Tensor]:
+        if (above := past.above(self)) is not None:
+            k, v = (torch.cat([old, new], dim=2) for old, new in zip(above, (k, v), strict=True))
+        past.keep(self, torch.stack([k, v]))
+        return k, v
+
+
+def _before(q: Tensor, k: Tensor) -> Tensor:
+    """Queries (.., L, C) of the last of the places that keys (.., S, C) are of -> bool (L, S): the places before."""
+    length, whole = q.shape[2], k.shape[2]
+    return torch.ones(length, whole, dtype=torch.bool, device=q.device).tril(whole - length - 1)

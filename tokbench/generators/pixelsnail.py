@@ -9,6 +9,7 @@ Shape legend: B batch, H rows, W columns, T = H W positions, D codes a position,
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from tokbench.config.generator import GeneratorConfig, PixelSNAILConfig
 from tokbench.generators.autoregressive import Autoregressive
 from tokbench.generators.embedding import CodeEmbedding
-from tokbench.generators.gated import CausalConv, Gated, Past, StrictAttention, SymmetricConv
+from tokbench.generators.gated import CausalConv, Gated, Past, StrictAttention, SymmetricConv, Told
 from tokbench.models.vit import through
 
 COORDINATES = 2  # channels that say where a position is
@@ -27,7 +28,7 @@ COORDINATES = 2  # channels that say where a position is
 class Block(nn.Module):
     """Gated layers, then attention whose keys also see the block's input; or a convolution in its place."""
 
-    def __init__(self, settings: PixelSNAILConfig, condition: int) -> None:
+    def __init__(self, settings: PixelSNAILConfig, condition: int, told: int) -> None:
         super().__init__()
         width, dropout = settings.width, settings.dropout
         self.layers = nn.ModuleList(
@@ -40,11 +41,13 @@ class Block(nn.Module):
         key, query, made = 2 * width + COORDINATES, width + COORDINATES, width // 2
         self.key = Gated.pointwise(key, width, dropout)
         self.query = Gated.pointwise(query, width, dropout)
-        self.attend = StrictAttention(query, key, made, settings.heads, dropout)
+        self.attend = StrictAttention(query, key, made, settings.heads, dropout, told)
         self.out = Gated.pointwise(width, width, dropout, side=made)
 
-    def forward(self, x: Tensor, where: Tensor, condition: Tensor | None, past: Past | None) -> Tensor:
-        """(B, C, H, W), coordinates (B, 2, H, W) and a condition's map -> (B, C, H, W)."""
+    def forward(
+        self, x: Tensor, where: Tensor, condition: Tensor | None, past: Past | None, told: Told | None
+    ) -> Tensor:
+        """(B, C, H, W), coordinates (B, 2, H, W), a condition's map and what is told -> (B, C, H, W)."""
         y = x
         for layer in self.layers:
             y = layer(y, past, condition=condition)
@@ -52,12 +55,13 @@ class Block(nn.Module):
             return cast(Tensor, self.out_conv(torch.cat([y, where], dim=1), past))
         keys = self.key(torch.cat([x, y, where], dim=1), past)
         queries = self.query(torch.cat([y, where], dim=1), past)
-        return cast(Tensor, self.out(y, past, side=self.attend(queries, keys, past)))
+        return cast(Tensor, self.out(y, past, side=self.attend(queries, keys, past, told)))
 
 
-def make_blocks(settings: PixelSNAILConfig, condition: int) -> nn.ModuleList:
-    """The blocks, before whose gates a condition of so many channels is added; 0 for none."""
-    return nn.ModuleList(Block(settings, condition) for _ in range(settings.blocks))
+def make_blocks(settings: PixelSNAILConfig, condition: int = 0, told: int = 0) -> nn.ModuleList:
+    """The blocks, before whose gates a condition of so many channels is added, or whose attention is told one; 0 for
+    none."""
+    return nn.ModuleList(Block(settings, condition, told) for _ in range(settings.blocks))
 
 
 class ConditionMap(nn.Module):
@@ -81,14 +85,16 @@ class ConditionMap(nn.Module):
 
 class PixelSNAIL(Autoregressive):
     """A class is added as a vector before every gate; a map of codes first goes through layers of its own and is spread
-    over the grid, whose sides are multiples of its. Without a condition the vector that stands for none is added to
-    the first features."""
+    over the grid, whose sides are multiples of its. What has neither, a text, is told to every block's attention, its
+    mean being added to the first features; without a condition the vector that stands for none is.
+
+    A grid that is not a map is read as one: a row of tokens as a single row, a clip frame below frame."""
 
     where: Tensor
 
     @staticmethod
     def stacks(settings: PixelSNAILConfig) -> list[nn.Module]:
-        return [make_blocks(settings, 0)]
+        return [make_blocks(settings)]
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
@@ -106,8 +112,10 @@ class PixelSNAIL(Autoregressive):
         if settings.condition_layers:
             self.condition_map = ConditionMap(settings, channels)
             channels = settings.condition_hidden
-        self.conditional = bool(config.condition.map) or config.num_classes > 0
-        self.blocks = make_blocks(settings, channels if self.conditional else 0)
+        self.conditional, places = config.spread or config.num_classes > 0, config.condition.places
+        tells = places > 1 and not config.spread
+        self.place = nn.Parameter(torch.randn(places, channels) * 0.02) if tells else None
+        self.blocks = make_blocks(settings, channels if self.conditional else 0, channels if tells else 0)
         self.out = nn.ModuleList(
             Gated.pointwise(width, settings.hidden, settings.dropout) for _ in range(settings.out_layers)
         )
@@ -116,7 +124,8 @@ class PixelSNAIL(Autoregressive):
         self.depth_vectors = nn.ModuleList(nn.Embedding(size, width) for size in config.vocabulary[:-1])
         for table in self.depth_vectors:
             nn.init.normal_(cast(nn.Embedding, table).weight, std=0.02)
-        self.register_buffer("where", coordinates(*self.grid), persistent=False)
+        self.sides = math.prod(self.grid[:-1]), self.grid[-1]  # H, W
+        self.register_buffer("where", coordinates(*self.sides), persistent=False)
 
     # Maps ------------------------------------------------------------------------------------------------------
 
@@ -126,24 +135,36 @@ class PixelSNAIL(Autoregressive):
 
     def spread(self, condition: Tensor) -> Tensor:
         """Checked conditions (B, ...) -> (B, channels, H, W)."""
-        height, columns = self.config.condition.map or (1, 1)
         x: Tensor = self.condition(condition)
-        x = x.transpose(1, 2).unflatten(2, (height, columns))
+        x, map = x.transpose(1, 2), self.config.condition.map
+        if not self.config.spread:
+            shown = self.condition.shown(condition)
+            weight = x.new_ones(len(x), x.shape[2]) if shown is None else shown.to(x.dtype)
+            x, map = (x @ weight[..., None]) / weight.sum(1)[:, None, None], (1,) * len(self.grid)
         if self.condition_map is not None:
-            x = self.condition_map(x)
-        return F.interpolate(x, size=self.grid, mode="nearest")
+            x = self.condition_map(x.unflatten(2, (math.prod(map[:-1]), map[-1]))).flatten(2)
+        return F.interpolate(x.unflatten(2, map), size=self.grid, mode="nearest").flatten(2).unflatten(2, self.sides)
+
+    def told(self, condition: Tensor) -> Told | None:
+        """Of checked conditions (B, ...) that are sequences, what the attention sees."""
+        if self.place is None:
+            return None
+        x = self.condition(condition) + self.place
+        return Told(x.transpose(1, 2)[:, :, None], self.condition.shown(condition))
 
     def first(self, x: Tensor) -> Tensor:
         """Inputs (B, C, H, W) -> features (B, C, H, W) of what lies before each position."""
         return F.pad(self.above(x), (0, 0, 1, -1)) + F.pad(self.left(x), (1, -1))
 
-    def features(self, x: Tensor, where: Tensor, condition: Tensor, past: Past | None = None) -> Tensor:
+    def features(
+        self, x: Tensor, where: Tensor, condition: Tensor, told: Told | None, past: Past | None = None
+    ) -> Tensor:
         """First features (B, C, rows, W), the coordinates and spread condition there -> features for the heads."""
         where = where.to(x.dtype).expand(len(x), -1, -1, -1)
         if not self.conditional:
             x = x + condition
         above = condition if self.conditional else None
-        x = through(self.blocks, x, self.checkpointing and self.training, where, above, past)
+        x = through(self.blocks, x, self.checkpointing and self.training, where, above, past, told)
         for layer in self.out:
             x = layer(x, past)
         return x
@@ -151,12 +172,12 @@ class PixelSNAIL(Autoregressive):
     def classify(self, x: Tensor, depth: int, past: Past | None = None) -> Tensor:
         """(..., C) -> logits (..., K_d)."""
         head = cast(CausalConv, self.heads[depth])
-        weight = head.weight() if past is None else past.weight(head)
+        weight = head.weight() if past is None else past.once(head, head.weight)
         return F.linear(F.elu(x), weight[:, :, 0, 0], head.bias)
 
     def _logits(self, sequence: Tensor, condition: Tensor) -> list[Tensor]:
-        x = self.inputs(self.embedding(sequence).sum(-2)).transpose(1, 2).unflatten(2, self.grid)
-        features = self.features(self.first(x), self.where, self.spread(condition))
+        x = self.inputs(self.embedding(sequence).sum(-2)).transpose(1, 2).unflatten(2, self.sides)
+        features = self.features(self.first(x), self.where, self.spread(condition), self.told(condition))
         x, found = features.flatten(2).transpose(1, 2), []
         for depth in range(self.depth):
             found.append(self.within(self.classify(x, depth)))
@@ -175,15 +196,15 @@ class RowDecoder:
     def __init__(self, model: PixelSNAIL, batch: int) -> None:
         self.model = model
         like = model.above.direction
-        self.maps = like.new_zeros(batch, like.shape[1], *model.grid)
+        self.maps = like.new_zeros(batch, like.shape[1], *model.sides)
         self.context = like.new_zeros(batch, model.settings.width)
         self.sums = model.embedding.vectors.new_zeros(batch, model.embedding.channels)
 
     def restart(self, condition: Tensor, codes: Tensor | None = None) -> None:
         """Begin with these conditions (R, ...), after codes (R, t, D): of their rows all that is kept is computed."""
-        model, columns = self.model, self.model.grid[1]
+        model, columns = self.model, self.model.sides[1]
         self.maps.zero_()
-        self.past, self.condition = Past(), model.spread(condition)
+        self.past, self.condition, self.told = Past(), model.spread(condition), model.told(condition)
         if codes is None or not codes.shape[1]:
             return
         inputs = model.inputs(model.embedding(codes).sum(-2)).transpose(1, 2)
@@ -194,13 +215,13 @@ class RowDecoder:
     def begin(self, t: int) -> None:
         """The features of position ``t``."""
         model = self.model
-        row, column = divmod(t, model.grid[1])
+        row, column = divmod(t, model.sides[1])
         if row and not column:
             self.past.commit()
         near = self.maps[:, :, max(0, row - model.settings.kernel) : row + 1]  # all that the first features see
         here = slice(row, row + 1)
         x = model.first(near)[:, :, -1:]
-        x = model.features(x, model.where[:, :, here], self.condition[:, :, here], self.past)
+        x = model.features(x, model.where[:, :, here], self.condition[:, :, here], self.told, self.past)
         self.context = x[:, :, 0, column]
         self.sums = torch.zeros_like(self.sums)
 
@@ -215,7 +236,7 @@ class RowDecoder:
         if d + 1 < model.depth:
             self.context = self.context + model.depth_vectors[d](codes)
         else:
-            row, column = divmod(t, model.grid[1])
+            row, column = divmod(t, model.sides[1])
             self.maps[:, :, row, column] = model.inputs(self.sums)
 
 
