@@ -18,14 +18,16 @@ from typer.testing import CliRunner
 from tokbench.cli.app import app
 from tokbench.codes.cache import CodeCache
 from tokbench.config.data import DataConfig
-from tokbench.config.generator import GeneratorRecipe
+from tokbench.config.generator import ARConfig, GeneratorEvaluationConfig, GeneratorRecipe
 from tokbench.config.model import TokenizerConfig
 from tokbench.data import loader, open_images, open_split, to_float
 from tokbench.data.decode import UnreadableImage
 from tokbench.errors import TokbenchError
-from tokbench.generators.building import partner_codes
+from tokbench.generators import for_tokenizer
+from tokbench.generators.building import codes_of, partner_codes
 from tokbench.generators.pipeline import Pipeline
 from tokbench.models import Tokenizer
+from tokbench.training.generator_evaluation import evaluate_generator
 from tokbench.training.loop import train
 
 
@@ -158,12 +160,41 @@ def test_what_does_not_pair_is_counted_and_named(pairs: Path, tmp_path: Path) ->
     assert reasons["23.png"] == "no masks for it"
 
 
+def test_a_mask_of_other_labels_is_left_out_of_what_is_measured(
+    pairs: Path, tokenizers: dict[str, Path], tmp_path: Path
+) -> None:
+    for k, label in enumerate((4, 9, 4)):
+        Image.fromarray(np.full((20, 30), label, np.uint8)).save(tmp_path / f"{k:02d}.png")
+    tokenizer, other = (Tokenizer.from_pretrained(tokenizers[of]) for of in ("images", "masks"))
+    before = codes_of(other, "masks", source="masks", image_size=16)
+    settings = ARConfig(width=16, heads=2, layers=1, input="learned")
+    made = for_tokenizer(settings, tokenizer, source="images", image_size=16, conditioned_on=before)
+    images = open_images(f"folder:eval={pairs}/images,masks={tmp_path}", "eval", image_size=16)
+    config = GeneratorEvaluationConfig(metrics=[], samples=2)
+    found = evaluate_generator(Pipeline(made.eval(), tokenizer, other), images, config)
+    assert found.data.n == 2 and ("01.png", "01.png has labels beyond the 5 that there are") in images.skipped
+
+
+def test_a_name_that_several_have_pairs_nothing(pairs: Path, tmp_path: Path) -> None:
+    for name, of in (("images/a", "00"), ("images/b", "00"), ("images/b", "01"), ("masks/a", "00"), ("masks", "01")):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(pairs / name.split("/")[0] / f"{of}.png", tmp_path / name)
+    source = f"folder:eval={tmp_path}/images,masks={tmp_path}/masks"
+    images = open_images(source, "eval", image_size=16)
+    assert [images.name(k) for k in images.kept] == ["a/00.png", "b/01.png"]
+    assert images.skipped == [("b/00.png", "no masks for it")]  # not the mask of a/00.png
+    np.save(tmp_path / "masks" / "a" / "00.npy", np.zeros((20, 30), np.uint8))
+    with pytest.raises(TokbenchError, match=r"has two files a/00\.\*, and one goes with an image: move the others"):
+        open_images(source, "eval", image_size=16)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"data": {"source": "photos"}}, "condition needs pairs"),
         ({"condition": None}, "data.source has depth=, and nothing reads them"),
         ({"generator": {"name": "ar", "class_conditional": True}}, "a generator has one condition"),
+        ({"generator": {"name": "ar", "text": {"tokenizer": "w"}}}, "a generator has one condition"),
     ],
 )
 def test_recipes_that_do_not_go_together(change: dict[str, Any], said: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections import Counter
 from pathlib import Path
 
 from tokbench.config.condition import Partner, partner_of
@@ -71,10 +73,17 @@ class Pairs(Paired, FolderImages):
         self.pairs_with, self.beside = kind, beside
         files = [path for path in sorted(beside.rglob("*")) if path.suffix.lower() in PARTNERS and path.is_file()]
         self.partners = {path.relative_to(beside).with_suffix("").as_posix(): path for path in files}
-        self.by_stem = {path.stem: path for path in files}
+        if len(self.partners) < len(files):
+            names = [path.relative_to(beside).with_suffix("").as_posix() for path in files]
+            twice = next(name for name, other in itertools.pairwise(sorted(names)) if name == other)
+            raise TokbenchError(
+                f"{source}: {beside} has two files {twice}.*, and one goes with an image: move the others"
+            )
+        stems = Counter(path.stem for path in files) + Counter(Path(file.path).stem for file in found.files)
+        self.by_stem = {path.stem: path for path in files if stems[path.stem] == 2}
 
     def beside_it(self, position: int) -> Path | None:
-        """The file of the same path, else of the same name, without its ending."""
+        """The file of the same path without its ending, else of the same name, where one image and one file have it."""
         path = self.encoded(position).relative_to(self.root).with_suffix("")
         return self.partners.get(path.as_posix()) or self.by_stem.get(path.name)
 

@@ -122,8 +122,6 @@ def _generator(cell: GeneratorCell, context: RunContext) -> Record | None:
     config = recipe.evaluation
     size = {"image_size": config.size} if config.size is not None else {}
     images: Any = open_split(recipe.data.model_copy(update=size), "eval")
-    if pair.condition_tokenizer is not None:
-        images.label_count = pair.condition_tokenizer.config.channels
     if config.metrics is None and images.view.kind == "image" and not default_metrics(images.image_size, "generation"):
         usual = "gfvd_tf1" if len(axes(images.image_size)) == 3 else "gfid"
         config = config.model_copy(update={"metrics": [usual]})  # the record says what is missing

@@ -97,6 +97,8 @@ def evaluate_generator(
     Sampling(**config.sampling).check(pair.generator.config.generator.head)
     pair.slide(config.size)
     judge = _judge(pair, config)
+    if pair.condition_tokenizer is not None:
+        images.label_count = pair.condition_tokenizer.config.channels  # a mask with others is skipped and named
     coded = coded or _coded(pair, images, config, protocol, train_images)
     with _rejecting(pair, judge, config, coded, candidates) as rejection:
         return _measured(pair, images, config, seed, protocol, reference, rejection, coded, progress)
