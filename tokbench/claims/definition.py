@@ -51,7 +51,7 @@ class PaperFigure(Strict):
 
 
 class Elsewhere(Strict):
-    """Tokenizers of another part of the claim on other images than their recipes' (``claims.elsewhere``)."""
+    """Tokenizers of another part of the claim on other images than their recipes' (``claims.follow_ups``)."""
 
     of: str = Field(description="a part with sweeps: its tokenizers")
     data: str | None = Field(None, description="of which the held-out split is taken; empty: the tokenizers' own")

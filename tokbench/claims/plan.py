@@ -9,10 +9,8 @@ from pathlib import Path
 from tokbench.bench.sampling_cells import BenchCell, bench_cells
 from tokbench.claims.conditions import PART, condition_plan, given
 from tokbench.claims.definition import Claim, ScaleName
-from tokbench.claims.elsewhere import elsewhere_cells
 from tokbench.claims.evidence import Request, RequestedCell
-from tokbench.claims.follow_ups import FollowUp
-from tokbench.claims.probed import probed_cells
+from tokbench.claims.follow_ups import FollowUp, follow_ups
 from tokbench.claims.tuning import planned
 from tokbench.errors import TokbenchError
 from tokbench.sweeps.cell import Cell
@@ -79,19 +77,14 @@ def plan_claim(
         found = bench_cells(bench, seeds)
         benches += found
         parts[part] = [_asked(part, cell) for cell in found]
-    follow_ups: dict[str, Sequence[FollowUp]] = {
-        **{part: elsewhere_cells(part, asked, trained.get(asked.of)) for part, asked in settings.elsewhere.items()},
-        **{part: probed_cells(part, probe, trained) for part, probe in settings.probes.items()},
-    }
-    parts |= {part: [_asked(part, cell) for cell in own] for part, own in follow_ups.items()}
+    further = follow_ups(settings, trained)
+    parts |= {part: [_asked(part, cell) for cell in own] for part, own in further.items()}
     merged = _merged(plans)
     impossible += merged.impossible
     if not any(parts.values()):
         raise TokbenchError(f"claim {claim.name}: nothing of it is possible: {'; '.join(why for _, why in impossible)}")
-    request = Request(
-        claim=claim.name, scale=scale, data=data, seeds=list(seeds), parts=parts, impossible=impossible
-    )  # fmt: skip
-    different = {cell.key: cell for own in follow_ups.values() for cell in own}
+    request = Request(claim=claim.name, scale=scale, data=data, seeds=list(seeds), parts=parts, impossible=impossible)
+    different = {cell.key: cell for own in further.values() for cell in own}
     return ClaimPlan(request, merged, benches, list(different.values()))
 
 
