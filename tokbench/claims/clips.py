@@ -65,8 +65,7 @@ def of_clips(evidence: Evidence, what: str, a: Entry | None, b: Entry | None) ->
 def of_first_frames(statement: str, a: Entry | None, b: Entry | None) -> Finding:
     """That the first frames of ``a`` have a better PSNR than those of ``b``; for information."""
     one, other = first_frames(a), first_frames(b)
-    differences = (one - other) or None
-    return judged(statement, differences, margin=0.1, unit="dB", detail=against(one, other), informational=True)
+    return judged(statement, one - other, margin=0.1, unit="dB", detail=against(one, other), informational=True)
 
 
 def first_frames(entry: Entry | None) -> SeedValues:

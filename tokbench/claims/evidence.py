@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from tokbench.claims.definition import Claim, ScaleName
-from tokbench.claims.numbers import spread_text
+from tokbench.claims.numbers import of_metric
 from tokbench.config.base import Strict
 from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.attributes import ALIASES, ATTRIBUTES
@@ -124,13 +124,9 @@ class Evidence:
         found = next((record.metrics[metric] for record in self.records if metric in record.metrics), None)
         return metric if found is None else heading(found.label, found.unit if unit else "", "none")
 
-    def by_metric(self, metrics: Sequence[str], digits: str = ".4g") -> dict[str, Callable[[Named], str]]:
-        """A column for each metric, as ``numbers.table_of`` takes them."""
-
-        def column(metric: str) -> Callable[[Named], str]:
-            return lambda row: spread_text(row[1].metric(metric), digits)
-
-        return {self.heading(metric): column(metric) for metric in metrics}
+    def by_metric(self, metrics: Sequence[str], digits: str = ".4g") -> dict[str, Callable[[Entry], str]]:
+        """A column for each metric, as ``numbers.named_table`` takes them."""
+        return {self.heading(metric): of_metric(metric, digits) for metric in metrics}
 
     def table(
         self,

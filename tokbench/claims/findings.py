@@ -6,13 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokbench.claims.numbers import SeedValues, against, by_seed
 from tokbench.results.entries import Context, Entry, Spread
-
-if TYPE_CHECKING:
-    from tokbench.results.record import MetricValue
+from tokbench.results.record import MetricValue
 
 RULE = (
     "Differences are paired by seed. A statement **holds** when the difference has the sign it claims in every seed, "
@@ -142,6 +140,11 @@ def better(
         statement, improvement(b, a, metric), margin=MARGINS.get(metric, 0.0) if margin is None else margin,
         unit=unit_of(metric, a, b), detail=against(by_seed(a, metric), by_seed(b, metric)), **said,
     )  # fmt: skip
+
+
+def faster(statement: str, fast: SeedValues, slow: SeedValues, **said: Any) -> Finding:
+    """That seconds are fewer; the effect is by what part of the fewer ones the others are more."""
+    return judged(statement, slow / fast - 1, unit="(ratio - 1)", detail=against(fast, slow, "s"), **said)
 
 
 def gains_more(statement: str, one: tuple[Entry, Entry], other: tuple[Entry, Entry], metric: str) -> Finding:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tokbench.claims.evidence import Evidence, Named
-from tokbench.claims.findings import Finding, Verdict
-from tokbench.claims.numbers import SeedValues, by_seed, spread_text, step_seconds, table_of
+from tokbench.claims.findings import Finding, Verdict, faster, judged
+from tokbench.claims.numbers import (
+    SeedValues,
+    against,
+    by_seed,
+    named_table,
+    of_metric,
+    spread_text,
+    step_seconds,
+    usual,
+)
 from tokbench.claims.panels import Panel, Series
 from tokbench.results.entries import Entry, Spread
 
@@ -26,6 +36,21 @@ def smaller(statement: str, row: Entry | None, than: Entry | None) -> Finding:
 def parameters(entry: Entry | None) -> int | None:
     """Of the model; None without a record."""
     return None if entry is None else entry.first.model.get("parameters")
+
+
+def fewer_bits(statement: str, row: Entry | None, than: Entry | None, **said: Any) -> Finding:
+    """That a model needs fewer bits for a position than another."""
+    own, other = position_bits(row), position_bits(than)
+    detail = against(own, other)
+    return judged(statement, other - own, margin=MARGIN, unit="bits per position", detail=detail, **said)
+
+
+def cheaper(pair: str, row: Entry | None, than: Entry | None, **said: Any) -> list[Finding]:
+    """That a model needs fewer bits and less time than another; ``pair`` says of which two."""
+    return [
+        fewer_bits(f"NLL of a position is lower {pair}, after equal steps", row, than, **said),
+        faster(f"a train step is faster {pair}", step_seconds(row), step_seconds(than), **said),
+    ]
 
 
 def position_bits(entry: Entry | None) -> SeedValues:
@@ -58,13 +83,11 @@ def table(
         metrics: shown beside, where they were measured.
     """
     columns = {
-        first: lambda row: row[0],
-        "NLL (bits per position)": lambda row: spread_text(position_bits(row[1]).spread),
-        f"NLL (bits per {code})": lambda row: spread_text(by_seed(row[1], "nll_bits_per_code").spread),
-        "parameters": lambda row: f"{parameters(row[1]):,}",
-        "train step (s)": lambda row: spread_text(step_seconds(row[1]).spread),
-        "steps": lambda row: f"{row[1].first.training.get('steps', 0):,}",
+        "NLL (bits per position)": lambda row: spread_text(position_bits(row).spread),
+        f"NLL (bits per {code})": of_metric("nll_bits_per_code"),
+        **usual("parameters"),
+        "train step (s)": lambda row: spread_text(step_seconds(row).spread),
+        **usual("steps"),
         **evidence.by_metric(evidence.measured(*metrics)),
-        "seeds": lambda row: str(len(row[1].records)),
     }
-    return table_of(rows, columns)
+    return named_table(first, rows, columns)

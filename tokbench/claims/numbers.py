@@ -8,6 +8,7 @@ from operator import mul, sub, truediv
 from typing import TypeVar
 
 from tokbench.results.entries import Entry, Spread
+from tokbench.results.render import plain_table
 
 TRAIN, HELD_OUT = "train_bits_per_code", "held_out_bits_per_code"  # the curves that records keep
 Row = TypeVar("Row")
@@ -113,6 +114,31 @@ def against(a: SeedValues, b: SeedValues, unit: str = "", digits: str = ".4g") -
 
 def table_of(rows: Iterable[Row], columns: Mapping[str, Callable[[Row], str]], words: int = 1) -> str:
     """A Markdown table of the columns, by heading; the first ``words`` of them are text, the others numbers."""
-    rule = ["---"] * words + ["--:"] * (len(columns) - words)
-    lines = [list(columns), rule, *([cell(row) for cell in columns.values()] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    cells = ([cell(row) for cell in columns.values()] for row in rows)
+    return plain_table(list(columns), cells, range(words, len(columns))) + "\n"
+
+
+def named_table(
+    first: str, rows: Iterable[tuple[str, Entry]], columns: Mapping[str, Callable[[Entry], str]], words: int = 1
+) -> str:
+    """A row for each entry: its name under the heading ``first``, the columns, and how many seeds it has."""
+    cells = ([name, *(cell(entry) for cell in columns.values()), str(len(entry.records))] for name, entry in rows)
+    return plain_table([first, *columns, "seeds"], cells, range(words, len(columns) + 2)) + "\n"
+
+
+def of_metric(metric: str, digits: str = ".4g") -> Callable[[Entry], str]:
+    """A column: the metric over the seeds."""
+    return lambda entry: spread_text(entry.metric(metric), digits)
+
+
+_USUAL: Mapping[str, Callable[[Entry], str]] = {
+    "parameters": lambda entry: f"{entry.first.model.get('parameters', 0):,}",
+    "steps": lambda entry: f"{entry.first.training.get('steps', 0):,}",
+    "held-out NLL (bits/code)": of_metric("nll_bits_per_code", ".3f"),
+    "model-coded rate (bpp)": of_metric("model_bpp", ".4f"),
+}
+
+
+def usual(*heads: str) -> dict[str, Callable[[Entry], str]]:
+    """Columns of generators that several claims have, by heading."""
+    return {head: _USUAL[head] for head in heads}

@@ -21,7 +21,7 @@ from tokbench.results.attributes import attribute
 from tokbench.results.entries import Entry
 from tokbench.results.files import write
 from tokbench.results.record import Record
-from tokbench.results.render import markdown
+from tokbench.results.render import markdown, plain_table
 
 _STYLES = {Verdict.holds: "green", Verdict.fails: "red", Verdict.undecided: "yellow", Verdict.missing: "dim"}
 MARKS = ("<!-- claims: written by `tokbench claims` -->", "<!-- /claims -->")
@@ -124,10 +124,9 @@ def claim_page(claim: Claim, results: Sequence[Result], home: Path) -> str:
     blocks = [f"# {claim.title}", claim.question, f"Verdict: {verdicts}.", "## What the paper says", claim.says]
     if claim.figures:
         rows = [
-            f"| {markdown(f.what)} | {markdown(f.value)} | {markdown(f.source)}{_PROVENANCE[f.provenance]} |"
-            for f in claim.figures
+            (markdown(f.what), markdown(f.value), markdown(f.source) + _PROVENANCE[f.provenance]) for f in claim.figures
         ]
-        blocks.append("\n".join(["| figure | value | source |", "| --- | --- | --- |", *rows]))
+        blocks.append(plain_table(("figure", "value", "source"), rows))
     for result in results:
         blocks += _scale(claim, result, home)
     blocks += ["## How it is judged", getattr(check_of(claim.name), "RULE", RULE)]
@@ -154,15 +153,11 @@ def _scale(claim: Claim, result: Result, home: Path) -> list[str]:
 
 def findings_table(findings: Sequence[Finding]) -> str:
     """Statement, verdict, effect over seeds, and the numbers behind it."""
-    lines = ["| statement | verdict | effect | seeds | from |", "| --- | --- | --: | --: | --- |"]
-    for finding in findings:
-        verdict = (
-            f"{finding.verdict.value}, *informational*" if finding.informational else f"**{finding.verdict.value}**"
-        )
-        statement, detail = markdown(finding.statement), markdown(finding.detail)
-        cells = [statement, verdict, finding.size, str(finding.seeds or "-"), detail]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = []
+    for f in findings:
+        verdict = f"{f.verdict.value}, *informational*" if f.informational else f"**{f.verdict.value}**"
+        rows.append((markdown(f.statement), verdict, f.size, str(f.seeds or "-"), markdown(f.detail)))
+    return plain_table(("statement", "verdict", "effect", "seeds", "from"), rows, numbers=(2, 3))
 
 
 def facts(evidence: Evidence) -> list[str]:

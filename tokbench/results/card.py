@@ -10,16 +10,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from tokbench.errors import TokbenchError, noun_of, size_text, visible
 from tokbench.results.definitions import heading
+from tokbench.results.record import Record
+from tokbench.results.render import plain_table
 from tokbench.secrets import redacted, without_secrets
-
-if TYPE_CHECKING:
-    from tokbench.results.record import Record
 
 NAME = "README.md"
 MARK = "<!-- Written by tokbench. Without this line the file is yours and is left alone. -->"
@@ -57,11 +56,11 @@ class Card:
         recipe = without_secrets(record.recipe if record is not None and record.recipe else recipe or {})
         data = _trained_on(record, recipe)
         parts = [f"# {_plain(self.title)}", _plain(self.about), _code(self.use.format(source=source), "python")]
-        parts += ["## What it is", _table(("", ""), [(_plain(k), _plain(v)) for k, v in self.facts])]
+        parts += ["## What it is", plain_table(("", ""), [(_plain(k), _plain(v)) for k, v in self.facts])]
         if record is not None and record.metrics:
             parts += ["## Measured", _measured(record)]
         if training := _training(record, recipe, data):
-            parts += ["## Trained", _table(("", ""), training)]
+            parts += ["## Trained", plain_table(("", ""), training)]
         if recipe:
             text = yaml.safe_dump(_public(recipe), sort_keys=False, allow_unicode=True)
             parts += ["## Recipe", _code(text.rstrip("\n"), "yaml")]
@@ -153,7 +152,7 @@ def _measured(record: Record) -> str:
         note = metric.note or ""
         head = heading(metric.label, metric.unit, metric.direction)
         lines.append((head, value, f"{metric.n:,}", metric.version, note))
-    table = _table(("metric", "value", "n", "definition", ""), [tuple(map(_plain, line)) for line in lines])
+    table = plain_table(("metric", "value", "n", "definition", ""), [tuple(map(_plain, line)) for line in lines])
     if (data := record.data) is None:
         return table
     skipped = f", {data.skipped} could not be read" if data.skipped else ""
@@ -212,11 +211,6 @@ def _public(value: Any) -> Any:
     if isinstance(value, str) and (value.startswith(("/", "~", "./", "../")) or re.match(r"\w+:.*/", value)):
         return _spec(value)
     return visible(value) if isinstance(value, str) else value
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _plain(text: str) -> str:

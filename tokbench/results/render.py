@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Container, Iterable, Sequence
 
 from tokbench.errors import visible
-
-if TYPE_CHECKING:
-    from tokbench.results.layout import Section, Table, TableCell
+from tokbench.results.layout import Section, Table, TableCell
 
 _SPECIAL = re.compile(r"([\\|*`<>\[\]~$&])|((?<!\w)_|_(?!\w))")  # an underscore within a word is text
 _PLAIN = re.compile(r"[^\W_]*(?:[ .,±×·%+()-]+[^\W_]*)*")  # nothing to escape: most cells of a large table
@@ -46,6 +44,12 @@ def _markdown_section(section: Section) -> list[str]:
     below = [f"- {superscript(i)} {markdown(note)}" for i, note in enumerate(section.notes)]
     below += [f"- {markdown(remark)}" for remark in section.remarks]
     return [*lines, "", *below] if below else lines
+
+
+def plain_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Container[int] = ()) -> str:
+    """Cells that are Markdown already; the columns of these ``numbers`` stand to the right."""
+    rule = ["--:" if column in numbers else "---" for column in range(len(head))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *rows))
 
 
 def markdown(text: str) -> str:

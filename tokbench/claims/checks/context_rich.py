@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from tokbench.claims.evidence import Evidence, Named
 from tokbench.claims.findings import Finding, better, judged, rising, weakest
-from tokbench.claims.numbers import SeedValues, against, drawing_seconds, spread_text, table_of
+from tokbench.claims.numbers import SeedValues, against, drawing_seconds, named_table, of_metric, spread_text, usual
 from tokbench.claims.panels import Line, Panel, Series, metric_panels
 from tokbench.results.entries import Entry
 
@@ -44,7 +44,7 @@ def _faster(slow: Named, fast: Named, informational: bool = False) -> Finding:
     one, other = _seconds(slow[1]), _seconds(fast[1])
     return judged(
         f"an image is drawn in less time at {fast[0]} than at {slow[0]}",
-        one / other - 1.0 if one.keys() & other.keys() else None,
+        one / other - 1.0,
         unit="(ratio - 1)", detail=against(one, other, "s"), informational=informational,
     )  # fmt: skip
 
@@ -71,22 +71,21 @@ def panels(evidence: Evidence) -> list[Panel]:
 
 def table(evidence: Evidence) -> str:
     """A row for each factor: the generator, then its tokenizer on whole images."""
-    whole = dict(_tokenizers(evidence))
-    drawn, kept = evidence.measured(*DRAWN), evidence.measured(*RECONSTRUCTED)
+    rows, tokenizers = _generators(evidence), dict(_tokenizers(evidence))
+    whole = {row.first.cell: tokenizers.get(name) for name, row in rows}
 
-    def of_whole(column: Callable[[Named], str]) -> Callable[[Named], str]:
-        return lambda row: column((row[0], whole[row[0]])) if row[0] in whole else "-"
+    def of_whole(column: Callable[[Entry], str]) -> Callable[[Entry], str]:
+        return lambda row: column(own) if (own := whole[row.first.cell]) is not None else "-"
 
+    kept = evidence.by_metric(evidence.measured(*RECONSTRUCTED))
     columns = {
-        "codes": lambda row: row[0],
-        "parameters": lambda row: f"{row[1].first.model.get('parameters', 0):,}",
-        **evidence.by_metric(drawn),
-        "seconds an image": lambda row: spread_text(_seconds(row[1]).spread, ".3g"),
-        "NLL of a patch (bits/code)": lambda row: spread_text(row[1].metric("nll_bits_per_code"), ".3f"),
-        **{f"{head} of reconstructions": of_whole(column) for head, column in evidence.by_metric(kept).items()},
-        "seeds": lambda row: str(len(row[1].records)),
+        **usual("parameters"),
+        **evidence.by_metric(evidence.measured(*DRAWN)),
+        "seconds an image": lambda row: spread_text(_seconds(row).spread, ".3g"),
+        "NLL of a patch (bits/code)": of_metric("nll_bits_per_code", ".3f"),
+        **{f"{head} of reconstructions": of_whole(column) for head, column in kept.items()},
     }
-    return table_of(_generators(evidence), columns)
+    return named_table("codes", rows, columns)
 
 
 def _generators(evidence: Evidence) -> list[Named]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tokbench.claims import clips
 from tokbench.claims.evidence import Evidence, Named
 from tokbench.claims.findings import Finding, better
-from tokbench.claims.numbers import table_of
+from tokbench.claims.numbers import named_table
 from tokbench.claims.panels import Line, Panel, metric_panels
 from tokbench.claims.pictures import Shown
 
@@ -49,12 +49,10 @@ def table(evidence: Evidence) -> str:
     """Single images, then clips."""
     rows, measured = _of_images(evidence)
     columns = {
-        "single images, trained on": lambda row: row[0],
         **evidence.by_metric(measured),
-        "n": lambda row: str(row[1].first.data.n if row[1].first.data is not None else 0),
-        "seeds": lambda row: str(len(row[1].records)),
+        "n": lambda row: str(row.first.data.n if row.first.data is not None else 0),
     }
-    return table_of(rows, columns) + "\n" + clips.table(evidence, NAMES)
+    return named_table("single images, trained on", rows, columns) + "\n" + clips.table(evidence, NAMES)
 
 
 def _of_images(evidence: Evidence) -> tuple[list[Named], list[str]]:

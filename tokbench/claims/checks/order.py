@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from tokbench.claims.evidence import Evidence
+from tokbench.claims.evidence import Evidence, Named
 from tokbench.claims.findings import Finding, better
-from tokbench.claims.numbers import spread_text, table_of
+from tokbench.claims.numbers import named_table, usual
 from tokbench.claims.panels import Panel, Series
-from tokbench.results.entries import Entry
 
 FIRST = "raster"
 OTHERS = ("alternate", "spiral-in", "spiral-out", "z-curve", "subsample", "random")
@@ -16,39 +15,28 @@ MARGIN = 0.01  # bits per code
 
 def judge(evidence: Evidence) -> list[Finding]:
     """Raster order against each of the others; the random one is nobody's claim."""
-    rows = _rows(evidence)
+    rows, lower = dict(_rows(evidence)), "held-out NLL is lower in raster order than in"
     return [
         better(
-            f"held-out NLL is lower in raster order than in {name} order",
-            rows.get(FIRST),
-            rows.get(name),
-            NLL,
-            margin=MARGIN,
-            informational=name == "random",
+            f"{lower} {name} order", rows.get(FIRST), rows.get(name), NLL, margin=MARGIN, informational=informational
         )
-        for name in OTHERS
+        for name, informational in {name: name == "random" for name in OTHERS}.items()
     ]
 
 
 def panels(evidence: Evidence) -> list[Panel]:
     """A bar for each order."""
     rows = _rows(evidence)
-    looks = ["vq" if name == FIRST else "none" for name in rows]
-    bars = Series([(name, row.metric(NLL)) for name, row in rows.items()], looks)
+    bars = Series(
+        [(name, row.metric(NLL)) for name, row in rows], ["vq" if name == FIRST else "none" for name, _ in rows]
+    )
     return [Panel("", "held-out NLL (bits per code)", [bars], bars=True, width=max(3.6, 0.7 * len(rows)))]
 
 
 def table(evidence: Evidence) -> str:
     """A row for each order."""
-    columns = {
-        "order": lambda row: row[0],
-        "held-out NLL (bits/code)": lambda row: spread_text(row[1].metric(NLL), ".3f"),
-        "model-coded rate (bpp)": lambda row: spread_text(row[1].metric("model_bpp"), ".4f"),
-        "seeds": lambda row: str(len(row[1].records)),
-    }
-    return table_of(list(_rows(evidence).items()), columns)
+    return named_table("order", _rows(evidence), usual("held-out NLL (bits/code)", "model-coded rate (bpp)"))
 
 
-def _rows(evidence: Evidence) -> dict[str, Entry]:
-    """By order, those that were measured."""
-    return dict(evidence.named({name: name for name in (FIRST, *OTHERS)}, "generator"))
+def _rows(evidence: Evidence) -> list[Named]:
+    return evidence.named({name: name for name in (FIRST, *OTHERS)}, "generator")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tokbench.claims.evidence import Evidence, Named
 from tokbench.claims.findings import Finding, better, judged
-from tokbench.claims.numbers import HELD_OUT, TRAIN, against, gap, mean_curve, spread_text, table_of
+from tokbench.claims.numbers import HELD_OUT, TRAIN, against, gap, mean_curve, named_table, spread_text, usual
 from tokbench.claims.panels import Line, Panel, Series, metric_panels
 from tokbench.results.entries import Spread
 
@@ -62,14 +62,12 @@ def panels(evidence: Evidence) -> list[Panel]:
 def table(evidence: Evidence) -> str:
     """A row for each way to train."""
     columns = {
-        "trained on": lambda row: row[0],
-        "held-out NLL (bits/code)": lambda row: spread_text(row[1].metric(NLL), ".3f"),
-        "training NLL (bits/code)": lambda row: spread_text(_last(mean_curve(row[1], TRAIN)), ".3f"),
-        "gap (bits/code)": lambda row: spread_text(gap(row[1]).spread, ".3f"),
+        **usual("held-out NLL (bits/code)"),
+        "training NLL (bits/code)": lambda row: spread_text(_last(mean_curve(row, TRAIN)), ".3f"),
+        "gap (bits/code)": lambda row: spread_text(gap(row).spread, ".3f"),
         **evidence.by_metric(evidence.measured(*GENERATION), ".2f"),
-        "seeds": lambda row: str(len(row[1].records)),
     }
-    return f"{table_of(_rows(evidence), columns)}\n{NOTE}\n"
+    return f"{named_table('trained on', _rows(evidence), columns)}\n{NOTE}\n"
 
 
 def _last(curve: Sequence[tuple[int, Spread]]) -> Spread | None:

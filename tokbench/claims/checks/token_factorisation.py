@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from tokbench.claims import heads
-from tokbench.claims.evidence import Evidence, Named
-from tokbench.claims.findings import Finding, better, judged
-from tokbench.claims.heads import MARGIN, position_bits, smaller
-from tokbench.claims.numbers import against, step_seconds
+from tokbench.claims.evidence import Evidence
+from tokbench.claims.findings import Finding, better
+from tokbench.claims.heads import cheaper, fewer_bits, smaller
 from tokbench.claims.panels import Panel
 
 PARTS = {"one": "1 x 2^18", "two": "2 x 2^9", "three": "3 x 2^6"}
@@ -16,22 +15,12 @@ GENERATION = ("gfid", "gfid_192")
 def judge(evidence: Evidence) -> list[Finding]:
     """NLL, speed and size of one head against two and three; two against three for information."""
     rows = {part: evidence.row(part, "generator") for part in PARTS}
-    nll = {part: position_bits(row) for part, row in rows.items()}
-    step = {part: step_seconds(row) for part, row in rows.items()}
-
-    def costs_less(statement: str, part: str, than: str, **more: bool) -> Finding:
-        detail = against(nll[part], nll[than])
-        return judged(statement, nll[than] - nll[part], margin=MARGIN, unit="bits per position", detail=detail, **more)
-
     findings = []
     for part in ("two", "three"):
-        pair = f"in {PARTS[part]} than in {PARTS['one']}"
-        findings.append(costs_less(f"NLL of a position is lower {pair}, after equal steps", part, "one"))
-        ratio, detail = step["one"] / step[part] - 1, against(step[part], step["one"], "s")
-        findings.append(judged(f"a train step is faster {pair}", ratio, unit="(ratio - 1)", detail=detail))
+        findings += cheaper(f"in {PARTS[part]} than in {PARTS['one']}", rows[part], rows["one"])
         findings.append(smaller(f"{PARTS[part]} needs fewer parameters than {PARTS['one']}", rows[part], rows["one"]))
     statement = f"NLL of a position is no higher in {PARTS['three']} than in {PARTS['two']}"
-    findings.append(costs_less(statement, "three", "two", equal_or_better=True, informational=True))
+    findings.append(fewer_bits(statement, rows["three"], rows["two"], equal_or_better=True, informational=True))
     for metric in evidence.measured(*GENERATION):
         statement = f"{evidence.label(metric)} of samples is lower in {PARTS['two']} than in {PARTS['one']}"
         findings.append(better(statement, rows["two"], rows["one"], metric, informational=True))
@@ -40,13 +29,9 @@ def judge(evidence: Evidence) -> list[Finding]:
 
 def panels(evidence: Evidence) -> list[Panel]:
     """NLL, parameters and speed, a bar for each way to split the code."""
-    return heads.panels(_rows(evidence), "sub-tokens of a code", 18, 2.8)
+    return heads.panels(evidence.named(PARTS, "generator"), "sub-tokens of a code", 18, 2.8)
 
 
 def table(evidence: Evidence) -> str:
     """A row for each way to split the code."""
-    return heads.table(evidence, _rows(evidence), "sub-tokens", "sub-token", GENERATION)
-
-
-def _rows(evidence: Evidence) -> list[Named]:
-    return evidence.named(PARTS, "generator")
+    return heads.table(evidence, evidence.named(PARTS, "generator"), "sub-tokens", "sub-token", GENERATION)

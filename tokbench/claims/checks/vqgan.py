@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tokbench.claims.evidence import Evidence, stack
 from tokbench.claims.findings import Finding, better, judged, rising, weakest
-from tokbench.claims.numbers import HELD_OUT, drawing_seconds, mean_curve, spread_text, table_of
+from tokbench.claims.numbers import HELD_OUT, drawing_seconds, mean_curve, named_table, spread_text
 from tokbench.claims.panels import Line, Panel, Series, metric_panels
 from tokbench.claims.pictures import Shown
 from tokbench.results.entries import Entry, Spread
@@ -93,22 +93,22 @@ def table(evidence: Evidence) -> str:
     tokenizers = [("squared error", l2)] if l2 is not None else []
     tokenizers += [("VQ-GAN's", entry) for entry in _by_factor(evidence, "tokenizer")]
     losses = {
-        "loss": lambda row: row[0],
-        "codes": lambda row: stack(row[1]),
-        "f": lambda row: str(factor(row[1])),
-        "bpp": lambda row: f"{row[1].bits_per_pixel() or 0.0:.3f}",
+        "codes": stack,
+        "f": lambda row: str(factor(row)),
+        "bpp": lambda row: f"{row.bits_per_pixel() or 0.0:.3f}",
         **evidence.by_metric(evidence.measured("psnr", *LPIPS.values(), *RECONSTRUCTION, "usage")),
-        "seeds": lambda row: str(len(row[1].records)),
     }
     generators = [(stack(entry), entry) for entry in _by_factor(evidence, "generator")]
     transformers = {
-        "transformer on": lambda row: row[0],
-        "f": lambda row: str(factor(row[1])),
+        "f": lambda row: str(factor(row)),
         **evidence.by_metric(evidence.measured("nll_bits_per_code", "model_bpp", *GENERATION)),
-        "drawing the samples (s)": lambda row: spread_text(drawing_seconds(row[1]).spread),
-        "seeds": lambda row: str(len(row[1].records)),
+        "drawing the samples (s)": lambda row: spread_text(drawing_seconds(row).spread),
     }
-    return table_of(tokenizers, losses, words=2) + "\n" + table_of(generators, transformers)
+    return (
+        named_table("loss", tokenizers, losses, words=2)
+        + "\n"
+        + named_table("transformer on", generators, transformers)
+    )
 
 
 def _losses(evidence: Evidence) -> tuple[Entry | None, Entry | None]:
