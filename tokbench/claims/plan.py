@@ -11,13 +11,13 @@ from tokbench.claims.conditions import PART, condition_plan, given
 from tokbench.claims.definition import Claim, ScaleName
 from tokbench.claims.evidence import Request, RequestedCell
 from tokbench.claims.follow_ups import FollowUp, follow_ups
-from tokbench.claims.tuning import planned
 from tokbench.errors import TokbenchError
 from tokbench.sweeps.cell import Cell
 from tokbench.sweeps.generating import GeneratorCell
 from tokbench.sweeps.grid import TokenizerCell
 from tokbench.sweeps.plan import Plan
 from tokbench.sweeps.settings import SweepSettings
+from tokbench.sweeps.tune import FOLDER, JOURNAL, trial_cells, tuned_plan
 
 
 @dataclass
@@ -64,7 +64,7 @@ def plan_claim(
         for sweep in sweeps:
             try:
                 own = given(as_given(sweep, work, data, seeds, costing), condition, work, costing)
-                plan = planned(own, costing, cpu)
+                plan = _planned(own, costing, cpu)
             except TokbenchError as error:
                 impossible.append((part, str(error)))
                 continue
@@ -86,6 +86,24 @@ def plan_claim(
     request = Request(claim=claim.name, scale=scale, data=data, seeds=list(seeds), parts=parts, impossible=impossible)
     different = {cell.key: cell for own in further.values() for cell in own}
     return ClaimPlan(request, merged, benches, list(different.values()))
+
+
+def _planned(sweep: SweepSettings, costing: bool, cpu: bool) -> Plan:
+    """What a sweep runs; of one that tunes, the best settings that its trials have found.
+
+    ``costing``: where no trial has begun, as many cells as there will be, and the start in place of the best: they
+    cost about the same. Raises TokbenchError when nothing of it is possible, or no trial has begun.
+    """
+    if sweep.tune is None:
+        return Plan.make(sweep, cpu=cpu)
+    journal = Path(sweep.out) / FOLDER / JOURNAL
+    if journal.exists():
+        return tuned_plan(sweep, cpu).less_done(Path(sweep.out))
+    if not costing:
+        raise TokbenchError(f"nothing was tuned in {journal.parent} yet")
+    plan = Plan.make(sweep, cpu=cpu)
+    plan.tokenizers = [*trial_cells(plan.tokenizers, sweep), *plan.tokenizers]
+    return plan
 
 
 def _asked(part: str, cell: Cell | BenchCell | FollowUp) -> RequestedCell:

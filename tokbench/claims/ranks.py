@@ -41,27 +41,20 @@ def difference(x: Sequence[float], other: Sequence[float], y: Sequence[float]) -
 
 def _summary(measures: Sequence[Sequence[float]], y: Sequence[float]) -> Correlation | None:
     import numpy as np
+    from scipy.stats import rankdata
 
     n = len(y)
     if n < FEWEST or any(len(set(values)) < 2 for values in (*measures, y)):
         return None
     drawn = np.random.default_rng(SEED).integers(0, n, (DRAWS, n))
     chosen = np.concatenate([np.arange(n)[None], drawn])  # the first is all of them
-    target = _ranks(np.asarray(y, np.float64)[chosen])
+    target = rankdata(np.asarray(y, np.float64)[chosen], axis=1)
     with np.errstate(invalid="ignore"):  # the models of a resample may all have one value
-        found = [_pearson(_ranks(np.asarray(values, np.float64)[chosen]), target) for values in measures]
+        found = [_pearson(rankdata(np.asarray(values, np.float64)[chosen], axis=1), target) for values in measures]
     each = found[0] if len(found) == 1 else found[0] - found[1]
     resampled = each[1:][np.isfinite(each[1:])]
     low, high = np.quantile(resampled, [0.025, 0.975])
     return Correlation(float(each[0]), float(low), float(high), float(resampled.std(ddof=1)), n)
-
-
-def _ranks(values: Array) -> Array:
-    """(R, n) -> the rank of each among its row, equal ones sharing their mean."""
-    less = (values[:, :, None] > values[:, None, :]).sum(-1)
-    equal = (values[:, :, None] == values[:, None, :]).sum(-1)
-    ranks: Array = less + (equal + 1) / 2
-    return ranks
 
 
 def _pearson(a: Array, b: Array) -> Array:

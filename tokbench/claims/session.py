@@ -17,14 +17,14 @@ from tokbench.claims.follow_ups import run_follow_ups
 from tokbench.claims.page import print_result, write_pages
 from tokbench.claims.plan import ClaimPlan, as_given, plan_claim
 from tokbench.claims.results import asked_before, judge, save, stored
-from tokbench.claims.tuning import run_trials
 from tokbench.errors import TokbenchError, counted
 from tokbench.printing import terminal
 from tokbench.results.store import Store
 from tokbench.results.targets import check_writable
-from tokbench.sweeps.plan import print_plan
+from tokbench.sweeps.plan import Plan, print_plan
 from tokbench.sweeps.run import finish
 from tokbench.sweeps.settings import SweepSettings
+from tokbench.sweeps.tune import finish_tuned
 
 SEEDS = (0, 1, 2)
 HOME, README = Path("results/claims"), Path("README.md")  # of the project
@@ -74,33 +74,37 @@ class Session:
             except TokbenchError as error:
                 if len(claims) == 1:
                     raise
-                self._say(f"{claim.name}: {error}")
+                self.console.print(f"{claim.name}: {error}")
                 continue
             self.console.rule(f"{claim.name}, {self.scale} scale", style="dim")
             if found.plan.cells:
                 print_plan(found.plan, self.work)
             own = dict(zip((cell.key for cell in found.plan.cells), costs(found.plan.cells), strict=True))
             total |= own
-            self._say(f"{claim.name}: {counted(len(own), 'cell')}{self._hours(own.values())}")
+            self.console.print(f"{claim.name}: {counted(len(own), 'cell')}{self._hours(own.values())}")
         if len(claims) > 1:
-            self._say(f"together: {counted(len(total), 'different cell')}{self._hours(total.values())}")
+            self.console.print(f"together: {counted(len(total), 'different cell')}{self._hours(total.values())}")
         if self.scale != "cpu":
-            self._say(ASSUMPTION)
+            self.console.print(ASSUMPTION)
 
     def _plan(self, claim: Claim, costing: bool = False) -> ClaimPlan:
         seeds = self.seeds or SEEDS
-        return plan_claim(
-            claim, self.scale, self.work, data=self.data, seeds=seeds, costing=costing, cpu=self.cpu
-        )  # fmt: skip
+        return plan_claim(claim, self.scale, self.work, data=self.data, seeds=seeds, costing=costing, cpu=self.cpu)
 
     def _tune(self, claim: Claim) -> bool:
-        """Run what its tuned parts need, trials first; whether it has any."""
+        """Of its tuned parts the trials, then the best and the defaults; whether it has any. What of them fails is the
+        plan's to try again and to name; a sweep that cannot be tuned is one line, and the others go on."""
         parts = claim.at(self.scale).sweeps.values()
         sweeps = [
             as_given(sweep, self.work, self.data, self.seeds or SEEDS).model_copy(update={"jobs": self.jobs})
             for part in parts for sweep in part if sweep.tune is not None
         ]  # fmt: skip
-        run_trials(sweeps, terminal(stderr=True), cpu=self.cpu)
+        console = terminal(stderr=True)
+        for sweep in sweeps:
+            try:
+                finish_tuned(Plan.make(sweep, cpu=self.cpu), sweep, console, cpu=self.cpu)
+            except TokbenchError as error:
+                console.print(f"not tuned: {error}")
         return bool(sweeps)
 
     def _condition(self, claim: Claim) -> bool:
@@ -139,10 +143,7 @@ class Session:
         print_result(result, self.console)
         save(result, self.out, self.work)
         write_pages(self.out, README if self.out == HOME else None, [claim])
-        self._say(f"page {self.out / claim.name / 'README.md'}")
-
-    def _say(self, text: str) -> None:
-        self.console.print(text)
+        self.console.print(f"page {self.out / claim.name / 'README.md'}")
 
     def _hours(self, found: Iterable[Cost]) -> str:
         if self.scale == "cpu":  # there the times of cells like these on this machine say more

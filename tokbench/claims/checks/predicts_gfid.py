@@ -71,21 +71,20 @@ def judge(evidence: Evidence) -> list[Finding]:
     for name in PUBLISHED:
         own, base = (measures.get(_in_layer(evidence, key)) for key in (name, BASE))
         label, other = (m.label if m else key for m, key in ((own, name), (base, BASE)))
-        findings.append(_finding(f"{label} orders tokenizers as {target.label} does", _against(own, pairs, target)))
-        found = _compared(own, base, pairs, target)
-        findings.append(_finding(f"{label} orders them better than {other}", found))
+        findings.append(_finding(f"{label} orders tokenizers as {target.label} does", _against(pairs, target, own)))
+        findings.append(_finding(f"{label} orders them better than {other}", _against(pairs, target, own, base)))
     published = {_in_layer(evidence, name) for name in PUBLISHED}
     for name, measure in measures.items():
         if name not in published:
             statement = f"{measure.label} orders tokenizers as {target.label} does"
-            findings.append(_finding(statement, _against(measure, pairs, target), informational=True))
+            findings.append(_finding(statement, _against(pairs, target, measure), informational=True))
     return findings
 
 
 def panels(evidence: Evidence) -> list[Panel]:
     """The correlation of every measure, and gFID over the measures that most is claimed of."""
     pairs, target, measures = _pairs(evidence), _target(evidence), _measures(evidence)
-    found = [(m.label, _against(m, pairs, target)) for m in measures.values()]
+    found = [(m.label, _against(pairs, target, m)) for m in measures.values()]
     bars = sorted(((label, c) for label, c in found if c is not None), key=lambda bar: -bar[1].rho)
     points = [(label, Spread(c.rho, c.deviation)) for label, c in bars]
     shown = [Panel("", f"rank correlation with {target.label}", [Series(points, "simvq")], bars=True, width=4.2)]
@@ -103,7 +102,7 @@ def panels(evidence: Evidence) -> list[Panel]:
 def table(evidence: Evidence) -> str:
     """The correlations, then the tokenizers in order of gFID."""
     pairs, target, measures = _pairs(evidence), _target(evidence), _measures(evidence)
-    found = [(m.label, c) for m in measures.values() if (c := _against(m, pairs, target)) is not None]
+    found = [(m.label, c) for m in measures.values() if (c := _against(pairs, target, m)) is not None]
     correlations = table_of(
         sorted(found, key=lambda row: -row[1].rho),
         {
@@ -195,14 +194,12 @@ def _common(pairs: Sequence[Pair], *measures: Measure) -> list[list[float]]:
     return [list(column) for column in zip(*kept, strict=True)] if kept else [[] for _ in measures]
 
 
-def _against(measure: Measure | None, pairs: Sequence[Pair], target: Measure) -> Correlation | None:
-    return None if measure is None else correlation(*_common(pairs, measure, target))
-
-
-def _compared(
-    measure: Measure | None, other: Measure | None, pairs: Sequence[Pair], target: Measure
-) -> Correlation | None:
-    return None if measure is None or other is None else difference(*_common(pairs, measure, other, target))
+def _against(pairs: Sequence[Pair], target: Measure, *measures: Measure | None) -> Correlation | None:
+    """Of one measure with the target; of two, by how much more the first has of it. None where one is not there."""
+    there = [measure for measure in measures if measure is not None]
+    if len(there) < len(measures):
+        return None
+    return (correlation if len(there) == 1 else difference)(*_common(pairs, *there, target))
 
 
 def _finding(statement: str, found: Correlation | None, *, informational: bool = False) -> Finding:
