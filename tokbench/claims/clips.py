@@ -18,17 +18,39 @@ FLICKER = "flicker"
 
 
 @dataclass(frozen=True)
-class Pair:
-    """The whole check of a claim that one tokenizer of clips is better than another.
+class Clips:
+    """What a claim about tokenizers of clips shows of them. ``names``: what the parts are called, by part."""
+
+    names: Mapping[str, str]
+
+    def shown(self, evidence: Evidence) -> list[Shown]:
+        """Clips through each."""
+        return [Shown(name, row.first) for name, row in evidence.named(self.names)]
+
+    def panels(self, evidence: Evidence) -> list[Panel]:
+        """A bar for each part in every metric, and in the PSNR of first frames."""
+        rows = evidence.named(self.names)
+        bars = metric_panels([Line("", "vq", rows)], evidence.measured(*METRICS, FLICKER), bars=True, width=2.6)
+        first = Series([(name, first_frames(row).spread) for name, row in rows], "vq")
+        return [*bars, Panel("", "PSNR of first frames (dB)", [first], bars=True, width=2.6)]
+
+    def table(self, evidence: Evidence) -> str:
+        """A row for each part."""
+        columns = ["K", "codes", "bits", "bpp", "psnr", "psnr_first", "psnr_later", *METRICS[1:], FLICKER, "usage"]
+        records = [record for part in self.names for record in evidence.of_part(part)]
+        return evidence.table([*columns, "params", "train_time", "seeds"], records, parts=self.names)
+
+
+@dataclass(frozen=True)
+class Pair(Clips):
+    """The whole check of a claim that one of two tokenizers of clips is better than the other.
 
     Args:
-        names: what the two parts are called, by part.
         best: the part that is said to be better.
         better: what is said of a metric, ``{metric}`` among the words.
         first: what is said of first frames.
     """
 
-    names: Mapping[str, str]
     best: str
     better: str
     first: str
@@ -38,18 +60,6 @@ class Pair:
         (other,) = (evidence.row(part) for part in self.names if part != self.best)
         one = evidence.row(self.best)
         return [*of_clips(evidence, self.better, one, other), of_first_frames(self.first, one, other)]
-
-    def shown(self, evidence: Evidence) -> list[Shown]:
-        """Clips through both."""
-        return [Shown(name, row.first) for name, row in evidence.named(self.names)]
-
-    def panels(self, evidence: Evidence) -> list[Panel]:
-        """A bar for each."""
-        return panels(evidence, self.names)
-
-    def table(self, evidence: Evidence) -> str:
-        """A row for each."""
-        return table(evidence, self.names)
 
 
 def of_clips(evidence: Evidence, what: str, a: Entry | None, b: Entry | None) -> list[Finding]:
@@ -73,18 +83,3 @@ def first_frames(entry: Entry | None) -> SeedValues:
     own = attribute("psnr_first")
     found = {r.seed: own.value(Entry((r,))) for r in (entry.records if entry is not None else ())}
     return SeedValues({seed: x.mean for seed, x in found.items() if seed is not None and isinstance(x, Spread)})
-
-
-def panels(evidence: Evidence, names: Mapping[str, str]) -> list[Panel]:
-    """A bar for each part in every metric, and in the PSNR of first frames."""
-    rows = evidence.named(names)
-    shown = metric_panels([Line("", "vq", rows)], evidence.measured(*METRICS, FLICKER), bars=True, width=2.6)
-    first = Series([(name, first_frames(row).spread) for name, row in rows], "vq")
-    return [*shown, Panel("", "PSNR of first frames (dB)", [first], bars=True, width=2.6)]
-
-
-def table(evidence: Evidence, names: Mapping[str, str]) -> str:
-    """A row for each part."""
-    columns = ["K", "codes", "bits", "bpp", "psnr", "psnr_first", "psnr_later", *METRICS[1:], FLICKER, "usage"]
-    records = [record for part in names for record in evidence.of_part(part)]
-    return evidence.table([*columns, "params", "train_time", "seeds"], records, parts=names)

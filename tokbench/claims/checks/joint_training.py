@@ -9,11 +9,12 @@ from tokbench.claims.evidence import Evidence, Named
 from tokbench.claims.findings import Finding, better
 from tokbench.claims.numbers import named_table
 from tokbench.claims.panels import Line, Panel, metric_panels
-from tokbench.claims.pictures import Shown
 
 NAMES = {"video": "videos alone", "joint": "videos and images"}
 ON_IMAGES = {f"{part}-on-images": name for part, name in NAMES.items()}
 OF_IMAGES = ("psnr", "ssim", "lpips", "rfid")
+_CLIPS = clips.Clips(NAMES)
+shown = _CLIPS.shown
 
 
 def judge(evidence: Evidence) -> list[Finding]:
@@ -33,16 +34,11 @@ def judge(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def shown(evidence: Evidence) -> list[Shown]:
-    """Clips through both."""
-    return [Shown(name, row.first) for name, row in evidence.named(NAMES)]
-
-
 def panels(evidence: Evidence) -> list[Panel]:
     """Single images, then clips."""
     rows, measured = _of_images(evidence)
     images = metric_panels([Line("", "vq", rows)], measured, "single images", bars=True, width=2.6)
-    return [*images, *(replace(panel, x="clips") for panel in clips.panels(evidence, NAMES))]
+    return [*images, *(replace(panel, x="clips") for panel in _CLIPS.panels(evidence))]
 
 
 def table(evidence: Evidence) -> str:
@@ -52,7 +48,7 @@ def table(evidence: Evidence) -> str:
         **evidence.by_metric(measured),
         "n": lambda row: str(row.first.data.n if row.first.data is not None else 0),
     }
-    return named_table("single images, trained on", rows, columns) + "\n" + clips.table(evidence, NAMES)
+    return named_table("single images, trained on", rows, columns) + "\n" + _CLIPS.table(evidence)
 
 
 def _of_images(evidence: Evidence) -> tuple[list[Named], list[str]]:
