@@ -17,10 +17,11 @@ from tokbench.models import Tokenizer
 from tokbench.results.curves import curves
 from tokbench.results.definitions import DEFINITIONS, Definition, Shown
 from tokbench.results.entries import gather
+from tokbench.results.layout import Section
 from tokbench.results.published import load
 from tokbench.results.record import Record
 from tokbench.results.store import Store
-from tokbench.results.table import Section, comparison, to_markdown
+from tokbench.results.table import comparison, to_markdown
 
 MODEL = {"architecture": "vqgan", "channels": 8, "blocks": 1, "attention_resolutions": [], "latent_channels": 8}
 RQ = {"name": "rq", "codebook_size": 16, "depth": 3}

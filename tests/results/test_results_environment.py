@@ -60,21 +60,21 @@ def test_describe_and_the_store_import_no_torch() -> None:
 
 
 def test_git_state(tmp_path: Path) -> None:
-    outside = environment.git_state(tmp_path)
+    outside = environment._state(tmp_path)
     assert outside.revision is None and outside.dirty is None
     git(tmp_path, "init", "-q")
     (tmp_path / "a.txt").write_text("1")
     git(tmp_path, "add", "a.txt")
     git(tmp_path, "commit", "-q", "-m", "one")
-    clean = environment.git_state(tmp_path / "a.txt")
+    clean = environment._state(tmp_path)
     assert clean.revision == git(tmp_path, "rev-parse", "HEAD") and clean.dirty is False
     (tmp_path / "a.txt").write_text("2")
-    assert environment.git_state(tmp_path).dirty is True
+    assert environment._state(tmp_path).dirty is True
 
 
 def test_git_variables_of_a_hook_do_not_mislead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_DIR", str(Path(__file__).resolve().parents[2] / ".git"))
-    assert environment.git_state(tmp_path).revision is None
+    assert environment._state(tmp_path).revision is None
 
 
 def test_an_installed_tokbench_inside_another_project_has_no_revision(

@@ -13,9 +13,10 @@ from results_synthetic import metric, record, sweep
 
 from tokbench.errors import TokbenchError
 from tokbench.results import published
+from tokbench.results.layout import Row, Section, Table, TableCell
 from tokbench.results.record import Record
 from tokbench.results.select import by_id, where
-from tokbench.results.table import Row, Section, Table, TableCell, comparison
+from tokbench.results.table import comparison
 
 
 def column(section: Section, key: str) -> list[TableCell]:

@@ -9,7 +9,7 @@ from tokbench.errors import TokbenchError, did_you_mean, noun_of
 from tokbench.results.columns import Attribute, Column, Value, as_text, lookup
 from tokbench.results.definitions import in_order
 from tokbench.results.entries import Entry, Spread
-from tokbench.results.record import is_shown
+from tokbench.results.record import Record, is_shown
 
 
 def _sizes(entry: Entry) -> Value:
@@ -90,19 +90,19 @@ def _scaled(block: str, key: str, unit: float) -> Callable[[Entry], Spread | Non
     return value
 
 
-def _tuning(entry: Entry, key: str) -> Any:
-    """What the record says of how its settings were chosen; None where nobody chose them, or it is not readable."""
-    tuning = entry.first.training.get("tuning")
-    return tuning.get(key) if isinstance(tuning, dict) else None
+def _tuning(record: Record) -> dict[str, Any]:
+    """What the record says of how its settings were chosen; empty where nobody chose them, or it is not readable."""
+    tuning = record.training.get("tuning")
+    return tuning if isinstance(tuning, dict) else {}
 
 
 def _trials(entry: Entry) -> Value:
-    found = _tuning(entry, "trials")
+    found = _tuning(entry.first).get("trials")
     return found if type(found) is int else None
 
 
 def _chosen(entry: Entry) -> Value:
-    found = _tuning(entry, "chosen")
+    found = _tuning(entry.first).get("chosen")
     if not isinstance(found, dict):
         return None
     return " ".join(f"{name}={value}" for name, value in found.items()) or "the default"
@@ -112,8 +112,7 @@ def _gain(entry: Entry) -> Spread | None:
     """By how much it is better than the default settings with the same seed, in the metric it was tuned by."""
     differences: list[float | None] = []
     for record in entry.records:
-        tuning = record.training.get("tuning")
-        usual, name = (tuning.get("default"), tuning.get("metric")) if isinstance(tuning, dict) else (None, None)
+        usual, name = (_tuning(record).get(key) for key in ("default", "metric"))
         metric = record.metrics.get(name) if isinstance(name, str) else None
         if metric is None or metric.value is None or not isinstance(usual, int | float) or not is_shown(usual):
             continue
@@ -131,14 +130,14 @@ def _revision(entry: Entry) -> Value:
     return None if git is None or git.revision is None else git.revision[:10] + ("+changes" if git.dirty else "")
 
 
-def _text(key: str, label: str, value: Callable[[Entry], Value | Spread]) -> Attribute:
-    return Attribute(Column(key, label, numeric=False), value)
-
-
 def _number(
     key: str, label: str, value: Callable[[Entry], Value | Spread], digits: int | None = None, unit: str = ""
 ) -> Attribute:
     return Attribute(Column(key, label, digits=digits, unit=unit), value)
+
+
+def _text(key: str, label: str, value: Callable[[Entry], Value | Spread]) -> Attribute:
+    return Attribute(Column(key, label, numeric=False), value)
 
 
 ATTRIBUTES: dict[str, Attribute] = {

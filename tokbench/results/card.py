@@ -99,7 +99,8 @@ def record_of(folder: Path | None, sha256: str) -> Record | None:
     """
     from tokbench.results.store import Store
 
-    for home in _above(folder):
+    whole = folder.resolve() if folder is not None else None
+    for home in [whole, *whole.parents][: _UP + 1] if whole is not None else ():
         for file in (home / "runs.jsonl", home / "results" / "runs.jsonl"):
             try:
                 records = Store(file).read()
@@ -109,13 +110,6 @@ def record_of(folder: Path | None, sha256: str) -> Record | None:
             if (record := next(found, None)) is not None:
                 return record
     return None
-
-
-def _above(folder: Path | None) -> list[Path]:
-    if folder is None:
-        return []
-    whole = folder.resolve()
-    return [whole, *whole.parents][: _UP + 1]
 
 
 def _model_index(card: Card, record: Record) -> list[dict[str, Any]]:
@@ -195,11 +189,9 @@ def _trained_on(record: Record | None, recipe: Mapping[str, Any]) -> str | None:
 def _spec(spec: str) -> str:
     """A data spec without the folders of somebody's machine: ``parquet:/home/me/x/train.parquet`` -> its last part."""
     spec = visible(spec)
-    return re.sub(r"(?:~|\.{0,2})?(?:[^\s:,=/]*/)+(?=[^/\s]+)", "", spec) if _is_local(spec) else spec
-
-
-def _is_local(spec: str) -> bool:
-    return "://" not in spec and not spec.removeprefix("cached:").startswith("hub:")
+    if "://" in spec or spec.removeprefix("cached:").startswith("hub:"):
+        return spec
+    return re.sub(r"(?:~|\.{0,2})?(?:[^\s:,=/]*/)+(?=[^/\s]+)", "", spec)
 
 
 def _public(value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -87,19 +87,16 @@ def _line() -> type[msgspec.Struct]:
     return msgspec.defstruct("Record", fields, kw_only=True)
 
 
-_TYPES = {str: {"type": "string"}, int: {"type": "integer"}, float: {"type": "number"}}
+_TYPES = {(str,): "string", (int,): "integer", (int, float): "number", (list,): "array"}
 
 
 def _block(kind: type[Any]) -> dict[str, Any]:
     """JSON Schema of an open part of the record."""
     assert issubclass(kind, blocks.Block)
     properties = {}
-    for name, hint in get_type_hints(kind).items():
-        if name.startswith("_"):
-            continue
-        wanted = get_args(hint)[0]
-        one: dict[str, Any] = dict(_TYPES.get(wanted, {"type": "array"}))
-        if wanted in (int, float):
+    for name, (types, _) in kind._known.items():
+        one: dict[str, Any] = {"type": _TYPES[types]}
+        if int in types:
             one |= {"minimum": 0, "maximum": kind.most(name)}
         properties[name] = {"anyOf": [one, {"type": "null"}]}
     return {"type": "object", "description": " ".join((kind.__doc__ or "").split()), "properties": properties}

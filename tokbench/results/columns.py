@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokbench.results.definitions import Direction, heading, shown
 from tokbench.results.entries import Entry, Spread, Variant
-
-if TYPE_CHECKING:
-    from tokbench.results.record import Record
+from tokbench.results.record import Record
 
 Value = float | int | str | None
 

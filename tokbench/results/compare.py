@@ -28,16 +28,8 @@ class Difference:
 
 def facts(record: Record) -> dict[str, dict[str, str]]:
     """Everything a record says, in blocks of ``key: text``, in reading order."""
-    run = {
-        "id": record.id,
-        "cell": record.cell,
-        "name": record.name,
-        "kind": record.kind,
-        "source": record.provenance or record.source,
-        "created": record.created,
-        "seed": record.seed,
-        "error": record.error,
-    }
+    run = {key: getattr(record, key) for key in ("id", "cell", "name", "kind", "source", "created", "seed", "error")}
+    run["source"] = record.provenance or record.source
     blocks = {"run": {key: text(value) for key, value in run.items() if value is not None}}
     blocks["metrics"] = {metric.label: metric_text(metric) for metric in record.metrics.values()}
     plain = record.plain()

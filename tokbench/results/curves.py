@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from tokbench.results.columns import Column
 from tokbench.results.entries import Entry
-
-if TYPE_CHECKING:
-    from tokbench.results.layout import Section
+from tokbench.results.layout import Section, TableCell
 
 
 class CurveKey(NamedTuple):
@@ -33,12 +32,7 @@ class Point(NamedTuple):
 
 def curve_key(entry: Entry) -> CurveKey:
     record = entry.first
-    return CurveKey(
-        entry.quantizer,
-        record.model.architecture,
-        entry.downsampling,
-        record.weights.which,
-    )
+    return CurveKey(entry.quantizer, record.model.architecture, entry.downsampling, record.weights.which)
 
 
 def curves(entries: Sequence[Entry], metric: str, rate: str = "fixed") -> dict[CurveKey, list[Point]]:
@@ -58,11 +52,8 @@ def curves(entries: Sequence[Entry], metric: str, rate: str = "fixed") -> dict[C
             bpp = None if coded is None else coded.mean
         if spread is not None and bpp:
             found[curve_key(entry)].append(Point(bpp, spread.mean, spread.deviation, entry))
-    return {key: sorted(points, key=lambda p: (p.bpp, p.value)) for key, points in sorted(found.items(), key=_by_key)}
-
-
-def _by_key(item: tuple[CurveKey, list[Point]]) -> tuple[str, ...]:
-    return tuple(str(part) for part in item[0])
+    in_order = sorted(found.items(), key=lambda item: tuple(map(str, item[0])))
+    return {key: sorted(points, key=lambda p: (p.bpp, p.value)) for key, points in in_order}
 
 
 def labels(keys: Sequence[CurveKey]) -> dict[CurveKey, str]:
@@ -125,9 +116,6 @@ def bd_rate(
 
 def add_bd_rate(section: Section, entries: Sequence[Entry], reference: str, metric: str = "psnr") -> None:
     """A column with each curve's BD-rate against the ``reference`` quantizer's of the same model and weights."""
-    from tokbench.results.columns import Column
-    from tokbench.results.layout import TableCell
-
     measured = [entry for entry in entries if not entry.published]
     if reference not in {curve_key(entry).quantizer for entry in measured}:
         return

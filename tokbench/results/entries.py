@@ -7,14 +7,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import json
 
 from tokbench.results.definitions import shown
-
-if TYPE_CHECKING:
-    from tokbench.results.record import MetricValue, Record
+from tokbench.results.record import MetricValue, Record
 
 GREY = "-grey"
 """What the protocol of figures on one-channel images ends with: they share no column with those on colour."""

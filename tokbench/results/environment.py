@@ -10,6 +10,7 @@ import re
 import secrets
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -47,21 +48,17 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def git_state(path: str | os.PathLike[str] | None = None) -> Git:
-    """Revision and whether there are changes on top of it, of the checkout that holds ``path``.
+def git_state() -> Git:
+    """Revision and whether there are changes on top of it, of the checkout that tokbench runs from.
 
-    Without ``path``: the checkout tokbench itself runs from, and only its code counts as a change: appending to
-    ``results/runs.jsonl`` does not make the next record dirty, a new quantizer that is not committed does.
-    Outside of git, or where an installed tokbench merely lies inside another project: what ``TOKBENCH_REVISION`` says,
-    else ``Git(None, None)``.
+    Only its code counts as a change: appending to ``results/runs.jsonl`` does not make the next record dirty, a new
+    quantizer that is not committed does. Outside of git, or where an installed tokbench merely lies inside another
+    project: what ``TOKBENCH_REVISION`` says, else ``Git(None, None)``.
     """
-    if path is not None:
-        folder = Path(path)
-        return _state(folder if folder.is_dir() else folder.parent, ())
     root = Path(__file__).resolve().parents[2]
     if _git(root, "ls-files", "--error-unmatch", "tokbench/__init__.py") is None:
         return _told()
-    return _state(root, tuple(name for name in _CODE if (root / name).exists()))
+    return _state(root, [name for name in _CODE if (root / name).exists()])
 
 
 def _told() -> Git:
@@ -116,7 +113,7 @@ def _gpu_names() -> list[str]:
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
-def _state(folder: Path, only: tuple[str, ...]) -> Git:
+def _state(folder: Path, only: Sequence[str] = ()) -> Git:
     revision = _git(folder, "rev-parse", "HEAD")
     if revision is None:
         return Git(revision=None, dirty=None)

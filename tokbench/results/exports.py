@@ -7,14 +7,12 @@ import io
 import json
 import re
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokbench.errors import noun_of, size_text, visible
+from tokbench.results.layout import Row, Section, Table, TableCell
 from tokbench.results.render import EMPTY
 from tokbench.secrets import without_secrets
-
-if TYPE_CHECKING:
-    from tokbench.results.layout import Row, Section, Table, TableCell
 
 _CONTEXT = ("kind", "data", "split", "size", "protocol")
 
@@ -39,7 +37,7 @@ def to_csv(table: Table) -> str:
     for section in table.sections:
         for row in section.rows:
             values = {column.key: cell.value for column, cell in zip(section.columns, row.cells, strict=True)}
-            about = {**_context(section, row), "source": _source(row), "first_depths": row.entry.prefix}
+            about = {**_context(section, row), "source": row.entry.first.source, "first_depths": row.entry.prefix}
             writer.writerow({key: _spreadsheet(v) for key, v in {**values, **_spreads(section, row), **about}.items()})
     return sheet.getvalue()
 
@@ -62,13 +60,8 @@ def to_json(table: Table) -> str:
         {
             "title": section.title,
             "columns": [
-                {
-                    "key": column.key,
-                    "label": column.label,
-                    "unit": column.unit,
-                    "direction": column.direction,
-                    "version": column.variant.version if column.variant else None,
-                }
+                {key: getattr(column, key) for key in ("key", "label", "unit", "direction")}
+                | {"version": column.variant.version if column.variant else None}
                 for column in section.columns
             ],
             "rows": [_json_row(section, row) for row in section.rows],
@@ -90,7 +83,7 @@ def _json_row(section: Section, row: Row) -> dict[str, Any]:
     record = row.entry.first
     return {
         **_context(section, row),
-        "source": _source(row),
+        "source": record.source,
         "provenance": record.provenance,
         "first_depths": row.entry.prefix,
         "ids": [each.id for each in row.entry.records],
@@ -115,10 +108,6 @@ def _counted(section: Section) -> str:
     return f"{noun_of(section.context.size)}s"
 
 
-def _source(row: Row) -> str:
-    return row.entry.first.source
-
-
 def _spreads(section: Section, row: Row) -> dict[str, float]:
     found: dict[str, float | None] = {}
     for column, cell in zip(section.columns, row.cells, strict=True):
@@ -128,14 +117,8 @@ def _spreads(section: Section, row: Row) -> dict[str, float]:
 
 _LATEX = str.maketrans(
     {
+        **{character: f"\\{character}" for character in "{}$&#_%"},
         "\\": r"\textbackslash{}",
-        "{": r"\{",
-        "}": r"\}",
-        "$": r"\$",
-        "&": r"\&",
-        "#": r"\#",
-        "_": r"\_",
-        "%": r"\%",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "<": r"\textless{}",
@@ -161,12 +144,12 @@ def to_latex(table: Table) -> str:
 
 
 def _latex_section(section: Section) -> str:
+    def mark(note: int | None) -> str:
+        return "" if note is None else f"$^{{{note + 1}}}$"
+
     def text(cell: TableCell) -> str:
         body = "--" if cell.text == "-" else _latex(cell.text)
-        return (rf"\textbf{{{body}}}" if cell.best else body) + _mark(cell.note)
-
-    def _mark(note: int | None) -> str:
-        return "" if note is None else f"$^{{{note + 1}}}$"
+        return (rf"\textbf{{{body}}}" if cell.best else body) + mark(cell.note)
 
     columns = "".join("r" if column.numeric else "l" for column in section.columns)
     lines = [
@@ -185,7 +168,7 @@ def _latex_section(section: Section) -> str:
             previous = row.entry.published
         lines.append(" & ".join(text(cell) for cell in row.cells) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    below = [f"{_mark(index)} {_latex(note)}" for index, note in enumerate(section.notes)]
+    below = [f"{mark(index)} {_latex(note)}" for index, note in enumerate(section.notes)]
     below += [_latex(remark) for remark in section.remarks]
     lines += [rf"\par\smallskip{{\footnotesize {line}\par}}" for line in below]
     return "\n".join([*lines, r"\end{table}"])
@@ -201,16 +184,13 @@ def to_html(table: Table) -> str:
     """``<table>`` elements with captions and scopes, everything escaped; no styles: they are the page's business."""
     if not table.sections and not table.remarks:
         return f"<p>{escape(EMPTY)}</p>\n"
-    parts = [_html_section(section) for section in table.sections]
-    parts += [f'<p class="remark">{_html(remark)}</p>' for remark in table.remarks]
-    return "\n".join(parts) + "\n"
-
-
-def _html_section(section: Section) -> str:
-    lines = [html_table(section, f"<caption>{_html(section.title)}</caption>\n")]
-    lines += [f'<p class="note"><sup>{i + 1}</sup> {_html(note)}</p>' for i, note in enumerate(section.notes)]
-    lines += [f'<p class="remark">{_html(remark)}</p>' for remark in section.remarks]
-    return "\n".join(lines)
+    lines = []
+    for section in table.sections:
+        lines.append(html_table(section, f"<caption>{_html(section.title)}</caption>\n"))
+        lines += [f'<p class="note"><sup>{i + 1}</sup> {_html(note)}</p>' for i, note in enumerate(section.notes)]
+        lines += [f'<p class="remark">{_html(remark)}</p>' for remark in section.remarks]
+    lines += [f'<p class="remark">{_html(remark)}</p>' for remark in table.remarks]
+    return "\n".join(lines) + "\n"
 
 
 def html_table(section: Section, caption: str = "", body: str | None = None) -> str:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from tokbench.errors import noun_of
 from tokbench.results.attributes import AFTER, FRAMES, attribute
 from tokbench.results.columns import Column, Value
 from tokbench.results.entries import Context, Entry, Spread, Variant, of_parts
-
-if TYPE_CHECKING:
-    from tokbench.results.record import Record
+from tokbench.results.record import Record
 
 _PLUS_MINUS = " ± "
 _ERROR = "In brackets: the standard error of the mean over images."
@@ -120,14 +117,13 @@ def _metric_cell(section: Section, column: Column, variant: Variant, entry: Entr
     if entry.published:
         return _cell(column, entry.metric(variant.name) if first else None)
     metric = entry.measured(variant.name)
-    if metric is None or metric.value is None:
-        cell = _cell(column, None)
-        cell.note = section.note(told(column.label, (metric and metric.note) or _UNMEASURED))
-        return cell
-    if not variant.is_of(metric):
-        return _cell(column, None)  # its value stands in the column of its own definition
-    cell = _cell(column, entry.metric(variant.name))
-    cell.note = section.note(told(column.label, metric.note)) if metric.note else None
+    if metric is not None and metric.value is not None:
+        if not variant.is_of(metric):
+            return _cell(column, None)  # its value stands in the column of its own definition
+        cell, note = _cell(column, entry.metric(variant.name)), metric.note
+    else:
+        cell, note = _cell(column, None), (metric and metric.note) or _UNMEASURED
+    cell.note = section.note(told(column.label, note)) if note else None
     return cell
 
 

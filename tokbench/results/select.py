@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from tokbench.errors import TokbenchError, did_you_mean, size_text
 from tokbench.results.attributes import ALIASES, ATTRIBUTES, BLOCKS
 from tokbench.results.columns import Value, lookup
 from tokbench.results.entries import Entry
-
-if TYPE_CHECKING:
-    from tokbench.results.record import Record
+from tokbench.results.record import Record
 
 _DIRECT = {
     "kind": "kind",

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokbench.errors import TokbenchError, did_you_mean, noun_of, size_text
 from tokbench.results.attributes import TELLING, Values, attribute, default_keys, resolve
 from tokbench.results.columns import Value, metric_column
+from tokbench.results.curves import add_bd_rate
 from tokbench.results.definitions import shown
 from tokbench.results.entries import Context, Entry, Gathered, Spread, Variant, gather
 from tokbench.results.exports import to_csv, to_html, to_json, to_latex
-from tokbench.results.layout import Row, Section, Table, TableCell, add_attribute, add_errors, add_metric
+from tokbench.results.layout import Row, Section, Table, add_attribute, add_errors, add_metric
+from tokbench.results.record import Record
 from tokbench.results.render import to_markdown
 from tokbench.results.terminal import to_terminal
 
-if TYPE_CHECKING:
-    from tokbench.results.record import Record
-
-__all__ = [
-    "TableCell",
-    "Row",
-    "Section",
-    "Table",
-    "comparison",
-    "to_csv",
-    "to_html",
-    "to_json",
-    "to_latex",
-    "to_markdown",
-    "to_terminal",
-]
+__all__ = ["comparison", "to_csv", "to_html", "to_json", "to_latex", "to_markdown", "to_terminal"]
 
 _SPREAD = "± is the standard deviation over seeds."
 _UNPUBLISHED = "- in a published row: the source gives no such number."
@@ -73,8 +60,6 @@ def comparison(
     Raises:
         TokbenchError: a column that is not there.
     """
-    from tokbench.results.curves import add_bd_rate
-
     gathered = gather([*records, *_published(published, unverified)])
     metrics = list(dict.fromkeys(name for entry in gathered.entries for name in entry.first.metrics))
     grouping = attribute(resolve([group_by], metrics)[0]) if group_by else None
@@ -118,13 +103,12 @@ def _published(wanted: bool | Sequence[Record], unverified: bool) -> list[Record
 
 def _contexts(entries: Sequence[Entry]) -> list[Context]:
     """Each entry's section. A published row goes to the measured rows of its dataset and size, where there are any."""
-    measured = {context: None for entry in entries if not entry.published for context in [Context.of(entry.first)]}
-    contexts = []
-    for entry in entries:
-        own = Context.of(entry.first)
-        home = next((c for c in measured if _same_images(c, own)), own) if entry.published else own
-        contexts.append(home)
-    return contexts
+    own = [Context.of(entry.first) for entry in entries]
+    measured = dict.fromkeys(context for entry, context in zip(entries, own, strict=True) if not entry.published)
+    return [
+        next((c for c in measured if _same_images(c, context)), context) if entry.published else context
+        for entry, context in zip(entries, own, strict=True)
+    ]
 
 
 def _same_images(measured: Context, published: Context) -> bool:
@@ -215,9 +199,7 @@ def _variants(entries: Sequence[Entry]) -> dict[str, list[Variant]]:
             for name in entry.metric_names():
                 metric = entry.measured(name)
                 assert metric is not None
-                several = found.get(name)
-                if several is None:
-                    several = found[name] = []
+                several = found.setdefault(name, [])
                 if metric.value is None:
                     missing.setdefault(name, Variant.of(name, metric))
                 elif not any(variant.is_of(metric) for variant in several) and not (several and published):

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tokbench.errors import visible
+from tokbench.results.layout import Column, Section, Table, TableCell
 from tokbench.results.render import EMPTY, superscript
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
     from rich.style import Style
-
-    from tokbench.results.layout import Column, Section, Table, TableCell
 
 _GAP = 2
 _IDENTITY = ("quantizer", "generator", "name", "batch", "K", "D")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from tokbench.errors import noun_of, typed
 from tokbench.results.columns import Column
 from tokbench.results.definitions import in_order, shown
 from tokbench.results.layout import Section, Table, TableCell, told
+from tokbench.results.record import Record
 from tokbench.results.table import comparison
-
-if TYPE_CHECKING:
-    from tokbench.results.record import Record
 
 _BEFORE = ("name", "quantizer", "codes", "bits", "bpp")
 _AFTER = ("encode_ms", "decode_ms", "params")
@@ -32,10 +29,8 @@ def world(records: Sequence[Record], published: Mapping[str, Record]) -> Table:
     table = comparison(records, columns=[*_BEFORE, *(["kbps"] if clips else []), *filled, *_AFTER])
     for section in table.sections:
         _beside(section, published)
-        found = [
-            row.entry.first.metrics[name] for name in empty for row in section.rows if name in row.entry.first.metrics
-        ]
-        reasons = dict.fromkeys(told(metric.label, metric.note) for metric in found if metric.note)
+        found = (row.entry.first.metrics.get(name) for name in empty for row in section.rows)
+        reasons = dict.fromkeys(told(metric.label, metric.note) for metric in found if metric and metric.note)
         section.remarks += [f"No column: {reason}." for reason in reasons]
     return table
 

@@ -10,13 +10,12 @@ from tokbench.errors import TokbenchError, did_you_mean, size_text
 from tokbench.results.entries import Entry
 from tokbench.results.figures.base import draw_panel, panels
 from tokbench.results.figures.series import Panel, Series
+from tokbench.results.record import Record
 from tokbench.results.styles import GREY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from tokbench.results.record import Record
 
 _SUFFIX = "_images_per_second"
 

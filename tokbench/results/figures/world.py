@@ -10,13 +10,12 @@ from tokbench.errors import TokbenchError
 from tokbench.results.entries import Entry, gather
 from tokbench.results.figures.base import by_context, figure_settings, log2_axis, nothing, panels, titled
 from tokbench.results.figures.series import metric_label
+from tokbench.results.record import Record
 from tokbench.results.styles import GREY, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from tokbench.results.record import Record
 
 
 def draw_world(records: Sequence[Record], published: Mapping[str, Record], metric: str = "psnr") -> Figure:

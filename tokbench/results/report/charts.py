@@ -28,7 +28,7 @@ def charts(entries: Sequence[Entry], folder: Path) -> list[dict[str, Any]]:
             made.append(_chart("Rate and distortion", about, together, _rate))
             made.append(_chart("Depth by depth", about, together, series.depth))
             made.append(_chart("Text read", about, together, series.reading))
-        made.append(_chart("Codebook size", about, together, _codebook))
+        made.append(_chart("Codebook size", about, together, lambda own, name: _of_lines(series.codebook(own, name))))
         made.append(_chart("Rejection sampling", about, together, _acceptance))
     logs = series.read_logs(own, folder, _MOST_LINES)
     about = f"the first {_MOST_LINES} runs with a log" if len(logs) == _MOST_LINES else "from the training logs"
@@ -53,10 +53,6 @@ def _rate(entries: Sequence[Entry], metric: str) -> Panel | None:
     marked = [s for s in panel.series if s.marks] if panel else []
     whole = sum(len(s.points) for s in marked if s.marks != "none")
     return panel if whole > 1 or any(len(s.points) > 1 for s in marked) else None
-
-
-def _codebook(entries: Sequence[Entry], metric: str) -> Panel | None:
-    return _of_lines(series.codebook(entries, metric))
 
 
 def _acceptance(entries: Sequence[Entry], metric: str) -> Panel | None:

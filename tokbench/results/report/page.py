@@ -11,11 +11,12 @@ from typing import Any
 
 from tokbench.errors import visible
 from tokbench.results.exports import html_table, quantizer_of
+from tokbench.results.layout import Section
 from tokbench.results.record import Record
 from tokbench.results.report.charts import charts
 from tokbench.results.report.images import gather_images
 from tokbench.results.report.versus import versus
-from tokbench.results.table import Section, comparison
+from tokbench.results.table import comparison
 from tokbench.secrets import without_secrets
 
 MOST_IMAGES = 24
