@@ -14,7 +14,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build
 from tokbench.generators.ar_decoding import ARDecoder
 from tokbench.generators.stepping import Steps
-from tokbench.generators.transformer import Transformer
+from tokbench.generators.transformer import Dropouts, Transformer
 
 Make = Callable[..., Generator]
 
@@ -171,3 +171,18 @@ def test_steps_under_autocast_keep_the_residual_stream_in_full_precision() -> No
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         steps = Steps(stack, 2, 3)
         assert torch.stack([steps(x[:, t], t) for t in range(3)], 1).dtype == stack(x).dtype == torch.float32
+
+
+@pytest.mark.parametrize("batch, length", [(12, 1), (12, 3), (8, 4), (7, 4), (5, 16), (4, 17)])
+@pytest.mark.parametrize("attention", [0.0, 0.5])
+def test_many_short_sequences_are_as_each_alone(batch: int, length: int, attention: float) -> None:
+    """Outputs, gradients, and what dropout draws."""
+    torch.manual_seed(0)
+    stack, x = Transformer(16, 2, 2, Dropouts(0.3, attention)), torch.randn(batch, length, 16, requires_grad=True)
+    found = []
+    for way in (stack, stack.many):
+        torch.manual_seed(1)
+        y = way(x)
+        found.append((y, *torch.autograd.grad(y.square().sum(), [x, *stack.parameters()])))
+    for wanted, given in zip(*found, strict=True):
+        torch.testing.assert_close(given, wanted, rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@ d, C width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -139,9 +140,11 @@ class AR(Autoregressive):
         before, found = outputs[:, :-places], outputs[:, -places:, None]
         if self.settings.depth_layers:
             if depth > 1:
-                sums = vectors.cumsum(-2) if self.settings.depth_context == "sum" else vectors
-                found = torch.cat([found, self.embedding.into_depth(sums[:, :, :-1])], dim=2)
-            found = self.head((found + self.position_depth).flatten(0, 1)).view(batch, places, depth, -1)
+                seen = vectors[:, :, :-1]
+                if self.settings.depth_context == "sum":  # added as a step does; cumsum is far slower on a CPU
+                    seen = torch.stack(list(accumulate(seen.unbind(2))), dim=2)
+                found = torch.cat([found, self.embedding.into_depth(seen)], dim=2)
+            found = self.head.many((found + self.position_depth).flatten(0, 1)).view(batch, places, depth, -1)
         return before, self.norm(found)
 
     def _body(self, vectors: Tensor, condition: Tensor, blocks: int | None = None) -> Tensor:

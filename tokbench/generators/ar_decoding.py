@@ -33,8 +33,7 @@ class ARDecoder:
         self.body = Steps(model.body, batch, self.before + model.places)
         self.head = Steps(model.head, batch, model.depth) if model.settings.depth_layers else None
         self.input = like.new_zeros(batch, width)
-        self.sums = model.embedding.vectors.new_zeros(batch, model.embedding.channels)
-        self.output = self.depth_input = self.input
+        self.output = self.depth_input = self.sums = self.input
         self.shown: Tensor | None = None
         if model.condition.config.hides:  # memory that is written over: a recorded graph reads it there
             self.shown = torch.ones(batch, self.before + 1 + model.places, dtype=torch.bool, device=model.device)
@@ -58,7 +57,6 @@ class ARDecoder:
         """The spatial step of position ``t``."""
         self.output = self.body(self.input, self.before + t, self.model.rotation, self.shown)
         self.depth_input = self.output
-        self.sums = torch.zeros_like(self.sums)
 
     def logits(self, t: int, d: int) -> Tensor:
         """(R, K_d), or (R, C) for a head of bits, given everything before depth ``d`` of position ``t``."""
@@ -71,7 +69,7 @@ class ARDecoder:
         """Codes (R,) of depth ``d`` at position ``t`` are settled."""
         model = self.model
         vectors = model.embedding.at(d, codes)
-        self.sums = self.sums + vectors
+        self.sums = self.sums + vectors if d else vectors
         if d + 1 < model.depth:
             seen = self.sums if model.settings.depth_context == "sum" else vectors
             self.depth_input = model.embedding.into_depth(seen)

@@ -63,7 +63,7 @@ class CodeEmbedding(nn.Module):
         """Codes (...) of one depth -> (..., channels)."""
         if self.shifts is not None:
             return self._bits(codes[..., None], self.shifts[depth])
-        return F.embedding(codes + self.starts[depth], self.vectors)
+        return F.embedding(codes + self.starts[depth] if self.starts[depth] else codes, self.vectors)
 
     def _bits(self, codes: Tensor, shifts: Tensor) -> Tensor:
         """Codes (..., 1) and the places of their bits (..., channels) -> -1, +1, and 0 in channels of other depths."""

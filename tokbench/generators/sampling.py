@@ -99,7 +99,7 @@ def guided(logits: Tensor, scale: float) -> Tensor:
 
 def filtered(logits: Tensor, sampling: Sampling) -> Tensor:
     """Logits (..., K) after temperature (above 0), top-k and top-p; what is out is -inf. Ties at the edge stay in."""
-    logits = logits / sampling.temperature
+    logits = logits if sampling.temperature == 1 else logits / sampling.temperature
     size = logits.shape[-1]
     if sampling.top_k is not None and sampling.top_k < size:
         edge = logits.topk(sampling.top_k, dim=-1).values[..., -1:]

@@ -44,11 +44,11 @@ class Steps:
 
     def __init__(self, stack: Transformer, rows: int, length: int) -> None:
         self.stack, self.heads = stack, stack.heads
-        shape = (2, rows, stack.heads, length, stack.width // stack.heads)
-        both = [stack.like.new_zeros(shape) for _ in stack.blocks]  # keys and values, which one copy fills
-        self.caches = [Cache(*of.unbind()) for of in both]
+        shape = (len(stack.blocks), 2, rows, stack.heads, length, stack.width // stack.heads)
+        self.kept = stack.like.new_zeros(shape)  # keys and values of each layer, which one copy fills
+        self.caches = [Cache(*of.unbind()) for of in self.kept]
         blocks: list[Block] = list(stack.blocks)  # type: ignore[arg-type]
-        self.layers = list(zip(map(_Weights.of, blocks), both, strict=True))
+        self.layers = list(map(_Weights.of, blocks))
 
     def fill(self, x: Tensor, rotation: Tensor | None, shown: Tensor | None = None) -> None:
         """See the first M places, x (R, M, C), at once. ``shown`` (R, N): which of all are attended to."""
@@ -64,18 +64,18 @@ class Steps:
         turns = None if rotation is None else rotation[at : at + 1]
         rows, width = x.shape
         split = (rows, 3, self.heads, 1, width // self.heads)
-        for weights, both in self.layers:
-            qkv = F.linear(F.layer_norm(x, (width,), *weights.norm1), *weights.qkv).view(split).transpose(0, 1)
+        # Those of all layers at once: a view costs as much as a small product.
+        places = self.kept.narrow(4, at, 1).unbind()
+        seen = self.kept.narrow(4, 0, at + 1).flatten(0, 1).unbind()
+        for weights, place, k, v in zip(self.layers, places, seen[::2], seen[1::2], strict=True):
+            qkv = F.linear(torch.layer_norm(x, (width,), *weights.norm1), *weights.qkv).view(split).transpose(0, 1)
             if turns is not None:
                 qkv = torch.cat([rotate(qkv[:2], turns), qkv[2:]])
-            both.narrow(3, at, 1).copy_(qkv[1:])
-            v = qkv[2]
-            if at:
-                k, v = both.narrow(3, 0, at + 1).unbind()
-                v = F.scaled_dot_product_attention(qkv[0], k, v, attn_mask=mask)
+            place.copy_(qkv[1:])
             # Of one key the softmax is 1.
+            v = F.scaled_dot_product_attention(qkv[0], k, v, attn_mask=mask) if at else qkv[2]
             x = _sum(F.linear(v.reshape(rows, width), *weights.out), x)
-            up = F.linear(F.layer_norm(x, (width,), *weights.norm2), *weights.up)
+            up = F.linear(torch.layer_norm(x, (width,), *weights.norm2), *weights.up)
             x = _sum(F.linear(F.gelu(up), *weights.down), x)
         return x
 
@@ -84,10 +84,10 @@ class Steps:
         from tokbench.generators.fused_step import attend, sum_and_norm
 
         turns = None if rotation is None else rotation[at]
-        norms = [weights.norm1 for weights, *_ in self.layers[1:]]
-        normed = F.layer_norm(x, x.shape[1:], *self.layers[0][0].norm1)
-        for (weights, both), norm in zip(self.layers, [*norms, None], strict=True):
-            seen = attend(F.linear(normed, *weights.qkv), both[0], both[1], at, turns, shown)
+        norms = [weights.norm1 for weights in self.layers[1:]]
+        normed = F.layer_norm(x, x.shape[1:], *self.layers[0].norm1)
+        for weights, cache, norm in zip(self.layers, self.caches, [*norms, None], strict=True):
+            seen = attend(F.linear(normed, *weights.qkv), cache.keys, cache.values, at, turns, shown)
             x, normed = sum_and_norm(F.linear(seen, *weights.out), x, *weights.norm2)
             product = F.linear(F.gelu(F.linear(normed, *weights.up)), *weights.down)
             x, normed = (product.add_(x), normed) if norm is None else sum_and_norm(product, x, *norm)

@@ -5,6 +5,7 @@ Shape legend: B batch, N sequence, C width, h heads, c channels a head.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from tokbench.config.generator import ARConfig, MLMConfig
 from tokbench.models.vit import through
+
+_TOGETHER = 16  # places that short sequences make up together
 
 
 class Cache(NamedTuple):
@@ -64,8 +67,8 @@ class Heads(nn.Module):
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, N, C) -> queries, keys, values (B, h, N, c)."""
         batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        parts = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).unbind(2)
+        q, k, v = (part.transpose(1, 2) for part in parts)  # in this order, or their gradients are copied twice
         return q, k, v
 
     def join(self, y: Tensor) -> Tensor:
@@ -132,6 +135,7 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.heads, self.causal, self.whole = width, heads, causal, whole
+        self.attention_dropout = dropouts.attention
         self.blocks = nn.ModuleList(Block(width, heads, dropouts, causal) for _ in range(layers))
         self.checkpointing = False
 
@@ -155,6 +159,20 @@ class Transformer(nn.Module):
         for block, cache in zip(self.blocks, caches, strict=True):
             x = block(x, rotation, mask, cache)
         return x
+
+    def many(self, x: Tensor) -> Tensor:
+        """``forward`` of many short sequences. On a CPU, where attention is called for each of them and costs more than
+        it computes, several are one of which no part sees another."""
+        batch, length, _ = x.shape
+        together = math.gcd(batch, max(1, _TOGETHER // length))
+        if x.device.type != "cpu" or (self.training and self.attention_dropout):  # whose draws are of the scores' shape
+            together = 1
+        if together == 1:
+            return self(x)
+        part = torch.arange(together * length) // length
+        seen = (part[:, None] == part).tril()
+        x = through(self.blocks, x.reshape(batch // together, together * length, -1), self.checkpointing, None, seen)
+        return x.view(batch, length, -1)
 
     def _mask(self, length: int, shown: Tensor | None, device: torch.device) -> Tensor | None:
         """What each of the first places attends to, bool (N, N) or (B, 1, N, N); None: as ``causal`` says."""
