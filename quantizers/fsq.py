@@ -11,6 +11,7 @@ from torch import Tensor
 
 from quantizers.checks import require_choice, require_one_code, require_positive
 from quantizers.constant import Constant
+from quantizers.functional.bits import MOST_BITS
 from quantizers.functional.gradient import straight_through
 from quantizers.registry import register
 from quantizers.tunable import OneOf
@@ -56,10 +57,15 @@ class FSQ(Constant):
             require_positive("FSQ", levels=count)
         if min(levels) < 2:
             raise ValueError(f"FSQ: every channel needs 2 levels or more, not {list(levels)}")
+        if (size := math.prod(levels)) > 2**MOST_BITS:
+            raise ValueError(
+                f"FSQ: {math.log2(size):.4g} bits are more than one int64 code holds ({MOST_BITS}); quantizer grouped "
+                "has several, e.g. quantizer fsq with half of the levels and groups 2"
+            )
         super().__init__(
             len(levels) if dim is None else dim,
             code_dim=len(levels),
-            codebook_sizes=[math.prod(levels)],
+            codebook_sizes=[size],
             channel_first=channel_first,
             check_finite=check_finite,
         )
