@@ -93,7 +93,8 @@ def _import_generator(
     out: Path,
 ) -> list[str]:
     from tokbench.errors import size_text
-    from tokbench.generators.building import CONDITION_TOKENIZER, TOKENIZER, attach_text_tokenizer
+    from tokbench.generators.building import CONDITION_TOKENIZER, TOKENIZER
+    from tokbench.generators.text_given import attach_text_tokenizer
     from tokbench.models import Tokenizer
     from tokbench.pretrained import read_generator
 

@@ -92,6 +92,10 @@ class CodeCache:
             raise TokbenchError(f"{path}: not the captions of {count} images: cut short or changed; encode again")
         self._captions = found
 
+    def give_coordinates(self) -> None:
+        """TokbenchError: where a crop lay is not kept."""
+        raise TokbenchError(f"{self.folder}: codes do not say where in its image a crop lies: name the images")
+
     def check_tokenizer(self, sha256: str, source: str) -> None:
         """TokbenchError unless the codes are of the tokenizer with these weights."""
         if sha256 != self.header.tokenizer_sha256:

@@ -36,14 +36,24 @@ def partner_of(source: str) -> tuple[str, Partner | None, str]:
 
 
 class CodesSettings(Strict):
-    """The ``condition`` block of a generator's recipe: the codes of what ``data.source`` pairs images with."""
+    """The ``condition`` block of a generator's recipe: the codes of what ``data.source`` pairs images with, or of where
+    in its image a crop lies."""
 
-    tokenizer: str = Field(min_length=1, description="whose codes stand first: a folder, or a hub repository")
+    tokenizer: str = Field("", description="whose codes stand first: a folder, or a hub repository")
+    coordinates: PositiveInt | None = Field(
+        None, description="in place of a tokenizer, for crops of aligned images: codes of where they lie, so many"
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="chance that a sample loses its condition, for guidance")
     read: Read = Field(
         "causal",
         description="by ar: causal, as published, each code with those before it; both: each with all (n_unmasked)",
     )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> CodesSettings:
+        if bool(self.tokenizer) == bool(self.coordinates):
+            raise ValueError("give a tokenizer, or coordinates")
+        return self
 
 
 class TokenizerRef(Strict):

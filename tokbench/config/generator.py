@@ -103,7 +103,9 @@ class GeneratorConfig(Grown):
                 f"condition.read both is for generator ar: {generator.name} reads a condition whole anyway"
             )
         if generator.name != "ar" and isinstance(self.conditioned_on, TextConfig) and self.conditioned_on.predicts:
-            raise ValueError(f"loss_weight: {generator.name} reads a text whole and predicts none of it; set it to 0")
+            raise ValueError(
+                f"generator.text.loss_weight: {generator.name} reads a text whole and predicts none of it; set it to 0"
+            )
         if (generator.input == "codes") != (self.code_channels is not None):
             raise ValueError(f"generator.input {generator.input} with code_channels {self.code_channels}")
         self._fits_vocabulary()
@@ -227,7 +229,7 @@ class GeneratorRecipe(Strict):
     )
     generator: GeneratorModel
     condition: CodesSettings | None = Field(
-        None, description="codes of the images, depth maps or masks that the source pairs its images with"
+        None, description="codes of the images, depth maps or masks that the source pairs its images with, or of places"
     )
     training: TrainingConfig = TrainingConfig()
     evaluation: GeneratorEvaluationConfig = GeneratorEvaluationConfig()
@@ -241,7 +243,11 @@ class GeneratorRecipe(Strict):
         if self.training.freeze:
             raise ValueError("training.freeze names parts of a tokenizer, which a generator has not; leave it out")
         partner = partner_of(self.data.source)[1]
-        if self.condition is not None and partner is None and not self.data.source.startswith("codes:"):
+        if self.condition is not None and self.condition.coordinates:
+            if partner is not None or self.data.source.startswith("codes:"):
+                has = f"{partner}=" if partner else "codes"
+                raise ValueError(f"condition.coordinates is of crops of images alone, and data.source has {has}")
+        elif self.condition is not None and partner is None and not self.data.source.startswith("codes:"):
             raise ValueError("condition needs pairs: data.source=folder:IMAGES,depth=MAPS (or masks=, or images=)")
         if self.condition is None and partner is not None:
             raise ValueError(f"data.source has {partner}=, and nothing reads them: set condition.tokenizer")

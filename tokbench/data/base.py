@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from tokbench.config.grid import Size
+from tokbench.data.coordinates import Coordinates
 from tokbench.data.crops import View
 from tokbench.data.decode import UnreadableImage
+from tokbench.data.maps import map_tensor
+from tokbench.data.media import IMAGES
 from tokbench.errors import TokbenchError, counted
 from tokbench.results.record import DataRef
 
@@ -73,6 +76,7 @@ class ImageDataset(Dataset[Sample]):
         frame_rate: frames a second of the clips: all their frames over all their time; None of images, and where a
             rate is not known.
         captions: the text of every image, once ``read_captions`` was called.
+        coordinates: whether samples say where in their image they lie, once ``give_coordinates`` was called.
         fingerprint: hash of the content and of everything done to it; equal fingerprints mean equal samples.
         protocol: how images get their size: ``tokbench-v1`` or the crop's own name; of grey ones with ``-grey``.
     """
@@ -81,6 +85,8 @@ class ImageDataset(Dataset[Sample]):
     skipped: list[tuple[str, str]]
     notes: list[str]
     captions: list[str] | None = None
+    coordinates = False
+    places_crops: ClassVar[bool] = False  # whether samples are what the view makes of a loaded image and nothing more
 
     def __init__(self, source: str, split: AnySplit, view: View) -> None:
         self.source, self.view = source, view
@@ -121,6 +127,17 @@ class ImageDataset(Dataset[Sample]):
             "shards), or a table with a column called caption or text"
         )
 
+    def give_coordinates(self) -> None:
+        """Have every sample come with its ``coordinates``, float32 (1, H, W): ``tokbench.data.coordinates``.
+
+        Raises:
+            TokbenchError: the source does not know where its samples lie.
+        """
+        if not self.places_crops or self.view.media is not IMAGES or self.view.crop == "taming":
+            of = "of images in folders, archives and tables, in any crop but taming's"
+            raise TokbenchError(f"{self.source}: where crops lie is known {of}")
+        self.coordinates = True
+
     def truth(self, index: int) -> Any:
         """What the source knows that a sample shows, for the metrics that are of this source alone."""
         raise NotImplementedError
@@ -148,7 +165,10 @@ class ImageDataset(Dataset[Sample]):
 
     def goes_with(self, loaded: Any, index: int, epoch: int) -> dict[str, Tensor]:
         """What else a sample has, beside the loaded image. Raises UnreadableImage where that cannot be had."""
-        return {}
+        if not self.coordinates:
+            return {}
+        placed: Any = self.view(Coordinates(loaded.size), epoch, index)  # type: ignore[arg-type]
+        return {"coordinates": map_tensor(placed, "depth")}
 
     def __getitem__(self, index: int) -> Sample:
         """The sample as in epoch 0. Raises IndexError beyond the end and UnreadableImage for a damaged file."""

@@ -178,8 +178,9 @@ class _Fetch(Dataset[Any]):
         images = stacked([s["image"] for s in samples]) if samples else torch.empty(0, dtype=torch.uint8)
         labels = torch.tensor([s["label"] for s in samples], dtype=torch.int64)
         batch: Any = {"image": images, "label": labels, "id": [s["id"] for s in samples]}
-        if samples and "partner" in samples[0]:
-            batch["partner"] = torch.stack([s["partner"] for s in samples])  # type: ignore[typeddict-item]
+        for beside in ("partner", "coordinates"):
+            if samples and beside in samples[0]:
+                batch[beside] = torch.stack([s[beside] for s in samples])  # type: ignore[literal-required, typeddict-item]
         if samples and "text" in samples[0]:
             batch["text"] = [s["text"] for s in samples]
         return batch, bad

@@ -57,6 +57,9 @@ class Part(ImageDataset):
         self.captions = [texts[k] for k in self.indices]
         self.skipped, self.notes = self.whole.skipped, self.whole.notes
 
+    def give_coordinates(self) -> None:
+        self.whole.give_coordinates()
+
     @property
     def label_count(self) -> int | None:
         """Of pairs with masks: how many labels there may be (``Paired``)."""

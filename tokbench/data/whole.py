@@ -42,6 +42,7 @@ CHECKED_TRAINING_VIDEOS = 1_000
 class WholePictures(ImageDataset):
     """Images at positions of some store. Subclasses give ``name``, ``label``, ``encoded`` and ``store``."""
 
+    places_crops = True
     kept: np.ndarray
     starts: np.ndarray | None = None  # of samples of which a file gives several: where each begins in it
     _bytes: str | None = None  # a hash of all the images, where each of them was read

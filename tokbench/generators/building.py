@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from quantizers.ms_rq import MSRQ
-from tokbench.config.condition import CodesConfig, Partner, Read, TextConfig, TextSettings, TokenizerRef
+from tokbench.config.condition import CodesConfig, Partner, Read, TokenizerRef
 from tokbench.config.generator import GeneratorConfig
 from tokbench.config.grid import Size, axes
 from tokbench.config.model import QuantizerConfig, TokenizerConfig
@@ -19,9 +19,8 @@ from tokbench.config.video_model import VideoArchitecture
 from tokbench.data.partner import tokenizer_input
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator
-from tokbench.generators.bpe import Merges
 from tokbench.generators.embedding import code_vectors
-from tokbench.generators.texts import TextTokenizer
+from tokbench.generators.text_given import text_of
 from tokbench.models.folder import explain
 from tokbench.models.tokenizer import Tokenizer, chosen_size
 from tokbench.models.unweighted import unweighted
@@ -92,7 +91,7 @@ def configure(
             vocabulary=sizes,
             limits=quantizer.position_sizes(tokenizer.grid(image_size)),
             num_classes=num_classes if generator.class_conditional else 0,
-            conditioned_on=conditioned_on or _text(generator.text),
+            conditioned_on=conditioned_on or text_of(generator.text),
             given=_given(generator.frames, tokenizer.config, image_size),
             code_channels=quantizer.dim if generator.input == "codes" else None,
             pyramid=_pyramid(tokenizer, source) if generator.name == "var" else None,
@@ -112,47 +111,6 @@ def _pyramid(tokenizer: Any, source: str) -> QuantizerConfig:
         )
     scales = [list(scale) for scale in quantizer.scales]
     return QuantizerConfig(name=said.name, **{**said.options, "dim": quantizer.dim, "scales": scales})
-
-
-def _text(settings: TextSettings | None) -> TextConfig | None:
-    """What a recipe's wish for texts comes to, its tokenizer read. TokbenchError where that cannot be."""
-    if settings is None:
-        return None
-    tokenizer = TextTokenizer.read(settings.tokenizer)
-    if settings.bpe_dropout:
-        Merges.of(tokenizer.definition)  # says so now where the tokenizer is another kind
-    return TextConfig(
-        dropout=settings.dropout,
-        length=settings.length,
-        vocabulary=tokenizer.vocabulary,
-        pad=tokenizer.pad,
-        loss_weight=settings.loss_weight,
-        bpe_dropout=settings.bpe_dropout,
-        padding=settings.padding,
-        tokenizer=tokenizer.definition,
-    )
-
-
-def attach_text_tokenizer(generator: Generator, source: str) -> None:
-    """Give a generator that came without its text's tokenizer the one at ``source``, so that it reads texts.
-
-    Raises:
-        TokbenchError: it is not conditioned on texts, or on those of another vocabulary.
-    """
-    config, found = generator.config.condition, TextTokenizer.read(source)
-    if not isinstance(config, TextConfig):
-        raise TokbenchError(f"--text-tokenizer: the generator is not conditioned on texts but is {config.describe()}")
-    if config.vocabulary not in (found.known, found.vocabulary):
-        raise TokbenchError(
-            f"{source}: has {found.vocabulary} tokens, the generator's texts a vocabulary of {config.vocabulary}: "
-            "this is another tokenizer"
-        )
-    own = found.vocabulary == config.vocabulary or found.known > found.pad
-    if own and found.pad != config.pad:
-        raise TokbenchError(f"{source}: fills up with token {found.pad}, the generator's texts with {config.pad}")
-    named = config.model_copy(update={"tokenizer": found.definition})
-    generator.config = generator.config.model_copy(update={"conditioned_on": named})
-    generator.condition.config = named
 
 
 def _given(frames: int, config: TokenizerConfig, size: Size) -> int:
@@ -222,6 +180,22 @@ def codes_of(
         tokenizer=reference,
         read=read,
     )
+
+
+def coordinates_of(
+    tokenizer: Any, codes: int, *, source: str, image_size: Size, dropout: float = 0.0, read: Read = "causal"
+) -> CodesConfig:
+    """The condition that so many codes of coordinates are, one for each of the tokenizer's positions. TokbenchError
+    where these are not rows and columns of squares."""
+    size = chosen_size(tokenizer, image_size, f"{source}: data.image_size")
+    grid, sides = tokenizer.grid(size), axes(size)
+    factor = sides[0] // grid[0]
+    if len(grid) != 2 or any(side != factor * places for side, places in zip(sides, grid, strict=True)):
+        raise TokbenchError(
+            f"condition.coordinates: {source} makes {size_text(grid)} codes of {size_text(size)} pixels, and "
+            "coordinates are of squares in rows and columns"
+        )
+    return CodesConfig(shape=(*grid, 1), vocabulary=(codes,), downsampling=factor, dropout=dropout, read=read)
 
 
 def _reference(tokenizer: Any, source: str, image_size: Size) -> TokenizerRef:

@@ -93,7 +93,13 @@ class CodesCondition(nn.Embedding, Condition):
         rows = torch.where(condition < 0, self.num_embeddings - 1, condition + self.offsets)
         return super().forward(rows.flatten(1, -2)).sum(-2)
 
+    def ask(self, images: Any) -> None:
+        if self.config.downsampling:
+            images.give_coordinates()
+
     def of(self, batch: Any) -> Tensor:
+        if self.config.downsampling and "coordinates" in batch:
+            return self._coded(batch["coordinates"])
         if "condition" not in batch:
             raise TokbenchError(
                 f"the generator is conditioned on {self.config.describe()}, and these images come with none: name a "
@@ -114,9 +120,15 @@ class CodesCondition(nn.Embedding, Condition):
         return self._coordinates(slide.map[0] * down, slide.map[1] * across)
 
     def _coordinates(self, height: int, width: int) -> Tensor:
-        """(1, height, width, 1). The last of a large image, which as published have no code, have the last code."""
-        factor, (size,) = self.config.downsampling or 1, self.config.vocabulary
-        codes = coordinate_codes(coordinate_map(height * factor, width * factor), size, factor)
+        """(1, height, width, 1)."""
+        factor = self.config.downsampling or 1
+        return self._coded(coordinate_map(height * factor, width * factor))
+
+    def _coded(self, map: Tensor) -> Tensor:
+        """Coordinates (B, 1, H, W) -> codes. The last of a large image, which as published have no code, have the last
+        code."""
+        (size,) = self.config.vocabulary
+        codes = coordinate_codes(map, size, self.config.downsampling or 1)
         return codes.clamp(max=size - 1).to(self.weight.device)
 
     def check_guidance(self, condition: Tensor) -> None:

@@ -5,17 +5,13 @@ One number stands for row and column, and mostly for the row: places in raster o
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tokbench.data.coordinates import coordinate_map
 from tokbench.errors import TokbenchError, size_text
 
-
-def coordinate_map(height: int, width: int) -> Tensor:
-    """(1, 1, height, width) in [0, 1): each pixel's number in raster order over how many there are. Crop it as the
-    image."""
-    return (torch.arange(height * width) / (height * width)).view(1, 1, height, width)
+__all__ = ["coordinate_codes", "coordinate_map"]
 
 
 def coordinate_codes(map: Tensor, codes: int, downsampling: int) -> Tensor:

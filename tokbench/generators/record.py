@@ -175,6 +175,8 @@ def held_out_codes(
         whole: dict[str, Any] = {**batch, "codes": codes[-1]}
         if partners is not None and "partner" in whole:
             whole["condition"] = partners(_middle(whole["partner"], size))
+        if "coordinates" in whole:
+            whole["coordinates"] = _middle(whole["coordinates"], size)
         conditions.append(condition.of(whole).cpu())
         texts += whole.get("text", [])
     stack = torch.cat(codes)

@@ -185,6 +185,8 @@ def _override(draft: Draft, kind: str, text: str) -> None:
 def _condition(recipe: GeneratorRecipe, known: dict[str, Tokenizer]) -> CodesConfig | None:
     """The codes that stand first, of what the images are paired with; None where the recipe has no such condition."""
     settings, partner = recipe.condition, partner_of(recipe.data.source)[1]
+    if settings is not None and settings.coordinates:
+        raise TokbenchError("condition.coordinates: a sweep keeps codes and not where crops lie: use tokbench train")
     if settings is None or partner is None:
         return None
     source = settings.tokenizer

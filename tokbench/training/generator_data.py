@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 
 from tokbench.codes.cache import CodeCache, CodeLoader
 from tokbench.codes.soft import NEED_LATENTS, training_codes
-from tokbench.config.condition import need_classes, partner_of
+from tokbench.config.condition import CodesConfig, need_classes, partner_of
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.kind import SHOWN
 from tokbench.data import loader, open_split
@@ -18,7 +18,7 @@ from tokbench.data.base import digest
 from tokbench.data.maps import to_model
 from tokbench.errors import TokbenchError, size_text
 from tokbench.generators.base import Generator
-from tokbench.generators.building import codes_of, for_tokenizer
+from tokbench.generators.building import codes_of, coordinates_of, for_tokenizer
 from tokbench.generators.condition import Condition
 from tokbench.generators.pairs import Conditioned
 from tokbench.models import Tokenizer
@@ -94,8 +94,9 @@ class CodeData:
         self.classes = list(self.images.classes)
 
     def _open_condition(self) -> None:
-        """The recipe's condition on the other half of pairs; None where there is none."""
+        """The recipe's condition on the other half of pairs, or on coordinates; None where there is none."""
         self.conditioned: Conditioned | None = None
+        self.before: CodesConfig | None = None
         settings, (_, partner, _) = self.recipe.condition, partner_of(self.recipe.data.source)
         kept = [cache.header.condition for cache in (self.cache, self.held_cache)] if self.cache is not None else []
         if self.cache is not None and (settings is None) != (None in kept):
@@ -104,12 +105,16 @@ class CodeData:
             raise TokbenchError(f"{self.cache.folder}: has {has}{hint}")
         if settings is None:
             return
+        size, source = self.recipe.data.image_size, self.recipe.tokenizer
+        asked: Any = {"image_size": size, "dropout": settings.dropout, "read": settings.read}
+        if settings.coordinates:
+            self.before = coordinates_of(self.tokenizer, settings.coordinates, source=source, **asked)
+            return
         partner = partner if not kept or kept[0] is None else kept[0].partner
         assert partner is not None
         other = Tokenizer.from_pretrained(settings.tokenizer).to(self.device).requires_grad_(False)
-        asked: Any = {"source": settings.tokenizer, "dropout": settings.dropout, "read": settings.read}
-        made = Conditioned(codes_of(other, partner, image_size=self.recipe.data.image_size, **asked), other)
-        self.conditioned = made
+        made = Conditioned(codes_of(other, partner, source=settings.tokenizer, **asked), other)
+        self.conditioned, self.before = made, made.config
         for of in kept:
             assert of is not None and of.tokenizer is not None and made.config.tokenizer is not None
             if of.tokenizer.sha256 != made.config.tokenizer.sha256:
@@ -143,7 +148,7 @@ class CodeData:
             source=self.recipe.tokenizer,
             image_size=data.image_size,
             num_classes=len(self.classes),
-            conditioned_on=self.conditioned.config if self.conditioned is not None else None,
+            conditioned_on=self.before,
             meta=meta,
         )
         self._ask(made.condition)

@@ -177,7 +177,9 @@ def _measured(
             collections.deque(rejection.draw(**settings), maxlen=0)
             batches = rejection.images(range(config.samples), config.batch_size)
         else:
-            conditions = None if len(kind.usual) else condition
+            # Of classes all; of coordinates those of the whole, or of crops where these are drawn.
+            whole = len(kind.usual) and (config.size is not None or not kind.config.map)
+            conditions = None if whole else condition
             batches = _counting(pair, counted, pair.codes(range(config.samples), conditions=conditions, **settings))
         for numbers, batch in batches:
             drawing += time.perf_counter() - begun

@@ -198,7 +198,8 @@ class GeneratorTask:
             if generator is None or not self.accelerator.is_main_process:
                 return
             usual = generator.condition.usual
-            usual = usual if len(usual) else self.data.held_out(generator.condition)[1]
+            if not len(usual) or generator.condition.config.map:  # crops, as coordinates say
+                usual = self.data.held_out(generator.condition)[1]
             chosen = usual[torch.arange(16, device=usual.device) * len(usual) // 16]
             with self.accelerator.autocast():
                 codes = generator.generate(16, condition=chosen, seed=self.recipe.seed)
