@@ -186,3 +186,19 @@ def test_many_short_sequences_are_as_each_alone(batch: int, length: int, attenti
         found.append((y, *torch.autograd.grad(y.square().sum(), [x, *stack.parameters()])))
     for wanted, given in zip(*found, strict=True):
         torch.testing.assert_close(given, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["rq", "gpt", "code vectors"])
+def test_the_loss_is_the_cross_entropy_of_the_logits(make_generator: Make, variant: str) -> None:
+    """And so are its gradients, scaled as a loss in micro-batches is; in bf16 as well."""
+    model = make_generator("ar", **VARIANTS[variant])
+    codes, of = random_codes(model), list(model.parameters())
+    for low in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            loss, logits = model.loss(codes), torch.stack(model.logits(codes), dim=-2)
+            wanted = torch.nn.functional.cross_entropy(logits.flatten(0, -2), codes.flatten())
+        assert loss.dtype == wanted.dtype == torch.float32
+        torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=0)
+        found = [torch.autograd.grad(way / 3, of, allow_unused=True) for way in (loss, wanted)]
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-2 if low else 1e-7)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from tokbench.generators.base import Generator
 from tokbench.generators.bits import symbols
@@ -32,7 +34,11 @@ class Exact(Generator):
         """The mean in nats over codes that the condition does not give: of logits (B, T, D, K), or (B, T, K_d) for each
         depth, against codes (B, T, D) or soft targets (B, T, K_d) for each depth."""
         if isinstance(logits, Tensor) and isinstance(targets, Tensor):
-            return F.cross_entropy(logits[:, self.settled :].flatten(0, -2), targets[:, self.settled :].flatten())
+            rows, codes = logits[:, self.settled :].flatten(0, -2), targets[:, self.settled :].flatten()
+            if rows.device.type != "cpu" or torch.compiler.is_compiling():
+                return F.cross_entropy(rows, codes)
+            loss: Tensor = _CrossEntropy.apply(rows, codes)  # type: ignore[no-untyped-call]
+            return loss
         each = logits.unbind(2) if isinstance(logits, Tensor) else logits
         aims = targets.unbind(2) if isinstance(targets, Tensor) else targets
         parts = [
@@ -55,3 +61,22 @@ class Exact(Generator):
         for x, symbol in zip(logits, symbols(sequence, self.by_bits).unbind(-1), strict=True):
             total += F.cross_entropy(x.float().transpose(1, 2), symbol, reduction="none")
         return total[:, self.settled :]
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """``F.cross_entropy`` of logits (N, K) and codes (N,). Its gradient passes less often over what is the largest
+    tensor of a step."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, codes: Tensor) -> Tensor:
+        logs = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+        ctx.save_for_backward(logs, codes)
+        return F.nll_loss(logs, codes)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        logs, codes = ctx.saved_tensors
+        errors = logs.exp()
+        errors.scatter_add_(1, codes[:, None], errors.new_full((), -1.0).expand(len(codes), 1))
+        return errors.mul_(gradient / len(codes)), None
