@@ -217,6 +217,12 @@ def test_what_cannot_be_used_is_named_and_counted(tmp_path: Path) -> None:
     ids = [clips[k]["id"] for k in range(len(clips))]  # every one of them can be read
     assert sum(name.startswith("good") for name in ids) == 12
     assert 0 < sum(name.startswith("damaged") for name in ids) < 12
+    with pytest.warns(TokbenchWarning, match="missing frames"):  # in the only clip that there is of it
+        clips = open_images(f"folder:eval={tmp_path}", "eval", image_size=(60, 64, 64))
+    assert dict(clips.skipped)["damaged.mp4"] == "damage in each clip" and [clips[0]["id"]] == ["good.mp4@0"]
+    (tmp_path / "good.mp4").unlink()
+    with pytest.raises(TokbenchError, match="none of the 6 videos"):
+        open_images(f"folder:eval={tmp_path}", "eval", image_size=(60, 64, 64))
 
 
 def test_training_goes_on_past_a_damaged_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

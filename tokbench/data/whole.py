@@ -126,6 +126,8 @@ class WholePictures(ImageDataset):
         """Several samples of each file, where the view takes several; what it says of the files becomes a note."""
         self.notes = [*self.notes, *self.view.remarks({self.name(p): found for p, found in facts.items()})]
         starts = {position: self.view.starts(found) for position, found in facts.items()}
+        none = f"damage in each {self.view.media.sample}"
+        self.skipped.extend((self.name(position), none) for position, found in starts.items() if found == [])
         if any(found is not None for found in starts.values()):
             every = [(position, start) for position in self.kept for start in starts[int(position)] or ()]
             chosen = [every[k] for k in evenly(len(every), limit)]
