@@ -49,10 +49,10 @@ def test_clips_of_classes_from_videos_to_a_record(tmp_path: Path, monkeypatch: p
                 save_clip(clip, tmp_path / "videos" / split / name / f"{k}.mp4", fps=18)
     make_clip_tokenizer().save_pretrained(tmp_path / "tok")
     data = f"folder:{tmp_path}/videos"
-    run("encode", tmp_path / "tok", "--data", data, "--out", tmp_path / "codes", "--cpu")
+    run("encode", tmp_path / "tok", "--data", data, "--fps", 18, "--out", tmp_path / "codes", "--cpu")
 
     changes = [
-        f"tokenizer={tmp_path}/tok", f"data.source=codes:{tmp_path}/codes", "data.image_size=[9,16,16]",
+        f"tokenizer={tmp_path}/tok", f"data.source=codes:{tmp_path}/codes", "data.image_size=[9,16,16]", "data.fps=18",
         "generator.width=32", "generator.heads=2", "generator.layers=1", "training.steps=30", "training.batch_size=8",
         "training.learning_rate=0.01", "training.warmup_steps=0", "training.picture_every=0",
         "training.checkpoint_every=0", "evaluation.samples=2",
@@ -64,13 +64,14 @@ def test_clips_of_classes_from_videos_to_a_record(tmp_path: Path, monkeypatch: p
     run("generate", tmp_path / "run" / "generator", "-n", 2, "--class", 1, "--steps", 3, "--out", drawn, "--cpu")
     assert {path.name for path in drawn.iterdir()} >= {"000000.mp4", "000001.mp4", "000000.png", "grid.png"}
     with Video(drawn / "000001.mp4", name="drawn") as film:
-        assert film.frames(range(len(film))).shape == (9, 16, 16, 3)
+        assert film.frames(range(len(film))).shape == (9, 16, 16, 3) and film.rate == 18
 
     records = tmp_path / "runs.jsonl"
     given = ["--data", data, "-n", 3, "--steps", 2, "--metrics", "gfvd_tf1", "--out", records, "--cpu"]
     run("evaluate-generator", tmp_path / "run" / "generator", *given)
     (record,) = Store(records).read()
     assert record.data is not None and (record.data.n, record.data.frame_rate) == (4, 18)
+    assert record.data.protocol == "tokbench-v1-all-18fps"  # the frames that it was trained on
     gfvd, rate = record.metrics["gfvd_tf1"], record.metrics["nll_bound_bits_per_code"]
     assert gfvd.value is None and "needs at least 401 clips" in str(gfvd.note)
     assert rate.value is not None and 0 < rate.value < 6

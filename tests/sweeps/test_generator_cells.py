@@ -14,6 +14,7 @@ from sweeps_tiny import comparable, grid
 from tiny_tokenizer import MODEL
 
 from tokbench.config.condition import CodesConfig
+from tokbench.config.loading import load_recipe
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator
@@ -221,6 +222,18 @@ def test_addresses_are_of_what_matters() -> None:
     assert not set(keys()) & set(keys(encode_passes=2)) and not set(keys()) & set(longer)
     other, _ = tokenizer_cells(grid("rq", seed=[1]))
     assert generator_cells(grid(generator=["ar"]), other)[0][0].recipe.seed == 1
+
+
+def test_beside_a_tokenizer_of_clips_and_images_a_generator_is_of_the_clips() -> None:
+    pytest.importorskip("av")
+    model = "model={architecture: magvit2-video, channels: 8, multipliers: [1, 2], blocks: 1, halve_frames: [true]}"
+    clips = ["data.source=clips", "data.image_size=[5,16,16]", "data.images=photos", "data.fps=8", model]
+    asked = grid("vq", set=clips, generator=["mlm"])
+    (cell,), _ = generator_cells(asked, tokenizer_cells(asked)[0])
+    assert cell.tokenizer.recipe.data.images == "photos" and cell.recipe.data.images is None
+    assert cell.recipe.data.fps == 8
+    with pytest.raises(TokbenchError, match=r"data.images is of tokenizers"):
+        load_recipe("generators/demo-ar", ["data.image_size=[5,16,16]", "data.source=clips", "data.images=photos"])
 
 
 def test_soft_targets_on_drawn_codes_are_planned_without_weights() -> None:

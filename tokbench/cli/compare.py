@@ -15,11 +15,14 @@ def compare(
     data: Data,
     split: Split = "eval",
     size: Annotated[
-        str | None, typer.Option("--size", help="In pixels: a side, or HEIGHTxWIDTH; default each tokenizer's own.")
+        str | None,
+        typer.Option("--size", help="A side, HEIGHTxWIDTH or FRAMESxHEIGHTxWIDTH; default each tokenizer's own."),
     ] = None,
     metrics: Metrics = None,
     protocol: Protocol = "tokbench-v1",
     limit: Limit = None,
+    stride: Annotated[int, typer.Option("--stride", min=1, help="Of clips: one of every so many frames.")] = 1,
+    fps: Annotated[float | None, typer.Option("--fps", help="Of clips: frames per second, by the times.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Halved where memory ends.")] = 64,
     workers: Workers = 0,
     results: Results = Path("results/runs.jsonl"),
@@ -64,7 +67,7 @@ def compare(
     if figure is not None:
         check_format(figure)
     side = parse_size(size, "--size") if size else None
-    asked = Asked(data, split, side, protocol, limit, wanted or None, batch_size, workers, device(cpu))
+    asked = Asked(data, split, side, protocol, limit, wanted or None, batch_size, workers, device(cpu), stride, fps)
     console, records, rows, failed = terminal(stderr=True), [], {}, []
     with progress_bar(console) as bar:
         tasks = {source: bar.add_task(source, total=None) for source in dict.fromkeys(tokenizers)}

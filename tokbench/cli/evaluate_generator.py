@@ -27,6 +27,12 @@ def evaluate_generator(
         typer.Option("--reference", help="Statistics (.npz with mu, sigma) instead of the images."),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many held-out images.")] = None,
+    stride: Annotated[
+        int | None, typer.Option("--stride", min=1, help="Of clips: one of every so many frames; default the recipe's.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option("--fps", help="Of clips: frames per second, by the times; default the recipe's.")
+    ] = None,
     temperature: Annotated[float | None, typer.Option("--temperature")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k")] = None,
     top_p: Annotated[float | None, typer.Option("--top-p")] = None,
@@ -60,7 +66,8 @@ def evaluate_generator(
 ) -> None:
     """Measure a generator: NLL, model-coded rate beside the others, gFID; one record in the results.
 
-    What is not given is as in the recipe's `evaluation` block, where the generator lies in its run's folder.
+    What is not given is as in the recipe's `evaluation` block, and clips' frames as in its `data`, where the generator
+    lies in its run's folder.
     """
     import hashlib
     import tempfile
@@ -112,8 +119,10 @@ def evaluate_generator(
     Store(file).check()
     pair = Pipeline.load(generator, tokenizer, device=device(cpu))
     shape: Any = {"channels": pair.tokenizer.config.channels, "kind": pair.tokenizer.config.kind}
+    shape |= {"stride": stride or (recipe.data.stride if recipe else 1), "fps": fps}
     if recipe is not None:
         shape["crop"] = measured_by(recipe.data.crop)
+        shape["fps"] = recipe.data.fps if fps is None else fps
     images = open_images(data, split, image_size=first.size or pair.image_size, limit=limit, **shape)  # type: ignore[arg-type]
     console = terminal(stderr=True)
     if images.share:

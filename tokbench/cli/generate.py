@@ -67,11 +67,19 @@ def generate(
     given_frames: Annotated[
         int | None, typer.Option("--given-frames", min=1, help="How many; default what the generator was trained with.")
     ] = None,
+    given_stride: Annotated[
+        int | None, typer.Option("--given-stride", min=1, help="One of every so many; default the recipe's.")
+    ] = None,
+    given_fps: Annotated[
+        float | None, typer.Option("--given-fps", help="So many a second, by its times; default the recipe's.")
+    ] = None,
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Clips: draw so many frames, sliding in time beyond its own.")
     ] = None,
     film: Annotated[str, typer.Option("--film", help="Clips: mp4 or gif.")] = "mp4",
-    fps: Annotated[float, typer.Option("--fps", help="Clips: frames shown a second.")] = 25.0,
+    fps: Annotated[
+        float | None, typer.Option("--fps", help="Clips: frames shown a second; default the recipe's, or 25.")
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
     tokenizer: Annotated[str | None, typer.Option("--tokenizer", help="Where the tokenizer lies now.")] = None,
     precision: Annotated[str, typer.Option("--precision", help="auto (bf16 on a GPU), fp32, bf16.")] = "auto",
@@ -88,11 +96,16 @@ def generate(
     from tokbench.cli.generating import Settings, generate_files
     from tokbench.cli.options import device, smaller_batch
     from tokbench.config.grid import parse_size
-    from tokbench.errors import counted
+    from tokbench.errors import TokbenchError, counted
     from tokbench.generators import Sampling
     from tokbench.memory import explained
     from tokbench.printing import progress_bar, terminal
+    from tokbench.training.generator_evaluation import recipe_of
 
+    if given is None and (given_stride, given_fps) != (None, None):
+        raise TokbenchError("--given-stride and --given-fps go with --given")
+    recipe = recipe_of(Path(generator))
+    stride, rate = (recipe.data.stride, recipe.data.fps) if recipe else (1, None)
     sampling = Sampling(
         temperature=temperature,
         top_k=top_k,
@@ -117,9 +130,11 @@ def generate(
         precision=precision,
         given=given,
         given_frames=given_frames,
+        given_stride=given_stride or stride,
+        given_fps=rate if given_fps is None else given_fps,
         frames=frames,
         film=film,
-        fps=fps,
+        fps=fps if fps is not None else rate / stride if rate else 25.0,
         reject=reject,
         judge=judge,
         size=parse_size(size, "--size") if size else None,

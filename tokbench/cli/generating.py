@@ -51,6 +51,8 @@ class Settings:
     texts: tuple[str, ...] = ()
     given: Path | None = None
     given_frames: int | None = None
+    given_stride: int = 1
+    given_fps: float | None = None
     frames: int | None = None
     film: str = "mp4"
     fps: float = 25.0
@@ -77,7 +79,9 @@ class Settings:
 
     def _of_clips(self) -> dict[str, Any]:
         given = hashlib.sha256(self.given.read_bytes()).hexdigest() if self.given else None
+        every = {"given_stride": self.given_stride, "given_fps": self.given_fps}
         return {
+            **(every if given and every != {"given_stride": 1, "given_fps": None} else {}),
             "given": given,
             "given_frames": self.given_frames,
             "frames": self.frames,
@@ -189,7 +193,8 @@ def _films(pair: Pipeline, settings: Settings, numbers: list[int], batch_size: i
     kept = settings.given_frames or usual_kept(pair)
     films = Films(pair, settings.frames or axes(pair.image_size)[0], kept)
     if settings.given is not None:
-        films = dataclasses.replace(films, given=first_frames(settings.given, pair, kept))
+        start = first_frames(settings.given, pair, kept, settings.given_stride, settings.given_fps)
+        films = dataclasses.replace(films, given=start)
     asked = _conditions(pair, settings)
     turn = None if pair.generator.settled else pair.in_turn(asked)
     for first, wanted in batches_of(numbers, batch_size):
@@ -213,6 +218,8 @@ def _check_clips(settings: Settings, pair: Pipeline) -> None:
     if settings.given is not None and not settings.given.is_file():
         raise TokbenchError(f"--given {settings.given}: no such file")
     if not pair.draws_clips:
+        if (settings.film, settings.fps) != ("mp4", 25.0):
+            raise TokbenchError("--film and --fps are of clips, and the generator draws images")
         return
     if settings.size is not None:
         raise TokbenchError("--size: the generator draws clips, of its own size alone; --frames makes them longer")

@@ -27,7 +27,8 @@ def probe(
         int | None, typer.Option("--block", min=1, help="After which of its blocks; default half of them.")
     ] = None,
     size: Annotated[
-        str | None, typer.Option("--size", help="In pixels: a side, or HEIGHTxWIDTH; default the tokenizer's own.")
+        str | None,
+        typer.Option("--size", help="A side, HEIGHTxWIDTH or FRAMESxHEIGHTxWIDTH; default the tokenizer's own."),
     ] = None,
     steps: Annotated[int, typer.Option("--steps", min=1)] = 2000,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 64,

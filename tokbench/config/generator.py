@@ -242,6 +242,8 @@ class GeneratorRecipe(Strict):
             raise ValueError(f"evaluation.{error}") from None
         if self.training.freeze:
             raise ValueError("training.freeze names parts of a tokenizer, which a generator has not; leave it out")
+        if self.data.images is not None:
+            raise ValueError("data.images is of tokenizers; a generator's clips have one length: leave it out")
         partner = partner_of(self.data.source)[1]
         if self.condition is not None and self.condition.coordinates:
             if partner is not None or self.data.source.startswith("codes:"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -126,8 +127,9 @@ def usual_kept(pair: Pipeline) -> int:
     return 1 + stride * (max(1, pair.generator.grid[0] // 2) - 1)
 
 
-def first_frames(path: Path, pair: Pipeline, count: int) -> Tensor:
-    """The first ``count`` frames of a video in the generator's size: uint8 (C, count, H, W).
+def first_frames(path: Path, pair: Pipeline, count: int, stride: int = 1, fps: float | None = None) -> Tensor:
+    """The first ``count`` frames of a video in the generator's size: uint8 (C, count, H, W); ``stride`` and ``fps`` as
+    of the clips it was trained on (:class:`tokbench.data.clip_view.ClipView`).
 
     Raises:
         TokbenchError: not a video, damaged, or with fewer frames.
@@ -135,5 +137,6 @@ def first_frames(path: Path, pair: Pipeline, count: int) -> Tensor:
     if not path.is_file():
         raise TokbenchError(f"{path}: no such video; {counted(count, 'frame')} of it were to be given")
     size = axes(pair.image_size)[1:]
-    view = ClipView(size, "adm", channels=pair.tokenizer.config.channels, frames=count, windows="first")
+    settings: dict[str, Any] = {"frames": count, "stride": stride, "fps": fps, "windows": "first"}
+    view = ClipView(size, "adm", channels=pair.tokenizer.config.channels, **settings)
     return view.take(view.load(path, str(path)), 0, 0)[0]

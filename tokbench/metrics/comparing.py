@@ -41,6 +41,8 @@ class Asked:
     batch_size: int = 64
     workers: int = 0
     device: str = "cpu"
+    stride: int = 1
+    fps: float | None = None
 
 
 def measured(
@@ -82,6 +84,7 @@ def _one(
     config = model.config
     crop = PROTOCOLS.get(asked.protocol).crop
     shape: Any = {"image_size": size, "channels": config.channels, "kind": config.kind, "crop": crop}
+    shape |= {"stride": asked.stride, "fps": asked.fps}
     dataset = open_images(asked.data, asked.split, limit=asked.limit, **shape)  # type: ignore[arg-type]
     metrics = list(asked.metrics) if asked.metrics else default_metrics(size, kind=config.kind, source=asked.data)
     protocol = check_protocol(asked.protocol, dataset)

@@ -31,7 +31,8 @@ _GIVEN = {"tokenizer": "", "kind": "", "data": "--set data...", "seed": "--seed"
 
 @dataclass(frozen=True)
 class GeneratorCell:
-    """A generator on the codes of a tokenizer cell. ``recipe.data`` is what is encoded: the tokenizer's own."""
+    """A generator on the codes of a tokenizer cell. ``recipe.data`` is what is encoded: the tokenizer's own, or
+    the clips of it."""
 
     recipe: GeneratorRecipe
     key: str
@@ -131,9 +132,10 @@ def _cell(
     others: dict[str, Tokenizer],
 ) -> GeneratorCell:
     draft = copy.deepcopy(base)
+    beside = {"images", "images_share"}  # of clips: what the tokenizer was trained on too
     draft.values |= {
         "tokenizer": f"cells/{tokenizer.key}/tokenizer",
-        "data": tokenizer.recipe.data.model_dump(mode="json"),
+        "data": tokenizer.recipe.data.model_dump(mode="json", exclude=beside),
         "seed": tokenizer.recipe.seed,
     }
     recipe = draft.check()

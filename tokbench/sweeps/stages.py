@@ -110,7 +110,7 @@ def _generator(cell: GeneratorCell, context: RunContext) -> Record | None:
     if tokenizer is None:
         raise TokbenchError(f"its tokenizer (cell {cell.tokenizer.key}) is not there")
     codes, encoding = encoded(cell, tokenizer, context)
-    kept = recipe.data.model_dump(include={"image_size", "channels", "kind", "crop", "workers"})
+    kept = recipe.data.model_dump(include={"image_size", "channels", "kind", "crop", "workers", "stride", "fps"})
     data = DataConfig(source=f"codes:{codes}", **kept)
     placed = recipe.model_copy(update={"tokenizer": str(tokenizer), "data": data})
     accelerator = make_accelerator(placed, context.cpu)
