@@ -17,6 +17,7 @@ from tokbench.cli.compress import compress
 from tokbench.cli.decompress import decompress
 from tokbench.cli.encode import encode
 from tokbench.cli.evaluate_generator import evaluate_generator
+from tokbench.cli.export import export
 from tokbench.cli.generate import generate
 from tokbench.codes.cache import CodeCache
 from tokbench.config.generator import ARConfig
@@ -62,6 +63,8 @@ def test_encode_generate_compress_decompress(tmp_path: Path, rq_tokenizer: Token
     assert Image.open(tmp_path / "drawn" / "000002.png").size == (16, 16)
     with pytest.raises(TokbenchError, match="guidance needs a class-conditional"):
         call(generate, tmp_path / "g", "-n", 3, "--out", tmp_path / "x", "--guidance", 3, "--cpu")
+    with pytest.raises(TokbenchError, match="a generator, and tokenizers alone are exported"):
+        call(export, tmp_path / "g", "--to", "taming", "--out", tmp_path / "x")
     assert not (tmp_path / "x").exists()
     with pytest.raises(TokbenchError, match="top_p 2.0"):
         call(generate, tmp_path / "g", "--out", tmp_path / "x", "--top-p", 2, "--cpu")

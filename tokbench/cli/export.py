@@ -21,12 +21,19 @@ def export(
 ) -> None:
     """Write a tokenizer in an official layout, for the authors' own code, or as programs that need no code at all."""
 
+    from tokbench.config.generator import GeneratorConfig
     from tokbench.errors import TokbenchError
     from tokbench.models import Tokenizer
+    from tokbench.models.folder import holds
     from tokbench.pretrained import export as write
     from tokbench.printing import say
     from tokbench.results.locks import alone
 
+    if holds(Path(tokenizer), GeneratorConfig):
+        raise TokbenchError(
+            f"{tokenizer}: a generator, and tokenizers alone are exported: taming's GPT has one table for condition "
+            "and codes, and here each has its own, which training parts"
+        )
     busy = f"--out {out}: another process is writing it; name a new file"
     with alone(out.with_name(f".tokbench-{out.name}.lock"), busy):
         for path in (out, out.with_suffix(".yaml")):
