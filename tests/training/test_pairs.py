@@ -183,6 +183,15 @@ def test_a_name_that_several_have_pairs_nothing(pairs: Path, tmp_path: Path) -> 
     images = open_images(source, "eval", image_size=16)
     assert [images.name(k) for k in images.kept] == ["a/00.png", "b/01.png"]
     assert images.skipped == [("b/00.png", "no masks for it")]  # not the mask of a/00.png
+    for split, of in (("train", "00"), ("val", "01")):  # of one name, each in the folder of its split
+        for kind in ("images", "masks"):
+            (tmp_path / "both" / kind / split).mkdir(parents=True)
+            shutil.copy(pairs / kind / f"{of}.png", tmp_path / "both" / kind / split / "x.png")
+    split_up = f"folder:{tmp_path}/both/images,masks={tmp_path}/both/masks"
+    for split, of in (("train", "00"), ("eval", "01")):
+        found: Any = open_images(split_up, split, image_size=16, crop="adm")  # type: ignore[arg-type]
+        alone: Any = open_images(f"folder:eval={pairs}/images,masks={pairs}/masks", "eval", image_size=16)
+        assert torch.equal(found[0]["partner"], alone[int(of)]["partner"])
     np.save(tmp_path / "masks" / "a" / "00.npy", np.zeros((20, 30), np.uint8))
     with pytest.raises(TokbenchError, match=r"has two files a/00\.\*, and one goes with an image: move the others"):
         open_images(source, "eval", image_size=16)

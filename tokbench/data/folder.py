@@ -70,7 +70,7 @@ class Pairs(Paired, FolderImages):
 
     def __init__(self, source: str, split: Split, view: View, root: Path, found: Arranged, kind: Partner, beside: Path):
         super().__init__(source, split, view, root, found)
-        self.pairs_with, self.beside = kind, beside
+        self.pairs_with, self.beside, self.base = kind, beside, Path(found.base)
         files = [path for path in sorted(beside.rglob("*")) if path.suffix.lower() in PARTNERS and path.is_file()]
         self.partners = {path.relative_to(beside).with_suffix("").as_posix(): path for path in files}
         if len(self.partners) < len(files):
@@ -83,9 +83,11 @@ class Pairs(Paired, FolderImages):
         self.by_stem = {path.stem: path for path in files if stems[path.stem] == 2}
 
     def beside_it(self, position: int) -> Path | None:
-        """The file of the same path without its ending, else of the same name, where one image and one file have it."""
-        path = self.encoded(position).relative_to(self.root).with_suffix("")
-        return self.partners.get(path.as_posix()) or self.by_stem.get(path.name)
+        """The file of the same path without its ending, with its split's folder or without; else of its name, where
+        one image and one file have it."""
+        path = self.base / Path(self.files[position].path).with_suffix("")
+        names = ("/".join(path.parts[start:]) for start in range(len(self.base.parts) + 1))
+        return next((self.partners[name] for name in names if name in self.partners), self.by_stem.get(path.name))
 
     def partner(self, position: int) -> tuple[Path, str]:
         path = self.beside_it(position)
