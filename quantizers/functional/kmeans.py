@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from quantizers.checks import raise_unless_finite, require_positive
 from quantizers.functional.nearest import nearest_code
 
 
@@ -26,10 +27,12 @@ def kmeans(
     ``generator``: on the CPU, whatever the device of z, so that all processes can draw alike.
 
     Raises:
-        ValueError: no vectors, or an ``initial`` of another shape.
+        ValueError: no vectors, values that are not finite, k below 1, or an ``initial`` of another shape.
     """
     if z.dim() != 2 or not len(z):
         raise ValueError(f"k-means is over vectors (N, d), at least one, not {tuple(z.shape)}")
+    require_positive("k-means", k=k)
+    raise_unless_finite(z, "k-means")
     z = z.float()
     centroids = _drawn(z, k, generator) if initial is None else initial.to(z)
     if centroids.shape != (k, z.shape[1]):

@@ -23,8 +23,12 @@ def test_steps_over_rgb_are_the_official_ones(golden_conditional: Path) -> None:
     assert torch.equal(start, before)
 
 
-def test_wrong_shapes_are_one_line() -> None:
+def test_wrong_input_is_one_line() -> None:
     with pytest.raises(ValueError, match=r"initial centroids \(4, 2\): k and the vectors need \(4, 3\)"):
         kmeans(torch.randn(9, 3), 4, initial=torch.randn(4, 2))
     with pytest.raises(ValueError, match=r"vectors \(N, d\), at least one, not \(0, 3\)"):
         kmeans(torch.randn(0, 3), 4)
+    with pytest.raises(ValueError, match="k-means: k must be an integer of at least 1, not 0"):
+        kmeans(torch.randn(9, 3), 0)
+    with pytest.raises(ValueError, match="k-means got 1 NaN or Inf among the 27 values"):
+        kmeans(torch.tensor([[float("nan"), 0.0, 0.0]] + [[1.0, 2.0, 3.0]] * 8), 2)
