@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +98,43 @@ def test_colours_follow_what_the_stream_says(matrix: str, number: int, span: str
             container.mux(stream.encode(frame.reformat(format="yuv444p", dst_colorspace=matrix, dst_color_range=span)))
         container.mux(stream.encode(None))
     assert np.abs(read(out.getvalue()).astype(int) - colours).max() <= 6
+
+
+def remuxed(data: bytes, change: Callable[[Any], None]) -> bytes:
+    """The same packets in another MP4, changed one by one."""
+    import av
+
+    out = io.BytesIO()
+    with av.open(io.BytesIO(data)) as source, av.open(out, "w", format="mp4") as made:
+        stream = made.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                change(packet)
+                packet.stream = stream
+                made.mux(packet)
+    return out.getvalue()
+
+
+def test_frames_before_the_beginning_are_neither_shown_nor_missing() -> None:
+    data = encode(moving(30))
+
+    def earlier(packet: Any) -> None:  # by three frames: the container keeps them, and an edit list leaves them out
+        packet.pts, packet.dts = (time - round(3 / 25 / packet.time_base) for time in (packet.pts, packet.dts))
+
+    with Video(remuxed(data, earlier), name="a") as video:
+        assert (len(video), video.declared, video.lost()) == (27, 27, [])
+        assert np.array_equal(video.frames(range(27)), plain(data)[3:])
+
+
+def test_times_that_are_not_those_of_the_frames_are_found() -> None:
+    def wrong(packet: Any) -> None:  # as of a tool that takes the order of decoding for that of showing
+        packet.pts = packet.dts
+
+    with Video(remuxed(encode(moving(30), bf="3"), wrong), name="a") as video:
+        lost = video.lost()
+        assert lost
+        for k in set(range(len(video))) - set(lost):
+            video.frames([k])
 
 
 def test_metadata_that_is_not_utf8() -> None:

@@ -47,7 +47,8 @@ class Video:
         index: of the same file, from the last time that it was open; without, all packets are read for it.
 
     Attributes:
-        declared: frames by the container's header; 0 where it says nothing. It may be wrong.
+        declared: frames by the container's header, less those that it says are not to be shown (an edit list's); 0
+            where it says nothing. It may be wrong.
         index: of its frames.
 
     Raises:
@@ -143,10 +144,15 @@ class Video:
             raise UnreadableVideo(self.name, "its frames change their size")
 
     def lost(self) -> list[int]:
-        """The frames that cannot be decoded, or with damage that the decoder notices. Decodes all of them."""
+        """The frames that cannot be decoded, with damage that the decoder notices, or that come behind later ones (the
+        times are wrong). Decodes all of them."""
         self._start(None)
         assert self._running is not None
-        whole = {index for index, _ in self._running}
+        whole, last = set[int](), 0
+        for index, _ in self._running:
+            if index >= last:
+                whole.add(index)
+                last = index
         for index in set(range(len(self))) - whole:
             self._broken |= self._depending_on(index)
         self._running = None
@@ -249,8 +255,10 @@ class Video:
         torn, vp8 = False, self._stream.codec_context.name == "vp8"
         try:
             for packet in self._container.demux(self._stream):
+                if packet.is_discard:  # outside of what is to be shown
+                    self.declared = max(0, self.declared - 1)
                 if not packet.size or packet.is_discard or (vp8 and _is_hidden(packet)):
-                    continue  # the end, a frame left out by its encoder, one outside of what is to be shown
+                    continue  # the end, one of those, a frame left out by its encoder
                 times.append(packet.pts)
                 keys += [packet.pts] if packet.is_keyframe else []
                 torn = packet.is_corrupt
