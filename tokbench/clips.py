@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,8 +39,12 @@ def save_clip(clip: Tensor, path: Path, *, fps: float = 25.0, frames: int = 8) -
     suffix = path.suffix.lower()
     if suffix == ".png":
         return save_picture(strip([clip], frames=frames), path)
-    with written(path) as draft:
-        (_write_mp4 if suffix == ".mp4" else _write_gif)(clip, draft, fps)
+    if suffix == ".mp4":
+        with growing_mp4(path, fps) as add:
+            add(clip)
+    else:
+        with written(path) as draft:
+            _write_gif(clip, draft, fps)
     return path
 
 
@@ -50,6 +55,11 @@ def check_format(path: Path) -> None:
         raise TokbenchError(f"{path}: a clip is written as {', '.join(FORMATS)}, not as {shown(suffix)}")
     if suffix == ".mp4":
         need_pyav()
+
+
+def playable(fps: float) -> float:
+    """Frames a second to show a clip at: 25 where what its file says is no rate of a film."""
+    return fps if 0 < fps < 1000 else 25.0
 
 
 def strip(clips: Sequence[Tensor], *, frames: int = 8, titles: Sequence[str] = (), zoom: int = 1) -> Image.Image:
@@ -72,19 +82,29 @@ def _write_gif(clip: Tensor, path: Path, fps: float) -> None:
     pictures[0].save(path, "GIF", save_all=True, append_images=pictures[1:], duration=10 * hundredths, loop=0)
 
 
-def _write_mp4(clip: Tensor, path: Path, fps: float) -> None:
-    """H.264 with chroma at half the resolution, which is what browsers show; an odd side gets its last line again."""
+@contextmanager
+def growing_mp4(path: Path, fps: float) -> Iterator[Callable[[Tensor], None]]:
+    """A function that takes the next frames, uint8 (C, T, H, W), of a film that is written whole or not at all.
+
+    H.264 with chroma at half the resolution, which is what browsers show; an odd side gets its last line again.
+    """
     av = need_pyav()
-    channels, _, height, width = clip.shape
-    frames = clip.permute(1, 2, 3, 0).expand(-1, -1, -1, 3).cpu().numpy()
-    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    with av.open(str(path), "w", format="mp4") as container:
+    with written(path) as draft, av.open(str(draft), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        stream.pix_fmt = "yuv420p"
         # The same bytes on any machine and every time: what it writes depends on the number of its threads, and its
         # vector code reads memory that nobody wrote. Without that code a frame of 256x256 takes 8 ms instead of 2.
         stream.thread_count = 1
         stream.options = {"crf": _QUALITY, "preset": "medium", "x264-params": "asm=0"}
-        for pixels in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+
+        def add(clip: Tensor) -> None:
+            _, _, height, width = clip.shape
+            frames = clip.permute(1, 2, 3, 0).expand(-1, -1, -1, 3).cpu().numpy()
+            frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            if not stream.codec_context.is_open:
+                stream.width, stream.height = frames.shape[2], frames.shape[1]
+            for pixels in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+
+        yield add
         container.mux(stream.encode(None))

@@ -193,11 +193,11 @@ def _film(tokenizer: Tokenizer, path: Path, out: Path, name: str, frames: int) -
     from tokbench.clip_reconstruction import reconstruct_video_file
 
     with explained(f"reconstructing {path}", "fewer --frames"):
-        made, total = reconstruct_video_file(tokenizer, path, out, name, frames)
-    count, height, width = made.original.shape[1:]
+        made = reconstruct_video_file(tokenizer, path, out, name, frames)
+    count, height, width = made.size
     return Reconstructed(
-        f"{name}.mp4", width, height, tuple(made.codes.shape), made.bits_per_pixel, made.psnr, made.ssim,
-        f"{count} of {total}" if count < total else str(count),
+        f"{name}.mp4", width, height, made.codes, made.bits_per_pixel, made.psnr, made.ssim,
+        f"{count} of {made.total}" if count < made.total else str(count),
     )  # fmt: skip
 
 

@@ -12,12 +12,15 @@ from tiny_clips import make_clip_tokenizer
 from tokbench.cli.generating import Settings, generate_files
 from tokbench.clips import save_clip
 from tokbench.config.generator import ARConfig, MLMConfig
+from tokbench.data.film import Film
 from tokbench.data.pixels import to_float
+from tokbench.data.video import Video
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, Sampling, for_tokenizer
-from tokbench.generators.compression import Codec, read_film
+from tokbench.generators.compression import Codec
 from tokbench.generators.films import Films, usual_kept
 from tokbench.generators.pipeline import Pipeline
+from tokbench.generators.tokb import Tokb
 
 pytest.importorskip("av")
 
@@ -60,7 +63,7 @@ def test_generate_writes_films_and_goes_on(tmp_path: Path) -> None:
     pair = pair_of(MLMConfig, 5, str(tokenizer))
     pair.tokenizer.save_pretrained(tokenizer)
     pair.generator.save_pretrained(tmp_path / "generator")
-    clip = torch.randint(0, 256, (3, 6, 20, 24), dtype=torch.uint8)
+    clip = torch.randint(0, 256, (3, 9, 20, 24), dtype=torch.uint8)
     given = save_clip(clip, tmp_path / "given.mp4")
 
     def settings(**changes: object) -> Settings:
@@ -74,6 +77,8 @@ def test_generate_writes_films_and_goes_on(tmp_path: Path) -> None:
     assert {p.name for p in out.iterdir()} >= {"000001.gif", "000001.png", "grid.png"}
     with pytest.raises(TokbenchError, match="frames differ"):
         generate_files(settings(frames=13), 2, out)
+    assert generate_files(settings(given_stride=2), 1, tmp_path / "every second") == 1
+    assert (tmp_path / "every second" / "000000.gif").read_bytes() != first
     for changes, line in (({"given": None}, "none were given"), ({"film": "avi"}, "mp4 or gif"), ({"fps": 0.0}, "fps")):
         with pytest.raises(TokbenchError, match=line):
             generate_files(settings(**changes), 1, tmp_path / "none")
@@ -104,10 +109,15 @@ def test_a_compressed_clip_comes_back(tmp_path: Path, coded_under: str) -> None:
         codec.write(clip[:, :, 0], path)
 
 
-def test_a_film_is_read_whole(tmp_path: Path) -> None:
-    clip = torch.randint(0, 256, (3, 7, 16, 24), dtype=torch.uint8)
-    film, fps = read_film(save_clip(clip, tmp_path / "x.mp4", fps=10.0))
-    assert film.shape == (1, 3, 7, 16, 24) and fps == 10
-    (tmp_path / "text.mp4").write_text("no film")
-    with pytest.raises(TokbenchError, match="text.mp4"):
-        read_film(tmp_path / "text.mp4")
+def test_a_video_file_is_compressed_window_by_window(tmp_path: Path) -> None:
+    pair = pair_of(ARConfig)
+    codec = Codec(pair.tokenizer, None, [np.ones(16, np.int64)])
+    path = save_clip(torch.randint(0, 256, (3, 20, 16, 24), dtype=torch.uint8), tmp_path / "x.mp4", fps=10.0)
+    with Video(path, name="x.mp4") as video:
+        film, frames = Film(video), video.frames(range(20))
+        assert [piece.shape[1] for piece in film.pieces(9, 9)] == [9, 9, 2] and film.size == (20, 16, 24)
+        made = codec.write(film, tmp_path / "x.tokb", fps=video.rate)
+    clip = to_float(torch.from_numpy(frames).permute(3, 0, 1, 2).contiguous())[None]
+    assert torch.equal(codec.read_codes(tmp_path / "x.tokb")[0], codec.encode(clip)) and made.pixels == 20 * 16 * 24
+    assert [window.shape[2] for window in codec.read_windows(tmp_path / "x.tokb")] == [9, 9, 2]
+    assert Tokb.read(tmp_path / "x.tokb").fps == 10

@@ -31,22 +31,26 @@ def compress(
 
     The generator's probabilities are computed in float64 on the CPU, in both directions alike.
     """
-
-    from fractions import Fraction
-
     from tokbench.cli.options import device
+    from tokbench.data.film import Film
+    from tokbench.data.video import Video
     from tokbench.errors import size_text
-    from tokbench.generators.compression import open_codec, read_film, read_picture
+    from tokbench.generators.compression import open_codec, read_picture
     from tokbench.memory import IMAGE_TOO_LARGE, explained
     from tokbench.printing import terminal
     from tokbench.results.targets import check_target
 
     codec = open_codec(generator, histogram, tokenizer, device(cpu))
     check_target(out, [image, generator, histogram, tokenizer, codec.tokenizer.home])
-    channels = codec.tokenizer.config.channels
-    picture, fps = read_film(image, channels) if codec.of_clips else (read_picture(image, channels), Fraction(0))
-    with explained(f"compressing {image} ({size_text(picture.shape[2:])})", *IMAGE_TOO_LARGE):
-        made = codec.write(picture, out, label, fps)
+    if codec.of_clips:
+        with Video(image, name=str(image)) as video:
+            film = Film(video)
+            with explained(f"compressing {image} ({size_text(film.size)})", *IMAGE_TOO_LARGE):
+                made = codec.write(film, out, label, video.rate)
+    else:
+        picture = read_picture(image, codec.tokenizer.config.channels)
+        with explained(f"compressing {image} ({size_text(picture.shape[2:])})", *IMAGE_TOO_LARGE):
+            made = codec.write(picture, out, label)
     console = terminal()
     for name, bits in (
         ("file", made.file_bits),

@@ -25,8 +25,12 @@ def decompress(
 
     Needs the tokenizer and generator (or histogram) it was written with.
     """
+    import itertools
+
+    import torch
+
     from tokbench.cli.options import device
-    from tokbench.clips import check_format, save_clip
+    from tokbench.clips import check_format, growing_mp4, playable, save_clip
     from tokbench.data import to_uint8
     from tokbench.generators.compression import open_codec
     from tokbench.generators.tokb import Tokb
@@ -39,11 +43,17 @@ def decompress(
     if codec.of_clips and out.suffix:
         check_format(out)
     with explained(f"decompressing {file}", *IMAGE_TOO_LARGE):
-        made, fps = codec.read(file), float(Tokb.read(file).fps)
+        rate = playable(float(Tokb.read(file).fps))
+        windows = (to_uint8(made)[0] for made in codec.read_windows(file))
         if not codec.of_clips:
-            save_picture(to_pil(to_uint8(made)[0]), out)
+            save_picture(to_pil(next(windows)), out)
+        elif out.suffix.lower() == ".mp4":
+            with growing_mp4(out, rate) as add:
+                for frames in windows:
+                    add(frames)
         elif out.suffix:
-            save_clip(to_uint8(made)[0], out, fps=fps if 0 < fps < 1000 else 25.0)
+            save_clip(torch.cat(list(windows), 1), out, fps=rate)
         else:
-            for number, frame in enumerate(to_uint8(made)[0].unbind(1)):
+            every = itertools.chain.from_iterable(frames.unbind(1) for frames in windows)
+            for number, frame in enumerate(every):
                 save_picture(to_pil(frame), out / f"{number:06d}.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,8 @@ from tokbench.config.grid import axes
 from tokbench.config.kind import SHOWN
 from tokbench.config.video_model import VideoArchitecture
 from tokbench.data import UnreadableImage, read_image, to_float
+from tokbench.data.film import Film
+from tokbench.data.pixels import to_channels
 from tokbench.errors import TokbenchError, printable
 from tokbench.generators.base import Generator
 from tokbench.generators.building import image_size
@@ -101,23 +104,33 @@ class Codec:
         self.multiple = (self.tile[0] * model.factors[-2], self.tile[1] * model.factors[-1])
 
     @torch.no_grad()
-    def encode(self, image: Tensor) -> Tensor:
-        """Float (1, C, H, W) or (1, C, T, H, W) in [-1, 1] -> the tokenizer's codes of what was padded, int64
-        (1, h, w, D), or (n, t, h, w, D) of n windows."""
+    def encode(self, image: Tensor | Film) -> Tensor:
+        """Float (1, C, H, W) or (1, C, T, H, W) in [-1, 1], or a film, whose windows are read one by one -> the
+        tokenizer's codes of what was padded, int64 (1, h, w, D), or (n, t, h, w, D) of n windows."""
         device = next(self.tokenizer.parameters()).device
-        if not self.of_clips:
+        if isinstance(image, Tensor) and not self.of_clips:
             return self.tokenizer.encode(pad_to_multiple(image, self.multiple)[0].to(device)).cpu()
         found = []
-        for window in image.split(self.window, dim=2):
+        for window in self._windows(image):
             last = window[:, :, -1:].expand(-1, -1, self.window - window.shape[2], -1, -1)
             frames = torch.cat([window, last], dim=2)[0].transpose(0, 1)
             padded = pad_to_multiple(frames, self.multiple)[0].transpose(0, 1)
             found.append(self.tokenizer.encode(padded[None].to(device)).cpu())
         return torch.cat(found)
 
-    def write(self, image: Tensor, path: Path, label: int = -1, fps: Fraction = Fraction(25)) -> Compressed:
-        """Compress a float image (1, C, H, W), or a clip (1, C, T, H, W), in [-1, 1] into ``path``."""
+    def _windows(self, clip: Tensor | Film) -> Iterator[Tensor]:
+        """Float (1, C, t, H, W), the last one perhaps shorter."""
+        if isinstance(clip, Tensor):
+            yield from clip.split(self.window, dim=2)
+            return
+        for piece in clip.pieces(self.window, self.window):
+            frames = to_channels(piece.transpose(0, 1), self.tokenizer.config.channels)
+            yield to_float(frames.transpose(0, 1).contiguous())[None]
+
+    def write(self, image: Tensor | Film, path: Path, label: int = -1, fps: Fraction = Fraction(25)) -> Compressed:
+        """Compress a float image (1, C, H, W), or a clip (1, C, T, H, W), in [-1, 1], or a film, into ``path``."""
         self._check_axes(path, image)
+        size = image.shape[2:] if isinstance(image, Tensor) else image.size
         codes = self.encode(image)
         positions = codes[..., 0].numel()
         if isinstance(self.coder, ModelCoder):
@@ -133,21 +146,19 @@ class Codec:
             mode="generator" if self.generator is not None else "histogram",
             tokenizer=self.tokenizer.sha256()[:8],
             model=self.model,
-            height=image.shape[-2],
-            width=image.shape[-1],
+            height=size[-2],
+            width=size[-1],
             label=label,
             codes_crc=codes_crc(codes),
             words=words,
-            frames=image.shape[2] if self.of_clips else 0,
+            frames=size[0] if self.of_clips else 0,
             window=self.window,
             fps=fps,
         )
-        size = file.write(path)
+        written = file.write(path)
         sizes = tuple(int(k) for k in self.quantizer.codebook_sizes)
-        entropy = len(codes) * entropy_bits(codes)
-        return Compressed(
-            8 * size, 32 * len(words), predicted, entropy, fixed_bits(sizes, positions), image[0, 0].numel()
-        )
+        entropy, fixed = len(codes) * entropy_bits(codes), fixed_bits(sizes, positions)
+        return Compressed(8 * written, 32 * len(words), predicted, entropy, fixed, math.prod(size))
 
     def read_codes(self, path: Path) -> tuple[Tensor, tuple[int, ...]]:
         """The codes of a file, as ``encode`` made them, and (H, W) of its image or (T, H, W) of its clip.
@@ -193,10 +204,11 @@ class Codec:
             )
         return codes, (*([file.frames] if self.of_clips else []), file.height, file.width)
 
-    def _check_axes(self, path: Path, image: Tensor) -> None:
-        if (image.ndim == 5) != self.of_clips:
+    def _check_axes(self, path: Path, image: Tensor | Film) -> None:
+        shape = tuple(image.shape) if isinstance(image, Tensor) else (1, 3, *image.size)
+        if (len(shape) == 5) != self.of_clips:
             wanted = "clips (1, C, T, H, W)" if self.of_clips else "images (1, C, H, W)"
-            raise TokbenchError(f"{path}: the tokenizer takes {wanted}, not {tuple(image.shape)}")
+            raise TokbenchError(f"{path}: the tokenizer takes {wanted}, not {shape}")
 
     def _check_length(self, path: Path, words: np.ndarray, positions: int) -> None:
         """TokbenchError where so few words cannot be so many codes: decoding them could take days for nothing."""
@@ -208,13 +220,19 @@ class Codec:
             size = 4 * len(words)
             raise TokbenchError(f"{path}: {size} bytes cannot be {positions:,} positions: damaged; copy it again")
 
-    @torch.no_grad()
     def read(self, path: Path) -> Tensor:
         """The image of a file, float (1, C, H, W), or its clip (1, C, T, H, W), not clamped."""
+        return torch.cat(list(self.read_windows(path)), dim=2 if self.of_clips else 0)
+
+    @torch.no_grad()
+    def read_windows(self, path: Path) -> Iterator[Tensor]:
+        """The same, of a clip window by window, (1, C, t, H, W)."""
         codes, (*frames, height, width) = self.read_codes(path)
-        device = next(self.tokenizer.parameters()).device
-        parts = [self.tokenizer.decode(part.to(device))[..., :height, :width].cpu() for part in codes.split(1)]
-        return torch.cat(parts, dim=2)[:, :, : frames[0]] if frames else parts[0]
+        device, done = next(self.tokenizer.parameters()).device, 0
+        for part in codes.split(1):
+            made = self.tokenizer.decode(part.to(device))[..., :height, :width].cpu()
+            yield made[:, :, : frames[0] - done] if frames else made
+            done += self.window
 
     def _tiles(self, codes: Tensor) -> Tensor:
         """Codes (n, *t, h, w, D) -> generator codes (n, *t, H, W, D'), tiles in raster order, window by window."""
@@ -265,15 +283,3 @@ def read_picture(path: Path, channels: int = 3) -> Tensor:
         return to_float(read_image(path, channels, any_shape=True))[None]
     except UnreadableImage as error:
         raise TokbenchError(f"{path}: {error.reason}") from None
-
-
-def read_film(path: Path, channels: int = 3) -> tuple[Tensor, Fraction]:
-    """All frames of a video as float (1, channels, T, H, W) in [-1, 1], and the frames a second."""
-    from tokbench.data.pixels import to_channels
-    from tokbench.data.video import Video
-
-    with Video(path, name=str(path)) as film:
-        frames = torch.from_numpy(film.frames(range(len(film)))).permute(0, 3, 1, 2)
-        fps = film.rate
-    shown = to_channels(frames, channels).transpose(0, 1).contiguous()
-    return to_float(shown)[None], fps
