@@ -12,9 +12,9 @@ from tiny_tokenizer import make_tokenizer
 from torch import Tensor
 
 from tokbench import pretrained
-from tokbench.config.generator import ARConfig, VARGeneratorConfig
+from tokbench.config.generator import ARConfig, GeneratorRecipe, VARGeneratorConfig
 from tokbench.errors import TokbenchError
-from tokbench.generators import VAR, Generator, check_tokenizer, for_tokenizer
+from tokbench.generators import VAR, Generator, Sampling, check_tokenizer, for_tokenizer
 from tokbench.models import Tokenizer
 
 
@@ -163,3 +163,8 @@ def test_what_cannot_be_is_one_line(pyramid: Tokenizer, rq_tokenizer: Tokenizer)
     ).eval()  # fmt: skip
     with pytest.raises(TokbenchError, match="guidance_schedule scales is for var"):
         ar.generate(1, condition=0, guidance=2, guidance_schedule="scales")
+    with pytest.raises(TokbenchError, match="guidance_schedule scales is for var"):
+        ar.batch_sampler(1, Sampling(guidance=2, guidance_schedule="scales"))
+    recipe = {"name": "x", "tokenizer": "t", "evaluation": {"guidance": 2, "guidance_schedule": "scales"}}
+    with pytest.raises(ValueError, match="evaluation.guidance_schedule scales is for var"):
+        GeneratorRecipe.model_validate({**recipe, "generator": {"name": "mlm"}})

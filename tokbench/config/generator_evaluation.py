@@ -51,6 +51,8 @@ class GeneratorEvaluationConfig(Strict):
     def check(self, generator: GeneratorModel) -> None:
         """ValueError where this generator's images cannot be drawn or ranked so."""
         check_head(generator.head, self)
+        if self.guidance != 1.0 and self.guidance_schedule == "scales" and generator.name != "var":
+            raise ValueError("guidance_schedule scales is for var, whose codes have scales; use linear")
         judge = self.judge or ""
         if judge.startswith("clip:") and generator.text is None:
             raise ValueError(f"judge {judge} ranks by the text asked for: set generator.text")

@@ -197,7 +197,7 @@ class AR(Autoregressive):
 
         # Recording costs about as much as drawing one batch, so only repeated batches are worth it.
         graphed = self.device.type == "cuda" and not self.settled and slide is None
-        sampling.check(self.settings.head)
+        self.check_sampling(sampling)
         return GraphedSampler(self, n, sampling) if graphed else super().batch_sampler(n, sampling, slide)
 
     def decoder(self, batch: int) -> ARDecoder:

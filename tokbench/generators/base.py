@@ -139,17 +139,14 @@ class Generator(SavedModel):
                 codes of another shape or outside the vocabulary.
         """
         sampling = (sampling or Sampling()).replace(**settings)
-        sampling.check(self.config.generator.head)
+        self.check_sampling(sampling)
         if n < 1:
             raise TokbenchError(f"n is {n}: at least one image")
         slide = slide_of(self.config, size) if size is not None else None
         chosen = self.condition.check(condition, n) if slide is None else self.condition.check_map(condition, n, slide)
         if sampling.guidance != 1.0:
             self.condition.check_guidance(chosen)
-            if sampling.guidance_schedule == "scales" and self.config.pyramid is None:
-                raise TokbenchError("guidance_schedule scales is for var, whose codes have scales; use linear")
-        grid = self.grid if slide is None else slide.map
-        known, kept = self._settled(chosen, *self._kept(given, mask, n, grid))
+        known, kept = self._settled(chosen, *self._kept(given, mask, n, self.grid if slide is None else slide.map))
         keys = image_keys(seed, torch.arange(first, first + n, device=self.device))
         return self._drawn(Drawing(chosen, keys, sampling, known, kept, progress, slide))
 
@@ -172,7 +169,7 @@ class Generator(SavedModel):
     def batch_sampler(self, n: int, sampling: Sampling, slide: Slide | None = None) -> BatchSampler:
         """``generate`` for many batches of the same size and settings: called with checked conditions (n, ...), the
         seed, the images' numbers (n,) and a progress callback; codes (n, *grid, D)."""
-        sampling.check(self.config.generator.head)
+        self.check_sampling(sampling)
         places = self.places if slide is None else math.prod(slide.map)
         nothing = torch.zeros(n, places, dtype=torch.bool, device=self.device)
 
@@ -181,6 +178,12 @@ class Generator(SavedModel):
             return self._drawn(Drawing(condition, image_keys(seed, images), sampling, known, kept, progress, slide))
 
         return sample
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """TokbenchError where this generator cannot draw so."""
+        sampling.check(self.config.generator.head)
+        if sampling.guidance != 1.0 and sampling.guidance_schedule == "scales" and self.config.pyramid is None:
+            raise TokbenchError("guidance_schedule scales is for var, whose codes have scales; use linear")
 
     def cast(self, dtype: torch.dtype) -> Generator:
         """Weights in another precision, for drawing; the tokenizer's code vectors, which are summed, stay fp32."""

@@ -94,7 +94,7 @@ def evaluate_generator(
         raise TokbenchError(f"evaluation.metrics: {wanted}: of images, and {SHOWN[of]} are drawn: leave them out")
     if config.guidance != 1.0:
         kind.check_guidance(kind.usual)
-    Sampling(**config.sampling).check(pair.generator.config.generator.head)
+    pair.generator.check_sampling(Sampling(**config.sampling))
     pair.slide(config.size)
     judge = _judge(pair, config)
     if pair.condition_tokenizer is not None:
