@@ -66,7 +66,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# What lint says stands below what the tests say: it is a minute of one core where mypy remembers nothing.
+# What lint says stands below what the tests say: it is half a minute of one core where mypy remembers nothing.
 test: $(READY)
 	@said=$$(mktemp); $(MAKE) --no-print-directory lint >$$said 2>&1 & lint=$$!; \
 	$(BIN)/python -m pytest -n 2 --dist worksteal; tests=$$?; \
