@@ -75,6 +75,9 @@ class On(TorchDispatchMode):
         return False  # torch would import its compiler, which takes seconds, to keep out of it
 
     def __enter__(self) -> On:
+        guarded = getattr(torch._C, "_ensureCUDADeviceGuardSet", None)
+        if self.device.type == "cuda" and guarded is None:
+            pytest.skip("this torch lets nobody name a GPU whose driver is not there")
         self._autocast.start()
         self._lifted = torch._C._only_lift_cpu_tensors()
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor makes its values on the CPU and sends them after
@@ -82,7 +85,7 @@ class On(TorchDispatchMode):
         self._overwritten = torch.__future__.get_overwrite_module_params_on_conversion()
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # else a parameter stays of its old type
         if self.device.type == "cuda":
-            torch._C._ensureCUDADeviceGuardSet()  # where there is no driver, one that does nothing
+            guarded()  # where there is no driver, one that does nothing
         return super().__enter__()  # type: ignore[no-any-return]
 
     def __exit__(self, *error: Any) -> None:
