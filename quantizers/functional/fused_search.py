@@ -1,8 +1,9 @@
-"""The code search in three Triton kernels: products, running best and runner-up in registers, no N x K matrix at all.
+"""The code search in Triton kernels: products, running best and runner-up in registers, no N x K matrix at all.
 
 The products are of bf16 numbers, for which GPUs have matrix units: a number is the sum of two, ``high + low``, and of
-the four products that makes, the smallest is left out. How far off scores may then be is known, and rows whose two best
-are closer than that are named, to be searched otherwise. Imported only where z is on a GPU and Triton is there.
+the four products that makes, the smallest is left out. How far off scores may then be is known. Rows whose two best are
+closer than that are scored once more by a kernel of its own, which lists the codes that close, to be compared exactly;
+the search itself spends no registers on them. Imported only where z is on a GPU and Triton is there.
 """
 
 from __future__ import annotations
@@ -53,6 +54,23 @@ def _split_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _scores(  # type: ignore[no-untyped-def]
+    z_rows, codes_ptr, squares_ptr, codes, channels, size, BY_LENGTH: tl.constexpr, DIM: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """(BLOCK_N, BLOCK_K): of rows that begin at z_rows and a block of codes; beyond the last code -inf."""
+    code_columns = codes_ptr + tl.minimum(codes, size - 1).to(tl.int64)[None, :] * DIM + channels[:, None]
+    scores = tl.zeros((BLOCK_N, BLOCK_K), tl.float32)
+    for d in range(0, DIM, BLOCK_D):
+        scores = tl.dot(tl.load(z_rows + d), tl.load(code_columns + d), scores)
+    if BY_LENGTH:
+        scores -= 0.5 * tl.load(squares_ptr + codes, mask=codes < size, other=float("inf"))[None, :]
+    else:
+        scores = tl.where(codes[None, :] < size, scores, float("-inf"))
+    return scores
+
+
+@triton.jit
 def _search_kernel(  # type: ignore[no-untyped-def]
     z_ptr, codes_ptr, squares_ptr, best_ptr, second_ptr, index_ptr, n, size, share, BY_LENGTH: tl.constexpr,
     DIM: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
@@ -68,15 +86,9 @@ def _search_kernel(  # type: ignore[no-untyped-def]
     index = tl.zeros((BLOCK_N,), tl.int32)
     first = tl.program_id(1) * share
     for k in range(first, tl.minimum(first + share, size), BLOCK_K):
-        codes = k + columns
-        code_columns = codes_ptr + tl.minimum(codes, size - 1).to(tl.int64)[None, :] * DIM + channels[:, None]
-        scores = tl.zeros((BLOCK_N, BLOCK_K), tl.float32)
-        for d in range(0, DIM, BLOCK_D):
-            scores = tl.dot(tl.load(z_rows + d), tl.load(code_columns + d), scores)
-        if BY_LENGTH:
-            scores -= 0.5 * tl.load(squares_ptr + codes, mask=codes < size, other=float("inf"))[None, :]
-        else:
-            scores = tl.where(codes[None, :] < size, scores, float("-inf"))
+        scores = _scores(
+            z_rows, codes_ptr, squares_ptr, k + columns, channels, size, BY_LENGTH, DIM, BLOCK_N, BLOCK_K, BLOCK_D
+        )  # fmt: skip
         top, place = tl.max(scores, axis=1, return_indices=True)
         runner_up = tl.max(tl.where(columns[None, :] == place[:, None], float("-inf"), scores), axis=1)
         second = tl.maximum(tl.maximum(second, runner_up), tl.minimum(best, top))
@@ -90,10 +102,10 @@ def _search_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _join_kernel(  # type: ignore[no-untyped-def]
-    best_ptr, second_ptr, index_ptr, squares_ptr, largest_ptr, found_ptr, doubtful_ptr, n, parts, rounding,
+    best_ptr, second_ptr, index_ptr, squares_ptr, largest_ptr, found_ptr, bars_ptr, doubtful_ptr, n, parts, rounding,
     BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """Of all shares the best code of each row, and whether another may be as good."""
+    """Of all shares the best code of each row, the score below which no code is as good, and whether another has it."""
     rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     inside = rows < n
     best = tl.full((BLOCK_N,), float("-inf"), tl.float32)
@@ -109,8 +121,40 @@ def _join_kernel(  # type: ignore[no-untyped-def]
         kept += n
     largest = tl.load(largest_ptr)
     norms = tl.sqrt(tl.load(squares_ptr + rows, mask=inside, other=0.0) * largest)
+    bars = best - 2 * rounding * (norms + 0.5 * largest)
     tl.store(found_ptr + rows, index.to(tl.int64), mask=inside)
-    tl.store(doubtful_ptr + rows, second >= best - 2 * rounding * (norms + 0.5 * largest), mask=inside)
+    tl.store(bars_ptr + rows, bars, mask=inside)
+    tl.store(doubtful_ptr + rows, second >= bars, mask=inside)
+
+
+@triton.jit
+def _list_kernel(  # type: ignore[no-untyped-def]
+    z_ptr, codes_ptr, squares_ptr, rows_ptr, bars_ptr, counts_ptr, listed_ptr, n, size, share, most,
+    BY_LENGTH: tl.constexpr, DIM: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """For n rows of z, how many codes of a share reach the row's bar, and which: up to ``most`` of all shares, in any
+    order."""
+    places = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    inside = places < n
+    rows = tl.load(rows_ptr + tl.minimum(places, n - 1))
+    bars = tl.load(bars_ptr + rows)
+    channels = tl.arange(0, BLOCK_D)
+    columns = tl.arange(0, BLOCK_K)
+    z_rows = z_ptr + rows[:, None] * DIM + channels[None, :]
+    lists = listed_ptr + places.to(tl.int64)[:, None] * most
+    first = tl.program_id(1) * share
+    for k in range(first, tl.minimum(first + share, size), BLOCK_K):
+        codes = k + columns
+        scores = _scores(
+            z_rows, codes_ptr, squares_ptr, codes, channels, size, BY_LENGTH, DIM, BLOCK_N, BLOCK_K, BLOCK_D
+        )  # fmt: skip
+        near = ((scores >= bars[:, None]) & inside[:, None] & (codes < size)[None, :]).to(tl.int32)
+        found = tl.sum(near, axis=1)
+        if tl.max(found, axis=0) > 0:
+            start = tl.atomic_add(counts_ptr + places, found, mask=found > 0, sem="relaxed")
+            slots = start[:, None] + tl.cumsum(near, axis=1) - 1
+            kept = (near > 0) & (slots < most)
+            tl.store(lists + slots, tl.broadcast_to(codes[None, :], (BLOCK_N, BLOCK_K)), mask=kept)
 
 
 def rounding(dim: int) -> float:
@@ -122,33 +166,66 @@ def rounding(dim: int) -> float:
     return (3 * dim + 4) * 2.0**-23 + 3 * 2.0**-18
 
 
-def best_code(z: Tensor, codebook: Tensor, by_length: bool) -> tuple[Tensor, Tensor]:
-    """z (N, d) and codebook (K, d) in fp32 -> the code of the best score of each row in int64, and the rows (m,) where
-    rounding may have made it the best."""
-    (n, dim), size, device = z.shape, len(codebook), z.device
-    block_n, block_k, block_d, warps, stages = _blocks(dim, device)
-    # A shift changes no distance, but an offset that z and codes share would make every row doubtful.
-    centre = codebook.mean(0) if by_length else None
-    codes, squares = _split(codebook, centre, block_d, high_low_high=True)
-    vectors, z_squares = _split(z, centre, block_d, high_low_high=False)
-    if device.type == "cpu":  # Triton's interpreter takes the bits of bf16 for integers
-        codes, vectors = codes.float(), vectors.float()
-    blocks = triton.cdiv(n, block_n)
-    parts = max(1, min(_PROGRAMS // blocks, triton.cdiv(size, block_k)))
-    share = triton.cdiv(triton.cdiv(size, parts), block_k) * block_k
-    parts = triton.cdiv(size, share)
-    best, second = z.new_empty(2, parts, n)
-    index = torch.empty(parts, n, dtype=torch.int32, device=device)
-    _search_kernel[(blocks, parts)](
-        vectors, codes, squares, best, second, index, n, size, share, by_length, codes.shape[1],
-        block_n, block_k, block_d, num_warps=warps, num_stages=stages,
-    )  # fmt: skip
-    found = torch.empty(n, dtype=torch.int64, device=device)
-    doubtful = torch.empty(n, dtype=torch.bool, device=device)
-    _join_kernel[(triton.cdiv(n, 256),)](
-        best, second, index, z_squares, squares.max(), found, doubtful, n, parts, rounding(dim), 256
-    )
-    return found, doubtful.nonzero()[:, 0]
+class Search:
+    """One search: z (N, d) and codebook (K, d) in fp32, split once for both of its passes.
+
+    Args:
+        by_length: nearest, else most aligned.
+    """
+
+    def __init__(self, z: Tensor, codebook: Tensor, by_length: bool) -> None:
+        self.by_length, self.size, (self.n, self.dim) = by_length, len(codebook), z.shape
+        # A shift changes no distance, but an offset that z and codes share would make every row doubtful.
+        centre = codebook.mean(0) if by_length else None
+        multiple = _blocks(self.dim, z.device)[2]
+        self.codes, self.squares = _split(codebook, centre, multiple, high_low_high=True)
+        self.vectors, self.z_squares = _split(z, centre, multiple, high_low_high=False)
+        if z.device.type == "cpu":  # Triton's interpreter takes the bits of bf16 for integers
+            self.codes, self.vectors = self.codes.float(), self.vectors.float()
+
+    def best(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The code of the best score of each row in int64, the score that its rivals reach (N,), and the rows (m,) that
+        have any: of which rounding may have made it the best."""
+        n, device = self.n, self.vectors.device
+        block_n, block_k, block_d, warps, stages = _blocks(self.dim, device)
+        blocks, parts, share = self._shares(n, block_n, block_k)
+        best, second = self.squares.new_empty(2, parts, n)
+        index = torch.empty(parts, n, dtype=torch.int32, device=device)
+        _search_kernel[(blocks, parts)](
+            self.vectors, self.codes, self.squares, best, second, index, n, self.size, share, self.by_length,
+            self.codes.shape[1], block_n, block_k, block_d, num_warps=warps, num_stages=stages,
+        )  # fmt: skip
+        found = torch.empty(n, dtype=torch.int64, device=device)
+        bars, doubtful = best.new_empty(n), torch.empty(n, dtype=torch.bool, device=device)
+        _join_kernel[(triton.cdiv(n, 256),)](
+            best, second, index, self.z_squares, self.squares.max(), found, bars, doubtful, n, parts,
+            rounding(self.dim), 256,
+        )  # fmt: skip
+        return found, bars, doubtful.nonzero()[:, 0]
+
+    def near(self, rows: Tensor, bars: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        """Of each of m rows how many codes reach its bar (m,), and which (m, most), where they are no more than that.
+
+        The exactly best code is among them: it loses at most its own rounding, and the bar is the best score less that
+        and the best score's own, whichever order either pass summed in.
+        """
+        n, device = len(rows), rows.device
+        block_n, block_k, block_d, warps, stages = _list_blocks(self.dim, device)
+        blocks, parts, share = self._shares(n, block_n, block_k)
+        counts = torch.zeros(n, dtype=torch.int32, device=device)
+        listed = torch.empty(n, most, dtype=torch.int32, device=device)
+        _list_kernel[(blocks, parts)](
+            self.vectors, self.codes, self.squares, rows, bars, counts, listed, n, self.size, share, most,
+            self.by_length, self.codes.shape[1], block_n, block_k, block_d, num_warps=warps, num_stages=stages,
+        )  # fmt: skip
+        return counts, listed
+
+    def _shares(self, n: int, block_n: int, block_k: int) -> tuple[int, int, int]:
+        """Blocks of rows, parts that the codes are shared out to, and codes of a part."""
+        blocks = triton.cdiv(n, block_n)
+        parts = max(1, min(_PROGRAMS // blocks, triton.cdiv(self.size, block_k)))
+        share = triton.cdiv(triton.cdiv(self.size, parts), block_k) * block_k
+        return blocks, triton.cdiv(self.size, share), share
 
 
 def _split(x: Tensor, centre: Tensor | None, multiple: int, high_low_high: bool) -> tuple[Tensor, Tensor]:
@@ -171,6 +248,12 @@ def _blocks(dim: int, device: torch.device) -> tuple[int, int, int, int, int]:
     if 3 * dim <= 32:
         return 64, 128, 32, 4, 3
     return (128, 256, 64, 8, 3) if _shared_memory(device) >= 3 * (128 + 256) * 64 * 2 else (128, 128, 64, 8, 2)
+
+
+def _list_blocks(dim: int, device: torch.device) -> tuple[int, int, int, int, int]:
+    """The same of the second pass, which holds a second number for each score."""
+    block_n, block_k, block_d, warps, stages = _blocks(dim, device)
+    return block_n, min(block_k, 128), block_d, warps, stages
 
 
 @functools.cache

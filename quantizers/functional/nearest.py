@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from quantizers.graphs import has_values, is_compiling
 
 _RECHECK_NUMBERS = 2**20  # fp64 numbers that the settling of near ties holds at a time
+_LISTED = 64  # codes near a row's best that find_fused lists at least
 _EXPORTED_CODES = 4096  # that an exported search compares at a time
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -83,17 +84,34 @@ def find_by_formula(z: Tensor, codebook: Tensor, by_length: bool, codes: int = _
     return index[:, 0]
 
 
-def find_fused(z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
-    """The search by Triton kernels; the few rows whose runner-up is too close are searched again."""
-    from quantizers.functional.fused_search import best_code
+def find_fused(z: Tensor, codebook: Tensor, by_length: bool, most: int | None = None) -> Tensor:
+    """The search by Triton kernels. Rows with codes too close to the best have them listed, and compared in fp64.
 
-    index, doubtful = best_code(z, codebook, by_length)
-    if len(doubtful):
-        rows = z[doubtful]
+    Args:
+        most: codes that a row's list holds; a row with more is searched again as a whole, as is every doubtful row
+            with 0. None: 64, or four times as many as each vector has if all codes are copies of vectors.
+    """
+    from quantizers.functional.fused_search import Search
+
+    search = Search(z, codebook, by_length)
+    index, bars, rows = search.best()
+    if not len(rows):
+        return index
+    if most is None:
+        most = max(_LISTED, 4 * len(codebook) // len(z))
+    if most:
+        counts, listed = search.near(rows, bars, most)
+        whole = (counts < 1) | (counts > most)
+        slots = torch.arange(most, device=z.device) < counts.masked_fill(whole, 0)[:, None]
+        place, slot = slots.nonzero().unbind(1)
+        index[rows] = _exact_best(place, listed[place, slot].long(), rows, z, codebook, by_length)
+        rows = rows[whole]
+    if len(rows):
+        again = z[rows]
         if _is_fast_in_double(z.device):
-            index[doubtful] = find_by_formula(rows, codebook, by_length, 2**24 // len(rows) + 1)
+            index[rows] = find_by_formula(again, codebook, by_length, 2**24 // len(rows) + 1)
         else:
-            index[doubtful] = find_in_pieces(rows, codebook, by_length)
+            index[rows] = find_in_pieces(again, codebook, by_length)
     return index
 
 
@@ -202,15 +220,23 @@ def _settle(
     code, place = group[pair] * table.shape[2] + inside, place[pair]
     real = code < len(codebook)  # where values overflow, even padding can pass the bar
     code, place = code[real], place[real]
+    return _exact_best(place, code, doubtful, z, codebook, by_length)
+
+
+def _exact_best(place: Tensor, code: Tensor, rows: Tensor, z: Tensor, codebook: Tensor, by_length: bool) -> Tensor:
+    """The best code of each of rows (m,) of z, in fp64, the lowest of equals; K for a row that none is given for.
+
+    place, code (pairs,): a place in ``rows`` and a code to be compared for it.
+    """
     cost = torch.empty(len(code), dtype=torch.float64, device=z.device)
     step = max(1, _RECHECK_NUMBERS // z.shape[1])
     for start in range(0, len(code), step):
         piece = slice(start, start + step)
-        x, c = z[doubtful[place[piece]]].double(), codebook[code[piece]].double()
+        x, c = z[rows[place[piece]]].double(), codebook[code[piece]].double()
         cost[piece] = (x - c).square().sum(1) if by_length else -(x * c).sum(1)
-    least = cost.new_full((len(doubtful),), math.inf).scatter_reduce_(0, place, cost, "amin")
+    least = cost.new_full((len(rows),), math.inf).scatter_reduce_(0, place, cost, "amin")
     code = code.where(cost == least[place], len(codebook))
-    return code.new_full((len(doubtful),), len(codebook)).scatter_reduce_(0, place, code, "amin")
+    return code.new_full((len(rows),), len(codebook)).scatter_reduce_(0, place, code, "amin")
 
 
 def _group_width(size: int) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,15 +13,17 @@ import pytest
 import torch
 from fork_server import ForkServer
 from gpu_device import DEVICE, on_gpu
+from torch import Tensor
 
-Interpreted = Callable[[list[tuple[int, int, int]]], None]
+Interpreted = Callable[..., None]
 
 
 @pytest.fixture
 def interpreted(forks: ForkServer, tmp_path: Path) -> Interpreted:
-    """Every shape (N, K, d) against a brute force in fp64, in a process in which Triton interprets its kernels."""
+    """Every shape (N, K, d) by the code given, else against a brute force in fp64, in a process in which Triton
+    interprets its kernels."""
     pytest.importorskip("triton")
-    return lambda shapes: forks.check(FUSED, repr(shapes), printed=tmp_path / "printed")
+    return lambda shapes, code=FUSED: forks.check(code, repr(shapes), printed=tmp_path / "printed")
 
 
 FUSED = """
@@ -35,6 +40,96 @@ for n, size, dim in ast.literal_eval(sys.argv[1]):
     shifted = find_fused(z + 1000, codebook + 1000, True), find_in_pieces(z + 1000, codebook + 1000, True)
     assert torch.equal(*shifted), (n, size, dim, "shifted")
 """
+
+
+# Codes are noisy copies of the vectors, strewn over all blocks of codes, and then some are the same to the bit.
+NEAR_TIES = """
+import ast, sys
+import torch
+from quantizers.functional import nearest
+torch.manual_seed(0)
+whole = nearest.find_in_pieces
+for n, size, dim in ast.literal_eval(sys.argv[1]):
+    z = torch.randn(n, dim)
+    codebook = z[torch.arange(size) % n] + 1e-6 * torch.randn(size, dim)
+    for same in (0, 3 * n):
+        codebook[size - same :] = codebook[:same]
+        distances = (z.double()[:, None] - codebook.double()).square().sum(-1)
+        exact = (distances == distances.amin(1, keepdim=True)).int().argmax(1)
+        aligned = whole(z, codebook, False)
+        for most in (None, 0, 2, size // n - 1, size // n):
+            searched = []
+            nearest.find_in_pieces = lambda z, *rest: searched.append(len(z)) or whole(z, *rest)
+            assert torch.equal(nearest.find_fused(z, codebook, True, most), exact), (n, size, dim, same, most)
+            few = most is not None and most < size // n
+            assert sum(searched) == (n if few else 0), (searched, n, size, dim, same, most)
+            assert torch.equal(nearest.find_fused(z, codebook, False, most), aligned), (n, size, dim, same, most)
+    assert not nearest.find_fused(z, codebook[:1].expand(size, dim), True).any()
+"""
+
+
+def test_near_ties_are_listed_and_of_more_than_a_list_holds_the_whole_row_is_searched(interpreted: Interpreted) -> None:
+    interpreted([(20, 420, 12)], NEAR_TIES)
+
+
+@pytest.mark.slow
+def test_near_ties_in_every_block(interpreted: Interpreted) -> None:
+    interpreted([(2, 18, 3), (65, 520, 8), (7, 1120, 16), (130, 390, 43), (64, 256, 256)], NEAR_TIES)
+
+
+# Triton asks the driver for the card; a launch that only warms up gives the types of its tensors in their place.
+COMPILED = """
+import os, re, subprocess, sys, tempfile
+import torch, triton
+from torch import bfloat16, float32, int32, int64
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from quantizers.functional import fused_search
+card = int(sys.argv[1])
+memory = {80: 163, 90: 227}[card] * 1024
+fused_search._shared_memory = lambda device: memory
+
+class Card:
+    get_current_device = get_current_stream = lambda self, *_: 0
+    get_current_target = lambda self: GPUTarget("cuda", card, 32)
+
+driver.set_active(Card())
+
+def machine_code(kernel, *args, **options):
+    made = kernel.warmup(*args, grid=(1,), **options)
+    assert made.asm["cubin"] and made.metadata.shared <= memory, (kernel, args)
+    ptxas = os.path.join(os.path.dirname(triton.__file__), "backends", "nvidia", "bin", "ptxas")
+    with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
+        file.write(made.asm["ptx"])
+        file.flush()
+        command = [ptxas, "-v", f"--gpu-name=sm_{card}" + "a" * (card == 90), file.name, "-o", "/dev/null"]
+        said = subprocess.run(command, capture_output=True, text=True).stderr
+    assert int(re.search(r"(\\d+) bytes spill stores", said)[1]) < 64, (kernel, args, said)
+
+for dim in (8, 64):
+    for by_length in (False, True):
+        n, k, d, warps, stages = fused_search._blocks(dim, None)
+        width = -(-3 * dim // d) * d
+        machine_code(
+            fused_search._search_kernel, bfloat16, bfloat16, float32, float32, float32, int32, 999, 9999, 9999,
+            by_length, width, n, k, d, num_warps=warps, num_stages=stages,
+        )
+        n, k, d, warps, stages = fused_search._list_blocks(dim, None)
+        machine_code(
+            fused_search._list_kernel, bfloat16, bfloat16, float32, int64, float32, int32, int32, 999, 9999, 9999, 64,
+            by_length, width, n, k, d, num_warps=warps, num_stages=stages,
+        )
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("card", [80, 90])
+def test_kernels_compile_for_a_card_that_is_not_here(card: int) -> None:
+    """To machine code, with next to nothing spilled to memory."""
+    pytest.importorskip("triton")
+    env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-c", COMPILED, str(card)], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_in_the_interpreter(interpreted: Interpreted) -> None:
@@ -58,7 +153,15 @@ def test_on_a_gpu(size: int, dim: int) -> None:
     z, codebook = torch.randn(5000 if DEVICE == "cuda" else 50, dim), torch.randn(size, dim)
     codebook[size // 2 : size // 2 * 2] = codebook[: size // 2] + 1e-6 * torch.randn(size // 2, dim)
     z, codebook = z.to(DEVICE), codebook.to(DEVICE)
-    parts = [(part.double()[:, None] - codebook.double()).square().sum(-1).argmin(1) for part in z.split(20)]
-    assert torch.equal(find_code(z, codebook, True), torch.cat(parts))
+
+    def nearest(codebook: Tensor) -> Tensor:
+        parts = [(part.double()[:, None] - codebook.double()).square().sum(-1) for part in z.split(20)]
+        return torch.cat([(part == part.amin(1, keepdim=True)).int().argmax(1) for part in parts])
+
+    exact = nearest(codebook)
+    assert torch.equal(find_code(z, codebook, True), exact)
     twice = torch.cat([codebook, codebook])  # of equal codes the lower index is taken
-    assert torch.equal(find_code(z, twice, True), torch.cat(parts))
+    assert torch.equal(find_code(z, twice, True), exact)
+    copies = z[torch.arange(size, device=z.device) % len(z)]
+    copies += 1e-6 * torch.randn_like(copies)
+    assert torch.equal(find_code(z, copies, True), nearest(copies))
