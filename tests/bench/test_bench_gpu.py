@@ -13,11 +13,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tokbench.bench.gpu import group, memory, run
+from tokbench.bench.gpu import group, memory, run, search
 from tokbench.bench.gpu.account import BANDWIDTH, GPU, SHARE, counted
 from tokbench.bench.gpu.plan import STEPS, chosen
 from tokbench.bench.gpu.process import processes
 from tokbench.bench.gpu.step import Bar, Setting, Step
+from tokbench.bench.quantizers import Case
 from tokbench.bench.sampling import Contender
 from tokbench.cli.bench_gpu import bench_gpu
 from tokbench.errors import TokbenchError
@@ -110,6 +111,43 @@ def test_what_the_end_of_the_time_stopped_goes_first_where_there_is_far_more(
     assert [f.state for f in found] == ["failed", "stopped", *([""] * len(rest))]
     assert run.order(STEPS, setting, 1.1 * had, again=False) == [*rest, first, second]
     assert run.order(STEPS, setting, 2 * had, again=False) == [second, *rest, first]
+
+
+def test_what_a_step_had_found_before_it_was_stopped_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it comes to its end, whose record nothing that is less replaces."""
+    setting, [step], rows = Setting("cpu", True, tmp_path), chosen(["search-1024"]), [8, 64]
+    clock = [0.0]
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(search, "sizes", lambda setting, codes, dims: [((2, 64), d, 64) for d in (8, 64)])
+
+    def row(case: Case, setting: Setting) -> dict[str, object]:
+        d = case.shape[-1]
+        return {"dim": rows[rows.index(d)], "seconds": 1.0, "ratio": None, "encode_seconds": 0.5, "wrong": 0}
+
+    def here(running: SimpleNamespace, setting: Setting, seconds: float) -> str:
+        try:
+            run.child(step.key, setting.device, "1", str(setting.folder), setting.data)
+        except SystemExit:
+            clock[0] += seconds
+            return "stopped after 9 s"
+        return ""
+
+    monkeypatch.setattr(search, "_row", row)
+    monkeypatch.setattr(run, "_in_own_process", here)
+    monkeypatch.setattr(run, "processes", none_started)
+    first, both = "d=8: 1000.00 ms (alone), encode 500.00 ms", ["d=8", "d=64"]
+    rows.remove(64)
+    for _ in range(2):
+        [found] = run.run(setting, minutes=1.0, only=[step.key], say=quiet)
+        assert (found.state, found.says) == ("stopped", f"{first}; then stopped after 9 s")
+        assert run.order([step], setting, 60.0, again=False) == [step]
+    record = json.loads((tmp_path / "search-1024.json").read_text())
+    assert [row["dim"] for row in record["result"]["rows"]] == [8] and record["git"] and record["bars"][0]["met"]
+    rows.append(64)
+    for _ in range(2):
+        [found] = run.run(setting, minutes=1.0, only=[step.key], say=quiet)
+        assert found.state == "done" and [says.split(":")[0] for says in found.says.split(", ") if ":" in says] == both
+        rows = [8]  # the second time it is stopped again
 
 
 def test_a_damaged_record_is_none(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tokbench.errors import TokbenchError
 
 REHEARSAL = "TOKBENCH_GPU_TESTS_ON"  # a device: where the tests that are marked gpu run in place of a GPU
 _TESTS = Path(__file__).resolve().parents[3] / "tests"
-_COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
+_ENDED = re.compile(r"(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)\b( \(.*\))?")
 
 
 def rehearsed_on() -> str:
@@ -29,21 +30,36 @@ def tests(folder: str) -> Callable[[Setting], Answer]:
     def run(setting: Setting) -> Answer:
         if not (_TESTS / folder).is_dir():
             raise TokbenchError(f"tests/{folder} is not here: run this from a checkout")
-        command = [sys.executable, "-m", "pytest", str(_TESTS / folder), "-m", "gpu", "-p", "no:cacheprovider", "-rA"]
+        command = [sys.executable, "-m", "pytest", str(_TESTS / folder), "-m", "gpu", "-p", "no:cacheprovider", "-v"]
         command.append("--show-capture=no")  # torch's compiler logs more than is kept below
-        environment = {**os.environ, REHEARSAL: "" if setting.device == "cuda" else setting.device}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=_TESTS.parent)
-        counts = {what: int(number) for number, what in _COUNT.findall(done.stdout.strip().split("\n")[-1])}
-        lines = [line for line in done.stdout.split("\n") if line.startswith(("PASSED", "FAILED", "ERROR", "SKIPPED"))]
-        if not counts.get("passed") and not counts.get("failed"):
-            raise TokbenchError(f"no test ran in tests/{folder}: {(done.stdout + done.stderr).strip()[-300:]}")
-        failed = counts.get("failed", 0) + counts.get("error", 0)
-        said = done.stdout[-4000:] if failed else ""
-        result = {"counts": counts, "tests": lines, "said": said}
-        shown = ", ".join(f"{number} {what}" for what, number in counts.items())
-        return Answer(shown, result, [Bar(f"failures in tests/{folder}", failed, 0, least=False)])
+        where = "" if setting.device == "cuda" else setting.device
+        environment = {**os.environ, REHEARSAL: where, "COLUMNS": "300"}  # why a test was skipped is cut to the line
+        said, ended = "", []
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=_TESTS.parent
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                said += line
+                if test := _ENDED.match(line):
+                    ended.append(f"{test[2]} {test[1]}{test[3] or ''}")
+                    setting.keep(_answer(folder, ended, said))
+        answer = _answer(folder, ended, said)
+        counts = answer.result["counts"]
+        if not counts["passed"] + counts["failed"] or process.returncode != (0 if answer.bars[0].met else 1):
+            raise TokbenchError(f"tests/{folder}: pytest ended with {process.returncode}: {said.strip()[-300:]}")
+        return answer
 
     return run
+
+
+def _answer(folder: str, ended: list[str], said: str) -> Answer:
+    """Of the tests that have ended, ``WORD NAME`` each, and what pytest said."""
+    counts = Counter(line.split(" ")[0].lower() for line in ended)
+    failed = counts["failed"] + counts["error"]
+    result = {"counts": counts, "tests": ended, "said": said[-4000:] if failed else ""}
+    shown = ", ".join(f"{number} {word}" for word, number in counts.items() if number)
+    return Answer(shown, result, [Bar(f"failures in tests/{folder}", failed, 0, least=False)])
 
 
 def nothing() -> Work:

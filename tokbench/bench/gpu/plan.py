@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from tokbench.bench.gpu.checks import nothing, tests
 from tokbench.bench.gpu.drawing import draw, draw_work, next_scale, next_scale_work
 from tokbench.bench.gpu.networks import step_of, step_work
+from tokbench.bench.gpu.products import products, products_work
 from tokbench.bench.gpu.rows import loading, loading_work, trained, trained_work
-from tokbench.bench.gpu.search import lfq, lfq_work, search, search_work
+from tokbench.bench.gpu.search import lfq, lfq_work, search, search_work, ties
 from tokbench.bench.gpu.step import Step
 from tokbench.errors import TokbenchError, did_you_mean
 
@@ -46,19 +47,23 @@ STEPS: list[Step] = [
     _tests("generators", "CUDA graphs draw what plain steps draw", 120),
     _tests("training", "half precision, compiled steps, exact resume, NCCL", 240),
     _draw(1, "a decoding step against its bandwidth floor", 90),
+    Step("search-ties", "2^18 codes that are copies of vectors", ties, search_work(2**18, 8), fixed=40, most=120),
     Step("lfq", "LFQ at 2^14 and 2^18, exact", lfq, lfq_work, fixed=30, most=120),
     _draw(100, "the same at 100", 120),
+    Step("products", "a layer's products beside their bytes, by library", products, products_work, fixed=90, most=240),
     _draw(200, "what CUDA graphs bring at 200", 150, graphs=False),
-    _row("vq"), _row("rq"), _row("lfq"),
     _search(1024, (8, 64, 256), "a small codebook"),
     Step(
         "step-video", "MAGVIT-v2's video step, beside Open-MAGVIT2's layers",
-        step_of(_VIDEO, "o2", 2, video=True), step_work(_VIDEO, 2), fixed=210, most=400,
+        step_of(_VIDEO, "o2", 2, video=True, compiled=False), step_work(_VIDEO, 2, compiled=False), fixed=60, most=150,
     ),
     Step("next-scale", "VAR's drawing scale by scale against code by code", next_scale, next_scale_work, 25, 180),
     Step("loading", "whether workers keep up with a step", loading, loading_work, fixed=40, most=120),
     _search(65536, (8, 64), "a large codebook"),
     _search(262144, (8, 32), "2^18 codes"),
+    _row("vq"), _row("rq"), _row("lfq"),
+    Step("step-video-compiled", "the same in bf16, compiled", step_of(_VIDEO, "o2", 2, video=True),
+         step_work(_VIDEO, 2), fixed=210, most=450),
 ]  # fmt: skip
 
 

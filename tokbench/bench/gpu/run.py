@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ import msgspec
 
 from tokbench.bench.gpu.plan import chosen
 from tokbench.bench.gpu.process import Process, processes
-from tokbench.bench.gpu.step import Setting, Step
+from tokbench.bench.gpu.step import Answer, Setting, Step
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import provenance
 from tokbench.results.files import write
@@ -41,17 +41,23 @@ class _Kept(msgspec.Struct):
     seconds: float
     says: str
     bars: list[Reached]
+    so_far: str = ""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The record of a step, or that there is none: ``state`` is then empty."""
+    """The record of a step, or that there is none: ``state`` is then empty.
+
+    Args:
+        so_far: what a step said before it was through, if it was stopped after that.
+    """
 
     step: Step
     state: str = ""
     seconds: float | None = None
     says: str = ""
     bars: Sequence[Reached] = ()
+    so_far: str = ""
 
 
 def found(step: Step, setting: Setting) -> Found:
@@ -62,7 +68,7 @@ def found(step: Step, setting: Setting) -> Found:
         return Found(step)
     if (kept.on, kept.tiny) != (setting.device, setting.tiny):
         return Found(step)
-    return Found(step, kept.state, kept.seconds, kept.says, kept.bars)
+    return Found(step, kept.state, kept.seconds, kept.says, kept.bars, kept.so_far)
 
 
 def order(steps: Sequence[Step], setting: Setting, seconds: float, again: bool) -> list[Step]:
@@ -106,8 +112,7 @@ def _one(running: Process, setting: Setting, left: float, say: Callable[[str], N
         say(f"  {outcome.splitlines()[-1]}; its earlier record stays")
         return
     if outcome:
-        state = STOPPED if took >= most == left else FAILED
-        _keep(step, setting, state, took, says=outcome.split("\n")[-1], said=outcome)
+        _cut_short(step, setting, STOPPED if took >= most == left else FAILED, took, outcome)
     now = found(step, setting)
     say(f"  {now.state} in {now.seconds:.0f} s: {now.says}" if now.seconds is not None else f"  {outcome}")
     for bar in () if setting.tiny else now.bars:
@@ -129,14 +134,22 @@ def _in_own_process(running: Process, setting: Setting, seconds: float) -> str:
 def child(key: str, device: str, tiny: str, folder: str, data: str) -> None:
     """One step, here; its record is written, or the error printed."""
     setting, began = Setting(device, tiny == "1", Path(folder), data), time.monotonic()
+
+    def write_down(answer: Answer, state: str) -> None:
+        bars = [{**asdict(bar), "met": bar.met, "text": bar.text()} for bar in answer.bars]
+        so_far = {} if state == DONE else {"so_far": answer.says}
+        _keep(
+            step, setting, state, time.monotonic() - began, says=answer.says, **so_far, bars=bars,
+            result=answer.result, device=_name(device),
+        )  # fmt: skip
+
+    def keep(answer: Answer) -> None:
+        if found(step, setting).state != DONE:  # a repeat replaces a record when it is whole
+            write_down(answer, STOPPED)
+
     with _leaving():
         [step] = chosen([key])
-        answer = step.run(setting)
-        bars = [{**asdict(bar), "met": bar.met, "text": bar.text()} for bar in answer.bars]
-        _keep(
-            step, setting, DONE, time.monotonic() - began, says=answer.says, bars=bars, result=answer.result,
-            device=_name(device),
-        )  # fmt: skip
+        write_down(step.run(replace(setting, keep=keep)), DONE)
 
 
 @contextlib.contextmanager
@@ -156,6 +169,20 @@ def _keep(step: Step, setting: Setting, state: str, seconds: float, **more: Any)
         "step": step.key, "asks": step.asks, "state": state, "on": setting.device, "tiny": setting.tiny,
         "data": setting.data, "seconds": round(seconds, 1), "bars": [], **more, **provenance(),
     }  # fmt: skip
+    _write(step, setting, record)
+
+
+def _cut_short(step: Step, setting: Setting, state: str, seconds: float, outcome: str) -> None:
+    """The record of a step that did not come to its end; what it had found stays, as of when and where it was found."""
+    says, so_far = outcome.split("\n")[-1], found(step, setting).so_far
+    if not so_far:
+        return _keep(step, setting, state, seconds, says=says, said=outcome)
+    record = json.loads((setting.folder / f"{step.key}.json").read_bytes())
+    ended = {"state": state, "seconds": round(seconds, 1), "says": f"{so_far}; then {says}", "said": outcome}
+    _write(step, setting, record | ended)
+
+
+def _write(step: Step, setting: Setting, record: dict[str, Any]) -> None:
     write(setting.folder / f"{step.key}.json", json.dumps(record, indent=1, default=str) + "\n")
 
 

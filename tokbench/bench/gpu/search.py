@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from quantizers.functional import index_to_bits, lfq_entropy, nearest_code
+from quantizers.functional.nearest import find_fused, find_in_pieces
 from tokbench.bench.gpu.account import BANDWIDTH, Work, operator
 from tokbench.bench.gpu.step import Answer, Bar, Setting
 from tokbench.bench.quantizers import Case, bench_quantizers, lfq_case, vq_case
@@ -32,22 +34,30 @@ def search(codes: int, *dims: int) -> Callable[[Setting], Answer]:
     """Training step and encode of VQ at K = ``codes`` for each d."""
 
     def run(setting: Setting) -> Answer:
-        rows = [_row(vq_case(n, d, k), setting) for n, d, k in sizes(setting, codes, dims)]
-        wrong = sum(row["wrong"] for row in rows)
-        bars = [Bar("codes that a brute force in fp64 finds nearer", wrong, 0, least=False)]
-        if codes == 16384 and rows[-1]["ratio"] is not None:
-            label = f"d={dims[-1]}: "
-            bars.append(Bar(f"{label}train step, times as fast as vector-quantize-pytorch", rows[-1]["ratio"], 3.0))
-            share = _ratio(rows[-1]["peak_mib"], rows[-1]["theirs_peak_mib"])
-            bars.append(Bar(f"{label}peak memory, share of theirs", share, 0.25, least=False))
-        says = ", ".join(
-            f"d={row['dim']}: {row['seconds'] * 1e3:.2f} ms ({_times(row['ratio'])}), encode "
-            f"{row['encode_seconds'] * 1e3:.2f} ms"
-            for row in rows
-        )
-        return Answer(says, {"rows": rows}, bars)
+        rows: list[dict[str, Any]] = []
+        for n, d, k in sizes(setting, codes, dims):
+            if rows:
+                setting.keep(_answer(codes, rows))
+            rows.append(_row(vq_case(n, d, k), setting))
+        return _answer(codes, rows)
 
     return run
+
+
+def _answer(codes: int, rows: list[dict[str, Any]]) -> Answer:
+    wrong = sum(row["wrong"] for row in rows)
+    bars = [Bar("codes that a brute force in fp64 finds nearer", wrong, 0, least=False)]
+    if codes == 16384 and rows[-1]["ratio"] is not None:
+        label = f"d={rows[-1]['dim']}: "
+        bars.append(Bar(f"{label}train step, times as fast as vector-quantize-pytorch", rows[-1]["ratio"], 3.0))
+        share = _ratio(rows[-1]["peak_mib"], rows[-1]["theirs_peak_mib"])
+        bars.append(Bar(f"{label}peak memory, share of theirs", share, 0.25, least=False))
+    says = ", ".join(
+        f"d={row['dim']}: {row['seconds'] * 1e3:.2f} ms ({_times(row['ratio'])}), encode "
+        f"{row['encode_seconds'] * 1e3:.2f} ms"
+        for row in rows
+    )
+    return Answer(says, {"rows": rows}, bars)
 
 
 def search_work(codes: int, *dims: int) -> Callable[[], Work]:
@@ -110,6 +120,30 @@ def _wrong(z: Tensor, codebook: Tensor) -> int:
         distances = (rows.double()[:, None] - codebook.double()).square().sum(-1)
         wrong += int((distances.gather(1, found[:, None])[:, 0] > distances.amin(1)).sum())
     return wrong
+
+
+def ties(setting: Setting) -> Answer:
+    """Codes that are copies of vectors, as restarted ones are where there are fewer vectors: nearly every row is a near
+    tie. With lists of the codes near the best, and by searching such rows again as a whole."""
+    (shape, dim, codes) = sizes(setting, 2**18, (8,))[0]
+    device, n = torch.device(setting.device), math.prod(shape)
+    z = torch.randn(n, dim, device=device)
+    far, codebook = torch.randn(codes, dim, device=device), z[torch.randint(n, (codes,), device=device)]
+    codebook += 1e-6 * torch.randn_like(codebook)
+    fused = device.type == "cuda"  # elsewhere there is one way
+    lists = functools.partial(find_fused if fused else find_in_pieces, z, codebook, True)
+    whole = functools.partial(find_fused, z, codebook, True, 0) if fused else lists
+    ways: dict[str, Callable[[], object]] = {"lists": lists, "whole": whole, "apart": lambda: nearest_code(z, far)}
+    seconds = medians(ways, _TURNS, device)
+    [row] = _timed([vq_case(shape, dim, codes).alone()], setting)
+    differ = int((lists() != whole()).sum())
+    bars = [
+        Bar("rows for which the two ways differ", differ, 0, least=False),
+        Bar("codes that a brute force in fp64 finds nearer", _wrong(z[:_EXACT], codebook), 0, least=False),
+    ]
+    says = f"K={codes}, d={dim}: near ties {seconds['lists'] * 1e3:.2f} ms by lists, {seconds['whole'] * 1e3:.2f} ms "
+    says += f"whole, {seconds['apart'] * 1e3:.2f} ms without ties; train step {row['seconds'] * 1e3:.2f} ms"
+    return Answer(says, {"seconds": seconds, "row": row}, bars)
 
 
 def lfq(setting: Setting) -> Answer:

@@ -11,23 +11,6 @@ from tokbench.bench.gpu.account import Work
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Where and how large.
-
-    Args:
-        device: ``cuda``, or ``cpu`` for a rehearsal.
-        tiny: small sizes, so that the same code runs in seconds on a CPU. Such records say so.
-        folder: of the records; runs of a step's own go below it.
-        data: the images that rows are trained on and loaders read, a source as ``--data`` takes it.
-    """
-
-    device: str
-    tiny: bool
-    folder: Path
-    data: str = "photos"
-
-
-@dataclass(frozen=True)
 class Bar:
     """A number that is to be reached: at least, or at most, ``bound``."""
 
@@ -54,6 +37,25 @@ class Answer:
     says: str
     result: Any
     bars: list[Bar] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how large.
+
+    Args:
+        device: ``cuda``, or ``cpu`` for a rehearsal.
+        tiny: small sizes, so that the same code runs in seconds on a CPU. Such records say so.
+        folder: of the records; runs of a step's own go below it.
+        data: the images that rows are trained on and loaders read, a source as ``--data`` takes it.
+        keep: takes what a step has found before it is through, for its record if it is stopped.
+    """
+
+    device: str
+    tiny: bool
+    folder: Path
+    data: str = "photos"
+    keep: Callable[[Answer], None] = lambda answer: None
 
 
 @dataclass(frozen=True)
