@@ -164,9 +164,8 @@ class Transformer(nn.Module):
         """``forward`` of many short sequences. On a CPU, where attention is called for each of them and costs more than
         it computes, several are one of which no part sees another."""
         batch, length, _ = x.shape
-        together = math.gcd(batch, max(1, _TOGETHER // length))
-        if x.device.type != "cpu" or (self.training and self.attention_dropout):  # whose draws are of the scores' shape
-            together = 1
+        draws = self.training and self.attention_dropout  # of the scores' shape
+        together = 1 if x.device.type != "cpu" or draws else math.gcd(batch, max(1, _TOGETHER // length))
         if together == 1:
             return self(x)
         part = torch.arange(together * length) // length
