@@ -141,6 +141,14 @@ def test_train_evaluate_and_generate_on_the_command_line(
         "generate", out / "generator", "--condition", beside, "-n", 2, "--guidance", 2, "--out", tmp_path / "o", "--cpu"
     )
     assert drawn.exit_code == 0 and (tmp_path / "o" / "000001.png").is_file(), (drawn.output, drawn.exception)
+    Image.fromarray(np.full((20, 30), 300, np.uint16)).save(tmp_path / "w.png")
+    for wrong, said in (
+        (["--condition", tmp_path / "n.png"], "n.png: no such file"),
+        (["--text", "a"], "--text: the generator's condition is none of these but 4x4x1 codes of"),
+        *([(["--condition", tmp_path / "w.png"], "w.png: label 300 is outside the 5")] if kind == "masks" else ()),
+    ):
+        refused = command("generate", out / "generator", *wrong, "--out", tmp_path / "no", "--cpu")
+        assert refused.exit_code and said in str(refused.exception) and not (tmp_path / "no").exists()
 
 
 def test_what_does_not_pair_is_counted_and_named(pairs: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from tokbench.cli.rejecting import Judged
 from tokbench.clips import FORMATS, save_clip
-from tokbench.config.condition import CodesConfig
+from tokbench.config.condition import ClassConfig, CodesConfig, TextConfig
 from tokbench.config.crop import CROPS
 from tokbench.config.grid import Size, axes, typed
 from tokbench.data import read_image
@@ -170,9 +170,12 @@ def _draw_missing(
 def _conditions(pair: Pipeline, settings: Settings) -> Any:
     """What is drawn in turn: the classes or texts asked for, or the codes of the files of ``--condition``; None for
     none of them."""
+    config = pair.generator.config.condition
+    for option, given, kind in (("--class", settings.classes, ClassConfig), ("--text", settings.texts, TextConfig)):
+        if given and not isinstance(config, kind):
+            raise TokbenchError(f"{option}: the generator's condition is none of these but {config.describe()}")
     if not settings.conditions:
         return settings.texts or settings.classes or None
-    config = pair.generator.config.condition
     if not isinstance(config, CodesConfig) or config.partner is None or config.tokenizer is None:
         raise TokbenchError(f"--condition: the generator's condition is not an image but {config.describe()}")
     size = config.tokenizer.image_size
@@ -180,11 +183,16 @@ def _conditions(pair: Pipeline, settings: Settings) -> Any:
         size = chosen_size(pair.condition_tokenizer, settings.size, "--size, of the condition,")
     taken = []
     for path in settings.conditions:
+        if not path.is_file():
+            raise TokbenchError(f"--condition {path}: no such file")
         try:
             partner = CROPS.get("adm")(load_partner(path, config.partner), size)
         except UnreadableImage as error:
             raise TokbenchError(f"--condition {path}: {error.reason}") from None
-        taken.append(pair.condition_codes(partner_tensor(partner, config.partner)[None]))
+        try:
+            taken.append(pair.condition_codes(partner_tensor(partner, config.partner)[None]))
+        except TokbenchError as error:
+            raise TokbenchError(f"--condition {path}: {error}") from None
     return torch.cat(taken)
 
 
