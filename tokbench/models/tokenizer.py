@@ -123,8 +123,8 @@ class Tokenizer(SavedModel):
         try:
             self.grid(tuple(images.shape[2:]))
         except ValueError as error:
-            hint = ": crop or resize the images, or pad them with pad_to_multiple"
-            raise ValueError(f"images: {error}{hint}") from None
+            pad = ", or pad them with pad_to_multiple" if self.config.model.any_size else ""
+            raise ValueError(f"images: {error}: crop or resize the images{pad}") from None
 
     def forward(self, images: Tensor) -> TokenizerOutput:
         """Encode, quantize and decode; gradients flow, and in training mode the quantizer may update its codebook."""
