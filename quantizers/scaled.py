@@ -63,4 +63,4 @@ class Scaled(Quantizer):
             known = ", ".join(map(str, self.prefixes))
             raise ValueError(f"{self.label} decodes the first {known} codes (whole scales), not {count}")
         ends = self.prefixes[: self.prefixes.index(count) + 1]
-        return list(codes.split([end - start for start, end in zip((0, *ends), ends, strict=False)], dim=1))
+        return list(codes.split([end - start for start, end in zip((0, *ends)[:-1], ends, strict=True)], dim=1))

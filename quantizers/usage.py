@@ -57,7 +57,8 @@ class Usage:
         they are recomputed."""
         if not (has_values(codes) or is_compiling()) or is_recomputing():
             return
-        for start, end, part in zip((0, *self.prefixes), self.prefixes, self.parts, strict=False):
+        # As many of each: torch 2.9's compiler takes no others.
+        for start, end, part in zip((0, *self.prefixes)[:-1], self.prefixes, self.parts, strict=True):
             part.update(codes[:, start:end])
         codes = codes.detach().reshape(-1, len(self.sizes))
         if self._dense_size:
