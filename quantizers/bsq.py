@@ -6,22 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from quantizers.base import Quantizer
-from quantizers.checks import power_of_two_bits, require_between, require_one_code, require_positive
-from quantizers.functional.bits import MOST_BITS, bits_to_index, factorize, index_to_bits, join
+from quantizers.bit_codes import BitCodes, check_split
+from quantizers.checks import power_of_two_bits, require_between, require_one_code
 from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import straight_through
-from quantizers.lfq import check_split, default_split
 from quantizers.registry import register
 from quantizers.tunable import Between
 
 
 @register("bsq")
-class BSQ(Quantizer):
+class BSQ(BitCodes):
     """Binary spherical quantization: z / |z| to the nearest corner of the cube inside the sphere, sign(z) / sqrt(n).
 
     Args:
@@ -44,7 +41,6 @@ class BSQ(Quantizer):
 
     summary = "lookup-free on the unit sphere: bounded error, entropies that factorise"
     paper = "Zhao et al. 2024, arXiv:2406.07548"
-    corners = True
     tunable = (
         Between("entropy_weight", 1e-3, 10.0),
         Between("temperature", 0.003, 3.0),
@@ -66,59 +62,24 @@ class BSQ(Quantizer):
         channel_first: bool = False,
         check_finite: bool = True,
     ) -> None:
-        require_positive("BSQ", bits=bits)
-        count = -(-bits // MOST_BITS)
-        widths = [bits * (i + 1) // count - bits * i // count for i in range(count)]
-        if factor_bits is not None and count > 1:
-            raise ValueError(f"BSQ: factor_bits splits one code, and {bits} bits are {count}; leave it out")
         super().__init__(
-            bits if dim is None else dim,
-            code_dim=bits,
-            codebook_sizes=[2**width for width in widths],
-            channel_first=channel_first,
-            check_finite=check_finite,
+            "BSQ", bits, dim, factor_bits, channel_first=channel_first, check_finite=check_finite, msb_first=True
         )
         require_between("BSQ", 1e-6, math.inf, temperature=temperature)
         require_between("BSQ", 0, math.inf, entropy_weight=entropy_weight, diversity_weight=diversity_weight)
         require_between("BSQ", 0, math.inf, commitment_weight=commitment_weight)
         check_split("BSQ", "entropy_groups", entropy_groups, bits)
-        check_split("BSQ", "factor_bits", factor_bits, bits)
         if entropy_groups is None:
             entropy_groups = [9] * (bits // 9) + [bits % 9] * (bits % 9 > 0)
-        self.bits, self.temperature, self.entropy_groups = bits, temperature, tuple(entropy_groups)
+        self.temperature, self.entropy_groups = temperature, tuple(entropy_groups)
         self.entropy_weight, self.diversity_weight = entropy_weight, diversity_weight
         self.commitment_weight = commitment_weight
-        self.widths = widths
-        self.splits = [tuple(factor_bits)] if factor_bits is not None else [default_split(width) for width in widths]
-
-    def subcodes(self, codes: Tensor) -> Tensor:
-        parts = zip(codes.unbind(-1), self.splits, strict=True)
-        return torch.cat([factorize(code, split) for code, split in parts], dim=-1)
-
-    def join(self, subcodes: Tensor) -> Tensor:
-        parts = zip(subcodes.split([len(split) for split in self.splits], dim=-1), self.splits, strict=True)
-        return torch.stack([join(part, split) for part, split in parts], dim=-1)
-
-    @property
-    def subcode_sizes(self) -> tuple[int, ...]:
-        return tuple(2**b for split in self.splits for b in split)
-
-    def residual_scale(self) -> float:
-        return 0.5
 
     def _normalize(self, z: Tensor) -> Tensor:
         return F.normalize(z, dim=-1)
 
-    def _encode(self, z: Tensor) -> Tensor:
-        return torch.stack([bits_to_index(own, msb_first=True) for own in (z > 0).split(self.widths, dim=-1)], dim=-1)
-
     def _embed(self, codes: Tensor) -> Tensor:
-        vectors, first = [], 0
-        for code, width in zip(codes.unbind(-1), self.widths, strict=True):
-            signs = (index_to_bits(code, width, msb_first=True).float() * 2 - 1) / self.bits**0.5
-            vectors.append(F.pad(signs, (first, self.bits - first - width)))
-            first += width
-        return torch.stack(vectors, dim=-2)
+        return self._signs(codes) / self.bits**0.5
 
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         corner = ((z > 0).float() * 2 - 1) / self.bits**0.5

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from quantizers.base import Quantizer
+from quantizers.bit_codes import default_split
 from quantizers.checks import power_of_two_bits, require_between, require_choice, require_positive
 from quantizers.functional.bits import bits_to_index, factorize, index_to_bits, join
 from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import straight_through
 from quantizers.grouped import grouped_configurations
-from quantizers.lfq import default_split
 from quantizers.registry import register
 from quantizers.tunable import Between
 

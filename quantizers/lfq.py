@@ -10,15 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from quantizers.base import Quantizer
-from quantizers.checks import (
-    power_of_two_bits,
-    require_between,
-    require_choice,
-    require_may_learn,
-    require_positive,
-)
-from quantizers.functional.bits import MOST_BITS, bits_to_index, factorize, index_to_bits, join
+from quantizers.bit_codes import BitCodes, check_split
+from quantizers.checks import power_of_two_bits, require_between, require_choice, require_may_learn
 from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import straight_through
 from quantizers.graphs import is_recomputing
@@ -28,11 +21,11 @@ from quantizers.vq import one_code_configurations
 
 
 @register("lfq")
-class LFQ(Quantizer):
+class LFQ(BitCodes):
     """Lookup-free quantization: n = log2(codebook_size) channels, quantized = sign(z) with 0 -> -1.
 
     Args:
-        codebook_size: K = 2^n.
+        codebook_size: K = 2^n; past 2^62 a position has several codes of as equal width as it goes.
         dim: channels of z; None is n. Otherwise learned linear maps lie on either side.
         temperature: of the softmax whose entropies are the loss.
         entropy_weight: of per-sample entropy - diversity_weight * codebook entropy.
@@ -48,14 +41,13 @@ class LFQ(Quantizer):
         norm: "layer" normalises each vector, "group" each sample over positions and channels, both without learned
             scale, before the sign (advice of MAGVIT-v2's author, vector-quantize-pytorch#88); "none".
         factor_bits: how ``subcodes`` splits an index for a generator, low bits first: (9, 9) in the paper. None: two
-            halves from 2^16 up, whole below.
+            halves from 2^16 up, whole below, of each code.
 
     losses: ``commitment``, ``per_sample_entropy``, ``codebook_entropy``; entropies in nats.
     """
 
     summary = "the sign of each channel is a bit: vocabularies of 2^18 without a codebook"
     paper = "Yu et al. 2023, arXiv:2310.05737"
-    corners = True
     tunable = (
         Between("entropy_weight", 1e-4, 1.0),
         Between("temperature", 0.003, 3.0),
@@ -86,18 +78,10 @@ class LFQ(Quantizer):
         check_finite: bool = True,
     ) -> None:
         n = power_of_two_bits("lfq", codebook_size)
-        if n > MOST_BITS:
-            raise ValueError(
-                f"LFQ: {n} bits are more than one int64 code holds ({MOST_BITS}); quantizer gfq has several, e.g. "
-                f"codebook_size 256 and groups {-(-n // 8)}"
-            )
         super().__init__(
-            n if dim is None else dim,
-            code_dim=n,
-            codebook_sizes=[codebook_size],
-            channel_first=channel_first,
-            check_finite=check_finite,
-        )
+            "LFQ", n, dim, factor_bits, channel_first=channel_first, check_finite=check_finite,
+            msb_first=bit_order == "msb_first",
+        )  # fmt: skip
         require_choice("LFQ", "bit_order", bit_order, ("lsb_first", "msb_first"))
         require_choice("LFQ", "norm", norm, ("none", "layer", "group"))
         require_between("LFQ", 1e-6, math.inf, temperature=temperature)
@@ -106,15 +90,13 @@ class LFQ(Quantizer):
         require_between("LFQ", 0, math.inf, entropy_anneal_scale=entropy_anneal_scale)
         require_between("LFQ", 0, math.inf, entropy_anneal_steps=entropy_anneal_steps)
         check_split("LFQ", "entropy_groups", entropy_groups, n)
-        check_split("LFQ", "factor_bits", factor_bits, n)
         if n > 26 and entropy_groups is None:
             raise ValueError(f"LFQ: the exact codebook entropy at 2^{n} does not fit in memory; give entropy_groups")
-        self.bits, self.temperature = n, temperature
+        self.temperature = temperature
         self.entropy_weight, self.diversity_weight = entropy_weight, diversity_weight
         self.commitment_weight, self.log_eps, self.entropy_groups = commitment_weight, log_eps, entropy_groups
         self.entropy_anneal_scale, self.entropy_anneal_steps = entropy_anneal_scale, entropy_anneal_steps
-        self.msb_first, self.norm = bit_order == "msb_first", norm
-        self.factor_bits = tuple(factor_bits) if factor_bits is not None else default_split(n)
+        self.norm = norm
         self.register_buffer("step", torch.tensor(0))
         self.update_every = 1  # forward passes an optimizer step: annealing counts the latter
 
@@ -122,19 +104,6 @@ class LFQ(Quantizer):
     def reset_parameters(self) -> None:
         """Annealing starts over."""
         self.step.zero_()
-
-    def subcodes(self, codes: Tensor) -> Tensor:
-        return factorize(codes[..., 0], self.factor_bits)
-
-    def join(self, subcodes: Tensor) -> Tensor:
-        return join(subcodes, self.factor_bits)[..., None]
-
-    @property
-    def subcode_sizes(self) -> tuple[int, ...]:
-        return tuple(2**b for b in self.factor_bits)
-
-    def residual_scale(self) -> float:
-        return 0.5
 
     def annealed_entropy_weight(self) -> Tensor:
         """The weight of the entropy loss at the present step."""
@@ -148,15 +117,11 @@ class LFQ(Quantizer):
             return z
         return F.layer_norm(z, z.shape[-1:] if self.norm == "layer" else z.shape[1:])
 
-    def _encode(self, z: Tensor) -> Tensor:
-        return bits_to_index(z > 0, msb_first=self.msb_first)[..., None]
-
     def _embed(self, codes: Tensor) -> Tensor:
-        return index_to_bits(codes, self.bits, msb_first=self.msb_first).float() * 2 - 1
+        return self._signs(codes)
 
     def _train_step(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-        positive = z > 0
-        signs = positive.float() * 2 - 1
+        signs = (z > 0).float() * 2 - 1
         # The entropies are wanted bit 0 first, whichever channel that is.
         bits = z.flip(-1) if self.msb_first else z
         per_sample, codebook = lfq_entropy(
@@ -169,8 +134,7 @@ class LFQ(Quantizer):
             require_may_learn("LFQ")
             self.step += 1
         losses = {"commitment": commitment, "per_sample_entropy": per_sample, "codebook_entropy": codebook}
-        codes = bits_to_index(positive, msb_first=self.msb_first)[..., None]
-        return straight_through(z, signs), codes, loss, {k: v.detach() for k, v in losses.items()}
+        return straight_through(z, signs), self._encode(z), loss, {k: v.detach() for k, v in losses.items()}
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
@@ -178,6 +142,7 @@ class LFQ(Quantizer):
             {"dim": 6, "codebook_size": 64},
             {"dim": 9, "codebook_size": 16, "norm": "group", "bit_order": "msb_first", "entropy_anneal_steps": 0},
             {"dim": 18, "codebook_size": 2**18, "norm": "layer", "factor_bits": [6, 12], "entropy_groups": [9, 9]},
+            {"dim": 4, "codebook_size": 2**67, "entropy_groups": [7] * 9 + [4]},
         ]
 
     @classmethod
@@ -187,18 +152,3 @@ class LFQ(Quantizer):
         found = one_code_configurations(cls.name, codebook_size, depth, bits)
         power_of_two_bits("lfq", found[0]["codebook_size"])
         return found
-
-
-def check_split(label: str, key: str, split: Sequence[int] | None, bits: int) -> None:
-    """ValueError unless the parts are positive and add up to ``bits``."""
-    if split is None:
-        return
-    for width in split:
-        require_positive(label, **{key: width})
-    if sum(split) != bits:
-        raise ValueError(f"{label}: {key} {list(split)} must add up to {bits}, the bits of the codebook")
-
-
-def default_split(bits: int) -> tuple[int, ...]:
-    """Whole below 16 bits, else two halves: a generator's head over more is needlessly large."""
-    return (bits,) if bits < 16 else (bits // 2, bits - bits // 2)
