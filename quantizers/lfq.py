@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from quantizers.bit_codes import BitCodes, check_split
-from quantizers.checks import power_of_two_bits, require_between, require_choice, require_may_learn
+from quantizers.checks import power_of_two_bits, require_between, require_choice, require_may_learn, require_one_code
+from quantizers.functional.bits import MOST_BITS
 from quantizers.functional.entropy import lfq_entropy
 from quantizers.functional.gradient import straight_through
 from quantizers.graphs import is_recomputing
 from quantizers.registry import register
 from quantizers.tunable import Between, OneOf
-from quantizers.vq import one_code_configurations
 
 
 @register("lfq")
@@ -26,6 +26,7 @@ class LFQ(BitCodes):
 
     Args:
         codebook_size: K = 2^n; past 2^62 a position has several codes of as equal width as it goes.
+        bits: n, in place of codebook_size.
         dim: channels of z; None is n. Otherwise learned linear maps lie on either side.
         temperature: of the softmax whose entropies are the loss.
         entropy_weight: of per-sample entropy - diversity_weight * codebook entropy.
@@ -64,6 +65,7 @@ class LFQ(BitCodes):
         dim: int | None = None,
         temperature: float = 0.01,
         *,
+        bits: int | None = None,
         entropy_weight: float = 0.1,
         diversity_weight: float = 1.0,
         commitment_weight: float = 0.25,
@@ -77,7 +79,9 @@ class LFQ(BitCodes):
         channel_first: bool = False,
         check_finite: bool = True,
     ) -> None:
-        n = power_of_two_bits("lfq", codebook_size)
+        if bits is not None and codebook_size != 2**18:
+            raise ValueError(f"LFQ takes codebook_size or bits, not both ({codebook_size}, {bits})")
+        n = power_of_two_bits("lfq", codebook_size) if bits is None else bits
         super().__init__(
             "LFQ", n, dim, factor_bits, channel_first=channel_first, check_finite=check_finite,
             msb_first=bit_order == "msb_first",
@@ -142,13 +146,16 @@ class LFQ(BitCodes):
             {"dim": 6, "codebook_size": 64},
             {"dim": 9, "codebook_size": 16, "norm": "group", "bit_order": "msb_first", "entropy_anneal_steps": 0},
             {"dim": 18, "codebook_size": 2**18, "norm": "layer", "factor_bits": [6, 12], "entropy_groups": [9, 9]},
-            {"dim": 4, "codebook_size": 2**67, "entropy_groups": [7] * 9 + [4]},
+            {"dim": 4, "bits": 67, "entropy_groups": [7] * 9 + [4]},
         ]
 
     @classmethod
     def configurations(
         cls, *, codebook_size: int | None = None, depth: int | None = None, bits: int | None = None
     ) -> list[dict[str, Any]]:
-        found = one_code_configurations(cls.name, codebook_size, depth, bits)
-        power_of_two_bits("lfq", found[0]["codebook_size"])
-        return found
+        require_one_code(cls.name, codebook_size, depth, bits)
+        if bits is not None and bits > MOST_BITS:
+            return [{"bits": bits}]
+        size = 2**bits if codebook_size is None else codebook_size  # type: ignore[operator]
+        power_of_two_bits("lfq", size)
+        return [{"codebook_size": size}]

@@ -33,6 +33,7 @@ README = Path(Q.__file__).with_name("README.md")
         (lambda: Q.LFQ(1000), "lfq needs a codebook size that is a power of two; 1000 is not (nearest 1024)"),
         (lambda: Q.LFQ(2**10, factor_bits=[5, 6]), "factor_bits [5, 6] must add up to 10"),
         (lambda: Q.LFQ(2**64, factor_bits=[32, 32]), "LFQ: factor_bits splits one code, and 64 bits are 2"),
+        (lambda: Q.LFQ(2**10, bits=10), "LFQ takes codebook_size or bits, not both (1024, 10)"),
         (lambda: Q.FSQ([8] * 21), "FSQ: 63 bits are more than one int64 code holds (62); quantizer grouped"),
         (lambda: Q.BSQ(64, factor_bits=[32, 32]), "BSQ: factor_bits splits one code, and 64 bits are 2"),
         (lambda: Q.VQ(4, 8, beta_on="codebook"), 'needs codebook_update="gradient"'),
