@@ -104,23 +104,23 @@ class ClipView(View):
         wanted = shown[start : start + self.span : self.stride]
         clip = np.empty((self.frames, *axes(self.image_size), 3), np.uint8)
 
+        # No crop without chance changes a frame that has the size already.
+        size = axes(self.image_size) if self.crop not in CHANCE else None
+        mirrored = self.flip and uniforms(4, self.seed, epoch, index)[3] < 0.5
+
         def take(number: int, frame: np.ndarray) -> None:
-            square = self._square(frame, epoch, index)
+            if frame.shape[:2] != size:
+                frame = np.asarray(self(Image.fromarray(frame), epoch, index))
+            elif mirrored:
+                frame = frame[:, ::-1]
             for t in places[number]:
-                clip[t] = square
+                clip[t] = frame
 
         places: dict[int, list[int]] = {}
         for t, number in enumerate(wanted.tolist()):
             places.setdefault(number, []).append(t)
         video.each(list(places), take)
         return self.seen(torch.from_numpy(clip).permute(3, 0, 1, 2)), f"@{start}"
-
-    def _square(self, frame: np.ndarray, epoch: int, index: int) -> np.ndarray:
-        """A frame (H, W, 3), as the sample has it. No crop without chance changes one that has the size already."""
-        if frame.shape[:2] != axes(self.image_size) or self.crop in CHANCE:
-            return np.asarray(self(Image.fromarray(frame), epoch, index))
-        mirrored = self.flip and uniforms(4, self.seed, epoch, index)[3] < 0.5
-        return frame[:, ::-1] if mirrored else frame
 
     def seen(self, image: Tensor) -> Tensor:
         """uint8 RGB (3, T, H, W) as the sample has it: (channels, T, H, W)."""
@@ -217,8 +217,8 @@ def _opened(file: VideoFile) -> Video:
             indices[source] = found.index
         if len(indices) > INDICES:
             indices.pop(next(iter(indices)))
-    while len(videos) > 1:
-        videos.pop(next(iter(videos)))
+    while len(videos) > 1:  # closed here: what it decodes from refers to it, so it would wait for the garbage collector
+        videos.pop(next(iter(videos))).close()
     videos[key] = found
     return found
 

@@ -185,9 +185,9 @@ class Video:
         if in_rgb is frame:
             pixels = frame.to_ndarray()
         else:  # the converted frame's own memory: whoever keeps it longer copies it anyway
-            plane = in_rgb.planes[0]
-            rows = np.frombuffer(plane, np.uint8).reshape(in_rgb.height, plane.line_size)  # type: ignore[call-overload]
-            pixels = rows[:, : 3 * in_rgb.width].reshape(in_rgb.height, in_rgb.width, 3)
+            plane, height, width = in_rgb.planes[0], in_rgb.height, in_rgb.width
+            rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)  # type: ignore[call-overload]
+            pixels = rows[:, : 3 * width].reshape(height, width, 3)
         turns = round(frame.rotation / 90) % 4
         return np.rot90(pixels, turns) if turns else pixels
 
