@@ -248,7 +248,7 @@ def test_import_and_generate_from_a_depth_map_on_the_command_line(brought: Path,
         (np.zeros((8, 8, 3), np.uint8), ["--condition", "x.npy"], "one number a pixel is wanted"),
         (np.full((8, 8), np.nan), ["--condition", "x.npy"], "depth that is not finite"),
         (np.zeros((8, 8)), ["--condition", "x.npy", "--class", 1], "--condition: "),
-        (None, ["--condition", "missing.png"], "No such file"),
+        (None, ["--condition", "missing.png"], "--condition missing.png: no such file"),
     ],
 )
 def test_what_cannot_be_drawn_from_is_one_line(
