@@ -54,7 +54,7 @@ def test_one_channel_has_the_value_of_three_equal_ones(function: object) -> None
         function(x, y.expand(-1, 3, -1, -1))
 
 
-@pytest.mark.parametrize("net", ["alex", "vgg"])
+@pytest.mark.parametrize("net", ["alex", pytest.param("vgg", marks=pytest.mark.slow)])
 def test_lpips_looks_at_three_equal_channels_with_the_sum_of_their_gradients(net: str) -> None:
     module = LPIPS(net, _theirs(net)[1])  # type: ignore[arg-type]
     x, y = torch.rand(2, 2, 1, 32, 32) * 2 - 1

@@ -32,8 +32,11 @@ def values(folder: Path) -> list[dict[str, Any]]:
     [
         pytest.param(["training.log_every=5"], marks=pytest.mark.slow),
         ["training.log_every=100", "training.checkpoint_every=0"],
-        ["training.log_every=4", "training.gradient_accumulation=2", "quantizer.name=lfq",
-         "loss.adversarial={start: 6, discriminator: {name: patchgan, channels: 8, layers: 2}}"],
+        pytest.param(
+            ["training.log_every=4", "training.gradient_accumulation=2", "quantizer.name=lfq",
+             "loss.adversarial={start: 6, discriminator: {name: patchgan, channels: 8, layers: 2}}"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["rq", "one-line", "gan-switched-on"],
 )  # fmt: skip
