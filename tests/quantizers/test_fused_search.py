@@ -53,7 +53,7 @@ for n, size, dim in ast.literal_eval(sys.argv[1]):
     z = torch.randn(n, dim)
     codebook = z[torch.arange(size) % n] + 1e-6 * torch.randn(size, dim)
     for same in (0, 3 * n):
-        codebook[size - same :] = codebook[:same]
+        codebook[size - same :] = codebook[:same].clone()
         distances = (z.double()[:, None] - codebook.double()).square().sum(-1)
         exact = (distances == distances.amin(1, keepdim=True)).int().argmax(1)
         aligned = whole(z, codebook, False)
