@@ -46,6 +46,7 @@ def test_any_frame_is_what_decoding_from_the_front_gives(kind: str) -> None:
         assert np.array_equal(read(data, indices), whole[indices]), indices
     with Video(data, name="first") as first, Video(data, name="again", index=first.index) as again:
         assert np.array_equal(again.frames([11, 12, 30]), whole[[11, 12, 30]]) and again.lost() == first.lost() == []
+        assert again.declared == first.declared
 
 
 def test_a_file_and_its_bytes_are_the_same(tmp_path: Path) -> None:

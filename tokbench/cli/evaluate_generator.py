@@ -93,7 +93,7 @@ def evaluate_generator(
     from tokbench.results.environment import content_hash
     from tokbench.results.store import Store, records_of
     from tokbench.training.generator_evaluation import evaluate_generator as measure
-    from tokbench.training.generator_evaluation import recipe_of
+    from tokbench.training.generator_evaluation import frames_of, recipe_of
 
     recipe = recipe_of(Path(generator))
     given = {
@@ -119,10 +119,10 @@ def evaluate_generator(
     Store(file).check()
     pair = Pipeline.load(generator, tokenizer, device=device(cpu))
     shape: Any = {"channels": pair.tokenizer.config.channels, "kind": pair.tokenizer.config.kind}
-    shape |= {"stride": stride or (recipe.data.stride if recipe else 1), "fps": fps}
+    every, rate_of_frames = frames_of(recipe)
+    shape |= {"stride": stride or every, "fps": rate_of_frames if fps is None else fps}
     if recipe is not None:
         shape["crop"] = measured_by(recipe.data.crop)
-        shape["fps"] = recipe.data.fps if fps is None else fps
     images = open_images(data, split, image_size=first.size or pair.image_size, limit=limit, **shape)  # type: ignore[arg-type]
     console = terminal(stderr=True)
     if images.share:

@@ -100,12 +100,11 @@ def generate(
     from tokbench.generators import Sampling
     from tokbench.memory import explained
     from tokbench.printing import progress_bar, terminal
-    from tokbench.training.generator_evaluation import recipe_of
+    from tokbench.training.generator_evaluation import frames_of, recipe_of
 
     if given is None and (given_stride, given_fps) != (None, None):
         raise TokbenchError("--given-stride and --given-fps go with --given")
-    recipe = recipe_of(Path(generator))
-    stride, rate = (recipe.data.stride, recipe.data.fps) if recipe else (1, None)
+    stride, rate = frames_of(recipe_of(Path(generator)))
     sampling = Sampling(
         temperature=temperature,
         top_k=top_k,

@@ -33,11 +33,13 @@ _NONE = np.zeros(0, dtype=np.int64)
 @dataclass(frozen=True)
 class FrameIndex:
     """Where the frames of a file are: ``times``, int64 (N,), as they are shown; ``keys``, the numbers of key frames;
-    ``order``, those of all as they are decoded, or None where they are counted from the front."""
+    ``order``, those of all as they are decoded, or None where they are counted from the front; ``declared``, how many
+    the header says, less those that are not to be shown (an edit list's): 0 where it says nothing, perhaps wrong."""
 
     times: np.ndarray
     keys: np.ndarray
     order: np.ndarray | None
+    declared: int
 
 
 class Video:
@@ -47,8 +49,6 @@ class Video:
         index: of the same file, from the last time that it was open; without, all packets are read for it.
 
     Attributes:
-        declared: frames by the container's header, less those that it says are not to be shown (an edit list's); 0
-            where it says nothing. It may be wrong.
         index: of its frames.
 
     Raises:
@@ -60,12 +60,12 @@ class Video:
         self._av = need_pyav()
         self._container: InputContainer | None = None
         self._stream = self._open()
-        self.declared, self.base = self._stream.frames, self._stream.time_base
+        self.base = self._stream.time_base
         self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._running: Iterator[tuple[int, VideoFrame]] | None = None
         self._at, self._broken = -1, set[int]()
         self._numbers: dict[int, int] = {}
-        self.index = index or FrameIndex(_NONE, _NONE, None)
+        self.index = index or FrameIndex(_NONE, _NONE, None, 0)
         try:
             self.index = index or self._indexed()
         except UnreadableVideo:
@@ -97,6 +97,11 @@ class Video:
     def times(self) -> np.ndarray:
         """int64 (N,): when each frame is shown, in units of ``base`` (seconds), ascending."""
         return self.index.times
+
+    @property
+    def declared(self) -> int:
+        """Frames by the header: see the index."""
+        return self.index.declared
 
     @property
     def seconds(self) -> np.ndarray:
@@ -252,11 +257,11 @@ class Video:
         assert self._container is not None
         times: list[int | None] = []
         keys: list[int | None] = []
-        torn, vp8 = False, self._stream.codec_context.name == "vp8"
+        declared, torn, vp8 = self._stream.frames, False, self._stream.codec_context.name == "vp8"
         try:
             for packet in self._container.demux(self._stream):
                 if packet.is_discard:  # outside of what is to be shown
-                    self.declared = max(0, self.declared - 1)
+                    declared = max(0, declared - 1)
                 if not packet.size or packet.is_discard or (vp8 and _is_hidden(packet)):
                     continue  # the end, one of those, a frame left out by its encoder
                 times.append(packet.pts)
@@ -269,18 +274,19 @@ class Video:
         if not times:
             raise UnreadableVideo(self.name, "no frames in its video stream")
         if None in times or len(set(times)) < len(times):
-            return self._counted()
+            return self._counted(declared)
         decoded = np.array(times, dtype=np.int64)
         shown = np.sort(decoded)
-        return FrameIndex(shown, *(np.searchsorted(shown, of) for of in (np.sort(np.array(keys, np.int64)), decoded)))
+        keyed = np.searchsorted(shown, np.sort(np.array(keys, dtype=np.int64)))
+        return FrameIndex(shown, keyed, np.searchsorted(shown, decoded), declared)
 
-    def _counted(self) -> FrameIndex:
+    def _counted(self, declared: int) -> FrameIndex:
         self._stream = self._open()
         rate = float(self._stream.average_rate or 25) * float(self.base or 1)
         times = [round(k / rate) if frame.pts is None else frame.pts for k, (_, frame) in enumerate(self._shown(None))]
         if not times:
             raise UnreadableVideo(self.name, "none of its frames can be decoded")
-        return FrameIndex(np.maximum.accumulate(np.array(times, np.int64)), _NONE, None)
+        return FrameIndex(np.maximum.accumulate(np.array(times, np.int64)), _NONE, None, declared)
 
     def _open(self) -> VideoStream:
         """Open the file anew and find its video stream."""

@@ -270,3 +270,8 @@ def recipe_of(generator: Path) -> GeneratorRecipe | None:
         return GeneratorRecipe.model_validate(read_yaml(generator.resolve().parent / "recipe.yaml"))
     except (OSError, TokbenchError, ValidationError):
         return None
+
+
+def frames_of(recipe: GeneratorRecipe | None) -> tuple[int, float | None]:
+    """Stride and rate of the clips that a generator was trained on; as they come where there is no recipe."""
+    return (recipe.data.stride, recipe.data.fps) if recipe else (1, None)
