@@ -251,9 +251,9 @@ def _blocks(dim: int, device: torch.device) -> tuple[int, int, int, int, int]:
 
 
 def _list_blocks(dim: int, device: torch.device) -> tuple[int, int, int, int, int]:
-    """The same of the second pass, which holds a second number for each score."""
-    block_n, block_k, block_d, warps, stages = _blocks(dim, device)
-    return block_n, min(block_k, 128), block_d, warps, stages
+    """The same of the second pass, which holds a second number for each score: what fits into the registers."""
+    _, block_k, block_d, _, stages = _blocks(dim, device)
+    return 64, min(block_k, 128), block_d, 8, stages
 
 
 @functools.cache
