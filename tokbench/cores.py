@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 
 def in_mask() -> int:
@@ -16,6 +17,18 @@ def available() -> int:
     import joblib  # here, since it takes a while to import
 
     return int(joblib.cpu_count())
+
+
+def waiting() -> int:
+    """Other tasks of the machine that run or want to: the fewest of five looks in 10 ms. 0 where it is not Linux."""
+    counts = []
+    for _ in range(5):
+        try:
+            counts.append(int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1)
+        except (OSError, IndexError, ValueError):
+            return 0
+        time.sleep(0.002)
+    return max(0, min(counts))
 
 
 class Others:

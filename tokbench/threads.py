@@ -5,6 +5,10 @@ the one that has no core: beside one process that keeps a core busy, two threads
 as one thread alone. So a command looks, before it computes and every few seconds, at what others use, and takes threads
 for what is left.
 
+Where twice as many as there are cores wait for one when it starts, little would be left: it keeps its threads, each of
+which has a share of its own, and has them sleep at barriers instead. That has to be said before OpenMP is loaded and
+cannot be taken back, and on an idle machine it costs a fifth of the speed.
+
 Another number of threads adds in another order, so results are equal to the bit only while it stays the same. Whoever
 needs that on a busy machine sets ``OMP_NUM_THREADS``: then nothing is changed here.
 """
@@ -13,11 +17,14 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 
 from tokbench import cores
 
 _PINNED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+_CROWD = 2  # others that want to run, for each core of the machine
 EVERY, _FIRST = 2.0, 0.25  # seconds between looks, and over which the first one looks
 _STRAY = 0.3  # cores that others may use without costing a thread: a terminal, a monitor, a short task
 _QUIET = 0.15  # below this, twice in a row, a thread more is tried: not at once, or a bursty neighbour makes it flap
@@ -64,18 +71,27 @@ class Governor:
 
 _governor: Governor | None = None
 _begun = False
+_asleep: str | None = None  # why threads sleep at barriers, until it is said
 
 
 def begin() -> None:
     """Let ``adapt`` work in this process; for a command of our own, not on import. Nothing where the user chose."""
-    global _begun
+    global _begun, _asleep
     _begun = not any(os.environ.get(name) for name in _PINNED)
+    if not _begun or "torch" in sys.modules or any(os.environ.get(name) for name in _WAITING):
+        return
+    others, all_cores = cores.waiting(), os.cpu_count() or 1
+    if others >= _CROWD * all_cores:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        _asleep = f"threads sleep while they wait for each other: {others} other tasks want to run on {all_cores} cores"
 
 
 def hold() -> None:
     """Change nothing from here on: a benchmark compares what runs with equal threads."""
-    global _begun
-    _begun = False
+    global _begun, _asleep
+    if _asleep is not None:
+        del os.environ["OMP_WAIT_POLICY"]
+    _begun, _asleep = False, None
 
 
 def adapt() -> str | None:
@@ -83,9 +99,16 @@ def adapt() -> str | None:
 
     One line that says so where the number changed, else None. Nothing happens before ``begin``.
     """
-    global _governor
+    global _governor, _begun, _asleep
     if not _begun:
         return None
+    if _asleep is not None:
+        import torch
+
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), cores.available())))
+        del os.environ["OMP_WAIT_POLICY"]  # read by now; what this process starts looks for itself
+        said, _asleep, _begun = _asleep, None, False
+        return said
     if _governor is None:
         _governor = Governor()
         return _governor.adapt()

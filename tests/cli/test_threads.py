@@ -84,6 +84,41 @@ def test_a_library_and_a_benchmark_are_left_alone(monkeypatch: pytest.MonkeyPatc
     assert threads.adapt() == "8 -> 1 threads: other processes use 7.0 of 8 cores"
 
 
+_CROWDED = """
+import os
+from tokbench import cores, threads
+
+def begun(waiting, **chosen):
+    os.environ.update(chosen)
+    cores.waiting = lambda: waiting * os.cpu_count()
+    threads.begin()
+    policy = os.environ.get("OMP_WAIT_POLICY")
+    for name in chosen:
+        del os.environ[name]
+    return policy
+
+print(begun(1.9), begun(2, OMP_WAIT_POLICY="active"), begun(2, GOMP_SPINCOUNT="9"), begun(2, OMP_NUM_THREADS="2"))
+print(begun(2), threads.hold(), os.environ.get("OMP_WAIT_POLICY"))
+print(begun(2))
+import torch
+before = torch.get_num_threads()
+print(threads.adapt(), threads.adapt(), torch.get_num_threads() == before, os.environ.get("OMP_WAIT_POLICY"), sep="; ")
+"""
+
+
+def test_on_a_crowded_machine_threads_sleep_at_barriers() -> None:
+    """As OpenMP itself reports; not where the user chose or in a benchmark. What is started later looks anew."""
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_", "GOMP_"))}
+    command = [sys.executable, "-c", _CROWDED]
+    settings["OMP_DISPLAY_ENV"] = "verbose"
+    result = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
+    assert "GOMP_SPINCOUNT = '0'" in result.stderr
+    chosen, benchmark, begun, last = result.stdout.splitlines()
+    assert (chosen, benchmark, begun) == ("None active None None", "passive None None", "passive")
+    said, *after = last.split("; ")
+    assert said.startswith("threads sleep while they wait for each other: ") and after == ["None", "True", "None"]
+
+
 def test_a_quota_below_the_cores_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container with one core's quota on a machine of many: torch alone would take them all."""
     import joblib

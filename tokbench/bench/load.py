@@ -27,27 +27,34 @@ _START = 600.0  # seconds in which a run's first step must come, on however busy
 def bench_load(*, busy: int = 8, steps: int = 100, seconds: float = 120.0, repeats: int = 3) -> dict[str, Any]:
     """``steps`` steps of the demo in a process of its own, alone and beside ``busy`` processes that keep a core busy.
 
-    Each pair of runs is made in turns, ``repeats`` times; the rate counts from the first step to the last, or to the
-    last in ``seconds`` seconds. ``ratio`` is the median of the turns' ratios, chosen threads over fixed ones.
+    Each pair of runs is made in turns, ``repeats`` times, the one first that was last before; the rate counts from the
+    first step to the last, or to the last in ``seconds`` seconds. ``ratio`` is the median of the turns' ratios, chosen
+    threads over fixed ones. ``changes`` is how often each run with chosen threads took another number of them: where
+    nothing else was to run, a change says that something did.
 
     Raises:
         TokbenchError: a run failed before its first step.
     """
     rows = []
-    for load in (0, busy):
+    for load in dict.fromkeys((0, busy)):
         rates: dict[str, list[float]] = {CHOSEN: [], FIXED: []}
-        for _ in range(repeats):
-            for threads, turns in rates.items():
+        changes: list[int] = []
+        for turn in range(repeats):
+            for threads in (CHOSEN, FIXED) if turn % 2 == 0 else (FIXED, CHOSEN):
                 with _busy(load):
-                    turns.append(_steps_per_second(threads == FIXED, steps, seconds))
+                    rate, changed = _steps_per_second(threads == FIXED, steps, seconds)
+                rates[threads].append(rate)
+                changes += [changed] if threads == CHOSEN else []
         ratios = [chosen / fixed for chosen, fixed in zip(rates[CHOSEN], rates[FIXED], strict=True)]
-        rows.append({"busy": load, "steps_per_second": rates, "ratios": ratios, "ratio": median(ratios)})
+        row = {"busy": load, "steps_per_second": rates, "changes": changes, "ratios": ratios, "ratio": median(ratios)}
+        rows.append(row)
     settings = {"recipe": "demo", "steps": steps, "seconds": seconds, "repeats": repeats, "cores": available()}
     return {**settings, "rows": rows, **provenance()}
 
 
-def _steps_per_second(fixed: bool, steps: int, seconds: float) -> float:
-    """Of one run. Where no second step comes in ``seconds``, as if it came then: at most that fast."""
+def _steps_per_second(fixed: bool, steps: int, seconds: float) -> tuple[float, int]:
+    """Of one run, and how often it changed its threads after the first step. Where no second step comes in
+    ``seconds``, as if it came then: at most that fast."""
     keep = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     threads = {"OMP_NUM_THREADS": str(available())} if fixed else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -59,26 +66,32 @@ def _steps_per_second(fixed: bool, steps: int, seconds: float) -> float:
             process = subprocess.Popen(command, env={**keep, **threads}, stdout=output, stderr=output)
         try:
             deadline = time.monotonic() + _START
-            while not (times := _times(out / "log.jsonl")):
+            while not _times(_lines(out / "log.jsonl")):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise TokbenchError(f"the run of the demo took no step: {said.read_text(errors='replace')[-300:]}")
                 time.sleep(0.2)
             deadline = time.monotonic() + seconds
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.2)
-            times = _times(out / "log.jsonl")
+            lines = _lines(out / "log.jsonl")
         finally:
             process.kill()
             process.wait()
-    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 1 / seconds
+    times = _times(lines)
+    changes = sum(line.get("event") == "threads" and line["step"] > 0 for line in lines)
+    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 1 / seconds, changes
 
 
-def _times(log: Path) -> list[float]:
-    """Seconds at which the steps ended; a line half written is left out."""
+def _lines(log: Path) -> list[dict[str, Any]]:
+    """Of a log, or none where there is none yet; a line half written is left out."""
     try:
-        lines = [json.loads(line) for line in log.read_text().split("\n")[:-1]]
+        return [json.loads(line) for line in log.read_text().split("\n")[:-1]]
     except FileNotFoundError:
         return []
+
+
+def _times(lines: list[dict[str, Any]]) -> list[float]:
+    """Seconds at which the steps ended."""
     return [line["seconds"] for line in lines if "event" not in line]
 
 
