@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from tokbench import weights
 from tokbench.cli.app import app
 from tokbench.cli.generating import generate_files
+from tokbench.config.loading import load_recipe
 from tokbench.errors import TokbenchError
 from tokbench.generators import judges
 from tokbench.generators.judges import Judge, load_judge
@@ -226,3 +227,9 @@ def test_a_curve_of_rates_is_a_record_each(
     for wrong, said in mistakes:
         failed = CliRunner().invoke(app, ["evaluate-generator", generator, *asked, *wrong])
         assert failed.exit_code and said in str(failed.exception)
+
+
+def test_a_recipe_that_draws_nothing_has_nothing_to_choose_from() -> None:
+    asked = ["evaluation.reject=0.5", "evaluation.judge=efficientnet-lite0", "evaluation.metrics=[]"]
+    with pytest.raises(TokbenchError, match="no metric asks for any: add one to metrics"):
+        load_recipe("generators/demo-ar", [*asked, "generator.class_conditional=true"])

@@ -54,6 +54,8 @@ class GeneratorEvaluationConfig(Strict):
         if self.guidance != 1.0 and self.guidance_schedule == "scales" and generator.name != "var":
             raise ValueError("guidance_schedule scales is for var, whose codes have scales; use linear")
         judge = self.judge or ""
+        if judge and self.metrics == [] and generator.text is None:
+            raise ValueError("reject and judge choose among drawn images, and no metric asks for any: add one to metrics")
         if judge.startswith("clip:") and generator.text is None:
             raise ValueError(f"judge {judge} ranks by the text asked for: set generator.text")
         if judge and not judge.startswith("clip:") and not generator.class_conditional:
