@@ -231,5 +231,5 @@ def test_a_curve_of_rates_is_a_record_each(
 
 def test_a_recipe_that_draws_nothing_has_nothing_to_choose_from() -> None:
     asked = ["evaluation.reject=0.5", "evaluation.judge=efficientnet-lite0", "evaluation.metrics=[]"]
-    with pytest.raises(TokbenchError, match="no metric asks for any: add one to metrics"):
+    with pytest.raises(TokbenchError, match="no metric asks for any: add one"):
         load_recipe("generators/demo-ar", [*asked, "generator.class_conditional=true"])

@@ -55,7 +55,7 @@ class GeneratorEvaluationConfig(Strict):
             raise ValueError("guidance_schedule scales is for var, whose codes have scales; use linear")
         judge = self.judge or ""
         if judge and self.metrics == [] and generator.text is None:
-            raise ValueError("reject and judge choose among drawn images, and no metric asks for any: add one to metrics")
+            raise ValueError("reject and judge choose among drawn images, and no metric asks for any: add one")
         if judge.startswith("clip:") and generator.text is None:
             raise ValueError(f"judge {judge} ranks by the text asked for: set generator.text")
         if judge and not judge.startswith("clip:") and not generator.class_conditional:
