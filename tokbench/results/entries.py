@@ -197,13 +197,8 @@ class Entry:
         """The metric of a seed that has a value, else of any (its note says why there is none)."""
         if len(self.records) == 1:  # most rows; there may be thousands of them
             return self.records[0].metrics.get(name)
-        without: MetricValue | None = None
-        for record in self.records:
-            metric = record.metrics.get(name)
-            if metric is not None and metric.value is not None:
-                return metric
-            without = without or metric
-        return without
+        found = [record.metrics[name] for record in self.records if name in record.metrics]
+        return next((metric for metric in found if metric.value is not None), found[0] if found else None)
 
     def values(self, name: str) -> list[float | None]:
         """The metric of every seed; of a prefix only where it was measured by depth. In a row of codes (``lengths``)
@@ -279,13 +274,11 @@ def _alike(one: Record, other: Record) -> bool:
     """Whether what both measured was measured in the same way: else no mean may be taken over them."""
     if one.seed is None or other.seed is None:
         return False
-    for name, metric in one.metrics.items():
-        second = other.metrics.get(name)
-        if second is None or metric.value is None or second.value is None:
-            continue
-        if metric.version != second.version or (metric.n != second.n and not over_codes(name, metric)):
-            return False
-    return True
+    both = [(name, metric, other.metrics[name]) for name, metric in one.metrics.items() if name in other.metrics]
+    return all(
+        first.value is None or second.value is None or Variant.of(name, first).is_of(second)
+        for name, first, second in both
+    )
 
 
 def experiment(record: Record) -> tuple[Any, ...]:
