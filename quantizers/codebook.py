@@ -237,4 +237,4 @@ class Codebook(nn.Module):
     def _start_average(self, size: float) -> None:
         self.cluster_size.fill_(size)
         if self.is_average:
-            self.embed_sum.copy_(self.weight * size)
+            self.embed_sum.copy_(self.weight).mul_(size)  # a product of its own loads torch's compiler on meta

@@ -118,8 +118,13 @@ def test_the_readme_runs() -> None:
     exec(compile(code, str(README), "exec"), {"__name__": "readme"})
 
 
-def test_the_library_imports_without_the_rest() -> None:
+def test_the_library_imports_without_the_rest_and_plans_without_torchs_compiler() -> None:
+    """Which takes seconds to load."""
     others = "('tokbench', 'vector_quantize_pytorch')"
-    check = f"import sys, quantizers; print([m for m in sys.modules if m.split('.')[0] in {others}])"
+    check = (
+        f"import sys, torch, quantizers as Q; print([m for m in sys.modules if m.split('.')[0] in {others}])\n"
+        "with torch.device('meta'): Q.VQ(4, 8), Q.RQ(4, 8, 2), Q.LFQ(8), Q.FSQ([5, 4]), Q.BSQ(4)\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,6 +7,7 @@ every address and may not be changed; a test holds it.
 
 from __future__ import annotations
 
+import functools
 import typing
 from typing import Any, Literal
 
@@ -47,10 +48,10 @@ def unlike_default(model: BaseModel) -> dict[str, Any]:
     So the class and what is left give back the whole. A block whose default is another one, or none, stays even where
     nothing is left in it.
     """
-    whole = model.model_dump(mode="json")
+    whole, defaults = model.model_dump(mode="json"), _defaults(type(model))
     found: dict[str, Any] = {}
-    for name, field in type(model).model_fields.items():
-        if _is_tag(field) or field.is_required() or whole[name] != _default(field):
+    for name in type(model).model_fields:
+        if name not in defaults or whole[name] != defaults[name]:
             found[name] = _inside(getattr(model, name), whole[name])
     return found | (model.model_extra or {})
 
@@ -72,8 +73,14 @@ def _is_tag(field: FieldInfo) -> bool:
     return typing.get_origin(field.annotation) is Literal and len(typing.get_args(field.annotation)) == 1
 
 
-def _default(field: FieldInfo) -> Any:
-    return to_jsonable_python(field.get_default(call_default_factory=True))
+@functools.cache
+def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
+    """As JSON has them, of the fields that have one and are no tag."""
+    return {
+        name: to_jsonable_python(field.get_default(call_default_factory=True))
+        for name, field in kind.model_fields.items()
+        if not (_is_tag(field) or field.is_required())
+    }
 
 
 def _inside(value: Any, as_json: Any) -> Any:

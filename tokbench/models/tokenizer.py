@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 import quantizers
 from quantizers.functional.gradient import straight_through
@@ -66,12 +66,12 @@ class Tokenizer(SavedModel):
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config
-        model = config.model
         self.quantizer = quantizer_of(config)
-        self.encoder, self.decoder = builder(model.architecture)(
-            model, config.image_size, self.quantizer.dim, config.channels
-        )
+        self.encoder, self.decoder = self._networks(config, self.quantizer.dim)
         self._known_extents: dict[torch.dtype, tuple[Extent, Extent]] = {}
+
+    def _networks(self, config: TokenizerConfig, dim: int) -> tuple[nn.Module, nn.Module]:
+        return builder(config.model.architecture)(config.model, config.image_size, dim, config.channels)
 
     @property
     def downsampling(self) -> int:

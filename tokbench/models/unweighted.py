@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from torch import nn
+
 import quantizers
+from tokbench.config.architecture import Architecture
 from tokbench.config.model import TokenizerConfig
+from tokbench.models.registry import builder
 from tokbench.models.tokenizer import Tokenizer
 from tokbench.models.weightless import weightless
 
@@ -27,4 +31,21 @@ def unweighted(config: TokenizerConfig) -> Tokenizer:
 @functools.lru_cache(maxsize=64)
 def _unweighted(model: Any, quantizer: Any, config: str) -> Tokenizer:
     with weightless():
-        return Tokenizer(TokenizerConfig.model_validate_json(config))
+        return _Unweighted(TokenizerConfig.model_validate_json(config))
+
+
+class _Unweighted(Tokenizer):
+    """Its networks are also those of other cells: a sweep over quantizers has the same ones again and again."""
+
+    def _networks(self, config: TokenizerConfig, dim: int) -> tuple[nn.Module, nn.Module]:
+        return _networks(type(config.model), config.model.model_dump_json(), config.image_size, dim, config.channels)
+
+    @functools.cached_property
+    def parameter_count(self) -> int:
+        return super().parameter_count
+
+
+@functools.lru_cache(maxsize=16)
+def _networks(kind: type[Architecture], model: str, *about: Any) -> tuple[nn.Module, nn.Module]:
+    settings = kind.model_validate_json(model)
+    return builder(settings.architecture)(settings, *about)

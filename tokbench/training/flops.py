@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,14 +12,17 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from tokbench.config.architecture import Architecture
 from tokbench.config.generator import GeneratorRecipe
-from tokbench.config.grid import axes
+from tokbench.config.grid import Size, axes
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.data.pixels import frames
 from tokbench.generators.building import without_weights
 from tokbench.generators.judges import without_its_weights
 from tokbench.models import Tokenizer
 from tokbench.models.discriminator import build_discriminator
+from tokbench.models.registry import builder
+from tokbench.models.unweighted import unweighted
 from tokbench.models.weightless import weightless
 
 
@@ -74,21 +78,15 @@ def train_step_flops(recipe: Recipe, tokenizer: TokenizerRecipe | None = None) -
 
 def _tokenizer(recipe: TokenizerRecipe) -> float:
     size, channels = recipe.data.image_size, recipe.data.channels
+    tokenizer, model, net = unweighted(recipe.tokenizer), recipe.model, recipe.loss.perceptual.net
+    total = _autoencoder(type(model), model.model_dump_json(), tokenizer.quantizer.dim, size, channels)
+    total += _search(tokenizer)
+    if net != "none":
+        total += _perceptual(net, size)
     with weightless():
-        tokenizer = Tokenizer(recipe.tokenizer)
-        images = torch.zeros(1, channels, *axes(size), requires_grad=True)
-        latents = torch.zeros(1, tokenizer.quantizer.dim, *tokenizer.latent_grid(), requires_grad=True)
-        total = _there_and_back(tokenizer.encoder, images) + _there_and_back(tokenizer.decoder, latents)
-        total += _search(tokenizer)
-        if recipe.loss.perceptual.net != "none":
-            features = perceptual_features(recipe.loss.perceptual.net)
-            for parameter in features.parameters():
-                parameter.requires_grad_(False)
-            # The original goes through once, the reconstruction there and back; grey ones as RGB.
-            seen = frames(images).expand(-1, 3, -1, -1)
-            total += _forward(features, seen) + _there_and_back(features, seen)
         if recipe.loss.logits is not None:
             classifier, side = without_its_weights(recipe.loss.logits.net), recipe.loss.logits.size
+            images = torch.zeros(1, channels, *axes(size))
             seen = torch.zeros(len(frames(images)), 3, side, side, requires_grad=True)
             total += _forward(classifier, seen) + _there_and_back(classifier, seen)
         adversarial = recipe.loss.adversarial
@@ -100,6 +98,29 @@ def _tokenizer(recipe: TokenizerRecipe) -> float:
             active = max(0, recipe.training.steps - adversarial.start) / recipe.training.steps
             total += 3 * step * active
     return total
+
+
+# The cells of a sweep are counted one after the other, and most have the same networks.
+@functools.lru_cache(maxsize=64)
+def _autoencoder(kind: type[Architecture], model: str, dim: int, size: Size, channels: int) -> float:
+    """Of settings of the class ``kind``, between which are latents of ``dim`` channels."""
+    settings = kind.model_validate_json(model)
+    with weightless():
+        encoder, decoder = builder(settings.architecture)(settings, size, dim, channels)
+        images = torch.zeros(1, channels, *axes(size), requires_grad=True)
+        latents = torch.zeros(1, dim, *settings.grid(size), requires_grad=True)
+        return _there_and_back(encoder, images) + _there_and_back(decoder, latents)
+
+
+@functools.lru_cache(maxsize=64)
+def _perceptual(net: str, size: Size) -> float:
+    """The original goes through once, the reconstruction there and back; grey ones as RGB."""
+    with weightless():
+        features = perceptual_features(net)
+        for parameter in features.parameters():
+            parameter.requires_grad_(False)
+        seen = frames(torch.zeros(1, 3, *axes(size), requires_grad=True))
+        return _forward(features, seen) + _there_and_back(features, seen)
 
 
 def _generator(recipe: GeneratorRecipe, tokenizer_recipe: TokenizerRecipe) -> float:
