@@ -69,11 +69,12 @@ def users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[ForkServer]:
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     """Where processes of their own start with everything imported."""
     from fork_server import fork_server
 
-    with fork_server() as server:
+    mine = tmp_path_factory.getbasetemp()
+    with fork_server(mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) as server:
         yield server
 
 

@@ -1,19 +1,22 @@
 """Forks a process for everything it is told to run, so that torch and the training loop are imported once and not each
-time."""
+time: for both of the processes that the suite runs in."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 _TESTS = Path(__file__).parent
 _SERVER = """
-import gc, json, os, sys, traceback
+import gc, json, os, select, socket, sys, traceback
 import torch, torch._dynamo
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
@@ -42,30 +45,41 @@ def child(told):
     sys.stdout.flush(), sys.stderr.flush()
     os._exit(code)
 
-print("ready", flush=True)
-for line in sys.stdin:
-    told = json.loads(line)
-    if "wait" in told:
-        print(os.waitstatus_to_exitcode(os.waitpid(told["wait"], 0)[1]), flush=True)
-    else:
-        pid = os.fork()
-        if pid == 0:
+def serve(lines):  # a client's children, from a process of its own: none waits for those of another
+    print("ready", file=lines, flush=True)
+    for line in lines:
+        told = json.loads(line)
+        if "wait" in told:
+            answer = os.waitstatus_to_exitcode(os.waitpid(told["wait"], 0)[1])
+        elif (answer := os.fork()) == 0:
             child(told)
-        print(pid, flush=True)
+        print(answer, file=lines, flush=True)
+
+listening = socket.socket(fileno=int(sys.argv[1]))
+while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:  # closed by whoever started this
+    client, _ = listening.accept()
+    if os.fork() == 0:
+        listening.close()
+        serve(client.makefile("rw"))
+        os._exit(0)
+    client.close()
+os._exit(0)
 """
 
 
 class ForkServer:
     """A process that has imported everything and runs Python code in children of its own."""
 
-    def __init__(self, server: subprocess.Popen[str]) -> None:
-        self._server = server
+    def __init__(self, lines: TextIO) -> None:
+        self._lines = lines
+        assert self._line() == "ready"
 
     def start(
         self, code: str, *arguments: str, environment: Mapping[str, str] | None = None, output: Path | None = None
     ) -> int:
         """The process id of a child that runs ``code``, with ``sys.argv[1:]``; what it prints goes to ``output``."""
-        told = {"code": code, "arguments": arguments, "environment": dict(environment or {})}
+        own = {"TOKBENCH_CACHE": os.environ["TOKBENCH_CACHE"]}  # the server has that of whoever started it
+        told = {"code": code, "arguments": arguments, "environment": {**own, **(environment or {})}}
         return int(self._answer({**told, "output": str(output or os.devnull)}))
 
     def wait(self, child: int) -> int:
@@ -85,28 +99,44 @@ class ForkServer:
         assert not failed, printed.read_text()[-2000:]
 
     def _answer(self, told: Mapping[str, object]) -> str:
-        assert self._server.stdin is not None
-        self._server.stdin.write(f"{json.dumps(told)}\n")
-        self._server.stdin.flush()
-        return self.line()
+        print(json.dumps(told), file=self._lines, flush=True)
+        return self._line()
 
-    def line(self) -> str:
-        """The next line it prints."""
-        assert self._server.stdout is not None
-        line = self._server.stdout.readline()
+    def _line(self) -> str:
+        line = self._lines.readline()
         assert line, "the server died"
         return line.strip()
 
 
 @contextmanager
-def fork_server() -> Iterator[ForkServer]:
-    """A server that is ready; it ends when its input is closed."""
+def fork_server(folder: Path) -> Iterator[ForkServer]:
+    """A server that is ready: the one that listens in ``folder``, else a new one, which ends with this context."""
+    with ExitStack() as stack:
+        client = stack.enter_context(socket.socket(socket.AF_UNIX))
+        address = str(folder / "forks")
+        with Path(f"{address}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                client.connect(address)
+            except (FileNotFoundError, ConnectionRefusedError):  # nobody's yet, or of one that has ended
+                Path(address).unlink(missing_ok=True)
+                stack.enter_context(_started(address))
+                client.connect(address)
+        yield ForkServer(stack.enter_context(client.makefile("rw")))
+
+
+@contextmanager
+def _started(address: str) -> Iterator[None]:
     # Triton decides when it is imported, as torch's compiler does, whether its kernels run without a GPU.
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(_TESTS.parent), "TRITON_INTERPRET": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-c", _SERVER.format(tests=str(_TESTS))],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
-    ) as process:  # fmt: skip
-        server = ForkServer(process)
-        assert server.line() == "ready"
-        yield server
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        listening.listen()
+        number = listening.fileno()
+        command = [sys.executable, "-c", _SERVER.format(tests=str(_TESTS)), str(number)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=env, pass_fds=[number])
+    with process:
+        try:
+            yield
+        finally:
+            process.terminate()  # processes that were forked here since hold its input open

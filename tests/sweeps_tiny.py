@@ -19,7 +19,7 @@ TINY_GENERATOR = [
     "training.steps=12",
     "training.batch_size=8",
     "training.warmup_steps=2",
-    "training.checkpoint_every=4",
+    "training.checkpoint_every=0",
     "training.picture_every=0",
     "training.log_every=2",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,14 +19,21 @@ from tokbench.errors import TokbenchError
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of one claim, a cell of which failed."""
+    home = tmp_path_factory.mktemp("claims")
     parts = depth_or_codebook()
     parts["codebook"].append(row("vq", 2**17, 1, 0, error="MemoryError: too | large"))
-    save(judge(evidence("depth-or-codebook", parts)), tmp_path, tmp_path / "work")
-    write_pages(tmp_path)
-    return tmp_path
+    save(judge(evidence("depth-or-codebook", parts)), home, home / "work")
+    write_pages(home)
+    return home
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path) -> Path:
+    """A copy of them to write into."""
+    return shutil.copytree(made, tmp_path, dirs_exist_ok=True)
 
 
 def test_a_page_says_all_there_is_to_say(home: Path) -> None:
@@ -90,15 +98,15 @@ def test_damaged_results_name_file_and_line(home: Path) -> None:
         judged(home)
 
 
-@pytest.fixture
-def committed(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkout as it was committed: what was made here since does not count."""
-    paths = ["results", "README.md"]
+    folder, paths = tmp_path_factory.mktemp("committed"), ["results", "README.md"]
     archive = subprocess.run(["git", "-C", str(ROOT), "archive", "HEAD", *paths], capture_output=True, check=False)
     if archive.returncode:  # not a checkout: what was unpacked is what was released
         return ROOT
-    subprocess.run(["tar", "-x", "-C", str(tmp_path)], input=archive.stdout, check=True)
-    return tmp_path
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    return folder
 
 
 def test_the_committed_pages_are_what_the_committed_records_give(

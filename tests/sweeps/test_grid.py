@@ -119,7 +119,7 @@ def test_the_address_is_of_what_matters() -> None:
     def key(*overrides: str) -> str:
         return tokenizer_cells(SweepSettings(quantizer=["vq"], set=[*TINY, *overrides]))[0][0].key
 
-    assert key() == key("name=other", "training.log_every=3", "data.workers=2", "training.checkpoint_every=0")
+    assert key() == key("name=other", "training.log_every=3", "data.workers=2", "training.checkpoint_every=4")
     different = {key(), key("seed=1"), key("training.steps=13"), key("quantizer.decay=0.5")}
     assert len(different) == 4
 

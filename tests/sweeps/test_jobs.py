@@ -102,7 +102,7 @@ def test_an_interrupted_sweep_asks_its_cells_once_and_waits(
         monkeypatch,
         _DIARY
         + "import signal\n"
-        + "def stop(*_): note('asked'); time.sleep(0.5); note('saved'); os._exit(130)\n"
+        + "def stop(*_): note('asked'); time.sleep(0.2); note('saved'); os._exit(130)\n"
         + "signal.signal(signal.SIGTERM, stop); note('begin'); time.sleep(600)",
     )
     plan = Plan.make(grid("rq", "lfq", out=tmp_path))

@@ -19,11 +19,14 @@ from sweeps_tiny import TINY_GENERATOR, comparable
 
 from tokbench.results.store import Store
 
+# So that a sweep that was killed goes on within a training.
+_CHECKPOINTS = ["training.checkpoint_every=4"]
 _SWEEP = """
 import sys
 from sweeps_tiny import grid
 from tokbench.sweeps.run import run_sweep
-sys.exit(run_sweep(grid(*{quantizers!r}, generator=["ar", "mlm"], out={out!r})))
+kept = {checkpoints!r}
+sys.exit(run_sweep(grid(*{quantizers!r}, generator=["ar", "mlm"], set=kept, set_generator=kept, out={out!r})))
 """
 CELLS = 6
 
@@ -51,7 +54,7 @@ class Sweeps:
                 time.sleep(0.005)
             return signal.SIGKILL
 
-        code = _SWEEP.format(quantizers=quantizers.split(","), out=str(out))
+        code = _SWEEP.format(quantizers=quantizers.split(","), checkpoints=_CHECKPOINTS, out=str(out))
         return self.server.run(code, None if kill_after is None and until is None else kill)
 
 
@@ -136,8 +139,8 @@ def test_a_killed_sweep_leaves_no_cells_running(
     undisturbed: tuple[list[dict[str, Any]], float], tmp_path: Path
 ) -> None:
     """With --jobs the cells are other processes: they end with the sweep, and nothing is recorded twice."""
-    sets = [part for text in TINY for part in ("--set", text)]
-    sets += [part for text in TINY_GENERATOR for part in ("--set-generator", text)]
+    sets = [part for text in [*TINY, *_CHECKPOINTS] for part in ("--set", text)]
+    sets += [part for text in [*TINY_GENERATOR, *_CHECKPOINTS] for part in ("--set-generator", text)]
     arguments = ["-q", "rq,lfq", "-k", "16", "-d", "2", "--generator", "ar,mlm", "--jobs", "2", "--out", str(tmp_path)]
     command = [sys.executable, "-m", "tokbench", "sweep", *arguments, *sets]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}

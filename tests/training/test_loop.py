@@ -71,7 +71,7 @@ def test_stopped_and_resumed_is_bit_equal_to_undisturbed(tiny: Tiny, tmp_path: P
 
 
 def test_pictures_and_checkpoints_do_not_change_what_is_trained(tiny: Tiny, tmp_path: Path) -> None:
-    train(tiny("training.picture_every=5"), tmp_path / "a", quiet=True)
+    train(tiny("training.picture_every=5", "training.checkpoint_every=4"), tmp_path / "a", quiet=True)
     train(tiny("training.picture_every=0", "training.checkpoint_every=0"), tmp_path / "b", quiet=True)
     assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
@@ -125,10 +125,11 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tiny: Tiny, tmp_path: Path
 def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(
     tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(tiny(), tmp_path / "whole", quiet=True)
-    train(tiny(), tmp_path / "run", stop_at=9, quiet=True)
+    recipe = tiny("training.checkpoint_every=4")
+    train(recipe, tmp_path / "whole", quiet=True)
+    train(recipe, tmp_path / "run", stop_at=9, quiet=True)
     (tmp_path / "run" / "checkpoints" / "step-00000009" / "state.pt").write_bytes(b"broken")
-    train(tiny(), tmp_path / "run", resume=True, quiet=True)
+    train(recipe, tmp_path / "run", resume=True, quiet=True)
     assert "step-00000009" in capsys.readouterr().out
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
 
