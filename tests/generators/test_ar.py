@@ -14,7 +14,7 @@ from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build
 from tokbench.generators.ar_decoding import ARDecoder
 from tokbench.generators.stepping import Steps
-from tokbench.generators.transformer import Dropouts, Transformer
+from tokbench.generators.transformer import Dropouts, Transformer, axial_rotation
 
 Make = Callable[..., Generator]
 
@@ -171,6 +171,33 @@ def test_steps_under_autocast_keep_the_residual_stream_in_full_precision() -> No
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         steps = Steps(stack, 2, 3)
         assert torch.stack([steps(x[:, t], t) for t in range(3)], 1).dtype == stack(x).dtype == torch.float32
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize("turned", [False, True])
+def test_steps_of_few_rows_are_as_the_stack_at_once(rows: int, turned: bool) -> None:
+    """In fp32 by other products, also where every other step says what is shown."""
+    torch.manual_seed(0)
+    stack, x, shown = Transformer(32, 4, 2).eval(), 9 * torch.randn(rows, 5, 32), torch.ones(rows, 5, dtype=torch.bool)
+    rotation = axial_rotation((2, 2), 8) if turned else None
+    with torch.no_grad():
+        steps = Steps(stack, rows, 5)
+        assert bool(steps.few) == (rows < 40)
+        found = [steps(x[:, t], t, rotation, shown if t % 2 else None) for t in range(5)]
+        torch.testing.assert_close(torch.stack(found, 1), stack(x, rotation), rtol=1e-5, atol=1e-5)
+
+
+def test_steps_in_fp64_round_as_they_did() -> None:
+    """Files are coded so: no product of theirs may change by a bit."""
+    torch.manual_seed(0)
+    stack, x = Transformer(32, 4, 2).double().eval(), torch.randn(2, 32, dtype=torch.float64)
+    with torch.no_grad():
+        y = x
+        for block in stack.blocks:
+            value = block.attention.qkv(block.norm1(y))[:, 64:]
+            y = block.attention.out(value) + y
+            y = block.mlp(block.norm2(y)) + y
+        assert torch.equal(Steps(stack, 2, 3)(x, 0), y)
 
 
 @pytest.mark.parametrize("batch, length", [(12, 1), (12, 3), (8, 4), (7, 4), (5, 16), (4, 17)])

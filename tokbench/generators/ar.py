@@ -187,11 +187,6 @@ class AR(Autoregressive):
         x = self.embedding.into_body(sums)
         return x if self.position is None else x + self.position[positions]
 
-    def classify(self, x: Tensor, depth: int) -> Tensor:
-        """(..., C) -> logits (..., K_d)."""
-        head = self.classifiers[depth if len(self.classifiers) > 1 else 0]
-        return head(self.norm(x))
-
     def batch_sampler(self, n: int, sampling: Sampling, slide: Slide | None = None) -> BatchSampler:
         from tokbench.generators.ar_decoding import GraphedSampler
 

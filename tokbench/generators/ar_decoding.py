@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from tokbench.generators.ar import AR
 from tokbench.generators.autoregressive import Autoregressive
@@ -33,6 +34,10 @@ class ARDecoder:
         self.body = Steps(model.body, batch, self.before + model.places)
         self.head = Steps(model.head, batch, model.depth) if model.settings.depth_layers else None
         self.input = like.new_zeros(batch, width)
+        # At hand: of few rows the calls of modules cost more than they compute.
+        self.norm = model.norm.weight, model.norm.bias
+        heads: list[nn.Linear] = [] if model.by_bits else list(model.classifiers)  # type: ignore[arg-type]
+        self.classifiers = [(head.weight, head.bias) for head in heads]
         self.output = self.depth_input = self.sums = self.input
         self.shown: Tensor | None = None
         if model.condition.config.hides:  # memory that is written over: a recorded graph reads it there
@@ -63,7 +68,10 @@ class ARDecoder:
         model, x = self.model, self.output
         if self.head is not None:
             x = self.head(self.depth_input + model.position_depth[d], d)
-        return model.norm(x) if model.by_bits else model.classify(x, d)
+        normed = torch.layer_norm(x, x.shape[-1:], *self.norm)
+        if model.by_bits:
+            return normed
+        return F.linear(normed, *self.classifiers[d if len(self.classifiers) > 1 else 0])
 
     def push(self, t: int, d: int, codes: Tensor) -> None:
         """Codes (R,) of depth ``d`` at position ``t`` are settled."""

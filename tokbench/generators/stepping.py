@@ -1,7 +1,9 @@
 """One place after the other through a causal stack: a layer of ``Block`` on a place alone, in as few calls as it takes.
 
 A small model's step on a CPU is for the most part the calling of modules and operations: with the layers' weights at
-hand, rows (R, C) in place of (R, 1, C) and sums in place it takes half as long, and gives the same bits.
+hand, rows (R, C) in place of (R, 1, C) and sums in place it takes half as long, and gives the same bits. Few rows in
+fp32 on a CPU go by weights laid out for them (``few_rows``), which round in another way; what files hold is coded in
+fp64 and does not.
 
 Shape legend: R rows, N places, C width, h heads, c channels a head.
 """
@@ -14,8 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tokbench.generators.few_rows import Layer, step
 from tokbench.generators.kernels import have_kernels
 from tokbench.generators.transformer import Block, Cache, Transformer, rotate
+
+_FEW = 32  # rows on a CPU that go by weights of their own
+_COPIED = 2**26  # weights of a stack that are copied for it at most
 
 
 class _Weights(NamedTuple):
@@ -49,6 +55,14 @@ class Steps:
         self.caches = [Cache(*of.unbind()) for of in self.kept]
         blocks: list[Block] = list(stack.blocks)  # type: ignore[arg-type]
         self.layers = list(map(_Weights.of, blocks))
+        self.few: list[Layer] = []
+        if (
+            rows <= _FEW
+            and stack.like.device.type == "cpu"
+            and stack.like.dtype == torch.float32
+            and sum(p.numel() for p in stack.parameters()) <= _COPIED
+        ):
+            self.few = [Layer.of(weights, stack.heads) for weights in self.layers]
 
     def fill(self, x: Tensor, rotation: Tensor | None, shown: Tensor | None = None) -> None:
         """See the first M places, x (R, M, C), at once. ``shown`` (R, N): which of all are attended to."""
@@ -60,8 +74,10 @@ class Steps:
         if fuses(x, self.caches[0].keys):
             with torch.cuda.device_of(x):  # Triton starts kernels on the current one
                 return self._fused(x, at, rotation, shown)
-        mask = None if shown is None else shown[:, None, None, : at + 1]
         turns = None if rotation is None else rotation[at : at + 1]
+        if self.few and shown is None and not torch.is_autocast_enabled("cpu"):
+            return step(self.few, self.kept, x, at, turns)
+        mask = None if shown is None else shown[:, None, None, : at + 1]
         rows, width = x.shape
         split = (rows, 3, self.heads, 1, width // self.heads)
         # Those of all layers at once: a view costs as much as a small product.
