@@ -18,6 +18,8 @@ from data_videos import encode, moving, plain, sound_only
 from tokbench.data import loader, open_images
 from tokbench.data.clip_view import ClipView, VideoFile
 from tokbench.data.pixels import to_float, to_uint8
+from tokbench.data.throughput import beside_pyav
+from tokbench.data.whole import WholePictures
 from tokbench.errors import TokbenchError, TokbenchWarning
 
 pytest.importorskip("av")
@@ -298,3 +300,14 @@ def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
             for k in range(2):
                 (tmp_path / f"{k}.mp4").write_bytes(encode(moving(9, 32, 32)))
                 view.take(VideoFile(tmp_path / f"{k}.mp4", "other"), 0, 0)
+
+
+@pytest.mark.parametrize("stride, part", [(1, (18 + 9) / 32), (2, 17 / 20)])
+def test_pyav_beside_the_reader_decodes_what_the_clips_need(stride: int, part: float, tmp_path: Path) -> None:
+    for k in (0, 1):
+        (tmp_path / f"{k}.mp4").write_bytes(videos()[k])  # 20 and 12 frames
+    settings: Any = {"image_size": (9, 32, 32), "crop": "adm", "windows": "all", "stride": stride}
+    clips = open_images(f"folder:train={tmp_path}", "train", **settings)
+    assert isinstance(clips, WholePictures)
+    found = beside_pyav(clips, seconds=0.01)
+    assert found.part == part and min(found.clips, found.decoded, found.decoded_to_rgb) > 0

@@ -183,6 +183,35 @@ def test_flipped_bytes_lose_frames_and_never_others() -> None:
             video.frames([lost[0]])
 
 
+def test_damage_is_passed_while_decoding_on_from_window_to_window() -> None:
+    data = bytearray(encode(moving(60, 64, 64), bf="0", **{"x264-params": "scenecut=0"}))
+    whole, place = plain(bytes(data)), data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
+    data[place : place + 6] = bytes(255 - value for value in data[place : place + 6])
+    with Video(bytes(data), name="a") as video:
+        lost = set(video.lost())
+    with Video(bytes(data), name="a") as video:
+        for start in range(0, 60, 4):
+            window = range(start, start + 4)
+            if lost.isdisjoint(window):
+                assert np.array_equal(video.frames(window), whole[start : start + 4]), start
+            else:
+                with pytest.raises(UnreadableVideo, match="is damaged"):
+                    video.frames(window)
+
+
+def test_what_interrupts_a_window_does_not_move_the_next() -> None:
+    data = encode(moving(40), kind="avi", codec="mpeg4", bf="2")  # without times: frames are counted
+    whole = plain(data)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with Video(data, name="a") as video:
+        with pytest.raises(KeyboardInterrupt):
+            video.each(range(10), stop)
+        assert np.array_equal(video.frames([10, 11]), whole[[10, 11]])
+
+
 def test_frames_that_change_their_size() -> None:
     small, large = (encode(moving(12, side, side), kind="mpegts", codec="mpeg2video") for side in (32, 64))
     with Video(small + large, name="a") as video:

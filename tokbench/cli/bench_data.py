@@ -59,6 +59,7 @@ def data(
         found = beside_pyav(every, seconds=seconds)  # type: ignore[arg-type]
         rgb, bare = found.clips / found.decoded_to_rgb, found.clips / found.decoded
         console.print(f"clips one behind another, one process: {found.clips:,.0f} frames a CPU second")
+        console.print(f"both decode a video from its front to the end of its last clip: {found.part:.0%} of the frames")
         console.print(f"{rgb:.2f} times PyAV's own rate to RGB arrays ({found.decoded_to_rgb:,.0f})")
         console.print(f"{bare:.2f} times PyAV's own rate of decoding alone ({found.decoded:,.0f})")
     for path, reason in images.skipped[:10]:

@@ -19,8 +19,9 @@ from tokbench.config.grid import Size, axes
 from tokbench.data.container import UnreadableVideo, need_pyav
 from tokbench.data.crops import OWN_SCALE, View
 from tokbench.data.draws import below, uniforms
+from tokbench.data.frame_index import FrameIndex
 from tokbench.data.media import VIDEOS
-from tokbench.data.video import FrameIndex, Video
+from tokbench.data.video import Video
 from tokbench.data.whole import stamp
 from tokbench.errors import TokbenchError, counted, did_you_mean
 
@@ -205,21 +206,21 @@ INDICES = 10_000
 
 
 def _opened(file: VideoFile) -> Video:
-    """The video, open. The last two stay open in each thread: clips one behind another need no search in the file. Of
+    """The video, open. The last one stays open in each thread: clips one behind another need no search in the file. Of
     files the index is kept: without, every epoch would read all of a file for one clip."""
     source = id(file.source) if isinstance(file.source, bytes) else _stamped(file.source, file.name)
     key = (os.getpid(), source)  # a process that was forked must not read through its parent's place in the file
     videos: dict[tuple[int, int | str], Video] = _kept.__dict__.setdefault("videos", {})
     indices: dict[str, FrameIndex] = _kept.__dict__.setdefault("indices", {})
-    if (found := videos.pop(key, None)) is None:
+    if (found := videos.get(key)) is None:
+        while videos:  # before the next is opened, which gets its memory, still in the processor's caches
+            videos.popitem()[1].close()
         found = Video(file.source, name=file.name, index=indices.get(source) if isinstance(source, str) else None)
+        videos[key] = found
         if isinstance(source, str):
             indices[source] = found.index
         if len(indices) > INDICES:
             indices.pop(next(iter(indices)))
-    while len(videos) > 1:  # closed here: what it decodes from refers to it, so it would wait for the garbage collector
-        videos.pop(next(iter(videos))).close()
-    videos[key] = found
     return found
 
 

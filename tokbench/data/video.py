@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tokbench.data.container import UnreadableVideo, need_pyav, open_stream
+from tokbench.data.frame_index import NONE, FrameIndex, is_hidden
 from tokbench.errors import counted
 
 if TYPE_CHECKING:
@@ -27,19 +27,9 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
-_NONE = np.zeros(0, dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class FrameIndex:
-    """Where the frames of a file are: ``times``, int64 (N,), as they are shown; ``keys``, the numbers of key frames;
-    ``order``, those of all as they are decoded, or None where they are counted from the front; ``declared``, how many
-    the header says, less those that are not to be shown (an edit list's): 0 where it says nothing, perhaps wrong."""
-
-    times: np.ndarray
-    keys: np.ndarray
-    order: np.ndarray | None
-    declared: int
+_TOGETHER = 2**19
+"""Pixels that are decoded in one go and then converted: in turns, frame by frame, decoder, converter and Python push
+each other out of the processor's caches."""
 
 
 class Video:
@@ -62,10 +52,10 @@ class Video:
         self._stream = self._open()
         self.base = self._stream.time_base
         self._reformatter = self._av.video.reformatter.VideoReformatter()
-        self._running: Iterator[tuple[int, VideoFrame]] | None = None
+        self._running: Iterator[VideoFrame] | None = None
         self._at, self._broken = -1, set[int]()
         self._numbers: dict[int, int] = {}
-        self.index = index or FrameIndex(_NONE, _NONE, None, 0)
+        self.index = index or FrameIndex(NONE, NONE, None, 0)
         try:
             self.index = index or self._indexed()
         except UnreadableVideo:
@@ -129,7 +119,7 @@ class Video:
         return [found[k] for k in indices]
 
     def each(self, indices: Sequence[int], take: Callable[[int, np.ndarray], object]) -> None:
-        """``take(index, frame)`` as soon as a frame is decoded: none waits for the others.
+        """``take(index, frame)`` soon after a frame is decoded: none waits for more than half a million pixels.
 
         Raises:
             UnreadableVideo: as ``read``, when some were taken. A damaged frame may be taken, and one be taken twice.
@@ -138,9 +128,13 @@ class Video:
         key = self._key_before(wanted[0])
         if self._running is None or not (key or 0) - 1 <= self._at < wanted[0]:
             self._start(key)
-        shapes = self._decoded(wanted, take)
+        try:
+            shapes = self._decoded(wanted, take)
+        except self._av.FFmpegError:
+            self._start(key, past_damage=True)
+            shapes = self._decoded(wanted, take)
         if len(shapes) < len(wanted):  # what the flag of a key frame, or an index, promises need not be true
-            self._start(None)
+            self._start(None, past_damage=True)
             shapes |= self._decoded(wanted, take)
         missing = next((k for k in wanted if k not in shapes), None)
         if missing is not None:
@@ -151,11 +145,12 @@ class Video:
     def lost(self) -> list[int]:
         """The frames that cannot be decoded, with damage that the decoder notices, or that come behind later ones (the
         times are wrong). Decodes all of them."""
-        self._start(None)
+        self._start(None, past_damage=True)
         assert self._running is not None
         whole, last = set[int](), 0
-        for index, _ in self._running:
-            if index >= last:
+        for frame in self._running:
+            index = self._placed(frame)
+            if index is not None and index >= last:
                 whole.add(index)
                 last = index
         for index in set(range(len(self))) - whole:
@@ -163,26 +158,40 @@ class Video:
         self._running = None
         return sorted(self._broken)
 
-    def _start(self, key: int | None) -> None:
-        """Decode from frame ``key`` on (None: from the front): the next frames behind need no search."""
-        self._running, self._at, self._broken = self._shown(key), -1, set()
+    def _start(self, key: int | None, past_damage: bool = False) -> None:
+        """Decode from frame ``key`` on (None: from the front): the next frames behind need no search. Damage raises,
+        or ``_broken`` gets its frames at several times the cost of asking for the next."""
+        self._running, self._at, self._broken = None, (key or 0) - 1, set()
+        if key is None:
+            self._stream = self._open()
+        assert self._container is not None
+        try:
+            if key is not None:
+                self._container.seek(int(self.times[key]), stream=self._stream)
+            self._running = self._past_damage() if past_damage else self._container.decode(self._stream)
+        except self._av.FFmpegError:
+            self._running = iter(())
 
     def _decoded(self, wanted: list[int], take: Callable[[int, np.ndarray], object]) -> dict[int, tuple[int, ...]]:
-        """The shapes of those of the frames that decoding on gives whole."""
+        """The shapes of those of the frames that decoding on gives whole. Raises FFmpegError."""
         found: dict[int, tuple[int, ...]] = {}
-        missing = set(wanted)
-        assert self._running is not None
-        for index, frame in self._running:
-            self._at = index
-            if index in missing:
-                pixels = self._rgb(frame)
-                found[index] = pixels.shape
-                take(index, pixels)
-                missing.remove(index)
-            if not missing or index >= wanted[-1]:
+        missing, last = set(wanted), wanted[-1]
+        most = max(1, _TOGETHER // (self._stream.width * self._stream.height))
+        running, self._running = self._running, None  # where it stands is not known if it is interrupted
+        assert running is not None
+        while missing and self._at < last:
+            frames = list(itertools.islice(running, min(most, last - self._at)))
+            if not frames:
                 break
+            for frame in frames:
+                index = self._placed(frame)
+                if index in missing:
+                    pixels = self._rgb(frame)
+                    found[index] = pixels.shape
+                    take(index, pixels)
+                    missing.remove(index)
         else:
-            self._running = None
+            self._running = running
         return {index: shape for index, shape in found.items() if index not in self._broken}
 
     def _rgb(self, frame: VideoFrame) -> np.ndarray:
@@ -190,38 +199,29 @@ class Video:
         if in_rgb is frame:
             pixels = frame.to_ndarray()
         else:  # the converted frame's own memory: whoever keeps it longer copies it anyway
-            plane, height, width = in_rgb.planes[0], in_rgb.height, in_rgb.width
-            rows = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)  # type: ignore[call-overload]
-            pixels = rows[:, : 3 * width].reshape(height, width, 3)
+            plane, shape = in_rgb.planes[0], (in_rgb.height, in_rgb.width, 3)
+            pixels = np.ndarray(shape, np.uint8, plane, strides=(plane.line_size, 3, 1))  # type: ignore[call-overload]
         turns = round(frame.rotation / 90) % 4
         return np.rot90(pixels, turns) if turns else pixels
 
-    def _shown(self, key: int | None) -> Iterator[tuple[int, VideoFrame]]:
-        """Numbered frames, as decoding from frame ``key`` on (None: from the front) gives them.
-
-        ``_broken`` gets the numbers of the damaged ones, and of those decoded from them.
-        """
-        if key is None:
-            self._stream = self._open()
-        else:
-            try:
-                assert self._container is not None
-                self._container.seek(int(self.times[key]), stream=self._stream)
-            except self._av.FFmpegError:
-                return
-        count = itertools.count()
+    def _past_damage(self) -> Iterator[VideoFrame]:
+        """Frames from where the container stands; ``_broken`` gets those whose packets cannot be decoded."""
         for packet in self._packets():
             try:
                 frames = packet.decode()
             except self._av.FFmpegError:
                 self._broken |= self._depending_on(self._number(packet))
                 continue
-            for frame in frames:
-                index = self._number(frame) if self.index.order is not None else next(count)
-                if frame.is_corrupt:
-                    self._broken |= self._depending_on(index)
-                if index is not None:
-                    yield index, frame
+            yield from frames
+
+    def _placed(self, frame: VideoFrame) -> int | None:
+        """The number of the next frame, None where its time is nobody's; ``_broken`` gets it if the decoder says so."""
+        index = self._at + 1 if self.index.order is None else self._number(frame)
+        if frame.is_corrupt:
+            self._broken |= self._depending_on(index)
+        if index is not None:
+            self._at = index
+        return index
 
     def _packets(self) -> Iterator[Any]:
         """Those from where the container stands to the end, or to where the file breaks off."""
@@ -262,7 +262,7 @@ class Video:
             for packet in self._container.demux(self._stream):
                 if packet.is_discard:  # outside of what is to be shown
                     declared = max(0, declared - 1)
-                if not packet.size or packet.is_discard or (vp8 and _is_hidden(packet)):
+                if not packet.size or packet.is_discard or (vp8 and is_hidden(packet)):
                     continue  # the end, one of those, a frame left out by its encoder
                 times.append(packet.pts)
                 keys += [packet.pts] if packet.is_keyframe else []
@@ -283,18 +283,14 @@ class Video:
     def _counted(self, declared: int) -> FrameIndex:
         self._stream = self._open()
         rate = float(self._stream.average_rate or 25) * float(self.base or 1)
-        times = [round(k / rate) if frame.pts is None else frame.pts for k, (_, frame) in enumerate(self._shown(None))]
+        shown = enumerate(self._past_damage())
+        times = [round(k / rate) if frame.pts is None else frame.pts for k, frame in shown]
         if not times:
             raise UnreadableVideo(self.name, "none of its frames can be decoded")
-        return FrameIndex(np.maximum.accumulate(np.array(times, np.int64)), _NONE, None, declared)
+        return FrameIndex(np.maximum.accumulate(np.array(times, np.int64)), NONE, None, declared)
 
     def _open(self) -> VideoStream:
         """Open the file anew and find its video stream."""
         self._release()
         self._container, stream = open_stream(self.source, self.name)
         return stream
-
-
-def _is_hidden(packet: Any) -> bool:
-    """Whether a packet holds a frame of VP8 that is only referred to: the fifth bit of a frame's first byte is 0."""
-    return not bytes(packet)[0] & 0x10
