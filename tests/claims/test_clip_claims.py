@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from claims_tiny import evidence, found, row, tiny
 from recipes_tiny import TINY
+from tiny_clips import make_clip_tokenizer
 from typer.testing import CliRunner
 
-from tokbench.claims.definition import load_claim
+from tokbench.claims.definition import Elsewhere, load_claim
 from tokbench.claims.findings import Verdict
+from tokbench.claims.follow_ups import ElsewhereCell
 from tokbench.claims.panels import draw
 from tokbench.claims.plan import plan_claim
 from tokbench.claims.results import check_of, judge
 from tokbench.cli.app import app
+from tokbench.config.loading import load_recipe
 from tokbench.errors import TokbenchError
 from tokbench.results.figures.base import figure_settings
 from tokbench.results.record import Record
@@ -111,3 +115,12 @@ def test_elsewhere_needs_a_part_with_tokenizers(tmp_path: Path) -> None:
     scale["elsewhere"] = {"one": {**other, "of": "one"}}
     with pytest.raises(TokbenchError, match="one: two parts have this name"):
         load_claim(str(tiny(tmp_path, "mine", {}, scales={"cpu": scale})))
+
+
+def test_clips_elsewhere_take_the_frames_that_the_recipes_clips_take(tmp_path: Path) -> None:
+    make_clip_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    recipe = load_recipe("demo-video", ["data.stride=2"])
+    model: Any = SimpleNamespace(recipe=recipe, key="one")
+    asked = Elsewhere.model_validate({"of": "video", "metrics": ["psnr"], "image_size": [9, 16, 16], "limit": 2})
+    record = ElsewhereCell(model, asked).measure(tmp_path / "tokenizer", tmp_path, cpu=True)
+    assert record.data is not None and record.data.protocol == "tokbench-v1-all-stride2"

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from tokbench.claims.definition import Elsewhere, Probed, ScaleSettings
 from tokbench.config.crop import measured_by
+from tokbench.config.grid import axes
 from tokbench.errors import TokbenchError
 from tokbench.results.environment import content_hash
 from tokbench.results.record import Record
@@ -88,9 +89,11 @@ class ElsewhereCell(FollowUp):
         asked, recipe = self.asked, self.tokenizer.recipe
         tokenizer = Tokenizer.from_pretrained(folder)
         tokenizer.to("cuda" if torch.cuda.is_available() and not cpu else "cpu").eval()
+        clips = len(axes(asked.image_size)) == 3
+        every: Any = {"stride": recipe.data.stride, "fps": recipe.data.fps} if clips else {}
         images: Any = open_images(
             self.data, "eval", image_size=asked.image_size, limit=asked.limit, channels=tokenizer.config.channels,
-            crop=measured_by(recipe.data.crop),
+            crop=measured_by(recipe.data.crop), **every,
         )  # fmt: skip
         found = evaluate_tokenizer(
             tokenizer, images, metrics=asked.metrics, batch_size=recipe.evaluation.batch_size, by_depth=False
@@ -127,8 +130,8 @@ class ProbedCell(FollowUp):
         device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
         tokenizer = Tokenizer.from_pretrained(folder).to(device).eval()
         labelled = open_labelled(
-            data.source, data.image_size, data.channels, limit=asked.limit, eval_limit=asked.eval_limit, stride=1,
-            fps=None,
+            data.source, data.image_size, data.channels, limit=asked.limit, eval_limit=asked.eval_limit,
+            stride=data.stride, fps=data.fps,
         )  # fmt: skip
         settings = ProbeSettings(steps=asked.steps, batch_size=asked.batch_size)
         (arm,) = make_arms([asked.reads], tokenizer, labelled, settings, self._generator(work))

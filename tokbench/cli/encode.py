@@ -113,6 +113,8 @@ def encode(
             bar.console.print(f"{split}: {counted(count, 'image')}, {images.view.describe()}")
     other = f" data.channels={model.config.channels}" if model.config.channels != 3 else ""
     other += f" data.kind={model.config.kind}" if model.config.kind != "image" else ""
+    other += f" data.stride={stride}" if stride != 1 else ""
+    other += f" data.fps={fps:g}" if fps is not None else ""
     console.print(
         f"use it: data.source=codes:{out} data.image_size={size if isinstance(size, int) else size_text(size)}{other}"
     )

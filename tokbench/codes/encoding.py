@@ -52,6 +52,8 @@ def code_header(
         latent_grid=quantizer.latent_grid if latents else None,
         condition=condition,
         captions=captions,
+        stride=getattr(images.view, "stride", None),
+        fps=getattr(images.view, "fps", None),
     )
 
 
@@ -78,7 +80,10 @@ def already_written(tokenizer: Tokenizer, images: ImageDataset, out: Path, **ask
     if not (folder / HEADER).exists():
         raise TokbenchError(f"{folder}: exists already and is not a code cache; choose another --out")
     found = CodeCache(out, images.split).header
-    if found.model_copy(update={"count": 0, "shards": ()}) != code_header(tokenizer, images, **asked):
+    wanted = code_header(tokenizer, images, **asked)
+    if found.stride is None:  # not noted: of clips the preprocessing and the fingerprint have both
+        wanted = wanted.model_copy(update={"stride": None, "fps": None})
+    if found.model_copy(update={"count": 0, "shards": ()}) != wanted:
         raise TokbenchError(
             f"{folder}: exists already, of other settings, images or another tokenizer; delete it or choose "
             "another --out"

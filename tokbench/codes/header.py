@@ -52,8 +52,10 @@ class CodeHeader(Grown):
     condition: CodesConfig | None = None  # of pairs: what the codes of the other half are
     latent_grid: Grid | None = None  # where it is not that of the codes: of a pyramid
     captions: bool = False  # whether they are kept
+    stride: PositiveInt | None = None  # of clips; None of images, and in caches from before it was noted
+    fps: float | None = None
 
-    later = ("condition", "latent_grid", "captions")
+    later = ("condition", "latent_grid", "captions", "stride", "fps")
 
     @model_validator(mode="after")
     def _adds_up(self) -> CodeHeader:

@@ -85,6 +85,10 @@ class CodeData:
                     f"{cache.folder}: codes of images of {size} pixels, data.image_size is "
                     f"{size_text(data.image_size)}: set data.image_size={size}"
                 )
+            known, given = (cache.header.stride, cache.header.fps), (data.stride, data.fps)
+            if known[0] is not None and known != given:
+                of, says = (f"data.stride={stride} data.fps={fps or 'null'}" for stride, fps in (known, given))
+                raise TokbenchError(f"{cache.folder}: codes of other clips than the recipe's, {says}: set {of}")
         self.classes = list(self.cache.header.classes)
 
     def _open_images(self) -> None:
