@@ -36,7 +36,8 @@ def reconstruct(
     scores = [get(name).label for name in rows[0].scores] or ["PSNR dB", "SSIM"]
     table = []
     for row in rows:
-        size = f"{row.width}x{row.height}" + (f", {row.frames} frame{'' if row.frames == '1' else 's'}" if row.frames else "")
+        count = f", {row.frames} frame{'' if row.frames == '1' else 's'}" if row.frames else ""
+        size = f"{row.width}x{row.height}{count}"
         codes = "x".join(str(n) for n in row.codes)
         similarity = "–" if isnan(row.ssim) else f"{row.ssim:.3f}"  # smaller than SSIM's window
         values = [f"{value:.4f}" for value in row.scores.values()] or [f"{row.psnr:.2f}", similarity]
