@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make demo      train VQ, RQ and LFQ tokenizers on real photographs and print the comparison table"
-	@echo "make demo-emoji  a tokenizer of emoji and an AR given their names; then draw \"red heart\" and nine others"
+	@echo "make demo-emoji  a tokenizer of emoji and an AR given their names; then draw \"red heart\" and nine others   (half an hour)"
 	@echo "make demo-video  train VQ, LFQ and FSQ tokenizers of videos on the built-in clips; the table, and a film of all side by side"
 	@echo "make demo-fid  the same table with true rFID, and gFID of a generator on each (fetches Inception; half an hour)"
 	@echo "make test      lint, types and the test suite"
@@ -47,8 +47,8 @@ EMOJI := runs/demo-emoji
 demo-emoji: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[text]"
 	$(BIN)/tokbench tokenizer-text train emoji --vocab 1024 --out $(EMOJI)/text.json
-	$(BIN)/tokbench train demo-emoji --out $(EMOJI)/vq
-	$(BIN)/tokbench encode $(EMOJI)/vq/tokenizer --data emoji --crop adm --no-flip --captions --out $(EMOJI)/codes
+	$(BIN)/tokbench train demo-emoji --out $(EMOJI)/rq
+	$(BIN)/tokbench encode $(EMOJI)/rq/tokenizer --data emoji --crop adm --no-flip --captions --latents --out $(EMOJI)/codes
 	$(BIN)/tokbench train generators/demo-emoji --out $(EMOJI)/ar
 	$(BIN)/tokbench evaluate-generator $(EMOJI)/ar/generator --data emoji --results $(EMOJI)/runs.jsonl
 	$(BIN)/tokbench generate $(EMOJI)/ar/generator --out $(EMOJI)/drawn -n 80 --guidance 3 --top-p 0.9 --text "red heart" \
