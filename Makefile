@@ -51,7 +51,7 @@ demo-emoji: $(READY)
 	$(BIN)/tokbench encode $(EMOJI)/rq/tokenizer --data emoji --crop adm --no-flip --captions --latents --out $(EMOJI)/codes
 	$(BIN)/tokbench train generators/demo-emoji --out $(EMOJI)/ar
 	$(BIN)/tokbench evaluate-generator $(EMOJI)/ar/generator --data emoji --results $(EMOJI)/runs.jsonl
-	$(BIN)/tokbench generate $(EMOJI)/ar/generator --out $(EMOJI)/drawn -n 80 --guidance 3 --top-p 0.9 --text "red heart" \
+	$(BIN)/tokbench generate $(EMOJI)/ar/generator --out $(EMOJI)/drawn -n 80 --guidance 1.5 --temperature 0.6 --text "red heart" \
 	  --text "blue heart" --text "orange heart" --text "red circle" --text "blue circle" --text "red square" \
 	  --text "green square" --text "grinning cat" --text "dog face" --text "down arrow"
 
