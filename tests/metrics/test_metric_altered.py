@@ -39,7 +39,8 @@ def test_values_depend_on_neither_batches_nor_company(space: FakeSpace, model: T
     images = Pictures(30, broken=(4,))
     together = values(model, images, "pfid", "ifid", "rfid", "psnr", batch_size=30)
     for name in ("pfid", "ifid"):
-        assert values(model, images, name, batch_size=7)[name] == pytest.approx(together[name], rel=1e-5)
+        # A batch of another size may go by another kernel, and one value of thousands round to the next of 256.
+        assert values(model, images, name, batch_size=7)[name] == pytest.approx(together[name], rel=5e-4)
     assert together["psnr"] == values(model, images, "psnr")["psnr"]
 
 
