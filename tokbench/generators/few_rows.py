@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tokbench.generators.transformer import rotate
+from tokbench.generators.transformer import Block, rotate
 
 _ROOT = math.sqrt(0.5)
 
 
 class Layer(NamedTuple):
-    """Of each norm weight and bias, of each product bias and turned weight."""
+    """Weight and bias of each part of a block."""
 
     norm1: tuple[Tensor, Tensor]
     qkv: tuple[Tensor, Tensor]
@@ -32,20 +32,26 @@ class Layer(NamedTuple):
     down: tuple[Tensor, Tensor]
 
     @classmethod
+    def of(cls, block: Block) -> Layer:
+        """The block's own."""
+        heads = block.attention
+        parts: tuple[nn.Module, ...] = (block.norm1, heads.qkv, heads.out, block.norm2, block.mlp[0], block.mlp[2])
+        return cls(*((part.weight, part.bias) for part in parts))  # type: ignore[arg-type, misc]
+
     @torch.no_grad()
-    def of(cls, parts: Sequence[tuple[Tensor, Tensor]], heads: int) -> Layer:
-        """Copies of weight and bias of each of a block's parts. What comes of ``qkv`` is in the order (h, 3, c)."""
-        norm1, (weight, bias), out, norm2, up, down = parts
-        turned, scaled = weight.t().unflatten(1, (3, heads, -1)).clone(), bias.unflatten(0, (3, heads, -1)).clone()
-        for queries in (turned[:, 0], scaled[0]):
+    def turned(self, heads: int) -> Layer:
+        """Copies for ``step``, with its factors. What comes of ``qkv`` is in the order (h, 3, c)."""
+        weight, bias = (x.t().unflatten(-1, (3, heads, -1)).clone() for x in self.qkv)
+        for queries in (weight[:, 0], bias[0]):
             queries /= math.sqrt(queries.shape[-1])
-        return cls(
-            norm1,
-            (scaled.transpose(0, 1).flatten(), turned.transpose(1, 2).flatten(1)),
-            (out[1], out[0].t().contiguous()),
-            norm2,
-            (up[1] * _ROOT, up[0].t().contiguous().mul_(_ROOT)),
-            (down[1], down[0].t().contiguous().mul_(_ROOT)),
+        out, up, down = (x[0].t().contiguous() for x in (self.out, self.up, self.down))
+        return Layer(
+            self.norm1,
+            (weight.transpose(1, 2).flatten(1), bias.transpose(0, 1).flatten()),
+            (out, self.out[1]),
+            self.norm2,
+            (up.mul_(_ROOT), self.up[1] * _ROOT),
+            (down.mul_(_ROOT), self.down[1]),
         )
 
 
@@ -60,14 +66,14 @@ def step(layers: Sequence[Layer], kept: Tensor, x: Tensor, at: int, turns: Tenso
     seen = kept.narrow(3, 0, at + 1)
     keys, values = seen[:, 0].transpose(2, 3).unbind(), seen[:, 1].unbind()
     for (norm1, qkv, out, norm2, up, down), place, k, v in zip(layers, places, keys, values, strict=True):
-        parts = torch.addmm(qkv[0], torch.layer_norm(x, (width,), *norm1), qkv[1]).view(split)
+        parts = torch.addmm(qkv[1], torch.layer_norm(x, (width,), *norm1), qkv[0]).view(split)
         if turns is not None:
             parts = torch.cat([rotate(parts[:, :2], turns), parts[:, 2:]], dim=1)
         q, own = parts.split((1, 2), dim=1)
         place.copy_(own)
         # Of one key the softmax is 1.
         y = torch.bmm(torch.softmax(torch.bmm(q, k), -1), v) if at else own[:, 1]
-        x = torch.addmm(out[0], y.reshape(rows, width), out[1]).add_(x)
-        u = torch.addmm(up[0], torch.layer_norm(x, (width,), *norm2), up[1])
-        x = torch.addmm(down[0], torch.addcmul(u, u, torch.erf(u)), down[1]).add_(x)
+        x = torch.addmm(out[1], y.reshape(rows, width), out[0]).add_(x)
+        u = torch.addmm(up[1], torch.layer_norm(x, (width,), *norm2), up[0])
+        x = torch.addmm(down[1], torch.addcmul(u, u, torch.erf(u)), down[0]).add_(x)
     return x

@@ -10,11 +10,9 @@ Shape legend: R rows, N places, C width, h heads, c channels a head.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from tokbench.generators.few_rows import Layer, step
 from tokbench.generators.kernels import have_kernels
@@ -22,23 +20,6 @@ from tokbench.generators.transformer import Block, Cache, Transformer, rotate
 
 _FEW = 32  # rows on a CPU that go by weights of their own
 _COPIED = 2**26  # weights of a stack that are copied for it at most
-
-
-class _Weights(NamedTuple):
-    """Weight and bias of each part of a block."""
-
-    norm1: tuple[Tensor, Tensor]
-    qkv: tuple[Tensor, Tensor]
-    out: tuple[Tensor, Tensor]
-    norm2: tuple[Tensor, Tensor]
-    up: tuple[Tensor, Tensor]
-    down: tuple[Tensor, Tensor]
-
-    @classmethod
-    def of(cls, block: Block) -> _Weights:
-        heads = block.attention
-        parts: tuple[nn.Module, ...] = (block.norm1, heads.qkv, heads.out, block.norm2, block.mlp[0], block.mlp[2])
-        return cls(*((part.weight, part.bias) for part in parts))  # type: ignore[arg-type, misc]
 
 
 class Steps:
@@ -54,7 +35,7 @@ class Steps:
         self.kept = stack.like.new_zeros(shape)  # keys and values of each layer, which one copy fills
         self.caches = [Cache(*of.unbind()) for of in self.kept]
         blocks: list[Block] = list(stack.blocks)  # type: ignore[arg-type]
-        self.layers = list(map(_Weights.of, blocks))
+        self.layers = list(map(Layer.of, blocks))
         self.few: list[Layer] = []
         if (
             rows <= _FEW
@@ -62,7 +43,7 @@ class Steps:
             and stack.like.dtype == torch.float32
             and sum(p.numel() for p in stack.parameters()) <= _COPIED
         ):
-            self.few = [Layer.of(weights, stack.heads) for weights in self.layers]
+            self.few = [layer.turned(stack.heads) for layer in self.layers]
 
     def fill(self, x: Tensor, rotation: Tensor | None, shown: Tensor | None = None) -> None:
         """See the first M places, x (R, M, C), at once. ``shown`` (R, N): which of all are attended to."""
