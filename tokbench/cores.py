@@ -21,14 +21,17 @@ def available() -> int:
 
 def waiting() -> int:
     """Other tasks of the machine that run or want to: the fewest of five looks in 10 ms. 0 where it is not Linux."""
-    counts = []
-    for _ in range(5):
+    fewest = 0
+    for look in range(5):
         try:
-            counts.append(int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1)
+            seen = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1
         except (OSError, IndexError, ValueError):
             return 0
+        fewest = seen if look == 0 else min(fewest, seen)
+        if fewest <= 0:  # as on most machines: there a command's start waits for nothing
+            return 0
         time.sleep(0.002)
-    return max(0, min(counts))
+    return fewest
 
 
 class Others:
