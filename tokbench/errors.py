@@ -18,7 +18,7 @@ class TokbenchError(Exception):
     and what a URL holds of a password or a signature is left out.
 
     Args:
-        lines: one; several where several mistakes are told at once.
+        lines: one; several where several mistakes are reported at once.
     """
 
     def __init__(self, *lines: object) -> None:

@@ -51,11 +51,11 @@ def reason(error: BaseException) -> str:
         return "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "no connection"
     if isinstance(error, errors.GatedRepoError):
         return "gated: accept its terms on its page, then `hf auth login`"
-    for kind, told in (
+    for kind, message in (
         (errors.RepositoryNotFoundError, "no such repository, or a private one: `hf auth login`"),
         (errors.RevisionNotFoundError, "no such revision"),
         (errors.EntryNotFoundError, "the repository has no such file"),
     ):
         if isinstance(error, kind):
-            return told
+            return message
     return first_line(error, 160)

@@ -84,7 +84,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
-def told(error: BaseException, doing: str, advice: Sequence[str]) -> str:
+def memory_line(error: BaseException, doing: str, advice: Sequence[str]) -> str:
     """One line: what ran out of memory, how much was asked for where that is known, and what to change."""
     found = _ASKED.search(str(error))
     asked = ""
@@ -96,13 +96,13 @@ def told(error: BaseException, doing: str, advice: Sequence[str]) -> str:
 
 @contextmanager
 def explained(doing: str, *advice: str) -> Iterator[None]:
-    """Turn memory that runs out within into ``told``'s line, a TokbenchError."""
+    """Turn memory that runs out within into ``memory_line``'s line, a TokbenchError."""
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
-        raise TokbenchError(told(error, doing, advice)) from error
+        raise TokbenchError(memory_line(error, doing, advice)) from error
 
 
 def available_memory(device: torch.device) -> int:

@@ -30,7 +30,7 @@ class Ramps(ImageDataset):
     def __len__(self) -> int:
         return self.count
 
-    def picture(self, index: int) -> tuple[Any, int, str]:
+    def raw_sample(self, index: int) -> tuple[Any, int, str]:
         image = Image.new("RGB", (24, 16))
         image.paste((255, 255, 255), (index, 0, 24, 16))
         return image, -1, f"ramp{index}"

@@ -29,7 +29,7 @@ class Pictures(ImageDataset):
     def __len__(self) -> int:
         return len(self.arrays)
 
-    def picture(self, index: int) -> tuple[Image.Image, int, str]:
+    def raw_sample(self, index: int) -> tuple[Image.Image, int, str]:
         if index in self.broken:
             raise UnreadableImage(f"{index:05d}", "made to fail")
         return Image.fromarray(self.arrays[index]), 0, f"{index:05d}"

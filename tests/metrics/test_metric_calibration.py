@@ -28,7 +28,7 @@ class Parquet(ImageDataset):
     def __len__(self) -> int:
         return len(self.encoded)
 
-    def picture(self, index: int) -> tuple[Image.Image, int, str]:
+    def raw_sample(self, index: int) -> tuple[Image.Image, int, str]:
         return Image.open(io.BytesIO(self.encoded[index]["bytes"])).convert("RGB"), 0, str(index)
 
     @property

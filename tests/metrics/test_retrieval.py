@@ -21,7 +21,7 @@ def test_the_right_images_are_found_and_others_are_not() -> None:
     found, chance = same.value("p"), other.value("p")
     assert found.value == 98.0 and found.n == 100 and found.plain()["draws"] == 104 and not same.enough
     assert chance.value is not None and 1 < chance.value < 11 and chance.stderr is not None and other.enough
-    assert found.version == "p/retrieval_20-1" and "104 drawn" in same.told() and "chance is 5 %" in same.told()
+    assert found.version == "p/retrieval_20-1" and "104 drawn" in same.summary() and "chance is 5 %" in same.summary()
     assert (same.candidates[:, 0] == torch.arange(100)).all()
     assert all(captions[k] != captions[row[0]] for row in same.candidates.tolist() for k in row[1:])
 

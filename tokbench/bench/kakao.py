@@ -97,8 +97,8 @@ class Kakao(nn.Module):
         settings, released = model.settings, {"input": "codes", "positions": "learned", "depth_context": "sum"}
         other = [key for key, value in released.items() if getattr(settings, key) != value]
         if other or not settings.depth_layers or len(model.classifiers) > 1 or not model.config.shared_codes:
-            told = ", ".join(f"{key}={value}" for key, value in released.items())
-            raise TokbenchError(f"kakao: beside it goes only an ar with {told}, depth layers and shared code vectors")
+            needs = ", ".join(f"{key}={value}" for key, value in released.items())
+            raise TokbenchError(f"kakao: beside it goes only an ar with {needs}, depth layers and shared code vectors")
         own = copy.deepcopy(model)
         self.depth, self.condition, self.vectors = own.depth, own.condition, own.embedding.vectors
         self.body, self.head = Stack(own.body), Stack(own.head)

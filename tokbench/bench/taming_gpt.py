@@ -29,8 +29,8 @@ class TamingGPT(nn.Module):
         super().__init__()
         settings, released = model.settings, {"input": "learned", "positions": "learned", "depth_layers": 0}
         if any(getattr(settings, key) != value for key, value in released.items()):
-            told = ", ".join(f"{key}={value}" for key, value in released.items())
-            raise TokbenchError(f"taming: beside it goes only an ar with {told}")
+            needs = ", ".join(f"{key}={value}" for key, value in released.items())
+            raise TokbenchError(f"taming: beside it goes only an ar with {needs}")
         self.sampler: Any = mingpt()
         before, state = model.condition.config.places, model.state_dict()
         self.starts = not isinstance(model.condition.config, CodesConfig)

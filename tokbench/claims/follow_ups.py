@@ -192,18 +192,18 @@ def _check_metrics(names: Sequence[str]) -> None:
 
 
 def run_follow_ups(
-    cells: Sequence[FollowUp], work: Path, told: Callable[[str], object], *, cpu: bool = False
+    cells: Sequence[FollowUp], work: Path, say: Callable[[str], object], *, cpu: bool = False
 ) -> Iterator[Record]:
-    """A record of each cell that can be measured, one after the other; of the others ``told`` is told why not."""
+    """A record of each cell that can be measured, one after the other; of the others ``say`` is called with why not."""
     from tokbench.sweeps.stages import model_folder
 
     for cell in cells:
         folder = model_folder(cell.tokenizer, work)
         if folder is None:
-            told(f"skipped {cell.label}: its tokenizer (cell {cell.tokenizer.key}) is not there")
+            say(f"skipped {cell.label}: its tokenizer (cell {cell.tokenizer.key}) is not there")
             continue
-        told(f"{cell.label}: {cell.stage}")
+        say(f"{cell.label}: {cell.stage}")
         try:
             yield cell.measure(folder, work, cpu).replace(cell=cell.key, experiment=cell.experiment)
         except (TokbenchError, ValueError) as error:  # a tokenizer's word for samples that are not its own
-            told(f"failed {cell.label}: {error}")
+            say(f"failed {cell.label}: {error}")

@@ -1,4 +1,4 @@
-"""What claims about how a generator says a code have in common: bits a position, size and speed. Torch-free."""
+"""What claims about how a generator says a code have in common: bits per position, size and speed. Torch-free."""
 
 from __future__ import annotations
 

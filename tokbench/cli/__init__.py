@@ -74,12 +74,12 @@ def _run() -> None:
         sys.exit(2)
     except (RuntimeError, MemoryError) as error:
         from tokbench import memory
-        from tokbench.data.workers import is_worker_death, told
+        from tokbench.data.workers import death_line, is_worker_death
 
         if memory.is_out_of_memory(error):
-            _tell(memory.told(error, "", ("a smaller batch or image", *memory.ELSEWHERE)))
+            _tell(memory.memory_line(error, "", ("a smaller batch or image", *memory.ELSEWHERE)))
         elif is_worker_death(error):
-            _tell(told(error))
+            _tell(death_line(error))
         else:
             raise
         sys.exit(2)

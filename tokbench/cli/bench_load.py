@@ -19,6 +19,7 @@ def bench_load(
 ) -> dict[str, Any]:
     """Steps a second of the demo, alone and beside busy processes: threads chosen by the load against one a core."""
     import json
+    from statistics import median
 
     from tokbench.bench.load import CHOSEN, FIXED
     from tokbench.bench.load import bench_load as run
@@ -28,10 +29,11 @@ def bench_load(
     result = run(busy=busy, steps=steps, seconds=seconds, repeats=repeats)
     rows = []
     for row in result["rows"]:
-        rates = [", ".join(f"{rate:.3g}" for rate in row["steps_per_second"][kind]) for kind in (CHOSEN, FIXED)]
-        rows.append([str(row["busy"]), *rates, ", ".join(map(str, row["changes"])), f"{row['ratio']:.2f}"])
-    title = f"demo, {result['cores']} cores, steps per second"
-    print_numbers(terminal(), ["busy processes", CHOSEN, FIXED, "changes of threads", "ratio"], rows, [], title=title)
+        found = [row["steps_per_second"][kind] for kind in (CHOSEN, FIXED)]
+        rates = [f"{median(kind):.3g} ({min(kind):.3g} to {max(kind):.3g})" for kind in found]
+        rows.append([str(row["busy"]), *rates, str(sum(row["changes"])), f"{row['ratio']:.2f}"])
+    title = f"demo, {result['cores']} cores, steps per second: median (range) of {repeats}"
+    print_numbers(terminal(), ["busy", CHOSEN, FIXED, "changes", "ratio"], rows, [], title=title)
     if out is not None:
         write(out, json.dumps(result, indent=2) + "\n")
     return result

@@ -44,7 +44,7 @@ def compare(
     from tokbench.config.grid import parse_size
     from tokbench.errors import TokbenchError
     from tokbench.metrics import get
-    from tokbench.metrics.comparing import Asked, measured
+    from tokbench.metrics.comparing import Request, measured
     from tokbench.pretrained import catalogue
     from tokbench.printing import progress_bar, say, terminal
     from tokbench.results import table as tables
@@ -67,7 +67,7 @@ def compare(
     if figure is not None:
         check_format(figure)
     side = parse_size(size, "--size") if size else None
-    asked = Asked(data, split, side, protocol, limit, wanted or None, batch_size, workers, device(cpu), stride, fps)
+    request = Request(data, split, side, protocol, limit, wanted or None, batch_size, workers, device(cpu), stride, fps)
     console, records, rows, failed = terminal(stderr=True), [], {}, []
     with progress_bar(console) as bar:
         tasks = {source: bar.add_task(source, total=None) for source in dict.fromkeys(tokenizers)}
@@ -75,7 +75,7 @@ def compare(
         def report(source: str, done: int, total: int) -> None:
             bar.update(tasks[source], completed=done, total=total)
 
-        for source, found in measured(list(tasks), asked, store, progress=report, say=console.print):
+        for source, found in measured(list(tasks), request, store, progress=report, say=console.print):
             if isinstance(found, TokbenchError):
                 failed.append(found)
             else:

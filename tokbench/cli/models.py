@@ -78,20 +78,20 @@ def get_(
     from tokbench.pretrained.named import fetched
     from tokbench.printing import say
 
-    say(f"{name}: {fetched(get(name), again=force, told=say)}")
+    say(f"{name}: {fetched(get(name), again=force, say=say)}")
 
 
 def _told(entry: Entry) -> dict[str, Any]:
     from tokbench.pretrained.named import origin
 
-    told = entry.model_dump(mode="json", exclude={"row"})
+    facts = entry.model_dump(mode="json", exclude={"row"})
     record = entry.measured_by_authors()
     published: dict[str, Any] = {}
     if record is not None:
         published = {metric: value.value for metric, value in record.metrics.items()}
         published |= {"system": record.name, "by": record.provenance}
     here = origin(entry) or {}
-    return {**told, "bits_per_image": entry.bits_per_image, "page": entry.page, "published": published, "here": here}
+    return {**facts, "bits_per_image": entry.bits_per_image, "page": entry.page, "published": published, "here": here}
 
 
 def _print(value: Any) -> None:

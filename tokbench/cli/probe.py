@@ -107,8 +107,8 @@ def probe(
                     bar.update(task, completed=done, total=total)
 
                 if samples is None and codes:
-                    told = [recipe[key] for key in ("tokenizer", "train", "eval")]
-                    cache = work / f"codes-{content_hash(told)}"
+                    identity = [recipe[key] for key in ("tokenizer", "train", "eval")]
+                    cache = work / f"codes-{content_hash(identity)}"
                     samples = Codes(labelled, model, cache, batch_size=batch_size, workers=workers, progress=report)
                 elif samples is None:
                     samples = Pixels(labelled, workers)

@@ -1,4 +1,4 @@
-"""What typer refuses (an unknown option, a value of the wrong kind) as one line, as every other mistake is told."""
+"""What typer refuses (an unknown option, a value of the wrong kind) as one line, as every other mistake is reported."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from tokbench.config.architecture import SETTINGS, Architecture
 from tokbench.errors import did_you_mean, printable, shown
 
-_MOST = 20  # mistakes that are told at once
+_MOST = 20  # mistakes reported at once
 
 
 def explain(model: type[BaseModel], error: ValidationError, where: Callable[[str], str]) -> Iterator[str]:

@@ -77,8 +77,8 @@ class Draft:
         try:
             return model.model_validate(self.values)
         except ValidationError as error:
-            told = " ".join(item["msg"] for item in error.errors(include_url=False))
-            raise TokbenchError(*explain(model, error, lambda key: self.where(key, told))) from None
+            message = " ".join(item["msg"] for item in error.errors(include_url=False))
+            raise TokbenchError(*explain(model, error, lambda key: self.where(key, message))) from None
 
 
 def _within(key: str, block: str) -> bool:

@@ -108,7 +108,7 @@ class ImageDataset(Dataset[Sample]):
         """
         raise TokbenchError(f"{self.source}: its {self.view.media.many} are not divided; name a source in its place")
 
-    def picture(self, index: int) -> tuple[Any, int, str]:
+    def raw_sample(self, index: int) -> tuple[Any, int, str]:
         """(what the view loads: a decoded RGB image, label, id) of one index, before any crop.
 
         Raises:
@@ -153,7 +153,7 @@ class ImageDataset(Dataset[Sample]):
         Raises:
             UnreadableImage: where the file turns out to be damaged only now.
         """
-        loaded, label, name = self.picture(index)
+        loaded, label, name = self.raw_sample(index)
         try:
             image, place = self.view.take(loaded, epoch, index)
         except ValueError as error:
@@ -208,9 +208,9 @@ class ImageDataset(Dataset[Sample]):
         """
         found, bad = self.samples(indices, 0)
         if not found:
-            told = "; ".join(f"{path}: {reason}" for path, reason in bad[:1])
+            first = "; ".join(f"{path}: {reason}" for path, reason in bad[:1])
             raise TokbenchError(
-                f"{self.source} ({self.split}): no {self.view.media.one} to look at: {told or 'it is empty'}"
+                f"{self.source} ({self.split}): no {self.view.media.one} to look at: {first or 'it is empty'}"
             )
         return found
 

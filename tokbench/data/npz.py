@@ -40,7 +40,7 @@ class NpzImages(WholePictures):
     def label(self, position: int) -> int:
         return int(self.labels[position])
 
-    def picture(self, index: int) -> tuple[Image.Image, int, str]:
+    def raw_sample(self, index: int) -> tuple[Image.Image, int, str]:
         """(RGB image, label, id): there is nothing to decode."""
         position = int(self.kept[index])
         return Image.fromarray(np.array(self.pixels[position])), self.label(position), str(position)

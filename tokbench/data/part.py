@@ -36,8 +36,8 @@ class Part(ImageDataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def picture(self, index: int) -> tuple[Any, int, str]:
-        return self.whole.picture(self.indices[index])
+    def raw_sample(self, index: int) -> tuple[Any, int, str]:
+        return self.whole.raw_sample(self.indices[index])
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """As in the whole, with its index: those left to train on keep their crops and flips by chance."""

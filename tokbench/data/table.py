@@ -76,7 +76,7 @@ class TableImages(WholePictures):
     def encoded(self, position: int) -> bytes | Path:
         return encoded_of(self._table[position][self.image_column][0].as_py(), self.folders)
 
-    def picture(self, index: int) -> tuple[Any, int, str]:
+    def raw_sample(self, index: int) -> tuple[Any, int, str]:
         """(what the view loads, label, id), the row looked up once. Raises UnreadableImage."""
         position = int(self.kept[index])
         row = self._table[position]

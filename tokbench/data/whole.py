@@ -147,7 +147,7 @@ class WholePictures(ImageDataset):
             return super().part(share, held_out)
         return Part(self, share, held_out)
 
-    def picture(self, index: int) -> tuple[Any, int, str]:
+    def raw_sample(self, index: int) -> tuple[Any, int, str]:
         """(what the view loads: a decoded RGB image, label, id). Raises UnreadableImage."""
         position = int(self.kept[index])
         name = self.name(position)
@@ -204,7 +204,7 @@ class WholePictures(ImageDataset):
         def look(index: int) -> tuple[str, list[int], str | None]:
             nonlocal lasting
             try:
-                loaded, _, _ = self.picture(index)
+                loaded, _, _ = self.raw_sample(index)
                 facts = self.view.examine(loaded)
                 encoded = self.encoded(int(self.kept[index]))
                 data = encoded if isinstance(encoded, bytes) else encoded.read_bytes()

@@ -27,7 +27,7 @@ def watched(batches: Iterable[Any]) -> Iterator[Any]:
         except (RuntimeError, ConnectionError, EOFError) as error:
             if isinstance(error, RuntimeError) and not is_worker_death(error):  # else a dead process's pipe
                 raise
-            raise TokbenchError(told(error)) from error
+            raise TokbenchError(death_line(error)) from error
         yield batch
 
 
@@ -42,7 +42,7 @@ def is_worker_death(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "DataLoader worker" in str(error) and "Original" not in str(error)
 
 
-def told(error: BaseException) -> str:
+def death_line(error: BaseException) -> str:
     """One line: what happened and what to do."""
     reason = printable(str(error).partition("\n")[0].rstrip(". "), 160)
     return (

@@ -39,9 +39,9 @@ def draw_tab(gr: Any, blocks: Any, pair: Pipeline, file: Any, said: Any) -> None
 
     def drawing(text: str, number: int, n: int, heat: float, k: int, scale: float) -> list[Any]:
         images = None
-        with telling() as told:
+        with telling() as messages:
             images = draw(pair, n, condition=text, seed=number, sampling=sampling(heat, k, scale))
-        return [paragraph(told[0]), images]
+        return [paragraph(messages[0]), images]
 
     start.click(drawing, settings, [said, drawn])
     if not (usual := usual_region(pair)):
@@ -57,9 +57,9 @@ def draw_tab(gr: Any, blocks: Any, pair: Pipeline, file: Any, said: Any) -> None
 
     def show(path: str | None, text: str) -> list[Any]:
         image = None
-        with telling() as told:
+        with telling() as messages:
             image = with_region(pair, Path(path), text) if path else None
-        return [paragraph(told[0]), image]
+        return [paragraph(messages[0]), image]
 
     def click(path: str | None, first: tuple[int, int] | None, text: str, event: Any) -> list[Any]:
         with telling():
@@ -74,12 +74,12 @@ def draw_tab(gr: Any, blocks: Any, pair: Pipeline, file: Any, said: Any) -> None
 
     def completing(path: str | None, text: str, *given: Any) -> list[Any]:
         images, (asked_for, number, n, heat, k, scale) = None, given
-        with telling() as told:
+        with telling() as messages:
             images = complete(
                 pair, Path(path or "no image yet"), text, n,
                 condition=asked_for, seed=number, sampling=sampling(heat, k, scale),
             )  # fmt: skip
-        return [paragraph(told[0]), images]
+        return [paragraph(messages[0]), images]
 
     click.__annotations__["event"] = gr.SelectData
     quiet = {"outputs": [said, picked], "show_progress": "hidden"}

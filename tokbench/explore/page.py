@@ -139,10 +139,10 @@ class _Column:
 
         def after(change: Callable[[Seen, Any], None]) -> Callable[..., list[Any]]:
             def handler(state: dict[str, Any], step: int, at: int, kind: str, given: Any = None) -> list[Any]:
-                with telling() as told:
+                with telling() as messages:
                     if isinstance(found := state.get(self.label), Seen):
                         change(found, given)
-                return [paragraph(told[0]), *self.values(state, step, at, kind)]
+                return [paragraph(messages[0]), *self.values(state, step, at, kind)]
 
             return handler
 
@@ -161,11 +161,11 @@ class _Column:
 @contextmanager
 def telling() -> Iterator[list[str]]:
     """A user's mistake within becomes the line that is yielded, empty where there is none."""
-    told = [""]
+    messages = [""]
     try:
-        yield told
+        yield messages
     except TokbenchError as error:
-        told[0] = str(error)
+        messages[0] = str(error)
 
 
 def image_settings(alt: str, *buttons: str) -> dict[str, Any]:

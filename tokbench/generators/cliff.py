@@ -19,7 +19,7 @@ DEFINITION = Definition("entropy cliff t*", "none", "positions", Shown(0))
 def cliff(by_position: Sequence[float], images: int) -> int | None:
     """The least t for which the first t positions together cost log2 N bits; None where all of them cost less.
 
-    With log2 K bits a position it is the paper's formula.
+    With log2 K bits per position it is the paper's formula.
     """
     total, wanted = 0.0, math.log2(images)
     for t, bits in enumerate(by_position, 1):

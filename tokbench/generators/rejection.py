@@ -87,7 +87,7 @@ class Candidates:
         try:
             with np.load(path, allow_pickle=False) as file:
                 numbers, probabilities, count = file["numbers"], file["probabilities"], len(file["codes"])
-        except Exception:  # what a damaged archive raises is not told anywhere; its images are drawn again
+        except Exception:  # what a damaged archive raises is documented nowhere; its images are drawn again
             return
         if len(numbers) != len(probabilities) or len(numbers) != count:
             return

@@ -14,7 +14,7 @@ from tokbench.config.grid import Size
 from tokbench.config.model import TokenizerConfig
 from tokbench.data import ImageDataset, open_images
 from tokbench.errors import TokbenchError, size_text
-from tokbench.memory import ELSEWHERE, is_out_of_memory, told
+from tokbench.memory import ELSEWHERE, is_out_of_memory, memory_line
 from tokbench.metrics.evaluation import Evaluation, evaluate_tokenizer
 from tokbench.metrics.protocol import check_protocol
 from tokbench.metrics.record import evaluation_cell, evaluation_record, saved_weights, with_images
@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """How all of them are measured. ``size``: None is each tokenizer's own; ``metrics``: None is all that work."""
 
     data: str
@@ -46,7 +46,7 @@ class Asked:
 
 
 def measured(
-    sources: Sequence[str], asked: Asked, store: Store, *, progress: Callable[[str, int, int], None], say: Say
+    sources: Sequence[str], request: Request, store: Store, *, progress: Callable[[str, int, int], None], say: Say
 ) -> Iterator[tuple[str, Record | TokbenchError]]:
     """Each source with its record, which is in ``store`` or yet to be put there, or with why it has none.
 
@@ -57,7 +57,7 @@ def measured(
     """
     for source, name in zip(sources, names(sources), strict=True):
         try:
-            yield source, _one(source, name, asked, store, progress, say)
+            yield source, _one(source, name, request, store, progress, say)
         except TokbenchError as error:
             yield source, error
 
@@ -77,17 +77,17 @@ def names(sources: Sequence[str]) -> list[str]:
 
 
 def _one(
-    source: str, name: str, asked: Asked, store: Store, progress: Callable[[str, int, int], None], say: Say
+    source: str, name: str, request: Request, store: Store, progress: Callable[[str, int, int], None], say: Say
 ) -> Record:
     model = Tokenizer.from_pretrained(source)
-    size = chosen_size(model, asked.size, "--size", single=True)
+    size = chosen_size(model, request.size, "--size", single=True)
     config = model.config
-    crop = PROTOCOLS.get(asked.protocol).crop
+    crop = PROTOCOLS.get(request.protocol).crop
     shape: Any = {"image_size": size, "channels": config.channels, "kind": config.kind, "crop": crop}
-    shape |= {"stride": asked.stride, "fps": asked.fps}
-    dataset = open_images(asked.data, asked.split, limit=asked.limit, **shape)  # type: ignore[arg-type]
-    metrics = list(asked.metrics) if asked.metrics else default_metrics(size, kind=config.kind, source=asked.data)
-    protocol = check_protocol(asked.protocol, dataset)
+    shape |= {"stride": request.stride, "fps": request.fps}
+    dataset = open_images(request.data, request.split, limit=request.limit, **shape)  # type: ignore[arg-type]
+    metrics = list(request.metrics) if request.metrics else default_metrics(size, kind=config.kind, source=request.data)
+    protocol = check_protocol(request.protocol, dataset)
     versions = {name: metric.result(None, 0, protocol).version for name, metric in by_name(metrics).items()}
     known = store.find(evaluation_cell(model, dataset.fingerprint, protocol, False, versions))
     if known is not None:
@@ -95,7 +95,13 @@ def _one(
         unnamed = known.name == Path(source).resolve().name  # nobody chose another name for it
         return known.replace(name=name) if unnamed else known
     found = _in_smaller_batches(
-        model.to(asked.device), dataset, asked, metrics, lambda done, total: progress(source, done, total), say, source
+        model.to(request.device),
+        dataset,
+        request,
+        metrics,
+        lambda done, total: progress(source, done, total),
+        say,
+        source,
     )
     record = evaluation_record(
         found,
@@ -111,7 +117,7 @@ def _one(
 def _in_smaller_batches(
     model: Tokenizer,
     dataset: ImageDataset,
-    asked: Asked,
+    request: Request,
     metrics: Sequence[str],
     progress: Callable[[int, int], None],
     say: Say,
@@ -119,7 +125,7 @@ def _in_smaller_batches(
 ) -> Evaluation:
     """The evaluation, again with half as many images at a time where memory ended. TokbenchError where one is too
     many."""
-    batch = asked.batch_size
+    batch = request.batch_size
     while True:
         try:
             return evaluate_tokenizer(
@@ -127,9 +133,9 @@ def _in_smaller_batches(
                 dataset,
                 metrics=metrics,
                 batch_size=batch,
-                protocol=asked.protocol,
+                protocol=request.protocol,
                 by_depth=False,
-                workers=asked.workers,
+                workers=request.workers,
                 progress=progress,
             )
         except (RuntimeError, MemoryError, OSError) as error:
@@ -137,7 +143,8 @@ def _in_smaller_batches(
                 raise
             if batch == 1:
                 doing = f"measuring one image of {size_text(dataset.image_size)}"
-                raise TokbenchError(f"{source}: {told(error, doing, ('a smaller --size', *ELSEWHERE))}") from error
+                line = memory_line(error, doing, ("a smaller --size", *ELSEWHERE))
+                raise TokbenchError(f"{source}: {line}") from error
         batch //= 2
         say(f"{source}: out of memory; goes on with {batch} at a time")
         if torch.cuda.is_available():

@@ -77,7 +77,7 @@ class Retrieval:
             extra={"chance": 100 / AMONG, "draws": int(self.draws.sum()), "seed": self.seed},
         )
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """What the number is, in a line."""
         n, draws = int((self.draws > 0).sum()), int(self.draws.sum())
         return (

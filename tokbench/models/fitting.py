@@ -42,8 +42,8 @@ def check_fits(wanted: dict[str, Any], tensors: dict[str, Tensor], origin: str) 
     """TokbenchError that lists missing, left-over and misshapen names."""
     problems = mismatches(wanted, tensors)
     if problems:
-        told = printable("; ".join(problems), 320)
-        raise TokbenchError(f"{origin}: the weights do not fit the configuration: {told}")
+        message = printable("; ".join(problems), 320)
+        raise TokbenchError(f"{origin}: the weights do not fit the configuration: {message}")
 
 
 def mismatches(wanted: dict[str, Any], given: dict[str, Any], show: int = 4) -> list[str]:

@@ -148,7 +148,7 @@ def read_generator(
     plan.model.come_with(tokenizer, plan.condition_tokenizer)
     report = ImportReport(
         source=importer.name,
-        weights=chosen.told,
+        weights=chosen.summary,
         loaded=len(given) - sum(map(len, plan.ignored.values())),
         ignored=plan.ignored,
         entries=chosen.entries,

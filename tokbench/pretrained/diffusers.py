@@ -116,8 +116,8 @@ def _checked(said: dict[str, Any], spatial: bool, widths: list[int], path: str) 
     down, up = said.get("down_block_types") or [], said.get("up_block_types") or []
     known = {"DownEncoderBlock2D", "AttnDownEncoderBlock2D", "UpDecoderBlock2D", "AttnUpDecoderBlock2D"}
     if others := sorted(set(map(str, [*down, *up])) - known):
-        told = printable(", ".join(others), 120)
-        raise TokbenchError(f"{path}: blocks of type {told} are not supported, only {', '.join(sorted(known))}")
+        message = printable(", ".join(others), 120)
+        raise TokbenchError(f"{path}: blocks of type {message} are not supported, only {', '.join(sorted(known))}")
     if down and up and [t.startswith("Attn") for t in down] != [t.startswith("Attn") for t in reversed(up)]:
         raise TokbenchError(f"{path}: attention at other levels of the decoder than of the encoder: {down}, {up}")
     groups = int(said.get("norm_num_groups", 32))

@@ -31,8 +31,8 @@ def fill(plan: TokenizerPlan, source: str, chosen: Chosen, path: str) -> tuple[T
     wanted = {name: tensor for name, tensor in empty.state_dict().items() if not name.startswith("quantizer.")}
     if mismatches(wanted, plan.tensors):
         problems = mismatches(official_names(wanted, plan), official_names(plan.tensors, plan))
-        told = printable("; ".join(problems), 400)
-        raise TokbenchError(f"{path}: not the weights of a whole {source} model: {told}")
+        message = printable("; ".join(problems), 400)
+        raise TokbenchError(f"{path}: not the weights of a whole {source} model: {message}")
     tokenizer = _with_weights(empty, plan)
     used = len(plan.tensors)
     if plan.codebook:
@@ -40,7 +40,7 @@ def fill(plan: TokenizerPlan, source: str, chosen: Chosen, path: str) -> tuple[T
         used += len(plan.codebook)
     report = ImportReport(
         source=source,
-        weights=chosen.told,
+        weights=chosen.summary,
         loaded=used,
         ignored=plan.ignored | {"beside the model": chosen.beside},
         left_over=plan.left_over,

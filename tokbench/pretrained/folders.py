@@ -87,6 +87,6 @@ def read_index(index: Path) -> dict[str, Any]:
         shards[name] = read_file(index.parent / name, part_of_index=True)
     missing = [name for name, shard in where.items() if name not in shards[shard]]
     if missing:
-        told = ", ".join(printable(str(name), 80) for name in missing[:4])
-        raise TokbenchError(f"{index}: {len(missing)} tensors are not in the files it names ({told})")
+        message = ", ".join(printable(str(name), 80) for name in missing[:4])
+        raise TokbenchError(f"{index}: {len(missing)} tensors are not in the files it names ({message})")
     return {name: shards[shard][name] for name, shard in where.items()}

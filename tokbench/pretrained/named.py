@@ -37,15 +37,15 @@ def folder_of(name: str) -> Path | None:
     return None
 
 
-def fetched(entry: Entry, *, again: bool = False, told: Callable[[str], None] = lambda line: None) -> Path:
-    """Where the imported model lies; ``again``: fetch and import it anew. ``told`` hears what an import has to say."""
+def fetched(entry: Entry, *, again: bool = False, say: Callable[[str], None] = lambda line: None) -> Path:
+    """Where the imported model lies; ``again``: fetch and import it anew. ``say`` hears what an import has to say."""
     folder = home(entry) / "tokenizer"
     if not again and _current(entry, folder):  # of a cache, too, that may only be read
         return folder
     try:
         with locked(home(entry) / ".tokbench-import.lock"):  # of many processes one imports, and the others find it
             if again or not _current(entry, folder):
-                _make(entry, folder, again, told)
+                _make(entry, folder, again, say)
     except OSError as error:
         raise TokbenchError(
             f"{home(entry)}: cannot be written: {refused(error) or error}; TOKBENCH_CACHE says where else"
@@ -53,11 +53,11 @@ def fetched(entry: Entry, *, again: bool = False, told: Callable[[str], None] = 
     return folder
 
 
-def _make(entry: Entry, folder: Path, again: bool, told: Callable[[str], None]) -> None:
+def _make(entry: Entry, folder: Path, again: bool, say: Callable[[str], None]) -> None:
     (folder / ORIGIN).unlink(missing_ok=True)
     found = files(entry, again=again)
     for line in _import(entry, found, folder):
-        told(line)
+        say(line)
     of_file = {"sha256": found.sha256, **_identity(found.weights)}
     origin = {"model": entry.name, "imported": _key(entry), **of_file, "holds": _held(folder)}
     write(folder / ORIGIN, json.dumps(origin, indent=2) + "\n")

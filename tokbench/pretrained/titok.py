@@ -172,14 +172,14 @@ def _with_targets(given: dict[str, Tensor], said: dict[str, Any], path: str) -> 
     name = Path(str(said.get("pretrained_tokenizer_weight") or TARGET_FILE)).name
     file = (Path(path) if Path(path).is_dir() else Path(path).parent) / name
     if not file.is_file():
-        told = f"a first stage: it encodes, and gives images only when {printable(name, 80)} lies beside its weights"
-        return given, [told]
+        note = f"a first stage: it encodes, and gives images only when {printable(name, 80)} lies beside its weights"
+        return given, [note]
     found = next(iter(Contents(read_checkpoint(file), str(file)).sets(maskgit_vq.recognises)), None)
     if found is None:
         raise TokbenchError(f"{file}: not MaskGIT-VQ's weights, whose codes this first stage says")
     decoder = {f"pixel_{name}": tensor for name, tensor in found.tensors.items() if name.startswith("decoder.")}
-    told = f"a first stage: MaskGIT-VQ's decoder comes from {printable(name, 80)}"
-    return {**given, TARGETS: found.tensors[CODEBOOK], **decoder}, [told]
+    note = f"a first stage: MaskGIT-VQ's decoder comes from {printable(name, 80)}"
+    return {**given, TARGETS: found.tensors[CODEBOOK], **decoder}, [note]
 
 
 def _model(given: dict[str, Tensor], tensors: dict[str, Tensor], said: dict[str, Any], path: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Chosen:
     entries: list[str]  # the other parts of the file
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         return f"{self.weights.place} ({self.weights.kind})"
 
     @property

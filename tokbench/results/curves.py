@@ -39,7 +39,7 @@ def curves(entries: Sequence[Entry], metric: str, rate: str = "fixed") -> dict[C
     """Points of every curve, by rate.
 
     Args:
-        rate: ``fixed`` (what is stored: log2 K bits a code), ``entropy`` (``entropy_bpp``: the codes' own
+        rate: ``fixed`` (what is stored: log2 K bits per code), ``entropy`` (``entropy_bpp``: the codes' own
             entropy) or ``model`` (``model_bpp``: what a generator as probability model would need).
     """
     found: defaultdict[CurveKey, list[Point]] = defaultdict(list)

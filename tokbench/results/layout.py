@@ -97,7 +97,7 @@ def add_metric(section: Section, column: Column, variant: Variant, several: bool
 
 def add_errors(section: Section) -> None:
     """Behind each mean over images its standard error, in brackets; of several seeds that of their mean's images."""
-    told = False
+    has_error = False
     for at, column in enumerate(section.columns):
         if column.variant is None:
             continue
@@ -105,9 +105,9 @@ def add_errors(section: Section) -> None:
             cell, found = row.cells[at], [record.metrics.get(column.variant.name) for record in row.entry.records]
             errors = [metric.stderr for metric in found if metric is not None and metric.stderr is not None]
             if cell.value is not None and row.entry.prefix is None and errors:
-                cell.error, told = sum(errors) / len(errors), True
+                cell.error, has_error = sum(errors) / len(errors), True
                 cell.text += f" ({column.format(cell.error)})"
-    if told:
+    if has_error:
         section.remarks.append(_ERROR)
 
 
@@ -123,11 +123,11 @@ def _metric_cell(section: Section, column: Column, variant: Variant, entry: Entr
         cell, note = _cell(column, entry.metric(variant.name)), metric.note
     else:
         cell, note = _cell(column, None), (metric and metric.note) or _UNMEASURED
-    cell.note = section.note(told(column.label, note)) if note else None
+    cell.note = section.note(labelled(column.label, note)) if note else None
     return cell
 
 
-def told(label: str, note: str) -> str:
+def labelled(label: str, note: str) -> str:
     """A metric's note under its label, unless it begins with that."""
     return note if note.startswith(label) else f"{label}: {note}"
 

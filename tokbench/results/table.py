@@ -184,8 +184,8 @@ def _unequal(entries: Sequence[Entry]) -> str:
             trials.setdefault(found if isinstance(found, int) else 0, []).append(entry.label)
     if len(trials) < 2:
         return ""
-    told = [f"{count} trials for {', '.join(dict.fromkeys(of))}" for count, of in sorted(trials.items())]
-    return f"Unequal tuning: {'; '.join(told)}."
+    shares = [f"{count} trials for {', '.join(dict.fromkeys(of))}" for count, of in sorted(trials.items())]
+    return f"Unequal tuning: {'; '.join(shares)}."
 
 
 def _variants(entries: Sequence[Entry]) -> dict[str, list[Variant]]:

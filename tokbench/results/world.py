@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from tokbench.errors import noun_of, typed
 from tokbench.results.columns import Column
 from tokbench.results.definitions import in_order, shown
-from tokbench.results.layout import Section, Table, TableCell, told
+from tokbench.results.layout import Section, Table, TableCell, labelled
 from tokbench.results.record import Record
 from tokbench.results.table import comparison
 
@@ -30,7 +30,7 @@ def world(records: Sequence[Record], published: Mapping[str, Record]) -> Table:
     for section in table.sections:
         _beside(section, published)
         found = (row.entry.first.metrics.get(name) for name in empty for row in section.rows)
-        reasons = dict.fromkeys(told(metric.label, metric.note) for metric in found if metric and metric.note)
+        reasons = dict.fromkeys(labelled(metric.label, metric.note) for metric in found if metric and metric.note)
         section.remarks += [f"No column: {reason}." for reason in reasons]
     return table
 

@@ -50,15 +50,15 @@ class Budget:
         """The recipe with as many steps as the budget pays for, rounded. Raises TokbenchError where that is no run."""
         step = self._step(recipe)
         steps = round(self.amount / step)
-        told = f"--budget {self.unit}={self.amount:g} pays for {counted(steps, 'step')} of {step:.4g} {self.unit}"
+        message = f"--budget {self.unit}={self.amount:g} pays for {counted(steps, 'step')} of {step:.4g} {self.unit}"
         if steps < 1:
-            raise TokbenchError(told)
+            raise TokbenchError(message)
         plain = recipe.resolved()
         try:
             return TokenizerRecipe.model_validate({**plain, "training": {**plain["training"], "steps": steps}})
         except ValidationError as error:
             why = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise TokbenchError(f"{told}: {why}") from None
+            raise TokbenchError(f"{message}: {why}") from None
 
     def _step(self, recipe: TokenizerRecipe) -> float:
         """What one step costs."""

@@ -169,7 +169,7 @@ def _grid(base: Draft, chosen: dict[str, Any]) -> Grid | None:
 
 
 def _of_position(bits: int, grid: Grid) -> int:
-    """Bits an image as bits a position. ValueError where those are not whole."""
+    """Bits per image as bits per position. ValueError where those are not whole."""
     positions = math.prod(grid)
     if bits % positions:
         near = max(1, bits // positions) * positions

@@ -102,8 +102,8 @@ class Progress:
             table.add_row(*(Text(text, style=style, overflow="ellipsis", no_wrap=True) for text in cells))
         yield table
         left = self._left()
-        told = [f"{number} {state}" for state, number in counts.items()] + ([f"about {left} left"] if left else [])
-        yield Text(", ".join(told), style="dim")
+        parts = [f"{number} {state}" for state, number in counts.items()] + ([f"about {left} left"] if left else [])
+        yield Text(", ".join(parts), style="dim")
 
     def _left(self) -> str:
         """Training time left, at each cell's pace or that of the latest one before it; empty while none is known."""

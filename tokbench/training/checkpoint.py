@@ -77,8 +77,8 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         try:
             manifest = json.loads((path / _MANIFEST).read_text())
             if (version := manifest.get("format", FORMAT)) != FORMAT:
-                told = f"a checkpoint of format {printable(str(version), 40)}; this tokbench reads format {FORMAT}"
-                raise TokbenchError(f"{path}: {told}; continue with the tokbench that wrote it")
+                message = f"a checkpoint of format {printable(str(version), 40)}; this tokbench reads format {FORMAT}"
+                raise TokbenchError(f"{path}: {message}; continue with the tokbench that wrote it")
             if sha256_of(path / _STATE) != manifest["sha256"]:
                 raise ValueError("its contents do not match its checksum")
             return torch.load(path / _STATE, map_location="cpu", weights_only=True), problems

@@ -82,8 +82,8 @@ def fitting_accumulation(recipe: Recipe, accelerator: Accelerator, build: Build)
     except RuntimeError as error:
         if sizes:
             raise
-        told = out_of_memory(recipe, 1, share, processes, accelerator.mixed_precision.replace("no", "fp32"))
-        raise TokbenchError(f"--find-batch-size: {told}") from error
+        message = out_of_memory(recipe, 1, share, processes, accelerator.mixed_precision.replace("no", "fp32"))
+        raise TokbenchError(f"--find-batch-size: {message}") from error
     if accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(scale)
     return share // int(found)

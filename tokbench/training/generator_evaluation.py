@@ -203,7 +203,7 @@ def _measured(
         while not retrieval.enough and next(stream, None) is not None:
             pass  # drawn although no other metric asked for it
         metrics[NAME] = retrieval.value(protocol or data.protocol)
-        found.warnings.append(retrieval.told())
+        found.warnings.append(retrieval.summary())
     if distance is not None:
         collections.deque(stream, maxlen=0)  # where no other metric asked for all of them
         if rejection is None:

@@ -127,7 +127,7 @@ class GeneratorTask:
         return batch_keys(self.recipe.seed, step, training.batch_size, first=place * rows)
 
     def window(self) -> dict[str, float]:
-        """Bits a code and a pixel of the weights that are saved, on the latest training images and on held-out ones.
+        """Bits per code and per pixel of the weights that are saved, on the latest training images and held-out ones.
 
         Of ``mlm`` the bound is measured, and named so.
         """

@@ -217,7 +217,7 @@ class _Run:
 
     def _restore(self, state: dict[str, Any]) -> None:
         accumulation = self.recipe.training.gradient_accumulation
-        told = changes(state, self.accelerator.num_processes, accumulation, self.data)
+        messages = changes(state, self.accelerator.num_processes, accumulation, self.data)
         self.task.load_state_dict(state["task"])
         if self.accelerator.scaler is not None and state["loss_scale"] is not None:
             self.accelerator.scaler.load_state_dict(state["loss_scale"])
@@ -234,7 +234,7 @@ class _Run:
         set_random_state(state["random"][self.accelerator.process_index % len(state["random"])])
         if self.main:
             drop_log_after(self.report.log, self.step)
-            for line in told:
+            for line in messages:
                 self.accelerator.print(line)
                 append_event(self.report.log, self.step, self.seconds, "changed", line)
 
@@ -276,8 +276,8 @@ class _Run:
                     raise TokbenchError(f"training.compile: {why}; set it to false to train without") from error
                 raise
             accumulation, processes = self.recipe.training.gradient_accumulation, self.accelerator.num_processes
-            told = out_of_memory(self.recipe, self.micro_batch, accumulation, processes, self.telemetry.precision)
-            raise TokbenchError(f"step {self.step + 1}: {told}") from error
+            message = out_of_memory(self.recipe, self.micro_batch, accumulation, processes, self.telemetry.precision)
+            raise TokbenchError(f"step {self.step + 1}: {message}") from error
         self.skips.step_succeeded()
         self.telemetry.done(values)
         return values
@@ -293,6 +293,6 @@ class _Run:
                 f"step {step}: the loss is not finite ({terms}); lower training.learning_rate, set "
                 f"training.precision=fp32 or go on with --on-nan skip; {samples}"
             )
-        told = f"step {step}: skipped, not finite ({terms}); {samples}"
-        self.report.event(step, self.seconds, "skipped", told, shown=self.skips.total < _SKIPS_SHOWN)
+        message = f"step {step}: skipped, not finite ({terms}); {samples}"
+        self.report.event(step, self.seconds, "skipped", message, shown=self.skips.total < _SKIPS_SHOWN)
         self.skips.skipped(step, training.nan_limit, terms)

@@ -50,7 +50,7 @@ class Reporter:
         stop_trackers(self.accelerator)
 
     def add(self, step: int, seconds: float, values: Mapping[str, Tensor], task: Task, skipped: int) -> None:
-        """Step ``step`` (from 1) is done, with these values; every ``log_every`` steps their means are told."""
+        """Step ``step`` (from 1) is done, with these values; every ``log_every`` steps their means are logged."""
         for name, value in values.items():
             self._totals[name] = self._totals.get(name, 0.0) + value.detach().float()
             self._counts[name] = self._counts.get(name, 0) + 1

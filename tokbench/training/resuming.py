@@ -28,33 +28,33 @@ def changes(state: Mapping[str, Any], processes: int, accumulation: int, data: M
     Raises:
         TokbenchError: a generator's tokenizer has other weights: its codes have other meanings.
     """
-    told = []
+    messages = []
     was = state["processes"], state.get("gradient_accumulation", accumulation)
     if was != (processes, accumulation):
-        told.append(
+        messages.append(
             f"the run had {was[0]} processes x {was[1]} micro-batches and now has {processes} x {accumulation}: "
             "it continues, but not bit-identically"
         )
     before = state.get("data")
     if before is None:
-        return told
+        return messages
     if before.get("tokenizer") != data.get("tokenizer"):
         raise TokbenchError(
             f"--resume: the tokenizer's weights are not those that the run was trained on until now "
             f"({before['tokenizer'][:12]}, now {data['tokenizer'][:12]}): put them back, or start in another --out"
         )
     if before["fingerprint"] != data["fingerprint"]:
-        told.append(
+        messages.append(
             f"{data['source']} has changed ({_difference(before, data)}): the run continues with what is there now"
         )
     readers = (before["readers"], was[0]), (data["readers"], processes)
     if data["readers"] is not None and readers[0] != readers[1]:
-        told.append(
+        messages.append(
             f"{data['source']}: a stream's order depends on data.workers (was {readers[0][0]}, is {readers[1][0]}) and "
             f"the processes (was {readers[0][1]}, is {readers[1][1]}): the rest of this epoch repeats some images and "
             "leaves out others"
         )
-    return told
+    return messages
 
 
 def _difference(before: Mapping[str, Any], data: Mapping[str, Any]) -> str:

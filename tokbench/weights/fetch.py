@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 
 
 def get(name: str, *, force: bool = False, say: Say = lambda line: None) -> Path:
-    """Fetch ``name`` into the cache unless it is there (``force``: fetch anyway). ``say`` is told each step.
+    """Fetch ``name`` into the cache unless it is there (``force``: fetch anyway). ``say`` is called with each step.
 
     Raises:
         TokbenchError: neither way worked; the message has the reason of each.

@@ -41,7 +41,7 @@ def check_archive(path: Path) -> None:
             return
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-    except Exception as error:  # what the directory of a damaged archive raises is not told anywhere
+    except Exception as error:  # what the directory of a damaged archive raises is documented nowhere
         raise TokbenchError(f"{path}: truncated or damaged ({printable(str(error), 100)}); copy it again") from None
     if unpacked > 20 * path.stat().st_size + 2**20:
         raise TokbenchError(f"{path}: {path.stat().st_size:,} bytes that unpack to {unpacked:,}: not a checkpoint")

@@ -96,7 +96,7 @@ def panels(evidence: Evidence) -> list[Panel]:
         Series([(t, Spread(value, None)) for t, value in enumerate(bits, 1)], quantizer, marker=False)
         for quantizer, bits in nll
     ]
-    return [*shown, Panel("position", "NLL (bits a position)", lines, width=4.2)]
+    return [*shown, Panel("position", "NLL (bits per position)", lines, width=4.2)]
 
 
 def table(evidence: Evidence) -> str:

@@ -48,7 +48,7 @@ def _panel(axis: Axes, entries: Sequence[Entry]) -> None:
         lines.append(
             Series(entry.label, entry.quantizer, points, line=line, marks="", about=[entry.label] * len(points))
         )
-    draw_panel(axis, Panel("position, as it is said", "NLL (bits a position) ↓", lines, "depths"))
+    draw_panel(axis, Panel("position, as it is said", "NLL (bits per position) ↓", lines, "depths"))
     for entry, own in zip(entries, lines, strict=True):
         bits, look = dict(own.points), style(entry.quantizer)
         for key, fill in (("value", "full"), ("of_equally_likely", "none")):
