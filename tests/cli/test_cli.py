@@ -202,3 +202,14 @@ def test_a_size_that_makes_no_whole_codes_is_refused() -> None:
     for size, said in ((15, "15"), (0, "0"), ((16, 15), "16x15"), ((4, 16, 16), "4x16x16")):
         with pytest.raises(TokbenchError, match=f"^--size {said} is "):
             chosen_size(tokenizer, size, "--size")
+
+
+@pytest.mark.parametrize("command", [["reconstruct", "tokenizer", "clip.mp4"], ["generate", "generator"]])
+def test_a_file_name_as_the_folder_of_images_is_refused(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run.invoke(app, [*command, "--out", "made.mp4"], env={"COLUMNS": "200"})
+    assert result.exit_code == 2 and not list(tmp_path.iterdir())
+    (line,) = result.output.splitlines()
+    assert "--out" in line and "made.mp4 would be a folder of that name" in line and "such as made" in line

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from tokbench.cli.options import Cpu
+from tokbench.cli.options import Cpu, ImageFolder
 
 
 def generate(
     generator: Annotated[str, typer.Argument(help="A generator's folder, or a model hub id.")],
-    out: Annotated[Path, typer.Option("--out", help="Where the images go.")] = Path("generated"),
+    out: ImageFolder = Path("generated"),
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many images.")] = 16,
     classes: Annotated[
         list[int] | None, typer.Option("--class", help="Class id; may be given often. Default: all in turn.")

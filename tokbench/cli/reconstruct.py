@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from tokbench.cli.options import TOKENIZER, Cpu
+from tokbench.cli.options import TOKENIZER, Cpu, ImageFolder
 
 
 def reconstruct(
     tokenizer: Annotated[str, typer.Argument(help=TOKENIZER)],
     images: Annotated[list[Path], typer.Argument(help="Your images or videos, of any size; folders are searched.")],
-    out: Annotated[Path, typer.Option("--out", help="Where the images go.")] = Path("reconstructions"),
+    out: ImageFolder = Path("reconstructions"),
     depths: Annotated[
         bool, typer.Option("--depths", help="Coarse to fine: a column for each depth of the codes.")
     ] = False,
@@ -37,11 +37,10 @@ def reconstruct(
     table = []
     for row in rows:
         count = f", {row.frames} frame{'' if row.frames == '1' else 's'}" if row.frames else ""
-        size = f"{row.width}x{row.height}{count}"
         codes = "x".join(str(n) for n in row.codes)
         similarity = "–" if isnan(row.ssim) else f"{row.ssim:.3f}"  # smaller than SSIM's window
         values = [f"{value:.4f}" for value in row.scores.values()] or [f"{row.psnr:.2f}", similarity]
-        table.append([row.name, size, codes, f"{row.bits_per_pixel:.3f}", *values])
+        table.append([row.name + count, f"{row.width}x{row.height}", codes, f"{row.bits_per_pixel:.3f}", *values])
     print_numbers(console, ["image", "size", "codes", "bits per pixel", *scores], table, ["size", "codes"])
     for _, reason in skipped:
         console.print(f"skipped {reason}")
