@@ -88,8 +88,11 @@ def noun_of(size: int | Sequence[int] | None) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``" (did you mean 'rq'?)"`` when something known is near ``word``, else the list of what is known."""
+    """``" (did you mean 'rq'?)"`` when something known begins with ``word`` or is near it, else what is known."""
     names = sorted(known)
+    longer = [name for name in names if len(word) > 2 and name.startswith(word)]
+    if longer:
+        return f" (did you mean {' or '.join(repr(name) for name in longer[:_LISTED])}?)"
     near = difflib.get_close_matches(word[:64], names, n=1, cutoff=0.6)  # its time grows with the length
     if near:
         return f" (did you mean {near[0]!r}?)"

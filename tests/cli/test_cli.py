@@ -17,7 +17,7 @@ from recipes_tiny import TINY
 from typer.testing import CliRunner
 
 from tokbench.cli.app import app
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, did_you_mean
 from tokbench.results.store import Store
 
 run = CliRunner()
@@ -213,3 +213,12 @@ def test_a_file_name_as_the_folder_of_images_is_refused(
     assert result.exit_code == 2 and not list(tmp_path.iterdir())
     (line,) = result.output.splitlines()
     assert "--out" in line and "made.mp4 would be a folder of that name" in line and "such as made" in line
+
+
+def test_a_name_cut_short_and_a_choice_that_is_none_are_one_plain_line() -> None:
+    result = run.invoke(app, ["plot", "runs"], env={"COLUMNS": "400"})
+    (line,) = result.output.splitlines()
+    assert result.exit_code == 2 and "'runs' is not one of 'rate-distortion'" in line and "Value error" not in line
+    assert did_you_mean("rfvd_tf1", ["psnr", "rfvd_tf1_biased"]) == " (did you mean 'rfvd_tf1_biased'?)"
+    assert did_you_mean("rfvd", ["rfid", "rfvd_b", "rfvd_a"]) == " (did you mean 'rfvd_a' or 'rfvd_b'?)"
+    assert did_you_mean("rfdi", ["rfid", "rfvd_a"]) == " (did you mean 'rfid'?)"

@@ -34,5 +34,6 @@ def _in_one_line() -> Iterator[None]:
             raise
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "tokbench"
-        say(f"tokbench: {' '.join(str(error.format_message()).split())} (see {path} --help)", error=True)
+        message = " ".join(str(error.format_message()).split()).replace("Value error, ", "")  # pydantic's, for choices
+        say(f"tokbench: {message} (see {path} --help)", error=True)
         raise typer.Exit(2) from None
