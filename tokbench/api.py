@@ -72,7 +72,7 @@ def evaluate(
         progress: called with (images done, images in all) after every batch.
 
     Raises:
-        TokbenchError: no such tokenizer, images, metric or protocol; a size that makes no whole codes; a
+        TokbenchError: no such tokenizer, images, metric or protocol; a size that is not a multiple of f; a
             file of records that cannot be written, which is found out before anything is measured.
     """
     from tokbench.config.kind import SHOWN

@@ -58,7 +58,7 @@ def check_format(path: Path) -> None:
 
 
 def playable(fps: float) -> float:
-    """Frames a second to show a clip at: 25 where what its file says is no rate of a film."""
+    """Frames a second to show a clip at: 25 where the rate in its file is not plausible."""
     return fps if 0 < fps < 1000 else 25.0
 
 

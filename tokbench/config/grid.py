@@ -84,7 +84,7 @@ def divided(size: Size, factors: Sequence[int], *, causal: bool = False) -> Grid
     For clips an image is a clip of one frame. ``causal``: the first frame is a position of its own, 1 + (T-1)/f.
 
     Raises:
-        ValueError: one line, which begins with the size: it has other axes, or is no multiple.
+        ValueError: one line, which begins with the size: it has other axes, or is not a multiple.
     """
     given = axes(size)
     if len(given) == len(factors) - 1:

@@ -95,7 +95,7 @@ def _clip_view(size: Grid, *settings: Any) -> View:
 
 
 def _meant(source: str) -> str:
-    """The spec of a path that was given without its kind; empty where it is no path."""
+    """The spec of a path that was given without its kind; empty where it is not a path."""
     path = Path(source).expanduser()
     kind = {".parquet": "parquet", ".tar": "webdataset"}.get(path.suffix.lower(), "folder")
     there = path.exists() and (kind != "folder" or path.is_dir())

@@ -181,7 +181,7 @@ class Rejection:
             images = self.pair.decode(codes)[places]
             probabilities = self.judge.sure(images, [asked[number % len(asked)] for number in numbers])
             if not bool(probabilities.isfinite().all()):
-                raise TokbenchError(f"--judge {self.judge.name}: finds what is no number: damaged weights")
+                raise TokbenchError(f"--judge {self.judge.name}: its scores are not numbers: damaged weights")
             yield len(numbers)
             self.candidates.add(numbers, codes[places.to(codes.device)], probabilities)
 

@@ -49,7 +49,7 @@ class TextJudge(Judge):
 
 def check_text_judge(name: str, asked: str = "--judge") -> None:
     """TokbenchError where the package that reads ``clip:NAME`` is not installed (it is not imported for that), or where
-    a path is no folder."""
+    a path is not a folder."""
     source = Path(name.removeprefix(TEXTS))
     if importlib.util.find_spec("transformers") is None:
         raise TokbenchError(f"{asked} {name}: needs the package transformers: pip install 'tokbench[clip]'")

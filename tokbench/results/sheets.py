@@ -38,7 +38,7 @@ class Sheet(NamedTuple):
             pixels: the sheet's width and height.
         """
         axes = (size, size) if isinstance(size, int) else tuple(size)
-        if len(axes) < 2:  # of codes of something that is no image
+        if len(axes) < 2:  # of codes of something that is not an image
             return None
         *frames, height, width = axes
         shown = min(MOST, n)

@@ -47,7 +47,7 @@ class Budget:
         return cls(unit, amount, out, cpu)  # type: ignore[arg-type]
 
     def of_steps(self, recipe: TokenizerRecipe) -> TokenizerRecipe:
-        """The recipe with as many steps as the budget pays for, rounded. Raises TokbenchError where that is no run."""
+        """The recipe with as many steps as the budget pays for, rounded. Raises TokbenchError below one step."""
         step = self._step(recipe)
         steps = round(self.amount / step)
         message = f"--budget {self.unit}={self.amount:g} pays for {counted(steps, 'step')} of {step:.4g} {self.unit}"

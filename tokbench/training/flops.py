@@ -28,7 +28,7 @@ from tokbench.models.weightless import weightless
 
 def _linear(x: Any, weight: Any, bias: Any, *rest: Any, **named: Any) -> int:
     """oneDNN's linear map, which the code search takes where it is faster: as much work as torch's matrix product
-    there, which has the bias as one more channel. Which is faster is no property of the model."""
+    there, which has the bias as one more channel. Which is faster is not a property of the model."""
     return 2 * (x.numel() + x.shape[0] * (bias is not None)) * weight.shape[0]
 
 
