@@ -1,4 +1,4 @@
-"""What happens in the processes that read images is death_line in one line."""
+"""What happens in the processes that read images is reported in one line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def test_a_dead_process_is_one_line(forks: ForkServer, tmp_path: Path) -> None:
         "import test_workers as t\nfrom tokbench.data.workers import is_worker_death, death_line\n"
         "try:\n    list(t.watched(t.DataLoader(t.Fails('death'), batch_size=2, num_workers=1)))\n"
         "except t.TokbenchError as error:\n    print(error, file=out)\n"
-        "except RuntimeError as error:\n    print(death_line(error) if is_worker_death(error) else 'none', file=out)\n"
+        "except RuntimeError as error:\n"
+        "    print(death_line(error) if is_worker_death(error) else 'no death', file=out)\n"
     )
     assert forks.wait(forks.start(script, str(tmp_path / "printed"))) == 0
     (line,) = (tmp_path / "printed").read_text().splitlines()

@@ -161,8 +161,8 @@ class O2MAGVIT2(nn.Module):
         model = tokenizer.config.model
         form = {"norm_over": "frame", "adaptive": "position", "padding": "zeros", "dropped_frame": "first"}
         if model.architecture != "magvit2-video" or any(getattr(model, key) != form[key] for key in form):
-            message = ", ".join(f"{key}={value}" for key, value in form.items())
-            raise TokbenchError(f"o2: beside its own module goes only a magvit2-video tokenizer with {message}")
+            needs = ", ".join(f"{key}={value}" for key, value in form.items())
+            raise TokbenchError(f"o2: beside its own module goes only a magvit2-video tokenizer with {needs}")
         own = copy.deepcopy(tokenizer)
         assert isinstance(own.encoder, Encoder) and isinstance(own.decoder, Decoder)
         self.encoder, self.decoder, self.quantizer = O2Encoder(own.encoder), O2Decoder(own.decoder), own.quantizer

@@ -38,14 +38,15 @@ Records = Annotated[Path, typer.Option("--out", "--results", help=_RECORDS)]
 
 def _image_folder(value: Path) -> Path:
     """Not an image's or a video's name, of which a folder would be made."""
-    if value.suffix.lower() in _MEDIA and not value.is_dir():
+    from tokbench.data.media import IMAGES, VIDEOS
+
+    if value.suffix.lower() in IMAGES.suffixes | VIDEOS.suffixes and not value.is_dir():
         raise typer.BadParameter(
             f"{value} would be a folder of that name: give a folder for the files, such as {value.stem}"
         )
     return value
 
 
-_MEDIA = frozenset(".png .jpg .jpeg .webp .bmp .tif .tiff .gif .mp4 .m4v .mov .mkv .webm .avi".split())
 ImageFolder = Annotated[Path, typer.Option("--out", callback=_image_folder, help="Where the images go.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Stay on the CPU where there is a GPU.")]
 
