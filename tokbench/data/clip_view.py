@@ -118,10 +118,10 @@ class ClipView(View):
                 clip[t] = frame
 
         places: dict[int, list[int]] = {}
-        for t, number in enumerate(wanted.tolist()):
+        for t, number in enumerate(wanted):
             places.setdefault(number, []).append(t)
         video.each(list(places), take)
-        return self.seen(torch.from_numpy(clip).permute(3, 0, 1, 2)), f"@{start}"
+        return self.seen(torch.from_numpy(clip.transpose(3, 0, 1, 2))), f"@{start}"
 
     def seen(self, image: Tensor) -> Tensor:
         """uint8 RGB (3, T, H, W) as the sample has it: (channels, T, H, W)."""
@@ -183,8 +183,8 @@ class ClipView(View):
         every = "" if self.stride == 1 else f", every {self.stride} steps"
         return f"{self.frames} {steps}{every}, windows {self.windows}, {super().describe()}"
 
-    def steps(self, video: Video) -> np.ndarray:
-        """The frame at each step, int64 (N,). Raises UnreadableVideo where they are too few for a clip."""
+    def steps(self, video: Video) -> Sequence[int]:
+        """The frame at each step. Raises UnreadableVideo where they are too few for a clip."""
         found = self._steps(video)
         if len(found) >= self.span:
             return found
@@ -192,12 +192,13 @@ class ClipView(View):
         takes = f"a clip takes {self.span}" + (f" ({self.frames} with stride {self.stride})" if self.stride > 1 else "")
         raise UnreadableVideo(video.name, f"{what}, and {takes}")
 
-    def _steps(self, video: Video) -> np.ndarray:
+    def _steps(self, video: Video) -> Sequence[int]:
         if self.fps is None:
-            return np.arange(len(video))
+            return range(len(video))
         seconds = video.seconds
         moments = np.arange(int(seconds[-1] * self.fps + 1e-6) + 1) / self.fps
-        return np.searchsorted(seconds, moments + 1e-6, side="right") - 1
+        shown: list[int] = (np.searchsorted(seconds, moments + 1e-6, side="right") - 1).tolist()
+        return shown
 
 
 _kept = threading.local()
@@ -208,17 +209,18 @@ INDICES = 10_000
 def _opened(file: VideoFile) -> Video:
     """The video, open. The last one stays open in each thread: clips one behind another need no search in the file. Of
     files the index is kept: without, every epoch would read all of a file for one clip."""
-    source = id(file.source) if isinstance(file.source, bytes) else _stamped(file.source, file.name)
+    source = id(file.source) if isinstance(file.source, bytes) else os.fspath(file.source)
     key = (os.getpid(), source)  # a process that was forked must not read through its parent's place in the file
     videos: dict[tuple[int, int | str], Video] = _kept.__dict__.setdefault("videos", {})
     indices: dict[str, FrameIndex] = _kept.__dict__.setdefault("indices", {})
     if (found := videos.get(key)) is None:
         while videos:  # before the next is opened, which gets its memory, still in the processor's caches
             videos.popitem()[1].close()
-        found = Video(file.source, name=file.name, index=indices.get(source) if isinstance(source, str) else None)
+        stamped = "" if isinstance(file.source, bytes) else _stamped(file.source, file.name)
+        found = Video(file.source, name=file.name, index=indices.get(stamped))
         videos[key] = found
-        if isinstance(source, str):
-            indices[source] = found.index
+        if stamped:
+            indices[stamped] = found.index
         if len(indices) > INDICES:
             indices.pop(next(iter(indices)))
     return found

@@ -8,6 +8,7 @@ size). A phone's rotation is applied; pixels that are not square stay as they ar
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -53,7 +54,7 @@ class Video:
         self.base = self._stream.time_base
         self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._running: Iterator[VideoFrame] | None = None
-        self._at, self._broken = -1, set[int]()
+        self._at, self._broken, self._fresh = -1, set[int](), True
         self._numbers: dict[int, int] = {}
         self.index = index or FrameIndex(NONE, NONE, None, 0)
         try:
@@ -61,6 +62,7 @@ class Video:
         except UnreadableVideo:
             self.close()
             raise
+        self._keys: list[int] = self.index.keys.tolist()
         if self.index.order is not None:
             self._numbers = {time: number for number, time in enumerate(self.times.tolist())}
 
@@ -166,8 +168,9 @@ class Video:
             self._stream = self._open()
         assert self._container is not None
         try:
-            if key is not None:
+            if key is not None and not (key == 0 and self._fresh):
                 self._container.seek(int(self.times[key]), stream=self._stream)
+            self._fresh = False
             self._running = self._past_damage() if past_damage else self._container.decode(self._stream)
         except self._av.FFmpegError:
             self._running = iter(())
@@ -192,17 +195,18 @@ class Video:
                     missing.remove(index)
         else:
             self._running = running
-        return {index: shape for index, shape in found.items() if index not in self._broken}
+        return {index: found[index] for index in found.keys() - self._broken}
 
     def _rgb(self, frame: VideoFrame) -> np.ndarray:
         in_rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
         if in_rgb is frame:
             pixels = frame.to_ndarray()
         else:  # the converted frame's own memory: whoever keeps it longer copies it anyway
-            plane, shape = in_rgb.planes[0], (in_rgb.height, in_rgb.width, 3)
-            pixels = np.ndarray(shape, np.uint8, plane, strides=(plane.line_size, 3, 1))  # type: ignore[call-overload]
-        turns = round(frame.rotation / 90) % 4
-        return np.rot90(pixels, turns) if turns else pixels
+            plane, height, width = in_rgb.planes[0], in_rgb.height, in_rgb.width
+            lines = np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)  # type: ignore[call-overload]
+            pixels = lines[:, : 3 * width].reshape(height, width, 3)
+        rotation = frame.rotation
+        return np.rot90(pixels, round(rotation / 90) % 4) if rotation else pixels
 
     def _past_damage(self) -> Iterator[VideoFrame]:
         """Frames from where the container stands; ``_broken`` gets those whose packets cannot be decoded."""
@@ -247,14 +251,15 @@ class Video:
 
     def _key_before(self, index: int) -> int | None:
         """The last key frame that is shown no later."""
-        before = int(np.searchsorted(self.index.keys, index, side="right")) - 1
-        return int(self.index.keys[before]) if before >= 0 else None
+        before = bisect.bisect_right(self._keys, index)
+        return self._keys[before - 1] if before else None
 
     def _indexed(self) -> FrameIndex:
         """From the packets, without decoding them. Where these have no times, or two of them the same, frames are
         decoded once and from then on counted from the front.
         """
         assert self._container is not None
+        self._fresh = False
         times: list[int | None] = []
         keys: list[int | None] = []
         declared, torn, vp8 = self._stream.frames, False, self._stream.codec_context.name == "vp8"
