@@ -35,6 +35,15 @@ def mix(value: int) -> int:
 
 def mix_all(x: Tensor) -> Tensor:
     """The same of the bits of every int64 of a tensor."""
-    x = (x >> 30).bitwise_and_(2**34 - 1).bitwise_xor_(x).mul_(_SIGNED1)  # in place: memory is what it costs
-    x = (x >> 27).bitwise_and_(2**37 - 1).bitwise_xor_(x).mul_(_SIGNED2)
+    x = _nearly_mixed(x)
     return (x >> 31).bitwise_and_(2**33 - 1).bitwise_xor_(x)
+
+
+def top_bits(x: Tensor, count: int) -> Tensor:
+    """The ``count`` highest bits of ``mix_all(x)``, at most 31: its last step changes only those below."""
+    return (_nearly_mixed(x) >> (64 - count)).bitwise_and_(2**count - 1)
+
+
+def _nearly_mixed(x: Tensor) -> Tensor:
+    x = (x >> 30).bitwise_and_(2**34 - 1).bitwise_xor_(x).mul_(_SIGNED1)  # in place: memory is what it costs
+    return (x >> 27).bitwise_and_(2**37 - 1).bitwise_xor_(x).mul_(_SIGNED2)

@@ -147,6 +147,8 @@ def test_splitmix64_reference_values() -> None:
     assert [splitmix.mix(state) for state in states] == published
     of_tensor = splitmix.mix_all(torch.tensor([splitmix.signed(state) for state in states]))
     assert of_tensor.tolist() == [splitmix.signed(value) for value in published]
+    many = torch.arange(10_000) * splitmix.signed(splitmix.GOLDEN)
+    assert torch.equal(splitmix.top_bits(many, 31), splitmix.mix_all(many) >> 33 & 2**31 - 1)
 
 
 def test_wrong_views_are_one_line() -> None:

@@ -37,7 +37,9 @@ class ARDecoder:
         # At hand: of few rows the calls of modules cost more than they compute.
         self.norm = model.norm.weight, model.norm.bias
         heads: list[nn.Linear] = [] if model.by_bits else list(model.classifiers)  # type: ignore[arg-type]
-        self.classifiers = [(head.weight, head.bias) for head in heads]
+        self.classifiers = [(head.bias, head.weight.t()) for head in heads]
+        if self.body.few:
+            self.classifiers = [(bias, weight.contiguous()) for bias, weight in self.classifiers]
         self.output = self.depth_input = self.sums = self.input
         self.shown: Tensor | None = None
         if model.condition.config.hides:  # memory that is written over: a recorded graph reads it there
@@ -71,7 +73,8 @@ class ARDecoder:
         normed = torch.layer_norm(x, x.shape[-1:], *self.norm)
         if model.by_bits:
             return normed
-        return F.linear(normed, *self.classifiers[d if len(self.classifiers) > 1 else 0])
+        bias, weight = self.classifiers[d if len(self.classifiers) > 1 else 0]
+        return torch.addmm(bias, normed, weight)
 
     def push(self, t: int, d: int, codes: Tensor) -> None:
         """Codes (R,) of depth ``d`` at position ``t`` are settled."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokbench.splitmix import GOLDEN, M1, mix_all, signed
+from tokbench.splitmix import GOLDEN, M1, mix_all, signed, top_bits
 
 _GOLDEN = signed(GOLDEN)
 _BITS = 24
@@ -39,12 +39,12 @@ def random_keys(n: int, device: torch.device) -> Tensor:
 
 def uniform(keys: Tensor) -> Tensor:
     """Uniform in (0, 1), float32, under each key."""
-    return ((mix_all(keys) >> (64 - _BITS) & (2**_BITS - 1)).to(torch.float32) + 0.5) * 2.0**-_BITS
+    return (top_bits(keys, _BITS).to(torch.float32) + 0.5) * 2.0**-_BITS
 
 
 def gumbel(keys: Tensor, codes: Tensor) -> Tensor:
     """Standard Gumbel noise, float32, of each code under each key: keys (n,), codes (K,) or (n, K) -> (n, K)."""
-    bits = mix_all(keys[..., None] + (codes + 1) * _GOLDEN) >> (64 - _BITS) & (2**_BITS - 1)
+    bits = top_bits(keys[..., None] + (codes + 1) * _GOLDEN, _BITS)
     # -log of an exponential variate; log1p keeps the small variates, which are the ones that win, exact.
-    noise = bits.to(torch.float32).add_(0.5).mul_(2.0**-_BITS).clamp_max_(1.0 - 2.0**-_BITS)
-    return noise.neg_().log1p_().neg_().log_().neg_()
+    below_zero = bits.to(torch.float32).add_(0.5).mul_(-(2.0**-_BITS)).clamp_min_(2.0**-_BITS - 1.0)
+    return below_zero.log1p_().neg_().log_().neg_()
