@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokbench.config.generator import ARConfig, MLMConfig
+from tokbench.generators.causal import attend, keeps_weights
 from tokbench.models.vit import through
 
 _TOGETHER = 16  # places that short sequences make up together
@@ -95,8 +96,9 @@ class Attention(Heads):
         if cache is not None:
             cache.extended(0, k, v)
         dropout, causal = self.dropout if self.training else 0.0, self.causal and mask is None
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
-        return self.join(y)
+        if causal and not dropout and keeps_weights(q):
+            return self.join(attend(q, k, v))
+        return self.join(F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal))
 
 
 class Block(nn.Module):
