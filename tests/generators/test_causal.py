@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tokbench.generators.causal import attend, keeps_weights
 from tokbench.generators.transformer import Transformer
+from tokbench.training.flops import StepFlops
 
 
 def queries(*shape: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,14 +49,17 @@ def test_weights_are_kept_of_sequences_that_are_neither_short_nor_long(
     assert keeps_weights(queries(1, 1, length, channels)[0]) == expected
 
 
-def test_a_stack_trains_the_same_by_either(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_trains_and_counts_the_same_by_either(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     stack, x = Transformer(32, 2, 2), torch.randn(2, 130, 32)
-    found = []
+    found, flops = [], []
     for keeps in (keeps_weights, lambda q: False):
         monkeypatch.setattr("tokbench.generators.transformer.keeps_weights", keeps)
-        found.append(torch.autograd.grad(stack(x).square().mean(), list(stack.parameters())))
+        with StepFlops() as counter:
+            found.append(torch.autograd.grad(stack(x).square().mean(), list(stack.parameters())))
+        flops.append(counter.total)
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+    assert flops[0] == flops[1] > 0
     with torch.no_grad():
         assert not keeps_weights(x[:, None])

@@ -3,18 +3,18 @@
 A CPU's fused attention computes the scores a second time for the gradient and multiplies small tiles. Where the weights
 take no more memory than what the layer's MLP keeps anyway, keeping them is 1.2 to 1.5 times as fast.
 
-Shape legend: B batch, N sequence, h heads, c channels a head, G = B h.
+Shape legend: B batch, N sequence, h heads, c channels a head, G = B h, W weights.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 _QUERIES = 64  # at a time: fewer are products too small, more are scores that nobody wants
 
@@ -35,40 +35,76 @@ def keeps_weights(q: Tensor) -> bool:
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Queries, keys and values (B, h, N, c) -> (B, h, N, c), each place from itself and those before it. Its gradient
     cannot be differentiated."""
-    attended: Tensor = _Attend.apply(*(x.flatten(0, 1) for x in (q, k, v)))
+    attended, _ = causal_attention(*(x.flatten(0, 1) for x in (q, k, v)))
     return attended.unflatten(0, q.shape[:2])
 
 
-class _Attend(torch.autograd.Function):
-    """(G, N, c), three times -> (G, N, c)."""
-
-    @staticmethod
-    def forward(context: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q = q / math.sqrt(q.shape[-1])
-        out, weights = torch.empty_like(q), []
-        later = torch.full((_QUERIES, _QUERIES), -math.inf).triu_(1)
-        for start, end in _parts(q.shape[1]):
-            scores = torch.bmm(q[:, start:end], k[:, :end].transpose(1, 2))
-            scores[:, :, start:] += later[: end - start, : end - start]
-            weights.append(torch.softmax(scores, -1))
-            out[:, start:end] = torch.bmm(weights[-1], v[:, :end])
-        context.save_for_backward(q, k, v, out, *weights)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v, out, *weights = context.saved_tensors
-        of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        mean = (gradient * out).sum(-1, keepdim=True)  # of the weights' gradients, by the weights
-        for (start, end), weight in zip(_parts(q.shape[1]), weights, strict=True):
-            part = gradient[:, start:end]
-            of_v[:, :end].baddbmm_(weight.transpose(1, 2), part)
-            of_scores = torch.bmm(part, v[:, :end].transpose(1, 2)).sub_(mean[:, start:end]).mul_(weight)
-            of_q[:, start:end] = torch.bmm(of_scores, k[:, :end])
-            of_k[:, :end].baddbmm_(of_scores.transpose(1, 2), q[:, start:end])
-        return of_q.div_(math.sqrt(q.shape[-1])), of_k, of_v
+# Operators of their own, so that FLOPs are counted as those of PyTorch's attention are.
+@torch.library.custom_op("tokbench::causal_attention", mutates_args=())
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries, keys and values (G, N, c) -> what each place attends to, (G, N, c), and the weights (W,)."""
+    q = q / math.sqrt(q.shape[-1])
+    out, weights = torch.empty_like(q), q.new_empty(_count(q))
+    later = torch.full((_QUERIES, _QUERIES), -math.inf).triu_(1)
+    for start, end, weight in _parts(weights, q):
+        scores = torch.bmm(q[:, start:end], k[:, :end].transpose(1, 2))
+        scores[:, :, start:] += later[: end - start, : end - start]
+        torch.softmax(scores, -1, out=weight)
+        out[:, start:end] = torch.bmm(weight, v[:, :end])
+    return out, weights
 
 
-def _parts(length: int) -> Iterator[tuple[int, int]]:
-    return ((start, min(start + _QUERIES, length)) for start in range(0, length, _QUERIES))
+@torch.library.custom_op("tokbench::causal_attention_backward", mutates_args=())
+def causal_attention_backward(
+    gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradient of what is attended to, (G, N, c), and what went in and came out -> those of q, k and v."""
+    scale = 1 / math.sqrt(q.shape[-1])
+    of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+    mean = (gradient * out).sum(-1, keepdim=True)  # of the weights' gradients, by the weights
+    for start, end, weight in _parts(weights, q):
+        part = gradient[:, start:end]
+        of_v[:, :end].baddbmm_(weight.transpose(1, 2), part)
+        of_scores = torch.bmm(part, v[:, :end].transpose(1, 2)).sub_(mean[:, start:end]).mul_(weight)
+        of_q[:, start:end] = torch.bmm(of_scores, k[:, :end])
+        of_k[:, :end].baddbmm_(of_scores.transpose(1, 2), q[:, start:end])
+    return of_q.mul_(scale), of_k.mul_(scale), of_v
+
+
+@causal_attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(q), q.new_empty(_count(q))
+
+
+@causal_attention_backward.register_fake
+def _(gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*inputs, *output)
+
+
+def _backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    found: tuple[Tensor, Tensor, Tensor] = causal_attention_backward(gradient, *ctx.saved_tensors)
+    return found
+
+
+causal_attention.register_autograd(_backward, setup_context=_keep)
+
+
+def _count(q: Tensor) -> int:
+    """How many weights there are, W."""
+    return len(q) * sum((end - start) * end for start, end in pairwise(_ends(q.shape[1])))
+
+
+def _ends(length: int) -> list[int]:
+    return [*range(0, length, _QUERIES), length]
+
+
+def _parts(weights: Tensor, q: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+    """The first of some queries, the end of them, and their weights (G, end - first, end)."""
+    for start, end in pairwise(_ends(q.shape[1])):
+        size = len(q) * (end - start) * end
+        yield start, end, weights[:size].view(len(q), end - start, end)
+        weights = weights[size:]

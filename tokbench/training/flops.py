@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from tokbench.config.architecture import Architecture
 from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.grid import Size, axes
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.data.pixels import frames
+from tokbench.generators import causal  # noqa: F401 - its operators are counted
 from tokbench.generators.building import without_weights
 from tokbench.generators.judges import without_its_weights
 from tokbench.models import Tokenizer
@@ -32,7 +33,20 @@ def _linear(x: Any, weight: Any, bias: Any, *rest: Any, **named: Any) -> int:
     return 2 * (x.numel() + x.shape[0] * (bias is not None)) * weight.shape[0]
 
 
-_FORMULAS = dict(flop_registry)
+def _attention(q: Any, *rest: Any, **named: Any) -> int:
+    """Ours in training on a CPU, as torch counts its own: scores that a causal mask hides are counted."""
+    return sdpa_flop_count(*[(1, *q.shape)] * 3)
+
+
+def _attention_backward(gradient: Any, *rest: Any, **named: Any) -> int:
+    return sdpa_backward_flop_count(*[(1, *gradient.shape)] * 4)
+
+
+_FORMULAS = {
+    **flop_registry,
+    torch.ops.tokbench.causal_attention: _attention,
+    torch.ops.tokbench.causal_attention_backward: _attention_backward,
+}
 if torch.backends.mkldnn.is_available():
     _FORMULAS[torch.ops.mkldnn._linear_pointwise] = _linear
 
