@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _QUERIES = 64  # at a time: fewer are products too small, more are scores that nobody wants
 
@@ -35,13 +36,26 @@ def keeps_weights(q: Tensor) -> bool:
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Queries, keys and values (B, h, N, c) -> (B, h, N, c), each place from itself and those before it. Its gradient
     cannot be differentiated."""
-    attended, _ = causal_attention(*(x.flatten(0, 1) for x in (q, k, v)))
+    attended: Tensor = _Attend.apply(*(x.flatten(0, 1) for x in (q, k, v)))
     return attended.unflatten(0, q.shape[:2])
 
 
-# Operators of their own, so that FLOPs are counted as those of PyTorch's attention are.
-@torch.library.custom_op("tokbench::causal_attention", mutates_args=())
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+class _Attend(torch.autograd.Function):
+    """By operators of their own, so that FLOPs are counted as those of PyTorch's attention are."""
+
+    @staticmethod
+    def forward(context: Any, *qkv: Tensor) -> Tensor:
+        out, weights = torch.ops.tokbench.causal_attention(*qkv)
+        context.save_for_backward(*qkv, out, weights)
+        return out  # type: ignore[no-any-return]
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        return torch.ops.tokbench.causal_attention_backward(gradient, *context.saved_tensors)  # type: ignore[no-any-return]
+
+
+def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Queries, keys and values (G, N, c) -> what each place attends to, (G, N, c), and the weights (W,)."""
     q = q / math.sqrt(q.shape[-1])
     out, weights = torch.empty_like(q), q.new_empty(_count(q))
@@ -54,8 +68,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     return out, weights
 
 
-@torch.library.custom_op("tokbench::causal_attention_backward", mutates_args=())
-def causal_attention_backward(
+def _backward(
     gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradient of what is attended to, (G, N, c), and what went in and came out -> those of q, k and v."""
@@ -69,28 +82,6 @@ def causal_attention_backward(
         of_q[:, start:end] = torch.bmm(of_scores, k[:, :end])
         of_k[:, :end].baddbmm_(of_scores.transpose(1, 2), q[:, start:end])
     return of_q.mul_(scale), of_k.mul_(scale), of_v
-
-
-@causal_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(q), q.new_empty(_count(q))
-
-
-@causal_attention_backward.register_fake
-def _(gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-
-
-def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs, *output)
-
-
-def _backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    found: tuple[Tensor, Tensor, Tensor] = causal_attention_backward(gradient, *ctx.saved_tensors)
-    return found
-
-
-causal_attention.register_autograd(_backward, setup_context=_keep)
 
 
 def _count(q: Tensor) -> int:
@@ -108,3 +99,16 @@ def _parts(weights: Tensor, q: Tensor) -> Iterator[tuple[int, int, Tensor]]:
         size = len(q) * (end - start) * end
         yield start, end, weights[:size].view(len(q), end - start, end)
         weights = weights[size:]
+
+
+_OPERATORS = torch.library.Library("tokbench", "DEF")
+_OPERATORS.define("causal_attention(Tensor q, Tensor k, Tensor v) -> (Tensor, Tensor)")
+_OPERATORS.define(
+    "causal_attention_backward(Tensor gradient, Tensor q, Tensor k, Tensor v, Tensor out, Tensor weights)"
+    " -> (Tensor, Tensor, Tensor)"
+)
+_OPERATORS.impl("causal_attention", _forward, "CPU")
+_OPERATORS.impl("causal_attention_backward", _backward, "CPU")
+# For what is traced, which has shapes only.
+_OPERATORS.impl("causal_attention", lambda q, k, v: (torch.empty_like(q), q.new_empty(_count(q))), "Meta")
+_OPERATORS.impl("causal_attention_backward", lambda gradient, *qkv: tuple(map(torch.empty_like, qkv[:3])), "Meta")
