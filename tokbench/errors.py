@@ -88,13 +88,13 @@ def noun_of(size: int | Sequence[int] | None) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``" (did you mean 'rq'?)"`` when something known begins with ``word`` or is near it, else what is known."""
+    """``" (did you mean 'rq'?)"`` when something known begins with ``word``, is near it or holds it, else what is
+    known."""
     names = sorted(known)
-    longer = [name for name in names if len(word) > 2 and name.startswith(word)]
-    if longer:
-        return f" (did you mean {' or '.join(repr(name) for name in longer[:_LISTED])}?)"
-    near = difflib.get_close_matches(word[:64], names, n=1, cutoff=0.6)  # its time grows with the length
-    if near:
-        return f" (did you mean {near[0]!r}?)"
+    meant = [name for name in names if len(word) > 2 and name.startswith(word)]
+    meant = meant or difflib.get_close_matches(word[:64], names, n=1, cutoff=0.6)  # its time grows with the length
+    meant = meant or [name for name in names if len(word) > 2 and word in name]
+    if meant:
+        return f" (did you mean {' or '.join(repr(name) for name in meant[:_LISTED])}?)"
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f" (known: {', '.join(names[:_LISTED])}{more})"

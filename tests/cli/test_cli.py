@@ -222,3 +222,4 @@ def test_a_name_cut_short_and_a_choice_that_is_none_are_one_plain_line() -> None
     assert did_you_mean("rfvd_tf1", ["psnr", "rfvd_tf1_biased"]) == " (did you mean 'rfvd_tf1_biased'?)"
     assert did_you_mean("rfvd", ["rfid", "rfvd_b", "rfvd_a"]) == " (did you mean 'rfvd_a' or 'rfvd_b'?)"
     assert did_you_mean("rfdi", ["rfid", "rfvd_a"]) == " (did you mean 'rfid'?)"
+    assert did_you_mean("rmse", ["psnr", "depth_rmse"]) == " (did you mean 'depth_rmse'?)"

@@ -129,3 +129,10 @@ def test_a_batch() -> None:
 def test_impossible_loaders_are_one_line(given: dict[str, int], message: str) -> None:
     with pytest.raises(TokbenchError, match=message):
         loader(Numbers(7), shuffle=True, seed=0, **given)
+
+
+def test_too_few_left_of_what_was_skipped_says_why() -> None:
+    images = Numbers(3)
+    images.skipped = [("a.png", "has label 77"), ("b.png", "damaged")]
+    with pytest.raises(TokbenchError, match="has 3 images, fewer.*; 2 were skipped, the first a.png: has label 77$"):
+        loader(images, batch_size=4, shuffle=True, seed=0, drop_last=True)

@@ -186,7 +186,7 @@ class ImageDataset(Dataset[Sample]):
         found: list[Sample] = []
         bad: list[tuple[str, str]] = []
         for first in indices:
-            index = first
+            index, before = first, len(bad)
             while True:
                 try:
                     found.append(self.sample(index, epoch))
@@ -197,7 +197,10 @@ class ImageDataset(Dataset[Sample]):
                     break
                 index = (index + 1) % len(self)
                 if index == first:
-                    raise TokbenchError(f"{self.source}: none of its {len(self)} {self.view.media.many} can be read")
+                    path, reason = bad[before]
+                    raise TokbenchError(
+                        f"{self.source}: none of its {len(self)} {self.view.media.many} can be read; {path}: {reason}"
+                    )
         return found, bad
 
     def readable(self, indices: list[int]) -> list[Sample]:

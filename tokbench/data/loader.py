@@ -54,9 +54,11 @@ class Loader:
         if drop_last and len(dataset) < batch_size * world_size:
             processes = f" on {world_size} processes" if world_size > 1 else ""
             there = counted(len(dataset), dataset.view.media.sample)
+            lost = f"; {len(dataset.skipped)} were skipped, the first "
+            why = "".join(f"{lost}{path}: {reason}" for path, reason in dataset.skipped[:1])
             raise TokbenchError(
                 f"{dataset.source} ({dataset.split}) has {there}, fewer than one batch of {batch_size}{processes}: "
-                f"use a smaller batch or more {dataset.view.media.many}"
+                f"use a smaller batch or more {dataset.view.media.many}{why}"
             )
         self.dataset, self.workers = dataset, workers
         self._plan = _Plan(len(dataset), batch_size, shuffle, seed, drop_last, rank, world_size, start_batch)
