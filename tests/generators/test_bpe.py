@@ -98,3 +98,15 @@ def test_training_texts_are_cut_by_their_keys_and_others_are_not() -> None:
     parts = [condition.of({"text": texts[k : k + 2], "keys": keys[k : k + 2]}) for k in (0, 2, 4)]
     assert torch.equal(torch.cat(parts), whole) and len(whole.unique(dim=0)) > 1  # whoever resumes or divides
     assert torch.equal(condition.of({"text": texts}), read.ids(texts, 8, cut=True))
+
+
+def test_a_text_none_of_whose_characters_are_known_is_refused() -> None:
+    read = train_text_tokenizer(["a red heart", "a blue heart"], 60)
+    text = TextConfig(length=8, vocabulary=read.vocabulary, tokenizer=read.definition)
+    settings = ARConfig(width=16, heads=2, layers=1, input="learned")
+    config = GeneratorConfig(generator=settings, shape=(2, 2, 1), vocabulary=(3,), conditioned_on=text)
+    condition = build(config).condition
+    for strange in ("日本 🍎", "qq", "?"):  # the mark before each word is known
+        with pytest.raises(TokbenchError, match="knows none of its characters"):
+            condition.check(["red heart", strange], 2)
+    assert condition.check("red 日本", 1).shape == (1, 8)

@@ -31,8 +31,8 @@ def export(
 
     if holds(Path(tokenizer), GeneratorConfig):
         raise TokbenchError(
-            f"{tokenizer}: a generator, and tokenizers alone are exported: taming's GPT has one table for condition "
-            "and codes, and here each has its own, which training parts"
+            f"{tokenizer}: a generator, and tokenizers alone are exported (taming's GPT has one table for condition "
+            "and codes; here each has its own, and further training makes two of what was one)"
         )
     busy = f"--out {out}: another process is writing it; name a new file"
     with alone(out.with_name(f".tokbench-{out.name}.lock"), busy):

@@ -85,7 +85,8 @@ class TextCondition(nn.Embedding, Condition):
         padding = ids == self.config.pad
         if bool((empty := padding.all(1)).any()):
             raise TokbenchError(f"{shown(texts[int(empty.nonzero()[0])])}: a text without words; say what to draw")
-        if self._words.unknown is not None and bool((strange := (padding | (ids == self._words.unknown)).all(1)).any()):
+        silent = torch.tensor(self._words.silent, dtype=torch.int64)
+        if bool((strange := (padding | torch.isin(ids, silent)).all(1)).any()):
             raise TokbenchError(
                 f"{shown(texts[int(strange.nonzero()[0])])}: the text's tokenizer knows none of its characters; "
                 "say it in the language of the captions"

@@ -12,7 +12,7 @@ from torch import Tensor
 from tokbench.errors import TokbenchError, printable, shown
 from tokbench.generators.bpe import Merges
 
-PAD = "[PAD]"
+PAD, WORD = "[PAD]", "▁"  # what fills a text up; with Metaspace, the mark before a word
 
 
 class TextTokenizer:
@@ -34,7 +34,9 @@ class TextTokenizer:
         self.pad = int(self.tokens.token_to_id(PAD))
         self.vocabulary = int(self.tokens.get_vocab_size())
         unknown = getattr(self.tokens.model, "unk_token", None)
-        self.unknown = self.tokens.token_to_id(unknown) if unknown else None
+        names = (unknown, WORD) if unknown else ()
+        # Tokens that say nothing of a text: of what is not known, and the mark that stands before it too.
+        self.silent = [k for name in names if (k := self.tokens.token_to_id(name)) is not None]
         self._merges: Merges | None = None
 
     @property
