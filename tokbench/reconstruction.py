@@ -164,11 +164,12 @@ def reconstruct_files(
         save_picture(to_pil(stages[-1]), out / f"{name}.png")
         if kind == "labels":
             save_picture(label_file(made.image[0]), out / "labels" / f"{name}.png")
-        beside = grid([[stages[0], stages[-1]]], columns=["original", "reconstruction"])
+        zoom = max(1, 128 // max(image.shape[-2:]))  # or the headings of a small image are cut off
+        beside = grid([[stages[0], stages[-1]]], columns=["original", "reconstruction"], zoom=zoom)
         save_picture(beside, out / "side-by-side" / f"{name}.png")
         if depths:
             headings = ["original", *made.names]
-            save_picture(grid([stages], columns=headings), out / "depths" / f"{name}.png")
+            save_picture(grid([stages], columns=headings, zoom=zoom), out / "depths" / f"{name}.png")
         height, width = image.shape[-2:]
         rows.append(
             Reconstructed(

@@ -97,7 +97,8 @@ def test_train_evaluate_reconstruct_table(tmp_path: Path, monkeypatch: pytest.Mo
     for name, size in {"tall": (37, 61), "one": (1, 1), "wide": (90, 16)}.items():
         assert Image.open(f"o/{name}.png").size == size
         assert Path(f"o/side-by-side/{name}.png").exists()
-    assert Image.open("o/depths/tall.png").width > 4 * 37  # the original and four depths
+    assert Image.open("o/depths/tall.png").width > 2 * 4 * 37  # the original and four depths, large enough to read
+    assert Image.open("o/side-by-side/tall.png").width >= 2 * 2 * 37
 
 
 def test_sweep_exactly_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
