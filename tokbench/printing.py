@@ -119,9 +119,9 @@ class _Description(ProgressColumn):
 
 
 def progress_bar(to: Console, *, transient: bool = True, disable: bool = False) -> Progress:
-    """rich's usual bar with descriptions that are text."""
+    """rich's usual bar with descriptions that are text; nothing but an empty line of it would reach a file."""
     columns = (_Description(), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=to, transient=transient, disable=disable)
+    return Progress(*columns, console=to, transient=transient, disable=disable or (transient and not to.is_interactive))
 
 
 def say(line: object, *, error: bool = False) -> None:

@@ -52,6 +52,13 @@ def test_a_bar_shows_its_description_as_text() -> None:
     assert r"[b]a[/red]\x1b[2J" in page.getvalue()
 
 
+def test_a_bar_that_leaves_nothing_leaves_no_empty_line_in_a_file() -> None:
+    page = io.StringIO()
+    with progress_bar(terminal(file=page)) as bar:
+        bar.update(bar.add_task("work", total=1), completed=1)
+    assert not page.getvalue()
+
+
 def test_lines_without_rich(capsys: pytest.CaptureFixture[str]) -> None:
     say(NASTY)
     say("https://user:word@host/x?X-Amz-Signature=abc", error=True)

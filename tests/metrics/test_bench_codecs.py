@@ -83,7 +83,7 @@ def test_both_footings_code_the_same_frames(video: Tensor) -> None:
     for alone, uncut in zip(rows[:5], rows[5:], strict=True):
         assert alone["quality"] == uncut["quality"] and alone["bpp"] > uncut["bpp"]  # four intra frames against one
         assert alone["bpp"] < alone["bpp_stream"] and alone["metrics"]["psnr"] > 20
-    assert "ms_ssim" not in rows[0]["metrics"]  # sides under 161
+    assert "ms_ssim" not in rows[0]["metrics"] and "161 pixels" in result["unavailable"]["ms_ssim"]
 
 
 def test_a_codecs_rate_is_its_bits_over_pixels_and_frames(video: Tensor) -> None:
@@ -196,6 +196,10 @@ def test_the_command_prints_keeps_and_draws(tmp_path: Path) -> None:
     arguments = [*line.split(), "--out", f"{tmp_path}/found.json", "--figure", f"{tmp_path}/rd.svg"]
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert done.exit_code == 0 and "x264" in done.output and "0.0384 bpp" in done.output
+    said = " ".join(done.output.split())
+    assert not done.output.startswith("\n") and "MS-SSIM needs images of at least" in said
+    assert "5 frames coded alone, the first intra" in said and "without parameter sets" in said
+    assert "random access" not in said  # of one clip it is the same, and has no row
     kept = json.loads((tmp_path / "found.json").read_text())
     assert kept["data"] == "clips" and kept["protocol"] == "tokbench-v1-all" and len(kept["rows"]) == 5
     assert (tmp_path / "rd.svg").read_text().count("<svg") == 1
@@ -244,3 +248,14 @@ def test_the_commands_mistakes_are_found_before_any_work(options: list[str], wor
 
     done = CliRunner().invoke(app, ["bench", "codecs", "--data", "clips", *options])
     assert isinstance(done.exception, TokbenchError) and words in str(done.exception)
+
+
+def test_ticks_of_low_rates_stand_apart() -> None:
+    from tokbench.results.figures.codecs import draw_codecs
+
+    shared = {"name": "x264", "rate": "pictures", "footing": "random access"}
+    rows = [{**shared, "bpp": 2.0**-power, "metrics": {"psnr": 30.0}} for power in range(2, 9)]
+    counts = {"frames": 1, "videos": 1, "clip_frames": 1, "intra_period": 32, "note": "a note"}
+    figure = draw_codecs({"rows": rows, **counts})
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()][:2] == ["0.00391", "0.00781"]
+    assert "an intra frame at least every 32" in figure.get_supxlabel()

@@ -63,8 +63,9 @@ class Distortion:
     """Means over frames of the metrics that have a value at these sizes and with the weights that are here."""
 
     def __init__(self, size: Size) -> None:
-        found = [get(name) for name in METRICS]
-        self.metrics = [m for m in found if isinstance(m, PairMetric) and m.unavailable(size) is None]
+        found = [metric for name in METRICS if isinstance(metric := get(name), PairMetric)]
+        self.unavailable = {metric.name: why for metric in found if (why := metric.unavailable(size)) is not None}
+        self.metrics = [metric for metric in found if metric.name not in self.unavailable]
         self.means = {metric.name: Mean() for metric in self.metrics}
 
     def update(self, reference: Tensor, sample: Tensor) -> None:
@@ -108,8 +109,9 @@ def bench_codecs(
         beside: (videos, frames) -> points of a tokenizer (``tokbench.bench.token_rates``).
 
     Returns:
-        ``created``, ``git``, ``environment``, the settings, ``note``, ``rows``: ``Point`` as JSON, and ``refused``:
-        ``name``, ``footing``, ``quality`` and ``why`` of each point that is not among them.
+        ``created``, ``git``, ``environment``, the settings, ``note``, ``rows``: ``Point`` as JSON, ``refused``:
+        ``name``, ``footing``, ``quality`` and ``why`` of each point that is not among them, and ``unavailable``: why a
+        metric has no value.
 
     Raises:
         TokbenchError: no video with enough frames, sides that a codec cannot take, no ffmpeg, nothing but refusals.
@@ -147,6 +149,7 @@ def bench_codecs(
         "intra_period": period,
         "note": NOTE,
         "refused": refused,
+        "unavailable": Distortion(plain(long[0].shape[2:])).unavailable,
         "rows": [asdict(point) for point in found + tokenizers],
     }
 

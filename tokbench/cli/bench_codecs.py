@@ -58,7 +58,7 @@ def bench_codecs(
     from tokbench.printing import print_numbers, progress_bar, terminal
     from tokbench.results.figures import save
     from tokbench.results.figures.base import check_format
-    from tokbench.results.figures.codecs import coded_as, draw_codecs, label
+    from tokbench.results.figures.codecs import caption, coded_as, draw_codecs, label
     from tokbench.results.files import write
     from tokbench.results.targets import check_target
 
@@ -92,7 +92,7 @@ def bench_codecs(
     result = {"data": source, "protocol": videos.protocol, "fingerprint": videos.fingerprint, **result}
     metrics = list(result["rows"][0]["metrics"])
     headers = ["name", "coded as", "quality", "bpp", "with headers", *map(label, metrics)]
-    title = f"{source}: {result['frames']:,} frames of {counted(result['videos'], 'video')}, {size}"
+    title = f"{source}: {counted(result['frames'], 'frame')} of {counted(result['videos'], 'video')}, {size}"
     rows = []
     for row in result["rows"]:
         quality = "" if row["quality"] is None else f"{row['quality']}"
@@ -103,7 +103,9 @@ def bench_codecs(
     print_numbers(console, headers, rows, ["with headers", *map(label, metrics[:0:-1])], title=title)
     for why, points in Counter(each["why"] for each in result["refused"]).items():
         console.print(f"left out, {counted(points, 'row')}: {why}")
-    console.print(result["note"] + ".")
+    for why in result["unavailable"].values():
+        console.print(f"without a value: {why}")
+    console.print(caption(result))
     if out is not None:
         write(out, json.dumps(result, indent=2) + "\n")
     if figure is not None:

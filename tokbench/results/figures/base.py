@@ -140,7 +140,7 @@ def draw_panel(axis: Axes, panel: Panel) -> None:
     places = [x for line in panel.series for x, _ in line.points]
     if panel.scale == "rates":
         low, high = math.floor(math.log2(min(places))), math.ceil(math.log2(max(places)))
-        log2_axis(axis, [2.0**power for power in range(low, max(high, low + 1) + 1)], lambda value: f"{value:g}")
+        log2_axis(axis, [2.0**power for power in range(low, max(high, low + 1) + 1)], lambda value: f"{value:.3g}")
     elif panel.scale == "sizes":
         log2_axis(axis, places, _power)
     elif panel.scale in ("batches", "shares", "pixels"):

@@ -41,7 +41,7 @@ def draw_codecs(result: Mapping[str, Any]) -> Figure:
             if (legend := axis.get_legend()) is not None:
                 legend.remove()
         figure.legend(*names, loc="outside right upper")  # a dozen lines have no room among the curves
-        figure.supxlabel("\n".join(textwrap.wrap(_caption(result), _ACROSS * min(3, len(metrics)))), fontsize=6)
+        figure.supxlabel("\n".join(textwrap.wrap(caption(result), _ACROSS * min(3, len(metrics)))), fontsize=6)
     return figure
 
 
@@ -49,6 +49,19 @@ def label(metric: str) -> str:
     """``PSNR (dB) ↑``."""
     definition = DEFINITIONS[metric]
     return heading(definition.label, definition.unit, definition.direction)
+
+
+def caption(result: Mapping[str, Any]) -> str:
+    """What the bits and the metrics of ``result`` are of, and what is not in it."""
+    uncut = any(row["footing"] == "random access" for row in result["rows"])
+    said = [
+        f"{counted(result['frames'], 'frame')} of {counted(result['videos'], 'video')}, RGB",
+        "bpp: bits per pixel and frame, of a codec's raw stream without parameter sets, start codes and messages",
+        f"clips: {counted(result['clip_frames'], 'frame')} coded alone, the first intra",
+        f"random access: the same frames uncut, an intra frame at least every {result['intra_period']}" if uncut else "",
+        result["note"],
+    ]
+    return " ".join(f"{each}." for each in said if each)
 
 
 def coded_as(row: Mapping[str, Any]) -> str:
@@ -74,10 +87,3 @@ def _panel(rows: Sequence[Mapping[str, Any]], metric: str) -> Panel:
     return Panel("bits per pixel, without headers", label(metric), series, "rates")
 
 
-def _caption(result: Mapping[str, Any]) -> str:
-    frames, period = result["clip_frames"], result["intra_period"]
-    return (
-        f"{counted(result['frames'], 'frame')} of {counted(result['videos'], 'video')}, RGB. clips: {frames} frames "
-        f"coded alone, the first intra. random access: the same frames uncut, an intra frame at least every {period}. "
-        f"{result['note']}."
-    )
