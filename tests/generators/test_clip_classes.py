@@ -30,9 +30,10 @@ class Logits:
         return torch.randn(len(clips), self.dim, generator=torch.Generator().manual_seed(int(clips.sum())))
 
 
-def run(*arguments: object) -> None:
+def run(*arguments: object) -> str:
     done = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert done.exit_code == 0, done.output
+    return done.output
 
 
 def test_clips_of_classes_from_videos_to_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +50,8 @@ def test_clips_of_classes_from_videos_to_a_record(tmp_path: Path, monkeypatch: p
                 save_clip(clip, tmp_path / "videos" / split / name / f"{k}.mp4", fps=18)
     make_clip_tokenizer().save_pretrained(tmp_path / "tok")
     data = f"folder:{tmp_path}/videos"
-    run("encode", tmp_path / "tok", "--data", data, "--fps", 18, "--out", tmp_path / "codes", "--cpu")
+    said = run("encode", tmp_path / "tok", "--data", data, "--fps", 18, "--out", tmp_path / "codes", "--cpu")
+    assert "train: 8 clips" in said and "images" not in said
 
     changes = [
         f"tokenizer={tmp_path}/tok", f"data.source=codes:{tmp_path}/codes", "data.image_size=[9,16,16]", "data.fps=18",
@@ -61,7 +63,8 @@ def test_clips_of_classes_from_videos_to_a_record(tmp_path: Path, monkeypatch: p
     run("train", "generators/magvit2-video-ucf101", *sets, "--out", tmp_path / "run", "--cpu")
 
     drawn = tmp_path / "drawn"
-    run("generate", tmp_path / "run" / "generator", "-n", 2, "--class", 1, "--steps", 3, "--out", drawn, "--cpu")
+    said = run("generate", tmp_path / "run" / "generator", "-n", 2, "--class", 1, "--steps", 3, "--out", drawn, "--cpu")
+    assert said.startswith("2 new clips in ")
     assert {path.name for path in drawn.iterdir()} >= {"000000.mp4", "000001.mp4", "000000.png", "grid.png"}
     with Video(drawn / "000001.mp4", name="drawn") as film:
         assert film.frames(range(len(film))).shape == (9, 16, 16, 3) and film.rate == 18

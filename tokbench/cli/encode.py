@@ -50,7 +50,7 @@ def encode(
     from tokbench.config.crop import measured_by
     from tokbench.data import open_images
     from tokbench.data.base import Split
-    from tokbench.errors import counted, size_text
+    from tokbench.errors import counted, noun_of, size_text
     from tokbench.generators.pairs import conditioned
     from tokbench.memory import explained
     from tokbench.models import Tokenizer
@@ -64,7 +64,7 @@ def encode(
     advice = smaller_batch(batch_size, "--image-size SIZE, a multiple of the downsampling")
     with (
         progress_bar(console) as bar,
-        explained(f"encoding {batch_size} images of {size_text(size)} at a time", *advice),
+        explained(f"encoding {batch_size} {noun_of(size)}s of {size_text(size)} at a time", *advice),
     ):
         for split in splits:
             training = split == "train"
@@ -91,7 +91,7 @@ def encode(
             if pairs is not None:
                 images.label_count = pairs.labels  # type: ignore[attr-defined]
             if count := already_written(model, images, out, **asked):
-                bar.console.print(f"{split}: {counted(count, 'image')}, there already")
+                bar.console.print(f"{split}: {counted(count, noun_of(size))}, there already")
                 continue
             task = bar.add_task(split, total=None)
 
@@ -110,7 +110,7 @@ def encode(
             )
             for path, reason in images.skipped[:5]:
                 bar.console.print(f"skipped {path}: {reason}")
-            bar.console.print(f"{split}: {counted(count, 'image')}, {images.view.describe()}")
+            bar.console.print(f"{split}: {counted(count, noun_of(size))}, {images.view.describe()}")
     other = f" data.channels={model.config.channels}" if model.config.channels != 3 else ""
     other += f" data.kind={model.config.kind}" if model.config.kind != "image" else ""
     other += f" data.stride={stride}" if stride != 1 else ""

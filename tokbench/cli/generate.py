@@ -157,4 +157,5 @@ def generate(
             device=device(cpu),
             progress=progress,
         )
-    console.print(f"{counted(done, 'new image')} in {out}, the first of them in {out / 'grid.png'}")
+    what = "clip" if (out / f"000000.{film}").exists() else "image"
+    console.print(f"{counted(done, f'new {what}')} in {out}, the first of them in {out / 'grid.png'}")
