@@ -20,7 +20,7 @@ from tokbench.bench.token_rates import contender, token_points
 from tokbench.config.generator import ARConfig, GeneratorConfig
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
-from tokbench.generators import build
+from tokbench.generators import Generator, build
 from tokbench.metrics.psnr import psnr
 from tokbench.models import Tokenizer
 
@@ -259,3 +259,30 @@ def test_ticks_of_low_rates_stand_apart() -> None:
     figure = draw_codecs({"rows": rows, **counts})
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()][:2] == ["0.00391", "0.00781"]
     assert "an intra frame at least every 32" in figure.get_supxlabel()
+
+
+def _generator(shape: tuple[int, ...], vocabulary: tuple[int, ...]) -> Generator:
+    settings = ARConfig(width=8, heads=2, layers=1, input="learned")
+    return build(GeneratorConfig(generator=settings, shape=shape, vocabulary=vocabulary))
+
+
+@pytest.mark.parametrize(
+    "vocabulary, frames, words",
+    [((8, 8), 5, "its codes have vocabularies"), ((16, 16), 9, "5x32x48 codes and the generator models 3x32x48")],
+)
+def test_a_generator_of_other_codes_is_one_line(
+    video: Tensor, vocabulary: tuple[int, ...], frames: int, words: str
+) -> None:
+    with pytest.raises(TokbenchError, match=f"^mine: .*{words}"):
+        token_points("mine", _tokenizer("magvit2-video"), [video], frames, _generator((3, 32, 48, 2), vocabulary))
+
+
+def test_a_large_vocabulary_is_modelled_as_several_small_ones() -> None:
+    model = {"architecture": "magvit2-video", "channels": 8, "multipliers": [1], "blocks": 1, "halve_frames": []}
+    quantizer = {"name": "lfq", "codebook_size": 2**18}
+    of_clips = {"image_size": [1, 8, 8], "model": model, "quantizer": quantizer}
+    tokenizer = Tokenizer(TokenizerConfig.model_validate(of_clips))
+    sizes = tuple(int(size) for size in tokenizer.quantizer.subcode_sizes)
+    generator = _generator((1, 8, 8, len(sizes)), sizes)
+    *_, point = token_points("mine", tokenizer, [torch.zeros(3, 1, 8, 8, dtype=torch.uint8)], 1, generator)
+    assert len(sizes) == 2 and point.rate == "model" and 0 < point.bpp < 36

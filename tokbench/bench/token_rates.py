@@ -12,7 +12,7 @@ from torch import Tensor
 from tokbench.bench.rate_distortion import CLIPS, Distortion, Point, pieces
 from tokbench.config.grid import plain
 from tokbench.data.pixels import to_float, to_uint8
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, size_text
 
 
 def contender(
@@ -37,11 +37,14 @@ def token_points(
     ``fixed`` is the code stack's own length, ``entropy`` the order-0 entropy of these very codes (plug-in: of few
     codes too low), ``model`` what ``generator`` says they cost.
     """
+    from tokbench.generators.building import check_tokenizer
     from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
 
     if generator is not None and (generator.settled or generator.config.conditioned_on is not None):
         given = generator.config.condition.describe()
         raise TokbenchError(f"{name}: a generator given {given} has no rate of whole clips: take one of clips alone")
+    if generator is not None:
+        check_tokenizer(generator, tokenizer, name)
     start = time.perf_counter()
     tokenizer.to(device).eval()
     of_images = len(tokenizer.config.model.factors) == 2
@@ -66,7 +69,13 @@ def token_points(
         "entropy": len(codes) * entropy_bits(codes),
     }
     if generator is not None:
-        rates["model"] = float(model_bits(generator.to(device), codes).sum())
+        modelled = tokenizer.quantizer.subcodes(codes)  # large vocabularies are modelled as several small ones
+        if (got := tuple(modelled.shape[1:-1])) != generator.grid:
+            raise TokbenchError(
+                f"{name}: these clips are {size_text(got)} codes and the generator models {size_text(generator.grid)}: "
+                "choose its own size and frames"
+            )
+        rates["model"] = float(model_bits(generator.to(device), modelled).sum())
     seconds = round(time.perf_counter() - start, 3)
     return [
         Point(name, rate, CLIPS, bits / pixels, None, distortion.values(), seconds=seconds)
