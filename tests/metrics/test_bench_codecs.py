@@ -17,12 +17,13 @@ from tokbench.bench.bitstream import picture_bytes
 from tokbench.bench.codecs import CODECS, chosen, code
 from tokbench.bench.rate_distortion import NOTE, bench_codecs
 from tokbench.bench.token_rates import contender, token_points
-from tokbench.config.generator import ARConfig, GeneratorConfig
+from tokbench.config.generator import ARConfig, GeneratorConfig, MLMConfig
 from tokbench.config.model import TokenizerConfig
 from tokbench.errors import TokbenchError
 from tokbench.generators import Generator, build
 from tokbench.metrics.psnr import psnr
 from tokbench.models import Tokenizer
+from tokbench.results.figures.codecs import coded_as, draw_codecs
 
 
 @pytest.fixture(scope="module")
@@ -251,8 +252,6 @@ def test_the_commands_mistakes_are_found_before_any_work(options: list[str], wor
 
 
 def test_ticks_of_low_rates_stand_apart() -> None:
-    from tokbench.results.figures.codecs import draw_codecs
-
     shared = {"name": "x264", "rate": "pictures", "footing": "random access"}
     rows = [{**shared, "bpp": 2.0**-power, "metrics": {"psnr": 30.0}} for power in range(2, 9)]
     counts = {"frames": 1, "videos": 1, "clip_frames": 1, "intra_period": 32, "note": "a note"}
@@ -275,6 +274,14 @@ def test_a_generator_of_other_codes_is_one_line(
 ) -> None:
     with pytest.raises(TokbenchError, match=f"^mine: .*{words}"):
         token_points("mine", _tokenizer("magvit2-video"), [video], frames, _generator((3, 32, 48, 2), vocabulary))
+
+
+def test_a_rate_without_an_exact_likelihood_is_said_to_be_a_bound(video: Tensor) -> None:
+    settings = MLMConfig(width=8, heads=2, layers=1, input="learned")
+    config = GeneratorConfig(generator=settings, shape=(3, 32, 48, 2), vocabulary=(16, 16))
+    points = token_points("mine", _tokenizer("magvit2-video"), [video[:, :5]], 5, build(config))
+    said = [coded_as(dataclasses.asdict(point)) for point in points]
+    assert said == ["fixed-length", "entropy-coded", "model-coded (bound)"]
 
 
 def test_a_large_vocabulary_is_modelled_as_several_small_ones() -> None:

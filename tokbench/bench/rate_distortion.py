@@ -46,6 +46,7 @@ class Point:
         bpp_stream: of the whole raw stream; None for a tokenizer, which writes none.
         metrics: means over all frames.
         settings: the encoder's arguments.
+        bound: the rate is an upper bound, of a generator without an exact likelihood.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Point:
     quality: int | None = None
     settings: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    bound: bool = False
 
 
 class Distortion:

@@ -38,6 +38,7 @@ def token_points(
     codes too low), ``model`` what ``generator`` says they cost.
     """
     from tokbench.generators.building import check_tokenizer
+    from tokbench.generators.exact import Exact
     from tokbench.generators.rate import entropy_bits, fixed_bits, model_bits
 
     if generator is not None and (generator.settled or generator.config.conditioned_on is not None):
@@ -78,6 +79,15 @@ def token_points(
         rates["model"] = float(model_bits(generator.to(device), modelled).sum())
     seconds = round(time.perf_counter() - start, 3)
     return [
-        Point(name, rate, CLIPS, bits / pixels, None, distortion.values(), seconds=seconds)
+        Point(
+            name,
+            rate,
+            CLIPS,
+            bits / pixels,
+            None,
+            distortion.values(),
+            seconds=seconds,
+            bound=rate == "model" and not isinstance(generator, Exact),
+        )
         for rate, bits in rates.items()
     ]

@@ -66,7 +66,9 @@ def caption(result: Mapping[str, Any]) -> str:
 
 def coded_as(row: Mapping[str, Any]) -> str:
     """What the bits of a row are: a codec's footing, or which of a tokenizer's rates."""
-    return str(row["footing"] if row["rate"] == "pictures" else RATES[row["rate"]][0])
+    if row["rate"] == "pictures":
+        return str(row["footing"])
+    return RATES[row["rate"]][0] + (" (bound)" if row.get("bound") else "")
 
 
 def _panel(rows: Sequence[Mapping[str, Any]], metric: str) -> Panel:
