@@ -53,12 +53,13 @@ def label(metric: str) -> str:
 
 def caption(result: Mapping[str, Any]) -> str:
     """What the bits and the metrics of ``result`` are of, and what is not in it."""
+    apart = f"an intra frame at least every {result['intra_period']}"
     uncut = any(row["footing"] == "random access" for row in result["rows"])
     said = [
         f"{counted(result['frames'], 'frame')} of {counted(result['videos'], 'video')}, RGB",
         "bpp: bits per pixel and frame, of a codec's raw stream without parameter sets, start codes and messages",
         f"clips: {counted(result['clip_frames'], 'frame')} coded alone, the first intra",
-        f"random access: the same frames uncut, an intra frame at least every {result['intra_period']}" if uncut else "",
+        f"random access: the same frames uncut, {apart}" if uncut else "",
         result["note"],
     ]
     return " ".join(f"{each}." for each in said if each)
@@ -87,5 +88,3 @@ def _panel(rows: Sequence[Mapping[str, Any]], metric: str) -> Panel:
         for (name, coded, rate), points in curves.items()
     ]
     return Panel("bits per pixel, without headers", label(metric), series, "rates")
-
-
