@@ -209,18 +209,17 @@ INDICES = 10_000
 def _opened(file: VideoFile) -> Video:
     """The video, open. The last one stays open in each thread: clips one behind another need no search in the file. Of
     files the index is kept: without, every epoch would read all of a file for one clip."""
-    source = id(file.source) if isinstance(file.source, bytes) else os.fspath(file.source)
+    source = id(file.source) if isinstance(file.source, bytes) else _stamped(file.source, file.name)
     key = (os.getpid(), source)  # a process that was forked must not read through its parent's place in the file
     videos: dict[tuple[int, int | str], Video] = _kept.__dict__.setdefault("videos", {})
     indices: dict[str, FrameIndex] = _kept.__dict__.setdefault("indices", {})
     if (found := videos.get(key)) is None:
         while videos:  # before the next is opened, which gets its memory, still in the processor's caches
             videos.popitem()[1].close()
-        stamped = "" if isinstance(file.source, bytes) else _stamped(file.source, file.name)
-        found = Video(file.source, name=file.name, index=indices.get(stamped))
+        found = Video(file.source, name=file.name, index=indices.get(source) if isinstance(source, str) else None)
         videos[key] = found
-        if stamped:
-            indices[stamped] = found.index
+        if isinstance(source, str):
+            indices[source] = found.index
         if len(indices) > INDICES:
             indices.pop(next(iter(indices)))
     return found
