@@ -125,14 +125,14 @@ def probe(
                 keep(record, file)
                 shutil.rmtree(work / key, ignore_errors=True)
                 records.append(record)
-    _show(records)
+    _show(records, labelled.held_out.view.media.sample)
     if (note := few(labelled)) is not None:
         terminal().print(note)
     console.print(f"records in {file}")
 
 
-def _show(records: list[Record]) -> None:
-    """A row for each classifier; below, what a blind guess would reach."""
+def _show(records: list[Record], sample: str) -> None:
+    """A row for each classifier; below, what a blind guess would reach. ``sample``: what is recognised."""
     from tokbench.printing import print_numbers, terminal
 
     headers = ["reads", "seed", "top-1 (%) ↑", "±", "n", "parameters", "of them input", "training (s)"]
@@ -148,6 +148,6 @@ def _show(records: list[Record]) -> None:
     console = terminal()
     print_numbers(console, headers, rows, ["of them input", "training (s)", "parameters", "n"])
     console.print(
-        f"± is the standard error over the n held-out images. The largest of {extra['classes']} classes alone "
+        f"± is the standard error over the n held-out {sample}s. The largest of {extra['classes']} classes alone "
         f"reaches {extra['largest_class']:.2f} %."
     )

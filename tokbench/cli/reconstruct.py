@@ -25,6 +25,7 @@ def reconstruct(
 ) -> None:
     """Put your own images, or videos, through a tokenizer and look at what comes back."""
     from tokbench.cli.options import device
+    from tokbench.data.media import IMAGES, VIDEOS
     from tokbench.metrics.registry import get
     from tokbench.models import Tokenizer
     from tokbench.printing import print_numbers, terminal
@@ -41,7 +42,8 @@ def reconstruct(
         similarity = "–" if isnan(row.ssim) else f"{row.ssim:.3f}"  # smaller than SSIM's window
         values = [f"{value:.4f}" for value in row.scores.values()] or [f"{row.psnr:.2f}", similarity]
         table.append([row.name + count, f"{row.width}x{row.height}", codes, f"{row.bits_per_pixel:.3f}", *values])
-    print_numbers(console, ["image", "size", "codes", "bits per pixel", *scores], table, ["size", "codes"])
+    media = VIDEOS if any(row.frames for row in rows) else IMAGES
+    print_numbers(console, [media.one, "size", "codes", "bits per pixel", *scores], table, ["size", "codes"])
     for _, reason in skipped:
         console.print(f"skipped {reason}")
-    console.print(f"images in {out} (side by side: {out / 'side-by-side'})")
+    console.print(f"{media.many} in {out} (side by side: {out / 'side-by-side'})")
