@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import tarfile
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,12 @@ import pytest
 import torch
 from data_videos import encode, moving, plain, sound_only
 
-from tokbench.data import loader, open_images
+from tokbench.data import clip_view, loader, open_images
 from tokbench.data.clip_view import ClipView, VideoFile
+from tokbench.data.frame_index import FrameIndex
 from tokbench.data.pixels import to_float, to_uint8
 from tokbench.data.throughput import beside_pyav
+from tokbench.data.video import Video
 from tokbench.data.whole import WholePictures
 from tokbench.errors import TokbenchError, TokbenchWarning
 
@@ -300,6 +303,25 @@ def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
             for k in range(2):
                 (tmp_path / f"{k}.mp4").write_bytes(encode(moving(9, 32, 32)))
                 view.take(VideoFile(tmp_path / f"{k}.mp4", "other"), 0, 0)
+
+
+def test_where_frames_are_is_kept_of_so_many_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    indexed = Video._indexed
+    monkeypatch.setattr(clip_view, "_kept", threading.local())
+    monkeypatch.setattr(clip_view, "FRAMES", 45)
+
+    def counted(video: Video) -> FrameIndex:
+        read.append(video.name)
+        return indexed(video)
+
+    monkeypatch.setattr(Video, "_indexed", counted)
+    view = ClipView(image_size=32, crop="adm", frames=5, windows="first")
+    for name in "abc":
+        (tmp_path / name).write_bytes(encode(moving(20, 32, 32)))
+    for name in "ababcbca":
+        view.take(VideoFile(tmp_path / name, name), 0, 0)
+    assert "".join(read) == "abca"  # the third drives out the first, which comes again
 
 
 @pytest.mark.parametrize("stride, part", [(1, (18 + 9) / 32), (2, 17 / 20)])

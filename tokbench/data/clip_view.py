@@ -202,8 +202,8 @@ class ClipView(View):
 
 
 _kept = threading.local()
-INDICES = 10_000
-"""Of as many files at most it is kept where their frames are, some kilobytes each."""
+FRAMES = 4_000_000
+"""Of as many frames at most it is kept where they are in their files, 24 bytes each."""
 
 
 def _opened(file: VideoFile) -> Video:
@@ -218,10 +218,11 @@ def _opened(file: VideoFile) -> Video:
             videos.popitem()[1].close()
         found = Video(file.source, name=file.name, index=indices.get(source) if isinstance(source, str) else None)
         videos[key] = found
-        if isinstance(source, str):
+        if isinstance(source, str) and source not in indices:
             indices[source] = found.index
-        if len(indices) > INDICES:
-            indices.pop(next(iter(indices)))
+            _kept.frames = getattr(_kept, "frames", 0) + len(found)
+            while _kept.frames > FRAMES and len(indices) > 1:
+                _kept.frames -= len(indices.pop(next(iter(indices))).times)
     return found
 
 
