@@ -77,7 +77,7 @@ def evaluate(
     """
     from tokbench.config.kind import SHOWN
     from tokbench.data import PROTOCOLS, ImageDataset, open_images
-    from tokbench.errors import TokbenchError, TokbenchWarning, shown, size_text
+    from tokbench.errors import TokbenchError, TokbenchWarning, noun_of, shown, size_text
     from tokbench.memory import explained
     from tokbench.metrics import evaluate_tokenizer, get
     from tokbench.metrics.record import evaluation_record, saved_weights, with_images
@@ -110,7 +110,9 @@ def evaluate(
     if data.view.kind != (kind := model.config.kind):
         raise TokbenchError(f"the tokenizer is of {SHOWN[kind]}: open_images(..., kind={kind!r})")
     size = chosen_size(model, data.image_size, "image_size", single=True)
-    with explained(f"measuring {batch_size} images of {size_text(size)} at a time", "batch_size", "a larger machine"):
+    with explained(
+        f"measuring {batch_size} {noun_of(size)}s of {size_text(size)} at a time", "batch_size", "a larger machine"
+    ):
         found = evaluate_tokenizer(
             model,
             data,

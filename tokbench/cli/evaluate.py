@@ -46,7 +46,7 @@ def evaluate(
     from tokbench.cli._results import keep
     from tokbench.cli.options import size_of, smaller_batch, words
     from tokbench.data import PROTOCOLS, open_images
-    from tokbench.errors import size_text
+    from tokbench.errors import noun_of, size_text
     from tokbench.memory import explained
     from tokbench.metrics import evaluate_tokenizer, get
     from tokbench.metrics.record import evaluation_record, saved_weights, with_images
@@ -75,7 +75,7 @@ def evaluate(
     advice = smaller_batch(batch_size, "--size SIZE, a multiple of the downsampling")
     with (
         progress_bar(console, transient=True, disable=not accelerator.is_main_process) as bar,
-        explained(f"measuring {batch_size} images of {size_text(image_size)} at a time", *advice),
+        explained(f"measuring {batch_size} {noun_of(image_size)}s of {size_text(image_size)} at a time", *advice),
     ):
         task = bar.add_task("measuring", total=len(dataset))
         result = evaluate_tokenizer(

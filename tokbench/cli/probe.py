@@ -62,7 +62,7 @@ def probe(
 
     from tokbench.cli._results import keep
     from tokbench.cli.options import device, numbers, size_of, smaller_batch, words
-    from tokbench.errors import size_text
+    from tokbench.errors import noun_of, size_text
     from tokbench.memory import explained
     from tokbench.metrics.record import saved_weights
     from tokbench.models import Tokenizer
@@ -90,7 +90,7 @@ def probe(
     advice = smaller_batch(batch_size, "--width or --layers smaller")
     with (
         progress_bar(console) as bar,
-        explained(f"probing {batch_size} images of {size_text(image_size)} at a time", *advice),
+        explained(f"probing {batch_size} {noun_of(image_size)}s of {size_text(image_size)} at a time", *advice),
     ):
         for arm in arms:
             recipe, codes = arm.recipe, arm.of_codes
@@ -125,7 +125,7 @@ def probe(
                 keep(record, file)
                 shutil.rmtree(work / key, ignore_errors=True)
                 records.append(record)
-    _show(records, labelled.held_out.view.media.sample)
+    _show(records, noun_of(image_size))
     if (note := few(labelled)) is not None:
         terminal().print(note)
     console.print(f"records in {file}")
