@@ -8,7 +8,6 @@ size). A phone's rotation is applied; pixels that are not square stay as they ar
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -54,7 +53,7 @@ class Video:
         self.base = self._stream.time_base
         self._reformatter = self._av.video.reformatter.VideoReformatter()
         self._running: Iterator[VideoFrame] | None = None
-        self._at, self._broken, self._fresh = -1, set[int](), True
+        self._at, self._broken = -1, set[int]()
         self._numbers: dict[int, int] = {}
         self.index = index or FrameIndex(NONE, NONE, None, 0)
         try:
@@ -62,7 +61,6 @@ class Video:
         except UnreadableVideo:
             self.close()
             raise
-        self._keys: list[int] = self.index.keys.tolist()
         if self.index.order is not None:
             self._numbers = {time: number for number, time in enumerate(self.times.tolist())}
 
@@ -168,9 +166,8 @@ class Video:
             self._stream = self._open()
         assert self._container is not None
         try:
-            if key is not None and not (key == 0 and self._fresh):
+            if key is not None:
                 self._container.seek(int(self.times[key]), stream=self._stream)
-            self._fresh = False
             self._running = self._past_damage() if past_damage else self._container.decode(self._stream)
         except self._av.FFmpegError:
             self._running = iter(())
@@ -251,15 +248,14 @@ class Video:
 
     def _key_before(self, index: int) -> int | None:
         """The last key frame that is shown no later."""
-        before = bisect.bisect_right(self._keys, index)
-        return self._keys[before - 1] if before else None
+        before = int(np.searchsorted(self.index.keys, index, side="right")) - 1
+        return int(self.index.keys[before]) if before >= 0 else None
 
     def _indexed(self) -> FrameIndex:
         """From the packets, without decoding them. Where these have no times, or two of them the same, frames are
         decoded once and from then on counted from the front.
         """
         assert self._container is not None
-        self._fresh = False
         times: list[int | None] = []
         keys: list[int | None] = []
         declared, torn, vp8 = self._stream.frames, False, self._stream.codec_context.name == "vp8"

@@ -45,14 +45,14 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, *qkv: Tensor) -> Tensor:
-        out, weights = torch.ops.tokbench.causal_attention(*qkv)
+        out, weights = ATTENTION(*qkv)
         context.save_for_backward(*qkv, out, weights)
         return out  # type: ignore[no-any-return]
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        return torch.ops.tokbench.causal_attention_backward(gradient, *context.saved_tensors)  # type: ignore[no-any-return]
+        return ATTENTION_BACKWARD(gradient, *context.saved_tensors)  # type: ignore[no-any-return]
 
 
 def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,3 +112,5 @@ _OPERATORS.impl("causal_attention_backward", _backward, "CPU")
 # For what is traced, which has shapes only.
 _OPERATORS.impl("causal_attention", lambda q, k, v: (torch.empty_like(q), q.new_empty(_count(q))), "Meta")
 _OPERATORS.impl("causal_attention_backward", lambda gradient, *qkv: tuple(map(torch.empty_like, qkv[:3])), "Meta")
+
+ATTENTION, ATTENTION_BACKWARD = torch.ops.tokbench.causal_attention, torch.ops.tokbench.causal_attention_backward

@@ -17,8 +17,8 @@ from tokbench.config.generator import GeneratorRecipe
 from tokbench.config.grid import Size, axes
 from tokbench.config.recipe import Recipe, TokenizerRecipe
 from tokbench.data.pixels import frames
-from tokbench.generators import causal  # noqa: F401 - its operators are counted
 from tokbench.generators.building import without_weights
+from tokbench.generators.causal import ATTENTION, ATTENTION_BACKWARD
 from tokbench.generators.judges import without_its_weights
 from tokbench.models import Tokenizer
 from tokbench.models.discriminator import build_discriminator
@@ -44,8 +44,8 @@ def _attention_backward(gradient: Any, *rest: Any, **named: Any) -> int:
 
 _FORMULAS = {
     **flop_registry,
-    torch.ops.tokbench.causal_attention: _attention,
-    torch.ops.tokbench.causal_attention_backward: _attention_backward,
+    ATTENTION: _attention,
+    ATTENTION_BACKWARD: _attention_backward,
 }
 if torch.backends.mkldnn.is_available():
     _FORMULAS[torch.ops.mkldnn._linear_pointwise] = _linear
